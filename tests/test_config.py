@@ -1,0 +1,144 @@
+"""The experiment file: defaults, overrides, and every problem named at once."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weakseg.config import (
+    RULE_NAMES,
+    Config,
+    dump_config,
+    fingerprint,
+    load_config,
+    parse_config,
+)
+from weakseg.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def write(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_is_the_default(tmp_path):
+    assert load_config(write(tmp_path, "")) == Config()
+
+
+def test_every_rule_is_on_by_default():
+    assert tuple(r.rule for r in Config().masks.rules) == RULE_NAMES
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.name)
+def test_committed_experiments_are_valid(path):
+    assert load_config(path).name
+
+
+def test_what_is_dumped_loads_as_the_same(tmp_path):
+    config = parse_config({"seed": 3, "masks": {"rules": ["otsu", {"rule": "fixed", "at": 0.3}]}})
+    assert load_config(write(tmp_path, dump_config(config))) == config
+
+
+def test_overrides_are_yaml_and_applied_in_order(tmp_path):
+    path = write(tmp_path, "classifier: {epochs: 3}")
+    config = load_config(
+        path, ["classifier.epochs=5", "classifier.seeds=[1, 2]", "classifier.epochs=6"]
+    )
+    assert config.classifier.epochs == 6
+    assert config.seeds == [1, 2]
+
+
+def test_seeds_default_to_the_runs_seed():
+    assert parse_config({"seed": 7}).seeds == [7]
+
+
+BAD = [
+    ("clasifier: {}", "unknown key 'clasifier'; did you mean 'classifier'"),
+    ("data: {manifst: a.csv}", "unknown key 'data.manifst'; did you mean 'manifest'"),
+    ("data: {split: {vall: 0.1}}", "did you mean 'val'"),
+    ("data: {image_size: huge}", "data.image_size: input should be a valid integer"),
+    ("data: {image_size: 8}", "data.image_size: input should be greater than or equal to 32"),
+    ("data: {split: {val: 0.5, test: 0.4}}", "must leave at least 0.2"),
+    ("data: {mask_rule: [0, 1]}", "must not be empty or hold 0"),
+    ("data: {mask_rule: otsu}", "data.mask_rule"),
+    ("classifier: {epochs: 0}", "classifier.epochs: input should be greater than or equal to 1"),
+    ("classifier: {lr: -1}", "classifier.lr: must be greater than 0"),
+    ("classifier: {lr: .nan}", "classifier.lr"),
+    ("classifier: {seeds: []}", "classifier.seeds"),
+    ("classifier: {seeds: [1, 1]}", "the same seed twice"),
+    ("classifier: {optimizer: adamx}", "input should be 'adamw' or 'sgd'"),
+    ("masks: {rules: [otsuu]}", "did you mean 'otsu'"),
+    ("masks: {rules: [otsu, otsu]}", "each rule may stand once"),
+    ("masks: {rules: [{rule: fixed, att: 0.3}]}", "did you mean 'at'"),
+    ("masks: {rules: [{rule: quantile, q: 2}]}", "masks.rules.0.q"),
+    ("masks: {gate: 3}", "masks.gate"),
+    ("name: ../escape", "names a folder"),
+    ("device: gpu", "choose auto, cpu, cuda"),
+    ("seed: -1", "seed: input should be greater than or equal to 0"),
+    ("- a\n- b", "not a mapping"),
+    ("a: b: c", "not YAML"),
+    ("data: [1, 2]", "data"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD)
+def test_a_bad_file_says_where_and_what(tmp_path, text, message):
+    with pytest.raises(ConfigError) as e:
+        load_config(write(tmp_path, text))
+    assert message in str(e.value)
+    assert "c.yaml" in str(e.value)
+
+
+def test_all_problems_are_reported_at_once(tmp_path):
+    with pytest.raises(ConfigError, match="3 problems"):
+        load_config(write(tmp_path, "seed: -1\nclassifier: {epochs: 0, epoch: 3}"))
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "a..b=1", "seed.x=1", ".seed=1"])
+def test_a_bad_override_is_quoted(tmp_path, override):
+    with pytest.raises(ConfigError) as e:
+        load_config(write(tmp_path, "seed: 1"), [override])
+    assert f"--set {override}" in str(e.value)
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "."])
+def test_a_file_that_cannot_be_read(tmp_path, name):
+    with pytest.raises(ConfigError, match="experiment file"):
+        load_config(tmp_path / name)
+
+
+def test_a_binary_file_is_refused(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(path)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-2, 2) | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*Config.model_fields, "x"]), values, max_size=4))
+def test_any_tree_is_either_a_config_or_a_config_error(tree):
+    try:
+        config = parse_config(tree)
+    except ConfigError as e:
+        assert "problem" in str(e)
+    else:
+        assert parse_config(yaml.safe_load(dump_config(config))) == config
+
+
+def test_fingerprints_are_equal_for_equal_values_only():
+    a, b = parse_config({"seed": 1}), parse_config({"seed": 2})
+    assert fingerprint(a) == fingerprint(parse_config({"seed": 1}))
+    assert fingerprint(a) != fingerprint(b)

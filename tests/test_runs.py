@@ -1,0 +1,111 @@
+"""The run folder: nothing half-written, nothing outside of it, never two at once."""
+
+import multiprocessing
+import os
+
+import pytest
+
+from weakseg.errors import RunError
+from weakseg.runs import (
+    Run,
+    atomic_path,
+    inside,
+    locked,
+    make_folder,
+    open_run,
+    read_json,
+    write_json,
+    write_text,
+)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_path(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_json_has_null_for_what_json_cannot_say(tmp_path):
+    write_json(tmp_path / "a.json", {"x": float("nan"), "y": [float("inf"), 1.5], 3: None})
+    assert read_json(tmp_path / "a.json") == {"x": None, "y": [None, 1.5], "3": None}
+
+
+@pytest.mark.parametrize("text", ["{", ""])
+def test_a_damaged_file_is_named(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunError, match=r"damaged(.|\n)*run\.json"):
+        _ = Run(tmp_path).record
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x"])
+def test_names_cannot_leave_the_folder(tmp_path, name):
+    with pytest.raises(RunError, match="outside"):
+        inside(tmp_path / "run", name)
+
+
+def test_names_below_the_folder_are_joined(tmp_path):
+    assert inside(tmp_path, "a", "b..png") == tmp_path / "a" / "b..png"
+
+
+def _hold(folder, ready, done):
+    with locked(folder):
+        ready.set()
+        done.wait(30)
+
+
+def test_a_second_command_is_refused(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, ready, done))
+    other.start()
+    try:
+        assert ready.wait(60)
+        with pytest.raises(RunError, match="in use"), locked(tmp_path):
+            pass
+    finally:
+        done.set()
+        other.join()
+    with locked(tmp_path):
+        assert (tmp_path / ".lock").exists()
+
+
+def test_a_stage_is_done_only_after_it_ended_well(tmp_path):
+    run, out = Run(tmp_path), tmp_path / "out"
+    with pytest.raises(RuntimeError), run.stage("s", "k1"):
+        raise RuntimeError
+    assert not run.is_done("s", "k1")
+    with run.stage("s", "k1") as entry:
+        out.write_text("x")
+        entry["n"] = 3
+    assert run.is_done("s", "k1", out)
+    assert run.record["stages"]["s"]["n"] == 3
+    assert not run.is_done("s", "k2", out)
+    out.unlink()
+    assert not run.is_done("s", "k1", out)
+
+
+def test_a_stage_that_is_made_again_and_fails_is_not_done(tmp_path):
+    run = Run(tmp_path)
+    with run.stage("s", "k"):
+        pass
+    with pytest.raises(RuntimeError), run.stage("s", "k"):
+        raise RuntimeError
+    assert not run.is_done("s", "k")
+
+
+def test_what_is_not_a_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="no such run"):
+        open_run(tmp_path / "no")
+    with pytest.raises(RunError, match=r"not a weakseg run(.|\n)*run\.json"):
+        open_run(tmp_path)
+
+
+def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "f").write_text("mine")
+    with pytest.raises(RunError, match="is a file"):
+        make_folder(tmp_path / "f")
+    assert (tmp_path / "f").read_text() == "mine"

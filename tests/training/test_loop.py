@@ -1,0 +1,191 @@
+"""The training loop: learns, resumes exactly, keeps the best."""
+
+import csv
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from weakseg.errors import ConfigError, RunError, UserError
+from weakseg.training.loop import (
+    BEST,
+    LAST,
+    METRICS,
+    RESUME,
+    FitSettings,
+    fit,
+    learning_rate,
+    load_weights,
+    make_fabric,
+    pick_device,
+    save_weights,
+    seed_epoch,
+)
+
+
+class Line:
+    """Fit y = 2x - 1 with noise; the validation figure is told beforehand where a test needs it."""
+
+    steps = 4
+
+    def __init__(self, seed=0, figures=None, broken=None):
+        self.seed, self.figures, self.broken, self.calls = seed, figures, broken, 0
+
+    def batches(self, epoch):
+        g = seed_epoch(self.seed, epoch)
+        for _ in range(self.steps):
+            x = torch.rand(8, 1, generator=g)
+            yield x, 2 * x - 1 + 0.01 * torch.randn(8, 1)
+
+    def loss(self, model, batch):
+        x, y = batch
+        loss = F.mse_loss(model(x), y)
+        return loss * self.broken if self.broken is not None else loss
+
+    def validate(self, model):
+        self.calls += 1
+        if self.figures is not None:
+            return {"val_auc": self.figures[self.calls - 1]}
+        x = torch.linspace(0, 1, 20)[:, None]
+        return {"val_auc": -float(F.mse_loss(model(x), 2 * x - 1))}
+
+
+def network():
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.2), nn.ReLU(), nn.Linear(8, 1))
+
+
+def run(folder, task, epochs=6, key="k", model=None, **more):
+    model = model or network()
+    settings = FitSettings(epochs, "adamw", 0.03, 0.01, 0.1, 0, "val_auc")
+    fabric = make_fabric("cpu", "auto")
+    history = fit(
+        model, task, settings, folder, fabric, key=key, metadata={"a": "b"}, what="test", **more
+    )
+    return model, history
+
+
+def test_it_learns(tmp_path):
+    _, history = run(tmp_path, Line(), epochs=60)
+    assert history[-1]["train_loss"] < 0.2 * history[0]["train_loss"]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_a_killed_run_ends_where_an_unbroken_one_does(tmp_path, after):
+    whole, history = run(tmp_path / "whole", Line())
+
+    def kill(epoch):
+        if epoch == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path / "broken", Line(), after_epoch=kill)
+    torch.manual_seed(99)
+    again, history_again = run(tmp_path / "broken", Line(), model=network())
+    assert history_again == history
+    for a, b in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for name in (BEST, LAST):
+        (state, meta), (state_again, meta_again) = (
+            load_weights(tmp_path / folder / name) for folder in ("whole", "broken")
+        )
+        assert meta == meta_again
+        assert all(torch.equal(state[k], state_again[k]) for k in state)
+    assert (tmp_path / "whole" / METRICS).read_text() == (tmp_path / "broken" / METRICS).read_text()
+
+
+def test_a_finished_run_is_not_trained_further(tmp_path):
+    first, _ = run(tmp_path, Line())
+    task = Line()
+    second, _ = run(tmp_path, task)
+    assert task.calls == 0
+    assert torch.equal(first[0].weight, second[0].weight)
+
+
+def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path):
+    run(tmp_path, Line(), key="k1")
+    task = Line()
+    run(tmp_path, task, key="k2")
+    assert task.calls == 6
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    run(tmp_path, Line())
+    (tmp_path / RESUME).write_bytes(b"no checkpoint")
+    with pytest.raises(RunError, match=r"damaged(.|\n)*resume\.pt(.|\n)*delete"):
+        run(tmp_path, Line())
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    tmp_path.joinpath("x").mkdir()
+    torch.save({"key": "k", "model": Evil()}, tmp_path / "x" / RESUME)
+    with pytest.raises(RunError, match="damaged"):
+        run(tmp_path / "x", Line())
+    assert not (tmp_path / "owned").exists()
+
+
+def test_best_is_the_first_epoch_of_the_highest_figure(tmp_path):
+    run(tmp_path, Line(figures=[0.5, 0.9, math.nan, 0.9, 0.7, 0.6]))
+    assert load_weights(tmp_path / BEST)[1] == {"a": "b", "epoch": "2"}
+    assert load_weights(tmp_path / LAST)[1]["epoch"] == "6"
+
+
+def test_metrics_have_a_line_an_epoch(tmp_path):
+    run(tmp_path, Line())
+    with (tmp_path / METRICS).open() as f:
+        rows = list(csv.DictReader(f))
+    assert [r["epoch"] for r in rows] == list("123456")
+    assert set(rows[0]) == {"epoch", "lr", "train_loss", "val_auc"}
+
+
+def test_a_loss_that_is_no_number_ends_with_advice(tmp_path):
+    with pytest.raises(UserError, match=r"became nan in epoch 1(.|\n)*lower classifier.lr"):
+        run(tmp_path, Line(broken=float("nan")))
+
+
+def test_the_rate_rises_then_falls_to_zero():
+    rates = [learning_rate(s, 100, 0.2) for s in range(100)]
+    assert rates[19] == 1
+    assert all(a < b for a, b in zip(rates[:19], rates[1:20], strict=True))
+    assert all(a >= b for a, b in zip(rates[19:], rates[20:], strict=False))
+    assert rates[-1] < 0.01
+    assert rates[60] == pytest.approx(0.5)
+
+
+def test_weights_go_round(tmp_path):
+    model = network()
+    save_weights(tmp_path / "w.safetensors", model, {"x": "y"})
+    state, meta = load_weights(tmp_path / "w.safetensors")
+    assert meta == {"x": "y"}
+    assert torch.equal(state["0.weight"], model[0].weight)
+
+
+def test_weights_that_are_no_safetensors_are_refused(tmp_path):
+    torch.save({}, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match="not safetensors"):
+        load_weights(tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match="does not exist"):
+        load_weights(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("device", ["cuda:97", "mps"])
+def test_a_device_that_is_not_there_is_refused(device):
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has it")
+    with pytest.raises(ConfigError, match="not there"):
+        pick_device(device)
+
+
+def test_half_precision_on_a_cpu_is_refused():
+    with pytest.raises(ConfigError, match="needs a GPU"):
+        make_fabric("cpu", "16-mixed")

@@ -1,0 +1,3 @@
+"""weakseg: masks from a classifier's heatmaps, scored beside supervised segmenters."""
+
+__version__ = "0.1.0"

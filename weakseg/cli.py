@@ -1,0 +1,227 @@
+"""The door: one command a stage. Heavy imports stand inside the commands, so that help is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from weakseg import __version__
+from weakseg.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, WeaksegError
+
+app = typer.Typer(
+    name="weakseg",
+    help="Masks from a classifier's heatmaps, scored beside trivial and supervised baselines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file (YAML).")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. classifier.epochs=5."),
+]
+RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Run folder [default: runs/NAME].")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="The run's seed.")]
+Force = Annotated[bool, typer.Option("--force", help="Make again what is up to date.")]
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"weakseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show the traceback of an error (anywhere in a command)."),
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+def _load(config: Path, overrides: list[str] | None, device: str | None, seed: int | None) -> Any:
+    from weakseg.config import load_config
+
+    changes = list(overrides or [])
+    changes += [f"device={device}"] if device is not None else []
+    changes += [f"seed={seed}"] if seed is not None else []
+    return load_config(config, changes)
+
+
+@app.command()
+def validate(
+    manifest: Annotated[Path, typer.Argument(help="A CSV: image,label[,mask,patient,split].")],
+    healthy: Annotated[
+        list[str] | None,
+        typer.Option("--healthy", help="A label of images without a lesion; may be repeated."),
+    ] = None,
+    lesion: Annotated[
+        list[str] | None,
+        typer.Option("--lesion", help="A label of images with a lesion; may be repeated."),
+    ] = None,
+    mask_rule: Annotated[
+        str, typer.Option("--mask-rule", help="nonzero, half, or values such as 1,4.")
+    ] = "nonzero",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
+) -> None:
+    """List every problem of a manifest; exit 0 if there is no error, 2 otherwise."""
+    from weakseg.stages.validate import validate_manifest
+
+    report, failed = validate_manifest(manifest, healthy, lesion, mask_rule, as_json=as_json)
+    print(report)
+    if failed:
+        raise typer.Exit(EXIT_USER)
+
+
+@app.command("train-classifier")
+def train_classifier(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    device: Device = None,
+    seed: Seed = None,
+    force: Force = False,
+) -> None:
+    """Train the image classifier, one network a seed; a killed command goes on when repeated."""
+    settings = _load(config, overrides, device, seed)
+    from weakseg.stages.prepare import prepared_run
+    from weakseg.stages.train_classifier import train_classifiers
+
+    with prepared_run(settings, run_dir) as prepared:
+        for folder in train_classifiers(prepared, force=force):
+            print(folder)
+
+
+@app.command("heatmap-segment")
+def heatmap_segment_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    device: Device = None,
+    seed: Seed = None,
+    force: Force = False,
+) -> None:
+    """Make heatmaps and masks with the trained classifiers, and score them."""
+    settings = _load(config, overrides, device, seed)
+    from weakseg.stages.heatmap_segment import heatmap_segment
+    from weakseg.stages.prepare import prepared_run
+
+    with prepared_run(settings, run_dir) as prepared:
+        print(heatmap_segment(prepared, force=force))
+
+
+@app.command()
+def compare(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    device: Device = None,
+    seed: Seed = None,
+    force: Force = False,
+) -> None:
+    """Run every stage that is not up to date, and write the report."""
+    settings = _load(config, overrides, device, seed)
+    from weakseg.stages.compare import compare as run_all
+    from weakseg.stages.prepare import prepared_run
+
+    with prepared_run(settings, run_dir) as prepared:
+        print(run_all(prepared, force=force))
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    out: Annotated[Path, typer.Option("--out", help="The report's folder.")],
+) -> None:
+    """Make one report of several runs."""
+    from weakseg.stages.report import make_report
+
+    print(make_report(runs, out))
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Images, folders or manifests.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for masks and predictions.csv.")],
+    method: Annotated[
+        str | None, typer.Option("--method", help="[default: the run's first that saw no mask]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="[default: the network of best validation AUC]")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
+    heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Also write raw heatmaps.")] = False,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Also write pictures.")] = False,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")
+    ] = False,
+) -> None:
+    """Segment new images with a run's classifier; no truth is needed."""
+    from weakseg.stages.predict import predict as run_predict
+
+    print(
+        run_predict(
+            run,
+            inputs,
+            out,
+            method=method,
+            seed=seed,
+            device=device,
+            heatmaps=heatmaps,
+            overlays=overlays,
+            skip_unreadable=skip_unreadable,
+        )
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command; a user's mistake ends with a message and exit code 2, ours with 1."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args
+    args = [a for a in args if a != "--debug"]
+    try:
+        app(args)
+    except KeyboardInterrupt:
+        print(
+            "\ninterrupted; repeat the command to go on from the last whole epoch", file=sys.stderr
+        )
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as e:
+        if debug:
+            raise
+        sys.exit(_explain(e))
+
+
+def _explain(e: Exception) -> int:
+    """Print an error as the user should see it; the exit code."""
+    if isinstance(e, WeaksegError):
+        print(f"error: {e}", file=sys.stderr)
+        return e.exit_code
+    if isinstance(e, OSError) and e.filename:
+        print(f"error: {e.strerror}\n  where: {e.filename}", file=sys.stderr)
+        return EXIT_USER
+    print(
+        f"error: weakseg failed: {type(e).__name__}: {e}\n"
+        "  fix: a fault of weakseg, not yours; repeat with --debug and report the traceback",
+        file=sys.stderr,
+    )
+    return EXIT_INTERNAL
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What a case is: one image with its label, and what else is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of a manifest.
+
+    Attributes
+    ----------
+    id : str
+        A name that is unique in the manifest and safe as a file name.
+    image : Path
+        Absolute path.
+    label : str
+        The image-level label as written.
+    mask : Path or None
+        Absolute path, or None where there is none.
+    patient : str
+        The patient; where the manifest names none, the group of near-duplicates.
+    split : str or None
+        ``train``, ``val`` or ``test`` once it is dealt out.
+    row : int
+        The line in the manifest, counted as an editor does (the header is 1).
+    """
+
+    id: str
+    image: Path
+    label: str
+    mask: Path | None = None
+    patient: str = ""
+    split: str | None = None
+    row: int = 0
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a set, healthy ones first, each side in sorted order.
+
+    The order is the order of the classifier's outputs.
+    """
+
+    healthy: tuple[str, ...]
+    lesion: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All labels; the index is the class number."""
+        return self.healthy + self.lesion
+
+    @property
+    def lesion_indices(self) -> tuple[int, ...]:
+        """Class numbers of the lesion labels."""
+        return tuple(range(len(self.healthy), len(self.names)))
+
+    def index(self, label: str) -> int:
+        """The class number of a label."""
+        return self.names.index(label)
+
+    def is_lesion(self, label: str) -> bool:
+        """Whether images of this label hold a lesion."""
+        return label in self.lesion
+
+
+@dataclass(frozen=True)
+class CaseSet:
+    """A manifest as read: its cases and what is known of the whole.
+
+    Attributes
+    ----------
+    cases : tuple of Case
+    labels : Labels
+    source : str
+        The manifest's path, or ``phantom``.
+    patients_known : bool
+        False where patients stand for groups of near-duplicates.
+    simulated : bool
+        True for the phantom.
+    """
+
+    cases: tuple[Case, ...]
+    labels: Labels
+    source: str
+    patients_known: bool = True
+    simulated: bool = False
+
+    def with_cases(self, cases: Sequence[Case]) -> CaseSet:
+        """The same set with other cases."""
+        return replace(self, cases=tuple(cases))
+
+    def of(self, *splits: str) -> tuple[Case, ...]:
+        """The cases of some splits, in the manifest's order."""
+        return tuple(c for c in self.cases if c.split in splits)

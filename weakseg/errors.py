@@ -1,0 +1,86 @@
+"""What can go wrong, and the exit codes.
+
+Every message answers, as far as it applies: what, where, found, expected, and the way out.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_OK = 0
+EXIT_INTERNAL = 1
+EXIT_USER = 2
+EXIT_INTERRUPTED = 130
+
+
+class WeaksegError(Exception):
+    """A failure with a message for the user.
+
+    Parameters
+    ----------
+    what : str
+        One sentence that says what is wrong.
+    where : str, optional
+        File, row or configuration key.
+    found, expected : str, optional
+        What was there and what should have been.
+    fix : str, optional
+        The next thing to do.
+    """
+
+    exit_code = EXIT_INTERNAL
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        found: str | None = None,
+        expected: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        self.what, self.where, self.found = what, where, found
+        self.expected, self.fix = expected, fix
+        super().__init__(self.render())
+
+    def render(self) -> str:
+        """The message as lines of text."""
+        parts = [
+            ("where", self.where),
+            ("found", self.found),
+            ("expected", self.expected),
+            ("fix", self.fix),
+        ]
+        return "\n".join([self.what, *(f"  {k}: {v}" for k, v in parts if v)])
+
+
+class UserError(WeaksegError):
+    """Bad input, bad configuration, or something missing that the user can supply."""
+
+    exit_code = EXIT_USER
+
+
+class ConfigError(UserError):
+    """The experiment file or a ``--set`` is wrong."""
+
+
+class DataError(UserError):
+    """A manifest, an image or a mask is wrong."""
+
+
+class RunError(UserError):
+    """A run folder lacks something, is in use, or belongs to something else."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name nearest to ``word``, or None when nothing is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A remedy for a misspelt name: the nearest one, else the whole list."""
+    names = list(known)
+    close = nearest(word, names)
+    return f"did you mean {close!r}?" if close else f"choose one of: {', '.join(names)}"

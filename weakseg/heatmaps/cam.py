@@ -1,0 +1,202 @@
+"""Class activation maps by pytorch-grad-cam, without its traps.
+
+The formula of each method is pytorch-grad-cam's own (``get_cam_image``). What surrounds it is
+ours, because the library's own call min–max-normalises every image, lets a short target list
+give zero maps, back-propagates through the whole network, and leaves gradients, hooks and the
+training mode changed. Here raw signed scores come back, one target is explained for every image,
+the gradient runs only as far as the layer, and the network is left as it was found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from weakseg.errors import ConfigError, did_you_mean
+
+METHODS: dict[str, str] = {
+    "gradcam": "GradCAM",
+    "gradcam++": "GradCAMPlusPlus",
+    "hirescam": "HiResCAM",
+    "xgradcam": "XGradCAM",
+    "layercam": "LayerCAM",
+    "eigengradcam": "EigenGradCAM",
+}
+"""Gradient methods by name, and the class of pytorch-grad-cam that holds the formula."""
+
+
+def check_method(name: str) -> None:
+    """Refuse an unknown method.
+
+    Raises
+    ------
+    ConfigError
+        With the nearest name.
+    """
+    if name not in METHODS:
+        raise ConfigError(
+            f"There is no heatmap method {name!r}.",
+            where="heatmap.method",
+            fix=did_you_mean(name, METHODS),
+        )
+
+
+def target_score(logits: Tensor, target: tuple[int, ...], score: str = "logit") -> Tensor:
+    """What is differentiated, one number an image.
+
+    Parameters
+    ----------
+    logits : Tensor
+        (B, K).
+    target : tuple of int
+        The class numbers that are explained together: log-sum-exp of their logits, which for a
+        single class is its logit, as in the Grad-CAM paper.
+    score : {"logit", "log-odds"}
+        ``log-odds`` subtracts the log-sum-exp of all other classes.
+
+    Returns
+    -------
+    Tensor
+        (B,).
+
+    Raises
+    ------
+    ValueError
+        For class numbers that are not there.
+    """
+    classes = logits.shape[1]
+    if not target or any(not 0 <= k < classes for k in target) or len(set(target)) != len(target):
+        raise ValueError(f"target must name different classes of 0..{classes - 1}; got {target}")
+    chosen = logits[:, list(target)].logsumexp(1)
+    rest = [k for k in range(classes) if k not in target]
+    if score == "logit" or not rest:
+        return chosen
+    return chosen - logits[:, rest].logsumexp(1)
+
+
+@contextlib.contextmanager
+def _as_found(model: nn.Module) -> Iterator[None]:
+    """Put the network into evaluation, and every module's mode back at the end."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def raw_cam(
+    model: nn.Module,
+    layer: nn.Module,
+    images: Tensor,
+    target: tuple[int, ...],
+    *,
+    method: str = "gradcam",
+    score: str = "logit",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Raw class activation maps of a batch.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Gives logits (B, K). Its parameters may be frozen, and the call may stand under
+        ``no_grad``; gradients, hooks and modes are left as they were.
+    layer : nn.Module
+        A part of ``model`` whose output is a map (B, C, h, w).
+    images : Tensor
+        (B, ...) as the model takes them.
+    target : tuple of int
+        Class numbers explained together, the same for every image.
+    method : str
+        One of `METHODS`.
+    score : {"logit", "log-odds"}
+        See `target_score`.
+
+    Returns
+    -------
+    maps : (B, h, w) ndarray of float32
+        Before the ReLU that ends Grad-CAM: negative values speak against the target. Not
+        normalised: comparable between the images of one network.
+    logits : (B, K) ndarray of float32
+
+    Raises
+    ------
+    ConfigError
+        If the layer's output is no map, or does not lead to the logits.
+    ValueError
+        If a class number is not there.
+
+    References
+    ----------
+    Selvaraju et al., "Grad-CAM", ICCV 2017. Gildenblat et al., pytorch-grad-cam.
+    """
+    check_method(method)
+    captured: list[Tensor] = []
+
+    def capture(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ConfigError(
+                "The heatmap layer does not give a map.",
+                where="heatmap.layer",
+                found=str(shape),
+                expected="an output of shape (batch, channels, height, width)",
+                fix="name a convolutional layer before the pooling",
+            )
+        # The graph begins here: the gradient stops here, and frozen parameters do not matter.
+        # The copy goes on, for an in-place ReLU behind the layer would otherwise change what was
+        # captured.
+        torch.set_grad_enabled(True)
+        leaf = output.detach().clone().requires_grad_(True)
+        captured.append(leaf)
+        return leaf.clone()
+
+    with torch.inference_mode(False), _as_found(model):
+        handle = layer.register_forward_hook(capture)
+        try:
+            with torch.no_grad():  # until the layer is reached, see `capture`
+                logits = model(images.clone() if images.is_inference() else images)
+                if len(captured) != 1:
+                    raise ConfigError(
+                        "The heatmap layer must run exactly once for an image.",
+                        where="heatmap.layer",
+                        found=f"it ran {len(captured)} times",
+                        fix="name another layer",
+                    )
+                torch.set_grad_enabled(True)
+                total = target_score(logits.float(), target, score).sum()
+                (gradient,) = torch.autograd.grad(total, captured, allow_unused=True)
+        finally:
+            handle.remove()
+        if gradient is None:
+            raise ConfigError(
+                "The heatmap layer does not lead to the class scores.",
+                where="heatmap.layer",
+                fix="name a layer between the image and the classifier's head",
+            )
+        maps = _formula(model, method)(
+            images,
+            layer,
+            [],
+            captured[0].detach().float().cpu().numpy(),
+            gradient.detach().float().cpu().numpy(),
+            False,
+        )
+    return np.asarray(maps, dtype=np.float32), logits.detach().float().cpu().numpy()
+
+
+def _formula(model: nn.Module, method: str) -> Any:
+    """pytorch-grad-cam's own map of activations and gradients.
+
+    Built without layers, so that the library sets no hook.
+    """
+    import pytorch_grad_cam
+
+    cam = getattr(pytorch_grad_cam, METHODS[method])(model, [])
+    return cam.get_cam_image

@@ -1,0 +1,111 @@
+"""A heatmap on disk: raw scores with all that is needed to lay them over the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from weakseg.data.geometry import Letterbox, letterbox, to_original
+from weakseg.errors import RunError
+from weakseg.masks.thresholds import is_flat
+from weakseg.runs import atomic_path
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """The heatmap of one image.
+
+    Attributes
+    ----------
+    raw : (h, w) ndarray of float32
+        Signed scores on the grid of the network's layer.
+    shape : tuple of int
+        (height, width) of the original image.
+    size : int
+        Side of the square that the network saw.
+    layer, method, target : str
+        What was explained, and how.
+    probability : float
+        The classifier's probability of a lesion.
+    """
+
+    raw: np.ndarray
+    shape: tuple[int, int]
+    size: int
+    layer: str
+    method: str
+    target: str
+    probability: float
+
+    @property
+    def box(self) -> Letterbox:
+        """Where the image lay in the network's square."""
+        return letterbox(self.shape, self.size)
+
+    def full(self) -> np.ndarray:
+        """Positive heat at the image's own resolution, (H, W) float32, not normalised.
+
+        As in Grad-CAM, the ReLU comes before the bilinear enlargement.
+        """
+        return to_original(np.maximum(self.raw, 0), self.box)
+
+    @property
+    def flat(self) -> bool:
+        """Whether it shows nothing: no positive heat, or not a number."""
+        return is_flat(self.raw)
+
+
+def save_heatmap(path: Path, heatmap: Heatmap) -> None:
+    """Write a heatmap: half-precision values between -1 and 1, times a scale."""
+    raw = np.asarray(heatmap.raw, dtype=np.float32)
+    finite = np.abs(raw[np.isfinite(raw)])
+    scale = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    with atomic_path(path) as part, part.open("wb") as f:
+        np.savez(
+            f,
+            values=(raw / scale).astype(np.float16),
+            scale=np.float64(scale),
+            shape=np.array(heatmap.shape),
+            size=np.int64(heatmap.size),
+            layer=np.str_(heatmap.layer),
+            method=np.str_(heatmap.method),
+            target=np.str_(heatmap.target),
+            probability=np.float64(heatmap.probability),
+        )
+
+
+def load_heatmap(path: Path) -> Heatmap:
+    """Read a heatmap.
+
+    Raises
+    ------
+    RunError
+        If the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as z:
+            height, width = (int(v) for v in z["shape"])
+            return Heatmap(
+                raw=z["values"].astype(np.float32) * np.float32(z["scale"]),
+                shape=(height, width),
+                size=int(z["size"]),
+                layer=str(z["layer"]),
+                method=str(z["method"]),
+                target=str(z["target"]),
+                probability=float(z["probability"]),
+            )
+    except FileNotFoundError:
+        raise RunError(
+            "A heatmap is missing.",
+            where=str(path),
+            fix="make the heatmaps again: weakseg heatmap-segment CONFIG --force",
+        ) from None
+    except Exception as e:  # numpy and zipfile raise many kinds
+        raise RunError(
+            "A heatmap file is damaged.",
+            where=str(path),
+            found=str(e).splitlines()[0] if str(e) else type(e).__name__,
+            fix="make the heatmaps again: weakseg heatmap-segment CONFIG --force",
+        ) from None

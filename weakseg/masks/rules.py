@@ -1,0 +1,200 @@
+"""Threshold rules as the experiment file names them: fitted to a set, then applied to images.
+
+A rule that needs one threshold for the whole set is *fitted* first. What it saw is recorded with
+it, above all how many masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter
+
+from weakseg.config import (
+    ORACLES,
+    AreaPriorRule,
+    FixedRule,
+    OracleDatasetRule,
+    OtsuRule,
+    QuantileRule,
+    Rule,
+    TrainQuantileRule,
+    ValidationRule,
+)
+from weakseg.masks.region import body_region
+from weakseg.masks.thresholds import (
+    apply_threshold,
+    area_prior_mask,
+    best_threshold,
+    fixed_threshold,
+    normalise,
+    oracle_threshold,
+    otsu_threshold,
+    quantile_threshold,
+    train_quantile_threshold,
+)
+
+Bools = npt.NDArray[np.bool_]
+Heats = Callable[[], Iterable[npt.ArrayLike]]
+Pairs = Callable[[], Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]]
+
+ORACLE_LABEL = "upper bound: chosen on the test masks themselves"
+
+
+@dataclass(frozen=True)
+class FittedRule:
+    """A rule that is ready for images.
+
+    Attributes
+    ----------
+    rule : Rule
+        As configured.
+    threshold : float or None
+        The set's threshold, None for rules that choose one an image.
+    scale : {"image", "raw"}
+        Whether ``threshold`` applies to a heatmap over its own maximum or to raw heat.
+    chosen_on : str
+        What the choice saw, in words.
+    masks_seen : int
+        How many true masks it saw.
+    """
+
+    rule: Rule
+    threshold: float | None
+    scale: Literal["image", "raw"]
+    chosen_on: str
+    masks_seen: int
+
+    @property
+    def name(self) -> str:
+        """The rule's name."""
+        return self.rule.rule
+
+    @property
+    def oracle(self) -> bool:
+        """Whether it is an upper bound and no result."""
+        return self.name in ORACLES
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``threshold.json`` holds it."""
+        return {
+            "rule": self.rule.model_dump(mode="json"),
+            "threshold": self.threshold,
+            "scale": self.scale,
+            "chosen_on": self.chosen_on,
+            "masks_seen": self.masks_seen,
+            "upper_bound": self.oracle,
+        }
+
+
+def rule_from_json(entry: dict[str, Any]) -> FittedRule:
+    """The rule that `FittedRule.to_json` wrote."""
+    return FittedRule(
+        rule=TypeAdapter[Rule](Rule).validate_python(entry["rule"]),
+        threshold=entry["threshold"],
+        scale=entry["scale"],
+        chosen_on=entry["chosen_on"],
+        masks_seen=entry["masks_seen"],
+    )
+
+
+def fit_rule(rule: Rule, *, train: Heats, val: Pairs, test: Pairs, seed: int = 0) -> FittedRule:
+    """Choose the set's threshold, where the rule has one.
+
+    Parameters
+    ----------
+    rule : Rule
+    train : callable
+        Gives the raw heatmaps, (M, N), of training images with a lesion label, no masks.
+    val, test : callable
+        Give pairs of raw heatmap and true mask, (M, N), of images with a lesion and a mask.
+    seed : int
+        Of the choice of masks where `ValidationRule.max_masks` limits them.
+
+    Raises
+    ------
+    LookupError
+        If the rule needs masks or heatmaps and there are none; the message says which.
+    """
+    if isinstance(rule, TrainQuantileRule):
+        try:
+            t = train_quantile_threshold(train(), rule.q)
+        except ValueError:
+            raise LookupError("no training image has a lesion label") from None
+        return FittedRule(rule, t, "raw", "raw heat of training images, no masks", 0)
+    if isinstance(rule, ValidationRule):
+        pairs = [(normalise(h), t) for h, t in val()]
+        if rule.max_masks is not None and len(pairs) > rule.max_masks:
+            chosen = np.random.default_rng(seed).permutation(len(pairs))[: rule.max_masks]
+            pairs = [pairs[i] for i in sorted(chosen)]
+        t = _best(pairs, "validation")
+        return FittedRule(rule, t, "image", "masks of the validation split", len(pairs))
+    if isinstance(rule, OracleDatasetRule):
+        pairs = [(normalise(h), t) for h, t in test()]
+        return FittedRule(rule, _best(pairs, "test"), "image", ORACLE_LABEL, len(pairs))
+    if rule.rule == "oracle-image":
+        masks = sum(1 for _ in test())
+        if not masks:
+            raise LookupError("no lesion image of the test split has a mask")
+        return FittedRule(rule, None, "image", ORACLE_LABEL, masks)
+    if isinstance(rule, FixedRule):
+        return FittedRule(rule, rule.at, "image", "nothing: set beforehand", 0)
+    if isinstance(rule, AreaPriorRule):
+        return FittedRule(rule, None, "raw", "an area known beforehand", rule.masks_seen)
+    return FittedRule(rule, None, "raw", "each heatmap by itself", 0)
+
+
+def _best(pairs: list[tuple[Any, Any]], split: str) -> float:
+    if not pairs:
+        raise LookupError(f"no lesion image of the {split} split has a mask")
+    return best_threshold([h for h, _ in pairs], [t for _, t in pairs])[0]
+
+
+def segment(
+    fitted: FittedRule,
+    heatmap: npt.ArrayLike,
+    image: npt.ArrayLike | None = None,
+    truth: npt.ArrayLike | None = None,
+) -> Bools:
+    """The mask of one image.
+
+    Parameters
+    ----------
+    fitted : FittedRule
+    heatmap : (M, N) array_like
+        Raw heat.
+    image : (M, N[, 3]) array_like, optional
+        Needed by ``area-prior``, which looks for the body in it.
+    truth : (M, N) array_like of bool, optional
+        Needed by ``oracle-image``, and looked at by no other rule.
+
+    Returns
+    -------
+    (M, N) ndarray of bool
+        Empty for a flat heatmap.
+
+    Raises
+    ------
+    ValueError
+        If a rule lacks what it needs.
+    """
+    rule = fitted.rule
+    heat = np.asarray(heatmap, dtype=np.float64)
+    if fitted.threshold is not None:
+        at = fixed_threshold(fitted.threshold) if isinstance(rule, FixedRule) else fitted.threshold
+        return apply_threshold(normalise(heat) if fitted.scale == "image" else heat, at)
+    if isinstance(rule, OtsuRule):
+        return apply_threshold(heat, otsu_threshold(heat))
+    if isinstance(rule, QuantileRule):
+        return apply_threshold(heat, quantile_threshold(heat, rule.q))
+    if isinstance(rule, AreaPriorRule):
+        if image is None:
+            raise ValueError("the rule area-prior needs the image")
+        return area_prior_mask(heat, rule.area, body_region(image))
+    if truth is None:
+        raise ValueError(f"the rule {rule.rule} needs the true mask")
+    return apply_threshold(heat, oracle_threshold(heat, truth))

@@ -1,0 +1,420 @@
+"""Heatmap to mask: one threshold an image, one a set, and the best there could be.
+
+A mask is what lies *strictly above* a threshold. No rule here returns a threshold below 0: where
+a heatmap is not positive there is no heat, and no heat is never a lesion. Infinity stands for
+"nothing is chosen".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+from skimage.filters import threshold_otsu
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+FLAT_TOLERANCE = 1e-6
+"""A heatmap is flat when its range is at most this share of its largest magnitude."""
+
+POOLED_VALUES = 1024
+"""How many values of an image go into a pool over images."""
+
+GRID: Floats = np.linspace(0.0, 1.0, 101)
+"""Thresholds that are tried on normalised heatmaps: 0, 0.01, …, 1."""
+
+
+def is_flat(heatmap: npt.ArrayLike) -> bool:
+    """Whether a heatmap says nothing about where.
+
+    Parameters
+    ----------
+    heatmap : (M, N[, ...]) array_like
+        Raw or normalised heat, any scale.
+
+    Returns
+    -------
+    bool
+        True when any value is not finite, none is positive, or all are equal: their range is at
+        most ``FLAT_TOLERANCE`` times the largest magnitude.
+
+    Raises
+    ------
+    ValueError
+        When the heatmap has no pixel.
+    """
+    h = _heat(heatmap)
+    low, high = h.min(), h.max()
+    if not (np.isfinite(low) and np.isfinite(high)) or high <= 0:
+        return True
+    # Halved, so that the range of the largest floats does not overflow.
+    return bool(high / 2 - low / 2 <= FLAT_TOLERANCE * max(-low, high) / 2)
+
+
+def normalise(heatmap: npt.ArrayLike) -> Floats:
+    """Drop negative heat and divide by the heatmap's own maximum.
+
+    Every map then peaks at 1, those of healthy images too: keep the raw scale beside it.
+
+    Parameters
+    ----------
+    heatmap : (M, N[, ...]) array_like
+        Raw heat, any scale.
+
+    Returns
+    -------
+    (M, N[, ...]) ndarray of float64
+        In [0, 1], with maximum 1; all zeros when the heatmap is flat (see `is_flat`).
+
+    Raises
+    ------
+    ValueError
+        When the heatmap has no pixel.
+    """
+    h = _heat(heatmap)
+    if is_flat(h):
+        return np.zeros_like(h)
+    return np.maximum(h, 0.0) / h.max()
+
+
+def apply_threshold(heatmap: npt.ArrayLike, threshold: float) -> Bools:
+    """The mask of a threshold.
+
+    Parameters
+    ----------
+    heatmap : (M, N[, ...]) array_like
+    threshold : float
+        On the heatmap's scale; infinity chooses nothing.
+
+    Returns
+    -------
+    (M, N[, ...]) ndarray of bool
+        True where the heat is strictly above the threshold: a pixel at the threshold is not
+        lesion, and NaN never is.
+
+    Raises
+    ------
+    ValueError
+        When the threshold is NaN.
+    """
+    if np.isnan(threshold):
+        raise ValueError("threshold must be a number, got nan")
+    return np.asarray(np.asarray(heatmap) > threshold)
+
+
+def fixed_threshold(at: float) -> float:
+    """A share of the peak, for normalised heatmaps.
+
+    Raises
+    ------
+    ValueError
+        When ``at`` is not in (0, 1).
+    """
+    return _fraction("at", at)
+
+
+def otsu_threshold(heatmap: npt.ArrayLike) -> float:
+    """Otsu's threshold of the normalised heatmap, over 256 bins.
+
+    Parameters
+    ----------
+    heatmap : (M, N[, ...]) array_like
+        Raw or normalised; it is normalised here.
+
+    Returns
+    -------
+    float
+        In [0, 1], to be held against ``normalise(heatmap)``: the centre of the last cool bin, as
+        scikit-image gives it. Infinity when the heatmap is flat.
+
+    References
+    ----------
+    N. Otsu, "A Threshold Selection Method from Gray-Level Histograms", IEEE Trans. SMC 9(1), 1979.
+    """
+    h = normalise(heatmap)
+    # Flat, lest scikit-image takes a volume four voxels deep for a colour image.
+    return float(threshold_otsu(h.ravel())) if h.any() else np.inf
+
+
+def quantile_threshold(heatmap: npt.ArrayLike, q: float) -> float:
+    """The value that at most a share of 1 - q of the pixels lies strictly above.
+
+    Parameters
+    ----------
+    heatmap : (M, N[, ...]) array_like
+    q : float
+        In (0, 1).
+
+    Returns
+    -------
+    float
+        The q-quantile, an existing value (the higher one between two), on the heatmap's scale;
+        at least 0, so that a heatmap that is mostly 0 yields its positive heat, which may be far
+        less than 1 - q; infinity when the heatmap is flat.
+
+    Raises
+    ------
+    ValueError
+        When ``q`` is out of range.
+    """
+    _fraction("q", q)
+    h = _heat(heatmap)
+    if is_flat(h):
+        return np.inf
+    return max(0.0, float(np.quantile(h, q, method="higher")))
+
+
+def area_prior_threshold(heatmap: npt.ArrayLike, area: float, region: npt.ArrayLike) -> float:
+    """The threshold that leaves the hottest share of a region.
+
+    Parameters
+    ----------
+    heatmap : (M, N[, ...]) array_like
+    area : float
+        Share of the region's pixels, in (0, 1).
+    region : (M, N[, ...]) array_like of bool
+        For instance the body.
+
+    Returns
+    -------
+    float
+        On the heatmap's scale, at least 0. Within the region at most ``area`` of the pixels lie
+        above it: of pixels that tie at the limit none is taken. Infinity when the heatmap is
+        flat or the region is empty.
+
+    Raises
+    ------
+    ValueError
+        When ``area`` is out of range or the shapes differ.
+    """
+    _fraction("area", area)
+    h, inside = _heat(heatmap), _truth(region, heatmap, "region")
+    if is_flat(h) or not inside.any():
+        return np.inf
+    values = np.sort(h[inside])
+    # 0.07 * 100 is 7.000000000000001, 0.29 * 100 is 28.999999999999996: 29 are meant.
+    count = int(np.floor(area * values.size + 1e-9))
+    return max(0.0, float(values[-1 - count]))
+
+
+def area_prior_mask(heatmap: npt.ArrayLike, area: float, region: npt.ArrayLike) -> Bools:
+    """The hottest share of a region; nothing outside it and nothing without heat.
+
+    Parameters, tie rule and errors as in `area_prior_threshold`.
+
+    Returns
+    -------
+    (M, N[, ...]) ndarray of bool
+        At most ``area`` of the region.
+    """
+    threshold = area_prior_threshold(heatmap, area, region)
+    return apply_threshold(heatmap, threshold) & np.asarray(region, dtype=bool)
+
+
+def train_quantile_threshold(heatmaps: Iterable[npt.ArrayLike], q: float) -> float:
+    """One threshold for a set: the quantile of the heat of many images together.
+
+    An image enters with ``POOLED_VALUES`` of its own quantiles, evenly spaced, whatever its size:
+    large images weigh no more than small ones, memory stays bounded (8 KiB an image), and nothing
+    is drawn at random. The result's rank in the full pool is off by less than
+    1 / ``POOLED_VALUES`` (0.1 %).
+
+    Parameters
+    ----------
+    heatmaps : iterable of (M, N[, ...]) array_like
+        Raw heat on one common scale; read once. Sizes may differ. A map that holds a value that
+        is not finite counts as all zeros.
+    q : float
+        In (0, 1).
+
+    Returns
+    -------
+    float
+        At least 0, on the common scale.
+
+    Raises
+    ------
+    ValueError
+        When there is no heatmap or ``q`` is out of range.
+    """
+    _fraction("q", q)
+    pool = [_sample(h) for h in heatmaps]
+    if not pool:
+        raise ValueError("heatmaps must hold at least one heatmap, got none")
+    return max(0.0, float(np.quantile(np.concatenate(pool), q, method="higher")))
+
+
+def candidate_thresholds(heatmaps: Iterable[npt.ArrayLike], count: int = 101) -> Floats:
+    """Thresholds worth trying on raw heat: 0 and evenly spaced quantiles of the positive heat.
+
+    Parameters
+    ----------
+    heatmaps : iterable of (M, N[, ...]) array_like
+        As in `train_quantile_threshold`.
+    count : int
+        At least 2.
+
+    Returns
+    -------
+    (T,) ndarray of float64
+        Ascending, distinct, from 0 to the largest sampled value, T <= count; just 0 when there is
+        no positive heat.
+
+    Raises
+    ------
+    ValueError
+        When there is no heatmap or ``count`` is below 2.
+    """
+    if count < 2:
+        raise ValueError(f"count must be at least 2, got {count}")
+    pool = [_sample(h) for h in heatmaps]
+    if not pool:
+        raise ValueError("heatmaps must hold at least one heatmap, got none")
+    values = np.concatenate(pool)
+    values = values[values > 0]
+    if not values.size:
+        return np.zeros(1)
+    quantiles = np.quantile(values, np.linspace(0, 1, count - 1))
+    return np.unique(np.concatenate([[0.0], quantiles]))
+
+
+def dice_curve(heatmap: npt.ArrayLike, truth: npt.ArrayLike, thresholds: npt.ArrayLike) -> Floats:
+    """Dice of one image's masks at many thresholds, exactly.
+
+    Parameters
+    ----------
+    heatmap : (M, N[, ...]) array_like
+        NaN is never above a threshold.
+    truth : (M, N[, ...]) array_like of bool
+    thresholds : (T,) array_like
+        In any order, on the heatmap's scale.
+
+    Returns
+    -------
+    (T,) ndarray of float64
+        In [0, 1]. Two empty masks agree: 1.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ.
+    """
+    h, lesion = _heat(heatmap), _truth(truth, heatmap, "truth")
+    # A sorted NaN would stand above every threshold.
+    h = np.where(np.isnan(h), -np.inf, h)
+    at = np.asarray(thresholds, dtype=np.float64)
+    chosen = h.size - np.searchsorted(np.sort(h, axis=None), at, side="right")
+    inside = np.sort(h[lesion])
+    hits = inside.size - np.searchsorted(inside, at, side="right")
+    return _dice(hits, chosen, inside.size)
+
+
+def best_threshold(
+    heatmaps: Iterable[npt.ArrayLike],
+    truths: Iterable[npt.ArrayLike],
+    candidates: npt.ArrayLike = GRID,
+) -> tuple[float, Floats]:
+    """One threshold for a set: the best mean Dice over the images with a lesion.
+
+    Parameters
+    ----------
+    heatmaps : iterable of (M, N[, ...]) array_like
+        All normalised, or all raw on one scale; sizes may differ.
+    truths : iterable of (M, N[, ...]) array_like of bool
+        As many; images whose truth is empty are left out.
+    candidates : (T,) array_like
+        For raw heat see `candidate_thresholds`; the default is meant for normalised heatmaps.
+
+    Returns
+    -------
+    threshold : float
+        Of equally good ones the highest.
+    curve : (T,) ndarray of float64
+        Mean Dice at each candidate, in their order.
+
+    Raises
+    ------
+    ValueError
+        When no image has a lesion, the counts differ or there is no candidate.
+    """
+    at = np.asarray(candidates, dtype=np.float64)
+    if at.ndim != 1 or not at.size or np.isnan(at).any():
+        raise ValueError(f"candidates must be a list of numbers, got shape {at.shape}: {at}")
+    total, images = np.zeros(at.size), 0
+    for heatmap, truth in zip(heatmaps, truths, strict=True):
+        if np.any(truth):
+            total += dice_curve(heatmap, truth, at)
+            images += 1
+    if not images:
+        raise ValueError("truths must hold a lesion in at least one image, got only empty masks")
+    curve = total / images
+    return float(at[curve == curve.max()].max()), curve
+
+
+def oracle_threshold(heatmap: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+    """The best threshold of one image on its own truth: an upper bound, never a result.
+
+    Parameters
+    ----------
+    heatmap : (M, N[, ...]) array_like
+    truth : (M, N[, ...]) array_like of bool
+
+    Returns
+    -------
+    float
+        0 or a positive value of the heatmap; no threshold of at least 0 has a higher Dice. Of
+        equally good ones the highest. Infinity when nothing should be chosen: the truth is empty,
+        no heat falls on it, or the heatmap is flat.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ.
+    """
+    h, lesion = _heat(heatmap), _truth(truth, heatmap, "truth")
+    if is_flat(h) or not lesion.any():
+        return np.inf
+    order = np.argsort(h, axis=None)[::-1]
+    values = np.append(h.ravel()[order], 0.0)
+    values = np.maximum(values, 0.0)
+    hits = np.cumsum(lesion.ravel()[order], dtype=np.intp)
+    # A threshold stands below a run of equal values and above the next: cut only where they change.
+    cuts = np.flatnonzero(values[:-1] > values[1:])
+    scores = _dice(hits[cuts], cuts + 1, int(lesion.sum()))
+    if not scores.any():
+        return np.inf
+    return float(values[cuts[np.argmax(scores)] + 1])
+
+
+def _dice(hits: npt.NDArray[np.intp], chosen: npt.NDArray[np.intp], lesion: int) -> Floats:
+    both = np.asarray(chosen + lesion, dtype=np.float64)
+    return np.divide(2.0 * hits, both, out=np.ones_like(both), where=both > 0)
+
+
+def _sample(heatmap: npt.ArrayLike) -> Floats:
+    h = np.sort(_heat(heatmap), axis=None)
+    if not np.isfinite(h[[0, -1]]).all():
+        return np.zeros(POOLED_VALUES)
+    return h[((np.arange(POOLED_VALUES) + 0.5) / POOLED_VALUES * h.size).astype(np.intp)]
+
+
+def _heat(heatmap: npt.ArrayLike) -> Floats:
+    h = np.asarray(heatmap, dtype=np.float64)
+    if h.size == 0:
+        raise ValueError(f"heatmap must have at least one pixel, got shape {h.shape}")
+    return h
+
+
+def _truth(mask: npt.ArrayLike, heatmap: npt.ArrayLike, name: str) -> Bools:
+    m = np.asarray(mask)
+    if m.shape != np.shape(heatmap):
+        raise ValueError(f"{name} must have the heatmap's shape {np.shape(heatmap)}, got {m.shape}")
+    return m.astype(bool)
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"{name} must be in (0, 1), got {value}")
+    return float(value)

@@ -1,0 +1,392 @@
+"""Image classifiers by name, with the layer that a heatmap is made of.
+
+Any classifier of torchvision can be named, and ``timm:NAME`` where timm is installed. The
+networks of `ARCHITECTURES` are tested and have a named default heatmap layer; for others the last
+convolutional map is found by running the network once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weakseg.errors import ConfigError, DataError, did_you_mean, nearest
+
+ARCHITECTURES: dict[str, str] = {
+    "resnet18": "layer4",
+    "resnet50": "layer4",
+    "vgg16": "features.29",
+    "densenet121": "features.norm5",
+    "mobilenet_v2": "features.18",
+    "squeezenet1_1": "features.12",
+    "efficientnet_b0": "features.8",
+    "convnext_tiny": "features.7",
+}
+"""Tested networks and their default heatmap layer: the last map before pooling."""
+
+RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Means and standard deviations of ImageNet, which pretrained weights expect."""
+
+TIMM_PREFIX = "timm:"
+_AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+_WITHOUT_AUX: dict[str, dict[str, Any]] = {
+    "inception_v3": {"aux_logits": False, "init_weights": True},
+    "googlenet": {"aux_logits": False, "init_weights": True},
+}
+
+
+@dataclass(frozen=True)
+class ClassifierSpec:
+    """All that is needed to build a classifier again.
+
+    Attributes
+    ----------
+    arch : str
+        A torchvision name, or ``timm:NAME``.
+    labels : tuple of str
+        Class names in the order of the outputs.
+    channels : {1, 3}
+        Colours of the images.
+    grey_input : {"first-layer", "repeat"}
+        How a network made for three colours takes one (see `Classifier`).
+    """
+
+    arch: str
+    labels: tuple[str, ...]
+    channels: int
+    grey_input: str = "first-layer"
+
+
+class Classifier(nn.Module):
+    """A network with its input normalisation.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Takes (B, C, H, W), gives logits (B, K).
+    spec : ClassifierSpec
+    mean, std : tuple of float
+        Of the three colours. Grey images use the average of the three, for ``first-layer`` and
+        ``repeat`` alike, so that the two are the same function.
+
+    Notes
+    -----
+    ``forward`` takes intensities in [0, 1], (B, `spec.channels`, H, W).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, net: nn.Module, spec: ClassifierSpec, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> None:
+        super().__init__()
+        self.net, self.spec = net, spec
+        if spec.channels == 1:
+            mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of images (B, C, H, W) in [0, 1]."""
+        x = (images - self.mean) / self.std
+        if self.spec.channels == 1 and self.spec.grey_input == "repeat":
+            x = x.expand(-1, 3, -1, -1)
+        logits = self.net(x)
+        return logits.flatten(1)
+
+
+def torchvision_names() -> list[str]:
+    """Every torchvision classifier."""
+    from torchvision import models
+
+    return models.list_models(module=models)
+
+
+def check_arch(arch: str) -> None:
+    """Refuse a name that cannot be built.
+
+    Raises
+    ------
+    ConfigError
+        With the nearest known name, or the command that installs timm.
+    """
+    if arch.startswith(TIMM_PREFIX):
+        timm, name = _timm(), arch.removeprefix(TIMM_PREFIX)
+        if name.split(".")[0] not in timm.list_models():
+            raise ConfigError(
+                f"timm has no network {name!r}.",
+                where="classifier.arch",
+                fix=did_you_mean(name, timm.list_models())
+                if nearest(name, timm.list_models())
+                else "list the names with timm.list_models()",
+            )
+    elif arch not in (names := torchvision_names()):
+        close = nearest(arch, names)
+        raise ConfigError(
+            f"torchvision has no classifier {arch!r}.",
+            where="classifier.arch",
+            fix=(f"did you mean {close!r}? " if close else "")
+            + f"Tested: {', '.join(ARCHITECTURES)}; timm's networks are timm:NAME",
+        )
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise ConfigError(
+            "Networks named timm:NAME need the package timm, which is not installed.",
+            where="classifier.arch",
+            fix="pip install 'weakseg[timm]'",
+        ) from None
+    return timm
+
+
+def build_classifier(spec: ClassifierSpec) -> Classifier:
+    """A classifier with random weights.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name.
+    """
+    check_arch(spec.arch)
+    classes, mean, std = len(spec.labels), RGB_MEAN, RGB_STD
+    if spec.arch.startswith(TIMM_PREFIX):
+        net = _timm().create_model(
+            spec.arch.removeprefix(TIMM_PREFIX), pretrained=False, num_classes=classes
+        )
+        mean, std = tuple(net.pretrained_cfg["mean"]), tuple(net.pretrained_cfg["std"])
+    else:
+        from torchvision import models
+
+        extra = _WITHOUT_AUX.get(spec.arch, {})
+        net = models.get_model(spec.arch, weights=None, num_classes=classes, **extra)
+    if spec.arch.startswith("squeezenet"):
+        # Its head ends in a ReLU: a class with a negative score would have neither a gradient nor
+        # a heatmap. 1000-class training can live with that, two classes cannot.
+        net.classifier[2] = nn.Identity()
+    if spec.channels == 1 and spec.grey_input == "first-layer":
+        _take_grey(net)
+    return Classifier(net, spec, mean, std)
+
+
+def _first_conv(net: nn.Module) -> tuple[str, nn.Conv2d]:
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3:
+            return name, module
+    raise ConfigError(
+        "The network has no first layer that takes three colours.",
+        where="classifier.grey_input",
+        fix="set classifier.grey_input: repeat",
+    )
+
+
+def _take_grey(net: nn.Module) -> None:
+    """Replace the first convolution by one for a single channel, its weights summed."""
+    name, conv = _first_conv(net)
+    grey = nn.Conv2d(
+        1,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        conv.dilation,  # type: ignore[arg-type]
+        bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
+    )
+    with torch.no_grad():
+        grey.weight.copy_(conv.weight.sum(1, keepdim=True))
+        if conv.bias is not None and grey.bias is not None:
+            grey.bias.copy_(conv.bias)
+    parent, _, last = name.rpartition(".")
+    setattr(net.get_submodule(parent), last, grey)
+
+
+def load_pretrained(model: Classifier, state: dict[str, Tensor], source: str) -> list[str]:
+    """Copy weights of a network that was trained on other classes.
+
+    Every tensor must fit but those of the last layer, which stays random when its number of
+    classes differs, and the auxiliary heads of older networks, which are not used. A first layer
+    for three colours is summed where ours takes one.
+
+    Parameters
+    ----------
+    model : Classifier
+    state : dict of Tensor
+        Names as in torchvision or timm, or as weakseg saves them (``net.`` before).
+    source : str
+        Where it comes from, for messages.
+
+    Returns
+    -------
+    list of str
+        The tensors that stayed random.
+
+    Raises
+    ------
+    DataError
+        If the weights belong to another network.
+    """
+    if any(k.startswith("net.") for k in state):
+        state = {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
+    state = {k: v for k, v in state.items() if not k.startswith(_AUXILIARY)}
+    own = model.net.state_dict()
+    head = _head_names(model.net, len(model.spec.labels))
+    fitted, random = {}, []
+    for name, tensor in own.items():
+        given = state.get(name)
+        if given is None:
+            if name.endswith("num_batches_tracked"):
+                continue
+            raise _foreign(model.spec.arch, source, f"no tensor {name!r}")
+        if given.shape != tensor.shape and given.ndim == 4 and given.shape[1] == 3:
+            summed = given.float().sum(1, keepdim=True)
+            given = summed if summed.shape == tensor.shape else given
+        if given.shape != tensor.shape:
+            if name not in head:
+                raise _foreign(
+                    model.spec.arch,
+                    source,
+                    f"{name}: {tuple(given.shape)}, not {tuple(tensor.shape)}",
+                )
+            random.append(name)
+            continue
+        fitted[name] = given.to(tensor.dtype)
+    unknown = sorted(set(state) - set(own))
+    if unknown:
+        raise _foreign(model.spec.arch, source, f"unknown tensor {unknown[0]!r}")
+    model.net.load_state_dict(fitted, strict=False)
+    return random
+
+
+def _head_names(net: nn.Module, classes: int) -> set[str]:
+    """Names of the tensors of the last layer: the last module with `classes` outputs."""
+    last = ""
+    for name, module in net.named_modules():
+        out = getattr(module, "out_features", None) or getattr(module, "out_channels", None)
+        if isinstance(module, nn.Linear | nn.Conv2d) and out == classes:
+            last = name
+    return {f"{last}.weight", f"{last}.bias"}
+
+
+def _foreign(arch: str, source: str, found: str) -> DataError:
+    return DataError(
+        f"The weights do not belong to {arch}.",
+        where=source,
+        found=found,
+        expected=f"the tensors of {arch}",
+        fix="set classifier.arch to the network that the weights were made for",
+    )
+
+
+def imagenet_state(arch: str) -> dict[str, Tensor]:
+    """Weights of ImageNet from torchvision's or timm's servers.
+
+    Raises
+    ------
+    ConfigError
+        Where they cannot be had, with the alternatives.
+    """
+    import socket
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20.0)
+    try:
+        if arch.startswith(TIMM_PREFIX):
+            net = _timm().create_model(arch.removeprefix(TIMM_PREFIX), pretrained=True)
+            return net.state_dict()
+        from torchvision import models
+
+        weights = models.get_model_weights(arch).DEFAULT
+        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except Exception as e:  # the hubs raise many kinds
+        raise ConfigError(
+            f"The ImageNet weights of {arch} could not be fetched.",
+            where="classifier.weights: imagenet",
+            found=f"{type(e).__name__}: {e}".splitlines()[0][:200],
+            fix="connect to the internet; or name a file, classifier.weights: PATH.safetensors; "
+            "or train from scratch with classifier.weights: none",
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def default_layer(model: Classifier, image_size: int = 128) -> str:
+    """The name, below ``model.net``, of the layer that heatmaps are made of by default.
+
+    For a network outside `ARCHITECTURES`: the last module to run, before the adaptive pooling,
+    whose output is a map (B, C, h, w) with h, w > 1 that is not yet a map of class scores.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such module (a transformer of tokens, say).
+    """
+    if model.spec.arch in ARCHITECTURES:
+        return ARCHITECTURES[model.spec.arch]
+    found: list[str] = []
+    pooled = False
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, _i: Any, out: Any) -> None:
+            nonlocal pooled
+            pooled = pooled or isinstance(module, nn.AdaptiveAvgPool2d)
+            is_map = isinstance(out, Tensor) and out.ndim == 4 and min(out.shape[2:]) > 1
+            copies = isinstance(module, nn.Dropout)
+            if is_map and not (pooled or copies) and out.shape[1] != len(model.spec.labels):
+                found.append(name)
+
+        return hook
+
+    handles = [m.register_forward_hook(note(n)) for n, m in model.net.named_modules() if n]
+    modes = {m: m.training for m in model.modules()}
+    try:
+        model.eval()
+        with torch.no_grad():
+            model(
+                torch.zeros(
+                    1, model.spec.channels, image_size, image_size, device=model.mean.device
+                )
+            )
+    finally:
+        for h in handles:
+            h.remove()
+        for m, mode in modes.items():
+            m.training = mode
+    if not found:
+        raise ConfigError(
+            f"{model.spec.arch} has no convolutional map to make a heatmap of.",
+            where="heatmap.layer",
+            fix=f"choose a convolutional network, for example {', '.join(ARCHITECTURES)}",
+        )
+    return found[-1]
+
+
+def find_layer(model: Classifier, name: str, image_size: int = 128) -> tuple[str, nn.Module]:
+    """A module below ``model.net`` by its name, or the default for ``auto``.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name, with the nearest ones.
+    """
+    if name == "auto":
+        name = default_layer(model, image_size)
+    modules = dict(model.net.named_modules())
+    modules.pop("", None)
+    if name not in modules:
+        top = [n for n in modules if n.count(".") <= 1]
+        close = nearest(name, modules)
+        raise ConfigError(
+            f"{model.spec.arch} has no layer {name!r}.",
+            where="heatmap.layer",
+            fix=f"did you mean {close!r}?"
+            if close
+            else f"some of its layers: {', '.join(top[:40])}",
+        )
+    return name, modules[name]

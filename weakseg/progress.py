@@ -1,0 +1,94 @@
+"""Progress with the time left: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+Advance = Callable[..., None]
+LOG_EVERY = 20.0
+"""Seconds between two lines in a log."""
+
+
+def say(message: str) -> None:
+    """Tell the user on standard error, so that standard output stays for results."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int) -> Iterator[Advance]:
+    """Show how far a loop is.
+
+    Parameters
+    ----------
+    what : str
+        A few words.
+    total : int
+        Steps in all.
+
+    Yields
+    ------
+    advance : callable
+        ``advance(steps=1, note="")``.
+    """
+    if sys.stderr.isatty():
+        with _bar(what, total) as advance:
+            yield advance
+    else:
+        yield _log(what, total)
+
+
+@contextlib.contextmanager
+def _bar(what: str, total: int) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total, note="")
+
+        def advance(steps: int = 1, note: str | None = None) -> None:
+            if note is not None:
+                bar.update(task, note=note)
+            bar.update(task, advance=steps)
+
+        yield advance
+
+
+def _log(what: str, total: int) -> Advance:
+    started = last = time.monotonic()
+    done = 0
+
+    def advance(steps: int = 1, note: str | None = None) -> None:
+        nonlocal done, last
+        done += steps
+        now = time.monotonic()
+        slow = now - started > LOG_EVERY
+        if now - last < LOG_EVERY and not (done >= total and slow):
+            return
+        last = now
+        left = (now - started) / max(done, 1) * (total - done)
+        say(f"{what}: {done}/{total}, {clock(left)} left" + (f", {note}" if note else ""))
+
+    return advance
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{s:02d}" if hours else f"{minutes}:{s:02d}"

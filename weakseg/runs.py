@@ -1,0 +1,238 @@
+"""The run folder: atomic writes, a lock, and a record of what was made from what.
+
+A stage is skipped when ``run.json`` holds the same key for it (a fingerprint of everything that
+it reads) and its outputs are still there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from weakseg import __version__
+from weakseg.errors import RunError
+
+RECORD = "run.json"
+LIBRARIES = ("torch", "torchvision", "grad-cam", "scikit-image", "numpy", "pandas", "lightning")
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place only when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all; NaN becomes null, so that every reader can parse it."""
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if hasattr(value, "item") and not isinstance(value, str):
+        value = value.item()
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON that weakseg wrote.
+
+    Raises
+    ------
+    RunError
+        If the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError("A file of the run folder is missing.", where=str(path)) from None
+    except (OSError, ValueError) as e:
+        raise RunError(
+            "A file of the run folder is damaged.",
+            where=str(path),
+            found=str(e),
+            fix="run the stage that writes it again with --force",
+        ) from None
+
+
+def inside(folder: Path, *names: str) -> Path:
+    """Join names below a folder, and refuse to leave it."""
+    path = folder.joinpath(*names)
+    root = folder.resolve()
+    if not path.resolve().is_relative_to(root):
+        raise RunError("A name would be written outside of its folder.", where=str(path))
+    return path
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder of ours, if it is there."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder, so that two commands never write into it at once."""
+    from filelock import FileLock, Timeout
+
+    make_folder(folder)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(
+            "The run folder is in use by another weakseg command.",
+            where=str(folder),
+            fix="wait until it ends, or name another folder with --run-dir",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder that we are going to write in.
+
+    Raises
+    ------
+    RunError
+        If the path is a file, or may not be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(
+            "The output folder is a file.", where=str(folder), fix="name a folder instead"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        probe.close()
+    except OSError as e:
+        raise RunError(
+            "The output folder cannot be written.",
+            where=str(folder),
+            found=e.strerror or str(e),
+            fix="name a folder that you may write to, with --run-dir or --out",
+        ) from None
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    versions = {"weakseg": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@dataclass
+class Run:
+    """A run folder and its record (``run.json``)."""
+
+    folder: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says; empty where there is none yet."""
+        path = self.folder / RECORD
+        return read_json(path) if path.exists() else {}
+
+    def update(self, **entries: Any) -> None:
+        """Set top-level entries of the record."""
+        write_json(self.folder / RECORD, {**self.record, **entries})
+
+    def is_done(self, stage: str, key: str, *outputs: Path) -> bool:
+        """Whether a stage was made from the same inputs and its outputs are there."""
+        entry = self.record.get("stages", {}).get(stage, {})
+        return entry.get("key") == key and all(p.exists() for p in outputs)
+
+    def forget(self, stage: str) -> None:
+        """Take a stage out of the record before its outputs are touched."""
+        stages = dict(self.record.get("stages", {}))
+        if stages.pop(stage, None) is not None:
+            self.update(stages=stages)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, key: str) -> Iterator[dict[str, Any]]:
+        """Record a stage when its block ends well; the yielded dict adds to the entry."""
+        self.forget(name)
+        started = time.time()
+        extra: dict[str, Any] = {}
+        yield extra
+        entry = {
+            "key": key,
+            "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "seconds": round(time.time() - started, 1),
+            **extra,
+        }
+        stages = {**self.record.get("stages", {}), name: entry}
+        self.update(stages=stages)
+
+
+def open_run(folder: Path) -> Run:
+    """A run folder that exists.
+
+    Raises
+    ------
+    RunError
+        If it is not one.
+    """
+    if not folder.is_dir():
+        raise RunError(
+            "There is no such run folder.",
+            where=str(folder),
+            fix="name the folder that `weakseg compare` or `weakseg train-classifier` printed",
+        )
+    if not (folder / RECORD).exists():
+        raise RunError(
+            "The folder is not a weakseg run.",
+            where=str(folder),
+            expected=f"a file {RECORD} in it",
+            fix="name a folder below runs/, not one of its parts",
+        )
+    return Run(folder)

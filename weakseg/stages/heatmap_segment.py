@@ -1,0 +1,358 @@
+"""``weakseg heatmap-segment``: heatmaps of every image, masks of the test images, their scores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weakseg.config import Config, DataConfig, Rule, fingerprint
+from weakseg.data.arrays import ImageBatches
+from weakseg.data.cases import Case
+from weakseg.data.images import read_image, read_mask, write_mask
+from weakseg.heatmaps.cam import check_method
+from weakseg.heatmaps.compute import heatmaps_of, target_classes
+from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
+from weakseg.masks.floors import FLOORS
+from weakseg.masks.rules import FittedRule, fit_rule, segment
+from weakseg.masks.thresholds import GRID, dice_curve, normalise
+from weakseg.models.classifiers import find_layer
+from weakseg.progress import progress, say
+from weakseg.runs import inside, remove_tree, write_json, write_text
+from weakseg.scores import case_columns, score_case, summarise, youden_threshold
+from weakseg.stages.prepare import Prepared
+from weakseg.stages.train_classifier import (
+    arch_folder,
+    classifier_key,
+    load_classifier,
+    read_predictions,
+    seed_folder,
+)
+from weakseg.training.loop import pick_device
+
+PER_CASE, SUMMARY, CURVES, THRESHOLD = "per_case.csv", "summary.csv", "curves.csv", "threshold.json"
+SPLITS = ("train", "val", "test")
+
+
+def heatmap_folder(run: Path, config: Config, seed: int) -> Path:
+    """Where the heatmaps of a seed live."""
+    arch = arch_folder(config.classifier.arch)
+    return inside(run, "heatmaps", arch, f"seed-{seed}", config.heatmap.method)
+
+
+def method_name(config: Config, rule: str) -> str:
+    """The name of a method in every table: heatmap and threshold rule."""
+    return f"{config.heatmap.method}-{rule}"
+
+
+def read_truth(case: Case, shape: tuple[int, int], healthy: bool, data: DataConfig) -> Any:
+    """The true mask: read, or empty for an image whose label says that there is no lesion.
+
+    None where a lesion is there but nobody has drawn it: such an image cannot be scored.
+    """
+    if case.mask is not None:
+        return read_mask(case.mask, data.mask_rule)
+    return np.zeros(shape, dtype=bool) if healthy else None
+
+
+def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
+    """Heatmaps, masks and scores of every seed.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        With trained classifiers in its run folder.
+    force : bool
+        Make again what is up to date.
+
+    Returns
+    -------
+    Path
+        The table of scores, ``scores/summary.csv``.
+
+    Raises
+    ------
+    RunError
+        If a classifier is missing.
+    ConfigError
+        For an unknown method, layer or target.
+    """
+    config, run = prepared.config, prepared.run
+    check_method(config.heatmap.method)
+    target_classes(config.heatmap.target, prepared.cases.labels)
+    models = {s: seed_folder(run.folder, config.classifier.arch, s) for s in config.seeds}
+    keys = {s: _heatmap_key(prepared, s) for s in config.seeds}
+    for seed, folder in models.items():
+        find_layer(load_classifier(folder), config.heatmap.layer, config.data.image_size)
+        _heatmaps(prepared, seed, folder, keys[seed], force)
+    return _segment(prepared, list(keys.values()), force)
+
+
+def _heatmap_key(prepared: Prepared, seed: int) -> str:
+    settings = prepared.config.heatmap.model_dump(mode="json", exclude={"batch_size"})
+    return fingerprint("heatmaps", 1, classifier_key(prepared, seed), settings)
+
+
+def _heatmaps(prepared: Prepared, seed: int, model_folder: Path, key: str, force: bool) -> None:
+    config, run, cases = prepared.config, prepared.run, prepared.cases.cases
+    folder = heatmap_folder(run.folder, config, seed)
+    stage = "heatmaps/" + "/".join(folder.parts[-3:])
+    if not force and run.is_done(stage, key, folder):
+        say(f"heatmaps, seed {seed}: up to date")
+        return
+    model = load_classifier(model_folder).to(pick_device(config.device))
+    images = ImageBatches(cases, config.data, prepared.channels, keep=False)
+    part = folder.with_name(f".part-{folder.name}")
+    remove_tree(part)
+    flat = 0
+    with run.stage(stage, key) as entry:
+        with progress(f"heatmaps, seed {seed}", len(cases)) as advance:
+            everything = range(len(cases))
+            for i, heat in heatmaps_of(
+                model, prepared.cases.labels, images, everything, config.heatmap
+            ):
+                save_heatmap(inside(part, f"{cases[i].id}.npz"), heat)
+                flat += heat.flat
+                layer = heat.layer
+                advance()
+        remove_tree(folder)
+        part.replace(folder)
+        entry.update(images=len(cases), flat=flat, layer=layer)
+    if flat:
+        say(f"heatmaps, seed {seed}: {flat} of {len(cases)} are flat (nothing speaks for a lesion)")
+
+
+@dataclass
+class _Scorer:
+    """Everything that scoring one split reads, by case."""
+
+    prepared: Prepared
+    seed: int
+
+    def __post_init__(self) -> None:
+        config = self.prepared.config
+        self.folder = heatmap_folder(self.prepared.run.folder, config, self.seed)
+        self.data = config.data
+        self.labels = self.prepared.cases.labels
+
+    def load(self, case: Case) -> Heatmap:
+        return load_heatmap(inside(self.folder, f"{case.id}.npz"))
+
+    def truth(self, case: Case, shape: tuple[int, int]) -> Any:
+        return read_truth(case, shape, not self.labels.is_lesion(case.label), self.data)
+
+    def heats(self, split: str) -> Iterator[np.ndarray]:
+        """Raw heat of images with a lesion label; no mask is opened."""
+        for case in self.prepared.cases.of(split):
+            if self.labels.is_lesion(case.label):
+                yield self.load(case).full()
+
+    def pairs(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Raw heat and true mask of images with a lesion and a mask."""
+        for case in self.prepared.cases.of(split):
+            if self.labels.is_lesion(case.label) and case.mask is not None:
+                heat = self.load(case)
+                yield heat.full(), self.truth(case, heat.shape)
+
+
+def fit_rules(
+    rules: Sequence[Rule], scorer: _Scorer, seed: int
+) -> tuple[list[FittedRule], dict[str, str]]:
+    """Fit every rule that can be; for the others, why not."""
+    fitted, left_out = [], {}
+    train = _once(lambda: scorer.heats("train"))
+    val, test = _once(lambda: scorer.pairs("val")), _once(lambda: scorer.pairs("test"))
+    for rule in rules:
+        try:
+            fitted.append(fit_rule(rule, train=train, val=val, test=test, seed=seed))
+        except LookupError as e:
+            left_out[rule.rule] = str(e)
+    return fitted, left_out
+
+
+def _once(make: Callable[[], Iterator[Any]]) -> Callable[[], list[Any]]:
+    """Make a list on first use and keep it for the next rule."""
+    return lru_cache(maxsize=1)(lambda: list(make()))
+
+
+def gate_value(config: Config, model_folder: Path, lesion_labels: Sequence[str]) -> float:
+    """The probability below which an image gets an empty mask; 0 where there is no gate."""
+    gate = config.masks.gate
+    if gate == "none":
+        return 0.0
+    if gate != "validation":
+        return float(gate)
+    table = read_predictions(model_folder)
+    val = table[table["split"] == "val"]
+    truth = val["label"].isin(list(lesion_labels)).to_numpy()
+    return youden_threshold(truth, val["lesion_probability"].to_numpy())
+
+
+def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> Path:
+    config, run = prepared.config, prepared.run
+    scores, masks = run.folder / "scores", run.folder / "masks"
+    stage = "segment"
+    key = fingerprint(stage, 1, heatmap_keys, config.masks, config.scores, config.seeds)
+    outputs = (scores / PER_CASE, scores / SUMMARY, scores / CURVES, masks)
+    if not force and run.is_done(stage, key, *outputs):
+        say("masks and scores: up to date")
+        return scores / SUMMARY
+    with run.stage(stage, key) as entry:
+        part = run.folder / ".part-masks"
+        remove_tree(part)
+        remove_tree(scores)
+        rows: list[dict[str, Any]] = []
+        curves: list[dict[str, Any]] = []
+        thresholds: dict[str, dict[str, Any]] = {}
+        left_out: dict[str, str] = {}
+        test = prepared.cases.of("test")
+        with progress("masks and scores", len(config.seeds) * len(test)) as advance:
+            for seed in config.seeds:
+                scorer = _Scorer(prepared, seed)
+                fitted, reasons = fit_rules(config.masks.rules, scorer, config.seed)
+                left_out |= reasons
+                model_folder = seed_folder(run.folder, config.classifier.arch, seed)
+                gate = gate_value(config, model_folder, prepared.cases.labels.lesion)
+                for f in fitted:
+                    entry_of = thresholds.setdefault(method_name(config, f.name), {})
+                    entry_of[f"seed-{seed}"] = f.to_json() | {"split": "test", "gate": gate}
+                rows += _score_seed(scorer, fitted, gate, part, advance)
+                curves += _curve(scorer)
+        if config.scores.floors:
+            rows += _score_floors(prepared)
+        for reason in sorted({f"{r}: left out, {why}" for r, why in left_out.items()}):
+            say(reason)
+        for method, entries in thresholds.items():
+            write_json(inside(part, method, THRESHOLD), entries)
+        part.mkdir(exist_ok=True)
+        remove_tree(masks)
+        part.replace(masks)
+        table = pd.DataFrame(rows, columns=[*case_columns(), "probability"])
+        write_text(scores / PER_CASE, table.to_csv(index=False, float_format="%.6g"))
+        write_text(
+            scores / CURVES,
+            pd.DataFrame(curves, columns=["seed", "threshold", "dice"]).to_csv(index=False),
+        )
+        if table.empty:
+            summary = pd.DataFrame()
+            say("no test image can be scored: no lesion image has a mask. Masks were written.")
+        else:
+            summary = summarise(table, bootstrap=config.scores.bootstrap, seed=config.seed)
+        write_text(scores / SUMMARY, summary.to_csv(index=False, float_format="%.6g"))
+        entry.update(left_out=left_out)
+    return scores / SUMMARY
+
+
+def _case_entry(case: Case, method: str, kind: str, seed: int | None, seen: int) -> dict[str, Any]:
+    return {
+        "case": case.id,
+        "patient": case.patient,
+        "split": case.split,
+        "label": case.label,
+        "method": method,
+        "kind": kind,
+        "seed": seed,
+        "masks_seen": seen,
+    }
+
+
+def _score_seed(
+    scorer: _Scorer,
+    fitted: Sequence[FittedRule],
+    gate: float,
+    out: Path,
+    advance: Callable[..., None],
+) -> list[dict[str, Any]]:
+    """Write the masks of one seed, and score those whose truth is known."""
+    config = scorer.prepared.config
+    by_rule: dict[str, list[dict[str, Any]]] = {f.name: [] for f in fitted}
+    scored = _scored_cases(scorer.prepared)
+    for case in scorer.prepared.cases.of("test"):
+        heat = scorer.load(case)
+        full, flat = heat.full(), heat.flat
+        gated = heat.probability < gate
+        image = read_image(case.image)
+        truth = scorer.truth(case, heat.shape) if case.id in scored else None
+        of_heat: dict[str, Any] = {}
+        for f in fitted:
+            if gated or (f.name == "oracle-image" and truth is None):
+                mask = np.zeros(heat.shape, dtype=bool)
+            else:
+                mask = segment(f, full, image, truth)
+            method = method_name(config, f.name)
+            write_mask(inside(out, method, f"seed-{scorer.seed}", f"{case.id}.png"), mask)
+            if truth is None:
+                continue
+            scores = score_case(mask, truth, heatmap=None if of_heat else full)
+            # The scores of the heatmap itself are the same under every rule.
+            of_heat = of_heat or {k: scores[k] for k in ("ap", "pointing", "energy")}
+            kind = "oracle" if f.oracle else "heatmap"
+            by_rule[f.name].append(
+                _case_entry(case, method, kind, scorer.seed, f.masks_seen)
+                | scores
+                | of_heat
+                | {"flat": flat, "gated": gated, "probability": round(heat.probability, 6)}
+            )
+        advance()
+    return [row for rows in by_rule.values() for row in rows]
+
+
+def _scored_cases(prepared: Prepared) -> set[str]:
+    """Test cases that can be scored; none unless at least one lesion has a mask."""
+    labels, test = prepared.cases.labels, prepared.cases.of("test")
+    masked = {c.id for c in test if c.mask is not None and labels.is_lesion(c.label)}
+    healthy = {c.id for c in test if not labels.is_lesion(c.label)}
+    return masked | healthy if masked else set()
+
+
+def _curve(scorer: _Scorer) -> list[dict[str, Any]]:
+    """Mean Dice over the test lesions at every fixed threshold: for looking, never for choosing."""
+    curves = [dice_curve(normalise(h), t, GRID) for h, t in scorer.pairs("test")]
+    if not curves:
+        return []
+    mean = np.mean(curves, axis=0)
+    return [
+        {"seed": scorer.seed, "threshold": round(float(t), 4), "dice": round(float(d), 6)}
+        for t, d in zip(GRID, mean, strict=True)
+    ]
+
+
+def _score_floors(prepared: Prepared) -> list[dict[str, Any]]:
+    """Masks that know nothing of lesions, without a gate: what any method must beat."""
+    scored = _scored_cases(prepared)
+    cases = [c for c in prepared.cases.of("test") if c.id in scored]
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FLOORS}
+    with progress("trivial floors", len(cases)) as advance:
+        for case in cases:
+            image = read_image(case.image)
+            healthy = not prepared.cases.labels.is_lesion(case.label)
+            truth = read_truth(
+                case, (image.shape[0], image.shape[1]), healthy, prepared.config.data
+            )
+            for name, floor in FLOORS.items():
+                scores = score_case(floor(image), truth)
+                flags = {"flat": False, "gated": False}
+                rows[name].append(_case_entry(case, name, "floor", None, 0) | scores | flags)
+            advance()
+    return [row for of_floor in rows.values() for row in of_floor]
+
+
+def read_per_case(run: Path) -> pd.DataFrame:
+    """The table of scores by case, names as text even where they look like numbers."""
+    text = {"case": str, "patient": str, "split": str, "label": str, "method": str, "kind": str}
+    table = pd.read_csv(
+        run / "scores" / PER_CASE, dtype=text, keep_default_na=False, na_values=[""]
+    )
+    return table.fillna(dict.fromkeys(text, ""))
+
+
+def read_summary(run: Path) -> pd.DataFrame:
+    """The table of methods; empty where nothing could be scored."""
+    path = run / "scores" / SUMMARY
+    return pd.read_csv(path) if os.path.getsize(path) > 1 else pd.DataFrame()  # noqa: PTH202

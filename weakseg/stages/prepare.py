@@ -1,0 +1,185 @@
+"""What every stage begins with: the manifest checked, patients dealt out, the run folder set up."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from weakseg.config import PHANTOM, Config, dump_config, fingerprint
+from weakseg.data.cases import CaseSet, Labels
+from weakseg.data.check import check_manifest, data_fingerprint, format_problems
+from weakseg.data.manifest import read_manifest
+from weakseg.data.phantom import write_phantom
+from weakseg.data.splits import make_splits, write_splits
+from weakseg.errors import DataError
+from weakseg.progress import say
+from weakseg.runs import Run, environment, locked, make_folder, write_text
+
+ROOT = Path("runs")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready for its stages.
+
+    Attributes
+    ----------
+    config : Config
+    run : Run
+    cases : CaseSet
+        With splits.
+    channels : {1, 3}
+        Colours of the images.
+    key : str
+        Fingerprint of the data, its reading and its splits.
+    """
+
+    config: Config
+    run: Run
+    cases: CaseSet
+    channels: int
+    key: str
+
+
+def run_folder(config: Config, run_dir: Path | None) -> Path:
+    """Where the run lives: the folder that was named, else ``runs/NAME``."""
+    return run_dir if run_dir is not None else ROOT / config.name
+
+
+def manifest_path(config: Config, folder: Path) -> Path:
+    """The manifest; the phantom is generated beside the runs on first use."""
+    if config.data.manifest != PHANTOM:
+        return Path(config.data.manifest)
+    p = config.data.phantom
+    name = f"phantom-{p.patients}x{p.slices_per_patient}-{p.size}px-seed{p.seed}"
+    if not (folder.parent / name / "labels.csv").exists():
+        say(f"generating the phantom (simulated images): {folder.parent / name}")
+    return write_phantom(folder.parent / name, p)
+
+
+@contextlib.contextmanager
+def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepared]:
+    """Check everything that can be checked, then open and hold the run folder.
+
+    Nothing is written before the configuration and the data are found to be good.
+
+    Parameters
+    ----------
+    config : Config
+    run_dir : Path, optional
+        Default: ``runs/NAME``.
+
+    Raises
+    ------
+    DataError
+        With every problem of the manifest.
+    ConfigError
+        For a network, heatmap or device that is not there.
+    RunError
+        If the folder cannot be written, or is in use.
+    """
+    folder = run_folder(config, run_dir)
+    if folder.exists() and not folder.is_dir():
+        make_folder(folder)  # says what is wrong
+    known = Run(folder).record
+    path = manifest_path(config, folder)
+    cases = read_manifest(path, config.data)
+    if config.data.manifest == PHANTOM:
+        cases = replace(cases, source=PHANTOM, simulated=True)
+    check_settings(config, cases.labels)
+    data = data_fingerprint(path, config.data)
+    reading = config.data.model_dump(mode="json", exclude={"manifest", "phantom"})
+    key = fingerprint(data, reading)
+    if known.get("data", {}).get("key") == key:
+        channels = int(known["data"]["channels"])
+    else:
+        channels = _check(path, config, cases)
+    cases = cases.with_cases(make_splits(cases.cases, cases.labels, config.data.split))
+    with locked(folder):
+        run = Run(folder)
+        write_text(folder / "config.yaml", dump_config(config))
+        write_splits(folder / "splits.csv", cases.cases)
+        run.update(
+            name=config.name,
+            seed=config.seed,
+            environment=environment(),
+            data=describe(cases, channels) | {"key": key, "fingerprint": data},
+        )
+        yield Prepared(config, run, cases, channels, key)
+
+
+def check_settings(config: Config, labels: Labels) -> None:
+    """Refuse settings that would fail later, after hours of work.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown network, heatmap method, layer or target, or a device that is not there.
+    UserError
+        For weights that cannot be read or belong to another network.
+    """
+    from weakseg.heatmaps.cam import check_method
+    from weakseg.heatmaps.compute import target_classes
+    from weakseg.models.classifiers import (
+        ClassifierSpec,
+        build_classifier,
+        find_layer,
+        load_pretrained,
+    )
+    from weakseg.training.loop import load_weights, pick_device
+
+    pick_device(config.device)
+    check_method(config.heatmap.method)
+    target_classes(config.heatmap.target, labels)
+    c = config.classifier
+    model = build_classifier(ClassifierSpec(c.arch, labels.names, 3, "repeat"))
+    find_layer(model, config.heatmap.layer, config.data.image_size)
+    if c.weights not in ("none", "imagenet"):
+        load_pretrained(model, load_weights(Path(c.weights))[0], c.weights)
+
+
+def _check(path: Path, config: Config, cases: CaseSet) -> int:
+    """Refuse a manifest with errors; the number of colours otherwise."""
+    from weakseg.data.arrays import detect_channels
+
+    problems = check_manifest(path, config.data)
+    errors = [p for p in problems if p.severity == "error"]
+    if errors:
+        raise DataError(
+            f"The data have {len(errors)} problem{'s' if len(errors) > 1 else ''}:\n"
+            + format_problems(errors),
+            where=str(path),
+            fix=f"mend them; `weakseg validate {path}` lists them again",
+        )
+    if problems:
+        say(f"{path}: {len(problems)} warnings; `weakseg validate {path}` lists them")
+    return detect_channels(cases.cases, config.data)
+
+
+def describe(cases: CaseSet, channels: int) -> dict[str, Any]:
+    """Counts of a set, for the record and the report."""
+    table = []
+    for split in ("train", "val", "test"):
+        chosen = cases.of(split)
+        table.append(
+            {
+                "split": split,
+                "images": len(chosen),
+                "patients": len({c.patient for c in chosen}),
+                "masks": sum(c.mask is not None for c in chosen),
+                "labels": dict(sorted(Counter(c.label for c in chosen).items())),
+            }
+        )
+    return {
+        "source": cases.source,
+        "simulated": cases.simulated,
+        "patients_known": cases.patients_known,
+        "channels": channels,
+        "healthy_labels": list(cases.labels.healthy),
+        "lesion_labels": list(cases.labels.lesion),
+        "splits": table,
+    }

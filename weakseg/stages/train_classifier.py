@@ -1,0 +1,296 @@
+"""``weakseg train-classifier``: one network a seed, its scores and predictions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weakseg.config import ClassifierConfig, fingerprint
+from weakseg.data.arrays import ImageBatches
+from weakseg.data.cases import Labels
+from weakseg.errors import RunError
+from weakseg.models.classifiers import (
+    Classifier,
+    ClassifierSpec,
+    build_classifier,
+    imagenet_state,
+    load_pretrained,
+)
+from weakseg.progress import say
+from weakseg.runs import inside, read_json, remove_tree, write_json, write_text
+from weakseg.scores import classification_scores
+from weakseg.stages.prepare import Prepared
+from weakseg.training.classify import ClassifierTask, predict_probabilities
+from weakseg.training.loop import (
+    BEST,
+    LAST,
+    METRICS,
+    RESUME,
+    FitSettings,
+    fit,
+    load_weights,
+    make_fabric,
+)
+
+SCORES, PREDICTIONS = "scores.json", "predictions.csv"
+
+
+def arch_folder(arch: str) -> str:
+    """A network's name as a folder's."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in arch)
+
+
+def seed_folder(run: Path, arch: str, seed: int) -> Path:
+    """Where the classifier of a seed lives."""
+    return inside(run, "classifier", arch_folder(arch), f"seed-{seed}")
+
+
+def classifier_key(prepared: Prepared, seed: int) -> str:
+    """Fingerprint of all that a trained classifier depends on."""
+    config = prepared.config.classifier
+    weights: Any = config.weights
+    if weights not in ("none", "imagenet") and Path(weights).is_file():
+        import hashlib
+
+        weights = hashlib.blake2b(Path(weights).read_bytes(), digest_size=10).hexdigest()
+    settings = config.model_dump(mode="json", exclude={"seeds", "weights"})
+    return fingerprint("classifier", 1, prepared.key, settings, weights, seed)
+
+
+def train_classifiers(
+    prepared: Prepared,
+    *,
+    force: bool = False,
+    after_epoch: Callable[[int], None] | None = None,
+) -> list[Path]:
+    """Train every seed that is not trained yet.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    force : bool
+        Train again what is there; the earlier networks are moved to ``superseded/``.
+    after_epoch : callable, optional
+        See `weakseg.training.loop.fit`.
+
+    Returns
+    -------
+    list of Path
+        The seeds' folders.
+    """
+    config = prepared.config
+    folders, images = [], None
+    for seed in config.seeds:
+        folder = seed_folder(prepared.run.folder, config.classifier.arch, seed)
+        folders.append(folder)
+        stage = f"classifier/{arch_folder(config.classifier.arch)}/{seed}"
+        key = classifier_key(prepared, seed)
+        outputs = [folder / name for name in (BEST, LAST, METRICS, SCORES, PREDICTIONS)]
+        if not force and prepared.run.is_done(stage, key, *outputs):
+            say(f"classifier, seed {seed}: up to date")
+            continue
+        _set_aside(prepared, stage, folder, key, force)
+        if images is None:
+            images = ImageBatches(prepared.cases.cases, config.data, prepared.channels)
+        with prepared.run.stage(stage, key) as entry:
+            entry.update(_train_seed(prepared, images, folder, seed, key, after_epoch))
+    return folders
+
+
+def _set_aside(prepared: Prepared, stage: str, folder: Path, key: str, force: bool) -> None:
+    """Move an earlier network of another configuration away: hours of work are not deleted."""
+    earlier = prepared.run.record.get("stages", {}).get(stage, {}).get("key")
+    prepared.run.forget(stage)
+    if earlier and (force or earlier != key) and (folder / BEST).exists():
+        there = (
+            prepared.run.folder / "superseded" / f"{folder.parent.name}-{folder.name}-{earlier[:8]}"
+        )
+        remove_tree(there)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        folder.replace(there)
+        say(f"the earlier {stage} was made with other settings; it is kept in {there}")
+
+
+def highest_rate(config: ClassifierConfig) -> float:
+    """The learning rate that was set, or a sound one for the optimiser and the weights."""
+    if config.lr != "auto":
+        return float(config.lr)
+    rate = 1e-3 if config.weights == "none" else 3e-4
+    return rate if config.optimizer == "adamw" else 10 * rate
+
+
+def spec_of(config: ClassifierConfig, labels: Labels, channels: int) -> ClassifierSpec:
+    """The network that a configuration asks for."""
+    return ClassifierSpec(config.arch, labels.names, channels, config.grey_input)
+
+
+def new_classifier(
+    config: ClassifierConfig, labels: Labels, channels: int, seed: int
+) -> tuple[Classifier, list[str]]:
+    """A classifier at the beginning of its training, and the tensors that are random."""
+    import torch
+
+    torch.manual_seed(seed)
+    model = build_classifier(spec_of(config, labels, channels))
+    if config.weights == "none":
+        return model, ["all"]
+    if config.weights == "imagenet":
+        state = imagenet_state(config.arch)
+    else:
+        state, _ = load_weights(Path(config.weights))
+    return model, load_pretrained(model, state, config.weights)
+
+
+def _train_seed(
+    prepared: Prepared,
+    images: ImageBatches,
+    folder: Path,
+    seed: int,
+    key: str,
+    after_epoch: Callable[[int], None] | None,
+) -> dict[str, Any]:
+    import torch
+
+    config = prepared.config
+    c, labels = config.classifier, prepared.cases.labels
+    fabric = make_fabric(config.device, c.precision)
+    model, random = new_classifier(c, labels, prepared.channels, seed)
+    model = model.to(memory_format=torch.channels_last)
+    index = {split: _indices(prepared, split) for split in ("train", "val", "test")}
+    task = ClassifierTask(
+        c, labels, images, index["train"], index["val"], seed, device=fabric.device
+    )
+    history = fit(
+        model,
+        task,
+        FitSettings(
+            c.epochs, c.optimizer, highest_rate(c), c.weight_decay, c.warmup, seed, "val_auc"
+        ),
+        folder,
+        fabric,
+        key=key,
+        metadata=header(model.spec, prepared),
+        what=f"classifier {c.arch}, seed {seed}",
+        after_epoch=after_epoch,
+    )
+    best = load_classifier(folder).to(fabric.device)
+    everything = np.arange(len(prepared.cases.cases))
+    p = predict_probabilities(best, images, everything, 2 * c.batch_size, fabric.device)
+    write_text(folder / PREDICTIONS, predictions_table(prepared, p).to_csv(index=False))
+    scores = {s: _scores(prepared, p, index[s]) for s in ("val", "test")}
+    write_json(folder / SCORES, scores)
+    (folder / RESUME).unlink(missing_ok=True)
+    best_epoch = max(history, key=lambda h: h["val_auc"])["epoch"]
+    auc = scores["test"]["auc_lesion"]
+    say(
+        f"classifier {c.arch}, seed {seed}: test AUC {auc['value']:.3f} "
+        f"[{auc['low']:.3f}, {auc['high']:.3f}], best epoch {best_epoch:.0f} of {c.epochs}"
+    )
+    return {
+        "device": str(fabric.device),
+        "precision": str(fabric._precision.precision),
+        "random_tensors": random,
+        "best_epoch": int(best_epoch),
+    }
+
+
+def _indices(prepared: Prepared, split: str) -> list[int]:
+    return [i for i, c in enumerate(prepared.cases.cases) if c.split == split]
+
+
+def header(spec: ClassifierSpec, prepared: Prepared) -> dict[str, str]:
+    """What a weights file says of itself."""
+    data = prepared.config.data
+    return {
+        "format": "weakseg-classifier-1",
+        "arch": spec.arch,
+        "labels": json.dumps(spec.labels),
+        "healthy": json.dumps(prepared.cases.labels.healthy),
+        "channels": str(spec.channels),
+        "grey_input": spec.grey_input,
+        "image_size": str(data.image_size),
+        "intensity": data.intensity,
+    }
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """The best network of a seed's folder, in evaluation mode.
+
+    Raises
+    ------
+    RunError
+        If it is not there, or is not one of ours.
+    """
+    path = folder / BEST
+    if not path.exists():
+        raise RunError(
+            "The run has no trained classifier.",
+            where=str(path),
+            fix="run `weakseg train-classifier CONFIG` first, or `weakseg compare CONFIG`",
+        )
+    state, meta = load_weights(path)
+    try:
+        spec = ClassifierSpec(
+            meta["arch"],
+            tuple(json.loads(meta["labels"])),
+            int(meta["channels"]),
+            meta["grey_input"],
+        )
+        model = build_classifier(spec)
+        model.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError) as e:
+        raise RunError(
+            "The weights file was not written by this version of weakseg.",
+            where=str(path),
+            found=str(e).splitlines()[0],
+            fix="train the classifier again with --force",
+        ) from None
+    return model.eval()
+
+
+def predictions_table(prepared: Prepared, probabilities: np.ndarray) -> pd.DataFrame:
+    """One row a case: what was predicted, and what is true."""
+    labels = prepared.cases.labels
+    cases = prepared.cases.cases
+    lesion = probabilities[:, list(labels.lesion_indices)].sum(1)
+    table = pd.DataFrame(
+        {
+            "case": [c.id for c in cases],
+            "patient": [c.patient for c in cases],
+            "split": [c.split for c in cases],
+            "label": [c.label for c in cases],
+            "predicted": [labels.names[k] for k in probabilities.argmax(1)],
+            "lesion_probability": lesion.astype(float).round(6),
+        }
+    )
+    for k, name in enumerate(labels.names):
+        table[f"p({name})"] = probabilities[:, k].astype(float).round(6)
+    return table
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """The predictions of a seed's folder, labels as text even where they look like numbers."""
+    text = {"case": str, "patient": str, "split": str, "label": str, "predicted": str}
+    return pd.read_csv(folder / PREDICTIONS, dtype=text, keep_default_na=False)
+
+
+def read_classifier_scores(folder: Path) -> dict[str, Any]:
+    """The classification scores of a seed's folder."""
+    return read_json(folder / SCORES)
+
+
+def _scores(prepared: Prepared, p: np.ndarray, index: Sequence[int]) -> dict[str, Any]:
+    labels, cases = prepared.cases.labels, prepared.cases.cases
+    return classification_scores(
+        np.array([labels.index(cases[i].label) for i in index]),
+        p[list(index)],
+        labels.lesion_indices,
+        np.array([cases[i].patient for i in index]),
+        bootstrap=prepared.config.scores.bootstrap,
+        seed=prepared.config.seed,
+    )

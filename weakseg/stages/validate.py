@@ -1,0 +1,66 @@
+"""``weakseg validate``: every problem of a manifest at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from weakseg.config import parse_config
+from weakseg.data.check import check_manifest, format_problems, problems_json
+from weakseg.errors import ConfigError
+
+
+def parse_mask_rule(text: str) -> str | list[int]:
+    """``nonzero``, ``half``, or values separated by commas.
+
+    Raises
+    ------
+    ConfigError
+        For anything else.
+    """
+    if text in ("nonzero", "half"):
+        return text
+    try:
+        return [int(v) for v in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            "The mask rule is not known.",
+            where="--mask-rule",
+            found=repr(text),
+            expected="nonzero, half, or whole numbers such as 1,4",
+        ) from None
+
+
+def validate_manifest(
+    manifest: Path,
+    healthy: list[str] | None = None,
+    lesion: list[str] | None = None,
+    mask_rule: str = "nonzero",
+    *,
+    as_json: bool = False,
+) -> tuple[str, bool]:
+    """Check a manifest.
+
+    Returns
+    -------
+    report : str
+        For people, or JSON.
+    failed : bool
+        Whether there is an error; warnings alone do not fail.
+    """
+    data = parse_config(
+        {
+            "data": {
+                "manifest": str(manifest),
+                "healthy_labels": healthy or "auto",
+                "lesion_labels": lesion or "auto",
+                "mask_rule": parse_mask_rule(mask_rule),
+            }
+        },
+        where="command line",
+    ).data
+    problems = check_manifest(Path(manifest), data)
+    failed = any(p.severity == "error" for p in problems)
+    if as_json:
+        return json.dumps(problems_json(problems), indent=2, ensure_ascii=False), failed
+    return format_problems(problems) if problems else f"{manifest}: no problems", failed

@@ -1,0 +1,328 @@
+"""The one training loop: Lightning Fabric, checkpoints, resume.
+
+Every epoch begins from a seed of its own and ends with a checkpoint, so that a run that was
+killed goes on from its last whole epoch and ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from weakseg.errors import ConfigError, RunError, UserError
+from weakseg.progress import progress, say
+from weakseg.runs import atomic_path, write_text
+
+BEST, LAST, RESUME, METRICS = "best.safetensors", "last.safetensors", "resume.pt", "metrics.csv"
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How long and how fast.
+
+    Attributes
+    ----------
+    select : str
+        The validation figure whose highest value marks the best epoch.
+    """
+
+    epochs: int
+    optimizer: Literal["adamw", "sgd"]
+    lr: float
+    weight_decay: float
+    warmup: float
+    seed: int
+    select: str
+
+
+class Task(Protocol):
+    """What the loop trains on: batches and their loss, and figures of the validation split."""
+
+    steps: int
+
+    def batches(self, epoch: int) -> Iterator[Any]:
+        """The training batches of an epoch, `steps` of them, in a seeded random order."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """The loss of a batch, a scalar."""
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Figures of the validation split, by name."""
+
+
+def pick_device(device: str) -> str:
+    """The device to use for ``auto``, or the one named if it is there.
+
+    Raises
+    ------
+    ConfigError
+        If the machine does not have it.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = device.partition(":")
+    if kind == "cuda" and not (
+        torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()
+    ):
+        raise ConfigError(
+            f"The device {device} is not there.",
+            where="device",
+            found=f"{torch.cuda.device_count()} CUDA devices",
+            fix="use device: auto, or --device cpu",
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(
+            "The device mps is not there.", where="device", fix="use device: auto, or --device cpu"
+        )
+    return device
+
+
+def make_fabric(device: str, precision: str) -> Any:
+    """A Lightning Fabric on one device, its precision picked for ``auto``."""
+    from lightning.fabric import Fabric
+
+    device = pick_device(device)
+    kind, _, index = device.partition(":")
+    if precision == "auto":
+        precision = "bf16-mixed" if kind == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+    if kind == "cpu" and precision == "16-mixed":
+        raise ConfigError(
+            "Half precision (16-mixed) needs a GPU.",
+            where="classifier.precision",
+            fix="use precision: auto, or 32-true on a CPU",
+        )
+    devices: Any = [int(index)] if index else 1
+    return Fabric(accelerator=kind, devices=devices, precision=precision)
+
+
+def seed_epoch(seed: int, epoch: int) -> torch.Generator:
+    """Seed torch for one epoch, and return a generator for the order of its cases."""
+    mixed = (seed * 1_000_003 + epoch * 7919 + 17) % 2**63
+    torch.manual_seed(mixed)
+    return torch.Generator().manual_seed(mixed)
+
+
+def learning_rate(step: int, total: int, warmup: float) -> float:
+    """The factor of the highest rate at a step: linear from 0, then half a cosine to 0."""
+    rise = max(1, round(warmup * total))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+def make_optimizer(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
+    """The optimiser; biases and normalisation are not decayed."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    free = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def fit(
+    model: nn.Module,
+    task: Task,
+    settings: FitSettings,
+    folder: Path,
+    fabric: Any,
+    *,
+    key: str,
+    metadata: dict[str, str],
+    what: str,
+    after_epoch: Callable[[int], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train a network, and keep its best and its last weights.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Trained in place; it ends with the weights of the last epoch.
+    task : Task
+    settings : FitSettings
+    folder : Path
+        Gets ``best.safetensors``, ``last.safetensors``, ``metrics.csv`` and ``resume.pt``, which
+        the caller deletes once everything that it makes of the network is written too.
+    fabric : lightning.fabric.Fabric
+    key : str
+        Fingerprint of everything that the training depends on: a checkpoint of another key is
+        not resumed.
+    metadata : dict of str
+        Written into the weights' headers.
+    what : str
+        For the progress line.
+    after_epoch : callable, optional
+        Called with the number of epochs that are done and saved.
+
+    Returns
+    -------
+    list of dict
+        One entry an epoch: epoch, lr, train_loss and the validation figures.
+
+    Raises
+    ------
+    UserError
+        If the loss is not a finite number.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = make_optimizer(model, settings)
+    total = settings.epochs * task.steps
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate(step, total, settings.warmup)
+    )
+    history = _resume(folder / RESUME, key, model, optimizer, schedule)
+    if history:
+        say(f"{what}: going on after epoch {len(history)} of {settings.epochs}")
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    with progress(what, settings.epochs * task.steps) as advance:
+        advance(len(history) * task.steps)
+        for epoch in range(len(history), settings.epochs):
+            seed_epoch(settings.seed, epoch)
+            loss = _train_epoch(wrapped, task, epoch, optimizer, schedule, fabric, advance, what)
+            model.eval()
+            with torch.no_grad():
+                figures = task.validate(wrapped)
+            entry = {"epoch": epoch + 1.0, "lr": schedule.get_last_lr()[0], "train_loss": loss}
+            history.append({**entry, **figures})
+            best = all(
+                _rank(figures[settings.select]) > _rank(h[settings.select]) for h in history[:-1]
+            )
+            if best:
+                save_weights(folder / BEST, model, metadata | {"epoch": str(epoch + 1)})
+            save_weights(folder / LAST, model, metadata | {"epoch": str(epoch + 1)})
+            write_text(folder / METRICS, metrics_csv(history))
+            _checkpoint(folder / RESUME, key, model, optimizer, schedule, history)
+            note = ", ".join(f"{k} {v:.3f}" for k, v in {"loss": loss, **figures}.items())
+            advance(0, f"epoch {epoch + 1}: {note}")
+            if after_epoch:
+                after_epoch(epoch + 1)
+    return history
+
+
+def _train_epoch(
+    model: Any,
+    task: Task,
+    epoch: int,
+    optimizer: Any,
+    schedule: Any,
+    fabric: Any,
+    advance: Callable[..., None],
+    what: str,
+) -> float:
+    model.train()
+    losses: list[Tensor] = []
+    for batch in task.batches(epoch):
+        optimizer.zero_grad(set_to_none=True)
+        loss = task.loss(model, batch)
+        fabric.backward(loss)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.detach())
+        advance()
+    mean = float(torch.stack(losses).mean())
+    if not math.isfinite(mean):
+        raise UserError(
+            f"The loss became {mean} in epoch {epoch + 1}.",
+            where=what,
+            fix="lower classifier.lr, lengthen classifier.warmup, or use precision 32-true",
+        )
+    return mean
+
+
+def _rank(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def metrics_csv(history: Sequence[dict[str, float]]) -> str:
+    """The history as CSV, one line an epoch."""
+    names = list(history[0])
+    lines = [",".join(names)]
+    for h in history:
+        lines.append(",".join(str(int(h[n])) if n == "epoch" else f"{h[n]:.6g}" for n in names))
+    return "\n".join(lines) + "\n"
+
+
+def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
+    """Write a network's tensors as safetensors, whole or not at all."""
+    from safetensors.torch import save_file
+
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    with atomic_path(path) as part:
+        save_file(state, part, metadata=metadata)
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of a safetensors file; no code in it is run, as it can hold none.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or is not safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UserError(
+            "The weights file does not exist.",
+            where=str(path),
+            fix="check the path; weights: none trains from scratch",
+        )
+    try:
+        with safe_open(path, framework="pt") as f:
+            return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as e:
+        raise UserError(
+            "The weights file is not safetensors, or is damaged.",
+            where=str(path),
+            found=str(e),
+            expected="a .safetensors file (pickled .pth files can run code and are not read)",
+            fix="convert it with safetensors.torch.save_file(state_dict, path)",
+        ) from None
+
+
+def _checkpoint(
+    path: Path, key: str, model: nn.Module, optimizer: Any, schedule: Any, history: list[Any]
+) -> None:
+    state = {
+        "key": key,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": {k: v for k, v in schedule.state_dict().items() if k != "lr_lambdas"},
+        "history": history,
+    }
+    with atomic_path(path) as part:
+        torch.save(state, part)
+
+
+def _resume(
+    path: Path, key: str, model: nn.Module, optimizer: Any, schedule: Any
+) -> list[dict[str, float]]:
+    """Load a checkpoint of the same key; the history is empty where there is none."""
+    if not path.exists():
+        return []
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as e:  # torch raises many kinds for a damaged file
+        raise RunError(
+            "The checkpoint is damaged.",
+            where=str(path),
+            found=str(e).splitlines()[0],
+            fix="delete it to train from the beginning",
+        ) from None
+    if state.get("key") != key:
+        return []
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    with contextlib.suppress(KeyError):
+        schedule.load_state_dict({**schedule.state_dict(), **state["schedule"]})
+    return list(state["history"])
