@@ -13,7 +13,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 @pytest.fixture
 def shared() -> Path:
-    """Real image sets and weights beside the checkout; without them a test says so and is skipped."""
+    """Real images and weights beside the checkout; a test without them says so and is skipped."""
     if not SHARED.is_dir():
         pytest.skip(f"no real data: there is no folder {SHARED.name}/ beside the checkout")
     return SHARED

@@ -132,10 +132,9 @@ values = st.recursive(
 def test_any_tree_is_either_a_config_or_a_config_error(tree):
     try:
         config = parse_config(tree)
-    except ConfigError as e:
-        assert "problem" in str(e)
-    else:
-        assert parse_config(yaml.safe_load(dump_config(config))) == config
+    except ConfigError:
+        return
+    assert parse_config(yaml.safe_load(dump_config(config))) == config
 
 
 def test_fingerprints_are_equal_for_equal_values_only():

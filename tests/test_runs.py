@@ -1,7 +1,6 @@
 """The run folder: nothing half-written, nothing outside of it, never two at once."""
 
 import multiprocessing
-import os
 
 import pytest
 
@@ -26,7 +25,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path):
         part.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_json_has_null_for_what_json_cannot_say(tmp_path):

@@ -26,12 +26,12 @@ def progress(what: str, total: int) -> Iterator[Advance]:
     what : str
         A few words.
     total : int
-        Steps in all.
+        Steps in all; where it is not known yet, 0, and `advance` tells it.
 
     Yields
     ------
     advance : callable
-        ``advance(steps=1, note="")``.
+        ``advance(steps=1, note=None, of=None)``; ``of`` sets the number of steps in all.
     """
     if sys.stderr.isatty():
         with _bar(what, total) as advance:
@@ -61,7 +61,9 @@ def _bar(what: str, total: int) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total, note="")
 
-        def advance(steps: int = 1, note: str | None = None) -> None:
+        def advance(steps: int = 1, note: str | None = None, of: int | None = None) -> None:
+            if of is not None:
+                bar.update(task, total=of)
             if note is not None:
                 bar.update(task, note=note)
             bar.update(task, advance=steps)
@@ -73,8 +75,9 @@ def _log(what: str, total: int) -> Advance:
     started = last = time.monotonic()
     done = 0
 
-    def advance(steps: int = 1, note: str | None = None) -> None:
-        nonlocal done, last
+    def advance(steps: int = 1, note: str | None = None, of: int | None = None) -> None:
+        nonlocal done, last, total
+        total = total if of is None else of
         done += steps
         now = time.monotonic()
         slow = now - started > LOG_EVERY

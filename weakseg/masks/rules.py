@@ -188,7 +188,7 @@ def segment(
         at = fixed_threshold(fitted.threshold) if isinstance(rule, FixedRule) else fitted.threshold
         return apply_threshold(normalise(heat) if fitted.scale == "image" else heat, at)
     if isinstance(rule, OtsuRule):
-        return apply_threshold(heat, otsu_threshold(heat))
+        return apply_threshold(normalise(heat), otsu_threshold(heat))
     if isinstance(rule, QuantileRule):
         return apply_threshold(heat, quantile_threshold(heat, rule.q))
     if isinstance(rule, AreaPriorRule):

@@ -16,6 +16,7 @@ from weakseg.config import Config, DataConfig, Rule, fingerprint
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image, read_mask, write_mask
+from weakseg.errors import UserError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.compute import heatmaps_of, target_classes
 from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
@@ -165,7 +166,8 @@ def fit_rules(
     rules: Sequence[Rule], scorer: _Scorer, seed: int
 ) -> tuple[list[FittedRule], dict[str, str]]:
     """Fit every rule that can be; for the others, why not."""
-    fitted, left_out = [], {}
+    fitted: list[FittedRule] = []
+    left_out: dict[str, str] = {}
     train = _once(lambda: scorer.heats("train"))
     val, test = _once(lambda: scorer.pairs("val")), _once(lambda: scorer.pairs("test"))
     for rule in rules:
@@ -191,6 +193,13 @@ def gate_value(config: Config, model_folder: Path, lesion_labels: Sequence[str])
     table = read_predictions(model_folder)
     val = table[table["split"] == "val"]
     truth = val["label"].isin(list(lesion_labels)).to_numpy()
+    if truth.all() or not truth.any():
+        raise UserError(
+            "The gate cannot be chosen on the validation labels.",
+            where="masks.gate: validation",
+            found="only one kind of image in the validation split",
+            fix="set masks.gate to a probability, such as 0.5",
+        )
     return youden_threshold(truth, val["lesion_probability"].to_numpy())
 
 

@@ -311,6 +311,6 @@ def _readable(files: Sequence[Path], skip: bool) -> list[Path]:
             f"{len(bad)} of {len(files)} files cannot be read as images:\n{lines}",
             fix="take them out, or leave them out with --skip-unreadable",
         )
-    for file, e in bad:
-        say(f"left out {file}: {e.what}")
+    for file, error in bad:
+        say(f"left out {file}: {error.what}")
     return good

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.config import PHANTOM, Config, dump_config, fingerprint
+from weakseg.data.arrays import detect_channels
 from weakseg.data.cases import CaseSet, Labels
 from weakseg.data.check import check_manifest, data_fingerprint, format_problems
 from weakseg.data.manifest import read_manifest
 from weakseg.data.phantom import write_phantom
 from weakseg.data.splits import make_splits, write_splits
 from weakseg.errors import DataError
-from weakseg.progress import say
+from weakseg.progress import progress, say
 from weakseg.runs import Run, environment, locked, make_folder, write_text
 
 ROOT = Path("runs")
@@ -87,17 +88,17 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
         make_folder(folder)  # says what is wrong
     known = Run(folder).record
     path = manifest_path(config, folder)
+    data = data_fingerprint(path, config.data)
+    reading = config.data.model_dump(mode="json", exclude={"manifest", "phantom"})
+    key = fingerprint(data, reading)
+    new = known.get("data", {}).get("key") != key
+    if new:
+        _check(path, config)
     cases = read_manifest(path, config.data)
     if config.data.manifest == PHANTOM:
         cases = replace(cases, source=PHANTOM, simulated=True)
     check_settings(config, cases.labels)
-    data = data_fingerprint(path, config.data)
-    reading = config.data.model_dump(mode="json", exclude={"manifest", "phantom"})
-    key = fingerprint(data, reading)
-    if known.get("data", {}).get("key") == key:
-        channels = int(known["data"]["channels"])
-    else:
-        channels = _check(path, config, cases)
+    channels = detect_channels(cases.cases, config.data) if new else int(known["data"]["channels"])
     cases = cases.with_cases(make_splits(cases.cases, cases.labels, config.data.split))
     with locked(folder):
         run = Run(folder)
@@ -142,11 +143,10 @@ def check_settings(config: Config, labels: Labels) -> None:
         load_pretrained(model, load_weights(Path(c.weights))[0], c.weights)
 
 
-def _check(path: Path, config: Config, cases: CaseSet) -> int:
-    """Refuse a manifest with errors; the number of colours otherwise."""
-    from weakseg.data.arrays import detect_channels
-
-    problems = check_manifest(path, config.data)
+def _check(path: Path, config: Config) -> None:
+    """Refuse a manifest with errors; say that there are warnings."""
+    with progress("checking images and masks", 0) as advance:
+        problems = check_manifest(path, config.data, progress=lambda _done, n: advance(1, of=n))
     errors = [p for p in problems if p.severity == "error"]
     if errors:
         raise DataError(
@@ -157,7 +157,6 @@ def _check(path: Path, config: Config, cases: CaseSet) -> int:
         )
     if problems:
         say(f"{path}: {len(problems)} warnings; `weakseg validate {path}` lists them")
-    return detect_channels(cases.cases, config.data)
 
 
 def describe(cases: CaseSet, channels: int) -> dict[str, Any]:

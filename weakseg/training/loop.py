@@ -192,8 +192,8 @@ def fit(
             model.eval()
             with torch.no_grad():
                 figures = task.validate(wrapped)
-            entry = {"epoch": epoch + 1.0, "lr": schedule.get_last_lr()[0], "train_loss": loss}
-            history.append({**entry, **figures})
+            rate = float(schedule.get_last_lr()[0])
+            history.append({"epoch": epoch + 1.0, "lr": rate, "train_loss": loss, **figures})
             best = all(
                 _rank(figures[settings.select]) > _rank(h[settings.select]) for h in history[:-1]
             )

@@ -1,0 +1,338 @@
+"""From images and labels to a report, through the command line."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
+from weakseg.config import RULE_NAMES
+from weakseg.runs import read_json
+from weakseg.scores import dice
+from weakseg.stages.heatmap_segment import read_per_case, read_summary
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """One whole `compare`; tests read it and leave it as it is."""
+    folder = tmp_path_factory.mktemp("job")
+    manifest = write_set(folder / "data")
+    config = write_config(folder, manifest)
+    assert weakseg("compare", config, "--run-dir", folder / "run", "--device", "cpu") == 0
+    return folder, config
+
+
+def test_everything_that_the_run_folder_promises_is_there(job):
+    run = job[0] / "run"
+    for name in (
+        "config.yaml",
+        "run.json",
+        "splits.csv",
+        "report/index.html",
+        "report/report.json",
+    ):
+        assert (run / name).stat().st_size > 0, name
+    for seed in (0, 1):
+        model = run / f"classifier/resnet18/seed-{seed}"
+        for name in ("best.safetensors", "last.safetensors", "metrics.csv", "predictions.csv"):
+            assert (model / name).stat().st_size > 0, name
+        assert not (model / "resume.pt").exists()
+        assert len(list((run / f"heatmaps/resnet18/seed-{seed}/gradcam").glob("*.npz"))) == 36
+    assert sorted(p.name for p in (run / "masks").iterdir()) == sorted(
+        f"gradcam-{r}" for r in RULE_NAMES
+    )
+    assert not list(run.rglob(".part*"))
+
+
+def test_patients_stay_on_one_side(job):
+    rows = read_rows(job[0] / "run/splits.csv")
+    sides = {}
+    for r in rows:
+        sides.setdefault(r["patient"], set()).add(r["split"])
+    assert len(rows) == 36
+    assert all(len(s) == 1 for s in sides.values())
+    assert set().union(*sides.values()) == {"train", "val", "test"}
+
+
+def test_masks_have_the_images_own_size_and_the_table_their_dice(job):
+    folder = job[0]
+    table = read_per_case(folder / "run")
+    otsu = table[(table.method == "gradcam-otsu") & (table.seed == 1)]
+    assert len(otsu) == sum(r["split"] == "test" for r in read_rows(folder / "run/splits.csv"))
+    for row in otsu.itertuples():
+        path = folder / f"run/masks/gradcam-otsu/seed-1/{row.case}.png"
+        mask = np.asarray(Image.open(path))
+        assert mask.shape == (48, 40)
+        assert set(np.unique(mask)) <= {0, 255}
+        truth = np.asarray(Image.open(folder / f"data/masks/{row.case}.png"))
+        assert row.dice == pytest.approx(dice(mask > 0, truth > 0), abs=1e-5)
+
+
+def test_masks_seen_are_counted_and_oracles_labelled(job):
+    run = job[0] / "run"
+    summary = read_summary(run).set_index("method")
+    val = [r for r in read_rows(run / "splits.csv") if r["split"] == "val"]
+    lesions = sum(r["label"] == "tumor" for r in val)
+    assert summary.loc["gradcam-validation", "masks_seen"] == lesions
+    assert summary.loc["gradcam-otsu", "masks_seen"] == 0
+    assert summary.loc["gradcam-oracle-image", "kind"] == "oracle"
+    entry = read_json(run / "masks/gradcam-oracle-dataset/threshold.json")["seed-0"]
+    assert entry["upper_bound"] is True
+    assert entry["masks_seen"] == sum(
+        r["split"] == "test" and r["label"] == "tumor" for r in read_rows(run / "splits.csv")
+    )
+    assert "upper bound" in entry["chosen_on"]
+
+
+def test_oracle_of_each_image_bounds_every_rule(job):
+    table = read_per_case(job[0] / "run")
+    table = table[table.has_lesion.astype(bool) & (table.kind != "floor")]
+    wide = table.pivot_table(index=["case", "seed"], columns="method", values="dice")
+    for rule in set(RULE_NAMES) - {"area-prior", "oracle-image"}:
+        assert (wide[f"gradcam-{rule}"] <= wide["gradcam-oracle-image"] + 1e-6).all(), rule
+
+
+def test_the_gate_empties_images_the_classifier_calls_healthy(job):
+    table = read_per_case(job[0] / "run")
+    heat = table[table.kind != "floor"]
+    assert (heat.gated == (heat.probability < 0.5)).all()
+    assert (heat[heat.gated.astype(bool)].predicted_pixels == 0).all()
+
+
+def test_predictions_hold_every_case_and_probabilities_add_up(job):
+    table = pd.read_csv(job[0] / "run/classifier/resnet18/seed-0/predictions.csv")
+    assert len(table) == 36
+    np.testing.assert_allclose(table["p(normal)"] + table["p(tumor)"], 1, atol=1e-5)
+    np.testing.assert_allclose(table.lesion_probability, table["p(tumor)"], atol=1e-5)
+    scores = read_json(job[0] / "run/classifier/resnet18/seed-0/scores.json")
+    test = table[table.split == "test"]
+    right = (test.predicted == test.label).mean()
+    assert scores["test"]["accuracy"]["value"] == pytest.approx(right)
+
+
+def test_what_is_up_to_date_is_not_made_again(job):
+    folder, config = job
+    before = tree(folder / "run")
+    assert weakseg("compare", config, "--run-dir", folder / "run", "--device", "cpu") == 0
+    after = tree(folder / "run")
+    for name in before:
+        if name.split("/")[0] in ("classifier", "heatmaps", "masks", "scores"):
+            assert after[name] == before[name], name
+
+
+@pytest.fixture
+def copy(job, tmp_path):
+    """A copy of the run that a test may change."""
+    shutil.copytree(job[0], tmp_path / "job")
+    config = write_config(tmp_path / "job", tmp_path / "job/data/labels.csv")
+    return tmp_path / "job", config
+
+
+def test_a_changed_threshold_makes_masks_again_but_trains_nothing(copy):
+    folder, config = copy
+    before = tree(folder / "run")
+    change = ["--set", "masks.rules=[{rule: fixed, at: 0.3}]"]
+    assert weakseg("compare", config, "--run-dir", folder / "run", *change) == 0
+    after = tree(folder / "run")
+    assert [p.name for p in (folder / "run/masks").iterdir()] == ["gradcam-fixed"]
+    for name in before:
+        if name.split("/")[0] in ("classifier", "heatmaps"):
+            assert after[name] == before[name], name
+
+
+def test_changed_training_keeps_the_earlier_network(copy):
+    folder, config = copy
+    old = (folder / "run/classifier/resnet18/seed-0/best.safetensors").read_bytes()
+    change = ["--set", "classifier.epochs=1", "--set", "classifier.seeds=[0]"]
+    assert weakseg("train-classifier", config, "--run-dir", folder / "run", *change) == 0
+    (kept,) = (folder / "run/superseded").glob("*/best.safetensors")
+    assert kept.read_bytes() == old
+    assert (folder / "run/classifier/resnet18/seed-0/best.safetensors").read_bytes() != old
+
+
+def test_a_changed_image_is_noticed(copy):
+    folder, config = copy
+    (folder / "data/images/p03_0.png").write_bytes((folder / "data/images/p02_1.png").read_bytes())
+    assert weakseg("train-classifier", config, "--run-dir", folder / "run") == 2
+
+
+def test_predict_gives_masks_of_the_images_own_sizes(job, tmp_path, capsys):
+    folder = job[0]
+    sizes = {"tall": (90, 31), "wide": (20, 77), "small": (16, 16)}
+    for name, size in sizes.items():
+        pixels = np.random.default_rng(0).integers(0, 255, size).astype(np.uint8)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.png")
+    Image.fromarray(np.zeros((9, 12, 3), np.uint8)).save(tmp_path / "in" / "rgb.jpg")
+    out = tmp_path / "out"
+    code = weakseg(
+        "predict", folder / "run", tmp_path / "in", "--out", out, "--heatmaps", "--overlays"
+    )
+    assert code == 0
+    assert "0 masks seen" in capsys.readouterr().err
+    rows = {r["file"].rsplit("/", 1)[1]: r for r in read_rows(out / "predictions.csv")}
+    assert len(rows) == 4
+    for name, size in sizes.items():
+        mask = np.asarray(Image.open(out / f"{name}.png"))
+        assert mask.shape == size
+        assert int(rows[f"{name}.png"]["lesion_pixels"]) == (mask > 0).sum()
+        assert (out / "heatmaps" / f"{name}.npz").exists()
+        assert (out / "overlays" / f"{name}.png").exists()
+    assert np.asarray(Image.open(out / "rgb.png")).shape == (9, 12)
+
+
+@pytest.mark.parametrize(
+    "rule", ["fixed", "otsu", "quantile", "area-prior", "train-quantile", "validation"]
+)
+def test_predict_agrees_with_the_runs_own_masks(job, tmp_path, rule):
+    folder = job[0]
+    test = [r for r in read_rows(folder / "run/splits.csv") if r["split"] == "test"]
+    args = ["--out", tmp_path, "--method", rule, "--seed", "1"]
+    assert weakseg("predict", folder / "run", *[r["image"] for r in test], *args) == 0
+    for r in test:
+        ours = np.asarray(Image.open(tmp_path / f"{r['case']}.png"))
+        runs = np.asarray(Image.open(folder / f"run/masks/gradcam-{rule}/seed-1/{r['case']}.png"))
+        # The run's heatmaps are kept in half precision: a pixel on the threshold may differ.
+        assert (ours != runs).mean() < 0.02
+
+
+def test_predict_takes_a_manifest(job, tmp_path):
+    folder = job[0]
+    assert weakseg("predict", folder / "run", folder / "data/labels.csv", "--out", tmp_path) == 0
+    assert len(read_rows(tmp_path / "predictions.csv")) == 36
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--method", "oracle-image"], "upper bound"),
+        (["--method", "otsuu"], "no method 'otsuu'"),
+        (["--seed", "7"], "no network of seed 7"),
+        (["--device", "cuda:99"], "not there"),
+    ],
+)
+def test_predict_refuses_what_it_cannot_do(job, tmp_path, capsys, args, message):
+    folder = job[0]
+    code = weakseg(
+        "predict", folder / "run", folder / "data/images", "--out", tmp_path / "o", *args
+    )
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_predict_never_overwrites_its_input(job, capsys):
+    images = job[0] / "data/images"
+    before = tree(images)
+    assert weakseg("predict", job[0] / "run", images, "--out", images) == 2
+    assert "overwrite" in capsys.readouterr().err
+    assert tree(images) == before
+
+
+def test_predict_lists_every_unreadable_file_before_it_begins(job, tmp_path, capsys):
+    folder = tmp_path / "in"
+    shutil.copytree(job[0] / "data/images", folder)
+    (folder / "bad1.png").write_bytes(b"no image")
+    (folder / "bad2.png").write_bytes(b"")
+    assert weakseg("predict", job[0] / "run", folder, "--out", tmp_path / "o") == 2
+    err = capsys.readouterr().err
+    assert "bad1.png" in err
+    assert "bad2.png" in err
+    assert not (tmp_path / "o").exists()
+    args = ["--out", tmp_path / "o", "--skip-unreadable"]
+    assert weakseg("predict", job[0] / "run", folder, *args) == 0
+    assert len(read_rows(tmp_path / "o/predictions.csv")) == 36
+
+
+def test_without_any_mask_there_are_masks_and_a_report_but_no_scores(tmp_path, capsys):
+    manifest = write_set(tmp_path / "data")
+    rows = [(r["image"], r["label"], "", r["patient"]) for r in read_rows(manifest)]
+    write_manifest(manifest, rows)
+    config = write_config(tmp_path, manifest)
+    one = ["--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1"]
+    assert weakseg("compare", config, "--run-dir", tmp_path / "run", *one) == 0
+    assert "no test image can be scored" in capsys.readouterr().err
+    assert read_per_case(tmp_path / "run").empty
+    assert list((tmp_path / "run/masks/gradcam-otsu/seed-0").glob("*.png"))
+    assert not (tmp_path / "run/masks/gradcam-oracle-image").exists()
+    assert (tmp_path / "run/report/index.html").exists()
+
+
+def test_without_patients_near_duplicates_stay_together_and_it_is_said(tmp_path):
+    manifest = write_set(tmp_path / "data")
+    rows = [(r["image"], r["label"], r["mask"]) for r in read_rows(manifest)]
+    twin = tmp_path / "data/images/twin.png"
+    pixels = np.asarray(Image.open(tmp_path / "data/images/p00_0.png")).copy()
+    pixels[0, 0] += 3
+    Image.fromarray(pixels).save(twin)
+    rows.append(("images/twin.png", "tumor", "masks/p00_0.png"))
+    write_manifest(manifest, rows, header=("image", "label", "mask"))
+    config = write_config(tmp_path, manifest)
+    one = ["--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1"]
+    assert weakseg("compare", config, "--run-dir", tmp_path / "run", *one) == 0
+    sides = {r["case"]: r["split"] for r in read_rows(tmp_path / "run/splits.csv")}
+    assert sides["twin"] == sides["p00_0"]
+    assert read_json(tmp_path / "run/run.json")["data"]["patients_known"] is False
+    assert "patients are unknown" in (tmp_path / "run/report/index.html").read_text().lower()
+
+
+def test_three_classes_and_hostile_names(tmp_path):
+    """Heatmaps for all lesion labels together; nothing leaves the run folder, all is escaped."""
+    manifest = write_set(tmp_path / "data")
+    rows = []
+    for i, r in enumerate(read_rows(manifest)):
+        label = (
+            r["label"]
+            if r["label"] == "normal"
+            else ["<script>alert(1)</script>", "b/../c"][i // 6 % 2]
+        )
+        rows.append((r["image"], label, r["mask"], f"../../{r['patient']}"))
+    write_manifest(manifest, rows)
+    config = write_config(tmp_path, manifest)
+    one = ["--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1"]
+    before = tree(tmp_path)
+    assert weakseg("compare", config, "--run-dir", tmp_path / "run", *one) == 0
+    assert set(tree(tmp_path)) - set(before) == {f"run/{name}" for name in tree(tmp_path / "run")}
+    assert "<script>alert" not in (tmp_path / "run/report/index.html").read_text()
+    data = read_json(tmp_path / "run/run.json")["data"]
+    assert data["healthy_labels"] == ["normal"]
+    scores = read_json(tmp_path / "run/classifier/resnet18/seed-0/scores.json")
+    assert "auc_macro" in scores["test"]
+
+
+def test_a_killed_training_goes_on_and_ends_the_same(tmp_path, monkeypatch):
+    manifest = write_set(tmp_path / "data")
+    config = write_config(tmp_path, manifest)
+    one = ["--set", "classifier.seeds=[0]", "--set", "classifier.epochs=3"]
+    assert weakseg("train-classifier", config, "--run-dir", tmp_path / "whole", *one) == 0
+
+    import weakseg.training.loop as loop
+
+    original, calls = loop._checkpoint, []
+
+    def interrupt(*args):
+        original(*args)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "_checkpoint", interrupt)
+    assert weakseg("train-classifier", config, "--run-dir", tmp_path / "broken", *one) == 130
+    monkeypatch.setattr(loop, "_checkpoint", original)
+    assert weakseg("train-classifier", config, "--run-dir", tmp_path / "broken", *one) == 0
+    for name in ("metrics.csv", "predictions.csv", "scores.json"):
+        whole = tmp_path / "whole/classifier/resnet18/seed-0" / name
+        broken = tmp_path / "broken/classifier/resnet18/seed-0" / name
+        assert whole.read_text() == broken.read_text(), name
+
+
+def test_report_of_two_runs(job, tmp_path):
+    run = job[0] / "run"
+    shutil.copytree(run, tmp_path / "second")
+    assert weakseg("report", run, tmp_path / "second", "--out", tmp_path / "out") == 0
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report
+    assert (tmp_path / "out/index.html").exists()

@@ -1,0 +1,177 @@
+"""The gallery: which cases are shown, and their pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from weakseg.data.images import read_image, read_mask
+from weakseg.errors import WeaksegError
+from weakseg.heatmaps.store import load_heatmap
+from weakseg.report.pictures import RGB, contours, data_uri, overlay, strip
+from weakseg.report.read import RunTables
+
+ROWS = {
+    "best": "Best",
+    "median": "Median",
+    "worst": "Worst that were found",
+    "missed": "Missed: a lesion and an empty mask, largest first",
+    "false alarm": "False alarms: marks on healthy images, largest first",
+}
+"""Row → its heading, where true masks are known."""
+BLIND_ROWS = {
+    "likely": "Images with a lesion, most probable first",
+    "unlikely": "Images with a lesion, least probable first",
+    "healthy": "Healthy images, most probable lesion first",
+}
+"""Row → its heading, where nothing could be scored."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One case of the gallery.
+
+    Attributes
+    ----------
+    row : str
+        A key of `ROWS` or `BLIND_ROWS`.
+    case, patient, label : str
+    dice : float
+        NaN where the true mask is not known.
+    probability : float
+        P(lesion).
+    picture : str
+        ``data:`` address: image, heatmap over it, outlines over it.
+    problem : str
+        Why there is no picture; else empty.
+    """
+
+    row: str
+    case: str
+    patient: str
+    label: str
+    dice: float
+    probability: float
+    picture: str
+    problem: str
+
+
+def choose_cases(per_case: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Cases for each row of the gallery.
+
+    Parameters
+    ----------
+    per_case : DataFrame
+        The rows of one method and seed.
+    count : int
+        The most cases a row.
+
+    Returns
+    -------
+    DataFrame
+        The chosen rows with a column ``row``; no case stands twice. Best, median and worst are
+        taken from the images with a lesion whose mask is not empty; where these are too few for
+        all three rows, the best come first, then the worst.
+    """
+    lesion = per_case[per_case["has_lesion"].astype(bool)]
+    missed = lesion[lesion["missed"].astype(bool)]
+    found = lesion[~lesion["missed"].astype(bool)].sort_values(
+        ["dice", "case"], ascending=[False, True]
+    )
+    best = found.head(count)
+    rest = found.iloc[len(best) :]
+    worst = rest.tail(count).iloc[::-1]
+    middle = rest.iloc[: len(rest) - len(worst)]
+    # Neighbours of the median of all, not of what is left over.
+    start = max(0, len(found) // 2 - count // 2 - len(best))
+    median = middle.iloc[min(start, max(0, len(middle) - count)) :].head(count)
+    alarms = per_case[per_case["false_alarm"].astype(bool)]
+    parts = {
+        "best": best,
+        "median": median,
+        "worst": worst,
+        "missed": missed.sort_values(["lesion_pixels", "case"], ascending=[False, True]),
+        "false alarm": alarms.sort_values(["predicted_pixels", "case"], ascending=[False, True]),
+    }
+    return pd.concat([t.head(count).assign(row=name) for name, t in parts.items()])
+
+
+def choose_unscored(
+    predictions: pd.DataFrame, lesion_labels: list[str], count: int
+) -> pd.DataFrame:
+    """Cases to show where nothing could be scored: by the classifier's probability alone."""
+    test = predictions[predictions["split"] == "test"]
+    order = test.sort_values(["lesion_probability", "case"], ascending=[False, True])
+    is_lesion = order["label"].isin(lesion_labels)
+    lesion, healthy = order[is_lesion], order[~is_lesion]
+    likely = lesion.head(count)
+    parts = {
+        "likely": likely,
+        "unlikely": lesion.iloc[len(likely) :].tail(count).iloc[::-1],
+        "healthy": healthy.head(count),
+    }
+    chosen = pd.concat([t.assign(row=name) for name, t in parts.items()])
+    return chosen.rename(columns={"lesion_probability": "probability"}).assign(dice=float("nan"))
+
+
+def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
+    """The pictures of a method and seed, in the order of the rows.
+
+    A case whose files are gone or damaged is shown by its caption and what is wrong: a report
+    can be made where the images no longer are.
+    """
+    count = run.config.report.gallery
+    if not count:
+        return []
+    if run.per_case.empty:
+        predictions = run.classifiers[seed].predictions
+        chosen = choose_unscored(predictions, run.data.get("lesion_labels", []), count)
+    else:
+        of_seed = (run.per_case["method"] == method) & (run.per_case["seed"] == seed)
+        chosen = choose_cases(run.per_case[of_seed], count)
+    images = dict(zip(run.splits["case"], run.splits["image"], strict=True))
+    truths = run.true_masks()
+    shown = []
+    for _, c in chosen.iterrows():
+        case = str(c["case"])
+        picture, problem = "", ""
+        try:
+            image = Path(images[case])
+            picture = data_uri(_picture(run, method, seed, case, image, truths.get(str(image))))
+        except KeyError:
+            problem = "the case is not in splits.csv"
+        except (WeaksegError, OSError, ValueError) as e:
+            problem = str(e).splitlines()[0]
+        shown.append(
+            Shown(
+                row=str(c["row"]),
+                case=case,
+                patient=str(c["patient"]),
+                label=str(c["label"]),
+                dice=float(c["dice"]),
+                probability=float(c["probability"]),
+                picture=picture,
+                problem=problem,
+            )
+        )
+    return shown
+
+
+def _picture(
+    run: RunTables, method: str, seed: int, case: str, path: Path, truth: Path | None
+) -> RGB:
+    data = run.config.data
+    image = read_image(path)
+    heat = load_heatmap(run.heatmap_path(seed, case)).full()
+    mask = read_mask(run.mask_path(method, seed, case))
+    true = None if truth is None else read_mask(truth, data.mask_rule)
+    how = data.intensity
+    return strip(
+        [
+            contours(image, intensity=how),
+            overlay(image, heat, intensity=how),
+            contours(image, mask, true, intensity=how),
+        ]
+    )

@@ -1,0 +1,339 @@
+"""From run folders to one page, and to the same tables for machines."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from weakseg.report import figures, words
+from weakseg.report.gallery import BLIND_ROWS, ROWS, gallery
+from weakseg.report.pictures import MASK_COLOUR, TRUTH_COLOUR
+from weakseg.report.read import RunTables
+from weakseg.report.tables import (
+    GROUPS,
+    classifier_table,
+    comparable,
+    confusion_table,
+    headline,
+    method_table,
+    paired_difference,
+    size_table,
+    split_table,
+    spread_table,
+    stage_table,
+    threshold_table,
+)
+from weakseg.scores import DISTANCE_RULE, EMPTY_RULE
+
+TEMPLATE = "page.html.jinja"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that is ready to be written.
+
+    Attributes
+    ----------
+    html : str
+        The page, with nothing outside itself.
+    tables : dict
+        Name → table, each with the column ``run`` first.
+    summary : dict
+        What ``report.json`` holds.
+    """
+
+    html: str
+    tables: dict[str, pd.DataFrame]
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a page says of one run."""
+
+    context: dict[str, Any]
+    tables: dict[str, pd.DataFrame]
+    method: str | None
+
+
+def build_report(runs: Sequence[RunTables]) -> Report:
+    """The page and the tables of one run or several."""
+    parts = [_part(run, f"run{i}") for i, run in enumerate(runs, 1)]
+    tables = {
+        name: pd.concat(
+            [_named(p.tables[name], r.name) for p, r in zip(parts, runs, strict=True)],
+            ignore_index=True,
+        )
+        for name in parts[0].tables
+    }
+    titles = [r.config.report.title or r.name for r in runs]
+    title = titles[0] if len(runs) == 1 else "Comparison of " + ", ".join(titles)
+    together = _together(runs, parts) if len(runs) > 1 else None
+    html = _environment().get_template(TEMPLATE).render(
+        title=title,
+        runs=[p.context for p in parts],
+        together=together,
+        groups=GROUPS,
+        colours=figures.COLOURS,
+        empty_rule=EMPTY_RULE,
+        distance_rule=DISTANCE_RULE,
+        mask_colour=MASK_COLOUR,
+        truth_colour=TRUTH_COLOUR,
+        gallery_rows=ROWS | BLIND_ROWS,
+        weakseg=runs[0].record.get("environment", {}).get("versions", {}).get("weakseg", ""),
+    )  # fmt: skip
+    told = ("name", "simulated", "patients_known", "answer", "note", "warnings", "headline")
+    summary = {
+        "title": title,
+        "empty_rule": EMPTY_RULE,
+        "distance_rule": DISTANCE_RULE,
+        "runs": [
+            {k: p.context[k] for k in told} | {"record": r.record}
+            for p, r in zip(parts, runs, strict=True)
+        ],
+        "comparison": None
+        if together is None
+        else {k: together[k] for k in ("comparable", "note", "sentences")},
+        "tables": {name: t.to_dict(orient="records") for name, t in tables.items()},
+    }
+    return Report(html, tables, summary)
+
+
+def _part(run: RunTables, anchor: str) -> _Part:
+    config, data = run.config, run.data
+    draw = {"bootstrap": config.scores.bootstrap, "seed": config.seed}
+    methods = method_table(run.summary, run.per_case, **draw)
+    method = headline(methods)
+    groups = dict(zip(methods["method"], methods["group"], strict=True)) if len(methods) else {}
+    spread = spread_table(run.per_case, list(groups))
+    sizes = size_table(run.per_case, _main_methods(methods, method))
+    classifier = classifier_table({s: t.scores for s, t in run.classifiers.items()})
+    labels = [*data.get("healthy_labels", []), *data.get("lesion_labels", [])]
+    confusion = confusion_table(
+        [t.predictions for t in run.classifiers.values()], labels, split="test"
+    )
+    seed = next(iter(run.classifiers), None)
+    pictured = method or _first_weak_method(run)
+    shown = gallery(run, pictured, seed) if pictured is not None and seed is not None else []
+    cautions = words.warnings(methods, method, run.stages, config.classifier.epochs)
+    cautions = _split_warning(run) + cautions
+    context: dict[str, Any] = {
+        "name": run.name,
+        "anchor": anchor,
+        "simulated": bool(data.get("simulated", False)),
+        "patients_known": bool(data.get("patients_known", True)),
+        "headline": method,
+        "answer": words.answer(methods, method, _test_auc(classifier)),
+        "note": words.choice_note(methods, method),
+        "warnings": cautions,
+        "methods": methods.to_dict(orient="records"),
+        "many_seeds": len(run.classifiers) > 1,
+        "sizes": sizes.to_dict(orient="records"),
+        "classifier": _score_rows(classifier),
+        "seeds": [str(s) for s in run.classifiers],
+        "confusion": confusion,
+        "figures": {
+            name: Markup(figures.in_page(svg, anchor))  # noqa: S704 - our own drawing, escaped
+            for name, svg in _figures(run, methods, spread, sizes, groups).items()
+        },
+        "gallery": shown,
+        "gallery_method": pictured,
+        "gallery_seed": seed,
+        "data": data,
+        "labels": labels,
+        "splits": split_table(data).to_dict(orient="records"),
+        "thresholds": threshold_table(run.thresholds).to_dict(orient="records"),
+        "stages": stage_table(run.stages).to_dict(orient="records"),
+        "environment": run.record.get("environment", {}),
+        "seed": run.record.get("seed"),
+        "config": config,
+        "layers": sorted({str(s["layer"]) for s in run.stages.values() if "layer" in s}),
+        "random_tensors": _random_tensors(run),
+        "config_text": (run.folder / "config.yaml").read_text(encoding="utf-8"),
+        "command": _command(run.folder),
+    }
+    captions = pd.DataFrame([asdict(s) for s in shown]).drop(columns="picture", errors="ignore")
+    tables = {
+        "methods": methods,
+        "case_spread": spread,
+        "lesion_size": sizes,
+        "classifier": classifier,
+        "confusion": confusion.rename_axis("label").reset_index(),
+        "splits": split_table(data),
+        "thresholds": threshold_table(run.thresholds),
+        "stages": stage_table(run.stages),
+        "gallery": captions,
+    }
+    return _Part(context, tables, method)
+
+
+def _main_methods(methods: pd.DataFrame, method: str | None) -> list[str]:
+    """The method spoken of, and the first of each other group: enough lines for one figure."""
+    if method is None:
+        return []
+    firsts = methods.drop_duplicates("group")["method"].tolist()
+    return [method, *(m for m in firsts if m != method)]
+
+
+def _first_weak_method(run: RunTables) -> str | None:
+    """A method to show where nothing was scored: the first rule that looked at no mask."""
+    blind = [f"{run.config.heatmap.method}-{r.rule}" for r in run.config.masks.rules]
+    return next((m for m in blind if m in run.thresholds), None)
+
+
+def _test_auc(classifier: pd.DataFrame) -> dict[str, Any] | None:
+    rows = classifier[
+        (classifier["split"] == "test")
+        & (classifier["score"] == "auc_lesion")
+        & (classifier["seed"] == "mean")
+    ]
+    return None if rows.empty else rows.iloc[0].to_dict()
+
+
+def _score_rows(classifier: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row a split and score: the mean, and the seeds beside it."""
+    rows = []
+    for (split, score), part in classifier.groupby(["split", "score"], sort=False):
+        by_seed = part.set_index("seed").to_dict(orient="index")
+        rows.append({"split": split, "score": score, **by_seed.pop("mean"), "by_seed": by_seed})
+    return rows
+
+
+def _figures(
+    run: RunTables,
+    methods: pd.DataFrame,
+    spread: pd.DataFrame,
+    sizes: pd.DataFrame,
+    groups: dict[str, str],
+) -> dict[str, str]:
+    """Every figure that there are numbers for."""
+    drawn = {}
+    if len(methods):
+        drawn["dice"] = figures.dice_figure(methods)
+        drawn["spread"] = figures.spread_figure(spread, groups)
+        drawn["size"] = figures.size_figure(sizes, groups)
+    if len(run.curves):
+        kinds = {r.rule: r for r in run.config.masks.rules}
+        fixed = getattr(kinds.get("fixed"), "at", None)
+        entries = run.thresholds.get(f"{run.config.heatmap.method}-validation", {}).values()
+        drawn["curve"] = figures.curve_figure(run.curves, fixed, [e["threshold"] for e in entries])
+    metrics = {s: t.metrics for s, t in run.classifiers.items() if len(t.metrics)}
+    if metrics:
+        drawn["training"] = figures.training_figure(metrics)
+    lesion_labels = run.data.get("lesion_labels", [])
+    truths, p = {}, {}
+    for seed, t in run.classifiers.items():
+        test = t.predictions[t.predictions["split"] == "test"]
+        truth = test["label"].isin(lesion_labels)
+        if truth.any() and not truth.all():
+            truths[seed] = truth.to_numpy()
+            p[seed] = test["lesion_probability"].to_numpy()
+    if truths:
+        drawn["roc"] = figures.roc_figure(truths, p)
+        drawn["reliability"] = figures.reliability_figure(truths, p)
+    return drawn
+
+
+def _split_warning(run: RunTables) -> list[str]:
+    """A classifier that was trained with other splits may have seen the test patients."""
+    now = dict(zip(run.splits["case"], run.splits["split"], strict=True))
+    for seed, t in run.classifiers.items():
+        then = dict(zip(t.predictions["case"], t.predictions["split"], strict=True))
+        if then != now:
+            return [
+                f"The classifier of seed {seed} was made with other splits than splits.csv now "
+                "holds: test images may have been trained on. Make the run again with --force."
+            ]
+    return []
+
+
+def _random_tensors(run: RunTables) -> str:
+    """How much of the network began at random, in words."""
+    held = [s["random_tensors"] for s in run.stages.values() if "random_tensors" in s]
+    if not held:
+        return "not recorded"
+    return "all of it" if held[0] == ["all"] else ", ".join(held[0]) or "none of it"
+
+
+def _command(folder: Path) -> str:
+    config, again = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}-again")
+    return f"weakseg compare {config} --run-dir {again}"
+
+
+def _together(runs: Sequence[RunTables], parts: Sequence[_Part]) -> dict[str, Any]:
+    """What a page says of several runs at once."""
+    prints = [str(r.data.get("fingerprint", "")) for r in runs]
+    same, why = comparable(prints, [r.splits for r in runs])
+    frames = [_named(p.tables["methods"], r.name) for p, r in zip(parts, runs, strict=True)]
+    table = pd.concat([f for f in frames if len(f)] or frames[:1], ignore_index=True)
+    if len(table):
+        order = table["group"].map(list(GROUPS).index)
+        table = table.assign(_order=order).sort_values(
+            ["_order", "dice"], ascending=[True, False], kind="stable"
+        )
+        # Other floors than the best say the same in every run.
+        table = table[(table["group"] != "floor") | (table["method"] == table["floor"])]
+        table = table.drop(columns="_order").reset_index(drop=True)
+    figure = None
+    if same and len(table):
+        names = [f"{r}: {m}" for r, m in zip(table["run"], table["method"], strict=True)]
+        figure = Markup(figures.in_page(figures.dice_figure(table, names), "all"))  # noqa: S704
+    return {
+        "comparable": same,
+        "note": why,
+        "sentences": _run_sentences(runs, parts) if same else [],
+        "methods": table.to_dict(orient="records"),
+        "figure": figure,
+    }
+
+
+def _run_sentences(runs: Sequence[RunTables], parts: Sequence[_Part]) -> list[str]:
+    """The best run against each other one, by their chosen methods, pair by pair of cases."""
+    scored = [(r, p.method) for r, p in zip(runs, parts, strict=True) if p.method is not None]
+    dice = {r.name: float(r.summary.set_index("method").at[m, "dice"]) for r, m in scored}
+    scored.sort(key=lambda pair: -dice[pair[0].name])
+    sentences = []
+    for run, method in scored[1:]:
+        best, best_method = scored[0]
+        rows = pd.concat(
+            [
+                r.per_case[r.per_case["method"] == m].assign(method=name)
+                for name, r, m in (("a", best, best_method), ("b", run, method))
+            ]
+        )
+        lead = paired_difference(
+            rows, "a", "b", bootstrap=best.config.scores.bootstrap, seed=best.config.seed
+        )
+        sentences.append(words.lead(f"{best.name} ({best_method})", f"{run.name} ({method})", lead))
+    return sentences
+
+
+def _named(table: pd.DataFrame, run: str) -> pd.DataFrame:
+    table = table.copy()
+    table.insert(0, "run", run)
+    return table
+
+
+def _environment() -> Environment:
+    env = Environment(
+        loader=PackageLoader("weakseg", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters |= {
+        "num": words.number,
+        "signed": words.signed,
+        "pct": words.percent,
+        "given": lambda v: v is not None and not pd.isna(v),
+    }
+    env.globals |= {"interval": words.interval, "count": words.count}
+    return env

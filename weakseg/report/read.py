@@ -1,0 +1,172 @@
+"""What a report reads of a run folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from weakseg.config import PHANTOM, Config, load_config
+from weakseg.data.manifest import read_table
+from weakseg.errors import RunError, WeaksegError
+from weakseg.runs import inside, open_run, read_json
+
+_TEXT = ("case", "image", "patient", "split", "label", "predicted", "method", "kind")
+
+
+@dataclass(frozen=True)
+class SeedTables:
+    """The classifier of one seed: ``metrics.csv``, ``predictions.csv`` and ``scores.json``."""
+
+    metrics: pd.DataFrame
+    predictions: pd.DataFrame
+    scores: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """A run folder, read.
+
+    Attributes
+    ----------
+    name : str
+        What the page calls the run; different for each run of a report.
+    folder : Path
+    record : dict
+        ``run.json``.
+    config : Config
+    splits, per_case, summary, curves : DataFrame
+        The last three are empty where nothing could be scored.
+    thresholds : dict
+        method → ``seed-<n>`` → what ``threshold.json`` holds.
+    classifiers : dict
+        seed → its tables.
+    """
+
+    name: str
+    folder: Path
+    record: dict[str, Any]
+    config: Config
+    splits: pd.DataFrame
+    per_case: pd.DataFrame
+    summary: pd.DataFrame
+    curves: pd.DataFrame
+    thresholds: dict[str, dict[str, Any]]
+    classifiers: dict[int, SeedTables]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The set as the record describes it."""
+        return dict(self.record.get("data", {}))
+
+    @property
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Stage → its entry in the record."""
+        return dict(self.record.get("stages", {}))
+
+    def heatmap_path(self, seed: int, case: str) -> Path:
+        """Where the heatmap of a case lies."""
+        arch, method = _arch_folder(self.config), self.config.heatmap.method
+        return inside(self.folder, "heatmaps", arch, f"seed-{seed}", method, f"{case}.npz")
+
+    def mask_path(self, method: str, seed: int, case: str) -> Path:
+        """Where the mask of a case lies."""
+        return inside(self.folder, "masks", method, f"seed-{seed}", f"{case}.png")
+
+    def true_masks(self) -> dict[str, Path]:
+        """Image path → path of its true mask; empty where the manifest is no longer there."""
+        images = self.splits["image"].tolist()
+        source = self.data.get("source", "")
+        if source == PHANTOM and images:
+            source = Path(images[0]).parent.parent / "labels.csv"
+        try:
+            table = read_table(Path(source))
+        except (OSError, WeaksegError):
+            return {}
+        return {str(table.resolve(r.image)): table.resolve(r.mask) for r in table.rows if r.mask}
+
+
+def read_runs(folders: Sequence[Path]) -> list[RunTables]:
+    """Read run folders, each under a name of its own.
+
+    Raises
+    ------
+    RunError
+        If a folder is not a run, lacks what the stages write, or stands twice.
+    """
+    paths = [Path(f) for f in folders]
+    resolved = [p.resolve() for p in paths]
+    if len(set(resolved)) < len(resolved):
+        twice = next(p for p in paths if resolved.count(p.resolve()) > 1)
+        raise RunError("The same run folder stands twice.", where=str(twice), fix="name it once")
+    records = [open_run(p).record for p in paths]
+    names = [str(r.get("name", p.name)) for r, p in zip(records, paths, strict=True)]
+    if len(set(names)) < len(names):
+        names = [str(p) for p in paths]
+    return [_read_run(p, n) for p, n in zip(paths, names, strict=True)]
+
+
+def _read_run(folder: Path, name: str) -> RunTables:
+    config_path = folder / "config.yaml"
+    for needed in (config_path, folder / "splits.csv"):
+        if not needed.is_file():
+            raise RunError(
+                "The run folder is not complete.",
+                where=str(needed),
+                fix="run `weakseg compare CONFIG` again; it goes on where it ended",
+            )
+    config = load_config(config_path)
+    scores = folder / "scores"
+    return RunTables(
+        name=name,
+        folder=folder,
+        record=open_run(folder).record,
+        config=config,
+        splits=_table(folder / "splits.csv"),
+        per_case=_table(scores / "per_case.csv"),
+        summary=_table(scores / "summary.csv"),
+        curves=_table(scores / "curves.csv"),
+        thresholds={
+            p.parent.name: read_json(p) for p in sorted(folder.glob("masks/*/threshold.json"))
+        },
+        classifiers=_classifiers(folder, config),
+    )
+
+
+def _classifiers(folder: Path, config: Config) -> dict[int, SeedTables]:
+    found = {}
+    for seed in config.seeds:
+        part = inside(folder, "classifier", _arch_folder(config), f"seed-{seed}")
+        if (part / "scores.json").is_file():
+            found[seed] = SeedTables(
+                _table(part / "metrics.csv"),
+                _table(part / "predictions.csv"),
+                read_json(part / "scores.json"),
+            )
+    return found
+
+
+def _arch_folder(config: Config) -> str:
+    return re.sub(r"[^\w.-]", "-", config.classifier.arch)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """A table with names as text even where they look like numbers; empty without a file."""
+    if not path.is_file() or path.stat().st_size <= 1:
+        return pd.DataFrame()
+    try:
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""]
+        )
+    except (ValueError, pd.errors.ParserError) as e:
+        raise RunError(
+            "A table of the run folder is damaged.",
+            where=str(path),
+            found=str(e).splitlines()[0],
+            fix="run the stage that writes it again with --force",
+        ) from None
+    return table.fillna({c: "" for c in _TEXT if c in table})

@@ -1,0 +1,233 @@
+"""Sentences that follow from the numbers: what is said depends on intervals, never on taste."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pandas as pd
+
+from weakseg.scores import Interval
+
+FEW_PATIENTS = 10
+NONE = "–"
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number for reading; a dash for None and NaN."""
+    if _missing(value):
+        return NONE
+    text = f"{float(value):.{digits}f}"
+    return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
+
+
+def signed(value: Any, digits: int = 3) -> str:
+    """A difference with its sign."""
+    text = number(value, digits)
+    return text if text[0] in "−–" or not float(text) else f"+{text}"
+
+
+def percent(value: Any) -> str:
+    """A share as a percentage: one decimal below ten, none above."""
+    if _missing(value):
+        return NONE
+    share = 100 * float(value)
+    digits = 1 if 0 < share < 10 or 99 < share < 100 else 0
+    return f"{share:.{digits}f} %"
+
+
+def interval(low: Any, high: Any, digits: int = 3) -> str:
+    """The ends of an interval in brackets; nothing where there is none."""
+    if _missing(low) or _missing(high):
+        return ""
+    return f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def with_interval(value: Any, low: Any, high: Any, digits: int = 3) -> str:
+    """A number and, where it has one, its interval."""
+    return f"{number(value, digits)} {interval(low, high, digits)}".strip()
+
+
+def count(n: int, singular: str, plural: str | None = None) -> str:
+    """A number and its noun."""
+    return f"{n} {singular if n == 1 else plural or singular + 's'}"
+
+
+def verdict(low: Any, high: Any) -> Literal["above", "below", "unclear"]:
+    """What the interval of a difference says: whether 0 lies below, above or within it.
+
+    An end at 0 counts as within, and so does an interval that does not exist.
+    """
+    if _missing(low) or _missing(high):
+        return "unclear"
+    if low > 0:
+        return "above"
+    return "below" if high < 0 else "unclear"
+
+
+def answer(
+    methods: pd.DataFrame, method: str | None, classifier: Mapping[str, Any] | None
+) -> list[str]:
+    """The result of a run in a few sentences.
+
+    Parameters
+    ----------
+    methods : DataFrame
+        As `weakseg.report.tables.method_table`.
+    method : str or None
+        The row that is spoken of.
+    classifier : mapping or None
+        ``value``, ``low``, ``high`` of the test AUC, and ``seeds``.
+    """
+    if method is None:
+        return [
+            "Nothing could be scored: no test image with a lesion has a mask. "
+            "Heatmaps and masks were made, but how good they are is not known.",
+            *_auc(classifier),
+        ]
+    row = _row(methods, method)
+    return [_reached(method, row), *_against_floor(row), *_auc(classifier), _errors(row)]
+
+
+def _reached(method: str, row: pd.Series) -> str:
+    seen = int(row["masks_seen"])
+    start = "Without seeing a mask" if seen == 0 else f"After seeing {count(seen, 'mask')}"
+    seeds = int(row["seeds"])
+    over = f", as the mean of {seeds} seeds" if seeds > 1 else ""
+    return (
+        f"{start}, {method} reaches a Dice of "
+        f"{with_interval(row['dice'], row['dice_low'], row['dice_high'])} on "
+        f"{count(int(row['lesion_images']), 'test image')} with a lesion{over}."
+    )
+
+
+def _against_floor(row: pd.Series) -> list[str]:
+    if not row["floor"]:
+        return ["No trivial floor was scored, so it is not known whether that is worth anything."]
+    lead = row["difference"]
+    ends = interval(row["difference_low"], row["difference_high"])
+    by = f"{signed(lead)} {ends}".strip()
+    say = verdict(row["difference_low"], row["difference_high"])
+    if say == "above":
+        return [f"That is above the best trivial floor, {row['floor']}: the difference is {by}."]
+    if say == "below":
+        return [
+            f"That is below the best trivial floor, {row['floor']} (difference {by}): as a "
+            "segmentation it is worth nothing, since a mask that never looks for a lesion does "
+            "better."
+        ]
+    why = "" if ends else " There is no interval: the test lesions are of a single patient."
+    return [
+        f"Whether that beats the best trivial floor, {row['floor']}, cannot be told: the "
+        f"difference is {by}.{why}"
+    ]
+
+
+def _auc(classifier: Mapping[str, Any] | None) -> list[str]:
+    if classifier is None or _missing(classifier.get("value")):
+        return []
+    value, low, high = (classifier.get(k) for k in ("value", "low", "high"))
+    said = (
+        f"The classifier tells images with a lesion from healthy ones with an AUC of "
+        f"{with_interval(value, low, high)}"
+    )
+    # The interval of an AUC is a verdict on its distance to 0.5, which is chance.
+    say = verdict(*(None if e is None or _missing(e) else e - 0.5 for e in (low, high)))
+    if say == "below":
+        return [f"{said}: worse than chance, so its heatmaps mean nothing."]
+    if say == "unclear":
+        return [f"{said}; that it does better than chance is not shown."]
+    return [f"{said}."]
+
+
+def _errors(row: pd.Series) -> str:
+    missed = f"it leaves {percent(row['missed'])} of the images with a lesion without any mask"
+    if _missing(row["false_positive_rate"]):
+        return f"No healthy image was tested; {missed}."
+    ends = ""
+    if not _missing(row["false_positive_rate_low"]):
+        low, high = (
+            percent(row["false_positive_rate_low"]),
+            percent(row["false_positive_rate_high"]),
+        )
+        ends = f" [{low}, {high}]"
+    return (
+        f"The method marks something on {percent(row['false_positive_rate'])}{ends} of the "
+        f"{count(int(row['healthy_images']), 'healthy image')}, and {missed}."
+    )
+
+
+def choice_note(methods: pd.DataFrame, method: str | None) -> str | None:
+    """A caution where the method that is spoken of was picked among several by its test score."""
+    if method is None:
+        return None
+    group = methods.loc[methods["method"] == method, "group"].iloc[0]
+    rivals = int((methods["group"] == group).sum())
+    if rivals < 2:
+        return None
+    return (
+        f"{method} is the best of {rivals} methods on these very test images, which flatters it a "
+        "little; the floor is the best of its kind as well."
+    )
+
+
+def lead(one: str, other: str, difference: Interval) -> str:
+    """Whether one of two is better, by the interval of their paired difference in Dice."""
+    by = f"{signed(difference.value)} {interval(difference.low, difference.high)}".strip()
+    say = verdict(difference.low, difference.high)
+    if say == "unclear":
+        return f"Whether {one} is better than {other} cannot be told: the difference is {by}."
+    comparison = "better" if say == "above" else "worse"
+    return f"{one} is {comparison} than {other}: the difference is {by}."
+
+
+def warnings(
+    methods: pd.DataFrame,
+    method: str | None,
+    stages: Mapping[str, Mapping[str, Any]],
+    epochs: int,
+) -> list[str]:
+    """What a reader should know before trusting the numbers."""
+    out = []
+    if method is not None:
+        row = _row(methods, method)
+        if row["gated_lesions"] > 0:
+            out.append(
+                f"The gate on the classifier's probability emptied the masks of "
+                f"{percent(row['gated_lesions'])} of the test images with a lesion."
+            )
+        patients = int(row["patients"])
+        if patients < FEW_PATIENTS:
+            out.append(
+                f"The test images come from {count(patients, 'patient')}: intervals from so few "
+                "are rough, and mostly too narrow."
+            )
+    flat = {n: s for n, s in stages.items() if n.startswith("heatmaps/") and s.get("flat")}
+    for name, stage in flat.items():
+        out.append(
+            f"{stage['flat']} of {stage.get('images', '?')} heatmaps of "
+            f"{name.removeprefix('heatmaps/')} are flat: nothing in the image speaks for a lesion. "
+            "Their masks are empty."
+        )
+    last = [n for n, s in stages.items() if n.startswith("classifier/")]
+    last = [n for n in last if epochs > 1 and stages[n].get("best_epoch") == epochs]
+    if last:
+        out.append(
+            f"The best epoch was the last ({epochs}) for {_listed(last)}: "
+            "longer training might do better."
+        )
+    for rule, why in stages.get("segment", {}).get("left_out", {}).items():
+        out.append(f"The threshold rule {rule} was left out: {why}.")
+    return out
+
+
+def _row(methods: pd.DataFrame, method: str) -> pd.Series:
+    return methods[methods["method"] == method].iloc[0]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or bool(pd.isna(value))

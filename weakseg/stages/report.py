@@ -1,0 +1,46 @@
+"""``weakseg report``: one page of one run or several, and its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from weakseg.runs import make_folder, write_json, write_text
+
+PAGE, TABLES, SUMMARY = "index.html", "tables", "report.json"
+
+
+def make_report(runs: Sequence[Path], out: Path) -> Path:
+    """Write the report.
+
+    Files of an earlier report are replaced one by one, the page last; whatever else is in the
+    folder stays.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+        Run folders, at least one.
+    out : Path
+        Gets ``index.html``, ``report.json`` and ``tables/*.csv``.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    RunError
+        If a folder is not a run, is not complete, or stands twice, or ``out`` cannot be written.
+    """
+    # matplotlib takes a second to import: not before a report is made.
+    from weakseg.report.page import build_report
+    from weakseg.report.read import read_runs
+
+    report = build_report(read_runs(runs))
+    make_folder(out)
+    for name, table in report.tables.items():
+        write_text(out / TABLES / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    write_json(out / SUMMARY, report.summary)
+    write_text(out / PAGE, report.html)
+    return out / PAGE
