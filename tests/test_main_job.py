@@ -309,7 +309,7 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     one = ["--set", "classifier.seeds=[0]", "--set", "classifier.epochs=3"]
     assert weakseg("train-classifier", config, "--run-dir", tmp_path / "whole", *one) == 0
 
-    import weakseg.training.loop as loop
+    from weakseg.training import loop
 
     original, calls = loop._checkpoint, []
 

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ import numpy as np
 
 from weakseg.config import SPLITS, DataConfig
 from weakseg.data.cases import Case, Labels
-from weakseg.data.decoding import MISSING
-from weakseg.data.images import inspect_mask, is_grey, read_image
+from weakseg.data.check_files import Seen, look_at_files
 from weakseg.data.manifest import (
     Problem,
     Row,
@@ -31,28 +30,12 @@ from weakseg.data.splits import (
     group_near_duplicates,
     make_splits,
     split_troubles,
-    thumbnail,
 )
 from weakseg.errors import DataError
 
 __all__ = ["Problem", "check_manifest", "data_fingerprint", "format_problems", "problems_json"]
 
-SMALLEST = 8
-"""Pixels a side; less shows nothing."""
-MOST_MASK_VALUES = 20
-"""A mask with more distinct values is soft, or went through JPEG."""
-NEARLY_FULL = 0.95
-
 _WORKERS = 4
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What the files of one row hold."""
-
-    problems: tuple[Problem, ...]
-    digest: str | None = None
-    small: np.ndarray | None = None
 
 
 def check_manifest(
@@ -93,10 +76,10 @@ def check_manifest(
     problems += _same_paths(table.rows, images)
     known = {i for i in images if i}
 
-    def look(row: Row) -> _Seen:
-        return _look(row, table, data, labels, known)
+    def look(row: Row) -> Seen:
+        return look_at_files(row, table, data, labels, known)
 
-    seen: list[_Seen] = []
+    seen: list[Seen] = []
     with ThreadPoolExecutor(_WORKERS) as pool:
         for result in pool.map(look, table.rows):
             seen.append(result)
@@ -107,147 +90,6 @@ def check_manifest(
     problems += _same_pixels(table, [s.digest for s in seen], images)
     problems += _patients_and_splits(table, data, labels, [s.small for s in seen], problems)
     return sorted(problems, key=lambda p: p.row or 0)
-
-
-def _look(
-    row: Row, table: Table, data: DataConfig, labels: Labels | None, images: set[Path]
-) -> _Seen:
-    if not row.image:
-        return _Seen(())
-    problems: list[Problem] = []
-    try:
-        image = read_image(table.resolve(row.image))
-    except DataError as e:
-        problems.append(_file_problem("image", row, row.image, table, e))
-        shape = digest = small = None
-    else:
-        shape = (image.shape[0], image.shape[1])
-        constant = bool((image == image[:1, :1]).all())
-        problems += _image_problems(row, image, constant, data)
-        flat = image[..., 0] if image.ndim == 3 and is_grey(image) else image
-        head = f"{flat.shape} {flat.dtype}".encode()
-        # Black slices are alike, whoever they show; the warning says enough.
-        digest = None if constant else hashlib.blake2b(head + flat.tobytes()).hexdigest()
-        small = None if table.has_patients else thumbnail(image)
-    if row.mask:
-        problems += _mask_problems(row, table, data, labels, shape, images)
-    return _Seen(tuple(problems), digest, small)
-
-
-def _file_problem(what: str, row: Row, cell: str, table: Table, e: DataError) -> Problem:
-    missing = e.what == MISSING
-    found = f" ({e.found})" if e.found else ""
-    fix = e.fix or ""
-    if missing and "\\" in cell:
-        fix = "write / instead of \\ between folders"
-    elif missing:
-        fix = f"check its name; it is looked for in {table.resolve(cell).parent}"
-    kind = f"{what}-missing" if missing else f"{what}-unreadable"
-    return Problem(kind, row.line, cell, e.what.rstrip(".") + found, fix)
-
-
-def _image_problems(
-    row: Row, image: np.ndarray, constant: bool, data: DataConfig
-) -> Iterator[Problem]:
-    height, width = image.shape[:2]
-    if min(height, width) < SMALLEST:
-        yield Problem(
-            "image-small",
-            row.line,
-            row.image,
-            f"the image has {height} × {width} pixels, fewer than {SMALLEST} on a side",
-            "replace it by the image itself, or delete the row",
-        )
-    if constant:
-        yield Problem(
-            "image-constant",
-            row.line,
-            row.image,
-            f"every pixel of the image is {image.reshape(height * width, -1)[0].tolist()}",
-            "look at it; if it shows nothing, delete the row",
-            "warning",
-        )
-    if data.intensity == "dtype" and np.issubdtype(image.dtype, np.floating):
-        low, high = float(image.min()), float(image.max())
-        if low < 0 or high > 1:
-            yield Problem(
-                "image-range",
-                row.line,
-                row.image,
-                f"the image holds floats from {low:g} to {high:g}, and data.intensity: dtype "
-                "takes 0 to 1",
-                "set data.intensity: percentile (or auto)",
-            )
-
-
-def _mask_problems(
-    row: Row,
-    table: Table,
-    data: DataConfig,
-    labels: Labels | None,
-    shape: tuple[int, int] | None,
-    images: set[Path],
-) -> Iterator[Problem]:
-    def here(kind: str, message: str, fix: str, warn: bool = False) -> Problem:
-        return Problem(kind, row.line, row.mask, message, fix, "warning" if warn else "error")
-
-    path = table.resolve(row.mask)
-    if path.resolve() in images:
-        yield here(
-            "mask-is-image", "the mask is the file of an image", "name the mask, or leave it blank"
-        )
-        return
-    try:
-        mask, values = inspect_mask(path, data.mask_rule)
-    except DataError as e:
-        yield _file_problem("mask", row, row.mask, table, e)
-        return
-    if shape is not None and mask.shape != shape:
-        sizes = f"{mask.shape[0]} × {mask.shape[1]} pixels, its image {shape[0]} × {shape[1]}"
-        yield here(
-            "mask-size", f"the mask has {sizes}", "export the mask on the image's own pixel grid"
-        )
-    listed = _list_values(values)
-    known = labels is not None and row.label in labels.names
-    lesion = known and labels is not None and labels.is_lesion(row.label)
-    if lesion and not mask.any():
-        other = "correct the label or the mask"
-        if (values != 0).any():
-            other = "set data.mask_rule so that it takes the values of lesions"
-        yield here(
-            "lesion-without-mask",
-            f"the label {row.label!r} means a lesion, but the mask is empty: it holds {listed}, "
-            f"and data.mask_rule is {data.mask_rule}",
-            other,
-        )
-    if known and not lesion and mask.any():
-        yield here(
-            "healthy-with-mask",
-            f"the label {row.label!r} means healthy, but the mask marks {int(mask.sum())} pixels: "
-            f"it holds {listed}, and data.mask_rule is {data.mask_rule}",
-            "correct the label or the mask",
-        )
-    if data.mask_rule == "nonzero" and len(values) > MOST_MASK_VALUES:
-        yield here(
-            "mask-soft",
-            f"the mask has {len(values)} distinct values, so it is soft or went through JPEG; all "
-            "but 0 count as lesion",
-            "set data.mask_rule: half",
-            warn=True,
-        )
-    if mask.mean() > NEARLY_FULL:
-        yield here(
-            "mask-full",
-            f"the mask marks {100 * mask.mean():.0f} % of the image: it holds {listed}",
-            "look at it; if it is inverted, list the lesion's values in data.mask_rule",
-            warn=True,
-        )
-
-
-def _list_values(values: np.ndarray) -> str:
-    some = ", ".join(f"{v:g}" for v in values[:8].tolist())
-    more = f" and {len(values) - 8} more" if len(values) > 8 else ""
-    return f"the value{'s' if len(values) > 1 else ''} {some}{more}"
 
 
 def _same_paths(rows: Sequence[Row], images: Sequence[Path | None]) -> Iterator[Problem]:
@@ -314,15 +156,18 @@ def _patients_and_splits(
         empty = np.full((THUMBNAIL, THUMBNAIL), np.nan, dtype=np.float32)
         groups = group_near_duplicates([empty if t is None else t for t in thumbnails])
         cases = [replace(c, patient=g) for c, g in zip(cases, groups, strict=True)]
-    cases = [c for c in cases if c.label in labels.names and c.patient]
+    whole = [c for c in cases if c.label in labels.names and c.patient]
+    # A row whose label, patient or split has to be mended first may yet fill what seems to lack.
+    spare = len(cases) - len(whole)
     if table.has_splits:
-        yield from _given_splits(table, cases, labels)
+        spare += sum(c.split not in SPLITS for c in whole)
+        yield from _given_splits(table, whole, labels, may_lack=spare > 0)
         return
     who = "patients" if table.has_patients else "groups of images that look alike"
     few = False
     for label in labels.names:
-        patients = len({c.patient for c in cases if c.label == label})
-        if patients < len(SPLITS):
+        patients = len({c.patient for c in whole if c.label == label})
+        if patients + spare < len(SPLITS):
             few = True
             yield Problem(
                 "class-few-patients",
@@ -335,13 +180,17 @@ def _patients_and_splits(
             )
     if not few and not any(p.severity == "error" for p in before):
         try:
-            make_splits(cases, labels, data.split)
+            make_splits(whole, labels, data.split)
         except DataError as e:
             yield Problem("split-impossible", None, None, e.what.rstrip("."), e.fix or "")
 
 
-def _given_splits(table: Table, cases: Sequence[Case], labels: Labels) -> Iterator[Problem]:
+def _given_splits(
+    table: Table, cases: Sequence[Case], labels: Labels, *, may_lack: bool
+) -> Iterator[Problem]:
     for kind, message, fix in split_troubles([c for c in cases if c.split in SPLITS], labels):
+        if may_lack and kind != "patient-in-two-splits":
+            continue
         if kind == "patient-in-two-splits" and not table.has_patients:
             yield Problem(
                 "near-duplicates-in-two-splits",

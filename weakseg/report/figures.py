@@ -194,7 +194,8 @@ def roc_figure(truths: Mapping[int, np.ndarray], p: Mapping[int, np.ndarray]) ->
         ax.set_aspect("equal")
         ax.set_xlim(-0.01, 1.01)
         ax.set_ylim(-0.01, 1.01)
-        ax.legend(loc="lower right")
+        if len(truths) > 1:
+            ax.legend(loc="lower right")
         return _svg(fig, "roc")
 
 
@@ -226,7 +227,8 @@ def reliability_figure(truths: Mapping[int, np.ndarray], p: Mapping[int, np.ndar
         ax.set_aspect("equal")
         ax.set_xlim(-0.02, 1.02)
         ax.set_ylim(-0.02, 1.02)
-        ax.legend(loc="upper left")
+        if len(truths) > 1:
+            ax.legend(loc="upper left")
         return _svg(fig, "reliability")
 
 

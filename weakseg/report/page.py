@@ -137,10 +137,11 @@ def _part(run: RunTables, anchor: str) -> _Part:
         "many_seeds": len(run.classifiers) > 1,
         "sizes": sizes.to_dict(orient="records"),
         "classifier": _score_rows(classifier),
+        "classifier_splits": sorted(classifier["split"].unique()),
         "seeds": [str(s) for s in run.classifiers],
         "confusion": confusion,
         "figures": {
-            name: Markup(figures.in_page(svg, anchor))  # noqa: S704 - our own drawing, escaped
+            name: Markup(figures.in_page(svg, anchor))
             for name, svg in _figures(run, methods, spread, sizes, groups).items()
         },
         "gallery": shown,
@@ -194,15 +195,15 @@ def _test_auc(classifier: pd.DataFrame) -> dict[str, Any] | None:
         & (classifier["score"] == "auc_lesion")
         & (classifier["seed"] == "mean")
     ]
-    return None if rows.empty else rows.iloc[0].to_dict()
+    return None if rows.empty else {str(k): v for k, v in rows.iloc[0].items()}
 
 
-def _score_rows(classifier: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row a split and score: the mean, and the seeds beside it."""
-    rows = []
-    for (split, score), part in classifier.groupby(["split", "score"], sort=False):
-        by_seed = part.set_index("seed").to_dict(orient="index")
-        rows.append({"split": split, "score": score, **by_seed.pop("mean"), "by_seed": by_seed})
+def _score_rows(classifier: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+    """Score → split → seed or "mean" → value, low, high and seed_sd."""
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
+    for _, row in classifier.iterrows():
+        by_seed = rows.setdefault(str(row["score"]), {}).setdefault(str(row["split"]), {})
+        by_seed[str(row["seed"])] = {k: row[k] for k in ("value", "low", "high", "seed_sd")}
     return rows
 
 
@@ -284,7 +285,7 @@ def _together(runs: Sequence[RunTables], parts: Sequence[_Part]) -> dict[str, An
     figure = None
     if same and len(table):
         names = [f"{r}: {m}" for r, m in zip(table["run"], table["method"], strict=True)]
-        figure = Markup(figures.in_page(figures.dice_figure(table, names), "all"))  # noqa: S704
+        figure = Markup(figures.in_page(figures.dice_figure(table, names), "all"))
     return {
         "comparable": same,
         "note": why,
@@ -297,8 +298,8 @@ def _together(runs: Sequence[RunTables], parts: Sequence[_Part]) -> dict[str, An
 def _run_sentences(runs: Sequence[RunTables], parts: Sequence[_Part]) -> list[str]:
     """The best run against each other one, by their chosen methods, pair by pair of cases."""
     scored = [(r, p.method) for r, p in zip(runs, parts, strict=True) if p.method is not None]
-    dice = {r.name: float(r.summary.set_index("method").at[m, "dice"]) for r, m in scored}
-    scored.sort(key=lambda pair: -dice[pair[0].name])
+    dice = {r.name: r.summary.loc[r.summary["method"] == m, "dice"].iloc[0] for r, m in scored}
+    scored.sort(key=lambda pair: dice[pair[0].name], reverse=True)
     sentences = []
     for run, method in scored[1:]:
         best, best_method = scored[0]

@@ -131,9 +131,9 @@ def check_settings(config: Config, labels: Labels) -> None:
         find_layer,
         load_pretrained,
     )
-    from weakseg.training.loop import load_weights, pick_device
+    from weakseg.training.loop import load_weights, make_fabric
 
-    pick_device(config.device)
+    make_fabric(config.device, config.classifier.precision)
     check_method(config.heatmap.method)
     target_classes(config.heatmap.target, labels)
     c = config.classifier

@@ -1,0 +1,257 @@
+"""Patients stay on one side, classes are everywhere, and look-alikes count as one patient."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.data.helpers import present
+from weakseg.config import DataConfig, SplitConfig
+from weakseg.data.cases import Case, Labels
+from weakseg.data.images import read_image
+from weakseg.data.manifest import read_manifest
+from weakseg.data.splits import (
+    group_near_duplicates,
+    make_splits,
+    read_splits,
+    split_troubles,
+    thumbnail,
+    write_splits,
+)
+from weakseg.errors import DataError
+
+TWO = Labels(("normal",), ("tumor",))
+
+
+def cases_of(*patients: dict[str, int]) -> list[Case]:
+    """Cases of patients, each given as label → number of images."""
+    out: list[Case] = []
+    for p, content in enumerate(patients):
+        for label, n in content.items():
+            for _ in range(n):
+                i = len(out)
+                out.append(
+                    Case(f"c{i}", Path(f"/d/c{i}.png"), label, None, f"p{p:03d}", None, i + 2)
+                )
+    return out
+
+
+def sides(cases: list[Case]) -> dict[str, str]:
+    return {c.id: c.split or "" for c in cases}
+
+
+many = st.lists(
+    st.fixed_dictionaries({"normal": st.integers(1, 8), "tumor": st.integers(0, 8)}),
+    min_size=30,
+    max_size=80,
+).filter(lambda ps: sum(p["tumor"] > 0 for p in ps) >= 3)
+
+
+@settings(max_examples=20)
+@given(many, st.integers(0, 9), st.floats(0.1, 0.3), st.floats(0.1, 0.3))
+def test_properties_of_a_deal(patients, seed, val, test):
+    cases = cases_of(*patients)
+    config = SplitConfig(val=val, test=test, seed=seed)
+    dealt = make_splits(cases, TWO, config)
+    assert [replace(c, split=None) for c in dealt] == cases
+    for patient in {c.patient for c in dealt}:
+        assert len({c.split for c in dealt if c.patient == patient}) == 1
+    share = Counter(c.split for c in dealt)
+    for name, wanted in (("val", val), ("test", test), ("train", 1 - val - test)):
+        assert abs(share[name] / len(dealt) - wanted) < 0.08
+        assert {c.label for c in dealt if c.split == name} == {"normal", "tumor"}
+    assert make_splits(cases, TWO, config) == dealt
+    shuffled = random.Random(seed).sample(cases, len(cases))
+    assert sides(make_splits(shuffled, TWO, config)) == sides(dealt)
+
+
+def test_another_seed_deals_otherwise():
+    cases = cases_of(*[{"normal": 3, "tumor": 2}] * 30)
+    deals = {tuple(sides(make_splits(cases, TWO, SplitConfig(seed=s))).values()) for s in range(5)}
+    assert len(deals) == 5
+
+
+def test_class_shares_are_kept():
+    cases = cases_of(*([{"normal": 10}] * 40 + [{"tumor": 10}] * 20))
+    for name in ("train", "val", "test"):
+        dealt = [c for c in make_splits(cases, TWO, SplitConfig()) if c.split == name]
+        assert abs(np.mean([c.label == "tumor" for c in dealt]) - 1 / 3) < 0.06
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_three_patients_of_each_rare_class_reach_every_split(seed):
+    labels = Labels(("normal",), ("a", "b", "c"))
+    rare = [{name: 1, "normal": 1} for name in "abc" for _ in range(3)]
+    dealt = make_splits(cases_of(*([{"normal": 4}] * 80 + rare)), labels, SplitConfig(seed=seed))
+    for name in ("train", "val", "test"):
+        assert {c.label for c in dealt if c.split == name} == {"normal", "a", "b", "c"}
+
+
+def test_three_patients_are_enough():
+    dealt = make_splits(cases_of(*[{"normal": 2, "tumor": 1}] * 3), TWO, SplitConfig())
+    assert Counter(c.split for c in dealt) == {"train": 3, "val": 3, "test": 3}
+
+
+def test_too_few_patients():
+    with pytest.raises(DataError, match="too few patients") as e:
+        make_splits(cases_of({"normal": 9, "tumor": 9}, {"normal": 5}), TWO, SplitConfig())
+    assert "2 patients" in str(e.value.found)
+    assert "patient" in str(e.value.fix)
+
+
+def test_too_few_patients_of_a_class():
+    cases = cases_of(*[{"normal": 5}] * 9, {"tumor": 9}, {"tumor": 3})
+    with pytest.raises(DataError, match="'tumor' has too few patients") as e:
+        make_splits(cases, TWO, SplitConfig())
+    assert "2 patients" in str(e.value.found)
+    assert "merge" in str(e.value.fix)
+
+
+def given_split(*splits: str) -> list[Case]:
+    cases = cases_of(*[{"normal": 1, "tumor": 1}] * len(splits))
+    return [replace(c, split=splits[int(c.patient[1:])]) for c in cases]
+
+
+def test_given_splits_are_kept():
+    cases = given_split("test", "train", "val", "train")
+    assert make_splits(cases, TWO, SplitConfig()) == cases
+
+
+@pytest.mark.parametrize(
+    ("cases", "says"),
+    [
+        (
+            [replace(c, patient="one") for c in given_split("train", "val", "test")],
+            "patient 'one' is in train (row 2), val (row 4), test (row 6)",
+        ),
+        (given_split("train", "val", "val"), "no row is in the split 'test'"),
+        (
+            [
+                c
+                for c in given_split("train", "val", "test")
+                if (c.label, c.split) != ("tumor", "val")
+            ],
+            "'val' has no image of 'tumor'",
+        ),
+        (given_split("train", "val", "test", "holdout"), "row 8: the split 'holdout'"),
+        (
+            [*given_split("train", "val", "test")[:-1], cases_of({"tumor": 1})[0]],
+            "Some rows name a split",
+        ),
+    ],
+)
+def test_bad_given_splits_are_refused(cases, says):
+    with pytest.raises(DataError) as e:
+        make_splits(cases, TWO, SplitConfig())
+    assert says in str(e.value)
+    assert e.value.fix
+
+
+def test_good_given_splits_have_no_troubles():
+    assert not list(split_troubles(given_split("train", "val", "test"), TWO))
+
+
+def test_splits_on_disk_come_back(tmp_path):
+    cases = [
+        Case("a", Path("/d/a, b.png"), 'with "quotes"', None, "pä", "train", 2),
+        Case("b", Path("/d/b.png"), "x", None, "q", None, 3),
+    ]
+    write_splits(tmp_path / "splits.csv", cases)
+    assert (tmp_path / "splits.csv").read_text("utf-8").startswith("case,image,label,patient,split")
+    assert read_splits(tmp_path / "splits.csv") == cases
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [(None, "cannot be read"), ("", "empty file"), ("a,b\n1,2\n", "a,b")]
+)
+def test_bad_splits_on_disk(tmp_path, text, says):
+    path = tmp_path / "splits.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DataError, match=says) as e:
+        read_splits(path)
+    assert e.value.where == str(path)
+    assert e.value.fix
+
+
+def pictures(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((n, 24, 24)).astype(np.float32)
+
+
+def test_copies_brighter_copies_and_mirror_images_are_one_group():
+    p = pictures(4)
+    again = np.stack([p[0], p[1], p[0] * 0.5 + 3, p[2][:, ::-1], p[3], p[2], p[1][::-1]])
+    g = group_near_duplicates(again)
+    assert g[0] == g[2]
+    assert g[3] == g[5]
+    assert len({g[0], g[1], g[3], g[4], g[6]}) == 5  # upside down is another picture
+    assert g[:2] == ["group-0001", "group-0002"]
+
+
+def test_chains_are_one_group():
+    a, b = pictures(2, 1)
+    a, b = a - a.mean(), b - b.mean()
+    b -= a * (a * b).sum() / (a * a).sum()
+    b *= np.linalg.norm(a) / np.linalg.norm(b)
+    turned = np.stack([np.cos(t) * a + np.sin(t) * b for t in (0, 0.12, 0.24, 0.36)])
+    assert np.corrcoef(turned[0].ravel(), turned[2].ravel())[0, 1] < 0.985
+    assert len(set(group_near_duplicates(turned))) == 1
+    assert len(set(group_near_duplicates(turned[[0, 2]]))) == 2
+
+
+def test_constant_and_unreadable_images():
+    flat = np.stack([np.full((24, 24), v, dtype=np.float32) for v in (0, 5, 0, 5, np.nan, np.nan)])
+    g = group_near_duplicates(np.concatenate([flat, pictures(1)]))
+    assert g[0] == g[2]
+    assert g[1] == g[3]
+    assert len(set(g)) == 5
+    assert group_near_duplicates(np.zeros((0, 24, 24))) == []
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 7), st.integers(0, 99))
+def test_groups_do_not_depend_on_blocks(block, seed):
+    rng = np.random.default_rng(seed)
+    base = pictures(6, seed)
+    chosen = base[rng.integers(0, 6, 15)]
+    mirrored = rng.random(15) < 0.5
+    chosen = np.where(mirrored[:, None, None], chosen[:, :, ::-1], chosen)
+    assert group_near_duplicates(chosen, block=block) == group_near_duplicates(chosen)
+
+
+def test_thumbnails_average_and_lose_colour():
+    image = np.zeros((48, 48, 3), dtype=np.uint16)
+    image[::2, :, 0] = 6000
+    np.testing.assert_allclose(thumbnail(image), np.full((24, 24), 1000.0), atol=1)
+    assert thumbnail(np.zeros((7, 100), dtype=bool).astype(np.float64)).shape == (24, 24)
+
+
+def test_groups_of_busi_are_those_that_its_maker_found(shared):
+    """Its patient column was made by the same rule over all 780 images, by another program."""
+    folder = present(shared / "data" / "busi_dev")
+    known = {c.id: c.patient for c in read_manifest(folder / "labels.csv", DataConfig()).cases}
+    paths = [c.image for c in read_manifest(folder / "labels.csv", DataConfig()).cases]
+    groups = group_near_duplicates(np.stack([thumbnail(read_image(p)) for p in paths]))
+    ours: dict[str, set[str]] = {}
+    for path, group in zip(paths, groups, strict=True):
+        ours.setdefault(group, set()).add(known[path.stem])
+    assert len(ours) > 450
+    assert sum(len(theirs) > 1 for theirs in ours.values()) <= 2
+    assert abs(len(ours) - len(set(known.values()))) <= 3
+
+
+def test_lgg_deals_evenly(shared):
+    path = present(shared / "data" / "lgg_flair_dev" / "labels.csv")
+    found = read_manifest(path, DataConfig())
+    dealt = make_splits(found.cases, found.labels, SplitConfig())
+    for name, wanted in (("train", 0.7), ("val", 0.15), ("test", 0.15)):
+        part = [c for c in dealt if c.split == name]
+        assert abs(len(part) / len(dealt) - wanted) < 0.01
+        assert abs(np.mean([c.label == "tumor" for c in part]) - 1032 / 2935) < 0.02

@@ -1,0 +1,195 @@
+"""What the files of one row of a manifest hold, and what is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from weakseg.config import DataConfig
+from weakseg.data.cases import Labels
+from weakseg.data.decoding import MISSING
+from weakseg.data.images import inspect_mask, is_grey, read_image
+from weakseg.data.manifest import Problem, Row, Table
+from weakseg.data.splits import thumbnail
+from weakseg.errors import DataError
+
+SMALLEST = 8
+"""Pixels a side; less shows nothing."""
+MOST_MASK_VALUES = 20
+"""A mask with more distinct values is soft, or went through JPEG."""
+NEARLY_FULL = 0.95
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the files of one row hold.
+
+    Attributes
+    ----------
+    problems : tuple of Problem
+    digest : str or None
+        A hash of the image's pixels; None where it cannot be read or is constant.
+    small : (24, 24) ndarray or None
+        The image's thumbnail, where patients are not known.
+    """
+
+    problems: tuple[Problem, ...]
+    digest: str | None = None
+    small: np.ndarray | None = None
+
+
+def look_at_files(
+    row: Row, table: Table, data: DataConfig, labels: Labels | None, images: set[Path]
+) -> Seen:
+    """Decode the image and the mask of a row.
+
+    Parameters
+    ----------
+    row : Row
+    table : Table
+    data : DataConfig
+    labels : Labels or None
+        None where the labels' meaning cannot be told.
+    images : set of Path
+        The images of all rows, which a mask must not be.
+    """
+    if not row.image:
+        return Seen(())
+    problems: list[Problem] = []
+    try:
+        image = read_image(table.resolve(row.image))
+    except DataError as e:
+        problems.append(_file_problem("image", row, row.image, table, e))
+        shape = digest = small = None
+    else:
+        shape = (image.shape[0], image.shape[1])
+        constant = bool((image == image[:1, :1]).all())
+        problems += _image_problems(row, image, constant, data)
+        flat = image[..., 0] if image.ndim == 3 and is_grey(image) else image
+        head = f"{flat.shape} {flat.dtype}".encode()
+        # Black slices are alike, whoever they show; the warning says enough.
+        digest = None if constant else hashlib.blake2b(head + flat.tobytes()).hexdigest()
+        small = None if table.has_patients else thumbnail(image)
+    if row.mask:
+        problems += _mask_problems(row, table, data, labels, shape, images)
+    return Seen(tuple(problems), digest, small)
+
+
+def _file_problem(what: str, row: Row, cell: str, table: Table, e: DataError) -> Problem:
+    missing = e.what == MISSING
+    found = f" ({e.found})" if e.found else ""
+    fix = e.fix or ""
+    if missing and "\\" in cell:
+        fix = "write / instead of \\ between folders"
+    elif missing:
+        fix = f"check its name; it is looked for in {table.resolve(cell).parent}"
+    kind = f"{what}-missing" if missing else f"{what}-unreadable"
+    return Problem(kind, row.line, cell, e.what.rstrip(".") + found, fix)
+
+
+def _image_problems(
+    row: Row, image: np.ndarray, constant: bool, data: DataConfig
+) -> Iterator[Problem]:
+    height, width = image.shape[:2]
+    if min(height, width) < SMALLEST:
+        yield Problem(
+            "image-small",
+            row.line,
+            row.image,
+            f"the image has {height} × {width} pixels, fewer than {SMALLEST} on a side",
+            "replace it by the image itself, or delete the row",
+        )
+    if constant:
+        yield Problem(
+            "image-constant",
+            row.line,
+            row.image,
+            f"every pixel of the image is {image.reshape(height * width, -1)[0].tolist()}",
+            "look at it; if it shows nothing, delete the row",
+            "warning",
+        )
+    if data.intensity == "dtype" and np.issubdtype(image.dtype, np.floating):
+        low, high = float(image.min()), float(image.max())
+        if low < 0 or high > 1:
+            yield Problem(
+                "image-range",
+                row.line,
+                row.image,
+                f"the image holds floats from {low:g} to {high:g}, and data.intensity: dtype "
+                "takes 0 to 1",
+                "set data.intensity: percentile (or auto)",
+            )
+
+
+def _mask_problems(
+    row: Row,
+    table: Table,
+    data: DataConfig,
+    labels: Labels | None,
+    shape: tuple[int, int] | None,
+    images: set[Path],
+) -> Iterator[Problem]:
+    def here(kind: str, message: str, fix: str, warn: bool = False) -> Problem:
+        return Problem(kind, row.line, row.mask, message, fix, "warning" if warn else "error")
+
+    path = table.resolve(row.mask)
+    if path.resolve() in images:
+        yield here(
+            "mask-is-image", "the mask is the file of an image", "name the mask, or leave it blank"
+        )
+        return
+    try:
+        mask, values = inspect_mask(path, data.mask_rule)
+    except DataError as e:
+        yield _file_problem("mask", row, row.mask, table, e)
+        return
+    if shape is not None and mask.shape != shape:
+        sizes = f"{mask.shape[0]} × {mask.shape[1]} pixels, its image {shape[0]} × {shape[1]}"
+        yield here(
+            "mask-size", f"the mask has {sizes}", "export the mask on the image's own pixel grid"
+        )
+    listed = _list_values(values)
+    known = labels is not None and row.label in labels.names
+    lesion = known and labels is not None and labels.is_lesion(row.label)
+    if lesion and not mask.any():
+        other = "correct the label or the mask"
+        if (values != 0).any():
+            other = "set data.mask_rule so that it takes the values of lesions"
+        yield here(
+            "lesion-without-mask",
+            f"the label {row.label!r} means a lesion, but the mask is empty: it holds {listed}, "
+            f"and data.mask_rule is {data.mask_rule}",
+            other,
+        )
+    if known and not lesion and mask.any():
+        yield here(
+            "healthy-with-mask",
+            f"the label {row.label!r} means healthy, but the mask marks {int(mask.sum())} pixels: "
+            f"it holds {listed}, and data.mask_rule is {data.mask_rule}",
+            "correct the label or the mask",
+        )
+    if data.mask_rule == "nonzero" and len(values) > MOST_MASK_VALUES:
+        yield here(
+            "mask-soft",
+            f"the mask has {len(values)} distinct values, so it is soft or went through JPEG; all "
+            "but 0 count as lesion",
+            "set data.mask_rule: half",
+            warn=True,
+        )
+    if mask.mean() > NEARLY_FULL:
+        yield here(
+            "mask-full",
+            f"the mask marks {100 * mask.mean():.0f} % of the image: it holds {listed}",
+            "look at it; if it is inverted, list the lesion's values in data.mask_rule",
+            warn=True,
+        )
+
+
+def _list_values(values: np.ndarray) -> str:
+    some = ", ".join(f"{v:g}" for v in values[:8].tolist())
+    more = f" and {len(values) - 8} more" if len(values) > 8 else ""
+    return f"the value{'s' if len(values) > 1 else ''} {some}{more}"
