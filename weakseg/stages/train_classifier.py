@@ -94,11 +94,13 @@ def train_classifiers(
         if not force and prepared.run.is_done(stage, key, *outputs):
             say(f"classifier, seed {seed}: up to date")
             continue
+        # Before anything is moved: weights from a server may not be there.
+        initial = new_classifier(config.classifier, prepared.cases.labels, prepared.channels, seed)
         _set_aside(prepared, stage, folder, key, force)
         if images is None:
             images = ImageBatches(prepared.cases.cases, config.data, prepared.channels)
         with prepared.run.stage(stage, key) as entry:
-            entry.update(_train_seed(prepared, images, folder, seed, key, after_epoch))
+            entry.update(_train_seed(prepared, initial, images, folder, seed, key, after_epoch))
     return folders
 
 
@@ -148,6 +150,7 @@ def new_classifier(
 
 def _train_seed(
     prepared: Prepared,
+    initial: tuple[Classifier, list[str]],
     images: ImageBatches,
     folder: Path,
     seed: int,
@@ -159,7 +162,7 @@ def _train_seed(
     config = prepared.config
     c, labels = config.classifier, prepared.cases.labels
     fabric = make_fabric(config.device, c.precision)
-    model, random = new_classifier(c, labels, prepared.channels, seed)
+    model, random = initial
     model = model.to(memory_format=torch.channels_last)
     index = {split: _indices(prepared, split) for split in ("train", "val", "test")}
     task = ClassifierTask(
