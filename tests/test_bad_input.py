@@ -148,8 +148,8 @@ SPOILT = {
         lambda d: overwrite("labels.csv", (d / "labels.csv").read_bytes() + b"a,b,c,d,e,f\n")(d),
         "row 38",
     ),
-    "split-unknown": (split_column(lambda i, r: "training" if i == 4 else by_patient(i, r)), "row 6"),
-    "split-blank-in-places": (split_column(lambda i, r: "" if i == 4 else by_patient(i, r)), "row 6"),
+    "split-unknown": (split_column(lambda i, r: "dev" if i == 4 else by_patient(i, r)), "row 6"),
+    "split-blank": (split_column(lambda i, r: "" if i == 4 else by_patient(i, r)), "row 6"),
     "split-divides-patient": (split_column(lambda i, r: ("train", "val", "test")[i % 3]), "P00"),
     "split-without-test": (split_column(lambda i, r: ("train", "val")[int(r[3][1:]) % 2]), "test"),
 }  # fmt: skip

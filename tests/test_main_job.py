@@ -199,10 +199,14 @@ def test_predict_agrees_with_the_runs_own_masks(job, tmp_path, rule):
         assert (ours != runs).mean() < 0.02
 
 
-def test_predict_takes_a_manifest(job, tmp_path):
+def test_predict_takes_a_manifest_and_needs_no_labels_in_it(job, tmp_path):
     folder = job[0]
-    assert weakseg("predict", folder / "run", folder / "data/labels.csv", "--out", tmp_path) == 0
-    assert len(read_rows(tmp_path / "predictions.csv")) == 36
+    images = [(folder / "data" / r["image"],) for r in read_rows(folder / "data/labels.csv")]
+    bare = write_manifest(tmp_path / "bare.csv", images[:5], header=("image",))
+    for manifest, n in ((folder / "data/labels.csv", 36), (bare, 5)):
+        out = tmp_path / str(n)
+        assert weakseg("predict", folder / "run", manifest, "--out", out) == 0
+        assert len(read_rows(out / "predictions.csv")) == n
 
 
 @pytest.mark.parametrize(

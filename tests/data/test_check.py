@@ -363,7 +363,16 @@ def test_all_problems_come_at_once_and_sorted(tmp_path):
     assert seen == [(i, 8) for i in range(1, 9)]
 
 
-def test_reports(tmp_path):
+def test_a_misspelt_split_is_not_also_told_as_an_empty_split(tmp_path):
+    rows = good_rows(tmp_path)
+    splits("train", "valid", "test", "train")(tmp_path, rows)
+    assert [(p.row, p.kind) for p in check(tmp_path, rows)] == [
+        (4, "split-unknown"),
+        (5, "split-unknown"),
+    ]
+
+
+def test_reports():
     problems = [
         Problem("b", 3, "x.png", "is wrong", "mend it", "warning"),
         Problem("a", 17, "images/x.png", "too big", "shrink it"),

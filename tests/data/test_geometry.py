@@ -114,8 +114,8 @@ def test_enlarging_is_bilinear_with_half_pixel_centres_as_in_torch(shape):
 
 
 def test_shrinking_averages_over_areas():
-    stripes = np.tile(np.array([0.0, 1.0], dtype=np.float32), (128, 64))
-    np.testing.assert_allclose(to_network(stripes, letterbox((128, 128), 32)), 0.5, atol=1e-6)
+    stripes = np.tile(np.array([0, 0, 0, 1], dtype=np.float32), (128, 32))
+    np.testing.assert_allclose(to_network(stripes, letterbox((128, 128), 32)), 0.25, atol=1e-6)
 
 
 def test_enlarging_adds_no_overshoot():

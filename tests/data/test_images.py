@@ -288,6 +288,18 @@ def test_content_counts_not_the_name(tmp_path, real, name):
     assert image_size(tmp_path / name) == (8, 12)
 
 
+def imagej_stack() -> bytes:
+    """As ImageJ writes large stacks: one page, and the other slices right behind its pixels."""
+    text = "ImageJ=1.53t\nimages=6\nslices=6\nloop=false\n"
+    first = tiff_bytes(noise(9, (32, 32)), description=text, metadata=None, byteorder=">")
+    return first + noise(9, (5, 32, 32)).tobytes()
+
+
+def lzw_bytes(depth: type) -> bytes:
+    array = noise(9, (64, 64, 3)).astype(depth) * (257 if depth is np.uint16 else 1)
+    return bytes(cv2.imencode(".tiff", array)[1].tobytes())
+
+
 def jpeg_bytes() -> bytes:
     f = io.BytesIO()
     Image.fromarray(noise(7, (64, 64))).save(f, format="JPEG")
@@ -334,6 +346,9 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: tiff_bytes(noise(9, (64, 64)), compression="zlib")[:1500],
         "damaged",
     ),
+    "tiff lzw truncated": (lambda: lzw_bytes(np.uint8)[:-3000], "damaged"),
+    "tiff lzw 16 bit truncated": (lambda: lzw_bytes(np.uint16)[:-3000], "damaged"),
+    "tiff imagej in one page": (imagej_stack, "6 slices in one page"),
     "tiff header only": (lambda: b"II*\0\x08\0\0\0", "damaged"),
     "tiff complex": (lambda: tiff_bytes(noise(9).astype(np.complex64)), "complex"),
     "tiff pages": (

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Table:
         return Path(os.path.normpath(self.path.absolute().parent / cell))
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, required: Sequence[str] = REQUIRED) -> Table:
     """Read a manifest's text.
 
     The delimiter is a comma, semicolon or tab; names of columns ignore case and space; other
@@ -103,7 +104,7 @@ def read_table(path: Path) -> Table:
             fix="write a row an image below the header",
         )
     header = [c.casefold() for c in lines[0][1]]
-    _check_header(header, lines[0][1], path)
+    _check_header(header, lines[0][1], path, required)
     if len(lines) == 1:
         raise DataError(
             "The manifest has a header but no rows.",
@@ -170,12 +171,14 @@ def _known(line: str, delimiter: str) -> set[str]:
     return cells & {*REQUIRED, *OPTIONAL}
 
 
-def _check_header(header: list[str], written: list[str], path: Path) -> None:
-    missing = [name for name in REQUIRED if name not in header]
+def _check_header(
+    header: list[str], written: list[str], path: Path, required: Sequence[str]
+) -> None:
+    missing = [name for name in required if name not in header]
     near = {m: nearest(m, [*header]) for m in missing}
     for m in missing:
         near[m] = next((s for s in _SYNONYMS[m] if s in header), near[m])
-    if len(missing) == len(REQUIRED) and not any(near.values()):
+    if len(missing) == len(required) and not any(near.values()):
         raise DataError(
             "The manifest has no header.",
             where=f"{path}, row 1",

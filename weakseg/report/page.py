@@ -19,17 +19,16 @@ from weakseg.report.read import RunTables
 from weakseg.report.tables import (
     GROUPS,
     classifier_table,
-    comparable,
     confusion_table,
     headline,
     method_table,
-    paired_difference,
     size_table,
     split_table,
     spread_table,
     stage_table,
     threshold_table,
 )
+from weakseg.report.together import named, side_by_side
 from weakseg.scores import DISTANCE_RULE, EMPTY_RULE
 
 TEMPLATE = "page.html.jinja"
@@ -68,14 +67,15 @@ def build_report(runs: Sequence[RunTables]) -> Report:
     parts = [_part(run, f"run{i}") for i, run in enumerate(runs, 1)]
     tables = {
         name: pd.concat(
-            [_named(p.tables[name], r.name) for p, r in zip(parts, runs, strict=True)],
+            [named(p.tables[name], r.name) for p, r in zip(parts, runs, strict=True)],
             ignore_index=True,
         )
         for name in parts[0].tables
     }
     titles = [r.config.report.title or r.name for r in runs]
     title = titles[0] if len(runs) == 1 else "Comparison of " + ", ".join(titles)
-    together = _together(runs, parts) if len(runs) > 1 else None
+    methods = [p.tables["methods"] for p in parts]
+    together = side_by_side(runs, methods, [p.method for p in parts]) if len(runs) > 1 else None
     html = _environment().get_template(TEMPLATE).render(
         title=title,
         runs=[p.context for p in parts],
@@ -266,60 +266,6 @@ def _random_tensors(run: RunTables) -> str:
 def _command(folder: Path) -> str:
     config, again = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}-again")
     return f"weakseg compare {config} --run-dir {again}"
-
-
-def _together(runs: Sequence[RunTables], parts: Sequence[_Part]) -> dict[str, Any]:
-    """What a page says of several runs at once."""
-    prints = [str(r.data.get("fingerprint", "")) for r in runs]
-    same, why = comparable(prints, [r.splits for r in runs])
-    frames = [_named(p.tables["methods"], r.name) for p, r in zip(parts, runs, strict=True)]
-    table = pd.concat([f for f in frames if len(f)] or frames[:1], ignore_index=True)
-    if len(table):
-        order = table["group"].map(list(GROUPS).index)
-        table = table.assign(_order=order).sort_values(
-            ["_order", "dice"], ascending=[True, False], kind="stable"
-        )
-        # Other floors than the best say the same in every run.
-        table = table[(table["group"] != "floor") | (table["method"] == table["floor"])]
-        table = table.drop(columns="_order").reset_index(drop=True)
-    figure = None
-    if same and len(table):
-        names = [f"{r}: {m}" for r, m in zip(table["run"], table["method"], strict=True)]
-        figure = Markup(figures.in_page(figures.dice_figure(table, names), "all"))
-    return {
-        "comparable": same,
-        "note": why,
-        "sentences": _run_sentences(runs, parts) if same else [],
-        "methods": table.to_dict(orient="records"),
-        "figure": figure,
-    }
-
-
-def _run_sentences(runs: Sequence[RunTables], parts: Sequence[_Part]) -> list[str]:
-    """The best run against each other one, by their chosen methods, pair by pair of cases."""
-    scored = [(r, p.method) for r, p in zip(runs, parts, strict=True) if p.method is not None]
-    dice = {r.name: r.summary.loc[r.summary["method"] == m, "dice"].iloc[0] for r, m in scored}
-    scored.sort(key=lambda pair: dice[pair[0].name], reverse=True)
-    sentences = []
-    for run, method in scored[1:]:
-        best, best_method = scored[0]
-        rows = pd.concat(
-            [
-                r.per_case[r.per_case["method"] == m].assign(method=name)
-                for name, r, m in (("a", best, best_method), ("b", run, method))
-            ]
-        )
-        lead = paired_difference(
-            rows, "a", "b", bootstrap=best.config.scores.bootstrap, seed=best.config.seed
-        )
-        sentences.append(words.lead(f"{best.name} ({best_method})", f"{run.name} ({method})", lead))
-    return sentences
-
-
-def _named(table: pd.DataFrame, run: str) -> pd.DataFrame:
-    table = table.copy()
-    table.insert(0, "run", run)
-    return table
 
 
 def _environment() -> Environment:

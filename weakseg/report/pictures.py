@@ -89,9 +89,9 @@ def contours(
 
 
 def strip(pictures: list[RGB], gap: int = 4) -> RGB:
-    """Pictures of equal height side by side, on white."""
+    """Pictures of equal height side by side, with grey between them."""
     height = pictures[0].shape[0]
-    between = np.full((height, gap, 3), 255, dtype=np.uint8)
+    between = np.full((height, gap, 3), 128, dtype=np.uint8)
     parts = [part for picture in pictures for part in (between, picture)]
     return np.concatenate(parts[1:], axis=1)
 

@@ -33,7 +33,7 @@ def percent(value: Any) -> str:
         return NONE
     share = 100 * float(value)
     digits = 1 if 0 < share < 10 or 99 < share < 100 else 0
-    return f"{share:.{digits}f} %"
+    return f"{share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def interval(low: Any, high: Any, digits: int = 3) -> str:

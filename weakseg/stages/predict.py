@@ -16,7 +16,8 @@ from weakseg.config import Config, load_config
 from weakseg.data.arrays import network_image
 from weakseg.data.cases import Labels
 from weakseg.data.images import IMAGE_SUFFIXES, image_size, read_image, write_mask
-from weakseg.data.manifest import read_manifest, safe_ids
+from weakseg.data.manifest import safe_ids
+from weakseg.data.table import read_table
 from weakseg.errors import DataError, RunError, UserError, did_you_mean
 from weakseg.heatmaps.cam import raw_cam
 from weakseg.heatmaps.compute import target_classes
@@ -190,8 +191,10 @@ def _pick_seed(config: Config, folder: Path, seed: int | None) -> int:
     return max(config.seeds, key=auc)
 
 
-def collect_inputs(inputs: Sequence[Path], config: Config) -> list[Path]:
+def collect_inputs(inputs: Sequence[Path]) -> list[Path]:
     """The image files that the arguments stand for: files, folders, or manifests.
+
+    Of a manifest only the column ``image`` is needed.
 
     Raises
     ------
@@ -214,7 +217,8 @@ def collect_inputs(inputs: Sequence[Path], config: Config) -> list[Path]:
         elif not path.exists():
             raise DataError("The input does not exist.", where=str(path), fix="check the path")
         elif path.suffix.lower() == ".csv":
-            found += [c.image for c in read_manifest(path, config.data).cases]
+            table = read_table(path, required=("image",))
+            found += [table.resolve(r.image) for r in table.rows]
         else:
             found.append(path)
     return list(dict.fromkeys(found))
@@ -254,7 +258,7 @@ def predict(
         The table ``predictions.csv``.
     """
     predictor = load_predictor(run, method, seed=seed, device=device)
-    files = collect_inputs(inputs, predictor.config)
+    files = collect_inputs(inputs)
     files = _readable(files, skip_unreadable)
     names = safe_ids(files)
     for file, name in zip(files, names, strict=True):
