@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -154,12 +155,35 @@ def environment() -> dict[str, Any]:
             versions[name] = metadata.version(name)
     return {
         "versions": versions,
+        "commit": commit(),
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
     }
+
+
+def commit() -> str | None:
+    """The commit of the checkout that weakseg runs from; None for an installed package.
+
+    Ends in ``+changes`` where tracked files of the package differ from it.
+    """
+    package = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=package, capture_output=True, text=True, timeout=10, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        if git("ls-files", "--error-unmatch", "runs.py") != "runs.py":
+            return None
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _processor() -> str:

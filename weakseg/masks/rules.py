@@ -6,8 +6,9 @@ it, above all how many masks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import tee
 from typing import Any, Literal
 
 import numpy as np
@@ -127,15 +128,11 @@ def fit_rule(rule: Rule, *, train: Heats, val: Pairs, test: Pairs, seed: int = 0
             raise LookupError("no training image has a lesion label") from None
         return FittedRule(rule, t, "raw", "raw heat of training images, no masks", 0)
     if isinstance(rule, ValidationRule):
-        pairs = [(normalise(h), t) for h, t in val()]
-        if rule.max_masks is not None and len(pairs) > rule.max_masks:
-            chosen = np.random.default_rng(seed).permutation(len(pairs))[: rule.max_masks]
-            pairs = [pairs[i] for i in sorted(chosen)]
-        t = _best(pairs, "validation")
-        return FittedRule(rule, t, "image", "masks of the validation split", len(pairs))
+        t, seen = _best(val, "validation", rule.max_masks, seed)
+        return FittedRule(rule, t, "image", "masks of the validation split", seen)
     if isinstance(rule, OracleDatasetRule):
-        pairs = [(normalise(h), t) for h, t in test()]
-        return FittedRule(rule, _best(pairs, "test"), "image", ORACLE_LABEL, len(pairs))
+        t, seen = _best(test, "test")
+        return FittedRule(rule, t, "image", ORACLE_LABEL, seen)
     if rule.rule == "oracle-image":
         masks = sum(1 for _ in test())
         if not masks:
@@ -148,10 +145,29 @@ def fit_rule(rule: Rule, *, train: Heats, val: Pairs, test: Pairs, seed: int = 0
     return FittedRule(rule, None, "raw", "each heatmap by itself", 0)
 
 
-def _best(pairs: list[tuple[Any, Any]], split: str) -> float:
-    if not pairs:
-        raise LookupError(f"no lesion image of the {split} split has a mask")
-    return best_threshold([h for h, _ in pairs], [t for _, t in pairs])[0]
+def _best(pairs: Pairs, split: str, at_most: int | None = None, seed: int = 0) -> tuple[float, int]:
+    """The threshold of the highest mean Dice, and on how many masks; one pair in memory a time."""
+    chosen: set[int] | None = None
+    if at_most is not None:
+        every = sum(1 for _ in pairs())
+        chosen = set(np.random.default_rng(seed).permutation(every)[:at_most].tolist())
+    seen = 0
+
+    def normalised() -> Iterator[tuple[Any, Any]]:
+        nonlocal seen
+        for i, (heat, truth) in enumerate(pairs()):
+            if chosen is None or i in chosen:
+                seen += 1
+                yield normalise(heat), truth
+
+    one, other = tee(normalised())
+    try:
+        threshold, _ = best_threshold((h for h, _ in one), (t for _, t in other))
+    except ValueError:
+        if seen:
+            raise
+        raise LookupError(f"no lesion image of the {split} split has a mask") from None
+    return threshold, seen
 
 
 def segment(

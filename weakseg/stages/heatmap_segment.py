@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -168,19 +167,20 @@ def fit_rules(
     """Fit every rule that can be; for the others, why not."""
     fitted: list[FittedRule] = []
     left_out: dict[str, str] = {}
-    train = _once(lambda: scorer.heats("train"))
-    val, test = _once(lambda: scorer.pairs("val")), _once(lambda: scorer.pairs("test"))
     for rule in rules:
         try:
-            fitted.append(fit_rule(rule, train=train, val=val, test=test, seed=seed))
+            fitted.append(
+                fit_rule(
+                    rule,
+                    train=lambda: scorer.heats("train"),
+                    val=lambda: scorer.pairs("val"),
+                    test=lambda: scorer.pairs("test"),
+                    seed=seed,
+                )
+            )
         except LookupError as e:
             left_out[rule.rule] = str(e)
     return fitted, left_out
-
-
-def _once(make: Callable[[], Iterator[Any]]) -> Callable[[], list[Any]]:
-    """Make a list on first use and keep it for the next rule."""
-    return lru_cache(maxsize=1)(lambda: list(make()))
 
 
 def gate_value(config: Config, model_folder: Path, lesion_labels: Sequence[str]) -> float:
