@@ -174,7 +174,7 @@ def training_figure(metrics: Mapping[int, pd.DataFrame]) -> str:
         loss.set_ylabel("loss")
         loss.set_ylim(bottom=0)
         loss.grid()
-        loss.legend(loc="upper right")
+        loss.legend(loc="best", fontsize=8.5)
         auc.set_ylabel("validation AUC")
         auc.set_xlabel("epoch")
         auc.xaxis.get_major_locator().set_params(integer=True)
