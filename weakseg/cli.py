@@ -144,11 +144,15 @@ def compare(
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     out: Annotated[Path, typer.Option("--out", help="The report's folder.")],
+    gallery: Annotated[
+        int | None,
+        typer.Option("--gallery", min=0, max=50, help="Cases a row; 0: a report without images."),
+    ] = None,
 ) -> None:
     """Make one report of several runs."""
     from weakseg.stages.report import make_report
 
-    print(make_report(runs, out))
+    print(make_report(runs, out, gallery=gallery))
 
 
 @app.command()

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -93,6 +94,11 @@ def inside(folder: Path, *names: str) -> Path:
     if not path.resolve().is_relative_to(root):
         raise RunError("A name would be written outside of its folder.", where=str(path))
     return path
+
+
+def folder_name(text: str) -> str:
+    """A name such as ``timm:resnet18`` as a folder's."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text)
 
 
 def remove_tree(path: Path) -> None:

@@ -112,11 +112,12 @@ def test_nothing_scored_says_so_and_still_gives_the_auc():
     assert "0.970" in said[1]
 
 
-def test_the_best_of_several_is_called_flattered_and_an_only_one_is_not():
-    both = pd.concat([table(), table(method="gradcam-otsu", dice=0.3)])
+def test_a_method_that_scored_higher_is_named_and_a_lower_one_is_not():
+    both = pd.concat([table(dice=0.2), table(method="gradcam-otsu", dice=0.3)], ignore_index=True)
     note = words.choice_note(both, "gradcam-fixed")
     assert note is not None
-    assert "best of 2 methods" in note
+    assert "gradcam-otsu scored higher (0.300" in note
+    assert words.choice_note(both, "gradcam-otsu") is None
     assert words.choice_note(table(), "gradcam-fixed") is None
 
 

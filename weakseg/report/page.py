@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,17 @@ class _Part:
     method: str | None
 
 
-def build_report(runs: Sequence[RunTables]) -> Report:
-    """The page and the tables of one run or several."""
+def build_report(runs: Sequence[RunTables], gallery_size: int | None = None) -> Report:
+    """The page and the tables of one run or several.
+
+    Parameters
+    ----------
+    runs : sequence of RunTables
+    gallery_size : int, optional
+        Cases a row of the galleries; default: as each run's experiment says.
+    """
+    if gallery_size is not None:
+        runs = [_with_gallery(r, gallery_size) for r in runs]
     parts = [_part(run, f"run{i}") for i, run in enumerate(runs, 1)]
     tables = {
         name: pd.concat(
@@ -106,11 +115,16 @@ def build_report(runs: Sequence[RunTables]) -> Report:
     return Report(html, tables, summary)
 
 
+def _with_gallery(run: RunTables, size: int) -> RunTables:
+    report = run.config.report.model_copy(update={"gallery": size})
+    return replace(run, config=run.config.model_copy(update={"report": report}))
+
+
 def _part(run: RunTables, anchor: str) -> _Part:
     config, data = run.config, run.data
     draw = {"bootstrap": config.scores.bootstrap, "seed": config.seed}
     methods = method_table(run.summary, run.per_case, **draw)
-    method = headline(methods)
+    method = headline(methods, _in_order(run))
     groups = dict(zip(methods["method"], methods["group"], strict=True)) if len(methods) else {}
     spread = spread_table(run.per_case, list(groups))
     sizes = size_table(run.per_case, _main_methods(methods, method))
@@ -185,8 +199,12 @@ def _main_methods(methods: pd.DataFrame, method: str | None) -> list[str]:
 
 def _first_weak_method(run: RunTables) -> str | None:
     """A method to show where nothing was scored: the first rule that looked at no mask."""
-    blind = [f"{run.config.heatmap.method}-{r.rule}" for r in run.config.masks.rules]
-    return next((m for m in blind if m in run.thresholds), None)
+    return next((m for m in _in_order(run) if m in run.thresholds), None)
+
+
+def _in_order(run: RunTables) -> list[str]:
+    """The run's methods in the order of its experiment file."""
+    return [f"{run.config.heatmap.method}-{r.rule}" for r in run.config.masks.rules]
 
 
 def _test_auc(classifier: pd.DataFrame) -> dict[str, Any] | None:

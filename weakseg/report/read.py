@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 from weakseg.config import PHANTOM, Config, load_config
 from weakseg.data.manifest import read_table
 from weakseg.errors import RunError, WeaksegError
-from weakseg.runs import inside, open_run, read_json
+from weakseg.runs import folder_name, inside, open_run, read_json
 
 _TEXT = ("case", "image", "patient", "split", "label", "predicted", "method", "kind")
 
@@ -70,7 +69,7 @@ class RunTables:
 
     def heatmap_path(self, seed: int, case: str) -> Path:
         """Where the heatmap of a case lies."""
-        arch, method = _arch_folder(self.config), self.config.heatmap.method
+        arch, method = folder_name(self.config.classifier.arch), self.config.heatmap.method
         return inside(self.folder, "heatmaps", arch, f"seed-{seed}", method, f"{case}.npz")
 
     def mask_path(self, method: str, seed: int, case: str) -> Path:
@@ -140,7 +139,7 @@ def _read_run(folder: Path, name: str) -> RunTables:
 def _classifiers(folder: Path, config: Config) -> dict[int, SeedTables]:
     found = {}
     for seed in config.seeds:
-        part = inside(folder, "classifier", _arch_folder(config), f"seed-{seed}")
+        part = inside(folder, "classifier", folder_name(config.classifier.arch), f"seed-{seed}")
         if (part / "scores.json").is_file():
             found[seed] = SeedTables(
                 _table(part / "metrics.csv"),
@@ -148,10 +147,6 @@ def _classifiers(folder: Path, config: Config) -> dict[int, SeedTables]:
                 read_json(part / "scores.json"),
             )
     return found
-
-
-def _arch_folder(config: Config) -> str:
-    return re.sub(r"[^\w.-]", "-", config.classifier.arch)
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -99,16 +99,28 @@ def best_floor(summary: pd.DataFrame) -> str | None:
     return _best(summary[summary["kind"] == "floor"]) if len(summary) else None
 
 
-def headline(methods: pd.DataFrame) -> str | None:
-    """The method that the report speaks of first.
+def headline(methods: pd.DataFrame, order: Sequence[str]) -> str | None:
+    """The method that the report speaks of first, chosen without looking at its score.
 
-    Of a `method_table`: the highest Dice of those that saw no masks; without such a method, of
-    those that saw some; None where there is neither.
+    Parameters
+    ----------
+    methods : DataFrame
+        As `method_table`.
+    order : sequence of str
+        The methods in the order of the experiment file.
+
+    Returns
+    -------
+    str or None
+        The first that saw no masks; without such a method, the first that saw some; None where
+        there is neither. `weakseg predict` takes the same one by default.
     """
+    scored = methods.dropna(subset=["dice"]) if len(methods) else methods
     for group in ("no-masks", "masks"):
-        best = _best(methods[methods["group"] == group]) if len(methods) else None
-        if best is not None:
-            return best
+        members = set(scored.loc[scored["group"] == group, "method"]) if len(scored) else set()
+        first = next((m for m in order if m in members), None)
+        if first is not None:
+            return first
     return None
 
 

@@ -24,11 +24,10 @@ from weakseg.masks.rules import FittedRule, fit_rule, segment
 from weakseg.masks.thresholds import GRID, dice_curve, normalise
 from weakseg.models.classifiers import find_layer
 from weakseg.progress import progress, say
-from weakseg.runs import inside, remove_tree, write_json, write_text
+from weakseg.runs import folder_name, inside, remove_tree, write_json, write_text
 from weakseg.scores import case_columns, score_case, summarise, youden_threshold
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.train_classifier import (
-    arch_folder,
     classifier_key,
     load_classifier,
     read_predictions,
@@ -42,7 +41,7 @@ SPLITS = ("train", "val", "test")
 
 def heatmap_folder(run: Path, config: Config, seed: int) -> Path:
     """Where the heatmaps of a seed live."""
-    arch = arch_folder(config.classifier.arch)
+    arch = folder_name(config.classifier.arch)
     return inside(run, "heatmaps", arch, f"seed-{seed}", config.heatmap.method)
 
 

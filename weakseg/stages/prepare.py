@@ -110,7 +110,8 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
             environment=environment(),
             data=describe(cases, channels) | {"key": key, "fingerprint": data},
         )
-        yield Prepared(config, run, cases, channels, key)
+        dealt = {c.id: c.split for c in cases.cases}
+        yield Prepared(config, run, cases, channels, fingerprint(key, dealt))
 
 
 def check_settings(config: Config, labels: Labels) -> None:

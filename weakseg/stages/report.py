@@ -10,7 +10,7 @@ from weakseg.runs import make_folder, write_json, write_text
 PAGE, TABLES, SUMMARY = "index.html", "tables", "report.json"
 
 
-def make_report(runs: Sequence[Path], out: Path) -> Path:
+def make_report(runs: Sequence[Path], out: Path, *, gallery: int | None = None) -> Path:
     """Write the report.
 
     Files of an earlier report are replaced one by one, the page last; whatever else is in the
@@ -22,6 +22,9 @@ def make_report(runs: Sequence[Path], out: Path) -> Path:
         Run folders, at least one.
     out : Path
         Gets ``index.html``, ``report.json`` and ``tables/*.csv``.
+    gallery : int, optional
+        Cases a row of the galleries, 0 for a report without any image; default: as each run's
+        experiment says.
 
     Returns
     -------
@@ -37,7 +40,7 @@ def make_report(runs: Sequence[Path], out: Path) -> Path:
     from weakseg.report.page import build_report
     from weakseg.report.read import read_runs
 
-    report = build_report(read_runs(runs))
+    report = build_report(read_runs(runs), gallery)
     make_folder(out)
     for name, table in report.tables.items():
         write_text(out / TABLES / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))

@@ -22,7 +22,7 @@ from weakseg.models.classifiers import (
     load_pretrained,
 )
 from weakseg.progress import say
-from weakseg.runs import inside, read_json, remove_tree, write_json, write_text
+from weakseg.runs import folder_name, inside, read_json, remove_tree, write_json, write_text
 from weakseg.scores import classification_scores
 from weakseg.stages.prepare import Prepared
 from weakseg.training.classify import ClassifierTask, predict_probabilities
@@ -40,14 +40,9 @@ from weakseg.training.loop import (
 SCORES, PREDICTIONS = "scores.json", "predictions.csv"
 
 
-def arch_folder(arch: str) -> str:
-    """A network's name as a folder's."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in arch)
-
-
 def seed_folder(run: Path, arch: str, seed: int) -> Path:
     """Where the classifier of a seed lives."""
-    return inside(run, "classifier", arch_folder(arch), f"seed-{seed}")
+    return inside(run, "classifier", folder_name(arch), f"seed-{seed}")
 
 
 def classifier_key(prepared: Prepared, seed: int) -> str:
@@ -88,7 +83,7 @@ def train_classifiers(
     for seed in config.seeds:
         folder = seed_folder(prepared.run.folder, config.classifier.arch, seed)
         folders.append(folder)
-        stage = f"classifier/{arch_folder(config.classifier.arch)}/{seed}"
+        stage = f"classifier/{folder_name(config.classifier.arch)}/{seed}"
         key = classifier_key(prepared, seed)
         outputs = [folder / name for name in (BEST, LAST, METRICS, SCORES, PREDICTIONS)]
         if not force and prepared.run.is_done(stage, key, *outputs):
