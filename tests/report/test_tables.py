@@ -75,10 +75,9 @@ def test_methods_are_grouped_sorted_and_held_against_the_best_floor():
 def test_a_method_that_saw_masks_is_spoken_of_only_where_no_other_is():
     kinds = KINDS | {"weak": ("heatmap", 1), "weaker": ("heatmap", 1)}
     cases = per_case(DICE, kinds)
-    assert (
-        headline(method_table(summarise(cases, bootstrap=10), cases, bootstrap=10), ORDER)
-        == "tuned"
-    )
+    methods = method_table(summarise(cases, bootstrap=10), cases, bootstrap=10)
+    assert headline(methods, ["tuned", "weak"]) == "tuned"
+    assert headline(methods, ["weak", "tuned"]) == "weak"
     only = per_case({k: DICE[k] for k in ("low", "bound")}, KINDS)
     assert headline(method_table(summarise(only, bootstrap=10), only, bootstrap=10), ORDER) is None
 
