@@ -92,7 +92,7 @@ def heatmap(
     image_size: int = 128,
     intensity: str = "auto",
     config: HeatmapConfig | None = None,
-) -> Heatmap:
+) -> tuple[Heatmap, np.ndarray]:
     """The heatmap of one image.
 
     Parameters
@@ -111,8 +111,10 @@ def heatmap(
 
     Returns
     -------
-    Heatmap
+    heatmap : Heatmap
         `Heatmap.full` gives it at the image's own resolution.
+    probabilities : (K,) ndarray of float32
+        Of the classes, in the order of ``labels.names``.
     """
     config = config or HeatmapConfig()
     planes, box = network_image(image, model.spec.channels, image_size, intensity)
@@ -120,5 +122,6 @@ def heatmap(
     batch = torch.from_numpy(planes)[None].to(model.mean.device)
     target = target_classes(config.target, labels)
     maps, logits = raw_cam(model, layer, batch, target, method=config.method, score=config.score)
-    p = float(lesion_probability(logits, labels)[0])
-    return Heatmap(maps[0], box.original, image_size, name, config.method, config.target, p)
+    lesion = float(lesion_probability(logits, labels)[0])
+    heat = Heatmap(maps[0], box.original, image_size, name, config.method, config.target, lesion)
+    return heat, torch.from_numpy(logits[0]).softmax(0).numpy()

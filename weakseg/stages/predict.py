@@ -10,20 +10,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from weakseg.config import Config, load_config
-from weakseg.data.arrays import network_image
 from weakseg.data.cases import Labels
 from weakseg.data.images import IMAGE_SUFFIXES, image_size, read_image, write_mask
 from weakseg.data.manifest import safe_ids
 from weakseg.data.table import read_table
 from weakseg.errors import DataError, RunError, UserError, did_you_mean
-from weakseg.heatmaps.cam import raw_cam
-from weakseg.heatmaps.compute import target_classes
+from weakseg.heatmaps.compute import heatmap
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.masks.rules import FittedRule, rule_from_json, segment
-from weakseg.models.classifiers import Classifier, find_layer
+from weakseg.models.classifiers import Classifier
 from weakseg.progress import progress, say
 from weakseg.runs import inside, make_folder, open_run, read_json, write_text
 from weakseg.stages.heatmap_segment import THRESHOLD
@@ -79,19 +76,17 @@ class Predictor:
         probabilities : (K,) ndarray
             In the order of ``labels.names``.
         """
-        data, h = self.config.data, self.config.heatmap
-        planes, box = network_image(
-            image, self.model.spec.channels, data.image_size, data.intensity
+        data = self.config.data
+        heat, p = heatmap(
+            self.model,
+            image,
+            self.labels,
+            image_size=data.image_size,
+            intensity=data.intensity,
+            config=self.config.heatmap,
         )
-        name, layer = find_layer(self.model, h.layer, data.image_size)
-        batch = torch.from_numpy(planes)[None].to(self.model.mean.device)
-        target = target_classes(h.target, self.labels)
-        maps, logits = raw_cam(self.model, layer, batch, target, method=h.method, score=h.score)
-        p = torch.from_numpy(logits[0]).softmax(0).numpy()
-        lesion = float(p[list(self.labels.lesion_indices)].sum())
-        heat = Heatmap(maps[0], box.original, data.image_size, name, h.method, h.target, lesion)
-        if lesion < self.gate:
-            return np.zeros(box.original, dtype=bool), heat, p
+        if heat.probability < self.gate:
+            return np.zeros(heat.shape, dtype=bool), heat, p
         return segment(self.rule, heat.full(), image), heat, p
 
 

@@ -1,0 +1,61 @@
+"""Images as the network sees them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from weakseg.config import DataConfig
+from weakseg.data import arrays
+from weakseg.data.arrays import ImageBatches, as_channels, detect_channels, network_image
+from weakseg.data.cases import Case
+
+
+@pytest.fixture
+def cases(tmp_path):
+    rng = np.random.default_rng(0)
+    out = []
+    for i, shape in enumerate([(40, 20), (20, 40), (64, 64)]):
+        Image.fromarray(rng.integers(0, 255, shape).astype(np.uint8)).save(tmp_path / f"{i}.png")
+        out.append(Case(f"{i}", tmp_path / f"{i}.png", "a"))
+    return out
+
+
+def test_grey_is_found_and_one_coloured_image_makes_it_rgb(cases, tmp_path):
+    assert detect_channels(cases, DataConfig()) == 1
+    Image.fromarray(np.full((9, 9, 3), 7, np.uint8)).save(tmp_path / "equal.png")
+    assert detect_channels([*cases, Case("e", tmp_path / "equal.png", "a")], DataConfig()) == 1
+    colours = np.zeros((9, 9, 3), np.uint8)
+    colours[0, 0, 1] = 1
+    Image.fromarray(colours).save(tmp_path / "c.png")
+    coloured = [*cases, Case("c", tmp_path / "c.png", "a")]
+    assert detect_channels(coloured, DataConfig()) == 3
+    assert detect_channels(coloured, DataConfig(channels="grey")) == 1
+
+
+def test_luminance_of_equal_channels_is_the_channel():
+    grey = np.random.default_rng(0).random((5, 4)).astype(np.float32)
+    rgb = as_channels(grey, 3)
+    assert rgb.shape == (5, 4, 3)
+    np.testing.assert_allclose(as_channels(rgb, 1), grey, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_keeps_its_aspect_and_is_padded_with_zero(channels):
+    planes, box = network_image(np.full((40, 20), 255, np.uint8), channels, 64, "auto")
+    assert planes.shape == (channels, 64, 64)
+    assert (box.height, box.width) == (64, 32)
+    assert (planes[:, :, 16:48] == 1).all()
+    assert (planes[:, :, :16] == 0).all()
+    assert (planes[:, :, 48:] == 0).all()
+
+
+@pytest.mark.parametrize("limit", [0, 2**30])
+def test_batches_are_the_same_kept_in_memory_or_not(cases, monkeypatch, limit):
+    data = DataConfig(image_size=32)
+    monkeypatch.setattr(arrays, "CACHE_BYTES", limit)
+    batches = ImageBatches(cases, data, 1)
+    first, again = batches.images([2, 0]), batches.images([2, 0])
+    assert (first == again).all()
+    assert [b.original for b in batches.boxes([2, 0])] == [(64, 64), (40, 20)]
+    alone = network_image(np.asarray(Image.open(cases[0].image)), 1, 32, "auto")[0]
+    np.testing.assert_allclose(first[1].numpy(), alone, atol=1e-3)

@@ -1,0 +1,67 @@
+"""Augmentation: each image its own change, seeded, within [0, 1]."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weakseg.config import AugmentConfig
+from weakseg.data.augment import augment, random_affine
+
+NOTHING = AugmentConfig(flip=False, rotate=0, zoom=0, shift=0, brightness=0, contrast=0)
+
+
+def images(n=6, channels=1, size=32):
+    torch.manual_seed(3)
+    return torch.rand(n, channels, size, size)
+
+
+def test_with_every_range_at_zero_nothing_changes():
+    x = images()
+    torch.testing.assert_close(augment(x, NOTHING), x, atol=1e-5, rtol=0)
+
+
+def test_flip_alone_gives_the_image_or_its_mirror():
+    x = images(40)
+    out = augment(x, NOTHING.model_copy(update={"flip": True}))
+    same = (out - x).abs().amax((1, 2, 3)) < 1e-4
+    mirrored = (out - x.flip(3)).abs().amax((1, 2, 3)) < 1e-4
+    assert (same ^ mirrored).all()
+    assert 8 < int(mirrored.sum()) < 32
+
+
+def test_images_of_a_batch_change_differently_and_a_seed_repeats_them():
+    x = images(1).expand(4, 1, 32, 32).contiguous()
+    torch.manual_seed(0)
+    a = augment(x, AugmentConfig())
+    torch.manual_seed(0)
+    b = augment(x, AugmentConfig())
+    assert torch.equal(a, b)
+    assert all((a[i] - a[j]).abs().max() > 0.01 for i in range(4) for j in range(i))
+
+
+def test_shift_moves_a_spot_by_no_more_than_its_share():
+    x = torch.zeros(60, 1, 33, 33)
+    x[:, 0, 16, 16] = 1
+    out = augment(x, NOTHING.model_copy(update={"shift": 0.2}))
+    places = torch.tensor([divmod(int(o.argmax()), 33) for o in out]) - 16
+    assert places.abs().max() <= 0.2 * 33 + 1
+    assert places.abs().max() >= 3
+
+
+def test_zoom_is_symmetric_about_one():
+    torch.manual_seed(0)
+    matrix = random_affine(2000, NOTHING.model_copy(update={"zoom": 0.2}))
+    shown = 1 / matrix[:, 0, 0]
+    assert float(shown.min()) == pytest.approx(0.8, abs=0.01)
+    assert float(shown.max()) == pytest.approx(1.2, abs=0.01)
+
+
+@given(st.integers(0, 1000), st.sampled_from([1, 3]))
+def test_values_stay_in_range(seed, channels):
+    x = images(3, channels, 16)
+    torch.manual_seed(seed)
+    out = augment(x, AugmentConfig(brightness=1.0, contrast=0.9, rotate=180))
+    assert out.shape == x.shape
+    assert out.min() >= 0
+    assert out.max() <= 1
