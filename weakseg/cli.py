@@ -13,7 +13,7 @@ from weakseg.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, WeaksegEr
 
 app = typer.Typer(
     name="weakseg",
-    help="Masks from a classifier's heatmaps, scored beside trivial and supervised baselines.",
+    help="Masks from a classifier's heatmaps, scored honestly and beside trivial floors.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -76,7 +76,10 @@ def validate(
     ] = "nonzero",
     as_json: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
 ) -> None:
-    """List every problem of a manifest; exit 0 if there is no error, 2 otherwise."""
+    """List every problem of a manifest.
+
+    The exit code is 0 if there is no error, 2 otherwise.
+    """
     from weakseg.stages.validate import validate_manifest
 
     report, failed = validate_manifest(manifest, healthy, lesion, mask_rule, as_json=as_json)
@@ -94,7 +97,10 @@ def train_classifier(
     seed: Seed = None,
     force: Force = False,
 ) -> None:
-    """Train the image classifier, one network a seed; a killed command goes on when repeated."""
+    """Train the image classifier.
+
+    One network a seed. A command that was killed goes on when it is repeated.
+    """
     settings = _load(config, overrides, device, seed)
     from weakseg.stages.prepare import prepared_run
     from weakseg.stages.train_classifier import train_classifiers
@@ -113,7 +119,7 @@ def heatmap_segment_command(
     seed: Seed = None,
     force: Force = False,
 ) -> None:
-    """Make heatmaps and masks with the trained classifiers, and score them."""
+    """Make heatmaps and masks, and score them."""
     settings = _load(config, overrides, device, seed)
     from weakseg.stages.heatmap_segment import heatmap_segment
     from weakseg.stages.prepare import prepared_run
@@ -131,7 +137,10 @@ def compare(
     seed: Seed = None,
     force: Force = False,
 ) -> None:
-    """Run every stage that is not up to date, and write the report."""
+    """Run all stages and write the report.
+
+    What is up to date is not made again.
+    """
     settings = _load(config, overrides, device, seed)
     from weakseg.stages.compare import compare as run_all
     from weakseg.stages.prepare import prepared_run
@@ -175,7 +184,10 @@ def predict(
         bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")
     ] = False,
 ) -> None:
-    """Segment new images with a run's classifier; no truth is needed."""
+    """Segment new images by a run.
+
+    No truth is needed.
+    """
     from weakseg.stages.predict import predict as run_predict
 
     print(
