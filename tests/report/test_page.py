@@ -14,6 +14,7 @@ import pytest
 from tests.report.fake_run import make_run
 from weakseg.config import load_config
 from weakseg.errors import RunError
+from weakseg.report.figures import dice_figure, shorten
 from weakseg.report.words import number
 from weakseg.stages.report import make_report
 
@@ -291,3 +292,20 @@ def test_folders_that_are_no_whole_runs_are_refused(tmp_path):
     with pytest.raises(RunError, match="not complete"):
         make_report([run], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_names_of_runs_leave_room_for_the_figure():
+    assert shorten("a" * 44) == "a" * 44
+    assert shorten("x" * 60 + "/run: gradcam-otsu") == "…" + "x" * 25 + "/run: gradcam-otsu"
+    methods = pd.DataFrame(
+        {
+            "method": ["gradcam-otsu"],
+            "group": ["no-masks"],
+            "dice": [0.4],
+            "dice_low": [0.3],
+            "dice_high": [0.5],
+            "floor": [""],
+        }
+    )
+    assert "gradcam-otsu" in dice_figure(methods, ["/very/long" * 30 + ": gradcam-otsu"])

@@ -48,6 +48,11 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+def shorten(name: str, most: int = 44) -> str:
+    """A name that leaves room for the plot: long ones (paths of runs) lose their beginning."""
+    return name if len(name) <= most else "…" + name[1 - most :]
+
+
 def dice_figure(methods: pd.DataFrame, names: Sequence[str] | None = None) -> str:
     """Dice and interval of every method, with a line at the best floor.
 
@@ -76,7 +81,8 @@ def dice_figure(methods: pd.DataFrame, names: Sequence[str] | None = None) -> st
             ax.axvline(top["dice"], color=COLOURS["floor"], linestyle="--", linewidth=1)
         for edge in np.flatnonzero(methods["group"].to_numpy()[1:] != methods["group"][:-1]):
             ax.axhline(edge + 0.5, color=_INK, alpha=0.25, linewidth=0.6)
-        ax.set_yticks(y, labels=list(names if names is not None else methods["method"]))
+        shown = names if names is not None else methods["method"]
+        ax.set_yticks(y, labels=[shorten(str(n)) for n in shown])
         ax.set_ylim(n - 0.4, -0.6)
         ax.set_xlim(left=0)
         ax.set_xlabel("Dice on images with a lesion, 95 % interval over patients")
