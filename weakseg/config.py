@@ -127,7 +127,7 @@ class ClassifierConfig(_Section):
         "balanced", description="balanced: the loss weighs classes by inverse frequency"
     )
     augment: AugmentConfig = AugmentConfig()
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on CUDA that has it, else 32-true"
     )
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(

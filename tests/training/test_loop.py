@@ -184,8 +184,3 @@ def test_a_device_that_is_not_there_is_refused(device):
         pytest.skip("this machine has it")
     with pytest.raises(ConfigError, match="not there"):
         pick_device(device)
-
-
-def test_half_precision_on_a_cpu_is_refused():
-    with pytest.raises(ConfigError, match="needs a GPU"):
-        make_fabric("cpu", "16-mixed")

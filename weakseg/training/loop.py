@@ -92,12 +92,6 @@ def make_fabric(device: str, precision: str) -> Any:
     kind, _, index = device.partition(":")
     if precision == "auto":
         precision = "bf16-mixed" if kind == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
-    if kind == "cpu" and precision == "16-mixed":
-        raise ConfigError(
-            "Half precision (16-mixed) needs a GPU.",
-            where="classifier.precision",
-            fix="use precision: auto, or 32-true on a CPU",
-        )
     devices: Any = [int(index)] if index else 1
     return Fabric(accelerator=kind, devices=devices, precision=precision)
 
@@ -175,6 +169,8 @@ def fit(
         If the loss is not a finite number.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Before the optimiser: what it remembers of a checkpoint goes to where the parameters are.
+    model.to(fabric.device)
     optimizer = make_optimizer(model, settings)
     total = settings.epochs * task.steps
     schedule = torch.optim.lr_scheduler.LambdaLR(
