@@ -141,3 +141,14 @@ def test_fingerprints_are_equal_for_equal_values_only():
     a, b = parse_config({"seed": 1}), parse_config({"seed": 2})
     assert fingerprint(a) == fingerprint(parse_config({"seed": 1}))
     assert fingerprint(a) != fingerprint(b)
+
+
+def test_labels_that_yaml_reads_as_numbers_are_text(tmp_path):
+    config = load_config(
+        write(tmp_path, "data: {healthy_labels: [0], lesion_labels: 1}"), ["heatmap.target=1"]
+    )
+    assert config.data.healthy_labels == ["0"]
+    assert config.data.lesion_labels == ["1"]
+    assert config.heatmap.target == "1"
+    with pytest.raises(ConfigError, match="quotation marks"):
+        load_config(write(tmp_path, "data: {healthy_labels: [no]}"))

@@ -41,7 +41,7 @@ def test_everything_that_the_run_folder_promises_is_there(job):
             assert (model / name).stat().st_size > 0, name
         assert not (model / "resume.pt").exists()
         assert len(list((run / f"heatmaps/resnet18/seed-{seed}/gradcam").glob("*.npz"))) == 36
-    assert sorted(p.name for p in (run / "masks").iterdir()) == sorted(
+    assert sorted(p.name for p in (run / "masks").iterdir() if p.is_dir()) == sorted(
         f"gradcam-{r}" for r in RULE_NAMES
     )
     assert not list(run.rglob(".part*"))
@@ -137,7 +137,7 @@ def test_a_changed_threshold_makes_masks_again_but_trains_nothing(copy):
     change = ["--set", "masks.rules=[{rule: fixed, at: 0.3}]"]
     assert weakseg("compare", config, "--run-dir", folder / "run", *change) == 0
     after = tree(folder / "run")
-    assert [p.name for p in (folder / "run/masks").iterdir()] == ["gradcam-fixed"]
+    assert [p.name for p in (folder / "run/masks").iterdir() if p.is_dir()] == ["gradcam-fixed"]
     for name in before:
         if name.split("/")[0] in ("classifier", "heatmaps"):
             assert after[name] == before[name], name
@@ -340,3 +340,75 @@ def test_report_of_two_runs(job, tmp_path):
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert report
     assert (tmp_path / "out/index.html").exists()
+
+
+def test_heatmaps_are_refused_of_a_network_that_other_settings_made(copy, capsys):
+    """Dealt out anew, test patients would be those that the network was trained on."""
+    folder, config = copy
+    before = tree(folder / "run/masks")
+    for change in ("data.split.seed=7", "classifier.epochs=1", "data.image_size=96"):
+        args = ["--run-dir", folder / "run", "--set", change]
+        assert weakseg("heatmap-segment", config, *args) == 2
+        assert "no classifier of these settings" in capsys.readouterr().err
+    assert tree(folder / "run/masks") == before
+
+
+def test_predict_keeps_to_the_network_and_settings_that_made_the_masks(copy, tmp_path, capsys):
+    folder, config = copy
+    image = folder / "data/images/p00_0.png"
+    other = ["--set", "classifier.arch=squeezenet1_1", "--set", "data.image_size=96"]
+    args = ["--run-dir", folder / "run", "--set", "classifier.seeds=[0]"]
+    assert weakseg("predict", folder / "run", image, "--out", tmp_path / "a") == 0
+    assert weakseg("train-classifier", config, *args, *other) == 0
+    assert weakseg("predict", folder / "run", image, "--out", tmp_path / "b") == 0
+    assert (tmp_path / "a/p00_0.png").read_bytes() == (tmp_path / "b/p00_0.png").read_bytes()
+    assert weakseg("train-classifier", config, *args, "--set", "classifier.epochs=1") == 0
+    capsys.readouterr()
+    seed = ["--seed", "0"]
+    assert weakseg("predict", folder / "run", image, "--out", tmp_path / "c", *seed) == 2
+    assert "another network" in capsys.readouterr().err
+    assert weakseg("report", folder / "run", "--out", tmp_path / "r") == 2
+    assert "another network" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+    assert not (tmp_path / "r").exists()
+
+
+def test_overlays_never_overwrite_their_input(job, tmp_path, capsys):
+    shutil.copytree(job[0] / "data/images", tmp_path / "imgs/overlays")
+    before = tree(tmp_path)
+    args = [tmp_path / "imgs/overlays", "--out", tmp_path / "imgs", "--overlays"]
+    assert weakseg("predict", job[0] / "run", *args) == 2
+    assert "overwrite" in capsys.readouterr().err
+    assert tree(tmp_path) == before
+
+
+def test_masks_of_an_earlier_call_are_not_taken_for_images(job, tmp_path):
+    shutil.copytree(job[0] / "data/images", tmp_path / "imgs")
+    for _ in range(2):
+        args = [tmp_path / "imgs", "--out", tmp_path / "imgs/masks"]
+        assert weakseg("predict", job[0] / "run", *args) == 0
+        assert len(read_rows(tmp_path / "imgs/masks/predictions.csv")) == 36
+
+
+def test_a_file_cut_short_is_refused_or_skipped(job, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("p00_0", "p00_1", "p00_2"):
+        whole = (job[0] / f"data/images/{name}.png").read_bytes()
+        (folder / f"{name}.png").write_bytes(whole[: len(whole) // 2] if name == "p00_1" else whole)
+    out = ["--out", tmp_path / "o"]
+    assert weakseg("predict", job[0] / "run", folder, *out) == 2
+    assert not (tmp_path / "o").exists()
+    assert weakseg("predict", job[0] / "run", folder, *out, "--skip-unreadable") == 0
+    rows = read_rows(tmp_path / "o/predictions.csv")
+    assert [r["mask"] for r in rows] == ["p00_0.png", "p00_2.png"]
+
+
+def test_a_runs_own_weights_start_another_training(job, tmp_path):
+    folder, config = job
+    best = folder / "run/classifier/resnet18/seed-0/best.safetensors"
+    args = ["--set", f"classifier.weights={best}", "--set", "classifier.epochs=1"]
+    args += ["--set", "classifier.seeds=[0]", "--run-dir", tmp_path / "run"]
+    assert weakseg("train-classifier", config, *args) == 0
+    entry = read_json(tmp_path / "run/run.json")["stages"]["classifier/resnet18/0"]
+    assert entry["random_tensors"] == []

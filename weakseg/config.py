@@ -54,6 +54,13 @@ class SplitConfig(_Section):
         return self
 
 
+def _label(value: Any) -> Any:
+    """A label as text: YAML reads 0 as a number, and no as false."""
+    if isinstance(value, bool):
+        raise ValueError("put labels such as 'yes' and 'no' into quotation marks")
+    return str(value) if isinstance(value, int) else value
+
+
 class DataConfig(_Section):
     """Images, labels, masks and how they are read."""
 
@@ -82,6 +89,13 @@ class DataConfig(_Section):
     )
     split: SplitConfig = SplitConfig()
     phantom: PhantomConfig = PhantomConfig()
+
+    @field_validator("healthy_labels", "lesion_labels", mode="before")
+    @classmethod
+    def _labels_are_text(cls, labels: Any) -> Any:
+        if labels == "auto":
+            return labels
+        return [_label(v) for v in (labels if isinstance(labels, list) else [labels])]
 
     @field_validator("mask_rule")
     @classmethod
@@ -159,6 +173,12 @@ class HeatmapConfig(_Section):
         description="the class that is explained, the same for every image: a label, or 'lesion' "
         "for all lesion labels together (log-sum-exp of their logits)",
     )
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _target_is_text(cls, target: Any) -> Any:
+        return _label(target)
+
     score: Literal["logit", "log-odds"] = Field(
         "logit",
         description="what is differentiated: the target's logit, or its log-odds against the rest",

@@ -7,6 +7,7 @@ it reads) and its outputs are still there.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -99,6 +100,11 @@ def inside(folder: Path, *names: str) -> Path:
 def folder_name(text: str) -> str:
     """A name such as ``timm:resnet18`` as a folder's."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", text)
+
+
+def file_hash(path: Path) -> str:
+    """A short hash of a file's content."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=10).hexdigest()
 
 
 def remove_tree(path: Path) -> None:

@@ -60,7 +60,7 @@ def test_every_rule_finds_the_hot_square_at_any_scale(rule):
 def test_a_flat_heatmap_gives_an_empty_mask(rule):
     truth = PAIRS[0][1]
     fitted = fit(rule)
-    for flat in (np.zeros((24, 24)), np.full((24, 24), -1.0)):
+    for flat in (np.zeros((24, 24)), np.full((24, 24), -1.0), np.full((24, 24), 9.0)):
         assert not segment(fitted, flat, IMAGE, truth).any()
 
 

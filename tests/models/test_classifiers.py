@@ -47,11 +47,15 @@ def test_network_gives_logits_and_its_default_layer_a_map_of_stride_16_or_32(arc
         ("densenet169", "features"),
         ("squeezenet1_0", "features"),
         ("shufflenet_v2_x0_5", "conv5"),
+        ("mobilenet_v3_small", "features"),
+        ("efficientnet_b1", "features"),
+        ("regnet_y_400mf", "trunk_output"),
     ],
 )
 def test_default_layer_of_an_unlisted_network_is_its_last_map_before_pooling(arch, layer):
     model = build_classifier(ClassifierSpec(arch, LABELS, 3))
-    assert default_layer(model, 64).startswith(layer)
+    found = default_layer(model, 64)
+    assert found == layer or (found.startswith(f"{layer}.") and arch == "squeezenet1_0")
     assert model.training
 
 
@@ -169,3 +173,10 @@ def test_imagenet_weights_without_a_network_name_the_alternatives(monkeypatch):
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
     with pytest.raises(ConfigError, match=r"could not be fetched(.|\n)*safetensors(.|\n)*none"):
         imagenet_state("resnet18")
+
+
+@pytest.mark.parametrize(("arch", "size"), [("inception_v3", 64), ("vit_b_16", 64)])
+def test_an_image_size_that_a_network_does_not_take_is_told(arch, size):
+    model = build_classifier(ClassifierSpec(arch, LABELS, 3))
+    with pytest.raises(ConfigError, match=r"does not take images of 64 pixels(.|\n)*image_size"):
+        default_layer(model, size)

@@ -26,10 +26,10 @@ def target_classes(target: str, labels: Labels) -> tuple[int, ...]:
     ConfigError
         For a name that is neither ``lesion`` nor a label.
     """
+    if target == LESION:  # also where one of several labels bears the name
+        return labels.lesion_indices
     if target in labels.names:
         return (labels.index(target),)
-    if target == LESION:
-        return labels.lesion_indices
     raise ConfigError(
         f"There is no class {target!r} to explain.",
         where="heatmap.target",

@@ -32,6 +32,7 @@ from weakseg.masks.thresholds import (
     area_prior_mask,
     best_threshold,
     fixed_threshold,
+    is_flat,
     normalise,
     oracle_threshold,
     otsu_threshold,
@@ -200,6 +201,8 @@ def segment(
     """
     rule = fitted.rule
     heat = np.asarray(heatmap, dtype=np.float64)
+    if is_flat(heat):
+        return np.zeros(heat.shape, dtype=bool)
     if fitted.threshold is not None:
         at = fixed_threshold(fitted.threshold) if isinstance(rule, FixedRule) else fitted.threshold
         return apply_threshold(normalise(heat) if fitted.scale == "image" else heat, at)

@@ -329,17 +329,14 @@ def default_layer(model: Classifier, image_size: int = 128) -> str:
     """
     if model.spec.arch in ARCHITECTURES:
         return ARCHITECTURES[model.spec.arch]
-    found: list[str] = []
-    pooled = False
+    maps: list[tuple[str, tuple[int, ...]]] = []
 
     def note(name: str) -> Any:
         def hook(module: nn.Module, _i: Any, out: Any) -> None:
-            nonlocal pooled
-            pooled = pooled or isinstance(module, nn.AdaptiveAvgPool2d)
             is_map = isinstance(out, Tensor) and out.ndim == 4 and min(out.shape[2:]) > 1
-            copies = isinstance(module, nn.Dropout)
-            if is_map and not (pooled or copies) and out.shape[1] != len(model.spec.labels):
-                found.append(name)
+            passes = isinstance(module, nn.Dropout | nn.AdaptiveAvgPool2d)
+            if is_map and not passes and out.shape[1] != len(model.spec.labels):
+                maps.append((name, tuple(out.shape[2:])))
 
         return hook
 
@@ -348,16 +345,21 @@ def default_layer(model: Classifier, image_size: int = 128) -> str:
     try:
         model.eval()
         with torch.no_grad():
-            model(
-                torch.zeros(
-                    1, model.spec.channels, image_size, image_size, device=model.mean.device
-                )
-            )
+            blank = torch.zeros(1, model.spec.channels, image_size, image_size)
+            model(blank.to(model.mean.device))
+    except (RuntimeError, AssertionError, ValueError) as e:
+        raise ConfigError(
+            f"{model.spec.arch} does not take images of {image_size} pixels.",
+            where="data.image_size",
+            found=str(e).splitlines()[0] if str(e) else type(e).__name__,
+            fix="set another data.image_size, or choose another network",
+        ) from None
     finally:
         for h in handles:
             h.remove()
         for m, mode in modes.items():
             m.training = mode
+    found = [name for name, _ in maps]
     if not found:
         raise ConfigError(
             f"{model.spec.arch} has no convolutional map to make a heatmap of.",

@@ -12,7 +12,7 @@ import pandas as pd
 from weakseg.config import PHANTOM, Config, load_config
 from weakseg.data.manifest import read_table
 from weakseg.errors import RunError, WeaksegError
-from weakseg.runs import folder_name, inside, open_run, read_json
+from weakseg.runs import file_hash, folder_name, inside, open_run, read_json
 
 _TEXT = ("case", "image", "patient", "split", "label", "predicted", "method", "kind")
 
@@ -118,7 +118,9 @@ def _read_run(folder: Path, name: str) -> RunTables:
                 where=str(needed),
                 fix="run `weakseg compare CONFIG` again; it goes on where it ended",
             )
-    config = load_config(config_path)
+    made_by = folder / "masks" / "config.yaml"
+    config = load_config(made_by if made_by.exists() else config_path)
+    _check_networks(folder, config)
     scores = folder / "scores"
     return RunTables(
         name=name,
@@ -134,6 +136,20 @@ def _read_run(folder: Path, name: str) -> RunTables:
         },
         classifiers=_classifiers(folder, config),
     )
+
+
+def _check_networks(folder: Path, config: Config) -> None:
+    """Refuse masks of one network beside the scores of another."""
+    made_by = open_run(folder).record.get("stages", {}).get("segment", {}).get("weights", {})
+    for seed, made in made_by.items():
+        part = ("classifier", folder_name(config.classifier.arch), f"seed-{seed}")
+        best = inside(folder, *part, "best.safetensors")
+        if not best.is_file() or file_hash(best) != made:
+            raise RunError(
+                "The run's masks were made by another network than it holds now.",
+                where=str(best),
+                fix="run `weakseg compare CONFIG` again; it makes anew what is out of date",
+            )
 
 
 def _classifiers(folder: Path, config: Config) -> dict[int, SeedTables]:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg.config import Config, DataConfig, Rule, fingerprint
+from weakseg.config import Config, DataConfig, Rule, dump_config, fingerprint
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image, read_mask, write_mask
-from weakseg.errors import UserError
+from weakseg.errors import RunError, UserError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.compute import heatmaps_of, target_classes
 from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
@@ -24,16 +24,17 @@ from weakseg.masks.rules import FittedRule, fit_rule, segment
 from weakseg.masks.thresholds import GRID, dice_curve, normalise
 from weakseg.models.classifiers import find_layer
 from weakseg.progress import progress, say
-from weakseg.runs import folder_name, inside, remove_tree, write_json, write_text
+from weakseg.runs import file_hash, folder_name, inside, remove_tree, write_json, write_text
 from weakseg.scores import case_columns, score_case, summarise, youden_threshold
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.train_classifier import (
     classifier_key,
+    is_trained,
     load_classifier,
     read_predictions,
     seed_folder,
 )
-from weakseg.training.loop import pick_device
+from weakseg.training.loop import BEST, pick_device
 
 PER_CASE, SUMMARY, CURVES, THRESHOLD = "per_case.csv", "summary.csv", "curves.csv", "threshold.json"
 SPLITS = ("train", "val", "test")
@@ -85,6 +86,14 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     config, run = prepared.config, prepared.run
     check_method(config.heatmap.method)
     target_classes(config.heatmap.target, prepared.cases.labels)
+    untrained = [s for s in config.seeds if not is_trained(prepared, s)]
+    if untrained:
+        raise RunError(
+            f"The run has no classifier of these settings for seed {untrained[0]}.",
+            where=str(run.folder),
+            fix="run `weakseg train-classifier CONFIG` with the same --set first, or "
+            "`weakseg compare CONFIG`",
+        )
     models = {s: seed_folder(run.folder, config.classifier.arch, s) for s in config.seeds}
     keys = {s: _heatmap_key(prepared, s) for s in config.seeds}
     for seed, folder in models.items():
@@ -95,7 +104,8 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
 
 def _heatmap_key(prepared: Prepared, seed: int) -> str:
     settings = prepared.config.heatmap.model_dump(mode="json", exclude={"batch_size"})
-    return fingerprint("heatmaps", 1, classifier_key(prepared, seed), settings)
+    best = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed) / BEST
+    return fingerprint("heatmaps", 2, classifier_key(prepared, seed), file_hash(best), settings)
 
 
 def _heatmaps(prepared: Prepared, seed: int, model_folder: Path, key: str, force: bool) -> None:
@@ -239,6 +249,7 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> Path:
         for method, entries in thresholds.items():
             write_json(inside(part, method, THRESHOLD), entries)
         part.mkdir(exist_ok=True)
+        write_text(part / "config.yaml", dump_config(config))
         remove_tree(masks)
         part.replace(masks)
         table = pd.DataFrame(rows, columns=[*case_columns(), "probability"])
@@ -253,7 +264,11 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> Path:
         else:
             summary = summarise(table, bootstrap=config.scores.bootstrap, seed=config.seed)
         write_text(scores / SUMMARY, summary.to_csv(index=False, float_format="%.6g"))
-        entry.update(left_out=left_out)
+        weights = {
+            str(s): file_hash(seed_folder(run.folder, config.classifier.arch, s) / BEST)
+            for s in config.seeds
+        }
+        entry.update(left_out=left_out, weights=weights)
     return scores / SUMMARY
 
 
@@ -289,10 +304,9 @@ def _score_seed(
         truth = scorer.truth(case, heat.shape) if case.id in scored else None
         of_heat: dict[str, Any] = {}
         for f in fitted:
-            if gated or (f.name == "oracle-image" and truth is None):
-                mask = np.zeros(heat.shape, dtype=bool)
-            else:
-                mask = segment(f, full, image, truth)
+            if f.name == "oracle-image" and truth is None:
+                continue  # it has no threshold for an image that nobody has segmented
+            mask = np.zeros(heat.shape, dtype=bool) if gated else segment(f, full, image, truth)
             method = method_name(config, f.name)
             write_mask(inside(out, method, f"seed-{scorer.seed}", f"{case.id}.png"), mask)
             if truth is None:

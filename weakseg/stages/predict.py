@@ -22,14 +22,14 @@ from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.masks.rules import FittedRule, rule_from_json, segment
 from weakseg.models.classifiers import Classifier
 from weakseg.progress import progress, say
-from weakseg.runs import inside, make_folder, open_run, read_json, write_text
+from weakseg.runs import Run, file_hash, inside, make_folder, open_run, read_json, write_text
 from weakseg.stages.heatmap_segment import THRESHOLD
 from weakseg.stages.train_classifier import (
     load_classifier,
     read_classifier_scores,
     seed_folder,
 )
-from weakseg.training.loop import load_weights, pick_device
+from weakseg.training.loop import BEST, load_weights, pick_device
 
 PREDICTIONS = "predictions.csv"
 
@@ -114,7 +114,8 @@ def load_predictor(
         For a method or seed that it does not have, or an upper bound, which needs true masks.
     """
     folder = open_run(run).folder
-    config = load_config(folder / "config.yaml")
+    made_by = folder / "masks" / "config.yaml"
+    config = load_config(made_by if made_by.exists() else folder / "config.yaml")
     methods = sorted(p.parent.name for p in (folder / "masks").glob(f"*/{THRESHOLD}"))
     if not methods:
         raise RunError(
@@ -141,10 +142,29 @@ def load_predictor(
         )
     model_folder = seed_folder(folder, config.classifier.arch, seed)
     model = load_classifier(model_folder).to(pick_device(device))
+    check_same_network(folder, config, seed)
     _, meta = load_weights(model_folder / "best.safetensors")
     healthy = tuple(json.loads(meta["healthy"]))
     labels = Labels(healthy, tuple(n for n in model.spec.labels if n not in healthy))
     return Predictor(model, config, labels, name, rule, float(entry["gate"]), seed)
+
+
+def check_same_network(folder: Path, config: Config, seed: int) -> None:
+    """Refuse a run whose network was trained anew after its masks were made.
+
+    Raises
+    ------
+    RunError
+        With the command that brings them together again.
+    """
+    made_by = Run(folder).record.get("stages", {}).get("segment", {}).get("weights", {})
+    best = seed_folder(folder, config.classifier.arch, seed) / BEST
+    if made_by and made_by.get(str(seed)) != file_hash(best):
+        raise RunError(
+            "The run's masks and thresholds were made by another network than it holds now.",
+            where=str(best),
+            fix="run `weakseg heatmap-segment CONFIG` or `weakseg compare CONFIG` again",
+        )
 
 
 def _pick_method(config: Config, methods: Sequence[str], method: str | None) -> str:
@@ -186,7 +206,7 @@ def _pick_seed(config: Config, folder: Path, seed: int | None) -> int:
     return max(config.seeds, key=auc)
 
 
-def collect_inputs(inputs: Sequence[Path]) -> list[Path]:
+def collect_inputs(inputs: Sequence[Path], out: Path) -> list[Path]:
     """The image files that the arguments stand for: files, folders, or manifests.
 
     Of a manifest only the column ``image`` is needed.
@@ -202,6 +222,8 @@ def collect_inputs(inputs: Sequence[Path]) -> list[Path]:
             inner = sorted(
                 p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
             )
+            if out.resolve() != path.resolve():  # masks of an earlier call are no images
+                inner = [p for p in inner if not p.resolve().is_relative_to(out.resolve())]
             if not inner:
                 raise DataError(
                     "The folder holds no image.",
@@ -253,14 +275,15 @@ def predict(
         The table ``predictions.csv``.
     """
     predictor = load_predictor(run, method, seed=seed, device=device)
-    files = collect_inputs(inputs)
+    files = collect_inputs(inputs, out)
     files = _readable(files, skip_unreadable)
     names = safe_ids(files)
-    for file, name in zip(files, names, strict=True):
-        if (out / f"{name}.png").resolve() == file.resolve():
+    sources = {f.resolve() for f in [*files, *inputs]}
+    for target in _targets(out, names):
+        if target.resolve() in sources:
             raise UserError(
-                "The mask would overwrite its image.",
-                where=str(file),
+                "The output would overwrite its input.",
+                where=str(target),
                 fix="name another folder with --out",
             )
     make_folder(out)
@@ -271,7 +294,14 @@ def predict(
     rows: list[dict[str, Any]] = []
     with progress("predicting", len(files)) as advance:
         for file, name in zip(files, names, strict=True):
-            image = read_image(file)
+            try:
+                image = read_image(file)
+            except DataError as e:
+                if not skip_unreadable:
+                    raise
+                say(f"left out {file}: {e.what}")
+                advance()
+                continue
             mask, heat, p = predictor.predict(image)
             write_mask(inside(out, f"{name}.png"), mask)
             if heatmaps:
@@ -295,12 +325,21 @@ def predict(
     return out / PREDICTIONS
 
 
+def _targets(out: Path, names: Sequence[str]) -> list[Path]:
+    """Every file that may be written."""
+    pictures = [out / part / f"{n}.png" for n in names for part in ("", "overlays")]
+    return [out / PREDICTIONS, *pictures, *(out / "heatmaps" / f"{n}.npz" for n in names)]
+
+
 def _readable(files: Sequence[Path], skip: bool) -> list[Path]:
-    """Look at every header first, so that a bad file does not end a long run half-way."""
+    """Read everything first, so that a bad file does not end a long run half-way.
+
+    Where bad files are skipped anyway, a look at the headers is enough.
+    """
     good, bad = [], []
     for file in files:
         try:
-            image_size(file)
+            (image_size if skip else read_image)(file)
             good.append(file)
         except DataError as e:
             bad.append((file, e))

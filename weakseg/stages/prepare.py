@@ -97,8 +97,8 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
     cases = read_manifest(path, config.data)
     if config.data.manifest == PHANTOM:
         cases = replace(cases, source=PHANTOM, simulated=True)
-    check_settings(config, cases.labels)
     channels = detect_channels(cases.cases, config.data) if new else int(known["data"]["channels"])
+    check_settings(config, cases.labels, channels)
     cases = cases.with_cases(make_splits(cases.cases, cases.labels, config.data.split))
     with locked(folder):
         run = Run(folder)
@@ -114,7 +114,7 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
         yield Prepared(config, run, cases, channels, fingerprint(key, dealt))
 
 
-def check_settings(config: Config, labels: Labels) -> None:
+def check_settings(config: Config, labels: Labels, channels: int) -> None:
     """Refuse settings that would fail later, after hours of work.
 
     Raises
@@ -138,7 +138,7 @@ def check_settings(config: Config, labels: Labels) -> None:
     check_method(config.heatmap.method)
     target_classes(config.heatmap.target, labels)
     c = config.classifier
-    model = build_classifier(ClassifierSpec(c.arch, labels.names, 3, "repeat"))
+    model = build_classifier(ClassifierSpec(c.arch, labels.names, channels, c.grey_input))
     find_layer(model, config.heatmap.layer, config.data.image_size)
     if c.weights not in ("none", "imagenet"):
         load_pretrained(model, load_weights(Path(c.weights))[0], c.weights)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg.config import ClassifierConfig, fingerprint
+from weakseg.config import ClassifierConfig, Config, fingerprint
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Labels
 from weakseg.errors import RunError
@@ -22,7 +22,15 @@ from weakseg.models.classifiers import (
     load_pretrained,
 )
 from weakseg.progress import say
-from weakseg.runs import folder_name, inside, read_json, remove_tree, write_json, write_text
+from weakseg.runs import (
+    file_hash,
+    folder_name,
+    inside,
+    read_json,
+    remove_tree,
+    write_json,
+    write_text,
+)
 from weakseg.scores import classification_scores
 from weakseg.stages.prepare import Prepared
 from weakseg.training.classify import ClassifierTask, predict_probabilities
@@ -50,9 +58,7 @@ def classifier_key(prepared: Prepared, seed: int) -> str:
     config = prepared.config.classifier
     weights: Any = config.weights
     if weights not in ("none", "imagenet") and Path(weights).is_file():
-        import hashlib
-
-        weights = hashlib.blake2b(Path(weights).read_bytes(), digest_size=10).hexdigest()
+        weights = file_hash(Path(weights))
     settings = config.model_dump(mode="json", exclude={"seeds", "weights"})
     return fingerprint("classifier", 1, prepared.key, settings, weights, seed)
 
@@ -83,10 +89,8 @@ def train_classifiers(
     for seed in config.seeds:
         folder = seed_folder(prepared.run.folder, config.classifier.arch, seed)
         folders.append(folder)
-        stage = f"classifier/{folder_name(config.classifier.arch)}/{seed}"
-        key = classifier_key(prepared, seed)
-        outputs = [folder / name for name in (BEST, LAST, METRICS, SCORES, PREDICTIONS)]
-        if not force and prepared.run.is_done(stage, key, *outputs):
+        stage, key = classifier_stage(config, seed), classifier_key(prepared, seed)
+        if not force and is_trained(prepared, seed):
             say(f"classifier, seed {seed}: up to date")
             continue
         # Before anything is moved: weights from a server may not be there.
@@ -97,6 +101,19 @@ def train_classifiers(
         with prepared.run.stage(stage, key) as entry:
             entry.update(_train_seed(prepared, initial, images, folder, seed, key, after_epoch))
     return folders
+
+
+def classifier_stage(config: Config, seed: int) -> str:
+    """The name of a classifier's stage in the record."""
+    return f"classifier/{folder_name(config.classifier.arch)}/{seed}"
+
+
+def is_trained(prepared: Prepared, seed: int) -> bool:
+    """Whether the classifier in the run folder is the one that the experiment asks for."""
+    folder = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed)
+    outputs = [folder / name for name in (BEST, LAST, METRICS, SCORES, PREDICTIONS)]
+    stage = classifier_stage(prepared.config, seed)
+    return prepared.run.is_done(stage, classifier_key(prepared, seed), *outputs)
 
 
 def _set_aside(prepared: Prepared, stage: str, folder: Path, key: str, force: bool) -> None:
