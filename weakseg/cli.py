@@ -205,6 +205,23 @@ def predict(
     )
 
 
+@app.command()
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """List networks, their size and fields.
+
+    Parameters, receptive field, stride, training patch and default heatmap layer, computed from
+    the networks themselves.
+    """
+    import json
+
+    from weakseg.stages.models import format_models, models_table
+
+    rows = models_table()
+    print(json.dumps(rows, indent=2) if as_json else format_models(rows))
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run a command; a user's mistake ends with a message and exit code 2, ours with 1."""
     args = list(sys.argv[1:] if argv is None else argv)

@@ -1,0 +1,122 @@
+"""The registry of segmenters, and the table of all networks."""
+
+import pytest
+import torch
+
+from weakseg.errors import ConfigError
+from weakseg.models.classifiers import ARCHITECTURES
+from weakseg.models.deepmedic import DeepMedic
+from weakseg.models.segmenters import SEGMENTERS, build_segmenter
+from weakseg.stages.models import format_models, models_table
+
+EVERY = [(name, dims) for name, spec in SEGMENTERS.items() for dims in spec.dims]
+
+
+@pytest.mark.parametrize(("name", "dims"), EVERY)
+def test_training_patch_gives_scores_of_the_size_promised(name, dims):
+    with torch.device("meta"):
+        net = build_segmenter(name, 1, 3, dims).eval()
+        patch = SEGMENTERS[name].patch[dims]
+        size = net.input_size(patch)
+        logits = net(torch.empty(1, 1, *[size] * dims))
+    assert logits.shape == (1, 3, *[patch] * dims)
+    assert net.output_size(size) == patch
+    assert size - sum(net.margin) == patch
+    if isinstance(net, DeepMedic):
+        assert net.training_output == patch
+
+
+def test_unet_and_deepmedic_segment_volumes_of_several_modalities():
+    with torch.device("meta"):
+        for name in ("unet", "unet-original", "deepmedic", "deepmedic-release"):
+            assert 3 in SEGMENTERS[name].dims
+            net = build_segmenter(name, 4, 5, 3)
+            size = net.input_size(SEGMENTERS[name].patch[3])
+            assert net(torch.empty(1, 4, size, size, size)).shape[1] == 5
+
+
+def test_backbone_behind_a_colon():
+    with torch.device("meta"):
+        net = build_segmenter("fcn16s:resnet18", 1, 2)
+        assert "layer3" in dict(net.backbone.named_children())
+        assert "features" in dict(build_segmenter("fcn16s", 1, 2).backbone.named_children())
+    with pytest.raises(ConfigError, match="did you mean 'resnet18'"):
+        build_segmenter("fcn16s:resnet-18", 1, 2)
+    with pytest.raises(ConfigError, match="without a colon"):
+        build_segmenter("unet:resnet18", 1, 2)
+
+
+def test_unknown_names_and_dimensions_are_refused_with_a_way_out():
+    with pytest.raises(ConfigError, match="did you mean 'deepmedic'"):
+        build_segmenter("deepmedik", 1, 2)
+    with pytest.raises(ConfigError, match="choose one of: unet"):
+        build_segmenter("zzz", 1, 2)
+    with pytest.raises(ConfigError, match=r"3 dimensions(.|\n)*unet, unet-original, deepmedic"):
+        build_segmenter("fcn8s", 1, 2, 3)
+    with pytest.raises(ConfigError, match="4 dimensions"):
+        build_segmenter("unet", 1, 2, 4)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return models_table()
+
+
+def test_table_has_every_network(rows):
+    assert [r["name"] for r in rows if r["kind"] == "classifier"] == list(ARCHITECTURES)
+    assert [(r["name"], r["dims"]) for r in rows if r["kind"] == "segmenter"] == EVERY
+    for row in rows:
+        assert 0 < row["conv_weights"] <= row["parameters"]
+        assert len(row["receptive_field"]) == row["dims"]
+        assert (row["heatmap_layer"] is None) == (row["kind"] == "segmenter")
+        assert (row["patch_input"] is None) == (row["kind"] == "classifier")
+
+
+def test_table_says_what_the_literature_does(rows):
+    found = {(r["name"], r["dims"]): r for r in rows}
+    medic = found["deepmedic", 2]
+    assert medic["conv_weights"] == 243_540
+    assert medic["pathways"] == {"1x": [17, 17], "3x": [51, 51]}
+    assert (medic["patch_output"], medic["output_stride"]) == (9, 1)
+    original = found["unet-original", 2]
+    assert (original["parameters"], original["patch_input"]) == (31_030_658, 572)
+    assert (original["patch_output"], original["deepest_stride"]) == (388, 16)
+    resnet = found["resnet50", 2]
+    assert (resnet["heatmap_layer"], resnet["output_stride"]) == ("layer4", 32)
+    # torchvision's 25,557,032 for colours and 1000 classes.
+    assert resnet["parameters"] == 25_557_032 - 2 * 64 * 49 - 998 * 2049
+    assert found["efficientnet_b0", 2]["whole_image"]
+
+
+def test_table_of_four_modalities_leaves_out_what_cannot_take_them():
+    rows = models_table(in_channels=4, classes=5)
+    assert {r["name"] for r in rows} == {
+        *("unet", "unet-original"),
+        *("deepmedic", "deepmedic-release", "deepmedic-latest"),
+    }
+    weights = {r["name"]: r["conv_weights"] for r in rows if r["dims"] == 3}
+    assert weights["deepmedic"] == 660_330
+    assert weights["deepmedic-release"] == 1_050_330
+
+
+def test_table_as_text(rows):
+    lines = format_models(rows).splitlines()
+    assert len(lines) == len(rows) + 1
+    assert lines[0].startswith("network")
+    (medic,) = [line for line in lines if line.startswith("deepmedic ") and " 2D " in line]
+    for word in ("243,540", "51×51", "1x 17, 3x 51", "57"):
+        assert word in medic
+    assert "851×851+" in next(line for line in lines if line.startswith("efficientnet_b0"))
+
+
+def test_the_command_lists_every_network_as_json(capsys):
+    import json
+
+    from tests.tiny import weakseg
+
+    assert weakseg("models", "--json") == 0
+    rows = {(r["name"], r["dims"]): r for r in json.loads(capsys.readouterr().out)}
+    assert {n for n, _ in rows} >= {*ARCHITECTURES, *SEGMENTERS}
+    assert rows["deepmedic", 2]["conv_weights"] == 243_540
+    assert rows["deepmedic", 2]["pathways"]["1x"][0] == 17
+    assert rows["resnet18", 2]["heatmap_layer"] == "layer4"

@@ -1,0 +1,208 @@
+"""The U-Net of Ronneberger et al., in two and three dimensions.
+
+References
+----------
+Ronneberger, Fischer, Brox, "U-Net: convolutional networks for biomedical image segmentation",
+MICCAI 2015. In three dimensions it is the same network with cubes for squares, which differs from
+the 3D U-Net of Çiçek et al. (2016) in its widths.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from weakseg.errors import ConfigError, did_you_mean
+
+_CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_UP: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
+_POOL: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {
+    2: nn.BatchNorm2d,
+    3: nn.BatchNorm3d,
+}
+
+
+def _double(channels: int, out: int, dims: int, pad: int, batch_norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for a in (channels, out):
+        # A bias before batch normalisation would be subtracted again.
+        layers.append(_CONV[dims](a, out, 3, padding=pad, bias=not batch_norm))
+        if batch_norm:
+            layers.append(_NORM[dims](out))
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class UNet(nn.Module):
+    """The network.
+
+    Parameters
+    ----------
+    in_channels : int
+    classes : int
+        Background included.
+    dims : {2, 3}, optional
+    padding : {"valid", "same"}, optional
+        ``valid`` is the original: the output is smaller than the input (572 gives 388) and no
+        voxel sees an invented border. ``same`` pads with zeros.
+    depth : int, optional
+        Number of poolings.
+    base : int, optional
+        Feature maps of the first level; each level doubles them.
+    batch_norm : bool, optional
+        After each 3-convolution. A departure from the original, which has none.
+    dropout : float, optional
+        At the end of the contracting path, after its two deepest levels.
+
+    Attributes
+    ----------
+    margin : tuple of int
+        Voxels of the input without an output, before and after, on every axis.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown padding, or another number of dimensions.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        dims: int = 2,
+        *,
+        padding: str = "valid",
+        depth: int = 4,
+        base: int = 64,
+        batch_norm: bool = False,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if padding not in ("valid", "same"):
+            raise ConfigError(
+                f"U-Net has no padding {padding!r}.", fix=did_you_mean(padding, ("valid", "same"))
+            )
+        if dims not in _CONV:
+            raise ConfigError(
+                "U-Net takes images of 2 or 3 dimensions.", found=str(dims), expected="2 or 3"
+            )
+        self.dims, self.depth, self.valid = dims, depth, padding == "valid"
+        pad = 0 if self.valid else 1
+        widths = [base * 2**i for i in range(depth + 1)]
+        self.down = nn.ModuleList(
+            _double(a, b, dims, pad, batch_norm)
+            for a, b in zip([in_channels, *widths[:-1]], widths, strict=True)
+        )
+        self.pool = _POOL[dims](2)
+        self.dropout = nn.Dropout(dropout)
+        self.up = nn.ModuleList(_UP[dims](w, w // 2, 2, stride=2) for w in widths[:0:-1])
+        self.merge = nn.ModuleList(_double(w, w // 2, dims, pad, batch_norm) for w in widths[:0:-1])
+        self.head = _CONV[dims](base, classes, 1)
+        self.margin = (self._lost() // 2, self._lost() // 2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+
+    def _lost(self) -> int:
+        """Input minus output: each level loses 4 of its own voxels on the way down and up."""
+        if not self.valid:
+            return 0
+        return 4 * (2 * sum(2**i for i in range(self.depth)) + 2**self.depth)
+
+    def input_size(self, output: int) -> int:
+        """Side of the smallest input that the network takes and whose output is not smaller.
+
+        Parameters
+        ----------
+        output : int
+
+        Returns
+        -------
+        int
+            572 for 388 (original). For ``same``, ``output`` itself: see `forward`.
+        """
+        if not self.valid:
+            return output
+        step = 2**self.depth
+        # The deepest level needs 5 voxels for its two convolutions to leave one.
+        bottom = 5
+        while (size := self._input_of(bottom)) - self._lost() < output:
+            bottom += max(1, (output - size + self._lost()) // step)
+        return size
+
+    def _input_of(self, bottom: int) -> int:
+        for _ in range(self.depth):
+            bottom = 2 * bottom + 4
+        return bottom
+
+    def output_size(self, size: int) -> int:
+        """Side of the output of an input.
+
+        Raises
+        ------
+        ConfigError
+            If a map of odd size would be pooled, or nothing would be left, with the nearest
+            larger size that works.
+        """
+        if not self.valid:
+            return size
+        n, fits = size, True
+        for _ in range(self.depth):
+            n, odd = divmod(n - 4, 2)
+            fits = fits and not odd
+        if not fits or n < 5 or size <= self._lost():
+            raise ConfigError(
+                "The U-Net with valid convolutions does not take this input size.",
+                found=str(size),
+                expected=str(self.input_size(max(1, size - self._lost()))),
+            )
+        return size - self._lost()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores.
+
+        Parameters
+        ----------
+        x : (B, C, *size) Tensor
+            Any size for ``same``: what lacks to a multiple of 2**depth is added after the last
+            voxel, by repeating it, and cropped from the scores.
+
+        Returns
+        -------
+        (B, K, *output) Tensor
+            Logits of the middle of the input, `margin` removed.
+
+        Raises
+        ------
+        ConfigError
+            See `output_size`.
+        """
+        size = x.shape[2:]
+        for side in size:
+            self.output_size(side)
+        if not self.valid and (lacking := [-s % 2**self.depth for s in size]) != [0] * self.dims:
+            x = F.pad(x, [n for k in reversed(lacking) for n in (0, k)], mode="replicate")
+        skips: list[Tensor] = []
+        for level, convolve in enumerate(self.down):
+            x = convolve(x if level == 0 else self.pool(x))
+            if level >= self.depth - 1:
+                x = self.dropout(x)
+            skips.append(x)
+        skips.pop()
+        for raise_, merge, skip in zip(self.up, self.merge, reversed(skips), strict=True):
+            x = raise_(x)
+            x = merge(torch.cat([_crop(skip, x), x], dim=1))
+        x = self.head(x)
+        return x if self.valid else x[(slice(None), slice(None), *[slice(0, s) for s in size])]
+
+
+def _crop(skip: Tensor, like: Tensor) -> Tensor:
+    """The middle of a map, of the size of another."""
+    starts = [(s - n) // 2 for s, n in zip(skip.shape[2:], like.shape[2:], strict=True)]
+    cut = [slice(s, s + n) for s, n in zip(starts, like.shape[2:], strict=True)]
+    return skip[(slice(None), slice(None), *cut)]

@@ -1,0 +1,137 @@
+"""``weakseg models``: every network, its size and what its voxels see, from the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from weakseg.models.classifiers import ARCHITECTURES, ClassifierSpec, build_classifier
+from weakseg.models.receptive_field import ReceptiveField, receptive_field
+from weakseg.models.segmenters import SEGMENTERS, build_segmenter
+
+_IMAGE = 256
+
+
+def count_parameters(net: nn.Module) -> tuple[int, int]:
+    """All trainable numbers, and those of convolution kernels (biases not counted)."""
+    convolutions = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    weights = sum(m.weight.numel() for m in net.modules() if isinstance(m, convolutions))
+    return sum(p.numel() for p in net.parameters()), weights
+
+
+def models_table(in_channels: int = 1, classes: int = 2) -> list[dict[str, Any]]:
+    """One row a network and number of dimensions.
+
+    Parameters
+    ----------
+    in_channels, classes : int, optional
+        That the networks are built for; backbones take 1 or 3 channels and are left out otherwise.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``kind`` (classifier, segmenter), ``dims``, ``parameters``, ``conv_weights``,
+        ``receptive_field`` (list, a side per axis; of a classifier's default heatmap layer),
+        ``pathways`` (the same by pathway), ``whole_image`` (a global pooling adds the rest of the
+        image), ``output_stride`` (of the heatmap layer or the scores), ``deepest_stride``,
+        ``patch_input``, ``patch_output`` (sides of a training patch; segmenters),
+        ``heatmap_layer`` (classifiers), ``description``.
+    """
+    rows = []
+    # Networks without data: nothing is initialised and no memory is taken.
+    with torch.device("meta"):
+        if in_channels in (1, 3):
+            rows = [_classifier_row(a, in_channels, classes) for a in ARCHITECTURES]
+        for name, spec in SEGMENTERS.items():
+            if in_channels not in (1, 3) and spec.dims == (2,):
+                continue
+            rows += [_segmenter_row(name, in_channels, classes, d) for d in spec.dims]
+    return rows
+
+
+def _classifier_row(arch: str, in_channels: int, classes: int) -> dict[str, Any]:
+    labels = tuple(map(str, range(classes)))
+    model = build_classifier(ClassifierSpec(arch, labels, in_channels))
+    layer = ARCHITECTURES[arch]
+    shape = (1, in_channels, _IMAGE, _IMAGE)
+    window = receptive_field(model, shape, f"net.{layer}")
+    return _row(arch, "classifier", 2, model, window) | {
+        "heatmap_layer": layer,
+    }
+
+
+def _segmenter_row(name: str, in_channels: int, classes: int, dims: int) -> dict[str, Any]:
+    spec = SEGMENTERS[name]
+    net = build_segmenter(name, in_channels, classes, dims)
+    patch = spec.patch[dims]
+    windows = spec.fields(net, in_channels, dims, patch)
+    size = net.input_size(patch)
+    return _row(name, "segmenter", dims, net, windows.pop("")) | {
+        "pathways": {path: list(w.size) for path, w in windows.items()},
+        "patch_input": size,
+        "patch_output": net.output_size(size),
+        "description": spec.description,
+    }
+
+
+def _row(name: str, kind: str, dims: int, net: nn.Module, window: ReceptiveField) -> dict[str, Any]:
+    parameters, weights = count_parameters(net)
+    (stride,) = set(window.stride)
+    return {
+        "name": name,
+        "kind": kind,
+        "dims": dims,
+        "parameters": parameters,
+        "conv_weights": weights,
+        "receptive_field": list(window.size),
+        "pathways": {},
+        "whole_image": window.whole_image,
+        "output_stride": int(stride),
+        "deepest_stride": window.deepest_stride,
+        "patch_input": None,
+        "patch_output": None,
+        "heatmap_layer": None,
+        "description": "",
+    }
+
+
+def format_models(rows: Sequence[dict[str, Any]]) -> str:
+    """The table as text, a line a network.
+
+    A plus behind the receptive field says that a global pooling adds the rest of the image.
+    """
+    head = (
+        *("network", "kind", "dims", "parameters", "conv weights", "receptive field", "stride"),
+        *("deepest", "patch in", "patch out", "heatmap layer"),
+    )
+    lines = [head]
+    for row in rows:
+        field = "×".join(map(str, row["receptive_field"])) + "+" * row["whole_image"]
+        paths = ", ".join(f"{p} {sides[0]}" for p, sides in row["pathways"].items())
+        lines.append(
+            (
+                row["name"],
+                row["kind"],
+                f"{row['dims']}D",
+                f"{row['parameters']:,}",
+                f"{row['conv_weights']:,}",
+                field + (f" ({paths})" if paths else ""),
+                str(row["output_stride"]),
+                str(row["deepest_stride"]),
+                str(row["patch_input"] or "-"),
+                str(row["patch_output"] or "-"),
+                row["heatmap_layer"] or "-",
+            )
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    numbers = {3, 4, 6, 7, 8, 9}
+    return "\n".join(
+        "  ".join(
+            cell.rjust(w) if i in numbers else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
