@@ -120,7 +120,13 @@ SPOILT = {
     ),
     "image-is-nifti": (
         overwrite("images/p00_0.png", b"\0" * 344 + b"n+1\0" + b"\0" * 100),
-        "NIfTI",
+        "manifest of volumes",
+    ),
+    "image-is-volume": (cell(0, "image", "images/p00_0.nii.gz"), "write two manifests"),
+    "column-for-volumes": (
+        lambda d: edit(d, lambda rows: [r.append("masks/p00_0.png") for r in rows],
+                       (*HEADER, "roi")),
+        "'roi' is for volumes",
     ),
     "image-is-stack": (stack("images/p00_0.png"), "3 "),
     "image-twice": (append(["images/p00_0.png", "tumor", "masks/p00_0.png", "P00"]), "row 38"),

@@ -12,7 +12,7 @@ from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, w
 from weakseg.config import RULE_NAMES
 from weakseg.runs import read_json
 from weakseg.scores import dice
-from weakseg.stages.heatmap_segment import read_per_case, read_summary
+from weakseg.stages.scoring import read_per_case, read_summary
 
 
 @pytest.fixture(scope="module")

@@ -110,6 +110,32 @@ def train_classifier(
             print(folder)
 
 
+@app.command("train-segmenter")
+def train_segmenter(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    device: Device = None,
+    seed: Seed = None,
+    force: Force = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="NAME", help="One of `segmenters`; may be repeated."),
+    ] = None,
+) -> None:
+    """Train the supervised baselines.
+
+    FCN, U-Net, DeepMedic: the experiment's `segmenters`, on true masks. Their masks of the test
+    images are made and scored too. A command that was killed goes on when it is repeated.
+    """
+    settings = _load(config, overrides, device, seed)
+    from weakseg.stages.prepare import prepared_run
+    from weakseg.stages.train_segmenter import train_segmenters
+
+    with prepared_run(settings, run_dir) as prepared:
+        print(train_segmenters(prepared, only=only, force=force))
+
+
 @app.command("heatmap-segment")
 def heatmap_segment_command(
     config: ConfigPath,

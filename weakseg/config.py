@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -116,6 +116,12 @@ class AugmentConfig(_Section):
     contrast: float = Field(0.2, ge=0.0, lt=1.0, description="factor, uniform in 1 ±")
 
 
+def _seeds_differ(seeds: list[int] | None) -> list[int] | None:
+    if seeds is not None and len(set(seeds)) != len(seeds):
+        raise ValueError("the same seed twice would count one network twice")
+    return seeds
+
+
 class ClassifierConfig(_Section):
     """The image classifier and its training."""
 
@@ -155,12 +161,133 @@ class ClassifierConfig(_Section):
             raise ValueError("must be greater than 0")
         return lr
 
-    @field_validator("seeds")
+    _differ = field_validator("seeds")(_seeds_differ)
+
+
+class PatchAugmentConfig(AugmentConfig):
+    """Random changes of the patches that a segmentation network is trained on, truth included.
+
+    Brightness and contrast are for intensities in [0, 1]; ``intensity_shift`` and
+    ``intensity_scale`` for z-scored ones.
+    """
+
+    flip_all: bool = Field(False, description="mirror along every axis, each with probability 1/2")
+    intensity_shift: float = Field(0.0, ge=0.0, description="added, normal of this sd, a channel")
+    intensity_scale: float = Field(0.0, ge=0.0, description="factor, normal around 1 of this sd")
+
+
+AUTO: Final = "auto"
+Auto = Literal["auto"]
+
+
+class SegmenterConfig(_Section):
+    """A fully supervised segmentation network and its training.
+
+    ``auto`` stands for the network's own recipe (`weakseg.training.recipes`), which for DeepMedic
+    is its authors'.
+    """
+
+    arch: str = Field("unet", description="see `weakseg models`; a backbone behind a colon")
+    weights: str = Field(
+        "none",
+        description="none, imagenet (backbones), a .safetensors file of the backbone, or "
+        "classifier: as classifier.weights says",
+    )
+    image_size: int | Auto = Field(
+        AUTO, description="longest side in pixels that the network sees; auto: data.image_size"
+    )
+    normalise: Literal["auto", "unit", "zscore"] = Field(
+        AUTO,
+        description="unit: intensities in [0, 1]; zscore: mean 0 and sd 1 inside the body or the "
+        "region of interest",
+    )
+    patch: int | Literal["auto", "whole"] = Field(
+        AUTO, description="side of the output of a training patch, or whole images"
+    )
+    sampler: Literal["auto", "uniform", "foreground", "balanced", "grid"] = Field(
+        AUTO,
+        description="where patches lie: anywhere; centred on a lesion with probability "
+        "`foreground`; centred on lesion and background in equal numbers; or on a regular grid",
+    )
+    foreground: Probability = 0.5
+    batch_size: int | Auto = AUTO
+    epochs: int | Auto = AUTO
+    steps: int | Auto = Field(AUTO, description="batches an epoch; auto: one pass over the images")
+    loss: Literal["auto", "ce", "dice", "dice-ce", "focal"] = AUTO
+    optimizer: Literal["auto", "adamw", "sgd", "rmsprop"] = AUTO
+    lr: float | Auto = AUTO
+    weight_decay: float | Auto = Field(AUTO, description="decoupled, of weights")
+    l1: float | Auto = Field(AUTO, description="penalty on the sum of the weights' magnitudes")
+    l2: float | Auto = Field(AUTO, description="penalty on the sum of the weights' squares")
+    schedule: Literal["auto", "cosine", "poly", "halving", "constant"] = AUTO
+    warmup: float = Field(0.05, ge=0.0, lt=1.0, description="share of the steps (cosine)")
+    average: Literal["auto", "none", "ema", "swa"] = Field(
+        AUTO, description="which weights are kept: the last, or an average over the steps"
+    )
+    ema_decay: Fraction = 0.99
+    swa_start: Fraction = Field(0.75, description="share of the epochs after which swa begins")
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="last: no validation mask is used; best: the epoch of the highest validation "
+        "Dice, whose masks are counted",
+    )
+    validation_cases: int = Field(
+        64, ge=0, description="validation lesions looked at after every epoch; 0: none"
+    )
+    augment: PatchAugmentConfig | Auto = AUTO
+    recalibrate: bool = Field(
+        False,
+        description="undo the shift of the class prior that the sampler made (Bertels et al.)",
+    )
+    tile: int | Auto = Field(
+        AUTO, description="side of a tile's output at inference; auto: whole 2D images, else tiles"
+    )
+    overlap: float = Field(0.5, ge=0.0, lt=1.0, description="of tiles, which Gaussians weigh")
+    flips: Literal["none", "x", "all"] = Field(
+        "none", description="mirrored copies averaged at inference: none, left–right, every axis"
+    )
+    threshold: Probability | Literal["validation"] = Field(
+        0.5, description="on the probability; validation: the best on validation masks, counted"
+    )
+    precision: Literal["auto", "32-true", "bf16-mixed"] = AUTO
+    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="one network a seed; default: the classifier's"
+    )
+
+    @field_validator("image_size", "batch_size", "epochs", "steps", "tile", "lr")
     @classmethod
-    def _seeds_differ(cls, seeds: list[int] | None) -> list[int] | None:
-        if seeds is not None and len(set(seeds)) != len(seeds):
-            raise ValueError("the same seed twice would count one network twice")
-        return seeds
+    def _positive(cls, value: Any) -> Any:
+        if value != AUTO and value <= 0:
+            raise ValueError("must be greater than 0")
+        return value
+
+    @field_validator("patch")
+    @classmethod
+    def _patch_is_positive(cls, value: Any) -> Any:
+        if isinstance(value, int) and value <= 0:
+            raise ValueError("must be greater than 0")
+        return value
+
+    @field_validator("weight_decay", "l1", "l2")
+    @classmethod
+    def _not_negative(cls, value: Any) -> Any:
+        if value != AUTO and value < 0:
+            raise ValueError("must not be negative")
+        return value
+
+    _differ = field_validator("seeds")(_seeds_differ)
+
+
+class EquivalenceConfig(_Section):
+    """How many masks is a heatmap worth? One network trained with ever more patients' masks."""
+
+    segmenter: str | None = Field(
+        None, description="which of `segmenters`; none: the question is not asked"
+    )
+    patients: list[Annotated[int, Field(ge=1)]] | Auto = Field(
+        AUTO, min_length=1, description="numbers of patients; auto: 1, 2, 4, … and all"
+    )
+    draws: int = Field(3, ge=1, le=100, description="random orders of the patients")
 
 
 class HeatmapConfig(_Section):
@@ -339,6 +466,10 @@ class Config(_Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     data: DataConfig = DataConfig()
     classifier: ClassifierConfig = ClassifierConfig()
+    segmenters: dict[str, SegmenterConfig] = Field(
+        default_factory=dict, description="supervised baselines: a name of yours → its settings"
+    )
+    equivalence: EquivalenceConfig = EquivalenceConfig()
     heatmap: HeatmapConfig = HeatmapConfig()
     masks: MasksConfig = Field(default_factory=MasksConfig)
     scores: ScoresConfig = ScoresConfig()
@@ -351,6 +482,37 @@ class Config(_Section):
             raise ValueError("use letters, digits, '.', '_' and '-' only: it names a folder")
         return name
 
+    @field_validator("segmenters", mode="before")
+    @classmethod
+    def _empty_is_default(cls, segmenters: Any) -> Any:
+        if not isinstance(segmenters, dict):
+            return {} if segmenters is None else segmenters
+        return {k: {} if v is None else v for k, v in segmenters.items()}
+
+    @field_validator("segmenters")
+    @classmethod
+    def _names_are_folders(cls, segmenters: dict[str, Any]) -> dict[str, Any]:
+        folded = [name.casefold() for name in segmenters]
+        for name in segmenters:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", name):
+                raise ValueError(
+                    f"the name {name!r} of a segmenter becomes a folder's: use letters, digits, "
+                    "'.', '_' and '-' only"
+                )
+            if folded.count(name.casefold()) > 1:
+                raise ValueError(f"two segmenters are called {name!r} but for upper and lower case")
+        return segmenters
+
+    @model_validator(mode="after")
+    def _equivalence_names_a_segmenter(self) -> Config:
+        wanted = self.equivalence.segmenter
+        if wanted is not None and wanted not in self.segmenters:
+            known = ", ".join(self.segmenters) or "none"
+            raise ValueError(
+                f"equivalence.segmenter: there is no segmenter {wanted!r}; segmenters: {known}"
+            )
+        return self
+
     @field_validator("device")
     @classmethod
     def _a_device(cls, device: str) -> str:
@@ -360,8 +522,19 @@ class Config(_Section):
 
     @property
     def seeds(self) -> list[int]:
-        """The networks' seeds."""
+        """The classifiers' seeds."""
         return self.classifier.seeds or [self.seed]
+
+    def segmenter_seeds(self, name: str) -> list[int]:
+        """The seeds of a segmenter: its own, else the classifiers'."""
+        return self.segmenters[name].seeds or self.seeds
+
+    def segmenter(self, name: str) -> SegmenterConfig:
+        """The settings of a segmenter, its weights named."""
+        held = self.segmenters[name]
+        if held.weights != "classifier":
+            return held
+        return held.model_copy(update={"weights": self.classifier.weights})
 
 
 def fingerprint(*parts: Any) -> str:
@@ -484,26 +657,39 @@ def _problem(error: Any, tree: dict[str, Any]) -> str:
         return f"unknown key {key!r}; {hint}"
     message = str(error["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return f"{key or 'file'}: {message} (found {_short(error.get('input'))})"
+    if not key:
+        return message
+    return f"{key}: {message} (found {_short(error.get('input'))})"
 
 
 def _is_type_tag(part: Any) -> bool:
     """Pydantic names the branch of a union in a location; a reader has no use for it."""
     text = str(part)
-    return "[" in text or text in {"float", "str", "int", "constrained-float", "list"}
+    return (
+        "[" in text
+        or text.endswith("Config")
+        or text in {"float", "str", "int", "constrained-float", "list"}
+    )
 
 
 def _keys_beside(loc: Iterable[Any]) -> list[str]:
     model: Any = Config
-    for part in list(loc)[:-1]:
-        if isinstance(part, int):
-            return sorted({k for r in _RULE_MODELS for k in r.model_fields})
-        field = model.model_fields.get(part)
-        if field is None or not (
-            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        ):
-            return sorted({k for r in _RULE_MODELS for k in r.model_fields})
-        model = field.annotation
+    rules = sorted({k for r in _RULE_MODELS for k in r.model_fields})
+    parts = list(loc)[:-1]
+    while parts:
+        part = parts.pop(0)
+        field = None if isinstance(part, int) else model.model_fields.get(part)
+        if field is None:
+            return rules
+        if part == "segmenters" and parts:
+            parts.pop(0)  # the user's own name
+            model = SegmenterConfig
+        elif part == "augment" and model is SegmenterConfig:
+            model = PatchAugmentConfig
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+        else:
+            return rules
     return list(model.model_fields)
 
 

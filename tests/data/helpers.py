@@ -51,3 +51,13 @@ def good_rows(folder: Path) -> list[list[str]]:
         save(folder / mask, blob() if tumor else blob(value=0))
         rows.append([image, "tumor" if tumor else "normal", mask, f"p{i // 2}"])
     return rows
+
+
+def save_volume(path: Path, values: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    """A NIfTI file of voxels of 1 × 1 × 3 mm, or where the affine says."""
+    import nibabel as nib
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    where = np.diag([1.0, 1.0, 3.0, 1.0]) if affine is None else affine
+    nib.save(nib.Nifti1Image(values, where, dtype=values.dtype), path)
+    return path

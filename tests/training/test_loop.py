@@ -149,7 +149,7 @@ def test_metrics_have_a_line_an_epoch(tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_with_advice(tmp_path):
-    with pytest.raises(UserError, match=r"became nan in epoch 1(.|\n)*lower classifier.lr"):
+    with pytest.raises(UserError, match=r"became nan in epoch 1(.|\n)*lower the learning rate"):
         run(tmp_path, Line(broken=float("nan")))
 
 

@@ -19,7 +19,12 @@ CACHE_BYTES = 4 * 2**30
 
 
 def detect_channels(cases: Sequence[Case], data: DataConfig) -> int:
-    """1 or 3, by the configuration or, for ``auto``, by what the images hold."""
+    """1 or 3, by the configuration or, for ``auto``, by what the images hold.
+
+    For volumes the number of modalities.
+    """
+    if cases and cases[0].dims == 3:
+        return 1 + len(cases[0].more)
     if data.channels != "auto":
         return 1 if data.channels == "grey" else 3
     with ThreadPoolExecutor(4) as pool:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from weakseg.config import AugmentConfig
+from weakseg.config import AugmentConfig, PatchAugmentConfig
+from weakseg.data.patches import IGNORE
 
 
 def random_affine(n: int, config: AugmentConfig) -> Tensor:
@@ -56,3 +57,69 @@ def augment(images: Tensor, config: AugmentConfig) -> Tensor:
         offset = (torch.rand(n, 1, 1, 1) * 2 - 1) * config.brightness
         out = (out * factor.to(out) + offset.to(out)).clamp(0, 1)
     return out
+
+
+def augment_pairs(
+    images: Tensor, truths: Tensor, config: PatchAugmentConfig, fill: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Change every image of a batch by its own random draw, and its truth alike.
+
+    Parameters
+    ----------
+    images : Tensor
+        (B, C, *size), of two or three dimensions.
+    truths : Tensor
+        (B, *size) of 0, 1 and `weakseg.data.patches.IGNORE`.
+    config : PatchAugmentConfig
+        Rotation, zoom and shift are for two dimensions.
+    fill : Tensor
+        (B, C), what comes in from outside of an image.
+
+    Returns
+    -------
+    images, truths : Tensor
+        Of the same shapes. What comes in from outside of an image enters no loss.
+    """
+    n, dims = len(images), images.ndim - 2
+    if config.rotate or config.zoom or config.shift:
+        images, truths = _turn(images, truths, config, fill)
+    elif config.flip:
+        images, truths = _mirror(images, truths, dims - 1 if dims == 2 else 0)
+    if config.flip_all:
+        for axis in range(dims):
+            images, truths = _mirror(images, truths, axis)
+    ones = [1] * dims
+    if config.contrast or config.brightness:
+        factor = 1 + (torch.rand(n, 1, *ones) * 2 - 1) * config.contrast
+        offset = (torch.rand(n, 1, *ones) * 2 - 1) * config.brightness
+        images = (images * factor.to(images) + offset.to(images)).clamp(0, 1)
+    if config.intensity_shift or config.intensity_scale:
+        channels = images.shape[1]
+        factor = 1 + torch.randn(n, channels, *ones) * config.intensity_scale
+        offset = torch.randn(n, channels, *ones) * config.intensity_shift
+        images = (images + offset.to(images)) * factor.to(images)
+    return images, truths
+
+
+def _turn(
+    images: Tensor, truths: Tensor, config: AugmentConfig, fill: Tensor
+) -> tuple[Tensor, Tensor]:
+    matrix = random_affine(len(images), config).to(images.device, images.dtype)
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    outside = fill[:, :, None, None].to(images)
+    images = F.grid_sample(images - outside, grid, align_corners=False) + outside
+    # Shifted by one, so that zero stands for "outside" and the nearest neighbour for itself.
+    moved = F.grid_sample((truths[:, None].float() + 1), grid, mode="nearest", align_corners=False)[
+        :, 0
+    ].round()
+    truths = torch.where(moved == 0, IGNORE, moved.long() - 1).to(truths.dtype)
+    return images, truths
+
+
+def _mirror(images: Tensor, truths: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Mirror each image of a batch along a spatial axis with probability 1/2."""
+    chosen = (torch.rand(len(images)) < 0.5).to(images.device)
+    pick = chosen.view(-1, *[1] * (images.ndim - 1))
+    images = torch.where(pick, images.flip(axis + 2), images)
+    truths = torch.where(pick[:, 0], truths.flip(axis + 1), truths)
+    return images, truths

@@ -1,10 +1,12 @@
-"""What a case is: one image with its label, and what else is known of it."""
+"""What a case is: one image or volume with its label, and what else is known of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from weakseg.data.decoding import is_volume
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,15 @@ class Case:
     mask : Path or None
         Absolute path, or None where there is none.
     patient : str
-        The patient; where the manifest names none, the group of near-duplicates.
+        The patient; where the manifest names none, the group of near-duplicates, or the volume.
     split : str or None
         ``train``, ``val`` or ``test`` once it is dealt out.
     row : int
         The line in the manifest, counted as an editor does (the header is 1).
+    more : tuple of Path
+        Further modalities of a volume, in order; on the image's grid.
+    roi : Path or None
+        Mask of a volume's region of interest, for instance the brain.
     """
 
     id: str
@@ -36,6 +42,13 @@ class Case:
     patient: str = ""
     split: str | None = None
     row: int = 0
+    more: tuple[Path, ...] = ()
+    roi: Path | None = None
+
+    @property
+    def dims(self) -> int:
+        """2 for an image, 3 for a volume."""
+        return 3 if is_volume(self.image) else 2
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ class CaseSet:
     source : str
         The manifest's path, or ``phantom``.
     patients_known : bool
-        False where patients stand for groups of near-duplicates.
+        False where patients stand for groups of near-duplicates, or for volumes.
     simulated : bool
         True for the phantom.
     """
@@ -88,6 +101,11 @@ class CaseSet:
     source: str
     patients_known: bool = True
     simulated: bool = False
+
+    @property
+    def dims(self) -> int:
+        """2 where the cases are images, 3 where they are volumes."""
+        return self.cases[0].dims if self.cases else 2
 
     def with_cases(self, cases: Sequence[Case]) -> CaseSet:
         """The same set with other cases."""

@@ -15,14 +15,15 @@ import numpy as np
 from weakseg.config import SPLITS, DataConfig
 from weakseg.data.cases import Case, Labels
 from weakseg.data.check_files import Seen, look_at_files
+from weakseg.data.check_volumes import look_at_volumes, spacing_problems
 from weakseg.data.manifest import (
     Problem,
     Row,
     Table,
     read_table,
-    resolve_labels,
     row_problems,
     table_cases,
+    table_labels,
 )
 from weakseg.data.splits import (
     FEW_PATIENTS_FIX,
@@ -36,6 +37,7 @@ from weakseg.errors import DataError
 __all__ = ["Problem", "check_manifest", "data_fingerprint", "format_problems", "problems_json"]
 
 _WORKERS = 4
+_VOLUME_WORKERS = 2  # each holds a volume in memory
 
 
 def check_manifest(
@@ -43,7 +45,7 @@ def check_manifest(
 ) -> list[Problem]:
     """List everything that is wrong with a manifest.
 
-    Every image and mask is decoded.
+    Every image, volume and mask is decoded.
 
     Parameters
     ----------
@@ -66,43 +68,55 @@ def check_manifest(
         at = f"{e.where}: " if e.where else ""
         return [Problem("manifest", None, None, f"{at}{e.what}{found}", e.fix or "")]
     try:
-        labels = resolve_labels(
-            (r.label for r in table.rows), data.healthy_labels, data.lesion_labels
-        )
+        labels = table_labels(table, data)
     except DataError:  # row_problems tells
         labels = None
     problems = list(row_problems(table, data))
     images = [table.resolve(r.image).resolve() if r.image else None for r in table.rows]
-    problems += _same_paths(table.rows, images)
-    known = {i for i in images if i}
+    problems += _same_paths(table)
+    known = {table.resolve(c).resolve() for r in table.rows for c in _modalities(r)}
 
     def look(row: Row) -> Seen:
-        return look_at_files(row, table, data, labels, known)
+        look_at = look_at_volumes if row.is_volume else look_at_files
+        return look_at(row, table, data, labels, known)
 
     seen: list[Seen] = []
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(_VOLUME_WORKERS if table.volumes else _WORKERS) as pool:
         for result in pool.map(look, table.rows):
             seen.append(result)
             if progress is not None:
                 progress(len(seen), len(table.rows))
     for s in seen:
         problems += s.problems
+    problems += spacing_problems(table, seen)
     problems += _same_pixels(table, [s.digest for s in seen], images)
     problems += _patients_and_splits(table, data, labels, [s.small for s in seen], problems)
     return sorted(problems, key=lambda p: p.row or 0)
 
 
-def _same_paths(rows: Sequence[Row], images: Sequence[Path | None]) -> Iterator[Problem]:
+def _modalities(row: Row) -> tuple[str, ...]:
+    """The cells of a row that name an image."""
+    cells = (row.image, *row.more) if row.is_volume else (row.image,)
+    return tuple(c for c in cells if c)
+
+
+def _same_paths(table: Table) -> Iterator[Problem]:
     first: dict[Path, Row] = {}
-    for row, image in zip(rows, images, strict=True):
-        if image is not None and (earlier := first.setdefault(image, row)) is not row:
-            yield Problem(
-                "image-twice",
-                row.line,
-                row.image,
-                f"the image is listed in row {earlier.line} already",
-                "keep one of the two rows",
-            )
+    for row in table.rows:
+        for k, cell in enumerate(_modalities(row)):
+            image = table.resolve(cell).resolve()
+            if image not in first:
+                first[image] = row
+            else:
+                earlier = first[image]
+                place = "this row" if earlier is row else f"row {earlier.line}"
+                yield Problem(
+                    "image-twice",
+                    row.line,
+                    cell,
+                    f"the image is listed in {place} already",
+                    "name the file of the other modality" if k else "keep one of the two rows",
+                )
 
 
 def _same_pixels(
@@ -115,7 +129,8 @@ def _same_pixels(
         earlier, its_path = first.setdefault(digest, (row, image))
         if earlier is row or its_path == image:
             continue
-        same = f"the image is the same, pixel by pixel, as {earlier.image} in row {earlier.line}"
+        what = ("volume", "voxel by voxel") if row.is_volume else ("image", "pixel by pixel")
+        same = f"the {what[0]} is the same, {what[1]}, as {earlier.image} in row {earlier.line}"
         at = (row.line, row.image)
         if row.label != earlier.label:
             yield Problem(
@@ -130,6 +145,13 @@ def _same_pixels(
                 *at,
                 f"{same}, but its patient is {row.patient!r} and there {earlier.patient!r}",
                 "delete one of the rows, or correct the patient",
+            )
+        elif row.is_volume and not table.has_patients:
+            yield Problem(
+                "duplicate-patient",
+                *at,
+                f"{same}, and each counts as a patient of its own",
+                "delete one of the rows, or name the patients in a `patient` column",
             )
         elif row.split != earlier.split:
             yield Problem(
@@ -152,7 +174,7 @@ def _patients_and_splits(
     if labels is None:
         return
     cases = table_cases(table)
-    if not table.has_patients:
+    if not table.has_patients and not table.volumes:
         empty = np.full((THUMBNAIL, THUMBNAIL), np.nan, dtype=np.float32)
         groups = group_near_duplicates([empty if t is None else t for t in thumbnails])
         cases = [replace(c, patient=g) for c, g in zip(cases, groups, strict=True)]
@@ -163,7 +185,8 @@ def _patients_and_splits(
         spare += sum(c.split not in SPLITS for c in whole)
         yield from _given_splits(table, whole, labels, may_lack=spare > 0)
         return
-    who = "patients" if table.has_patients else "groups of images that look alike"
+    groups_of = "volumes" if table.volumes else "groups of images that look alike"
+    who = "patients" if table.has_patients else groups_of
     few = False
     for label in labels.names:
         patients = len({c.patient for c in whole if c.label == label})
@@ -247,7 +270,7 @@ def data_fingerprint(path: Path, data: DataConfig | None = None) -> str:
     total = hashlib.blake2b(Path(path).read_bytes(), digest_size=16)
     if data is not None:
         total.update(repr((data.healthy_labels, data.lesion_labels, data.mask_rule)).encode())
-    cells = [cell for r in table.rows for cell in (r.image, r.mask) if cell]
+    cells = [cell for r in table.rows for cell in r.files]
 
     def contents(cell: str) -> bytes:
         try:

@@ -18,7 +18,7 @@ from weakseg.data.splits import thumbnail
 from weakseg.errors import DataError
 
 SMALLEST = 8
-"""Pixels a side; less shows nothing."""
+"""Pixels or voxels a side; less shows nothing."""
 MOST_MASK_VALUES = 20
 """A mask with more distinct values is soft, or went through JPEG."""
 NEARLY_FULL = 0.95
@@ -35,11 +35,14 @@ class Seen:
         A hash of the image's pixels; None where it cannot be read or is constant.
     small : (24, 24) ndarray or None
         The image's thumbnail, where patients are not known.
+    known_spacing : bool
+        False for a volume that does not tell the size of its voxels.
     """
 
     problems: tuple[Problem, ...]
     digest: str | None = None
     small: np.ndarray | None = None
+    known_spacing: bool = True
 
 
 def look_at_files(
@@ -63,7 +66,7 @@ def look_at_files(
     try:
         image = read_image(table.resolve(row.image))
     except DataError as e:
-        problems.append(_file_problem("image", row, row.image, table, e))
+        problems.append(file_problem("image", row, row.image, table, e))
         shape = digest = small = None
     else:
         shape = (image.shape[0], image.shape[1])
@@ -79,7 +82,8 @@ def look_at_files(
     return Seen(tuple(problems), digest, small)
 
 
-def _file_problem(what: str, row: Row, cell: str, table: Table, e: DataError) -> Problem:
+def file_problem(what: str, row: Row, cell: str, table: Table, e: DataError) -> Problem:
+    """The problem of a file that cannot be read; ``what`` it is begins the kind."""
     missing = e.what == MISSING
     found = f" ({e.found})" if e.found else ""
     fix = e.fix or ""
@@ -133,8 +137,8 @@ def _mask_problems(
     shape: tuple[int, int] | None,
     images: set[Path],
 ) -> Iterator[Problem]:
-    def here(kind: str, message: str, fix: str, warn: bool = False) -> Problem:
-        return Problem(kind, row.line, row.mask, message, fix, "warning" if warn else "error")
+    def here(kind: str, message: str, fix: str) -> Problem:
+        return Problem(kind, row.line, row.mask, message, fix)
 
     path = table.resolve(row.mask)
     if path.resolve() in images:
@@ -145,13 +149,30 @@ def _mask_problems(
     try:
         mask, values = inspect_mask(path, data.mask_rule)
     except DataError as e:
-        yield _file_problem("mask", row, row.mask, table, e)
+        yield file_problem("mask", row, row.mask, table, e)
         return
     if shape is not None and mask.shape != shape:
         sizes = f"{mask.shape[0]} × {mask.shape[1]} pixels, its image {shape[0]} × {shape[1]}"
         yield here(
             "mask-size", f"the mask has {sizes}", "export the mask on the image's own pixel grid"
         )
+    yield from mask_content_problems(row, mask, values, data, labels)
+
+
+def mask_content_problems(
+    row: Row,
+    mask: np.ndarray,
+    values: np.ndarray,
+    data: DataConfig,
+    labels: Labels | None,
+    *,
+    unit: str = "pixels",
+) -> Iterator[Problem]:
+    """What is wrong with a mask, given its distinct values and the row's label."""
+
+    def here(kind: str, message: str, fix: str, warn: bool = False) -> Problem:
+        return Problem(kind, row.line, row.mask, message, fix, "warning" if warn else "error")
+
     listed = _list_values(values)
     known = labels is not None and row.label in labels.names
     lesion = known and labels is not None and labels.is_lesion(row.label)
@@ -168,7 +189,7 @@ def _mask_problems(
     if known and not lesion and mask.any():
         yield here(
             "healthy-with-mask",
-            f"the label {row.label!r} means healthy, but the mask marks {int(mask.sum())} pixels: "
+            f"the label {row.label!r} means healthy, but the mask marks {int(mask.sum())} {unit}: "
             f"it holds {listed}, and data.mask_rule is {data.mask_rule}",
             "correct the label or the mask",
         )

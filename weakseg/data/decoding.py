@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+VOLUME_SUFFIXES = (".nii", ".nii.gz")
 
 MAX_PIXELS = 89_478_485
 """Larger images are refused, as a small file can claim to be huge; Pillow's own limit."""
@@ -35,11 +36,16 @@ _MAGIC = (
     (b"MM\0+", "tiff"),
 )
 _AS_PNG = "save it as PNG"
+_AS_VOLUME = (
+    "list volumes (.nii, .nii.gz) in a manifest of volumes alone, or export their slices as 16-bit "
+    "PNG or TIFF"
+)
 _OTHERS = (
     (0, b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself: git lfs pull"),
     (128, b"DICM", "a DICOM file", "export it as 16-bit PNG or TIFF"),
-    (344, b"n+1\0", "a NIfTI volume", "export its slices as 16-bit PNG or TIFF"),
-    (0, b"\x1f\x8b", "gzip data", "if it is a NIfTI volume, export its slices as PNG or TIFF"),
+    (344, b"n+1\0", "a NIfTI volume", _AS_VOLUME),
+    (4, b"n+2\0", "a NIfTI volume", _AS_VOLUME),
+    (0, b"\x1f\x8b", "gzip data, perhaps a NIfTI volume", _AS_VOLUME),
     (0, b"GIF8", "a GIF", _AS_PNG),
     (0, b"BM", "a BMP", _AS_PNG),
     (0, b"RIFF", "a WebP or another RIFF file", _AS_PNG),
@@ -98,7 +104,7 @@ def image_size(path: Path) -> tuple[int, int]:
         If the file is missing, empty, no image, a stack, or larger than `MAX_PIXELS`. Damage
         behind the header goes unseen.
     """
-    with _open(path) as f:
+    with open_file(path) as f:
         kind = _kind(f.read(512), path)
         f.seek(0)
         try:
@@ -116,7 +122,19 @@ def image_size(path: Path) -> tuple[int, int]:
     return (shape[1], shape[0]) if turn >= 5 else shape
 
 
-def _open(path: Path) -> IO[bytes]:
+def is_volume(path: Path | str) -> bool:
+    """Whether a file's name is a volume's: it ends in one of `VOLUME_SUFFIXES`, in any case."""
+    return str(path).lower().endswith(VOLUME_SUFFIXES)
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """Open an image or a volume for reading.
+
+    Raises
+    ------
+    DataError
+        If it is missing (with the message `MISSING`), no file, or may not be read.
+    """
     try:
         if path.exists() and not path.is_file():
             raise DataError(
@@ -137,24 +155,33 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _contents(path: Path) -> bytes:
-    with _open(path) as f:
+    with open_file(path) as f:
         return f.read()
 
 
 def _kind(head: bytes, path: Path) -> str:
     if not head:
-        raise DataError("The file is empty.", where=str(path), found="0 bytes", fix="copy it again")
+        raise empty_file(path)
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
-    found, fix = "a file of another kind", _AS_PNG
-    for at, magic, name, remedy in _OTHERS:
-        if head[at:].startswith(magic):
-            found, fix = name, remedy
-            break
+    found, fix = foreign_kind(head) or ("a file of another kind", _AS_PNG)
     raise DataError(
         "The file is not a PNG, JPEG or TIFF image.", where=str(path), found=found, fix=fix
     )
+
+
+def empty_file(path: Path) -> DataError:
+    """The error for a file without a byte."""
+    return DataError("The file is empty.", where=str(path), found="0 bytes", fix="copy it again")
+
+
+def foreign_kind(head: bytes) -> tuple[str, str] | None:
+    """What a file that is no PNG, JPEG or TIFF is, and the way out; None where it is not known."""
+    for at, magic, name, remedy in _OTHERS:
+        if head[at:].startswith(magic):
+            return name, remedy
+    return None
 
 
 def _damaged(path: Path, e: Exception) -> DataError:

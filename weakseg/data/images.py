@@ -64,7 +64,7 @@ def read_image(path: Path) -> NDArray[Any]:
     if values.dtype not in (np.uint8, np.uint16, np.float32):
         with np.errstate(over="ignore"):
             values = values.astype(np.float32)
-    _refuse_not_finite(values, path)
+    refuse_not_finite(values, path)
     return values
 
 
@@ -104,14 +104,14 @@ def mask_values(path: Path) -> NDArray[Any]:
     DataError
         As `read_image`.
     """
-    return _distinct(_raw_mask(decode(path), path))
+    return distinct(_raw_mask(decode(path), path))
 
 
 def inspect_mask(path: Path, rule: MaskRule) -> tuple[NDArray[np.bool_], NDArray[Any]]:
     """`read_mask` and `mask_values` of a file that is decoded once."""
     pixels = decode(path)
     raw = _raw_mask(pixels, path)
-    return _lesion(pixels, raw, rule, path), _distinct(raw)
+    return _lesion(pixels, raw, rule, path), distinct(raw)
 
 
 def is_grey(image: NDArray[Any]) -> bool:
@@ -188,33 +188,41 @@ def write_mask(path: Path, mask: ArrayLike) -> None:
 
 def _raw_mask(pixels: Pixels, path: Path) -> NDArray[Any]:
     values = pixels.values
-    _refuse_not_finite(values, path)
+    refuse_not_finite(values, path)
     return values[..., 0] if values.ndim == 3 and is_grey(values) else values
 
 
-def _distinct(raw: NDArray[Any]) -> NDArray[Any]:
+def distinct(raw: NDArray[Any]) -> NDArray[Any]:
+    """The values that an array holds, ascending."""
     if raw.dtype in (np.uint8, np.uint16):
         return np.flatnonzero(np.bincount(raw.ravel())).astype(raw.dtype)
     return np.unique(raw)
 
 
 def _lesion(pixels: Pixels, raw: NDArray[Any], rule: MaskRule, path: Path) -> NDArray[np.bool_]:
-    if not isinstance(rule, str):
-        if raw.ndim == 3:
-            raise DataError(
-                "The mask is a colour image, so a list of mask values does not tell lesion from "
-                "background.",
-                where=str(path),
-                expected="a mask of one channel, or with a palette",
-                fix="save the mask as a grey image, or set data.mask_rule: nonzero",
-            )
-        return np.isin(raw, np.asarray(rule))
-    if rule == "half":
-        shown = _as_displayed(pixels)
-        hot = shown > _half_of_range(shown, path)
-    else:
-        hot = raw != 0
+    if not isinstance(rule, str) and raw.ndim == 3:
+        raise DataError(
+            "The mask is a colour image, so a list of mask values does not tell lesion from "
+            "background.",
+            where=str(path),
+            expected="a mask of one channel, or with a palette",
+            fix="save the mask as a grey image, or set data.mask_rule: nonzero",
+        )
+    hot = by_rule(_as_displayed(pixels) if rule == "half" else raw, rule, path)
     return np.asarray(hot.any(axis=2) if hot.ndim == 3 else hot)
+
+
+def by_rule(values: NDArray[Any], rule: MaskRule, path: Path) -> NDArray[np.bool_]:
+    """Which samples of a mask are lesion by a rule of `read_mask`, whatever their dimensions.
+
+    Raises
+    ------
+    DataError
+        For ``half`` and floats above 1, whose range is not known.
+    """
+    if not isinstance(rule, str):
+        return np.isin(values, np.asarray(rule))
+    return np.asarray(values > _half_of_range(values, path) if rule == "half" else values != 0)
 
 
 def _as_displayed(pixels: Pixels) -> NDArray[Any]:
@@ -253,7 +261,8 @@ def _half_of_range(values: NDArray[Any], path: Path) -> float:
     return _top(values) / 2
 
 
-def _refuse_not_finite(values: NDArray[Any], path: Path) -> None:
+def refuse_not_finite(values: NDArray[Any], path: Path) -> None:
+    """Raise a DataError for an image or volume that holds NaN or infinity."""
     if not np.issubdtype(values.dtype, np.floating):
         return
     bad = int((~np.isfinite(values)).sum())

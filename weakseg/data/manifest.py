@@ -1,4 +1,4 @@
-"""The manifest: a CSV with a row an image, and what its labels mean."""
+"""The manifest: a CSV with a row an image or a volume, and what is wrong with its text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,8 +16,9 @@ import numpy as np
 from weakseg.config import SPLITS, DataConfig
 from weakseg.data.cases import Case, CaseSet, Labels
 from weakseg.data.images import read_image
+from weakseg.data.labels import HEALTHY_NAMES, plain, resolve_labels
 from weakseg.data.splits import THUMBNAIL, group_near_duplicates, thumbnail
-from weakseg.data.table import Row, Table, read_table
+from weakseg.data.table import FURTHER, Row, Table, read_table
 from weakseg.errors import DataError, did_you_mean
 
 __all__ = [
@@ -32,16 +33,8 @@ __all__ = [
     "row_problems",
     "safe_ids",
     "table_cases",
+    "table_labels",
 ]
-
-HEALTHY_NAMES = frozenset(
-    (
-        *("normal", "healthy", "control", "controls", "background", "absent", "none"),
-        *("negative", "neg", "no", "false", "0"),
-        *("nofinding", "nofindings", "nolesion", "nolesions", "notumor", "notumour"),
-    )
-)
-"""Labels that ``healthy_labels: auto`` takes for healthy, without case, spaces, - and _."""
 
 
 @dataclass(frozen=True)
@@ -71,76 +64,6 @@ class Problem:
     severity: Literal["error", "warning"] = "error"
 
 
-def resolve_labels(
-    found_labels: Iterable[str],
-    healthy: Sequence[str] | Literal["auto"] = "auto",
-    lesion: Sequence[str] | Literal["auto"] = "auto",
-) -> Labels:
-    """Which labels mean healthy and which a lesion.
-
-    Parameters
-    ----------
-    found_labels : iterable of str
-        Labels of the manifest; repeats do no harm.
-    healthy : list of str or "auto"
-        ``auto``: those in `HEALTHY_NAMES`, without regard to case, spaces, - and _.
-    lesion : list of str or "auto"
-        ``auto``: all that are not healthy.
-
-    Returns
-    -------
-    Labels
-        Without labels that neither list names.
-
-    Raises
-    ------
-    DataError
-        If one side would be empty, a listed label does not occur, or is in both lists.
-    """
-    found = sorted({label for label in found_labels if label})
-    shown = ", ".join(map(repr, found)) or "none"
-    for key, wanted in (("data.healthy_labels", healthy), ("data.lesion_labels", lesion)):
-        for label in wanted if wanted != "auto" else ():
-            if label not in found:
-                raise DataError(
-                    f"The label {label!r} does not occur in the manifest.",
-                    where=key,
-                    found=f"labels {shown}",
-                    fix=did_you_mean(label, found),
-                )
-    if len(found) < 2:
-        raise DataError(
-            "A classifier needs images with and without a lesion, but there is only one label.",
-            found=f"labels {shown}",
-            expected="at least one label for healthy images and one for images with a lesion",
-            fix="add images of the other kind",
-        )
-    chosen = set(lesion) if lesion != "auto" else set()
-    well = {f for f in found if plain(f) in HEALTHY_NAMES} - chosen
-    well = well if healthy == "auto" else set(healthy)
-    ill = set(found) - well if lesion == "auto" else chosen
-    if well & ill:
-        raise DataError(
-            f"The label {min(well & ill)!r} is listed both as healthy and as lesion.",
-            where="data.healthy_labels and data.lesion_labels",
-            fix="take it out of one list",
-        )
-    if not well or not ill:
-        raise DataError(
-            "No label is known to mean healthy."
-            if not well
-            else "Every label is taken for healthy, so that none is left for images with a lesion.",
-            found=f"labels {shown}",
-            fix="set data.healthy_labels to the labels of images without a lesion",
-        )
-    return Labels(tuple(sorted(well)), tuple(sorted(ill)))
-
-
-def plain(label: str) -> str:
-    """A label without case, spaces, - and _."""
-    return re.sub(r"[\s_-]+", "", label).casefold()
-
-
 def safe_ids(paths: Sequence[Path]) -> list[str]:
     """Names for files that are unique, also where case is ignored, and safe as file names.
 
@@ -161,8 +84,8 @@ def safe_ids(paths: Sequence[Path]) -> list[str]:
     parents = {str(p.parent) for p in absolute}
     root = os.path.commonpath(parents) if len({p.anchor for p in absolute}) == 1 else None
     below = [p.relative_to(root) if root else p for p in absolute]
-    ids = [_safe(p.stem, p) for p in below]
-    ids = _where_repeated(ids, [_safe(p.with_suffix("").as_posix(), p) for p in below])
+    ids = [_safe(_bare(p).name or p.stem, p) for p in below]
+    ids = _where_repeated(ids, [_safe(_bare(p).as_posix(), p) for p in below])
     ids = _where_repeated(
         ids, [f"{name[:80]}-{_short_hash(p)}" for name, p in zip(ids, below, strict=True)]
     )
@@ -175,6 +98,12 @@ def safe_ids(paths: Sequence[Path]) -> list[str]:
             ids[k], number = f"{wanted}-{number}", number + 1
         seen.add(ids[k].casefold())
     return ids
+
+
+def _bare(path: Path) -> Path:
+    """Without its suffix, of which ``.nii.gz`` is one."""
+    bare = path.with_suffix("")
+    return bare.with_suffix("") if path.name.lower().endswith(".nii.gz") else bare
 
 
 def _safe(name: str, path: Path) -> str:
@@ -191,16 +120,26 @@ def _where_repeated(ids: list[str], others: list[str]) -> list[str]:
     return [o if count[i.casefold()] > 1 else i for i, o in zip(ids, others, strict=True)]
 
 
+def table_labels(table: Table, data: DataConfig) -> Labels:
+    """What the labels of a manifest mean; volumes, from which no classifier learns, may all be ill.
+
+    Raises
+    ------
+    DataError
+        As `resolve_labels`.
+    """
+    found = (r.label for r in table.rows)
+    return resolve_labels(found, data.healthy_labels, data.lesion_labels, both=not table.volumes)
+
+
 def row_problems(table: Table, data: DataConfig) -> Iterator[Problem]:
     """Everything that can be told from the manifest's text alone."""
+    yield from _volume_problems(table)
     spelt: dict[str, Counter[str]] = {}
     for r in table.rows:
         spelt.setdefault(plain(r.label), Counter())[r.label] += 1
     try:
-        known = resolve_labels(
-            (r.label for r in table.rows), data.healthy_labels, data.lesion_labels
-        )
-        names: tuple[str, ...] | None = known.names
+        names: tuple[str, ...] | None = table_labels(table, data).names
     except DataError as e:
         names = None
         detail = "; ".join(t for t in (e.where, e.found) if t)
@@ -256,7 +195,7 @@ def read_manifest(path: Path, data: DataConfig) -> CaseSet:
     """Read a manifest's cases.
 
     Only its text is checked; `weakseg.data.check.check_manifest` looks into the files. Where no
-    row names a patient, groups of near-duplicate images take their place.
+    row names a patient, groups of near-duplicate images take their place, or the volumes.
 
     Parameters
     ----------
@@ -282,9 +221,9 @@ def read_manifest(path: Path, data: DataConfig) -> CaseSet:
             where=str(path),
             fix=f"mend them; `weakseg validate {path}` also looks into the files",
         )
-    labels = resolve_labels((r.label for r in table.rows), data.healthy_labels, data.lesion_labels)
+    labels = table_labels(table, data)
     cases = table_cases(table)
-    if not table.has_patients:
+    if not table.has_patients and not table.volumes:
         groups = _groups([c.image for c in cases])
         # A split that the manifest gives stands, even where it parts near-duplicates; the check
         # warns of them.
@@ -295,18 +234,88 @@ def read_manifest(path: Path, data: DataConfig) -> CaseSet:
     return CaseSet(tuple(cases), labels, str(path), table.has_patients)
 
 
+def _volume_problems(table: Table) -> Iterator[Problem]:
+    """Volumes among images, and columns that are for volumes."""
+    kinds = Counter(r.is_volume for r in table.rows if r.image)
+    usual = Counter(tuple(bool(c) for c in r.more) for r in table.rows if r.is_volume)
+    most = max(usual, key=lambda m: (usual[m], m), default=())
+    with_roi = any(r.roi for r in table.rows if r.is_volume)
+    volumes = table.volumes
+    for r in table.rows:
+
+        def here(kind: str, file: str, message: str, fix: str, r: Row = r) -> Problem:
+            return Problem(kind, r.line, file, message, fix)
+
+        if r.image and r.is_volume != volumes:
+            kind, others = ("a volume", "2D images") if r.is_volume else ("2D", "volumes")
+            yield here(
+                "image-mixed",
+                r.image,
+                f"the image is {kind}, while {kinds[volumes]} other rows list {others}",
+                "write two manifests, one of volumes (.nii, .nii.gz) and one of 2D images",
+            )
+            continue
+        extra = [(n, c) for n, c in zip((*FURTHER, "roi"), _padded(r), strict=True) if c]
+        if not r.is_volume:
+            for name, cell in extra if r.image else ():
+                yield here(
+                    "column-for-volumes",
+                    cell,
+                    f"the column {name!r} is for volumes (.nii, .nii.gz), and the image is 2D",
+                    f"leave {name!r} blank, or rename the column",
+                )
+            continue
+        gaps = [n for n, c in zip(FURTHER, r.more, strict=False) if not c]
+        if gaps:
+            last = FURTHER[len(r.more) - 1]
+            yield here(
+                "modality-gap",
+                r.image,
+                f"{last!r} is filled, but not {' and '.join(map(repr, gaps))}",
+                f"name the modalities from {FURTHER[0]!r} on, without a gap",
+            )
+        elif tuple(bool(c) for c in r.more) != most:
+            yield here(
+                "modalities-differ",
+                r.image,
+                f"the row fills {_columns(len(r.more))}, and most others {_columns(len(most))}",
+                "give every row the same modalities, in the same columns",
+            )
+        if with_roi and not r.roi:
+            yield here(
+                "roi-blank",
+                r.image,
+                "the region of interest ('roi') is blank, while other rows name one",
+                "name it in every row, or in none",
+            )
+
+
+def _columns(further: int) -> str:
+    return ", ".join(("image", *FURTHER[:further]))
+
+
+def _padded(row: Row) -> list[str]:
+    return [*row.more, *[""] * (len(FURTHER) - len(row.more)), row.roi]
+
+
 def table_cases(table: Table) -> list[Case]:
-    """The rows as cases, without patients where the manifest names none."""
+    """The rows as cases.
+
+    Where the manifest names no patients, a volume is its own, and images are without.
+    """
     images = [table.resolve(r.image) for r in table.rows]
+    own = table.volumes and not table.has_patients
     return [
         Case(
             id=name,
             image=image,
             label=r.label,
             mask=table.resolve(r.mask) if r.mask else None,
-            patient=r.patient,
+            patient=name if own else r.patient,
             split=r.split or None,
             row=r.line,
+            more=tuple(table.resolve(c) for c in r.more if c),
+            roi=table.resolve(r.roi) if r.roi else None,
         )
         for r, name, image in zip(table.rows, safe_ids(images), images, strict=True)
     ]

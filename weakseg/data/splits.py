@@ -25,10 +25,12 @@ SAME = 0.985
 COLUMNS = ("case", "image", "label", "patient", "split")
 
 FEW_PATIENTS_FIX = "add patients, merge the label with another one, or leave its rows out"
-_NO_PATIENTS = (
-    "where the manifest has no `patient` column, images that look alike count as one patient: add "
-    "the column"
-)
+_NO_PATIENTS = {
+    2: "where the manifest has no `patient` column, images that look alike count as one patient: "
+    "add the column",
+    3: "where the manifest has no `patient` column, each volume counts as one patient",
+}
+"""By the dimensions of the images."""
 _WAY_OUT = "add a `split` column to the manifest, or merge or leave out rare labels"
 
 
@@ -83,7 +85,7 @@ def make_splits(cases: Sequence[Case], labels: Labels, split: SplitConfig) -> li
     counts = np.zeros((len(patients), len(labels.names)), dtype=np.int64)
     for c in cases:
         counts[number[c.patient], labels.index(c.label)] += 1
-    _refuse_too_few(counts, labels)
+    _refuse_too_few(counts, labels, _NO_PATIENTS[max((c.dims for c in cases), default=2)])
     side = _best_deal(counts, split)
     if side is None:
         raise DataError(
@@ -253,13 +255,13 @@ def _equal_constants(values: NDArray[Any], constant: NDArray[np.bool_]) -> NDArr
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _refuse_too_few(counts: NDArray[np.int64], labels: Labels) -> None:
+def _refuse_too_few(counts: NDArray[np.int64], labels: Labels, no_patients: str) -> None:
     if len(counts) < len(SPLITS):
         raise DataError(
             "There are too few patients for training, validation and test.",
             found=f"{len(counts)} patient{'' if len(counts) == 1 else 's'}",
             expected=f"at least {len(SPLITS)}",
-            fix=f"add patients; {_NO_PATIENTS}",
+            fix=f"add patients; {no_patients}",
         )
     for name, patients in zip(labels.names, (counts > 0).sum(axis=0), strict=True):
         if patients < len(SPLITS):
@@ -267,7 +269,7 @@ def _refuse_too_few(counts: NDArray[np.int64], labels: Labels) -> None:
                 f"The label {name!r} has too few patients for training, validation and test.",
                 found=f"{patients} patient{'' if patients == 1 else 's'}",
                 expected=f"at least {len(SPLITS)}",
-                fix=f"{FEW_PATIENTS_FIX}; {_NO_PATIENTS}",
+                fix=f"{FEW_PATIENTS_FIX}; {no_patients}",
             )
 
 

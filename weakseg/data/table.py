@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from weakseg.data.decoding import is_volume
 from weakseg.errors import DataError, nearest
 
 REQUIRED = ("image", "label")
 OPTIONAL = ("mask", "patient", "split")
+FURTHER = tuple(f"image{k}" for k in range(2, 10))
+"""Further modalities on the image's grid; for volumes only, as is ``roi``."""
 EXAMPLE = "image,label,mask,patient,split"
+
+_KNOWN = (*REQUIRED, *OPTIONAL, *FURTHER, "roi")
 
 _SYNONYMS = {
     "image": ("img", "file", "filename", "path", "image_path", "picture"),
@@ -33,6 +38,10 @@ class Row:
     image, label, mask, patient, split : str
     fields, expected : int
         Cells that the row has, and columns of the header.
+    more : tuple of str
+        The cells of `FURTHER`, up to the last that is filled.
+    roi : str
+        The mask of the region of interest.
     """
 
     line: int
@@ -43,6 +52,18 @@ class Row:
     split: str
     fields: int
     expected: int
+    more: tuple[str, ...] = ()
+    roi: str = ""
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the image's name is a volume's."""
+        return is_volume(self.image)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that the row names."""
+        return tuple(c for c in (self.image, self.mask, *self.more, self.roi) if c)
 
 
 @dataclass(frozen=True)
@@ -61,6 +82,12 @@ class Table:
     def has_splits(self) -> bool:
         """Whether any row names its split."""
         return any(r.split for r in self.rows)
+
+    @property
+    def volumes(self) -> bool:
+        """Whether the images are volumes; of a mixture, whether most of them are."""
+        named = [r.is_volume for r in self.rows if r.image]
+        return 2 * sum(named) > len(named)
 
     def resolve(self, cell: str) -> Path:
         """The absolute path that a cell means."""
@@ -111,7 +138,7 @@ def read_table(path: Path, required: Sequence[str] = REQUIRED) -> Table:
             where=str(path),
             fix="write a row an image below the header",
         )
-    place = {name: header.index(name) for name in (*REQUIRED, *OPTIONAL) if name in header}
+    place = {name: header.index(name) for name in _KNOWN if name in header}
     return Table(path, tuple(_row(line, cells, place, len(header)) for line, cells in lines[1:]))
 
 
@@ -123,6 +150,9 @@ def _row(line: int, cells: list[str], place: dict[str, int], expected: int) -> R
     fields = len(cells)
     while fields > expected and not cells[fields - 1]:  # spreadsheets add empty ones
         fields -= 1
+    more = [cell(name) for name in FURTHER]
+    while more and not more[-1]:
+        more.pop()
     return Row(
         line,
         cell("image"),
@@ -132,6 +162,8 @@ def _row(line: int, cells: list[str], place: dict[str, int], expected: int) -> R
         cell("split").casefold(),
         fields,
         expected,
+        tuple(more),
+        cell("roi"),
     )
 
 
@@ -168,7 +200,7 @@ def _text(path: Path) -> str:
 
 def _known(line: str, delimiter: str) -> set[str]:
     cells = {c.strip().strip('"').strip().casefold() for c in line.split(delimiter)}
-    return cells & {*REQUIRED, *OPTIONAL}
+    return cells & {*_KNOWN}
 
 
 def _check_header(
@@ -195,7 +227,7 @@ def _check_header(
             expected=f"image, label and optionally {', '.join(OPTIONAL)}",
             fix="; ".join(renames) or "add the column",
         )
-    twice = [n for n, k in Counter(header).items() if k > 1 and n in (*REQUIRED, *OPTIONAL)]
+    twice = [n for n, k in Counter(header).items() if k > 1 and n in _KNOWN]
     if twice:
         raise DataError(
             f"The manifest has two columns {twice[0]!r}.",

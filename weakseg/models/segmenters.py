@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from weakseg.errors import ConfigError, did_you_mean
 from weakseg.models.classifiers import ARCHITECTURES
 from weakseg.models.deepmedic import DeepMedic
+from weakseg.models.encoder_unet import ENCODERS, EncoderUNet
 from weakseg.models.fcn import (
     FCN,
     TorchvisionSegmenter,
@@ -22,7 +23,7 @@ from weakseg.models.fcn import (
 from weakseg.models.receptive_field import ReceptiveField, receptive_fields
 from weakseg.models.unet import UNet
 
-Segmenter = DeepMedic | UNet | FCN | TorchvisionSegmenter
+Segmenter = DeepMedic | UNet | EncoderUNet | FCN | TorchvisionSegmenter
 """Any network of the registry."""
 
 
@@ -99,6 +100,12 @@ SEGMENTERS: dict[str, SegmenterSpec] = {
         {2: 388, 3: 44},
         "U-Net as published: valid convolutions, 64 maps at the first level",
     ),
+    "encoder-unet": SegmenterSpec(
+        lambda channels, classes, _, encoder: EncoderUNet(channels, classes, encoder),
+        {2: 128},
+        "U-Net on a classifier, which may be pretrained (segmentation_models_pytorch)",
+        backbones=tuple(ENCODERS),
+    ),
     "fcn32s": SegmenterSpec(
         lambda channels, classes, _, backbone: build_fcn(channels, classes, 32, backbone),
         {2: 224},
@@ -146,7 +153,11 @@ SEGMENTERS: dict[str, SegmenterSpec] = {
         _deepmedic_fields,
     ),
 }
-"""All networks. FCNs take a backbone behind a colon, ``fcn8s:resnet18``; the default is VGG-16."""
+"""All networks.
+
+FCNs and ``encoder-unet`` take a classifier behind a colon, ``fcn8s:resnet18``; by default VGG-16
+and ResNet-18.
+"""
 
 
 def find_segmenter(name: str) -> tuple[SegmenterSpec, str]:

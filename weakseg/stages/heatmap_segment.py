@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +10,40 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg.config import Config, DataConfig, Rule, dump_config, fingerprint
+from weakseg.config import Config, Rule, dump_config, fingerprint
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case
-from weakseg.data.images import read_image, read_mask, write_mask
+from weakseg.data.images import read_image
 from weakseg.errors import RunError, UserError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.compute import heatmaps_of, target_classes
 from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
-from weakseg.masks.floors import FLOORS
 from weakseg.masks.rules import FittedRule, fit_rule, segment
 from weakseg.masks.thresholds import GRID, dice_curve, normalise
 from weakseg.models.classifiers import find_layer
 from weakseg.progress import progress, say
-from weakseg.runs import file_hash, folder_name, inside, remove_tree, write_json, write_text
-from weakseg.scores import case_columns, score_case, summarise, youden_threshold
+from weakseg.runs import (
+    file_hash,
+    folder_name,
+    inside,
+    read_json,
+    remove_tree,
+    write_json,
+    write_text,
+)
+from weakseg.scores import score_case, youden_threshold
 from weakseg.stages.prepare import Prepared
+from weakseg.stages.scoring import (
+    THRESHOLD,
+    case_entry,
+    collect,
+    mask_file,
+    part_path,
+    read_truth,
+    save_mask,
+    scored_cases,
+    write_part,
+)
 from weakseg.stages.train_classifier import (
     classifier_key,
     is_trained,
@@ -36,7 +53,7 @@ from weakseg.stages.train_classifier import (
 )
 from weakseg.training.loop import BEST, pick_device
 
-PER_CASE, SUMMARY, CURVES, THRESHOLD = "per_case.csv", "summary.csv", "curves.csv", "threshold.json"
+CURVES = "curves.csv"
 SPLITS = ("train", "val", "test")
 
 
@@ -49,16 +66,6 @@ def heatmap_folder(run: Path, config: Config, seed: int) -> Path:
 def method_name(config: Config, rule: str) -> str:
     """The name of a method in every table: heatmap and threshold rule."""
     return f"{config.heatmap.method}-{rule}"
-
-
-def read_truth(case: Case, shape: tuple[int, int], healthy: bool, data: DataConfig) -> Any:
-    """The true mask: read, or empty for an image whose label says that there is no lesion.
-
-    None where a lesion is there but nobody has drawn it: such an image cannot be scored.
-    """
-    if case.mask is not None:
-        return read_mask(case.mask, data.mask_rule)
-    return np.zeros(shape, dtype=bool) if healthy else None
 
 
 def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
@@ -99,7 +106,8 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     for seed, folder in models.items():
         find_layer(load_classifier(folder), config.heatmap.layer, config.data.image_size)
         _heatmaps(prepared, seed, folder, keys[seed], force)
-    return _segment(prepared, list(keys.values()), force)
+    _segment(prepared, list(keys.values()), force)
+    return collect(prepared)
 
 
 def _heatmap_key(prepared: Prepared, seed: int) -> str:
@@ -212,19 +220,18 @@ def gate_value(config: Config, model_folder: Path, lesion_labels: Sequence[str])
     return youden_threshold(truth, val["lesion_probability"].to_numpy())
 
 
-def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> Path:
+def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
     config, run = prepared.config, prepared.run
-    scores, masks = run.folder / "scores", run.folder / "masks"
+    curves_path, masks = run.folder / "scores" / CURVES, run.folder / "masks"
     stage = "segment"
-    key = fingerprint(stage, 1, heatmap_keys, config.masks, config.scores, config.seeds)
-    outputs = (scores / PER_CASE, scores / SUMMARY, scores / CURVES, masks)
+    key = fingerprint(stage, 2, heatmap_keys, config.masks, config.seeds)
+    outputs = (part_path(prepared, "heatmap"), curves_path, masks / "config.yaml")
     if not force and run.is_done(stage, key, *outputs):
-        say("masks and scores: up to date")
-        return scores / SUMMARY
+        say("masks of heatmaps: up to date")
+        return
     with run.stage(stage, key) as entry:
         part = run.folder / ".part-masks"
         remove_tree(part)
-        remove_tree(scores)
         rows: list[dict[str, Any]] = []
         curves: list[dict[str, Any]] = []
         thresholds: dict[str, dict[str, Any]] = {}
@@ -242,47 +249,35 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> Path:
                     entry_of[f"seed-{seed}"] = f.to_json() | {"split": "test", "gate": gate}
                 rows += _score_seed(scorer, fitted, gate, part, advance)
                 curves += _curve(scorer)
-        if config.scores.floors:
-            rows += _score_floors(prepared)
         for reason in sorted({f"{r}: left out, {why}" for r, why in left_out.items()}):
             say(reason)
         for method, entries in thresholds.items():
             write_json(inside(part, method, THRESHOLD), entries)
-        part.mkdir(exist_ok=True)
-        write_text(part / "config.yaml", dump_config(config))
-        remove_tree(masks)
-        part.replace(masks)
-        table = pd.DataFrame(rows, columns=[*case_columns(), "probability"])
-        write_text(scores / PER_CASE, table.to_csv(index=False, float_format="%.6g"))
+        _replace_masks(masks, part)
+        write_text(masks / "config.yaml", dump_config(config))
+        write_part(prepared, "heatmap", rows)
         write_text(
-            scores / CURVES,
+            curves_path,
             pd.DataFrame(curves, columns=["seed", "threshold", "dice"]).to_csv(index=False),
         )
-        if table.empty:
-            summary = pd.DataFrame()
-            say("no test image can be scored: no lesion image has a mask. Masks were written.")
-        else:
-            summary = summarise(table, bootstrap=config.scores.bootstrap, seed=config.seed)
-        write_text(scores / SUMMARY, summary.to_csv(index=False, float_format="%.6g"))
         weights = {
             str(s): file_hash(seed_folder(run.folder, config.classifier.arch, s) / BEST)
             for s in config.seeds
         }
-        entry.update(left_out=left_out, weights=weights)
-    return scores / SUMMARY
+        entry.update(left_out=left_out, weights=weights, data=prepared.key)
 
 
-def _case_entry(case: Case, method: str, kind: str, seed: int | None, seen: int) -> dict[str, Any]:
-    return {
-        "case": case.id,
-        "patient": case.patient,
-        "split": case.split,
-        "label": case.label,
-        "method": method,
-        "kind": kind,
-        "seed": seed,
-        "masks_seen": seen,
-    }
+def _replace_masks(masks: Path, part: Path) -> None:
+    """Put new masks of heatmaps in the place of all earlier ones; those of networks stay."""
+    for method in [p for p in masks.glob("*") if p.is_dir()]:
+        held = read_json(method / THRESHOLD) if (method / THRESHOLD).exists() else {}
+        if not any(e.get("kind") == "supervised" for e in held.values()):
+            remove_tree(method)
+    for method in sorted(part.glob("*")):
+        remove_tree(masks / method.name)
+        masks.mkdir(exist_ok=True)
+        method.replace(masks / method.name)
+    remove_tree(part)
 
 
 def _score_seed(
@@ -295,7 +290,7 @@ def _score_seed(
     """Write the masks of one seed, and score those whose truth is known."""
     config = scorer.prepared.config
     by_rule: dict[str, list[dict[str, Any]]] = {f.name: [] for f in fitted}
-    scored = _scored_cases(scorer.prepared)
+    scored = scored_cases(scorer.prepared)
     for case in scorer.prepared.cases.of("test"):
         heat = scorer.load(case)
         full, flat = heat.full(), heat.flat
@@ -308,7 +303,7 @@ def _score_seed(
                 continue  # it has no threshold for an image that nobody has segmented
             mask = np.zeros(heat.shape, dtype=bool) if gated else segment(f, full, image, truth)
             method = method_name(config, f.name)
-            write_mask(inside(out, method, f"seed-{scorer.seed}", f"{case.id}.png"), mask)
+            save_mask(mask_file(out, method, scorer.seed, case), mask, case)
             if truth is None:
                 continue
             scores = score_case(mask, truth, heatmap=None if of_heat else full)
@@ -316,21 +311,13 @@ def _score_seed(
             of_heat = of_heat or {k: scores[k] for k in ("ap", "pointing", "energy")}
             kind = "oracle" if f.oracle else "heatmap"
             by_rule[f.name].append(
-                _case_entry(case, method, kind, scorer.seed, f.masks_seen)
+                case_entry(case, method, kind, scorer.seed, f.masks_seen)
                 | scores
                 | of_heat
                 | {"flat": flat, "gated": gated, "probability": round(heat.probability, 6)}
             )
         advance()
     return [row for rows in by_rule.values() for row in rows]
-
-
-def _scored_cases(prepared: Prepared) -> set[str]:
-    """Test cases that can be scored; none unless at least one lesion has a mask."""
-    labels, test = prepared.cases.labels, prepared.cases.of("test")
-    masked = {c.id for c in test if c.mask is not None and labels.is_lesion(c.label)}
-    healthy = {c.id for c in test if not labels.is_lesion(c.label)}
-    return masked | healthy if masked else set()
 
 
 def _curve(scorer: _Scorer) -> list[dict[str, Any]]:
@@ -343,38 +330,3 @@ def _curve(scorer: _Scorer) -> list[dict[str, Any]]:
         {"seed": scorer.seed, "threshold": round(float(t), 4), "dice": round(float(d), 6)}
         for t, d in zip(GRID, mean, strict=True)
     ]
-
-
-def _score_floors(prepared: Prepared) -> list[dict[str, Any]]:
-    """Masks that know nothing of lesions, without a gate: what any method must beat."""
-    scored = _scored_cases(prepared)
-    cases = [c for c in prepared.cases.of("test") if c.id in scored]
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FLOORS}
-    with progress("trivial floors", len(cases)) as advance:
-        for case in cases:
-            image = read_image(case.image)
-            healthy = not prepared.cases.labels.is_lesion(case.label)
-            truth = read_truth(
-                case, (image.shape[0], image.shape[1]), healthy, prepared.config.data
-            )
-            for name, floor in FLOORS.items():
-                scores = score_case(floor(image), truth)
-                flags = {"flat": False, "gated": False}
-                rows[name].append(_case_entry(case, name, "floor", None, 0) | scores | flags)
-            advance()
-    return [row for of_floor in rows.values() for row in of_floor]
-
-
-def read_per_case(run: Path) -> pd.DataFrame:
-    """The table of scores by case, names as text even where they look like numbers."""
-    text = {"case": str, "patient": str, "split": str, "label": str, "method": str, "kind": str}
-    table = pd.read_csv(
-        run / "scores" / PER_CASE, dtype=text, keep_default_na=False, na_values=[""]
-    )
-    return table.fillna(dict.fromkeys(text, ""))
-
-
-def read_summary(run: Path) -> pd.DataFrame:
-    """The table of methods; empty where nothing could be scored."""
-    path = run / "scores" / SUMMARY
-    return pd.read_csv(path) if os.path.getsize(path) > 1 else pd.DataFrame()  # noqa: PTH202

@@ -23,7 +23,7 @@ from weakseg.masks.rules import FittedRule, rule_from_json, segment
 from weakseg.models.classifiers import Classifier
 from weakseg.progress import progress, say
 from weakseg.runs import Run, file_hash, inside, make_folder, open_run, read_json, write_text
-from weakseg.stages.heatmap_segment import THRESHOLD
+from weakseg.stages.scoring import THRESHOLD
 from weakseg.stages.train_classifier import (
     load_classifier,
     read_classifier_scores,

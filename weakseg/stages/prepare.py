@@ -16,6 +16,7 @@ from weakseg.data.check import check_manifest, data_fingerprint, format_problems
 from weakseg.data.manifest import read_manifest
 from weakseg.data.phantom import write_phantom
 from weakseg.data.splits import make_splits, write_splits
+from weakseg.data.volumes import read_grid
 from weakseg.errors import DataError
 from weakseg.progress import progress, say
 from weakseg.runs import Run, environment, locked, make_folder, write_text
@@ -98,7 +99,7 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
     if config.data.manifest == PHANTOM:
         cases = replace(cases, source=PHANTOM, simulated=True)
     channels = detect_channels(cases.cases, config.data) if new else int(known["data"]["channels"])
-    check_settings(config, cases.labels, channels)
+    check_settings(config, cases.labels, channels, cases.dims)
     cases = cases.with_cases(make_splits(cases.cases, cases.labels, config.data.split))
     with locked(folder):
         run = Run(folder)
@@ -114,8 +115,10 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
         yield Prepared(config, run, cases, channels, fingerprint(key, dealt))
 
 
-def check_settings(config: Config, labels: Labels, channels: int) -> None:
+def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2) -> None:
     """Refuse settings that would fail later, after hours of work.
+
+    Of volumes only the segmenters are looked at: they have no classifier.
 
     Raises
     ------
@@ -134,6 +137,9 @@ def check_settings(config: Config, labels: Labels, channels: int) -> None:
     )
     from weakseg.training.loop import load_weights, make_fabric
 
+    _check_segmenters(config, channels, dims)
+    if dims == 3:
+        return
     make_fabric(config.device, config.classifier.precision)
     check_method(config.heatmap.method)
     target_classes(config.heatmap.target, labels)
@@ -142,6 +148,21 @@ def check_settings(config: Config, labels: Labels, channels: int) -> None:
     find_layer(model, config.heatmap.layer, config.data.image_size)
     if c.weights not in ("none", "imagenet"):
         load_pretrained(model, load_weights(Path(c.weights))[0], c.weights)
+
+
+def _check_segmenters(config: Config, channels: int, dims: int) -> None:
+    from weakseg.models.pretrained import load_backbone
+    from weakseg.models.segmenters import build_segmenter
+    from weakseg.training.loop import load_weights, make_fabric
+    from weakseg.training.recipes import resolve
+
+    for name in config.segmenters:
+        s = config.segmenter(name)
+        resolve(s, dims)
+        make_fabric(config.device, s.precision)
+        model = build_segmenter(s.arch, channels, 2, dims)
+        if s.weights not in ("none", "imagenet"):
+            load_backbone(model, load_weights(Path(s.weights))[0], s.weights)
 
 
 def _check(path: Path, config: Config) -> None:
@@ -160,6 +181,14 @@ def _check(path: Path, config: Config) -> None:
         say(f"{path}: {len(problems)} warnings; `weakseg validate {path}` lists them")
 
 
+def distance_unit(cases: CaseSet) -> str:
+    """What distances are measured in: pixels, mm, or voxels where volumes do not tell."""
+    if cases.dims == 2:
+        return "pixels"
+    known = [read_grid(c.image).known_spacing for c in cases.of("test")]
+    return "mm" if all(known) else "mm, or voxels where a volume does not tell its spacing"
+
+
 def describe(cases: CaseSet, channels: int) -> dict[str, Any]:
     """Counts of a set, for the record and the report."""
     table = []
@@ -171,6 +200,9 @@ def describe(cases: CaseSet, channels: int) -> dict[str, Any]:
                 "images": len(chosen),
                 "patients": len({c.patient for c in chosen}),
                 "masks": sum(c.mask is not None for c in chosen),
+                "lesions_with_mask": sum(
+                    c.mask is not None and cases.labels.is_lesion(c.label) for c in chosen
+                ),
                 "labels": dict(sorted(Counter(c.label for c in chosen).items())),
             }
         )
@@ -179,6 +211,8 @@ def describe(cases: CaseSet, channels: int) -> dict[str, Any]:
         "simulated": cases.simulated,
         "patients_known": cases.patients_known,
         "channels": channels,
+        "dims": cases.dims,
+        "distances": distance_unit(cases),
         "healthy_labels": list(cases.labels.healthy),
         "lesion_labels": list(cases.labels.lesion),
         "splits": table,

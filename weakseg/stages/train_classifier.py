@@ -95,7 +95,7 @@ def train_classifiers(
             continue
         # Before anything is moved: weights from a server may not be there.
         initial = new_classifier(config.classifier, prepared.cases.labels, prepared.channels, seed)
-        _set_aside(prepared, stage, folder, key, force)
+        set_aside(prepared, stage, folder, key, force)
         if images is None:
             images = ImageBatches(prepared.cases.cases, config.data, prepared.channels)
         with prepared.run.stage(stage, key) as entry:
@@ -116,7 +116,7 @@ def is_trained(prepared: Prepared, seed: int) -> bool:
     return prepared.run.is_done(stage, classifier_key(prepared, seed), *outputs)
 
 
-def _set_aside(prepared: Prepared, stage: str, folder: Path, key: str, force: bool) -> None:
+def set_aside(prepared: Prepared, stage: str, folder: Path, key: str, force: bool) -> None:
     """Move an earlier network of another configuration away: hours of work are not deleted."""
     earlier = prepared.run.record.get("stages", {}).get(stage, {}).get("key")
     prepared.run.forget(stage)

@@ -19,6 +19,12 @@ from torch import Tensor, nn
 from weakseg.errors import ConfigError, RunError, UserError
 from weakseg.progress import progress, say
 from weakseg.runs import atomic_path, write_text
+from weakseg.training.optimizers import (
+    WeightAverage,
+    add_penalty_gradients,
+    learning_rate,
+    make_optimizer,
+)
 
 BEST, LAST, RESUME, METRICS = "best.safetensors", "last.safetensors", "resume.pt", "metrics.csv"
 
@@ -29,17 +35,31 @@ class FitSettings:
 
     Attributes
     ----------
-    select : str
-        The validation figure whose highest value marks the best epoch.
+    select : str or None
+        The validation figure whose highest value marks the best epoch; None where the last one
+        is taken, and validation is for looking only.
+    schedule : str
+        See `weakseg.training.optimizers.learning_rate`.
+    l1, l2 : float
+        Penalties, see `weakseg.training.optimizers.add_penalty_gradients`.
+    average : {"none", "ema", "swa"}
+        Which weights are validated and saved, see `weakseg.training.optimizers.WeightAverage`.
+    ema_decay, swa_start : float
     """
 
     epochs: int
-    optimizer: Literal["adamw", "sgd"]
+    optimizer: Literal["adamw", "sgd", "rmsprop"]
     lr: float
     weight_decay: float
     warmup: float
     seed: int
-    select: str
+    select: str | None
+    schedule: str = "cosine"
+    l1: float = 0.0
+    l2: float = 0.0
+    average: Literal["none", "ema", "swa"] = "none"
+    ema_decay: float = 0.99
+    swa_start: float = 0.75
 
 
 class Task(Protocol):
@@ -103,27 +123,6 @@ def seed_epoch(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(mixed)
 
 
-def learning_rate(step: int, total: int, warmup: float) -> float:
-    """The factor of the highest rate at a step: linear from 0, then half a cosine to 0."""
-    rise = max(1, round(warmup * total))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
-
-
-def make_optimizer(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
-    """The optimiser; biases and normalisation are not decayed."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    free = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=settings.lr)
-
-
 def fit(
     model: nn.Module,
     task: Task,
@@ -171,12 +170,16 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     # Before the optimiser: what it remembers of a checkpoint goes to where the parameters are.
     model.to(fabric.device)
-    optimizer = make_optimizer(model, settings)
+    optimizer = make_optimizer(model, settings.optimizer, settings.lr, settings.weight_decay)
     total = settings.epochs * task.steps
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate(step, total, settings.warmup)
+        optimizer, lambda step: learning_rate(step, total, settings.warmup, settings.schedule)
     )
-    history = _resume(folder / RESUME, key, model, optimizer, schedule)
+    average = None
+    if settings.average != "none":
+        begins = int(settings.swa_start * total)
+        average = WeightAverage(model, settings.average, settings.ema_decay, begins)
+    history = _resume(folder / RESUME, key, model, optimizer, schedule, average)
     if history:
         say(f"{what}: going on after epoch {len(history)} of {settings.epochs}")
     wrapped, optimizer = fabric.setup(model, optimizer)
@@ -184,20 +187,30 @@ def fit(
         advance(len(history) * task.steps)
         for epoch in range(len(history), settings.epochs):
             seed_epoch(settings.seed, epoch)
-            loss = _train_epoch(wrapped, task, epoch, optimizer, schedule, fabric, advance, what)
-            model.eval()
-            with torch.no_grad():
-                figures = task.validate(wrapped)
+            after_step = _after_step(model, average)
+            loss = _train_epoch(
+                wrapped,
+                task,
+                epoch,
+                optimizer,
+                schedule,
+                fabric,
+                advance,
+                what,
+                settings,
+                after_step,
+            )
+            kept = model if average is None else average.model
+            kept.eval()
+            with torch.no_grad(), fabric.autocast():
+                figures = task.validate(kept)
             rate = float(schedule.get_last_lr()[0])
             history.append({"epoch": epoch + 1.0, "lr": rate, "train_loss": loss, **figures})
-            best = all(
-                _rank(figures[settings.select]) > _rank(h[settings.select]) for h in history[:-1]
-            )
-            if best:
-                save_weights(folder / BEST, model, metadata | {"epoch": str(epoch + 1)})
-            save_weights(folder / LAST, model, metadata | {"epoch": str(epoch + 1)})
+            if settings.select is None or _is_best(history, settings.select):
+                save_weights(folder / BEST, kept, metadata | {"epoch": str(epoch + 1)})
+            save_weights(folder / LAST, kept, metadata | {"epoch": str(epoch + 1)})
             write_text(folder / METRICS, metrics_csv(history))
-            _checkpoint(folder / RESUME, key, model, optimizer, schedule, history)
+            _checkpoint(folder / RESUME, key, model, optimizer, schedule, average, history)
             note = ", ".join(f"{k} {v:.3f}" for k, v in {"loss": loss, **figures}.items())
             advance(0, f"epoch {epoch + 1}: {note}")
             if after_epoch:
@@ -214,6 +227,8 @@ def _train_epoch(
     fabric: Any,
     advance: Callable[..., None],
     what: str,
+    settings: FitSettings,
+    after_step: Callable[[], None],
 ) -> float:
     model.train()
     losses: list[Tensor] = []
@@ -221,8 +236,10 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         loss = task.loss(model, batch)
         fabric.backward(loss)
+        add_penalty_gradients(model, settings.l1, settings.l2)
         optimizer.step()
         schedule.step()
+        after_step()
         losses.append(loss.detach())
         advance()
     mean = float(torch.stack(losses).mean())
@@ -230,9 +247,21 @@ def _train_epoch(
         raise UserError(
             f"The loss became {mean} in epoch {epoch + 1}.",
             where=what,
-            fix="lower classifier.lr, lengthen classifier.warmup, or use precision 32-true",
+            fix="lower the learning rate (lr), lengthen warmup, or use precision 32-true",
         )
     return mean
+
+
+def _after_step(model: nn.Module, average: WeightAverage | None) -> Callable[[], None]:
+    def update() -> None:
+        if average is not None:
+            average.update(model)
+
+    return update
+
+
+def _is_best(history: Sequence[dict[str, float]], select: str) -> bool:
+    return all(_rank(history[-1][select]) > _rank(h[select]) for h in history[:-1])
 
 
 def _rank(value: float) -> float:
@@ -287,13 +316,20 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _checkpoint(
-    path: Path, key: str, model: nn.Module, optimizer: Any, schedule: Any, history: list[Any]
+    path: Path,
+    key: str,
+    model: nn.Module,
+    optimizer: Any,
+    schedule: Any,
+    average: WeightAverage | None,
+    history: list[Any],
 ) -> None:
     state = {
         "key": key,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "schedule": {k: v for k, v in schedule.state_dict().items() if k != "lr_lambdas"},
+        "average": None if average is None else average.state_dict(),
         "history": history,
     }
     with atomic_path(path) as part:
@@ -301,7 +337,12 @@ def _checkpoint(
 
 
 def _resume(
-    path: Path, key: str, model: nn.Module, optimizer: Any, schedule: Any
+    path: Path,
+    key: str,
+    model: nn.Module,
+    optimizer: Any,
+    schedule: Any,
+    average: WeightAverage | None,
 ) -> list[dict[str, float]]:
     """Load a checkpoint of the same key; the history is empty where there is none."""
     if not path.exists():
@@ -319,6 +360,8 @@ def _resume(
         return []
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
+    if average is not None:
+        average.load_state_dict(state["average"])
     with contextlib.suppress(KeyError):
         schedule.load_state_dict({**schedule.state_dict(), **state["schedule"]})
     return list(state["history"])

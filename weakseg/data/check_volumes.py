@@ -1,0 +1,213 @@
+"""What the volumes of one row of a manifest hold, and what is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from weakseg.config import DataConfig
+from weakseg.data.cases import Labels
+from weakseg.data.check_files import SMALLEST, Seen, file_problem, mask_content_problems
+from weakseg.data.manifest import Problem, Row, Table
+from weakseg.data.nifti import Grid, grid_difference, shape_words
+from weakseg.data.volumes import inspect_volume_mask, read_volume
+from weakseg.errors import DataError
+
+_OWN_GRID = {
+    "image": "resample it to the image's voxel grid",
+    "mask": "export the mask on the image's own voxel grid",
+    "roi": "export the region of interest on the image's own voxel grid",
+}
+
+
+def look_at_volumes(
+    row: Row, table: Table, data: DataConfig, labels: Labels | None, images: set[Path]
+) -> Seen:
+    """Read every file of a row.
+
+    Parameters
+    ----------
+    row : Row
+    table : Table
+    data : DataConfig
+    labels : Labels or None
+        None where the labels' meaning cannot be told.
+    images : set of Path
+        All modalities of all rows, which a mask must not be.
+
+    Returns
+    -------
+    Seen
+        With the digest of the first modality.
+    """
+    problems: list[Problem] = []
+    digests: dict[str, str] = {}
+    grid: Grid | None = None
+    digest, known = None, True
+    for cell in (row.image, *row.more):
+        if not cell:
+            continue
+        try:
+            volume = read_volume(table.resolve(cell))
+        except DataError as e:
+            problems.append(file_problem("image", row, cell, table, e))
+            continue
+        if cell == row.image:
+            grid, known = volume.grid, volume.known_spacing
+            problems += _small(row, grid)
+        else:
+            problems += _off_grid("image", row, cell, volume.grid, grid)
+        first = volume.values.flat[0]
+        if (volume.values == first).all():
+            problems.append(_constant(row, cell, float(first)))
+            continue
+        head = f"{volume.grid.shape}".encode()
+        content = hashlib.blake2b(head + volume.values.tobytes()).hexdigest()
+        if cell == row.image:
+            digest = content
+        if (earlier := digests.setdefault(content, cell)) != cell:
+            problems.append(_same_modality(row, cell, earlier))
+    roi = _look_at_roi(row, table, grid, problems)
+    if row.mask:
+        problems += _mask_problems(row, table, data, labels, grid, roi, images)
+    return Seen(tuple(problems), digest, None, known)
+
+
+def spacing_problems(table: Table, seen: Sequence[Seen]) -> Iterator[Problem]:
+    """One warning for all volumes that do not tell the size of their voxels."""
+    unknown = [r.line for r, s in zip(table.rows, seen, strict=True) if not s.known_spacing]
+    if unknown:
+        volumes = sum(r.is_volume for r in table.rows)
+        yield Problem(
+            "spacing-unknown",
+            None,
+            None,
+            f"{len(unknown)} of {volumes} volumes (the first in row {unknown[0]}) do not tell the "
+            "size of their voxels: their affine is the identity, or missing; their distances will "
+            "be in voxels",
+            "write the files anew with the affine of their source, or read distances as voxels",
+            "warning",
+        )
+
+
+def _small(row: Row, grid: Grid) -> Iterator[Problem]:
+    if min(grid.shape) < SMALLEST:
+        yield Problem(
+            "image-small",
+            row.line,
+            row.image,
+            f"the volume has {shape_words(grid.shape)} voxels, fewer than {SMALLEST} on a side",
+            "replace it by the whole volume, list its slices as 2D images, or delete the row",
+        )
+
+
+def _constant(row: Row, cell: str, value: float) -> Problem:
+    return Problem(
+        "image-constant",
+        row.line,
+        cell,
+        f"every voxel of the volume is {value:g}",
+        "look at it; if it shows nothing, delete the row",
+        "warning",
+    )
+
+
+def _same_modality(row: Row, cell: str, earlier: str) -> Problem:
+    return Problem(
+        "modality-twice",
+        row.line,
+        cell,
+        f"the volume is the same, voxel by voxel, as {earlier} in the same row",
+        "name the file of the other modality",
+        "warning",
+    )
+
+
+def _off_grid(what: str, row: Row, cell: str, grid: Grid, first: Grid | None) -> Iterator[Problem]:
+    other = None if first is None else grid_difference(grid, first)
+    if other:
+        kind = "size" if first is not None and grid.shape != first.shape else "grid"
+        message = f"the grid is not that of {row.image}: {other}"
+        yield Problem(f"{what}-{kind}", row.line, cell, message, _OWN_GRID[what])
+
+
+def _look_at_roi(
+    row: Row, table: Table, grid: Grid | None, problems: list[Problem]
+) -> np.ndarray | None:
+    """The region of interest where it can be laid over a mask; its problems are added."""
+    if not row.roi:
+        return None
+    if row.mask and table.resolve(row.roi).resolve() == table.resolve(row.mask).resolve():
+        problems.append(
+            Problem(
+                "roi-is-mask",
+                row.line,
+                row.roi,
+                "the region of interest is the file of the mask, so that only lesions are seen",
+                "name a mask of the organ, or leave the region of interest out",
+            )
+        )
+        return None
+    try:
+        roi, _, its = inspect_volume_mask(table.resolve(row.roi), "nonzero")
+    except DataError as e:
+        problems.append(file_problem("roi", row, row.roi, table, e))
+        return None
+    problems += _off_grid("roi", row, row.roi, its, grid)
+    if not roi.any():
+        problems.append(
+            Problem(
+                "roi-empty",
+                row.line,
+                row.roi,
+                "the region of interest is empty: every voxel is 0",
+                "correct the file, or leave the column out to take the whole volume",
+            )
+        )
+        return None
+    return roi
+
+
+def _mask_problems(
+    row: Row,
+    table: Table,
+    data: DataConfig,
+    labels: Labels | None,
+    grid: Grid | None,
+    roi: np.ndarray | None,
+    images: set[Path],
+) -> Iterator[Problem]:
+    path = table.resolve(row.mask)
+    if path.resolve() in images:
+        yield Problem(
+            "mask-is-image",
+            row.line,
+            row.mask,
+            "the mask is the file of an image",
+            "name the mask, or leave it blank",
+        )
+        return
+    try:
+        mask, values, its = inspect_volume_mask(path, data.mask_rule)
+    except DataError as e:
+        yield file_problem("mask", row, row.mask, table, e)
+        return
+    yield from _off_grid("mask", row, row.mask, its, grid)
+    yield from mask_content_problems(row, mask, values, data, labels, unit="voxels")
+    if roi is None or roi.shape != mask.shape:
+        return
+    marked, outside = int(mask.sum()), int((mask & ~roi).sum())
+    if outside:
+        whole = outside == marked
+        yield Problem(
+            "lesion-outside-roi",
+            row.line,
+            row.mask,
+            f"{100 * outside / marked:.3g} % of the mask ({outside} of {marked} voxels) lies "
+            f"outside the region of interest {row.roi}",
+            "correct one of the two files; what lies outside is not sampled",
+            "error" if whole else "warning",
+        )

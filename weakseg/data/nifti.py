@@ -1,0 +1,362 @@
+"""From a NIfTI file to raw voxels and their place in the patient, and back.
+
+nibabel parses the headers; the voxels are read here, so that a file can neither claim more memory
+than it may have nor lose its end unnoticed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from weakseg.data.decoding import empty_file, foreign_kind, open_file
+from weakseg.errors import DataError
+from weakseg.runs import atomic_path
+
+MAX_VOXELS = 2**28
+"""Larger volumes are refused, as a small file can claim to be huge; 1 GiB of float32."""
+GRID_TOLERANCE = 1e-3
+"""Grids are the same where their affines differ by less than this share of a voxel."""
+
+_LAST_OFFSET = 2**26  # where voxels may begin, behind a header's extensions
+_LONGEST_TAIL = 2**26  # bytes behind them
+_LEVEL = 4  # of gzip: masks are small at any, and time matters
+_MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI's codes for metre, millimetre and micrometre
+_PLACE = (
+    *("sform_code", "srow_x", "srow_y", "srow_z", "xyzt_units"),
+    *("qform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z"),
+)
+_COPY = "copy the file again from its source, or write it anew"
+_QUIET = logging.getLogger(__name__)  # nibabel's own prints what it mends in a header
+_QUIET.addHandler(logging.NullHandler())
+_QUIET.propagate = False
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the voxels of a file lie.
+
+    Attributes
+    ----------
+    shape : (X, Y, Z)
+    affine : (4, 4) ndarray of float64
+        From voxel indices to mm, in the directions right, anterior, superior.
+    spacing : tuple of 3 floats
+        Size of a voxel in mm; 1 where it is not known.
+    known_spacing : bool
+        False where the file tells no place in the patient: its affine is the identity, which
+        programs write that know none, or it has neither affine nor voxel sizes.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    spacing: tuple[float, float, float]
+    known_spacing: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Voxels as a file holds them.
+
+    Attributes
+    ----------
+    raw : (X, Y, Z) ndarray
+        Integers or floats.
+    slope, inter : float
+        A value is ``raw * slope + inter``; the slope is None where that changes nothing.
+    grid : Grid
+    """
+
+    raw: NDArray[Any]
+    slope: float | None
+    inter: float
+    grid: Grid
+
+    def scaled(self) -> NDArray[np.float32]:
+        """(X, Y, Z) values; infinite where float32 does not hold them."""
+        if self.slope is None:
+            with np.errstate(over="ignore"):
+                return self.raw.astype(np.float32)
+        values = np.empty(self.raw.shape, dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for x in range(len(values)):  # one by one, as all at once take twice the memory
+                values[x] = self.raw[x].astype(np.float64) * self.slope + self.inter
+        return values
+
+
+def decode_volume(path: Path) -> Stored:
+    """Read a NIfTI-1 or NIfTI-2 file of three dimensions.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, empty, damaged, no NIfTI, half of a pair, of two or more than
+        three dimensions, larger than `MAX_VOXELS`, without usable affine, or holds colours or
+        complex numbers.
+    """
+    with _stream(path) as f:
+        header = _read_header(f, path)
+        grid = _grid(header, path)
+        kind = header.get_data_dtype()
+        slope, inter = header.get_slope_inter()
+        if (slope, inter) == (1.0, 0.0):
+            slope = None
+        offset = int(header.get_data_offset())
+        if not len(header.binaryblock) <= offset <= _LAST_OFFSET:
+            raise ValueError(f"the voxels are said to begin at byte {offset}")
+        f.seek(offset)
+        wanted = math.prod(grid.shape) * kind.itemsize
+        data = f.read(wanted)
+        if isinstance(f, gzip.GzipFile):
+            _read_to_end(f)
+    if len(data) < wanted:
+        raise DataError(
+            "The volume is truncated.",
+            where=str(path),
+            found=f"{len(data)} bytes of voxels",
+            expected=f"{wanted} for {shape_words(grid.shape)} voxels of {kind.name}",
+            fix=_COPY,
+        )
+    raw = np.frombuffer(data, dtype=kind).reshape(grid.shape, order="F")
+    raw = np.ascontiguousarray(raw, dtype=kind.newbyteorder("="))
+    return Stored(raw, slope, inter or 0.0, grid)
+
+
+def read_grid(path: Path) -> Grid:
+    """The grid of a NIfTI volume, from its header alone.
+
+    Raises
+    ------
+    DataError
+        As `read_volume`; damage behind the header goes unseen.
+    """
+    with _stream(path) as f:
+        return _grid(_read_header(f, path), path)
+
+
+def grid_difference(grid: Grid, other: Grid) -> str | None:
+    """How a grid differs from another, in words; None where it is the same.
+
+    Each column of the affines may differ by `GRID_TOLERANCE` of the other's voxel.
+    """
+    if grid.shape != other.shape:
+        return f"{shape_words(grid.shape)} voxels, not {shape_words(other.shape)}"
+    size = np.array([*other.spacing, min(other.spacing)])
+    apart = np.abs(grid.affine - other.affine)[:3] / size
+    if (apart <= GRID_TOLERANCE).all():
+        return None
+    if (apart[:, :3] <= GRID_TOLERANCE).all():
+        return f"an origin of {_mm(grid.affine[:3, 3])}, not {_mm(other.affine[:3, 3])}"
+    if not np.allclose(grid.spacing, other.spacing, rtol=GRID_TOLERANCE, atol=0):
+        return f"a spacing of {_mm(grid.spacing)}, not {_mm(other.spacing)}"
+    return f"axes towards {_axes(grid)}, not {_axes(other)}"
+
+
+def shape_words(shape: tuple[int, ...]) -> str:
+    """A shape as text: 128 × 128 × 23."""
+    return " × ".join(map(str, shape))
+
+
+def _mm(numbers: ArrayLike) -> str:
+    return f"({', '.join(f'{v:.6g}' for v in np.asarray(numbers).tolist())}) mm"
+
+
+def _axes(grid: Grid) -> str:
+    """The direction of each voxel axis: its nearest letter, and the unit vector."""
+    letters = (("L", "R"), ("P", "A"), ("I", "S"))
+    unit = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
+    names = []
+    for k in range(3):
+        main = int(np.abs(unit[:, k]).argmax())
+        vector = ", ".join(f"{v:.3g}" for v in (unit[:, k] + 0.0).tolist())
+        names.append(f"{letters[main][int(unit[main, k] > 0)]} ({vector})")
+    return " ".join(names)
+
+
+def write_nifti(path: Path, values: NDArray[Any], like: Path) -> None:
+    """Write an array with the place in the patient of another file, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.nii.gz``.
+    values : (X, Y, Z) ndarray
+        Of a type that NIfTI knows.
+    like : Path
+        The file that gives affines and their codes, voxel sizes and units.
+
+    Raises
+    ------
+    ValueError
+        If the array has not the shape of ``like``, or the path another ending.
+    DataError
+        If ``like`` cannot be read.
+    """
+    if not path.name.lower().endswith(".nii.gz"):
+        raise ValueError(f"a volume's name ends in .nii.gz, not as {path.name}")
+    with _stream(like) as f:
+        place = _read_header(f, like)
+        shape = _grid(place, like).shape
+    if values.shape != shape:
+        raise ValueError(f"the shape {values.shape} is not that of {like}, {shape}")
+    header = type(place)()
+    header.set_data_dtype(values.dtype)
+    header.set_data_shape(shape)
+    for name in _PLACE:
+        header[name] = place[name]
+    header["pixdim"][:4] = place["pixdim"][:4]
+    header.set_slope_inter(1, 0)
+    header["vox_offset"] = header.single_vox_offset
+    no_extensions = bytes(4)
+    whole = b"".join((header.binaryblock, no_extensions, values.tobytes(order="F")))
+    with atomic_path(path) as part:
+        part.write_bytes(gzip.compress(whole, _LEVEL, mtime=0))
+
+
+@contextmanager
+def _stream(path: Path) -> Iterator[IO[bytes]]:
+    """The file's bytes, unpacked; what goes wrong while they are read becomes a DataError."""
+    with open_file(path) as f:
+        packed = f.read(2) == b"\x1f\x8b"
+        f.seek(0)
+        try:
+            if packed:
+                with gzip.GzipFile(fileobj=f) as unpacked:
+                    yield cast(IO[bytes], unpacked)
+            else:
+                yield f
+        except (DataError, MemoryError):
+            raise
+        except (EOFError, gzip.BadGzipFile, zlib.error) as e:
+            raise _damaged(path, f"the gzip data: {e}") from None
+        except Exception as e:  # a damaged header breaks whatever reads it
+            raise _damaged(path, (str(e).splitlines() or [""])[0] or type(e).__name__) from None
+
+
+def _read_to_end(f: IO[bytes]) -> None:
+    """Read on, as a gzip file tells at its end whether all of it was whole."""
+    for _ in range(_LONGEST_TAIL // 2**20):
+        if not f.read(2**20):
+            return
+    raise ValueError("much more data behind the voxels than a volume has")
+
+
+def _damaged(path: Path, found: str) -> DataError:
+    return DataError(
+        "The volume is damaged or of a variant that cannot be read.",
+        where=str(path),
+        found=found,
+        fix=_COPY,
+    )
+
+
+def _read_header(f: IO[bytes], path: Path) -> Any:
+    """The header, checked and mended as nibabel does it on loading."""
+    import nibabel as nib
+
+    head = f.read(540)
+    if not head:
+        raise empty_file(path)
+    if head[344:348] == b"n+1\0":
+        header = nib.Nifti1Header(head[:348], check=False)
+    elif head[4:8] == b"n+2\0" and len(head) == 540:
+        header = nib.Nifti2Header(head, check=False)
+    else:
+        raise _not_nifti(head, path)
+    header.check_fix(logger=_QUIET, error_level=40)
+    return header
+
+
+def _not_nifti(head: bytes, path: Path) -> DataError:
+    found, fix = "a file of another kind", "convert it to NIfTI (.nii.gz)"
+    size = (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
+    if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
+        found, fix = "half of a NIfTI pair (.hdr and .img)", "save it as one file, .nii.gz"
+    elif 348 in size:
+        found = "an Analyze 7.5 header (.hdr), which does not tell left from right"
+    elif head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")):
+        found, fix = "a 2D image", "list 2D images in a manifest of their own"
+    elif head.startswith(b"NRRD"):
+        found = "an NRRD file"
+    elif other := foreign_kind(head):
+        found, remedy = other
+        if found == "a DICOM file":
+            fix = "convert its series to one NIfTI file (.nii.gz), for instance with dcm2niix"
+        elif "fetch" in remedy:
+            fix = remedy
+    return DataError("The file is not a NIfTI volume.", where=str(path), found=found, fix=fix)
+
+
+def _grid(header: Any, path: Path) -> Grid:
+    shape = tuple(int(n) for n in header.get_data_shape())
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if not shape or min(shape) < 1:
+        raise _damaged(path, f"a size of {shape_words(shape)} voxels")
+    if len(shape) != 3:
+        raise DataError(
+            f"The volume is {len(shape)}D.",
+            where=str(path),
+            found=f"{shape_words(shape)} voxels",
+            expected="three dimensions: x, y and z",
+            fix="save each three-dimensional part as a file of its own; further modalities go into "
+            "the columns image2, image3 and so on"
+            if len(shape) > 3
+            else "stack the slices of a patient into one volume, or list them as PNG or TIFF in a "
+            "manifest of 2D images",
+        )
+    if math.prod(shape) > MAX_VOXELS:
+        raise DataError(
+            "The volume is too large.",
+            where=str(path),
+            found=f"{shape_words(shape)} voxels",
+            expected=f"at most {MAX_VOXELS / 1e6:.0f} million voxels",
+            fix="crop it, or resample it to larger voxels",
+        )
+    kind = header.get_data_dtype()
+    if kind.kind not in "iuf" or kind.itemsize > 8:
+        what = {"V": "colours", "c": "complex numbers"}.get(kind.kind, "numbers of 128 bits")
+        raise DataError(
+            f"The volume holds {what}.",
+            where=str(path),
+            found=f"voxels of the type {header.get_value_label('datatype')}",
+            expected="one integer or float a voxel",
+            fix="save it as float32, one file a channel",
+        )
+    return Grid((shape[0], shape[1], shape[2]), *_place(header, path))
+
+
+def _place(header: Any, path: Path) -> tuple[NDArray[np.float64], tuple[float, float, float], bool]:
+    """Affine in mm, spacing, and whether it is known."""
+    affine = np.array(header.get_best_affine(), dtype=np.float64)
+    affine[:3] *= _MM.get(int(header["xyzt_units"]) & 7, 1.0)
+    size = np.linalg.norm(affine[:3, :3], axis=0)
+    # Not a number is not greater either.
+    if not (
+        np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-6 * size.prod() > 0
+    ):
+        rows = "; ".join(" ".join(f"{v:g}" for v in row) for row in affine[:3].tolist())
+        raise DataError(
+            "The volume's affine places voxels nowhere, or all in one plane.",
+            where=str(path),
+            found=rows,
+            expected="three columns that are independent",
+            fix="write the file anew with the affine of its source",
+        )
+    coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+    # Identity, in NIfTI's directions or in ITK's, is what programs write that know no affine.
+    blank = np.array_equal(np.abs(affine), np.eye(4))
+    known = not blank if coded else any(float(z) != 1 for z in header.get_zooms()[:3])
+    x, y, z = (float(f"{v:.6g}") for v in size)
+    return affine, (x, y, z), known

@@ -1,0 +1,303 @@
+"""Volumes and their masks as arrays: all modalities of a case on one grid, normalised by region.
+
+`weakseg.data.nifti` turns a file into raw voxels; here they become volumes and masks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from weakseg.data.cases import Case
+from weakseg.data.decoding import VOLUME_SUFFIXES, is_volume
+from weakseg.data.images import MaskRule, by_rule, distinct, refuse_not_finite
+from weakseg.data.nifti import (
+    MAX_VOXELS,
+    Grid,
+    Stored,
+    decode_volume,
+    grid_difference,
+    read_grid,
+    write_nifti,
+)
+from weakseg.errors import DataError
+
+__all__ = [
+    "MAX_VOXELS",
+    "VOLUME_SUFFIXES",
+    "CaseVolume",
+    "Grid",
+    "Volume",
+    "grid_difference",
+    "inspect_volume_mask",
+    "is_volume",
+    "read_case",
+    "read_grid",
+    "read_volume",
+    "read_volume_mask",
+    "write_volume",
+    "write_volume_mask",
+    "zscore",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A volume as stored: nothing is turned or resampled.
+
+    Attributes
+    ----------
+    values : (X, Y, Z) ndarray of float32
+        With the file's slope and intercept applied.
+    grid : Grid
+    """
+
+    values: NDArray[np.float32]
+    grid: Grid
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4), from voxel indices to mm."""
+        return self.grid.affine
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Size of a voxel in mm."""
+        return self.grid.spacing
+
+    @property
+    def known_spacing(self) -> bool:
+        """Whether the file tells the spacing."""
+        return self.grid.known_spacing
+
+
+@dataclass(frozen=True, eq=False)
+class CaseVolume:
+    """All modalities of a case on one grid.
+
+    Attributes
+    ----------
+    values : (C, X, Y, Z) ndarray of float32
+        The image and its further modalities, in order; as stored, not normalised.
+    roi : (X, Y, Z) ndarray of bool, or None
+        The region of interest; None means the whole volume.
+    grid : Grid
+        The image's.
+    """
+
+    values: NDArray[np.float32]
+    roi: NDArray[np.bool_] | None
+    grid: Grid
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4), from voxel indices to mm."""
+        return self.grid.affine
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Size of a voxel in mm."""
+        return self.grid.spacing
+
+    @property
+    def known_spacing(self) -> bool:
+        """Whether the image tells the spacing."""
+        return self.grid.known_spacing
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a NIfTI volume.
+
+    Parameters
+    ----------
+    path : Path
+        NIfTI-1 or NIfTI-2 in one file, gzipped or not; the content counts, not the file's name.
+
+    Returns
+    -------
+    Volume
+        Trailing axes of length 1 are dropped.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, empty, damaged, no NIfTI, half of an Analyze pair, of two or more
+        than three dimensions, larger than `MAX_VOXELS`, without usable orientation, or holds
+        colours, complex numbers, NaN or infinity.
+    """
+    stored = decode_volume(path)
+    values = stored.scaled()
+    refuse_not_finite(values, path)
+    return Volume(values, stored.grid)
+
+
+def read_volume_mask(
+    path: Path, rule: MaskRule = "nonzero", grid: Grid | None = None
+) -> NDArray[np.bool_]:
+    """A mask as booleans.
+
+    Parameters
+    ----------
+    path : Path
+        As for `read_volume`.
+    rule : {"nonzero", "half"} or sequence of int
+        Which voxels are lesion, as `weakseg.data.images.read_mask` has it; values count with the
+        file's slope and intercept applied. Where there are any, values that rounding has moved
+        off a whole number count as that number; for a list, floats within 0.001 of it as well.
+    grid : Grid, optional
+        Where given, the mask has to lie on it.
+
+    Returns
+    -------
+    (X, Y, Z) ndarray of bool
+
+    Raises
+    ------
+    DataError
+        As `read_volume`; for ``half`` and a mask of floats above 1, whose range is not known; and
+        where the grid is another.
+    """
+    stored = decode_volume(path)
+    if grid is not None and (other := grid_difference(stored.grid, grid)):
+        raise DataError(
+            "The mask lies on another grid than its image.",
+            where=str(path),
+            found=other,
+            fix="export the mask on the image's own voxel grid",
+        )
+    return by_rule(_mask_values(stored, path, rule), rule, path)
+
+
+def inspect_volume_mask(path: Path, rule: MaskRule) -> tuple[NDArray[np.bool_], NDArray[Any], Grid]:
+    """`read_volume_mask`, the distinct values ascending, and the grid, of a file read once."""
+    stored = decode_volume(path)
+    values = _mask_values(stored, path, rule)
+    return by_rule(values, rule, path), distinct(values), stored.grid
+
+
+def read_case(case: Case) -> CaseVolume:
+    """All modalities of a case, and its region of interest (every voxel but 0 of that file).
+
+    Raises
+    ------
+    DataError
+        As `read_volume`, and where a file lies on another grid than the image; both are named.
+    """
+    first = read_volume(case.image)
+    values = np.empty((1 + len(case.more), *first.grid.shape), dtype=np.float32)
+    values[0] = first.values
+    for k, path in enumerate(case.more, 1):
+        volume = read_volume(path)
+        _refuse_other_grid(volume.grid, path, first.grid, case.image)
+        values[k] = volume.values
+    roi = None
+    if case.roi is not None:
+        roi, _, grid = inspect_volume_mask(case.roi, "nonzero")
+        _refuse_other_grid(grid, case.roi, first.grid, case.image)
+    return CaseVolume(values, roi, first.grid)
+
+
+def _refuse_other_grid(grid: Grid, path: Path, first: Grid, image: Path) -> None:
+    if other := grid_difference(grid, first):
+        raise DataError(
+            "Two files of a case lie on different grids.",
+            where=f"{path} beside {image}",
+            found=other,
+            expected="the same shape and affine",
+            fix="resample both to the same voxel grid",
+        )
+
+
+def write_volume_mask(path: Path, mask: ArrayLike, like: Path) -> None:
+    """Write a mask as NIfTI, 0 and 1 in 8 bits, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.nii.gz``; its folder is made where it is missing.
+    mask : (X, Y, Z) array_like of bool
+        Numbers count as lesion unless they are 0.
+    like : Path
+        The NIfTI file whose place in the patient the mask gets: affines and their codes, voxel
+        sizes and units.
+
+    Raises
+    ------
+    ValueError
+        If the mask has not the shape of ``like``, or the path another ending.
+    DataError
+        If ``like`` cannot be read.
+    """
+    write_nifti(path, (np.asarray(mask) != 0).astype(np.uint8), like)
+
+
+def write_volume(path: Path, values: ArrayLike, like: Path) -> None:
+    """Write numbers, for instance probabilities, as float32; else as `write_volume_mask`.
+
+    Raises
+    ------
+    ValueError
+        As `write_volume_mask`, and for NaN and infinity.
+    """
+    numbers = np.asarray(values, dtype=np.float32)
+    if not np.isfinite(numbers).all():
+        raise ValueError("a volume holds finite numbers, not NaN or infinity")
+    write_nifti(path, numbers, like)
+
+
+def zscore(values: ArrayLike, region: ArrayLike | None = None) -> NDArray[np.float32]:
+    """Each channel shifted and scaled to mean 0 and standard deviation 1 inside a region.
+
+    Values outside of the region are shifted and scaled by the same numbers. A channel that is
+    constant inside of it becomes 0 everywhere.
+
+    Parameters
+    ----------
+    values : (C, *size) array_like
+        Finite numbers; ``size`` of two or three dimensions.
+    region : (*size) array_like of bool, optional
+        Default: everything.
+
+    Returns
+    -------
+    (C, *size) ndarray of float32
+
+    Raises
+    ------
+    ValueError
+        If the region has another shape, or holds nothing.
+    """
+    channels = np.asarray(values, dtype=np.float32)
+    inside = None if region is None else np.asarray(region, dtype=bool)
+    if inside is not None and inside.shape != channels.shape[1:]:
+        raise ValueError(f"a region of shape {inside.shape} in channels of {channels.shape[1:]}")
+    if not (channels[0].size if inside is None else inside.any()):
+        raise ValueError("the region holds nothing")
+    largest = float(np.finfo(np.float32).max)
+    out = np.zeros(channels.shape, dtype=np.float32)
+    for k, channel in enumerate(channels):
+        chosen = (channel if inside is None else channel[inside]).astype(np.float64)
+        if chosen.min() == chosen.max():
+            continue
+        scaled = (channel.astype(np.float64) - chosen.mean()) / chosen.std()
+        out[k] = np.clip(scaled, -largest, largest)
+    return out
+
+
+def _mask_values(stored: Stored, path: Path, rule: MaskRule) -> NDArray[Any]:
+    if stored.slope is None and not np.issubdtype(stored.raw.dtype, np.floating):
+        return stored.raw
+    values = stored.raw if stored.slope is None else stored.scaled()
+    refuse_not_finite(values, path)
+    # Programs that spread floats over integers miss 0 and 1 by up to half a step.
+    near = 0.0 if stored.slope is None else min(0.51 * abs(stored.slope), 0.01)
+    if not isinstance(rule, str):
+        near = max(near, 1e-3)
+    if not near:
+        return values
+    whole = np.rint(values)
+    return np.where(np.abs(values - whole) <= near, whole, values)

@@ -1,0 +1,92 @@
+"""Weights from elsewhere for the part of a segmentation network that a classifier shares."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from weakseg.errors import UserError
+from weakseg.models.encoder_unet import EncoderUNet
+from weakseg.models.fcn import FCN, TorchvisionSegmenter
+
+
+def backbone_of(net: nn.Module) -> nn.Module | None:
+    """The part that is a classifier without its head; None where the network has none."""
+    if isinstance(net, EncoderUNet):
+        return net.encoder
+    if isinstance(net, FCN):
+        return net.backbone
+    if isinstance(net, TorchvisionSegmenter):
+        return net.net.get_submodule("backbone")
+    return None
+
+
+def load_backbone(net: nn.Module, state: dict[str, Tensor], source: str) -> list[str]:
+    """Copy weights into a segmentation network.
+
+    Parameters
+    ----------
+    net : nn.Module
+    state : dict of Tensor
+        Of the same network as weakseg saves it (all of it is copied), or of a classifier, named
+        as in torchvision or timm or as weakseg saves classifiers (``net.`` before): then all of
+        the backbone is copied, and the rest stays random. A first layer for three colours is
+        summed where ours takes one.
+    source : str
+        Where it comes from, for messages.
+
+    Returns
+    -------
+    list of str
+        The parts that stayed random; empty where the whole network was loaded.
+
+    Raises
+    ------
+    UserError
+        If the weights belong to another network, or the network has no such part.
+    """
+    own = net.state_dict()
+    if own.keys() == state.keys() and all(own[k].shape == state[k].shape for k in own):
+        net.load_state_dict(state)
+        return []
+    backbone = backbone_of(net)
+    if backbone is None:
+        raise _foreign(source, "a network of other layers", "weights of this very network")
+    names = backbone.state_dict()
+    wanted = {n: n.removeprefix("model.") for n in names}
+    state = {k.removeprefix("net."): v for k, v in state.items()}
+    fitted = {}
+    for name, elsewhere in wanted.items():
+        given = state.get(elsewhere)
+        if given is None and name.endswith("num_batches_tracked"):
+            continue
+        if given is None:
+            raise _foreign(source, f"no tensor {elsewhere!r}", "weights of the named backbone")
+        given, shape = given.float(), names[name].shape
+        if given.shape != shape and given.ndim == 4 and given.shape[1] == 3:
+            given = given.sum(1, keepdim=True)
+        if given.shape != shape:
+            raise _foreign(
+                source, f"{elsewhere}: {tuple(given.shape)}", f"the shape {tuple(shape)}"
+            )
+        fitted[name] = given.to(names[name].dtype)
+    backbone.load_state_dict(fitted, strict=False)
+    return sorted({n.split(".")[0] for n, _ in net.named_parameters()} - _names_of(net, backbone))
+
+
+def _names_of(net: nn.Module, part: nn.Module) -> set[str]:
+    """First names of the modules that hold nothing but a part."""
+    return {
+        n.split(".")[0]
+        for n, m in net.named_children()
+        if m is part or any(child is part for child in m.children())
+    }
+
+
+def _foreign(source: str, found: str, expected: str) -> UserError:
+    return UserError(
+        "The weights do not fit the segmentation network.",
+        where=source,
+        found=found,
+        expected=expected,
+        fix="name weights of the backbone behind the colon of `arch`, or weights: none",
+    )

@@ -1,0 +1,188 @@
+"""What every stage that makes masks shares: truth, the rows of ``per_case.csv``, and their sum.
+
+Each source of masks writes its rows as a part of its own (``scores/parts/NAME.csv``); `collect`
+joins the parts that are up to date into ``per_case.csv`` and ``summary.csv``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weakseg.config import DataConfig, fingerprint
+from weakseg.data.cases import Case
+from weakseg.data.images import read_image, read_mask, write_mask
+from weakseg.data.volumes import read_grid, read_volume_mask, write_volume_mask
+from weakseg.masks.floors import FLOORS
+from weakseg.progress import progress, say
+from weakseg.runs import file_hash, inside, write_text
+from weakseg.scores import case_columns, score_case, summarise
+from weakseg.stages.prepare import Prepared
+
+PER_CASE, SUMMARY, THRESHOLD = "per_case.csv", "summary.csv", "threshold.json"
+COLUMNS = [*case_columns(), "probability"]
+_TEXT = ("case", "patient", "split", "label", "method", "kind")
+
+
+def read_truth(case: Case, shape: Sequence[int], healthy: bool, data: DataConfig) -> Any:
+    """The true mask: read, or empty for an image whose label says that there is no lesion.
+
+    None where a lesion is there but nobody has drawn it: such an image cannot be scored.
+    """
+    if case.mask is not None and case.dims == 3:
+        return read_volume_mask(case.mask, data.mask_rule)
+    if case.mask is not None:
+        return read_mask(case.mask, data.mask_rule)
+    return np.zeros(tuple(shape), dtype=bool) if healthy else None
+
+
+def spacing_of(case: Case) -> tuple[float, ...] | None:
+    """Size of a voxel in mm; None for images and for volumes that do not tell."""
+    if case.dims == 2:
+        return None
+    grid = read_grid(case.image)
+    return grid.spacing if grid.known_spacing else None
+
+
+def mask_file(masks: Path, method: str, seed: int, case: Case) -> Path:
+    """Where the mask of a case lies below a folder of masks."""
+    suffix = ".nii.gz" if case.dims == 3 else ".png"
+    return inside(masks, method, f"seed-{seed}", f"{case.id}{suffix}")
+
+
+def save_mask(path: Path, mask: np.ndarray, case: Case) -> None:
+    """Write a mask beside its image's kind: PNG, or NIfTI with the image's affine."""
+    if case.dims == 3:
+        write_volume_mask(path, mask, case.image)
+    else:
+        write_mask(path, mask)
+
+
+def case_entry(case: Case, method: str, kind: str, seed: int | None, seen: int) -> dict[str, Any]:
+    """The columns that say what a row is of."""
+    return {
+        "case": case.id,
+        "patient": case.patient,
+        "split": case.split,
+        "label": case.label,
+        "method": method,
+        "kind": kind,
+        "seed": seed,
+        "masks_seen": seen,
+    }
+
+
+def scored_cases(prepared: Prepared) -> set[str]:
+    """Test cases that can be scored; none unless at least one lesion has a mask."""
+    labels, test = prepared.cases.labels, prepared.cases.of("test")
+    masked = {c.id for c in test if c.mask is not None and labels.is_lesion(c.label)}
+    healthy = {c.id for c in test if not labels.is_lesion(c.label)}
+    return masked | healthy if masked else set()
+
+
+def part_path(prepared: Prepared, name: str) -> Path:
+    """Where a source of masks writes its rows."""
+    return inside(prepared.run.folder, "scores", "parts", f"{name}.csv")
+
+
+def write_part(prepared: Prepared, name: str, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write the rows of a source of masks."""
+    path = part_path(prepared, name)
+    table = pd.DataFrame(list(rows), columns=COLUMNS)
+    write_text(path, table.to_csv(index=False, float_format="%.6g"))
+    return path
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """A table of scores by case, names as text even where they look like numbers."""
+    table = pd.read_csv(
+        path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""]
+    )
+    return table.fillna(dict.fromkeys(_TEXT, ""))
+
+
+def read_per_case(run: Path) -> pd.DataFrame:
+    """The table of scores by case of a run."""
+    return read_rows(run / "scores" / PER_CASE)
+
+
+def read_summary(run: Path) -> pd.DataFrame:
+    """The table of methods; empty where nothing could be scored."""
+    path = run / "scores" / SUMMARY
+    return pd.read_csv(path) if os.path.getsize(path) > 1 else pd.DataFrame()  # noqa: PTH202
+
+
+def _floors(prepared: Prepared) -> None:
+    """Masks that know nothing of lesions, without a gate: what any method must beat."""
+    run, config = prepared.run, prepared.config
+    wanted = config.scores.floors and prepared.cases.dims == 2
+    path = part_path(prepared, "floors")
+    key = fingerprint("floors", 1, prepared.key)
+    if not wanted:
+        path.unlink(missing_ok=True)
+        run.forget("floors")
+        return
+    if run.is_done("floors", key, path):
+        return
+    scored = scored_cases(prepared)
+    cases = [c for c in prepared.cases.of("test") if c.id in scored]
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FLOORS}
+    with run.stage("floors", key), progress("trivial floors", len(cases)) as advance:
+        for case in cases:
+            image = read_image(case.image)
+            healthy = not prepared.cases.labels.is_lesion(case.label)
+            truth = read_truth(case, image.shape[:2], healthy, config.data)
+            for name, floor in FLOORS.items():
+                scores = score_case(floor(image), truth)
+                flags = {"flat": False, "gated": False}
+                rows[name].append(case_entry(case, name, "floor", None, 0) | scores | flags)
+            advance()
+        write_part(prepared, "floors", [row for of_floor in rows.values() for row in of_floor])
+
+
+def part_stages(prepared: Prepared) -> dict[str, str]:
+    """Every part that the experiment asks for, in the order of the tables → its stage."""
+    segmenters = {f"segmenter-{n}": f"masks/{n}" for n in prepared.config.segmenters}
+    return {"heatmap": "segment"} | segmenters | {"floors": "floors"}
+
+
+def collect(prepared: Prepared) -> Path:
+    """Join the parts into ``scores/per_case.csv`` and ``scores/summary.csv``.
+
+    Parts of stages that were not made of the run's present data and splits are left out.
+
+    Returns
+    -------
+    Path
+        The summary.
+    """
+    run, config = prepared.run, prepared.config
+    _floors(prepared)
+    stages = run.record.get("stages", {})
+    paths = []
+    for part, stage in part_stages(prepared).items():
+        path, entry = part_path(prepared, part), stages.get(stage)
+        current = entry is not None and entry.get("data", prepared.key) == prepared.key
+        if current and path.exists():
+            paths.append(path)
+    scores = run.folder / "scores"
+    key = fingerprint("scores", 1, [file_hash(p) for p in paths], config.scores, config.seed)
+    if run.is_done("scores", key, scores / PER_CASE, scores / SUMMARY):
+        return scores / SUMMARY
+    with run.stage("scores", key):
+        parts = [t for t in (read_rows(p) for p in paths) if len(t)]
+        table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+        # A lone floor is no result: something must have been scored besides.
+        if table.empty or set(table["kind"]) == {"floor"}:
+            table, summary = table.iloc[:0], pd.DataFrame()
+            say("no test image can be scored: no lesion image has a mask. Masks were written.")
+        else:
+            summary = summarise(table, bootstrap=config.scores.bootstrap, seed=config.seed)
+        write_text(scores / PER_CASE, table.to_csv(index=False, float_format="%.6g"))
+        write_text(scores / SUMMARY, summary.to_csv(index=False, float_format="%.6g"))
+    return scores / SUMMARY

@@ -1,0 +1,142 @@
+"""From a segmentation network and an image to the probability of a lesion at every voxel."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from weakseg.config import AUTO
+from weakseg.data.patches import grid_starts
+from weakseg.models.deepmedic import DeepMedic
+
+TILE = {2: 512, 3: 64}
+"""Side of a tile's output where none is set; a 2D image that is smaller is taken whole."""
+
+
+def gaussian_weights(size: Sequence[int], device: Any = None) -> Tensor:
+    """Weights of a tile's voxels: a Gaussian of an eighth of each side, at its middle.
+
+    Returns
+    -------
+    (*size) Tensor
+        The highest is 1; none is below 0.001, so that a voxel that only a corner covers counts.
+    """
+    weights = torch.ones(1, device=device)
+    for n in size:
+        x = torch.arange(n, device=device) - (n - 1) / 2
+        weights = weights[..., None] * torch.exp(-0.5 * (x / max(n / 8, 0.5)) ** 2)
+    return weights[0].clamp(min=1e-3)
+
+
+def lesion_probability(
+    model: nn.Module,
+    image: Tensor,
+    fill: Tensor,
+    *,
+    tile: int | str = AUTO,
+    overlap: float = 0.5,
+    flips: str = "none",
+) -> Tensor:
+    """The probability of a lesion at every voxel of a batch of images.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Of `weakseg.models.segmenters`, in evaluation mode.
+    image : (B, C, *size) Tensor
+    fill : (B, C) Tensor
+        Intensity outside the images.
+    tile : int or "auto"
+        Side of a tile's output. DeepMedic takes its dense inference, whose result does not depend
+        on it; other networks see a tile and no more, so that tiles overlap.
+    overlap : float
+        Share of a tile that the next one covers again; where tiles overlap, logits are averaged
+        by `gaussian_weights`.
+    flips : {"none", "x", "all"}
+        Average the probabilities of mirrored images: left–right (the last axis in 2D, the first
+        in 3D), or every combination of axes.
+
+    Returns
+    -------
+    (B, *size) Tensor of float32
+    """
+    dims = image.ndim - 2
+    mirror = 0 if dims == 3 else 1
+    axes = {"none": [], "x": [mirror], "all": list(range(dims))}[flips]
+    total = torch.zeros(image.shape[0], *image.shape[2:], device=image.device)
+    subsets = [c for r in range(len(axes) + 1) for c in itertools.combinations(axes, r)]
+    for subset in subsets:
+        at = [a + 2 for a in subset]
+        logits = _logits(model, image.flip(at) if at else image, fill, tile, overlap)
+        p = logits.float().softmax(1)[:, 1]
+        total += p.flip([a - 1 for a in at]) if at else p
+    return total / len(subsets)
+
+
+def _logits(
+    model: nn.Module, image: Tensor, fill: Tensor, tile: int | str, overlap: float
+) -> Tensor:
+    if isinstance(model, DeepMedic):
+        side = None if tile == AUTO else max(int(tile) // model.period, 1) * model.period
+        return model.dense(image, side, fill)
+    sides = image.shape[2:]
+    limit = TILE[len(sides)] if tile == AUTO else int(tile)
+    output = [_output_side(model, min(limit, n) if n > limit else n) for n in sides]
+    starts = grid_starts(sides, output, overlap)
+    if len(starts) == 1:
+        return _tile(model, image, fill, starts[0], output)
+    weights = gaussian_weights(output, image.device)
+    total: Tensor | None = None
+    weight = torch.zeros(sides, device=image.device)
+    for start in starts:
+        inside, kept = _overlap(start, output, sides)
+        out = _tile(model, image, fill, start, output).float()
+        if total is None:
+            total = out.new_zeros(*out.shape[:2], *sides)
+        total[(slice(None), slice(None), *inside)] += out * weights[kept]
+        weight[inside] += weights[kept]
+    assert total is not None
+    return total / weight
+
+
+def _overlap(
+    first: Sequence[int], block: Sequence[int], sides: Sequence[int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where a block lies in an image, and which part of the block that is."""
+    image, inner = [], []
+    for f, b, n in zip(first, block, sides, strict=True):
+        image.append(slice(max(f, 0), min(f + b, n)))
+        inner.append(slice(max(-f, 0), min(b, n - f)))
+    return tuple(image), tuple(inner)
+
+
+def _output_side(model: Any, wanted: int) -> int:
+    return int(model.output_size(model.input_size(wanted)))
+
+
+def _tile(
+    model: Any, image: Tensor, fill: Tensor, start: Sequence[int], output: Sequence[int]
+) -> Tensor:
+    """Logits of the part of a tile that lies in the image."""
+    sides, before = image.shape[2:], model.margin[0]
+    window = [model.input_size(o) for o in output]
+    first = [s - before for s in start]
+    if all(f == 0 and w == n for f, w, n in zip(first, window, sides, strict=True)):
+        cut = image
+    else:
+        source, target = _overlap(first, window, sides)
+        cut = fill.to(image)[(..., *[None] * len(sides))].expand(-1, -1, *window).clone()
+        cut[(slice(None), slice(None), *target)] = image[(slice(None), slice(None), *source)]
+    _, kept = _overlap(start, output, sides)
+    return model(cut)[(slice(None), slice(None), *kept)]
+
+
+def as_batch(arrays: Sequence[np.ndarray], device: Any) -> Tensor:
+    """Arrays of one shape as a batch of float32 on a device."""
+    stacked = torch.from_numpy(np.stack([a.astype(np.float32, copy=False) for a in arrays]))
+    return stacked.to(device)

@@ -1,0 +1,127 @@
+"""What ``auto`` means for a segmentation network: its training recipe, complete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weakseg.config import AUTO, PatchAugmentConfig, SegmenterConfig
+from weakseg.errors import ConfigError
+from weakseg.models.segmenters import find_segmenter
+
+_NO_CHANGE = {
+    "flip": False, "rotate": 0.0, "zoom": 0.0, "shift": 0.0, "brightness": 0.0, "contrast": 0.0,
+}  # fmt: skip
+
+DEEPMEDIC: dict[str, Any] = {
+    "normalise": "zscore",
+    "sampler": "balanced",
+    "batch_size": 10,
+    "epochs": 35,
+    "steps": 2000,
+    "loss": "ce",
+    "optimizer": "rmsprop",
+    "lr": 1e-3,
+    "weight_decay": 0.0,
+    "l1": 1e-6,
+    "l2": 1e-4,
+    "schedule": "halving",
+    "average": "none",
+    "augment": PatchAugmentConfig(
+        **(_NO_CHANGE | {"flip": True}), intensity_shift=0.05, intensity_scale=0.01
+    ),
+}
+"""The released configuration: 35 epochs of 20 × 1000 segments in batches of 10; the rate is halved
+after epochs 17, 22, 27, 30 and 33; segments are centred on lesion and background in equal numbers.
+"""
+
+IMAGES: dict[str, Any] = {
+    "normalise": "unit",
+    "patch": "whole",
+    "sampler": "foreground",
+    "batch_size": 16,
+    "epochs": 20,
+    "steps": AUTO,
+    "loss": "dice-ce",
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "weight_decay": 0.01,
+    "l1": 0.0,
+    "l2": 0.0,
+    "schedule": "cosine",
+    "average": "ema",
+    "augment": PatchAugmentConfig(),
+}
+"""Whole two-dimensional images, half of every batch with a lesion."""
+
+VOLUMES: dict[str, Any] = IMAGES | {
+    "normalise": "zscore",
+    "batch_size": 2,
+    "epochs": 30,
+    "steps": 100,
+    "augment": PatchAugmentConfig(
+        **_NO_CHANGE, flip_all=True, intensity_shift=0.1, intensity_scale=0.1
+    ),
+}
+"""Patches of volumes; their side is the network's."""
+
+
+def resolve(config: SegmenterConfig, dims: int) -> SegmenterConfig:
+    """The settings with nothing left open but the steps of an epoch over whole images.
+
+    Parameters
+    ----------
+    config : SegmenterConfig
+    dims : {2, 3}
+
+    Raises
+    ------
+    ConfigError
+        For an unknown network, one that does not take images of ``dims`` dimensions, or settings
+        that do not go together.
+    """
+    spec, _ = find_segmenter(config.arch)
+    if dims not in spec.dims:
+        raise ConfigError(
+            f"{config.arch} does not segment {'volumes' if dims == 3 else 'images'}.",
+            where="segmenter.arch",
+            expected=f"a network for {dims} dimensions",
+            fix="`weakseg models` lists them",
+        )
+    deepmedic = config.arch.startswith("deepmedic")
+    recipe = dict(DEEPMEDIC if deepmedic else IMAGES if dims == 2 else VOLUMES)
+    if deepmedic or dims == 3:
+        recipe["patch"] = spec.patch[dims]
+    recipe["tile"] = AUTO
+    left_open = {k: v for k, v in recipe.items() if getattr(config, k) == AUTO}
+    settled = config.model_copy(update=left_open)
+    _refuse(settled, dims)
+    return settled
+
+
+def _refuse(config: SegmenterConfig, dims: int) -> None:
+    a = config.augment
+    assert isinstance(a, PatchAugmentConfig)
+    if dims == 3 and (a.rotate or a.zoom or a.shift):
+        raise ConfigError(
+            "Volumes are not rotated, zoomed or shifted in training.",
+            where="segmenter.augment",
+            fix="set rotate, zoom and shift to 0",
+        )
+    if config.normalise == "zscore" and (a.brightness or a.contrast):
+        raise ConfigError(
+            "brightness and contrast are for intensities in [0, 1], not for z-scored ones.",
+            where="segmenter.augment",
+            fix="set both to 0, and intensity_shift and intensity_scale instead",
+        )
+    if dims == 3 and config.normalise == "unit":
+        raise ConfigError(
+            "Volumes have no common range of intensities.",
+            where="segmenter.normalise",
+            expected="zscore",
+        )
+    if dims == 3 and config.patch == "whole":
+        raise ConfigError(
+            "Volumes of different sizes make no batch.",
+            where="segmenter.patch",
+            fix="set the side of a patch in voxels",
+        )
