@@ -20,7 +20,13 @@ from matplotlib.figure import Figure
 
 from weakseg.scores import reliability_curve
 
-COLOURS = {"no-masks": "#0a84c6", "masks": "#b8579b", "floor": "#8c8c8c", "oracle": "#d98a00"}
+COLOURS = {
+    "no-masks": "#0a84c6",
+    "masks": "#b8579b",
+    "supervised": "#00a077",
+    "floor": "#8c8c8c",
+    "oracle": "#d98a00",
+}
 """Group of methods → its colour; chosen after Okabe and Ito, readable on white and on black."""
 SERIES = ("#0a84c6", "#d98a00", "#00a077", "#b8579b", "#d55e00", "#8c8c8c")
 _INK = "#010203"  # stands for the page's text colour until `_svg` puts it in
@@ -186,6 +192,29 @@ def training_figure(metrics: Mapping[int, pd.DataFrame]) -> str:
         auc.xaxis.get_major_locator().set_params(integer=True)
         auc.grid()
         return _svg(fig, "training")
+
+
+def segmenter_figure(metrics: Mapping[str, Mapping[int, pd.DataFrame]]) -> str:
+    """Loss and validation Dice of the supervised networks over their training, a line a seed."""
+    with matplotlib.rc_context(_STYLE):
+        fig = Figure(figsize=(4.2, 3.9), layout="constrained")
+        loss, dice = fig.subplots(2, 1, sharex=True)
+        for i, (name, seeds) in enumerate(metrics.items()):
+            for j, table in enumerate(seeds.values()):
+                x = table["epoch"] / table["epoch"].max()
+                how = {"color": SERIES[i % len(SERIES)], "lw": 1.3}
+                loss.plot(x, table["train_loss"], label=name if j == 0 else None, **how)
+                if "val_dice" in table and table["val_dice"].notna().any():
+                    dice.plot(x, table["val_dice"], linestyle="--", **how)
+        loss.set_ylabel("training loss")
+        loss.set_ylim(bottom=0)
+        loss.grid()
+        dice.set_ylabel("validation Dice")
+        dice.set_ylim(0, 1)
+        dice.set_xlabel("share of the training")
+        dice.grid()
+        _legend(fig, loss)
+        return _svg(fig, "segmenters")
 
 
 def roc_figure(truths: Mapping[int, np.ndarray], p: Mapping[int, np.ndarray]) -> str:

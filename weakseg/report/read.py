@@ -27,6 +27,14 @@ class SeedTables:
 
 
 @dataclass(frozen=True)
+class SegmenterTables:
+    """The supervised network of one seed: ``metrics.csv`` and ``settings.json``."""
+
+    metrics: pd.DataFrame
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class RunTables:
     """A run folder, read.
 
@@ -44,6 +52,10 @@ class RunTables:
         method → ``seed-<n>`` → what ``threshold.json`` holds.
     classifiers : dict
         seed → its tables.
+    segmenters : dict
+        name → seed → its ``metrics.csv`` and ``settings.json``.
+    equivalence : DataFrame
+        ``scores/equivalence.csv``; empty where the curve was not made.
     """
 
     name: str
@@ -56,6 +68,8 @@ class RunTables:
     curves: pd.DataFrame
     thresholds: dict[str, dict[str, Any]]
     classifiers: dict[int, SeedTables]
+    segmenters: dict[str, dict[int, SegmenterTables]]
+    equivalence: pd.DataFrame
 
     @property
     def data(self) -> dict[str, Any]:
@@ -74,7 +88,8 @@ class RunTables:
 
     def mask_path(self, method: str, seed: int, case: str) -> Path:
         """Where the mask of a case lies."""
-        return inside(self.folder, "masks", method, f"seed-{seed}", f"{case}.png")
+        suffix = ".nii.gz" if self.data.get("dims", 2) == 3 else ".png"
+        return inside(self.folder, "masks", method, f"seed-{seed}", f"{case}{suffix}")
 
     def true_masks(self) -> dict[str, Path]:
         """Image path → path of its true mask; empty where the manifest is no longer there."""
@@ -119,7 +134,12 @@ def _read_run(folder: Path, name: str) -> RunTables:
                 fix="run `weakseg compare CONFIG` again; it goes on where it ended",
             )
     made_by = folder / "masks" / "config.yaml"
-    config = load_config(made_by if made_by.exists() else config_path)
+    config = load_config(config_path)
+    if made_by.exists():
+        # Of heatmaps the masks tell; of all else the run.
+        heat = load_config(made_by)
+        parts = {k: getattr(heat, k) for k in ("classifier", "heatmap", "masks")}
+        config = config.model_copy(update=parts)
     _check_networks(folder, config)
     scores = folder / "scores"
     return RunTables(
@@ -135,6 +155,8 @@ def _read_run(folder: Path, name: str) -> RunTables:
             p.parent.name: read_json(p) for p in sorted(folder.glob("masks/*/threshold.json"))
         },
         classifiers=_classifiers(folder, config),
+        segmenters=_segmenters(folder, config),
+        equivalence=_equivalence(folder, config),
     )
 
 
@@ -163,6 +185,25 @@ def _classifiers(folder: Path, config: Config) -> dict[int, SeedTables]:
                 read_json(part / "scores.json"),
             )
     return found
+
+
+def _segmenters(folder: Path, config: Config) -> dict[str, dict[int, SegmenterTables]]:
+    found: dict[str, dict[int, SegmenterTables]] = {}
+    for name in config.segmenters:
+        for seed in config.segmenter_seeds(name):
+            part = inside(folder, "segmenter", name, f"seed-{seed}")
+            if (part / "settings.json").is_file():
+                tables = SegmenterTables(
+                    _table(part / "metrics.csv"), read_json(part / "settings.json")
+                )
+                found.setdefault(name, {})[seed] = tables
+    return found
+
+
+def _equivalence(folder: Path, config: Config) -> pd.DataFrame:
+    if config.equivalence.segmenter is None:
+        return pd.DataFrame()
+    return _table(folder / "scores" / "equivalence.csv")
 
 
 def _table(path: Path) -> pd.DataFrame:

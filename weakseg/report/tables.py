@@ -13,6 +13,7 @@ from weakseg.scores import Interval, by_lesion_size, cluster_mean_interval
 GROUPS = {
     "no-masks": "Methods that saw no masks",
     "masks": "Methods whose threshold was chosen on masks",
+    "supervised": "Fully supervised networks: trained on masks",
     "floor": "Trivial floors: the same mask for every image, or its brightest or darkest part",
     "oracle": "Upper bounds: chosen on the test masks themselves, never results",
 }
@@ -89,7 +90,7 @@ def method_table(
 
 
 def _group(kind: str, masks_seen: int) -> str:
-    if kind in ("floor", "oracle"):
+    if kind in ("floor", "oracle", "supervised"):
         return kind
     return "masks" if masks_seen > 0 else "no-masks"
 
@@ -112,11 +113,12 @@ def headline(methods: pd.DataFrame, order: Sequence[str]) -> str | None:
     Returns
     -------
     str or None
-        The first that saw no masks; without such a method, the first that saw some; None where
-        there is neither. `weakseg predict` takes the same one by default.
+        The first heatmap method that saw no masks; without such a method, the first whose
+        threshold saw some; then the first supervised network; None where there is none of them.
+        `weakseg predict` takes the same one by default.
     """
     scored = methods.dropna(subset=["dice"]) if len(methods) else methods
-    for group in ("no-masks", "masks"):
+    for group in ("no-masks", "masks", "supervised"):
         members = set(scored.loc[scored["group"] == group, "method"]) if len(scored) else set()
         first = next((m for m in order if m in members), None)
         if first is not None:

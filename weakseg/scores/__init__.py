@@ -7,6 +7,9 @@
 - `classification`: the classifier's areas, rates and calibration; Youden's cut
 - `statistics`: means with intervals over patients
 - `summary`: one row a method
+- `paired`: every method against every other, case by case
+- `learning_curve`: a supervised network's Dice over the number of masks that it was trained with
+- `equivalence`: where that curve crosses a method's Dice
 
 Examples
 --------
@@ -27,8 +30,17 @@ from weakseg.scores.classification import (
     weighted_auc,
     youden_threshold,
 )
+from weakseg.scores.equivalence import (
+    CurvePoint,
+    Equivalence,
+    curve_at,
+    mask_equivalence,
+    weak_to_full_ratio,
+)
+from weakseg.scores.learning_curve import draw_curves, mask_curve
 from weakseg.scores.localisation import energy_inside, pixel_average_precision, pointing_game
 from weakseg.scores.overlap import EMPTY_RULE, dice, iou, precision, recall
+from weakseg.scores.paired import holm, paired_tests
 from weakseg.scores.statistics import Interval, cluster_mean_interval
 from weakseg.scores.summary import SUMMARY_COLUMNS, by_lesion_size, summarise
 from weakseg.scores.surface import (
@@ -44,17 +56,25 @@ __all__ = [
     "EMPTY_RULE",
     "SCORE_COLUMNS",
     "SUMMARY_COLUMNS",
+    "CurvePoint",
+    "Equivalence",
     "Interval",
     "by_lesion_size",
     "case_columns",
     "classification_scores",
     "cluster_mean_interval",
+    "curve_at",
     "dice",
+    "draw_curves",
     "energy_inside",
     "hd95",
+    "holm",
     "image_diagonal",
     "iou",
+    "mask_curve",
+    "mask_equivalence",
     "mean_surface_distance",
+    "paired_tests",
     "pixel_average_precision",
     "pointing_game",
     "precision",
@@ -63,6 +83,7 @@ __all__ = [
     "score_case",
     "summarise",
     "surface_distances",
+    "weak_to_full_ratio",
     "weighted_auc",
     "youden_threshold",
 ]

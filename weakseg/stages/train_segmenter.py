@@ -310,7 +310,7 @@ def fit_segmenter(
             schedule=settings.schedule,
             l1=float(settings.l1),
             l2=float(settings.l2),
-            average=settings.average,  # type: ignore[arg-type]
+            average=settings.average,
             ema_decay=settings.ema_decay,
             swa_start=settings.swa_start,
         ),

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ class FitSettings:
     """
 
     epochs: int
-    optimizer: Literal["adamw", "sgd", "rmsprop"]
+    optimizer: str
     lr: float
     weight_decay: float
     warmup: float
@@ -57,7 +57,7 @@ class FitSettings:
     schedule: str = "cosine"
     l1: float = 0.0
     l2: float = 0.0
-    average: Literal["none", "ema", "swa"] = "none"
+    average: str = "none"
     ema_decay: float = 0.99
     swa_start: float = 0.75
 

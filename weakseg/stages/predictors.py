@@ -1,0 +1,344 @@
+"""A run's networks and thresholds, ready for new images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weakseg.config import Config, SegmenterConfig, load_config
+from weakseg.data.cases import Case, Labels
+from weakseg.errors import DataError, RunError, UserError, did_you_mean
+from weakseg.heatmaps.compute import heatmap
+from weakseg.heatmaps.store import Heatmap
+from weakseg.masks.rules import FittedRule, rule_from_json, segment
+from weakseg.masks.thresholds import apply_threshold
+from weakseg.models.classifiers import Classifier
+from weakseg.models.segmenters import Segmenter
+from weakseg.runs import Run, file_hash, open_run, read_json
+from weakseg.stages.scoring import THRESHOLD
+from weakseg.stages.train_classifier import (
+    load_classifier,
+    read_classifier_scores,
+    seed_folder,
+)
+from weakseg.stages.train_segmenter import (
+    SETTINGS,
+    load_segmenter,
+    priors_of,
+    segmenter_folder,
+)
+from weakseg.training.loop import BEST, load_weights, pick_device
+from weakseg.training.recipes import resolve
+from weakseg.training.segment import SegmentationCases
+from weakseg.training.segment import predict as predict_cases
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A run, ready for new images.
+
+    Attributes
+    ----------
+    model : Classifier
+    config : Config
+        The run's experiment.
+    labels : Labels
+    method : str
+        The name of the method, as in the run's report.
+    rule : FittedRule
+    gate : float
+        Below this probability of a lesion the mask is empty.
+    seed : int
+        Which of the run's networks it is.
+    """
+
+    model: Classifier
+    config: Config
+    labels: Labels
+    method: str
+    rule: FittedRule
+    gate: float
+    seed: int
+
+    @property
+    def chosen(self) -> str:
+        """What the threshold was chosen on, and how many masks were seen."""
+        return f"threshold chosen on {self.rule.chosen_on}; {self.rule.masks_seen} masks seen"
+
+    def predict(self, image: np.ndarray) -> tuple[np.ndarray, Heatmap, np.ndarray]:
+        """Mask, heatmap and class probabilities of one image.
+
+        Parameters
+        ----------
+        image : (M, N) or (M, N, 3) ndarray
+            As `weakseg.data.images.read_image` gives it.
+
+        Returns
+        -------
+        mask : (M, N) ndarray of bool
+        heatmap : Heatmap
+        probabilities : (K,) ndarray
+            In the order of ``labels.names``.
+        """
+        data = self.config.data
+        heat, p = heatmap(
+            self.model,
+            image,
+            self.labels,
+            image_size=data.image_size,
+            intensity=data.intensity,
+            config=self.config.heatmap,
+        )
+        if heat.probability < self.gate:
+            return np.zeros(heat.shape, dtype=bool), heat, p
+        return segment(self.rule, heat.full(), image), heat, p
+
+
+@dataclass(frozen=True)
+class SegmenterPredictor:
+    """A run's supervised network, ready for new images or volumes.
+
+    Attributes
+    ----------
+    model : Segmenter
+    config : Config
+        The run's experiment.
+    settings : SegmenterConfig
+        Resolved.
+    held : dict
+        The network's ``settings.json``.
+    threshold : dict
+        Its entry in ``threshold.json``.
+    method : str
+        Its name in the run's report.
+    seed : int
+    """
+
+    model: Segmenter
+    config: Config
+    settings: SegmenterConfig
+    held: dict[str, Any]
+    threshold: dict[str, Any]
+    method: str
+    seed: int
+
+    @property
+    def dims(self) -> int:
+        """2 for images, 3 for volumes."""
+        return int(self.held["dims"])
+
+    @property
+    def chosen(self) -> str:
+        """What the threshold was chosen on, and how many masks were seen."""
+        t = self.threshold
+        return f"threshold chosen on {t['chosen_on']}; {t['masks_seen']} masks seen"
+
+    def predict(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
+        """Mask and probability of a lesion of one case, on the case's own grid.
+
+        Parameters
+        ----------
+        case : Case
+            Of which only the image, further modalities and the region of interest are read.
+
+        Returns
+        -------
+        mask : (*size) ndarray of bool
+        probability : (*size) ndarray of float32
+
+        Raises
+        ------
+        DataError
+            If a file cannot be read, or the case has another number of modalities than the
+            network was trained on.
+        """
+        channels = int(self.held["channels"])
+        if case.dims != self.dims or (self.dims == 3 and 1 + len(case.more) != channels):
+            kind = "volumes" if self.dims == 3 else "images"
+            raise DataError(
+                f"The network takes {kind} of {channels} channels.",
+                where=str(case.image),
+                found=f"{'a volume' if case.dims == 3 else 'an image'} of {1 + len(case.more)}",
+                fix="name the modalities in a manifest with the columns image, image2, …",
+            )
+        held = SegmentationCases(
+            [case],
+            Labels((), (case.label,)),
+            self.config.data,
+            channels,
+            self.settings.normalise,
+            int(self.held["image_size"]),
+        )
+        device = next(self.model.parameters()).device
+        priors = priors_of(self.held)
+        ((i, p),) = predict_cases(self.model, held, [0], self.settings, device, priors)
+        p = held.original(i, p)
+        return apply_threshold(p, float(self.threshold["threshold"])), p
+
+
+def load_predictor(
+    run: Path, method: str | None = None, *, seed: int | None = None, device: str = "auto"
+) -> Predictor | SegmenterPredictor:
+    """A run's network and threshold.
+
+    Parameters
+    ----------
+    run : Path
+        A run folder.
+    method : str, optional
+        One of the run's methods, by its name in the report or by its rule alone. Default: the
+        first heatmap method that saw no mask; without heatmaps, the first supervised network.
+    seed : int, optional
+        Default: the network with the best validation AUC; of supervised networks the first.
+    device : str, optional
+
+    Raises
+    ------
+    RunError
+        If the folder is not a run, or lacks what is needed.
+    UserError
+        For a method or seed that it does not have, or an upper bound, which needs true masks.
+    """
+    folder = open_run(run).folder
+    made_by = folder / "masks" / "config.yaml"
+    config = load_config(made_by if made_by.exists() else folder / "config.yaml")
+    networks = load_config(folder / "config.yaml")
+    methods = sorted(p.parent.name for p in (folder / "masks").glob(f"*/{THRESHOLD}"))
+    if not methods:
+        raise RunError(
+            "The run has no masks yet, so it has no threshold either.",
+            where=str(folder),
+            fix="run `weakseg heatmap-segment CONFIG` or `weakseg compare CONFIG` first",
+        )
+    entries = {m: read_json(folder / "masks" / m / THRESHOLD) for m in methods}
+    supervised = [n for n in networks.segmenters if _is_supervised(entries.get(n, {}))]
+    weak = [m for m in methods if not _is_supervised(entries[m])]
+    if method in supervised or (method is None and not weak and supervised):
+        name = method if method is not None else supervised[0]
+        return _load_segmenter(folder, networks, name, entries[name], seed, device)
+    name = _pick_method(config, [*weak, *supervised], method)
+    seed = _pick_seed(config, folder, seed)
+    entry = entries[name].get(f"seed-{seed}")
+    if entry is None:
+        raise RunError(
+            f"The run has no masks of seed {seed} by {name}.",
+            where=str(folder),
+            fix="run `weakseg heatmap-segment CONFIG` with that seed",
+        )
+    rule = rule_from_json(entry)
+    if rule.oracle:
+        raise UserError(
+            f"{name} is an upper bound: it chooses its threshold on the true masks of the images, "
+            "which new images do not have.",
+            where="--method",
+            fix=_free_methods(entries),
+        )
+    model_folder = seed_folder(folder, config.classifier.arch, seed)
+    model = load_classifier(model_folder).to(pick_device(device))
+    check_same_network(folder, config, seed)
+    _, meta = load_weights(model_folder / BEST)
+    healthy = tuple(json.loads(meta["healthy"]))
+    labels = Labels(healthy, tuple(n for n in model.spec.labels if n not in healthy))
+    return Predictor(model, config, labels, name, rule, float(entry["gate"]), seed)
+
+
+def _is_supervised(entry: Mapping[str, Any]) -> bool:
+    return any(e.get("kind") == "supervised" for e in entry.values())
+
+
+def _free_methods(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """The way out for someone who has chosen an upper bound."""
+    usable = [m for m, e in entries.items() if not any(v.get("upper_bound") for v in e.values())]
+    if usable:
+        return f"choose one of: {', '.join(usable)}"
+    return "add a rule that needs no true mask of the image to masks.rules, for example otsu"
+
+
+def _load_segmenter(
+    folder: Path, config: Config, name: str, entry: dict[str, Any], seed: int | None, device: str
+) -> SegmenterPredictor:
+    seeds = [int(s.removeprefix("seed-")) for s in entry]
+    if seed is not None and seed not in seeds:
+        raise UserError(
+            f"The run has no network of seed {seed} of {name}.",
+            where="--seed",
+            fix=f"choose one of: {', '.join(map(str, seeds))}",
+        )
+    seed = seeds[0] if seed is None else seed
+    part = segmenter_folder(folder, name, seed)
+    model = load_segmenter(part).to(pick_device(device))
+    made_by = Run(folder).record.get("stages", {}).get(f"masks/{name}", {}).get("weights", {})
+    if made_by and made_by.get(str(seed)) != file_hash(part / BEST):
+        raise _other_network(part / BEST)
+    held = read_json(part / SETTINGS)
+    settings = resolve(config.segmenter(name), int(held["dims"]))
+    return SegmenterPredictor(model, config, settings, held, entry[f"seed-{seed}"], name, seed)
+
+
+def _other_network(best: Path) -> RunError:
+    return RunError(
+        "The run's masks and thresholds were made by another network than it holds now.",
+        where=str(best),
+        fix="run `weakseg heatmap-segment CONFIG` or `weakseg compare CONFIG` again",
+    )
+
+
+def check_same_network(folder: Path, config: Config, seed: int) -> None:
+    """Refuse a run whose network was trained anew after its masks were made.
+
+    Raises
+    ------
+    RunError
+        With the command that brings them together again.
+    """
+    made_by = Run(folder).record.get("stages", {}).get("segment", {}).get("weights", {})
+    best = seed_folder(folder, config.classifier.arch, seed) / BEST
+    if made_by and made_by.get(str(seed)) != file_hash(best):
+        raise _other_network(best)
+
+
+def _pick_method(config: Config, methods: Sequence[str], method: str | None) -> str:
+    named = {m.removeprefix(f"{config.heatmap.method}-"): m for m in methods}
+    if method is None:
+        free = [r.rule for r in config.masks.rules if r.rule in named]
+        weak = [r for r in free if r != "validation" and not r.startswith("oracle")]
+        if not weak:
+            usable = [m for m in methods if "-oracle-" not in m]
+            raise UserError(
+                "No method of the run gets by without true masks.",
+                fix=f"name one with --method: {', '.join(usable)}"
+                if usable
+                else "add a rule that needs no true mask to masks.rules, for example otsu",
+            )
+        return named[weak[0]]
+    if method not in methods and method not in named:
+        raise UserError(
+            f"The run has no method {method!r}.",
+            where="--method",
+            fix=did_you_mean(method, methods),
+        )
+    return named.get(method, method)
+
+
+def _pick_seed(config: Config, folder: Path, seed: int | None) -> int:
+    if seed is not None:
+        if seed not in config.seeds:
+            raise UserError(
+                f"The run has no network of seed {seed}.",
+                where="--seed",
+                fix=f"choose one of: {', '.join(map(str, config.seeds))}",
+            )
+        return seed
+    if len(config.seeds) == 1:
+        return config.seeds[0]
+
+    def auc(s: int) -> float:
+        scores = read_classifier_scores(seed_folder(folder, config.classifier.arch, s))
+        return scores["val"]["auc_lesion"]["value"] or 0.0
+
+    return max(config.seeds, key=auc)
