@@ -284,7 +284,7 @@ def equivalence_figure(
         if draws is not None and draws["draw"].nunique() > 1:
             for i, (_, rows) in enumerate(draws.groupby("draw")):
                 ax.plot(
-                    rows["masks"], rows["dice"], color=_CURVE, lw=0.7, alpha=0.4, marker=".", ms=4,
+                    rows["masks"], rows["dice"], color=_CURVE, lw=0.8, alpha=0.55, marker=".", ms=4,
                     label="single draws of the patients" if i == 0 else None,
                 )  # fmt: skip
         _draw_curve(ax, curve)
@@ -302,13 +302,14 @@ def _limits(
     ax: Axes, curve: pd.DataFrame, methods: pd.DataFrame, draws: pd.DataFrame | None
 ) -> None:
     seen = methods.loc[methods["group"] == "masks", "masks_seen"]
-    x = np.log2(np.concatenate([curve["masks"], curve["masks_low"], curve["masks_high"], seen]))
+    places = [*curve["masks"], *curve["masks_low"], *curve["masks_high"], *seen]
+    x = np.log2(np.array(places, dtype=np.float64))
     room = max(0.04 * float(np.ptp(x)), 0.25)
     ax.set_xlim(2 ** (x.min() - room), 2 ** (x.max() + room))
-    parts = [curve["dice"], curve["dice_high"], methods["dice"], methods["dice_high"]]
+    dice = [*curve["dice"], *curve["dice_high"], *methods["dice"], *methods["dice_high"]]
     if draws is not None:
-        parts.append(draws["dice"])
-    top = float(np.nanmax(np.concatenate(parts))) if parts else 1.0
+        dice += [*draws["dice"]]
+    top = float(np.nanmax(np.array(dice, dtype=np.float64)))
     ax.set_ylim(0, min(1.0, 1.08 * top) if top > 0 else 1.0)
 
 
@@ -334,7 +335,10 @@ def _draw_methods(ax: Axes, methods: pd.DataFrame) -> list[tuple[str, str]]:
         looks.append(look)
         if pd.notna(row["dice_low"]):
             ax.axhspan(row["dice_low"], row["dice_high"], color=look[0], alpha=0.1, lw=0)
-        ax.axhline(row["dice"], color=look[0], linestyle=look[1], lw=1.5)
+        # The first lies on top, where lines coincide.
+        ax.axhline(
+            row["dice"], color=look[0], linestyle=look[1], lw=1.5, zorder=2.4 - 0.1 * len(looks)
+        )
         if row["group"] == "masks":
             ax.plot(
                 [row["masks_seen"]], [row["dice"]], "D", color=look[0], ms=7, mec=_INK, mew=0.7,
@@ -392,11 +396,13 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     gap, low, high : float
         Places stay within low and high as long as there is room; then they leave upwards.
     """
+    if not wanted:
+        return []
     order = np.argsort(wanted, kind="stable")
     steps = gap * np.arange(len(order))
     # With the gaps taken out, places that must not cross are places that must not fall.
     free = monotone(np.asarray(wanted, dtype=np.float64)[order] - steps)
-    free = np.maximum(np.minimum(free, high - (steps[-1] if len(steps) else 0)), low)
+    free = np.maximum(np.minimum(free, high - steps[-1]), low)
     places = np.empty(len(order))
     places[order] = free + steps
     return [float(p) for p in places]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from weakseg.data.images import read_image, read_mask
+from weakseg.data.volumes import is_volume, read_volume, read_volume_mask
 from weakseg.errors import WeaksegError
 from weakseg.heatmaps.store import load_heatmap
 from weakseg.report.pictures import RGB, contours, data_uri, overlay, strip
@@ -43,7 +45,8 @@ class Shown:
     probability : float
         P(lesion).
     picture : str
-        ``data:`` address: image, heatmap over it, outlines over it.
+        ``data:`` address: image, heatmap over it, outlines over it, and the outlines of a
+        supervised network where there is one; of volumes a slice.
     problem : str
         Why there is no picture; else empty.
     """
@@ -132,6 +135,7 @@ def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
         of_seed = (run.per_case["method"] == method) & (run.per_case["seed"] == seed)
         chosen = choose_cases(run.per_case[of_seed], count)
     images = dict(zip(run.splits["case"], run.splits["image"], strict=True))
+    other = compared_network(run) if method not in run.segmenters else None
     truths = run.true_masks()
     shown = []
     for _, c in chosen.iterrows():
@@ -139,7 +143,8 @@ def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
         picture, problem = "", ""
         try:
             image = Path(images[case])
-            picture = data_uri(_picture(run, method, seed, case, image, truths.get(str(image))))
+            truth = truths.get(str(image))
+            picture = data_uri(_picture(run, method, seed, case, image, truth, other))
         except KeyError:
             problem = "the case is not in splits.csv"
         except (WeaksegError, OSError, ValueError) as e:
@@ -159,19 +164,57 @@ def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
     return shown
 
 
+def compared_network(run: RunTables) -> str | None:
+    """The supervised network whose masks stand beside those of heatmaps: the first that has any."""
+    return next((n for n in run.segmenters if n in run.thresholds), None)
+
+
 def _picture(
-    run: RunTables, method: str, seed: int, case: str, path: Path, truth: Path | None
+    run: RunTables,
+    method: str,
+    seed: int,
+    case: str,
+    path: Path,
+    truth: Path | None,
+    other: str | None,
 ) -> RGB:
     data = run.config.data
+    if is_volume(path):
+        return _volume_picture(run, method, seed, case, path, truth)
     image = read_image(path)
-    heat = load_heatmap(run.heatmap_path(seed, case)).full()
     mask = read_mask(run.mask_path(method, seed, case))
     true = None if truth is None else read_mask(truth, data.mask_rule)
     how = data.intensity
+    parts = [contours(image, intensity=how)]
+    if method not in run.segmenters:
+        heat = load_heatmap(run.heatmap_path(seed, case)).full()
+        parts.append(overlay(image, heat, intensity=how))
+    parts.append(contours(image, mask, true, intensity=how))
+    if other is not None:
+        theirs = read_mask(run.mask_path(other, next(iter(run.segmenters[other])), case))
+        parts.append(contours(image, theirs, true, intensity=how))
+    return strip(parts)
+
+
+def _volume_picture(
+    run: RunTables, method: str, seed: int, case: str, path: Path, truth: Path | None
+) -> RGB:
+    """The axial slice with most of the lesion (else of the mask), and outlines on it."""
+    values = read_volume(path).values
+    mask = read_volume_mask(run.mask_path(method, seed, case))
+    true = None if truth is None else read_volume_mask(truth, run.config.data.mask_rule)
+    marked = true if true is not None and true.any() else mask
+    z = int(marked.sum(axis=(0, 1)).argmax())
+
+    def turned(a: np.ndarray) -> np.ndarray:
+        # First axis to the right, second upwards, as viewers show an axial slice.
+        return np.ascontiguousarray(np.rot90(a[:, :, z]))
+
+    image, outline = turned(values), turned(mask)
+    drawn = None if true is None else turned(true)
     return strip(
         [
-            contours(image, intensity=how),
-            overlay(image, heat, intensity=how),
-            contours(image, mask, true, intensity=how),
+            contours(image, intensity="percentile"),
+            contours(image, outline, drawn, intensity="percentile"),
         ]
     )

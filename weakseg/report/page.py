@@ -13,9 +13,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from weakseg.report import figures, words
-from weakseg.report.gallery import BLIND_ROWS, ROWS, gallery
+from weakseg.report.gallery import BLIND_ROWS, ROWS, compared_network, gallery
 from weakseg.report.pictures import MASK_COLOUR, TRUTH_COLOUR
 from weakseg.report.read import RunTables
+from weakseg.report.supervised import (
+    equivalence_part,
+    pair_matrix,
+    pair_table,
+    segmenter_table,
+)
 from weakseg.report.tables import (
     GROUPS,
     classifier_table,
@@ -128,13 +134,15 @@ def _part(run: RunTables, anchor: str) -> _Part:
     groups = dict(zip(methods["method"], methods["group"], strict=True)) if len(methods) else {}
     spread = spread_table(run.per_case, list(groups))
     sizes = size_table(run.per_case, _main_methods(methods, method))
+    worth = equivalence_part(run, methods, method)
+    pairs = pair_table(run)
     classifier = classifier_table({s: t.scores for s, t in run.classifiers.items()})
     labels = [*data.get("healthy_labels", []), *data.get("lesion_labels", [])]
     confusion = confusion_table(
         [t.predictions for t in run.classifiers.values()], labels, split="test"
     )
-    seed = next(iter(run.classifiers), None)
     pictured = method or _first_weak_method(run)
+    seed = next(iter(run.segmenters.get(pictured or "", run.classifiers)), None)
     shown = gallery(run, pictured, seed) if pictured is not None and seed is not None else []
     cautions = words.warnings(methods, method, run.stages, config.classifier.epochs)
     cautions = _split_warning(run) + cautions
@@ -144,7 +152,7 @@ def _part(run: RunTables, anchor: str) -> _Part:
         "simulated": bool(data.get("simulated", False)),
         "patients_known": bool(data.get("patients_known", True)),
         "headline": method,
-        "answer": words.answer(methods, method, _test_auc(classifier)),
+        "answer": words.answer(methods, method, _test_auc(classifier), worth["headline"]),
         "note": words.choice_note(methods, method),
         "warnings": cautions,
         "methods": methods.to_dict(orient="records"),
@@ -158,6 +166,13 @@ def _part(run: RunTables, anchor: str) -> _Part:
             name: Markup(figures.in_page(svg, anchor))
             for name, svg in _figures(run, methods, spread, sizes, groups).items()
         },
+        "worth": worth
+        | {"figure": Markup(figures.in_page(worth["figure"], anchor)) if worth["figure"] else None},
+        "pairs": pair_matrix(pairs),
+        "segmenters": segmenter_table(run).to_dict(orient="records"),
+        "compared": compared_network(run),
+        "volumes": data.get("dims", 2) == 3,
+        "distances": data.get("distances", "pixels"),
         "gallery": shown,
         "gallery_method": pictured,
         "gallery_seed": seed,
@@ -185,6 +200,10 @@ def _part(run: RunTables, anchor: str) -> _Part:
         "thresholds": threshold_table(run.thresholds),
         "stages": stage_table(run.stages),
         "gallery": captions,
+        "segmenters": segmenter_table(run),
+        "paired_tests": pairs,
+        "mask_curve": worth["curve"],
+        "mask_equivalence": worth["table"],
     }
     return _Part(context, tables, method)
 
@@ -203,8 +222,9 @@ def _first_weak_method(run: RunTables) -> str | None:
 
 
 def _in_order(run: RunTables) -> list[str]:
-    """The run's methods in the order of its experiment file."""
-    return [f"{run.config.heatmap.method}-{r.rule}" for r in run.config.masks.rules]
+    """The run's methods in the order of its experiment file, supervised networks last."""
+    weak = [f"{run.config.heatmap.method}-{r.rule}" for r in run.config.masks.rules]
+    return [*weak, *run.config.segmenters]
 
 
 def _test_auc(classifier: pd.DataFrame) -> dict[str, Any] | None:
@@ -237,7 +257,8 @@ def _figures(
     if len(methods):
         drawn["dice"] = figures.dice_figure(methods)
         drawn["spread"] = figures.spread_figure(spread, groups)
-        drawn["size"] = figures.size_figure(sizes, groups)
+        if len(sizes.dropna(subset=["dice"])):
+            drawn["size"] = figures.size_figure(sizes, groups)
     if len(run.curves):
         kinds = {r.rule: r for r in run.config.masks.rules}
         fixed = getattr(kinds.get("fixed"), "at", None)
@@ -246,6 +267,12 @@ def _figures(
     metrics = {s: t.metrics for s, t in run.classifiers.items() if len(t.metrics)}
     if metrics:
         drawn["training"] = figures.training_figure(metrics)
+    trained = {
+        n: {s: t.metrics for s, t in seeds.items() if len(t.metrics)}
+        for n, seeds in run.segmenters.items()
+    }
+    if any(trained.values()):
+        drawn["segmenters"] = figures.segmenter_figure(trained)
     lesion_labels = run.data.get("lesion_labels", [])
     truths, p = {}, {}
     for seed, t in run.classifiers.items():

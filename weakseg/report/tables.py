@@ -223,8 +223,14 @@ def split_table(data: Mapping[str, Any]) -> pd.DataFrame:
 
 def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """How long each stage took, and on what."""
-    columns = ["stage", "seconds", "ended", "device", "precision", "best_epoch", "flat", "images"]
-    rows = [{"stage": name, **entry} for name, entry in stages.items()]
+    columns = [
+        *("stage", "seconds", "ended", "device", "precision", "best_epoch", "epochs", "flat"),
+        "images",
+    ]
+    rows = [
+        {"stage": name, "best_epoch": entry.get("kept_epoch"), **entry}
+        for name, entry in stages.items()
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 

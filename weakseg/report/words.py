@@ -66,7 +66,10 @@ def verdict(low: Any, high: Any) -> Literal["above", "below", "unclear"]:
 
 
 def answer(
-    methods: pd.DataFrame, method: str | None, classifier: Mapping[str, Any] | None
+    methods: pd.DataFrame,
+    method: str | None,
+    classifier: Mapping[str, Any] | None,
+    worth: Sequence[str] = (),
 ) -> list[str]:
     """The result of a run in a few sentences.
 
@@ -78,6 +81,8 @@ def answer(
         The row that is spoken of.
     classifier : mapping or None
         ``value``, ``low``, ``high`` of the test AUC, and ``seeds``.
+    worth : sequence of str, optional
+        What the method is worth beside a supervised network.
     """
     if method is None:
         return [
@@ -86,7 +91,13 @@ def answer(
             *_auc(classifier),
         ]
     row = _row(methods, method)
-    return [_reached(method, row), *_against_floor(row), *_auc(classifier), _errors(row)]
+    return [
+        _reached(method, row),
+        *worth,
+        *_against_floor(row),
+        *_auc(classifier),
+        _errors(row),
+    ]
 
 
 def _reached(method: str, row: pd.Series) -> str:
@@ -102,6 +113,8 @@ def _reached(method: str, row: pd.Series) -> str:
 
 
 def _against_floor(row: pd.Series) -> list[str]:
+    if not row["floor"] and row["kind"] == "supervised":
+        return []
     if not row["floor"]:
         return ["No trivial floor was scored, so it is not known whether that is worth anything."]
     lead = row["difference"]

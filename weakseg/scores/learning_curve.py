@@ -146,7 +146,7 @@ def monotone(values: ArrayLike) -> Floats:
 
     Examples
     --------
-    >>> monotone([0.1, 0.5, 0.3, 0.6]).tolist()
+    >>> monotone([0.1, 0.5, 0.3, 0.6]).round(3).tolist()
     [0.1, 0.4, 0.4, 0.6]
     """
     y = np.asarray(values, dtype=np.float64)
@@ -171,9 +171,7 @@ def read_curve(curve_cases: pd.DataFrame) -> Curve:
     rows = curve_cases[curve_cases["has_lesion"].astype(bool)]
     if rows["dice"].notna().sum() == 0:
         raise ValueError("curve_cases must hold a scored image with a lesion, got none")
-    rows = rows.assign(
-        case=rows["case"].astype(str), patient=rows["patient"].fillna("").astype(str)
-    )
+    rows = rows.assign(case=rows["case"].astype(str))
     twice = rows.duplicated(["case", "draw", "k"])
     if twice.any():
         case, draw, k = rows.loc[twice, ["case", "draw", "k"]].iloc[0]
@@ -193,7 +191,7 @@ def read_curve(curve_cases: pd.DataFrame) -> Curve:
         masks=masks.to_numpy(dtype=np.float64),
         dice=wide.to_numpy(dtype=np.float64).reshape(len(wide), *masks.shape),
         cases=wide.index,
-        patients=patients.to_numpy(dtype=str),
+        patients=patients.astype(str).where(patients.notna(), "").to_numpy(dtype=str),
     )
 
 

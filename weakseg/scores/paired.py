@@ -107,10 +107,13 @@ def lesion_dice(per_case: pd.DataFrame, method: str) -> pd.DataFrame:
     rows = rows.dropna(subset=["dice"])
     if rows.empty:
         raise ValueError(f"method {method!r} has no scored image with a lesion in per_case")
-    rows = rows.assign(patient=rows["patient"].fillna("").astype(str))
     by_case = rows.groupby(rows["case"].astype(str))
+    patient = by_case["patient"].first()
     return pd.DataFrame(
-        {"dice": by_case["dice"].mean().astype(float), "patient": by_case["patient"].first()}
+        {
+            "dice": by_case["dice"].mean().astype(float),
+            "patient": patient.astype(str).where(patient.notna(), ""),
+        }
     )
 
 

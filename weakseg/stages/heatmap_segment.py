@@ -32,7 +32,7 @@ from weakseg.runs import (
     write_text,
 )
 from weakseg.scores import score_case, youden_threshold
-from weakseg.stages.prepare import Prepared
+from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.stages.scoring import (
     THRESHOLD,
     case_entry,
@@ -90,6 +90,7 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     ConfigError
         For an unknown method, layer or target.
     """
+    refuse_volumes(prepared, "Heatmaps")
     config, run = prepared.config, prepared.run
     check_method(config.heatmap.method)
     target_classes(config.heatmap.target, prepared.cases.labels)

@@ -17,7 +17,7 @@ from weakseg.data.manifest import read_manifest
 from weakseg.data.phantom import write_phantom
 from weakseg.data.splits import make_splits, write_splits
 from weakseg.data.volumes import read_grid
-from weakseg.errors import DataError
+from weakseg.errors import DataError, UserError
 from weakseg.progress import progress, say
 from weakseg.runs import Run, environment, locked, make_folder, write_text
 
@@ -179,6 +179,24 @@ def _check(path: Path, config: Config) -> None:
         )
     if problems:
         say(f"{path}: {len(problems)} warnings; `weakseg validate {path}` lists them")
+
+
+def refuse_volumes(prepared: Prepared, what: str) -> None:
+    """Refuse a stage that works on images only.
+
+    Raises
+    ------
+    UserError
+        If the manifest lists volumes.
+    """
+    if prepared.cases.dims == 3:
+        raise UserError(
+            f"{what} of volumes {'are' if what.endswith('s') else 'is'} not supported.",
+            where=prepared.cases.source,
+            found="a manifest of volumes",
+            fix="train segmenters on them (`weakseg train-segmenter`), or export their slices as "
+            "16-bit PNG with a label each",
+        )
 
 
 def distance_unit(cases: CaseSet) -> str:

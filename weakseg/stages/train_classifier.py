@@ -32,7 +32,7 @@ from weakseg.runs import (
     write_text,
 )
 from weakseg.scores import classification_scores
-from weakseg.stages.prepare import Prepared
+from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.training.classify import ClassifierTask, predict_probabilities
 from weakseg.training.loop import (
     BEST,
@@ -84,6 +84,7 @@ def train_classifiers(
     list of Path
         The seeds' folders.
     """
+    refuse_volumes(prepared, "A classifier")
     config = prepared.config
     folders, images = [], None
     for seed in config.seeds:
