@@ -4,30 +4,39 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from weakseg.stages.equivalence import mask_equivalence
+from weakseg.progress import say
+from weakseg.stages.equivalence import lesion_patients, mask_equivalence, patient_counts
 from weakseg.stages.heatmap_segment import heatmap_segment
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.report import make_report
 from weakseg.stages.train_classifier import train_classifiers
-from weakseg.stages.train_segmenter import train_segmenters
+from weakseg.stages.train_segmenter import has_training_masks, train_segmenters
 
 
 def compare(prepared: Prepared, *, force: bool = False) -> Path:
     """Train, segment, score and report; what is up to date is not made again.
 
-    Volumes have no classifier and no heatmaps: of them only the segmenters are compared.
+    Volumes have no classifier and no heatmaps: of them only the segmenters are compared. Images
+    without training masks have no segmenters.
 
     Returns
     -------
     Path
         The report, ``report/index.html`` in the run folder.
     """
+    supervised = bool(prepared.config.segmenters) or prepared.cases.dims == 3
+    if supervised and prepared.cases.dims == 2 and not has_training_masks(prepared):
+        say("segmenters: left out, no training image with a lesion has a mask")
+        supervised = False
+    asks = supervised and prepared.config.equivalence.segmenter is not None
+    if asks:  # refuses what cannot be, before hours of work
+        patient_counts(prepared, len(lesion_patients(prepared)))
     if prepared.cases.dims == 2:
         train_classifiers(prepared, force=force)
         heatmap_segment(prepared, force=force)
-    if prepared.config.segmenters or prepared.cases.dims == 3:
+    if supervised:
         train_segmenters(prepared, force=force)
-    if prepared.config.equivalence.segmenter is not None:
+    if asks:
         mask_equivalence(prepared, force=force)
     folder = prepared.run.folder
     return make_report([folder], folder / "report")

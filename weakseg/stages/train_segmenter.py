@@ -203,6 +203,12 @@ def training_cases(prepared: Prepared, patients: Sequence[str] | None = None) ->
     return chosen
 
 
+def has_training_masks(prepared: Prepared) -> bool:
+    """Whether any training image with a lesion has a mask."""
+    train = [i for i, c in enumerate(prepared.cases.cases) if c.split == "train"]
+    return masks_of(prepared, train) > 0
+
+
 def masks_of(prepared: Prepared, indices: Sequence[int]) -> int:
     """How many of some cases are lesions with a mask."""
     labels, cases = prepared.cases.labels, prepared.cases.cases

@@ -1,0 +1,312 @@
+"""Supervised baselines, from manifest to report, through the command line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
+from weakseg.config import load_config
+from weakseg.runs import read_json
+from weakseg.scores import dice
+from weakseg.stages.prepare import prepared_run
+from weakseg.stages.scoring import read_per_case, read_summary
+from weakseg.stages.train_segmenter import train_segmenters
+
+CONFIG = """
+name: tiny
+data: {{manifest: {manifest}, image_size: 32}}
+classifier: {{arch: squeezenet1_1, epochs: 1, batch_size: 8, seeds: [0]}}
+masks: {{rules: [fixed, validation, oracle-image]}}
+scores: {{bootstrap: 100}}
+report: {{gallery: 1}}
+segmenters:
+  unet: {{arch: "encoder-unet:squeezenet1_1", epochs: 3, batch_size: 6, seeds: [0, 1]}}
+  dm: {{arch: deepmedic, patch: 9, epochs: 2, steps: 3, seeds: [0], threshold: validation}}
+equivalence: {{segmenter: unet, patients: [1, 3, 8], draws: 1}}
+"""
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """One whole `compare`; tests read it and leave it as it is."""
+    folder = tmp_path_factory.mktemp("segmenters")
+    manifest = write_set(folder / "data")
+    config = write_config(folder, manifest, CONFIG)
+    assert weakseg("compare", config, "--run-dir", folder / "run", "--device", "cpu") == 0
+    return folder, config
+
+
+def lesion_masks(run: Path, split: str) -> int:
+    return sum(r["split"] == split and r["label"] == "tumor" for r in read_rows(run / "splits.csv"))
+
+
+def test_supervised_rows_stand_beside_those_of_heatmaps(job):
+    run = job[0] / "run"
+    table = read_per_case(run)
+    assert set(table["method"]) >= {"unet", "dm", "gradcam-fixed", "floor-everything"}
+    kinds = table.groupby("method")["kind"].first()
+    assert kinds["unet"] == kinds["dm"] == "supervised"
+    assert set(table.loc[table["method"] == "unet", "seed"]) == {0, 1}
+    test = [r["case"] for r in read_rows(run / "splits.csv") if r["split"] == "test"]
+    assert sorted(table.loc[(table["method"] == "unet") & (table["seed"] == 1), "case"]) == test
+    assert read_summary(run).set_index("method").loc["unet", "seeds"] == 2
+
+
+def test_every_mask_that_was_seen_is_counted(job):
+    run = job[0] / "run"
+    table = read_per_case(run).groupby("method")["masks_seen"].first()
+    assert table["unet"] == lesion_masks(run, "train")
+    assert table["dm"] == lesion_masks(run, "train") + lesion_masks(run, "val")
+    chosen = read_json(run / "masks/dm/threshold.json")["seed-0"]
+    assert chosen["chosen_on"] == f"{lesion_masks(run, 'val')} validation masks"
+
+
+def test_masks_have_the_images_own_size_and_the_table_their_dice(job):
+    folder, _ = job
+    table = read_per_case(folder / "run")
+    rows = table[(table["method"] == "dm") & table["has_lesion"]]
+    assert len(rows)
+    for _, row in rows.iterrows():
+        mask = np.asarray(Image.open(folder / f"run/masks/dm/seed-0/{row['case']}.png"))
+        truth = np.asarray(Image.open(folder / f"data/masks/{row['case']}.png"))
+        assert mask.shape == truth.shape == (48, 40)
+        assert row["dice"] == pytest.approx(dice(mask > 0, truth > 0), abs=1e-5)
+
+
+def test_a_network_learns_what_is_plain_to_see(job):
+    """Bright discs on dark noise: three epochs do better than marking everything."""
+    summary = read_summary(job[0] / "run").set_index("method")
+    metrics = pd.read_csv(job[0] / "run/segmenter/unet/seed-0/metrics.csv")
+    assert metrics["train_loss"].iloc[-1] < metrics["train_loss"].iloc[0]
+    assert summary.loc["unet", "ap"] > 0.3
+
+
+def test_the_curve_is_nested_and_ends_with_the_run_s_own_network(job):
+    run = job[0] / "run"
+    curve = pd.read_csv(run / "scores/equivalence.csv")
+    assert sorted(curve["k"].unique()) == [1, 3, 8]
+    masks = curve.groupby("k")["masks"].first()
+    assert masks.is_monotonic_increasing
+    assert masks[8] == lesion_masks(run, "train")
+    stages = read_json(run / "run.json")["stages"]
+    assert stages["equivalence/unet/0/8"]["same_as"] == "segmenter/unet/0"
+    own = read_per_case(run)
+    own = own[(own["method"] == "unet") & (own["seed"] == 0)].set_index("case")["dice"]
+    last = curve[curve["k"] == 8].set_index("case")["dice"]
+    pd.testing.assert_series_equal(last.sort_index(), own.sort_index(), check_names=False)
+    assert not list((run / "equivalence").rglob("*.safetensors"))
+
+
+def test_the_report_answers_the_question(job):
+    page = (job[0] / "run/report/index.html").read_text()
+    assert "How many masks is a heatmap worth?" in page
+    assert "gradcam-fixed is worth" in page
+    assert "Who is better than whom" in page
+    tables = job[0] / "run/report/tables"
+    pairs = pd.read_csv(tables / "paired_tests.csv")
+    assert {"unet", "dm"} <= set(pairs["method"]) | set(pairs["other"])
+    assert not any("oracle" in m for m in [*pairs["method"], *pairs["other"]])
+    worth = pd.read_csv(tables / "mask_equivalence.csv").set_index("method")
+    assert {"gradcam-fixed", "gradcam-validation", "gradcam-oracle-image"} == set(worth.index)
+    curve = pd.read_csv(tables / "mask_curve.csv")
+    assert list(curve["k"]) == [1, 3, 8]
+    trained = pd.read_csv(tables / "segmenters.csv").set_index("name")
+    assert trained.loc["dm", "optimizer"] == "rmsprop"
+    held = json.loads((job[0] / "run/report/report.json").read_text())
+    assert held["tables"]["paired_tests"]
+
+
+def test_a_second_call_makes_nothing_again(job):
+    folder, config = job
+    before = tree(folder / "run")
+    assert weakseg("compare", config, "--run-dir", folder / "run", "--device", "cpu") == 0
+    after = tree(folder / "run")
+    kept = [n for n in before if n.split("/")[0] in ("segmenter", "masks", "scores", "equivalence")]
+    assert len(kept) > 50
+    assert all(before[n] == after[n] for n in kept)
+
+
+def test_other_heatmaps_leave_the_networks_masks_alone(job, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(job[0] / "run", run)
+    before = tree(run / "masks/unet")
+    changed = ("--set", "masks.rules=[otsu]")
+    assert weakseg("heatmap-segment", job[1], "--run-dir", run, *changed) == 0
+    names = {p.name for p in (run / "masks").iterdir() if p.is_dir()}
+    assert names == {"gradcam-otsu", "unet", "dm"}
+    assert tree(run / "masks/unet") == before
+    assert set(read_per_case(run)["method"]) >= {"gradcam-otsu", "unet", "dm"}
+    assert "gradcam-fixed" not in set(read_per_case(run)["method"])
+
+
+def test_new_images_are_segmented_as_the_test_images_were(job, tmp_path):
+    folder, _ = job
+    images = folder / "data/images"
+    assert weakseg(
+        *("predict", folder / "run", images, "--out", tmp_path / "out"),
+        *("--method", "dm", "--heatmaps", "--overlays"),
+    ) == 0  # fmt: skip
+    made = folder / "run/masks/dm/seed-0"
+    for path in made.glob("*.png"):
+        again = np.asarray(Image.open(tmp_path / "out" / path.name))
+        assert (again == np.asarray(Image.open(path))).mean() > 0.99
+    rows = read_rows(tmp_path / "out/predictions.csv")
+    assert len(rows) == 36
+    assert {"highest_probability", "lesion_pixels"} <= set(rows[0])
+    assert len(list((tmp_path / "out/overlays").glob("*.png"))) == 36
+
+
+SMALL = """
+name: small
+data: {{manifest: {manifest}, image_size: 32}}
+classifier: {{seeds: [0]}}
+scores: {{bootstrap: 100, floors: false}}
+segmenters:
+  net: {{arch: "encoder-unet:squeezenet1_1", epochs: 2, batch_size: 6}}
+"""
+
+
+def trained(folder, manifest, *changes, text=SMALL):
+    config = write_config(folder, manifest, text)
+    sets = [w for c in changes for w in ("--set", c)]
+    run = folder / "run"
+    assert weakseg("train-segmenter", config, "--run-dir", run, *sets) == 0
+    return run
+
+
+def same_weights(one, other):
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_test_and_validation_masks_change_no_weight(tmp_path):
+    """The masks of the other splits are turned inside out; the network must not notice."""
+    networks = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        manifest = write_set(folder / "data")
+        if name == "b":
+            for row in read_rows(tmp_path / "a/run/splits.csv"):
+                if row["split"] != "train" and row["label"] == "tumor":
+                    path = folder / f"data/masks/{row['case']}.png"
+                    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+        run = trained(folder, manifest, "segmenters.net.average=none")
+        networks.append(run / "segmenter/net/seed-0/best.safetensors")
+    assert same_weights(*networks)
+
+
+def test_a_killed_training_ends_where_an_unbroken_one_does(tmp_path):
+    manifest = write_set(tmp_path / "data")
+    changes = ("segmenters.net.epochs=3", "segmenters.net.average=ema")
+    whole = trained(tmp_path, manifest, *changes)
+    config = load_config(tmp_path / "tiny.yaml", changes)
+
+    def killed(epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    broken = tmp_path / "broken"
+    with pytest.raises(KeyboardInterrupt), prepared_run(config, broken) as prepared:
+        train_segmenters(prepared, after_epoch=killed)
+    assert (tmp_path / "broken/segmenter/net/seed-0/resume.pt").exists()
+    with prepared_run(config, tmp_path / "broken") as prepared:
+        train_segmenters(prepared)
+    part = "segmenter/net/seed-0/best.safetensors"
+    assert same_weights(whole / part, tmp_path / "broken" / part)
+
+
+def test_training_without_a_classifier_then_with(tmp_path):
+    manifest = write_set(tmp_path / "data")
+    run = trained(tmp_path, manifest)
+    assert set(read_per_case(run)["method"]) == {"net"}
+    page = tmp_path / "page"
+    assert weakseg("report", run, "--out", page) == 0
+    assert "net reaches a Dice" in (page / "index.html").read_text()
+
+
+def test_another_setting_keeps_the_earlier_network(tmp_path):
+    manifest = write_set(tmp_path / "data")
+    run = trained(tmp_path, manifest)
+    trained(tmp_path, manifest, "segmenters.net.loss=ce")
+    assert list((run / "superseded").glob("net-seed-0-*/best.safetensors"))
+
+
+def test_a_tile_or_threshold_does_not_train_anew(tmp_path):
+    manifest = write_set(tmp_path / "data")
+    run = trained(tmp_path, manifest)
+    before = (run / "segmenter/net/seed-0/best.safetensors").stat().st_mtime_ns
+    trained(tmp_path, manifest, "segmenters.net.threshold=0.9", "segmenters.net.flips=x")
+    assert (run / "segmenter/net/seed-0/best.safetensors").stat().st_mtime_ns == before
+    assert read_json(run / "masks/net/threshold.json")["seed-0"]["threshold"] == 0.9
+
+
+@pytest.mark.parametrize("loss", ["ce", "dice", "dice-ce", "focal"])
+@pytest.mark.parametrize("average", ["ema", "swa"])
+def test_every_loss_and_average_trains(tmp_path, loss, average):
+    manifest = write_set(tmp_path / "data", patients=6, slices=2)
+    run = trained(
+        tmp_path, manifest, f"segmenters.net.loss={loss}", f"segmenters.net.average={average}",
+        "segmenters.net.keep=best", "segmenters.net.recalibrate=true",
+    )  # fmt: skip
+    assert np.isfinite(pd.read_csv(run / "segmenter/net/seed-0/metrics.csv")["train_loss"]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["segmenters={}"], "names no segmenter"),
+        (["segmenters.net.arch=unett"], "no segmentation network 'unett'"),
+        (["segmenters.net.arch=fcn8s:resnet19"], "no backbone 'resnet19'"),
+        (["segmenters.net.weights=nowhere.safetensors"], "does not exist"),
+        (["segmenters.net.loss=hinge"], "segmenters.net.loss"),
+        (["segmenters.net.normalise=zscore"], "not for z-scored"),
+        (["segmenters.net.epochz=3"], "did you mean 'epochs'"),
+        (["segmenters.a/b={}"], "becomes a folder"),
+        (["equivalence.segmenter=nett"], "no segmenter 'nett'"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_written(tmp_path, capsys, changes, words):
+    manifest = write_set(tmp_path / "data", patients=6, slices=2)
+    config = write_config(tmp_path, manifest, SMALL)
+    sets = [w for c in changes for w in ("--set", c)]
+    assert weakseg("train-segmenter", config, "--run-dir", tmp_path / "run", *sets) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
+def test_an_unknown_name_and_too_many_patients_are_refused(tmp_path, capsys):
+    manifest = write_set(tmp_path / "data", patients=6, slices=2)
+    config = write_config(tmp_path, manifest, SMALL)
+    assert weakseg("train-segmenter", config, "--run-dir", tmp_path / "r", "--only", "x") == 2
+    assert "no segmenter 'x'" in capsys.readouterr().err
+    many = ("--set", "equivalence.segmenter=net", "--set", "equivalence.patients=[99]")
+    assert weakseg("compare", config, "--run-dir", tmp_path / "r", *many) == 2
+    assert "fewer than 99 training patients" in capsys.readouterr().err
+    assert not list((tmp_path / "r").rglob("*.safetensors"))
+
+
+def test_a_set_without_training_masks_is_refused(tmp_path, capsys):
+    manifest = write_set(tmp_path / "data", patients=6, slices=2)
+    rows = [(r["image"], r["label"], "", r["patient"]) for r in read_rows(manifest)]
+    config = write_config(tmp_path, write_manifest(manifest, rows), SMALL)
+    assert weakseg("train-segmenter", config, "--run-dir", tmp_path / "r") == 2
+    assert "No training image with a lesion has a mask" in capsys.readouterr().err
+
+
+def test_compare_goes_on_without_masks(tmp_path, capsys):
+    manifest = write_set(tmp_path / "data", patients=8, slices=2)
+    rows = [(r["image"], r["label"], "", r["patient"]) for r in read_rows(manifest)]
+    config = write_config(tmp_path, write_manifest(manifest, rows), SMALL)
+    short = ("--set", "classifier.epochs=1", "--set", "classifier.arch=squeezenet1_1")
+    assert weakseg("compare", config, "--run-dir", tmp_path / "r", *short) == 0
+    assert "segmenters: left out" in capsys.readouterr().err
+    assert "Nothing could be scored" in (tmp_path / "r/report/index.html").read_text()
