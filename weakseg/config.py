@@ -287,6 +287,9 @@ class EquivalenceConfig(_Section):
     patients: list[Annotated[int, Field(ge=1)]] | Auto = Field(
         AUTO, min_length=1, description="numbers of patients; auto: 1, 2, 4, … and all"
     )
+    points: int = Field(
+        10, ge=2, le=100, description="auto: at most so many numbers, evenly on a log scale"
+    )
     draws: int = Field(3, ge=1, le=100, description="random orders of the patients")
 
 

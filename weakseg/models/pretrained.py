@@ -70,16 +70,16 @@ def load_backbone(net: nn.Module, state: dict[str, Tensor], source: str) -> list
             )
         fitted[name] = given.to(names[name].dtype)
     backbone.load_state_dict(fitted, strict=False)
-    return sorted({n.split(".")[0] for n, _ in net.named_parameters()} - _names_of(net, backbone))
+    loaded = {id(p) for p in backbone.parameters()}
+    return sorted({_part(net, n, backbone) for n, p in net.named_parameters() if id(p) not in loaded})
 
 
-def _names_of(net: nn.Module, part: nn.Module) -> set[str]:
-    """First names of the modules that hold nothing but a part."""
-    return {
-        n.split(".")[0]
-        for n, m in net.named_children()
-        if m is part or any(child is part for child in m.children())
-    }
+def _part(net: nn.Module, parameter: str, backbone: nn.Module) -> str:
+    """The module directly below the network, or beside the backbone, that a parameter is in."""
+    first, *more = parameter.split(".")
+    if any(m is backbone for m in net.get_submodule(first).modules()):
+        return f"{first}.{more[0]}"
+    return first
 
 
 def _foreign(source: str, found: str, expected: str) -> UserError:

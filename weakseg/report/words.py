@@ -113,7 +113,7 @@ def _reached(method: str, row: pd.Series) -> str:
 
 
 def _against_floor(row: pd.Series) -> list[str]:
-    if not row["floor"] and row["kind"] == "supervised":
+    if not row["floor"] and row["group"] == "supervised":
         return []
     if not row["floor"]:
         return ["No trivial floor was scored, so it is not known whether that is worth anything."]

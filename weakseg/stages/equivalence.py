@@ -43,7 +43,11 @@ def patient_counts(prepared: Prepared, patients: int) -> list[int]:
     if isinstance(asked, str):
         doubled = [2**i for i in range(patients.bit_length()) if 2**i < patients]
         # Two points that are nearly the same number tell nothing for the time of a training.
-        return [k for k in doubled if k <= 0.75 * patients] + [patients]
+        counts = [k for k in doubled if k <= 0.75 * patients] + [patients]
+        most = prepared.config.equivalence.points
+        if len(counts) <= most:
+            return counts
+        return sorted({round(k) for k in np.geomspace(1, patients, most)})
     too_many = [k for k in asked if k > patients]
     if too_many:
         raise ConfigError(

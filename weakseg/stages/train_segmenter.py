@@ -299,7 +299,7 @@ def fit_segmenter(
     model, random = new_segmenter(settings, prepared.channels, dims, seed)
     fabric = make_fabric(prepared.config.device, settings.precision)
     if dims == 2:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     val = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val"]
     task = SegmenterTask(settings, model, data, train, val, seed, fabric.device)
     history = fit(

@@ -1,4 +1,4 @@
-"""Losses of segmentation networks, by segmentation_models_pytorch; voxels may be ignored."""
+"""Losses of segmentation networks; voxels may be ignored."""
 
 from __future__ import annotations
 
@@ -28,10 +28,15 @@ def make_loss(name: str) -> Loss:
     callable
         From logits (B, 2, *size) and truth (B, *size) of 0, 1 and `IGNORE` to a scalar.
     """
-    from segmentation_models_pytorch.losses import DiceLoss, FocalLoss
+    from segmentation_models_pytorch.losses import DiceLoss
 
     dice: nn.Module = DiceLoss("multiclass", classes=[1], ignore_index=IGNORE)
-    focal: nn.Module = FocalLoss("multiclass", ignore_index=IGNORE)
+
+    # The library's focal loss takes each class's sigmoid, where the networks give a softmax.
+    def focal(logits: Tensor, truth: Tensor) -> Tensor:
+        surprise = F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="none")
+        weighed = (1 - torch.exp(-surprise)) ** 2 * surprise
+        return weighed.sum() / (truth != IGNORE).sum()
 
     def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
         return F.cross_entropy(logits, truth, ignore_index=IGNORE)

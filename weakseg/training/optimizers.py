@@ -102,8 +102,9 @@ def add_penalty_gradients(model: nn.Module, l1: float, l2: float) -> None:
     """Add the gradients of l1 · Σ|w| + l2 · Σw² over convolution and linear weights."""
     if not (l1 or l2):
         return
+    kinds = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        if isinstance(module, kinds):
             w = module.weight
             if w.grad is not None:
                 w.grad.add_(w.sign(), alpha=l1).add_(w, alpha=2 * l2)
