@@ -310,3 +310,49 @@ def test_compare_goes_on_without_masks(tmp_path, capsys):
     assert weakseg("compare", config, "--run-dir", tmp_path / "r", *short) == 0
     assert "segmenters: left out" in capsys.readouterr().err
     assert "Nothing could be scored" in (tmp_path / "r/report/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["patch=16", "sampler=uniform"],
+        ["patch=16", "sampler=grid", "flips=all"],
+        ["patch=16", "sampler=foreground", "foreground=0.8", "tile=16", "overlap=0.25"],
+        ["patch=16", "sampler=balanced", "recalibrate=true", "loss=ce"],
+        ["sampler=balanced", "normalise=zscore", "augment={brightness: 0, contrast: 0}"],
+        ["sampler=uniform", "optimizer=rmsprop", "schedule=poly", "l1=1e-6", "l2=1e-4"],
+    ],
+)
+def test_samplers_patches_and_tiles(tmp_path, changes):
+    manifest = write_set(tmp_path / "data", patients=6, slices=2)
+    run = trained(tmp_path, manifest, *(f"segmenters.net.{c}" for c in changes))
+    masks = list((run / "masks/net/seed-0").glob("*.png"))
+    assert masks
+    assert all(Image.open(m).size == (40, 48) for m in masks)
+    held = read_json(run / "segmenter/net/seed-0/settings.json")
+    assert 0 < held["true_prior"] < 0.5
+    if "sampler=balanced" in changes:
+        assert held["sampled_prior"] > held["true_prior"]
+    if "sampler=uniform" in changes:
+        assert held["sampled_prior"] == pytest.approx(held["true_prior"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arch",
+    [
+        *("unet", "unet-original", "encoder-unet:resnet18", "encoder-unet:densenet121"),
+        *("encoder-unet:vgg16", "encoder-unet:mobilenet_v2"),
+        *("encoder-unet:tf_efficientnet_lite0", "fcn32s", "fcn16s:resnet18", "fcn8s:mobilenet_v2"),
+        *("fcn_resnet50", "deeplabv3_resnet50"),
+        *("deepmedic", "deepmedic-release", "deepmedic-latest"),
+    ],
+)
+def test_every_network_trains_and_segments(tmp_path, arch):
+    manifest = write_set(tmp_path / "data", patients=6, slices=2)
+    run = trained(
+        tmp_path, manifest, f"segmenters.net.arch={arch}", "segmenters.net.epochs=1",
+        "segmenters.net.batch_size=2", "segmenters.net.steps=2",
+    )  # fmt: skip
+    assert np.isfinite(pd.read_csv(run / "segmenter/net/seed-0/metrics.csv")["train_loss"]).all()
+    assert set(read_per_case(run)["method"]) == {"net"}

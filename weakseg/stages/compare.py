@@ -9,8 +9,9 @@ from weakseg.stages.equivalence import lesion_patients, mask_equivalence, patien
 from weakseg.stages.heatmap_segment import heatmap_segment
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.report import make_report
+from weakseg.stages.segmenters import has_training_masks
 from weakseg.stages.train_classifier import train_classifiers
-from weakseg.stages.train_segmenter import has_training_masks, train_segmenters
+from weakseg.stages.train_segmenter import train_segmenters
 
 
 def compare(prepared: Prepared, *, force: bool = False) -> Path:

@@ -14,17 +14,17 @@ from weakseg.progress import say
 from weakseg.runs import inside, remove_tree, write_text
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import part_path, read_rows, scored_cases
-from weakseg.stages.train_segmenter import (
-    fit_segmenter,
+from weakseg.stages.segmenter_masks import score_probability
+from weakseg.stages.segmenters import (
     is_trained,
     masks_of,
     priors_of,
-    score_probability,
     segmentation_cases,
     segmenter_key,
     segmenter_settings,
     training_cases,
 )
+from weakseg.stages.train_segmenter import fit_segmenter
 from weakseg.training.segment import SegmentationCases, SegmenterTask, predict
 
 CURVE_CASES = "equivalence.csv"

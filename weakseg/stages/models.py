@@ -38,7 +38,8 @@ def models_table(in_channels: int = 1, classes: int = 2) -> list[dict[str, Any]]
         ``pathways`` (the same by pathway), ``whole_image`` (a global pooling adds the rest of the
         image), ``output_stride`` (of the heatmap layer or the scores), ``deepest_stride``,
         ``patch_input``, ``patch_output`` (sides of a training patch; segmenters),
-        ``heatmap_layer`` (classifiers), ``description``.
+        ``heatmap_layer`` (classifiers), ``backbones`` (names that may stand behind a colon),
+        ``description``.
     """
     rows = []
     # Networks without data: nothing is initialised and no memory is taken.
@@ -73,6 +74,7 @@ def _segmenter_row(name: str, in_channels: int, classes: int, dims: int) -> dict
         "pathways": {path: list(w.size) for path, w in windows.items()},
         "patch_input": size,
         "patch_output": net.output_size(size),
+        "backbones": list(spec.backbones),
         "description": spec.description,
     }
 
@@ -94,6 +96,7 @@ def _row(name: str, kind: str, dims: int, net: nn.Module, window: ReceptiveField
         "patch_input": None,
         "patch_output": None,
         "heatmap_layer": None,
+        "backbones": [],
         "description": "",
     }
 

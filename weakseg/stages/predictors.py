@@ -21,16 +21,16 @@ from weakseg.models.classifiers import Classifier
 from weakseg.models.segmenters import Segmenter
 from weakseg.runs import Run, file_hash, open_run, read_json
 from weakseg.stages.scoring import THRESHOLD
-from weakseg.stages.train_classifier import (
-    load_classifier,
-    read_classifier_scores,
-    seed_folder,
-)
-from weakseg.stages.train_segmenter import (
+from weakseg.stages.segmenters import (
     SETTINGS,
     load_segmenter,
     priors_of,
     segmenter_folder,
+)
+from weakseg.stages.train_classifier import (
+    load_classifier,
+    read_classifier_scores,
+    seed_folder,
 )
 from weakseg.training.loop import BEST, load_weights, pick_device
 from weakseg.training.recipes import resolve

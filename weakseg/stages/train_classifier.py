@@ -13,7 +13,6 @@ import pandas as pd
 from weakseg.config import ClassifierConfig, Config, fingerprint
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Labels
-from weakseg.errors import RunError
 from weakseg.models.classifiers import (
     Classifier,
     ClassifierSpec,
@@ -27,11 +26,11 @@ from weakseg.runs import (
     folder_name,
     inside,
     read_json,
-    remove_tree,
     write_json,
     write_text,
 )
 from weakseg.scores import classification_scores
+from weakseg.stages.networks import load_network, set_aside
 from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.training.classify import ClassifierTask, predict_probabilities
 from weakseg.training.loop import (
@@ -115,20 +114,6 @@ def is_trained(prepared: Prepared, seed: int) -> bool:
     outputs = [folder / name for name in (BEST, LAST, METRICS, SCORES, PREDICTIONS)]
     stage = classifier_stage(prepared.config, seed)
     return prepared.run.is_done(stage, classifier_key(prepared, seed), *outputs)
-
-
-def set_aside(prepared: Prepared, stage: str, folder: Path, key: str, force: bool) -> None:
-    """Move an earlier network of another configuration away: hours of work are not deleted."""
-    earlier = prepared.run.record.get("stages", {}).get(stage, {}).get("key")
-    prepared.run.forget(stage)
-    if earlier and (force or earlier != key) and (folder / BEST).exists():
-        there = (
-            prepared.run.folder / "superseded" / f"{folder.parent.name}-{folder.name}-{earlier[:8]}"
-        )
-        remove_tree(there)
-        there.parent.mkdir(parents=True, exist_ok=True)
-        folder.replace(there)
-        say(f"the earlier {stage} was made with other settings; it is kept in {there}")
 
 
 def highest_rate(config: ClassifierConfig) -> float:
@@ -242,31 +227,13 @@ def load_classifier(folder: Path) -> Classifier:
     RunError
         If it is not there, or is not one of ours.
     """
-    path = folder / BEST
-    if not path.exists():
-        raise RunError(
-            "The run has no trained classifier.",
-            where=str(path),
-            fix="run `weakseg train-classifier CONFIG` first, or `weakseg compare CONFIG`",
-        )
-    state, meta = load_weights(path)
-    try:
-        spec = ClassifierSpec(
-            meta["arch"],
-            tuple(json.loads(meta["labels"])),
-            int(meta["channels"]),
-            meta["grey_input"],
-        )
-        model = build_classifier(spec)
-        model.load_state_dict(state)
-    except (KeyError, ValueError, RuntimeError) as e:
-        raise RunError(
-            "The weights file was not written by this version of weakseg.",
-            where=str(path),
-            found=str(e).splitlines()[0],
-            fix="train the classifier again with --force",
-        ) from None
-    return model.eval()
+
+    def build(meta: dict[str, str]) -> Classifier:
+        labels = tuple(json.loads(meta["labels"]))
+        spec = ClassifierSpec(meta["arch"], labels, int(meta["channels"]), meta["grey_input"])
+        return build_classifier(spec)
+
+    return load_network(folder / BEST, "classifier", build)
 
 
 def predictions_table(prepared: Prepared, probabilities: np.ndarray) -> pd.DataFrame:

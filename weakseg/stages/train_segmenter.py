@@ -2,96 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from weakseg.config import AUTO, SegmenterConfig, fingerprint
-from weakseg.data.cases import Case
-from weakseg.data.patches import knows_truth
-from weakseg.errors import DataError, RunError, UserError
-from weakseg.masks.thresholds import apply_threshold, best_threshold
+from weakseg.config import SegmenterConfig
+from weakseg.errors import UserError
 from weakseg.models.classifiers import imagenet_state
 from weakseg.models.pretrained import load_backbone
 from weakseg.models.segmenters import Segmenter, build_segmenter, find_segmenter
-from weakseg.progress import progress, say
-from weakseg.runs import file_hash, inside, read_json, remove_tree, write_json
-from weakseg.scores import score_case
+from weakseg.progress import say
+from weakseg.runs import write_json
+from weakseg.stages.networks import set_aside
 from weakseg.stages.prepare import Prepared
-from weakseg.stages.scoring import (
-    THRESHOLD,
-    case_entry,
-    collect,
-    mask_file,
-    part_path,
-    read_truth,
-    save_mask,
-    scored_cases,
-    spacing_of,
-    write_part,
+from weakseg.stages.scoring import collect
+from weakseg.stages.segmenter_masks import segment_by_network
+from weakseg.stages.segmenters import (
+    SETTINGS,
+    is_trained,
+    load_segmenter,
+    masks_of,
+    network_size,
+    segmentation_cases,
+    segmenter_folder,
+    segmenter_key,
+    segmenter_settings,
+    segmenter_stage,
+    training_cases,
 )
-from weakseg.stages.train_classifier import set_aside
-from weakseg.training.loop import (
-    BEST,
-    LAST,
-    METRICS,
-    RESUME,
-    FitSettings,
-    fit,
-    load_weights,
-    make_fabric,
-)
-from weakseg.training.recipes import resolve
-from weakseg.training.segment import SegmentationCases, SegmenterTask, predict, val_cases
-
-SETTINGS = "settings.json"
-KIND = "supervised"
-
-_AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds"}
-"""Settings that a trained network does not depend on."""
-
-
-def segmenter_folder(run: Path, name: str, seed: int) -> Path:
-    """Where the segmenter of a seed lives."""
-    return inside(run, "segmenter", name, f"seed-{seed}")
-
-
-def segmenter_stage(name: str, seed: int) -> str:
-    """The name of a segmenter's stage in the record."""
-    return f"segmenter/{name}/{seed}"
-
-
-def segmenter_settings(prepared: Prepared, name: str) -> SegmenterConfig:
-    """A segmenter's settings with nothing left open."""
-    return resolve(prepared.config.segmenter(name), prepared.cases.dims)
-
-
-def network_size(prepared: Prepared, settings: SegmenterConfig) -> int:
-    """Longest side of images as the network sees them."""
-    size = settings.image_size
-    return prepared.config.data.image_size if size == AUTO else int(size)
-
-
-def segmenter_key(prepared: Prepared, name: str, seed: int) -> str:
-    """Fingerprint of all that a trained segmenter depends on."""
-    config = prepared.config.segmenter(name)
-    weights: Any = config.weights
-    if weights not in ("none", "imagenet") and Path(weights).is_file():
-        weights = file_hash(Path(weights))
-    settings = segmenter_settings(prepared, name).model_dump(mode="json")
-    settings = {k: v for k, v in settings.items() if k not in {*_AFTER_TRAINING, "weights"}}
-    return fingerprint("segmenter", 1, prepared.key, settings, weights, seed)
-
-
-def is_trained(prepared: Prepared, name: str, seed: int) -> bool:
-    """Whether the segmenter in the run folder is the one that the experiment asks for."""
-    folder = segmenter_folder(prepared.run.folder, name, seed)
-    outputs = [folder / f for f in (BEST, LAST, METRICS, SETTINGS)]
-    key = segmenter_key(prepared, name, seed)
-    return prepared.run.is_done(segmenter_stage(name, seed), key, *outputs)
+from weakseg.training.loop import RESUME, FitSettings, fit, load_weights, make_fabric
+from weakseg.training.segment import SegmentationCases, SegmenterTask
 
 
 def pick_names(prepared: Prepared, only: Sequence[str] | None) -> list[str]:
@@ -150,69 +93,8 @@ def train_segmenters(
                 say(f"segmenter {name}, seed {seed}: up to date")
                 continue
             _train(prepared, name, seed, data, force, after_epoch)
-        _segment(prepared, name, data, force)
+        segment_by_network(prepared, name, data, force)
     return collect(prepared)
-
-
-def segmentation_cases(prepared: Prepared, name: str) -> SegmentationCases:
-    """The run's cases as a segmenter sees them."""
-    settings = segmenter_settings(prepared, name)
-    return SegmentationCases(
-        prepared.cases.cases,
-        prepared.cases.labels,
-        prepared.config.data,
-        prepared.channels,
-        settings.normalise,
-        network_size(prepared, settings),
-    )
-
-
-def training_cases(prepared: Prepared, patients: Sequence[str] | None = None) -> list[int]:
-    """Training cases whose truth is known: lesions with a mask, and healthy images.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    patients : sequence of str, optional
-        Use masks of these patients only; healthy images of all stay, as their labels say that
-        their masks are empty.
-
-    Raises
-    ------
-    DataError
-        If no training lesion has a mask.
-    """
-    labels = prepared.cases.labels
-
-    def of_lesion(case: Case) -> bool:
-        return labels.is_lesion(case.label)
-
-    chosen = [
-        i
-        for i, c in enumerate(prepared.cases.cases)
-        if c.split == "train"
-        and knows_truth(c, not of_lesion(c))
-        and (patients is None or not of_lesion(c) or c.patient in patients)
-    ]
-    if not any(of_lesion(prepared.cases.cases[i]) for i in chosen):
-        raise DataError(
-            "No training image with a lesion has a mask, so that no segmenter can be trained.",
-            where=prepared.cases.source,
-            fix="fill the column `mask`, or take `segmenters` out of the experiment",
-        )
-    return chosen
-
-
-def has_training_masks(prepared: Prepared) -> bool:
-    """Whether any training image with a lesion has a mask."""
-    train = [i for i, c in enumerate(prepared.cases.cases) if c.split == "train"]
-    return masks_of(prepared, train) > 0
-
-
-def masks_of(prepared: Prepared, indices: Sequence[int]) -> int:
-    """How many of some cases are lesions with a mask."""
-    labels, cases = prepared.cases.labels, prepared.cases.cases
-    return sum(cases[i].mask is not None and labels.is_lesion(cases[i].label) for i in indices)
 
 
 def new_segmenter(
@@ -396,166 +278,3 @@ def _train(
         write_json(folder / SETTINGS, trained.settings)
         (folder / RESUME).unlink(missing_ok=True)
         entry.update(trained.entry)
-
-
-def load_segmenter(folder: Path) -> Segmenter:
-    """The network of a seed's folder whose weights are kept, in evaluation mode.
-
-    Raises
-    ------
-    RunError
-        If it is not there, or is not one of ours.
-    """
-    path = folder / BEST
-    if not path.exists():
-        raise RunError(
-            "The run has no such trained segmenter.",
-            where=str(path),
-            fix="run `weakseg train-segmenter CONFIG` first, or `weakseg compare CONFIG`",
-        )
-    state, meta = load_weights(path)
-    try:
-        model = build_segmenter(meta["arch"], int(meta["channels"]), 2, int(meta["dims"]))
-        model.load_state_dict(state)
-    except (KeyError, ValueError, RuntimeError) as e:
-        raise RunError(
-            "The weights file was not written by this version of weakseg.",
-            where=str(path),
-            found=str(e).splitlines()[0],
-            fix="train the segmenter again with --force",
-        ) from None
-    return model.eval()
-
-
-def priors_of(settings: dict[str, Any]) -> tuple[float, float]:
-    """Sampled and true share of lesion voxels, from ``settings.json``."""
-    return float(settings["sampled_prior"]), float(settings["true_prior"])
-
-
-def _segment(prepared: Prepared, name: str, data: SegmentationCases, force: bool) -> None:
-    """Masks of the test cases by every seed, and their scores."""
-    run, config = prepared.run, prepared.config
-    settings = segmenter_settings(prepared, name)
-    seeds = config.segmenter_seeds(name)
-    folders = {s: segmenter_folder(run.folder, name, s) for s in seeds}
-    weights = {str(s): file_hash(f / BEST) for s, f in folders.items()}
-    after = {k: v for k, v in settings.model_dump(mode="json").items() if k in _AFTER_TRAINING}
-    stage, part = f"masks/{name}", f"segmenter-{name}"
-    key = fingerprint(stage, 1, prepared.key, weights, after)
-    masks = inside(run.folder, "masks", name)
-    if not force and run.is_done(stage, key, masks / THRESHOLD, part_path(prepared, part)):
-        say(f"masks of {name}: up to date")
-        return
-    fresh = inside(run.folder, f".part-masks-{name}")
-    remove_tree(fresh)
-    rows: list[dict[str, Any]] = []
-    thresholds: dict[str, Any] = {}
-    test = [i for i, c in enumerate(prepared.cases.cases) if c.split == "test"]
-    scored = scored_cases(prepared)
-    with (
-        run.stage(stage, key) as entry,
-        progress(f"masks of {name}", len(seeds) * len(test)) as advance,
-    ):
-        for seed, folder in folders.items():
-            fabric = make_fabric(config.device, settings.precision)
-            model = load_segmenter(folder).to(fabric.device)
-            held = read_json(folder / SETTINGS)
-
-            def probabilities(
-                indices: Sequence[int],
-                model: Any = model,
-                fabric: Any = fabric,
-                held: dict[str, Any] = held,
-            ) -> Iterator[tuple[int, np.ndarray]]:
-                with fabric.autocast():
-                    found = predict(model, data, indices, settings, fabric.device, priors_of(held))
-                    for i, p in found:
-                        yield i, data.original(i, p)
-
-            threshold = _threshold(prepared, settings, held, data, probabilities)
-            thresholds[f"seed-{seed}"] = threshold
-            for i, p in probabilities(test):
-                rows += score_probability(
-                    prepared, i, p, threshold, name, seed, scored, masks=fresh / name
-                )
-                advance()
-        write_json(fresh / name / THRESHOLD, thresholds)
-        remove_tree(masks)
-        masks.parent.mkdir(exist_ok=True)
-        (fresh / name).replace(masks)
-        remove_tree(fresh)
-        write_part(prepared, part, rows)
-        entry.update(weights=weights, data=prepared.key)
-
-
-def _threshold(
-    prepared: Prepared,
-    settings: SegmenterConfig,
-    held: dict[str, Any],
-    data: SegmentationCases,
-    probabilities: Callable[[Sequence[int]], Iterator[tuple[int, np.ndarray]]],
-) -> dict[str, Any]:
-    """The threshold on the probability, what it was chosen on, and all masks that were seen."""
-    seen = int(held["training_masks"]) + int(held["validation_masks"])
-    chosen_on = f"nothing; the network saw {held['training_masks']} training masks"
-    value = settings.threshold
-    if value == "validation":
-        everything = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val"]
-        lesions = [i for i in val_cases(data, everything, 10**9) if not data.truth_is_empty(i)]
-        if not lesions:
-            raise UserError(
-                "The threshold cannot be chosen on validation masks.",
-                where="segmenters: threshold: validation",
-                found="no validation lesion with a mask",
-                fix="set threshold to a probability, such as 0.5",
-            )
-        found = dict(probabilities(lesions))
-        cases = prepared.cases.cases
-        truths = [
-            read_truth(cases[i], found[i].shape, False, prepared.config.data) for i in lesions
-        ]
-        value, _ = best_threshold([found[i] for i in lesions], truths)
-        seen += len(lesions) - int(held["validation_masks"])
-        chosen_on = f"{len(lesions)} validation masks"
-    return {
-        "kind": KIND,
-        "rule": "probability",
-        "threshold": float(value),
-        "scale": "probability",
-        "chosen_on": chosen_on,
-        "masks_seen": seen,
-        "gate": 0.0,
-        "split": "test",
-        "upper_bound": False,
-    }
-
-
-def score_probability(
-    prepared: Prepared,
-    i: int,
-    probability: np.ndarray,
-    threshold: dict[str, Any],
-    name: str,
-    seed: int,
-    scored: Container[str],
-    *,
-    masks: Path | None = None,
-) -> list[dict[str, Any]]:
-    """Write the mask of a test case where asked for, and score it where its truth is known.
-
-    Returns
-    -------
-    list of dict
-        One row of ``per_case.csv``, or none.
-    """
-    case = prepared.cases.cases[i]
-    mask = apply_threshold(probability, threshold["threshold"])
-    if masks is not None:
-        save_mask(mask_file(masks.parent, masks.name, seed, case), mask, case)
-    if case.id not in scored:
-        return []
-    healthy = not prepared.cases.labels.is_lesion(case.label)
-    truth = read_truth(case, mask.shape, healthy, prepared.config.data)
-    scores = score_case(mask, truth, heatmap=probability, spacing=spacing_of(case))
-    entry = case_entry(case, name, KIND, seed, threshold["masks_seen"])
-    return [entry | scores | {"flat": False, "gated": False}]

@@ -1,0 +1,168 @@
+"""Masks of the test cases by a run's supervised networks, and their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weakseg.config import SegmenterConfig, fingerprint
+from weakseg.errors import UserError
+from weakseg.masks.thresholds import apply_threshold, best_threshold
+from weakseg.progress import progress, say
+from weakseg.runs import file_hash, inside, read_json, remove_tree, write_json
+from weakseg.scores import score_case
+from weakseg.stages.prepare import Prepared
+from weakseg.stages.scoring import (
+    THRESHOLD,
+    case_entry,
+    mask_file,
+    part_path,
+    read_truth,
+    save_mask,
+    scored_cases,
+    spacing_of,
+    write_part,
+)
+from weakseg.stages.segmenters import (
+    AFTER_TRAINING,
+    KIND,
+    SETTINGS,
+    load_segmenter,
+    priors_of,
+    segmenter_folder,
+    segmenter_settings,
+)
+from weakseg.training.loop import BEST, make_fabric
+from weakseg.training.segment import SegmentationCases, predict, val_cases
+
+
+def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, force: bool) -> None:
+    """Masks of the test cases by every seed, and their scores."""
+    run, config = prepared.run, prepared.config
+    settings = segmenter_settings(prepared, name)
+    seeds = config.segmenter_seeds(name)
+    folders = {s: segmenter_folder(run.folder, name, s) for s in seeds}
+    weights = {str(s): file_hash(f / BEST) for s, f in folders.items()}
+    after = {k: v for k, v in settings.model_dump(mode="json").items() if k in AFTER_TRAINING}
+    stage, part = f"masks/{name}", f"segmenter-{name}"
+    key = fingerprint(stage, 1, prepared.key, weights, after)
+    masks = inside(run.folder, "masks", name)
+    if not force and run.is_done(stage, key, masks / THRESHOLD, part_path(prepared, part)):
+        say(f"masks of {name}: up to date")
+        return
+    fresh = inside(run.folder, f".part-masks-{name}")
+    remove_tree(fresh)
+    rows: list[dict[str, Any]] = []
+    thresholds: dict[str, Any] = {}
+    test = [i for i, c in enumerate(prepared.cases.cases) if c.split == "test"]
+    scored = scored_cases(prepared)
+    with (
+        run.stage(stage, key) as entry,
+        progress(f"masks of {name}", len(seeds) * len(test)) as advance,
+    ):
+        for seed, folder in folders.items():
+            fabric = make_fabric(config.device, settings.precision)
+            model = load_segmenter(folder).to(fabric.device)
+            held = read_json(folder / SETTINGS)
+
+            def probabilities(
+                indices: Sequence[int],
+                model: Any = model,
+                fabric: Any = fabric,
+                held: dict[str, Any] = held,
+            ) -> Iterator[tuple[int, np.ndarray]]:
+                with fabric.autocast():
+                    found = predict(model, data, indices, settings, fabric.device, priors_of(held))
+                    for i, p in found:
+                        yield i, data.original(i, p)
+
+            threshold = _threshold(prepared, settings, held, data, probabilities)
+            thresholds[f"seed-{seed}"] = threshold
+            for i, p in probabilities(test):
+                rows += score_probability(
+                    prepared, i, p, threshold, name, seed, scored, masks=fresh / name
+                )
+                advance()
+        write_json(fresh / name / THRESHOLD, thresholds)
+        remove_tree(masks)
+        masks.parent.mkdir(exist_ok=True)
+        (fresh / name).replace(masks)
+        remove_tree(fresh)
+        write_part(prepared, part, rows)
+        entry.update(weights=weights, data=prepared.key)
+
+
+def _threshold(
+    prepared: Prepared,
+    settings: SegmenterConfig,
+    held: dict[str, Any],
+    data: SegmentationCases,
+    probabilities: Callable[[Sequence[int]], Iterator[tuple[int, np.ndarray]]],
+) -> dict[str, Any]:
+    """The threshold on the probability, what it was chosen on, and all masks that were seen."""
+    seen = int(held["training_masks"]) + int(held["validation_masks"])
+    chosen_on = f"nothing; the network saw {held['training_masks']} training masks"
+    value = settings.threshold
+    if value == "validation":
+        everything = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val"]
+        lesions = [i for i in val_cases(data, everything, 10**9) if not data.truth_is_empty(i)]
+        if not lesions:
+            raise UserError(
+                "The threshold cannot be chosen on validation masks.",
+                where="segmenters: threshold: validation",
+                found="no validation lesion with a mask",
+                fix="set threshold to a probability, such as 0.5",
+            )
+        found = dict(probabilities(lesions))
+        cases = prepared.cases.cases
+        truths = [
+            read_truth(cases[i], found[i].shape, False, prepared.config.data) for i in lesions
+        ]
+        value, _ = best_threshold([found[i] for i in lesions], truths)
+        seen += len(lesions) - int(held["validation_masks"])
+        chosen_on = f"{len(lesions)} validation masks"
+    return {
+        "kind": KIND,
+        "rule": "probability",
+        "threshold": float(value),
+        "scale": "probability",
+        "chosen_on": chosen_on,
+        "masks_seen": seen,
+        "gate": 0.0,
+        "split": "test",
+        "upper_bound": False,
+    }
+
+
+def score_probability(
+    prepared: Prepared,
+    i: int,
+    probability: np.ndarray,
+    threshold: dict[str, Any],
+    name: str,
+    seed: int,
+    scored: Container[str],
+    *,
+    masks: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Write the mask of a test case where asked for, and score it where its truth is known.
+
+    Returns
+    -------
+    list of dict
+        One row of ``per_case.csv``, or none.
+    """
+    case = prepared.cases.cases[i]
+    mask = apply_threshold(probability, threshold["threshold"])
+    if masks is not None:
+        save_mask(mask_file(masks.parent, masks.name, seed, case), mask, case)
+    if case.id not in scored:
+        return []
+    healthy = not prepared.cases.labels.is_lesion(case.label)
+    truth = read_truth(case, mask.shape, healthy, prepared.config.data)
+    scores = score_case(mask, truth, heatmap=probability, spacing=spacing_of(case))
+    entry = case_entry(case, name, KIND, seed, threshold["masks_seen"])
+    return [entry | scores | {"flat": False, "gated": False}]

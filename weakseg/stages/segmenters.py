@@ -1,0 +1,146 @@
+"""What is known of a run's supervised networks: where they lie, what made them, their cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from weakseg.config import AUTO, SegmenterConfig, fingerprint
+from weakseg.data.cases import Case
+from weakseg.data.patches import knows_truth
+from weakseg.errors import DataError
+from weakseg.models.segmenters import Segmenter, build_segmenter
+from weakseg.runs import file_hash, inside
+from weakseg.stages.networks import load_network
+from weakseg.stages.prepare import Prepared
+from weakseg.training.loop import BEST, LAST, METRICS
+from weakseg.training.recipes import resolve
+from weakseg.training.segment import SegmentationCases
+
+SETTINGS = "settings.json"
+KIND = "supervised"
+
+AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds"}
+"""Settings that a trained network does not depend on."""
+
+
+def segmenter_folder(run: Path, name: str, seed: int) -> Path:
+    """Where the segmenter of a seed lives."""
+    return inside(run, "segmenter", name, f"seed-{seed}")
+
+
+def segmenter_stage(name: str, seed: int) -> str:
+    """The name of a segmenter's stage in the record."""
+    return f"segmenter/{name}/{seed}"
+
+
+def segmenter_settings(prepared: Prepared, name: str) -> SegmenterConfig:
+    """A segmenter's settings with nothing left open."""
+    return resolve(prepared.config.segmenter(name), prepared.cases.dims)
+
+
+def network_size(prepared: Prepared, settings: SegmenterConfig) -> int:
+    """Longest side of images as the network sees them."""
+    size = settings.image_size
+    return prepared.config.data.image_size if size == AUTO else int(size)
+
+
+def segmenter_key(prepared: Prepared, name: str, seed: int) -> str:
+    """Fingerprint of all that a trained segmenter depends on."""
+    config = prepared.config.segmenter(name)
+    weights: Any = config.weights
+    if weights not in ("none", "imagenet") and Path(weights).is_file():
+        weights = file_hash(Path(weights))
+    settings = segmenter_settings(prepared, name).model_dump(mode="json")
+    settings = {k: v for k, v in settings.items() if k not in {*AFTER_TRAINING, "weights"}}
+    return fingerprint("segmenter", 1, prepared.key, settings, weights, seed)
+
+
+def is_trained(prepared: Prepared, name: str, seed: int) -> bool:
+    """Whether the segmenter in the run folder is the one that the experiment asks for."""
+    folder = segmenter_folder(prepared.run.folder, name, seed)
+    outputs = [folder / f for f in (BEST, LAST, METRICS, SETTINGS)]
+    key = segmenter_key(prepared, name, seed)
+    return prepared.run.is_done(segmenter_stage(name, seed), key, *outputs)
+
+
+def segmentation_cases(prepared: Prepared, name: str) -> SegmentationCases:
+    """The run's cases as a segmenter sees them."""
+    settings = segmenter_settings(prepared, name)
+    return SegmentationCases(
+        prepared.cases.cases,
+        prepared.cases.labels,
+        prepared.config.data,
+        prepared.channels,
+        settings.normalise,
+        network_size(prepared, settings),
+    )
+
+
+def training_cases(prepared: Prepared, patients: Sequence[str] | None = None) -> list[int]:
+    """Training cases whose truth is known: lesions with a mask, and healthy images.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    patients : sequence of str, optional
+        Use masks of these patients only; healthy images of all stay, as their labels say that
+        their masks are empty.
+
+    Raises
+    ------
+    DataError
+        If no training lesion has a mask.
+    """
+    labels = prepared.cases.labels
+
+    def of_lesion(case: Case) -> bool:
+        return labels.is_lesion(case.label)
+
+    chosen = [
+        i
+        for i, c in enumerate(prepared.cases.cases)
+        if c.split == "train"
+        and knows_truth(c, not of_lesion(c))
+        and (patients is None or not of_lesion(c) or c.patient in patients)
+    ]
+    if not any(of_lesion(prepared.cases.cases[i]) for i in chosen):
+        raise DataError(
+            "No training image with a lesion has a mask, so that no segmenter can be trained.",
+            where=prepared.cases.source,
+            fix="fill the column `mask`, or take `segmenters` out of the experiment",
+        )
+    return chosen
+
+
+def has_training_masks(prepared: Prepared) -> bool:
+    """Whether any training image with a lesion has a mask."""
+    train = [i for i, c in enumerate(prepared.cases.cases) if c.split == "train"]
+    return masks_of(prepared, train) > 0
+
+
+def masks_of(prepared: Prepared, indices: Sequence[int]) -> int:
+    """How many of some cases are lesions with a mask."""
+    labels, cases = prepared.cases.labels, prepared.cases.cases
+    return sum(cases[i].mask is not None and labels.is_lesion(cases[i].label) for i in indices)
+
+
+def load_segmenter(folder: Path) -> Segmenter:
+    """The network of a seed's folder whose weights are kept, in evaluation mode.
+
+    Raises
+    ------
+    RunError
+        If it is not there, or is not one of ours.
+    """
+
+    def build(meta: dict[str, str]) -> Segmenter:
+        return build_segmenter(meta["arch"], int(meta["channels"]), 2, int(meta["dims"]))
+
+    return load_network(folder / BEST, "segmenter", build)
+
+
+def priors_of(settings: dict[str, Any]) -> tuple[float, float]:
+    """Sampled and true share of lesion voxels, from ``settings.json``."""
+    return float(settings["sampled_prior"]), float(settings["true_prior"])
