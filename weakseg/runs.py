@@ -244,6 +244,7 @@ class Run:
             "key": key,
             "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "seconds": round(time.time() - started, 1),
+            "commit": commit(),
             **extra,
         }
         stages = {**self.record.get("stages", {}), name: entry}

@@ -264,3 +264,19 @@ def test_errors_of_sizes():
         by_lesion_size(table(), "otsu", bins=0)
     with pytest.raises(ValueError, match="must have the column 'lesion_pixels'"):
         by_lesion_size(table().drop(columns="lesion_pixels"), "otsu")
+
+
+def test_the_images_of_a_patient_are_one_volume():
+    """Two slices of one patient: 2 (4 + 0) / (6 + 6 + 2 + 2); a healthy slice adds its marks."""
+    rows = [
+        row("a0", "m", 0, 8 / 12, patient="a", lesion_pixels=6, predicted_pixels=6),
+        row("a1", "m", 0, 0.0, patient="a", lesion_pixels=2, predicted_pixels=2),
+        row("b0", "m", 0, 1.0, patient="b", lesion_pixels=5, predicted_pixels=5),
+        row("b1", "m", 0, 0.0, patient="b", lesion=False, lesion_pixels=0, predicted_pixels=10),
+        row("c0", "m", 0, 1.0, patient="c", lesion=False, lesion_pixels=0, predicted_pixels=0),
+    ]
+    found = summarise(pd.DataFrame(rows), bootstrap=50).iloc[0]
+    assert found["dice_patient"] == pytest.approx(np.mean([8 / 16, 10 / 20]))
+    other = [r | {"seed": 1, "dice": 0.0} for r in rows]
+    two = summarise(pd.DataFrame(rows + other), bootstrap=50).iloc[0]
+    assert two["dice_patient"] == pytest.approx(np.mean([8 / 16, 10 / 20]) / 2)

@@ -23,6 +23,9 @@ SUMMARY_COLUMNS = (
     "dice_all",
     "dice_all_low",
     "dice_all_high",
+    "dice_patient",
+    "dice_patient_low",
+    "dice_patient_high",
     "iou",
     "precision",
     "recall",
@@ -60,6 +63,7 @@ _OPTIONAL = (
     "flat",
     "gated",
     "lesion_pixels",
+    "predicted_pixels",
 )
 _LESION_MEANS = (
     "iou",
@@ -102,6 +106,8 @@ def summarise(per_case: pd.DataFrame, *, bootstrap: int = 2000, seed: int = 0) -
         - ``dice_seed_sd``: standard deviation (n - 1) over seeds of the mean Dice on images with
           a lesion; NaN for fewer than two seeds;
         - ``dice_all``: mean over all images, under `weakseg.scores.overlap.EMPTY_RULE`;
+        - ``dice_patient``: mean over patients with a lesion of the Dice of all images of a patient
+          taken together, healthy ones included, as if they were one volume;
         - ``false_positive_rate``: share of images without a lesion whose mask is not empty;
         - ``flat``: share of all images with a flat heatmap;
         - ``gated_lesions``: share of images with a lesion whose mask the gate has emptied;
@@ -176,6 +182,39 @@ def by_lesion_size(per_case: pd.DataFrame, method: str, bins: int = 3) -> pd.Dat
     return pd.DataFrame(rows, columns=["size", "pixels_low", "pixels_high", "dice", "n"])
 
 
+def patient_dice(rows: pd.DataFrame) -> pd.Series:
+    """Dice of all images of a patient taken together, seeds averaged.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of one method, with ``dice``, ``lesion_pixels`` and ``predicted_pixels``.
+
+    Returns
+    -------
+    Series
+        patient → Dice; patients without a lesion are left out, and it is empty where the areas
+        are not known.
+    """
+    if not {"lesion_pixels", "predicted_pixels"} <= set(rows.columns):
+        return pd.Series(dtype=float)
+    area = rows[["lesion_pixels", "predicted_pixels"]].apply(_numbers).sum(axis=1, skipna=False)
+    overlap = rows["dice"].astype(float) * area / 2
+    overlap = overlap.where(rows["has_lesion"].astype(bool), 0.0)
+    held = pd.DataFrame(
+        {
+            "patient": rows["patient"].astype(str),
+            "seed": _seeds(rows),
+            "overlap": overlap,
+            "area": area,
+            "lesion": _numbers(rows["lesion_pixels"]),
+        }
+    )
+    sums = held.groupby(["patient", "seed"], dropna=False).sum(min_count=1)
+    sums = sums[sums["lesion"] > 0]
+    return (2 * sums["overlap"] / sums["area"]).dropna().groupby("patient").mean()
+
+
 def _method_row(method: str, rows: pd.DataFrame, bootstrap: int, seed: int) -> dict[str, Any]:
     cases = _case_means(rows)
     lesion = cases[cases["has_lesion"] > 0]
@@ -193,6 +232,14 @@ def _method_row(method: str, rows: pd.DataFrame, bootstrap: int, seed: int) -> d
         "patients": int(cases["patient"].nunique()),
     }
     row |= {name: float(lesion[name].mean()) for name in _LESION_MEANS}
+    together = patient_dice(rows)
+    names = together.index.to_numpy(dtype=str)
+    mean = cluster_mean_interval(together.to_numpy(), names, bootstrap=bootstrap, seed=seed)
+    row |= {
+        "dice_patient": mean.value,
+        "dice_patient_low": mean.low,
+        "dice_patient_high": mean.high,
+    }
     for name, subset, column in (
         ("dice", lesion, "dice"),
         ("dice_all", cases, "dice"),
