@@ -142,7 +142,9 @@ def test_tiles_of_a_valid_unet_are_one_large_tile(size, overlap):
 def test_tiles_of_a_valid_unet_in_three_dimensions():
     net = UNet(1, 2, 3, depth=1, base=2).eval()
     x = images(1, 8, 12, 8)
-    torch.testing.assert_close(infer(net, x, tile=4, overlap=0), infer(net, x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        infer(net, x, tile=4, overlap=0), infer(net, x), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_a_valid_unet_sees_the_fill_around_the_image():
@@ -242,7 +244,10 @@ def test_x_is_left_and_right_and_leaves_the_other_axes():
 def test_all_averages_every_combination():
     net, x = same_unet(), images(1, 12, 12)
     every = [p_lesion(net(x.flip(*a) if a else x)) for a in ([], [2], [3], [2, 3])]
-    back = [p.flip([b - 1 for b in a]) if a else p for p, a in zip(every, ([], [2], [3], [2, 3]), strict=True)]
+    back = [
+        p.flip([b - 1 for b in a]) if a else p
+        for p, a in zip(every, ([], [2], [3], [2, 3]), strict=True)
+    ]
     torch.testing.assert_close(infer(net, x, flips="all"), torch.stack(back).mean(0))
 
 

@@ -177,7 +177,9 @@ def test_constant_is():
 def test_cosine_is_a_cosine_after_its_rise():
     rates = [learning_rate(s, 100, 0.2) for s in range(101)]
     np.testing.assert_allclose(rates[:20], np.arange(1, 21) / 20)
-    np.testing.assert_allclose(rates[20:], 0.5 * (1 + np.cos(np.pi * np.arange(81) / 80)), atol=1e-9)
+    np.testing.assert_allclose(
+        rates[20:], 0.5 * (1 + np.cos(np.pi * np.arange(81) / 80)), atol=1e-9
+    )
 
 
 # --- penalties

@@ -71,7 +71,9 @@ def load_backbone(net: nn.Module, state: dict[str, Tensor], source: str) -> list
         fitted[name] = given.to(names[name].dtype)
     backbone.load_state_dict(fitted, strict=False)
     loaded = {id(p) for p in backbone.parameters()}
-    return sorted({_part(net, n, backbone) for n, p in net.named_parameters() if id(p) not in loaded})
+    return sorted(
+        {_part(net, n, backbone) for n, p in net.named_parameters() if id(p) not in loaded}
+    )
 
 
 def _part(net: nn.Module, parameter: str, backbone: nn.Module) -> str:

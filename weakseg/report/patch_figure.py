@@ -126,7 +126,8 @@ def patch_figure() -> str:
     found = {name: patch_geometry(name) for name in NETWORKS}
     with matplotlib.rc_context(_STYLE):
         fig = Figure(figsize=(9.6, 6.0), layout="constrained")
-        upper, lower = fig.subfigures(2, 1, height_ratios=(1.12, 1))
+        parts: Any = fig.subfigures(2, 1, height_ratios=(1.12, 1))
+        upper, lower = parts
         for ax, (name, geometry) in zip(upper.subplots(1, len(found)), found.items(), strict=True):
             _patch_panel(ax, NETWORKS[name], geometry)
         _legend(upper)

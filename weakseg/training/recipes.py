@@ -93,9 +93,27 @@ def resolve(config: SegmenterConfig, dims: int) -> SegmenterConfig:
         recipe["patch"] = spec.patch[dims]
     recipe["tile"] = AUTO
     left_open = {k: v for k, v in recipe.items() if getattr(config, k) == AUTO}
+    if config.optimizer == "rmsprop" and "weight_decay" in left_open:
+        left_open["weight_decay"] = 0.0  # it has none; l2 is its penalty
+    if config.normalise == "zscore" and "augment" in left_open:
+        left_open["augment"] = _zscored(left_open["augment"])
     settled = config.model_copy(update=left_open)
     _refuse(settled, dims)
     return settled
+
+
+def _zscored(augment: PatchAugmentConfig) -> PatchAugmentConfig:
+    """The same changes for z-scored intensities, which have no range to be kept in."""
+    if not (augment.brightness or augment.contrast):
+        return augment
+    return augment.model_copy(
+        update={
+            "brightness": 0.0,
+            "contrast": 0.0,
+            "intensity_shift": 0.1,
+            "intensity_scale": 0.1,
+        }
+    )
 
 
 def _refuse(config: SegmenterConfig, dims: int) -> None:
@@ -112,6 +130,12 @@ def _refuse(config: SegmenterConfig, dims: int) -> None:
             "brightness and contrast are for intensities in [0, 1], not for z-scored ones.",
             where="segmenter.augment",
             fix="set both to 0, and intensity_shift and intensity_scale instead",
+        )
+    if config.optimizer == "rmsprop" and config.weight_decay:
+        raise ConfigError(
+            "RMSProp, as DeepMedic uses it, has no decoupled weight decay.",
+            where="segmenter.weight_decay",
+            fix="set weight_decay: 0, and l2 instead",
         )
     if dims == 3 and config.normalise == "unit":
         raise ConfigError(
