@@ -152,7 +152,10 @@ def _read_run(folder: Path, name: str) -> RunTables:
         summary=_table(scores / "summary.csv"),
         curves=_table(scores / "curves.csv"),
         thresholds={
-            p.parent.name: read_json(p) for p in sorted(folder.glob("masks/*/threshold.json"))
+            p.parent.name: read_json(p)
+            for p in sorted(folder.glob("masks/*/threshold.json"))
+            if p.parent.name in config.segmenters
+            or p.parent.name.startswith(f"{config.heatmap.method}-")
         },
         classifiers=_classifiers(folder, config),
         segmenters=_segmenters(folder, config),

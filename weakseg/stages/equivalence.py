@@ -188,9 +188,11 @@ def _trained_rows(
     scored = scored_cases(prepared)
     rows: list[dict[str, Any]] = []
     priors = priors_of(trained.settings)
-    for i, p in predict(trained.model, data, test, settings, trained.device, priors):
-        probability = data.original(i, p)
-        rows += score_probability(prepared, i, probability, threshold, name, seed, scored)
+    with trained.fabric.autocast():
+        found = predict(trained.model, data, test, settings, trained.fabric.device, priors)
+        for i, p in found:
+            probability = data.original(i, p)
+            rows += score_probability(prepared, i, probability, threshold, name, seed, scored)
     remove_tree(folder)
     return rows
 

@@ -135,7 +135,8 @@ class Trained:
     ----------
     model : Segmenter
         With the weights that are kept, in evaluation mode, on its device.
-    device : torch.device
+    fabric : lightning.fabric.Fabric
+        With that device, and the precision.
     entry : dict
         For the record.
     settings : dict
@@ -143,7 +144,7 @@ class Trained:
     """
 
     model: Segmenter
-    device: Any
+    fabric: Any
     entry: dict[str, Any]
     settings: dict[str, Any]
 
@@ -222,7 +223,7 @@ def fit_segmenter(
     kept = best + 1 if settings.keep == "best" else len(history)
     return Trained(
         held,
-        fabric.device,
+        fabric,
         {
             "device": str(fabric.device),
             "precision": str(fabric._precision.precision),
