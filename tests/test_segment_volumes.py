@@ -138,3 +138,29 @@ def test_settings_that_volumes_do_not_have_are_refused(job, tmp_path, capsys, ch
     assert weakseg("train-segmenter", job[1], "--run-dir", run, "--set", change) == 2
     assert words in capsys.readouterr().err
     assert not run.exists() or not tree(run)
+
+
+def test_a_volume_without_its_region_is_refused(job, tmp_path, capsys):
+    folder, _ = job
+    rows = [(f"v{i}_m0.nii.gz", f"v{i}_m1.nii.gz") for i in (4, 5)]
+    manifest = write_manifest(folder / "data/bare.csv", rows, ("image", "image2"))
+    assert weakseg("predict", folder / "run", manifest, "--out", tmp_path / "out") == 2
+    assert "region of interest" in capsys.readouterr().err
+
+
+def test_without_test_masks_there_is_a_report_that_says_so(job, tmp_path):
+    folder, _ = job
+    splits = ("train", "train", "train", "val", "test", "test")
+    rows = []
+    for i, split in enumerate(splits):
+        images = [f"v{i}_{name}.nii.gz" for name in ("m0", "m1", "roi")]
+        mask = "" if split == "test" else f"v{i}_seg.nii.gz"
+        rows.append((*images, mask, "tumor", f"P{i}", split))
+    header = ("image", "image2", "roi", "mask", "label", "patient", "split")
+    manifest = write_manifest(folder / "data/unmasked.csv", rows, header)
+    config = write_config(tmp_path, manifest, CONFIG)
+    only = ("--set", "segmenters={dm: {arch: deepmedic, epochs: 1, steps: 1, batch_size: 2}}")
+    assert weakseg("compare", config, "--run-dir", tmp_path / "run", *only) == 0
+    page = (tmp_path / "run/report/index.html").read_text()
+    assert "Nothing could be scored" in page
+    assert len(list((tmp_path / "run/masks/dm/seed-0").glob("*.nii.gz"))) == 2

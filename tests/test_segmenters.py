@@ -363,3 +363,101 @@ def test_every_network_trains_and_segments(tmp_path, arch):
     )  # fmt: skip
     assert np.isfinite(pd.read_csv(run / "segmenter/net/seed-0/metrics.csv")["train_loss"]).all()
     assert set(read_per_case(run)["method"]) == {"net"}
+
+
+def test_a_curve_of_another_network_or_other_splits_is_not_shown(job, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(job[0] / "run", run)
+    other = ("--set", "equivalence.segmenter=dm")
+    assert weakseg("train-segmenter", job[1], "--run-dir", run, *other) == 0
+    assert weakseg("report", run, "--out", tmp_path / "page") == 0
+    assert "How many masks is a heatmap worth?" not in (tmp_path / "page/index.html").read_text()
+
+
+def test_scores_of_other_splits_are_refused(tmp_path, capsys):
+    manifest = write_set(tmp_path / "data")
+    run = trained(tmp_path, manifest)
+    bad = ("--set", "data.split.seed=3", "--set", "segmenters.net.lr=1e30")
+    assert weakseg("train-segmenter", tmp_path / "tiny.yaml", "--run-dir", run, *bad) == 2
+    assert weakseg("report", run, "--out", tmp_path / "page") == 2
+    assert "other data or splits" in capsys.readouterr().err
+
+
+def test_scores_of_other_settings_are_left_out(job, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(job[0] / "run", run)
+    changed = ("--only", "dm", "--set", "segmenters.unet.epochs=7")
+    assert weakseg("train-segmenter", job[1], "--run-dir", run, *changed) == 0
+    assert "segmenter-unet: left out" in capsys.readouterr().err
+    assert {"dm", "gradcam-fixed"} <= set(read_per_case(run)["method"])
+    assert "unet" not in set(read_per_case(run)["method"])
+
+
+def test_predict_keeps_to_how_a_network_was_trained(job, tmp_path):
+    run, image = tmp_path / "run", sorted((job[0] / "data/images").glob("*.png"))[0]
+    shutil.copytree(job[0] / "run", run)
+    changed = ("--only", "dm", "--set", "segmenters.unet.normalise=zscore")
+    assert weakseg("train-segmenter", job[1], "--run-dir", run, *changed) == 0
+    for folder, out in ((job[0] / "run", "a"), (run, "b")):
+        to = tmp_path / out
+        assert weakseg("predict", folder, image, "--out", to, "--method", "unet") == 0
+    assert (tmp_path / "a/predictions.csv").read_text() == (
+        tmp_path / "b/predictions.csv"
+    ).read_text()
+
+
+def test_weights_of_a_whole_segmenter_are_refused(job, tmp_path, capsys):
+    manifest = write_set(tmp_path / "data", patients=6, slices=2)
+    config = write_config(tmp_path, manifest, SMALL)
+    best = job[0] / "run/segmenter/unet/seed-0/best.safetensors"
+    change = ("--set", f"segmenters.net.weights={best}")
+    assert weakseg("train-segmenter", config, "--run-dir", tmp_path / "r", *change) == 2
+    assert "which masks it saw" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("segmenters.floor-mine={}", "is taken"),
+        ("segmenters.gradcam-mine={}", "belong to heatmap methods"),
+        ("segmenters.net.tile=true", "must be a number or auto"),
+        ("segmenters.net.image_size=1", "from 32 to 2048"),
+        ("segmenters.net.batch_size=1", "no batch statistics"),
+        ("segmenters.net={arch: unet, weights: imagenet}", "no backbone"),
+        ("segmenters.net={keep: best, validation_cases: 0}", "set validation_cases"),
+    ],
+)
+def test_what_could_only_fail_later_is_refused_at_once(tmp_path, capsys, change, words):
+    manifest = write_set(tmp_path / "data", patients=6, slices=2)
+    config = write_config(tmp_path, manifest, SMALL)
+    assert weakseg("compare", config, "--run-dir", tmp_path / "r", "--set", change) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "segmenters" in said
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_validation_masks_that_are_not_there_are_missed_before_training(tmp_path, capsys):
+    manifest = write_set(tmp_path / "data")
+    trained(tmp_path, manifest)
+    splits = {r["image"].split("/")[-1]: r["split"] for r in read_rows(tmp_path / "run/splits.csv")}
+    rows = []
+    for r in read_rows(manifest):
+        mask = "" if splits[r["image"].split("/")[-1]] == "val" else r["mask"]
+        rows.append((r["image"], r["label"], mask, r["patient"]))
+    write_manifest(manifest, rows)
+    changed = ("--set", "segmenters.net.threshold=validation")
+    again = tmp_path / "again"
+    assert weakseg("train-segmenter", tmp_path / "tiny.yaml", "--run-dir", again, *changed) == 2
+    assert "No validation image with a lesion has a mask" in capsys.readouterr().err
+    assert not list(again.rglob("*.safetensors"))
+
+
+def test_one_augmentation_is_laid_over_the_recipe(tmp_path):
+    manifest = write_set(tmp_path / "data", patients=6, slices=2)
+    run = trained(
+        tmp_path, manifest, "segmenters.net={arch: deepmedic, epochs: 1, steps: 1}",
+        "segmenters.net.augment={rotate: 5}",
+    )  # fmt: skip
+    held = read_json(run / "segmenter/net/seed-0/settings.json")["settings"]["augment"]
+    assert (held["rotate"], held["contrast"], held["intensity_shift"]) == (5, 0, 0.05)

@@ -198,10 +198,15 @@ def predict(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for masks and predictions.csv.")],
     method: Annotated[
-        str | None, typer.Option("--method", help="[default: the run's first that saw no mask]")
+        str | None,
+        typer.Option(
+            "--method",
+            help="[default: the first heatmap method without masks, else a network]",
+        ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="[default: the network of best validation AUC]")
+        int | None,
+        typer.Option("--seed", help="[default: the best validation AUC; of segmenters the first]"),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
     heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Also write raw heatmaps.")] = False,

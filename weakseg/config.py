@@ -254,7 +254,23 @@ class SegmenterConfig(_Section):
         None, min_length=1, description="one network a seed; default: the classifier's"
     )
 
-    @field_validator("image_size", "batch_size", "epochs", "steps", "tile", "lr")
+    @field_validator(
+        *("image_size", "patch", "batch_size", "epochs", "steps", "tile", "lr"), mode="before"
+    )
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("must be a number or auto")
+        return value
+
+    @field_validator("image_size")
+    @classmethod
+    def _not_too_small(cls, value: Any) -> Any:
+        if value != AUTO and not 32 <= value <= 2048:
+            raise ValueError("must be from 32 to 2048")
+        return value
+
+    @field_validator("batch_size", "epochs", "steps", "tile", "lr")
     @classmethod
     def _positive(cls, value: Any) -> Any:
         if value != AUTO and value <= 0:
@@ -502,9 +518,21 @@ class Config(_Section):
                     f"the name {name!r} of a segmenter becomes a folder's: use letters, digits, "
                     "'.', '_' and '-' only"
                 )
+            if name.startswith("floor-") or name == "config.yaml":
+                raise ValueError(f"{name!r} is taken: choose another name for the segmenter")
             if folded.count(name.casefold()) > 1:
                 raise ValueError(f"two segmenters are called {name!r} but for upper and lower case")
         return segmenters
+
+    @model_validator(mode="after")
+    def _segmenters_are_no_heatmap_methods(self) -> Config:
+        for name in self.segmenters:
+            if name.startswith(f"{self.heatmap.method}-"):
+                raise ValueError(
+                    f"segmenters.{name}: names that begin with {self.heatmap.method!r} belong to "
+                    "heatmap methods; choose another"
+                )
+        return self
 
     @model_validator(mode="after")
     def _equivalence_names_a_segmenter(self) -> Config:
@@ -545,6 +573,12 @@ def fingerprint(*parts: Any) -> str:
     plain = [p.model_dump(mode="json") if isinstance(p, BaseModel) else p for p in parts]
     text = json.dumps(plain, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+def curve_asked(config: Config, name: str) -> str:
+    """Fingerprint of the settings of the network of a mask-equivalence curve."""
+    left_out = {"weights", "seeds", "threshold", "keep", "validation_cases"}
+    return fingerprint(config.segmenters[name].model_dump(mode="json", exclude=left_out))
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from weakseg.errors import UserError
+from weakseg.errors import ConfigError, UserError
 from weakseg.models.encoder_unet import EncoderUNet
 from weakseg.models.fcn import FCN, TorchvisionSegmenter
+from weakseg.models.segmenters import find_segmenter
 
 
 def backbone_of(net: nn.Module) -> nn.Module | None:
@@ -18,6 +19,26 @@ def backbone_of(net: nn.Module) -> nn.Module | None:
     if isinstance(net, TorchvisionSegmenter):
         return net.net.get_submodule("backbone")
     return None
+
+
+def backbone_name(arch: str) -> str:
+    """The classifier that a segmentation network is built on.
+
+    Raises
+    ------
+    ConfigError
+        If it has none, so that ImageNet weights have no place in it.
+    """
+    _, backbone = find_segmenter(arch)
+    if backbone:
+        return backbone
+    if arch.endswith("_resnet50"):
+        return "resnet50"
+    raise ConfigError(
+        f"{arch} has no backbone that ImageNet weights could fill.",
+        where="segmenter.weights",
+        fix="set weights: none, or choose encoder-unet or an FCN",
+    )
 
 
 def load_backbone(net: nn.Module, state: dict[str, Tensor], source: str) -> list[str]:

@@ -128,6 +128,8 @@ def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
     count = run.config.report.gallery
     if not count:
         return []
+    if run.per_case.empty and seed not in run.classifiers:
+        return []
     if run.per_case.empty:
         predictions = run.classifiers[seed].predictions
         chosen = choose_unscored(predictions, run.data.get("lesion_labels", []), count)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from weakseg.config import PHANTOM, Config, load_config
+from weakseg.config import PHANTOM, Config, curve_asked, load_config
 from weakseg.data.manifest import read_table
 from weakseg.errors import RunError, WeaksegError
 from weakseg.runs import file_hash, folder_name, inside, open_run, read_json
@@ -140,6 +140,7 @@ def _read_run(folder: Path, name: str) -> RunTables:
         heat = load_config(made_by)
         parts = {k: getattr(heat, k) for k in ("classifier", "heatmap", "masks")}
         config = config.model_copy(update=parts)
+    _check_splits(folder)
     _check_networks(folder, config)
     scores = folder / "scores"
     return RunTables(
@@ -165,9 +166,16 @@ def _read_run(folder: Path, name: str) -> RunTables:
 
 def _check_networks(folder: Path, config: Config) -> None:
     """Refuse masks of one network beside the scores of another."""
-    made_by = open_run(folder).record.get("stages", {}).get("segment", {}).get("weights", {})
-    for seed, made in made_by.items():
-        part = ("classifier", folder_name(config.classifier.arch), f"seed-{seed}")
+    stages = open_run(folder).record.get("stages", {})
+    made_by = {
+        ("classifier", folder_name(config.classifier.arch), f"seed-{seed}"): made
+        for seed, made in stages.get("segment", {}).get("weights", {}).items()
+    } | {
+        ("segmenter", name, f"seed-{seed}"): made
+        for name in config.segmenters
+        for seed, made in stages.get(f"masks/{name}", {}).get("weights", {}).items()
+    }
+    for part, made in made_by.items():
         best = inside(folder, *part, "best.safetensors")
         if not best.is_file() or file_hash(best) != made:
             raise RunError(
@@ -204,9 +212,29 @@ def _segmenters(folder: Path, config: Config) -> dict[str, dict[int, SegmenterTa
 
 
 def _equivalence(folder: Path, config: Config) -> pd.DataFrame:
-    if config.equivalence.segmenter is None:
+    """The curve, if it is of the network, the settings and the splits that the run has now."""
+    name, record = config.equivalence.segmenter, open_run(folder).record
+    made = record.get("stages", {}).get("equivalence")
+    if name is None or made is None or made.get("segmenter") != name:
+        return pd.DataFrame()
+    settings = curve_asked(config, name)
+    now = record.get("data", {}).get("splits_key")
+    if made.get("settings", settings) != settings or made.get("data", now) != now:
         return pd.DataFrame()
     return _table(folder / "scores" / "equivalence.csv")
+
+
+def _check_splits(folder: Path) -> None:
+    """Refuse scores of other splits than the run has now."""
+    record = open_run(folder).record
+    now = record.get("data", {}).get("splits_key")
+    scored = record.get("stages", {}).get("scores", {}).get("data", now)
+    if scored != now:
+        raise RunError(
+            "The run's scores are of other data or splits than it holds now.",
+            where=str(folder / "scores"),
+            fix="run `weakseg compare CONFIG` again; it makes anew what is out of date",
+        )
 
 
 def _table(path: Path) -> pd.DataFrame:

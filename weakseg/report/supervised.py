@@ -126,22 +126,49 @@ def equivalence_part(run: RunTables, methods: pd.DataFrame, headline: str | None
     firsts = [headline, *weak.drop_duplicates("group")["method"]]
     drawn = table.set_index("method", drop=False).loc[list(dict.fromkeys(firsts))]
     sentences = equivalence_sentences(first, network, reference=reference)
+    caution = _stronger(methods, curve, network)
     tuned = table[(table["method"] != headline) & (table["group"] == "masks")]
     return {
         "curve": curve,
         "table": table,
         "network": network,
         # Its cautions stand once, below the figure.
-        "headline": [s for s in sentences if s.startswith(str(headline))],
+        "headline": [*(s for s in sentences if str(headline) in s), *caution],
         "sentences": [
             *(s for s in equivalence_sentences(tuned, network) if "tuned on" in s),
-            *(s for s in sentences if not s.startswith(str(headline))),
+            *(s for s in sentences if str(headline) not in s),
+            f"The curve is of {network}: {_training_words(run, network)}.",
         ],
         "rows": [_worth_row(r) for r in table.to_dict(orient="records")],
         "figure": equivalence_figure(
             curve, drawn.head(MOST_METHODS), network, draw_curves(run.equivalence)
         ),
     }
+
+
+def _stronger(methods: pd.DataFrame, curve: pd.DataFrame, network: str) -> list[str]:
+    """A caution where another network of the run does better than the curve's end."""
+    full = methods[(methods["group"] == "supervised") & (methods["method"] != network)]
+    full = full.dropna(subset=["dice"])
+    if full.empty or curve.empty or full["dice"].max() <= curve["dice"].iloc[-1]:
+        return []
+    best = full.sort_values("dice", kind="stable").iloc[-1]
+    return [
+        f"{best['method']}, trained on all masks, reaches {words.number(best['dice'])} where "
+        f"{network} reaches {words.number(curve['dice'].iloc[-1])}: beside the stronger network "
+        "a heatmap would be worth fewer masks."
+    ]
+
+
+def _training_words(run: RunTables, network: str) -> str:
+    seeds = run.segmenters.get(network)
+    if not seeds:
+        return "its settings are in the experiment file"
+    held = next(iter(seeds.values())).settings
+    s = held["settings"]
+    side = f" on images of {held['image_size']} pixels" if held["dims"] == 2 else ""
+    steps = int(s["epochs"]) * int(held["steps"])
+    return f"{s['arch']}, {words.count(steps, 'step')} of {held['batch']} patches or images{side}"
 
 
 def _worth_row(row: dict[Any, Any]) -> dict[str, Any]:

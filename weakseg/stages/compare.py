@@ -9,6 +9,7 @@ from weakseg.stages.equivalence import lesion_patients, mask_equivalence, patien
 from weakseg.stages.heatmap_segment import heatmap_segment
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.report import make_report
+from weakseg.stages.scoring import scored_cases
 from weakseg.stages.segmenters import has_training_masks
 from weakseg.stages.train_classifier import train_classifiers
 from weakseg.stages.train_segmenter import train_segmenters
@@ -30,6 +31,9 @@ def compare(prepared: Prepared, *, force: bool = False) -> Path:
         say("segmenters: left out, no training image with a lesion has a mask")
         supervised = False
     asks = supervised and prepared.config.equivalence.segmenter is not None
+    if asks and (prepared.cases.dims == 3 or not scored_cases(prepared)):
+        say("mask-equivalence curve: left out, there are no scores of heatmaps to hold against it")
+        asks = False
     if asks:  # refuses what cannot be, before hours of work
         patient_counts(prepared, len(lesion_patients(prepared)))
     if prepared.cases.dims == 2:

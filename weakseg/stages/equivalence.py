@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg.config import AUTO, fingerprint
+from weakseg.config import AUTO, curve_asked, fingerprint
 from weakseg.errors import ConfigError
 from weakseg.progress import say
 from weakseg.runs import inside, remove_tree, write_text
@@ -106,7 +106,13 @@ def mask_equivalence(prepared: Prepared, *, force: bool = False) -> Path:
                 )  # fmt: skip
         table = pd.concat(tables, ignore_index=True)
         write_text(path, table.to_csv(index=False, float_format="%.6g"))
-        entry.update(data=prepared.key, segmenter=name, draws=len(draws), counts=counts)
+        entry.update(
+            data=prepared.key,
+            segmenter=name,
+            settings=curve_asked(config, name),
+            draws=len(draws),
+            counts=counts,
+        )
     return path
 
 
@@ -161,8 +167,8 @@ def _point(
 
 def _plain(prepared: Prepared, name: str) -> bool:
     """Whether the run's own network was made as those of the curve: without validation masks."""
-    settings = prepared.config.segmenters[name]
-    return settings.keep == "last" and settings.threshold == 0.5
+    s = prepared.config.segmenters[name]
+    return s.keep == "last" and s.threshold == 0.5 and not s.recalibrate
 
 
 def _trained_rows(
@@ -180,7 +186,8 @@ def _trained_rows(
         whole = SegmenterTask.steps_of(settings, len(training_cases(prepared)))
         settings = settings.model_copy(update={"steps": whole})
     # What a validation mask could tell is not asked.
-    settings = settings.model_copy(update={"keep": "last", "validation_cases": 0})
+    quiet = {"keep": "last", "validation_cases": 0, "recalibrate": False}
+    settings = settings.model_copy(update=quiet)
     folder = kept.with_name(f".{kept.stem}")
     trained = fit_segmenter(prepared, settings, data, train, folder, seed, key=key, what=what)
     threshold = {"threshold": 0.5, "masks_seen": masks_of(prepared, train)}

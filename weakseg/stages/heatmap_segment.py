@@ -37,6 +37,7 @@ from weakseg.stages.scoring import (
     THRESHOLD,
     case_entry,
     collect,
+    heatmap_asked,
     mask_file,
     part_path,
     read_truth,
@@ -265,7 +266,8 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
             str(s): file_hash(seed_folder(run.folder, config.classifier.arch, s) / BEST)
             for s in config.seeds
         }
-        entry.update(left_out=left_out, weights=weights, data=prepared.key)
+        asked = heatmap_asked(config)
+        entry.update(left_out=left_out, weights=weights, data=prepared.key, asked=asked)
 
 
 def _replace_masks(masks: Path, part: Path) -> None:

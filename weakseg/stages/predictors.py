@@ -33,7 +33,6 @@ from weakseg.stages.train_classifier import (
     seed_folder,
 )
 from weakseg.training.loop import BEST, load_weights, pick_device
-from weakseg.training.recipes import resolve
 from weakseg.training.segment import SegmentationCases
 from weakseg.training.segment import predict as predict_cases
 
@@ -166,6 +165,12 @@ class SegmenterPredictor:
                 found=f"{'a volume' if case.dims == 3 else 'an image'} of {1 + len(case.more)}",
                 fix="name the modalities in a manifest with the columns image, image2, …",
             )
+        if self.held.get("roi") and case.roi is None:
+            raise DataError(
+                "The network was trained on volumes with a region of interest.",
+                where=str(case.image),
+                fix="name the region in a manifest with the column roi",
+            )
         held = SegmentationCases(
             [case],
             Labels((), (case.label,)),
@@ -276,8 +281,12 @@ def _load_segmenter(
     if made_by and made_by.get(str(seed)) != file_hash(part / BEST):
         raise _other_network(part / BEST)
     held = read_json(part / SETTINGS)
-    settings = resolve(config.segmenter(name), int(held["dims"]))
-    return SegmenterPredictor(model, config, settings, held, entry[f"seed-{seed}"], name, seed)
+    threshold = entry[f"seed-{seed}"]
+    # As it was trained and as its threshold was chosen, whatever the experiment says by now.
+    settings = SegmenterConfig.model_validate(held["settings"] | threshold.get("inference", {}))
+    data = config.data.model_copy(update={"intensity": held["intensity"]})
+    config = config.model_copy(update={"data": data})
+    return SegmenterPredictor(model, config, settings, held, threshold, name, seed)
 
 
 def _other_network(best: Path) -> RunError:

@@ -17,7 +17,7 @@ from weakseg.data.manifest import read_manifest
 from weakseg.data.phantom import write_phantom
 from weakseg.data.splits import make_splits, write_splits
 from weakseg.data.volumes import read_grid
-from weakseg.errors import DataError, UserError
+from weakseg.errors import ConfigError, DataError, UserError
 from weakseg.progress import progress, say
 from weakseg.runs import Run, environment, locked, make_folder, write_text
 
@@ -112,7 +112,9 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
             data=describe(cases, channels) | {"key": key, "fingerprint": data},
         )
         dealt = {c.id: c.split for c in cases.cases}
-        yield Prepared(config, run, cases, channels, fingerprint(key, dealt))
+        whole = fingerprint(key, dealt)
+        run.update(data=run.record["data"] | {"splits_key": whole})
+        yield Prepared(config, run, cases, channels, whole)
 
 
 def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2) -> None:
@@ -151,16 +153,25 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
 
 
 def _check_segmenters(config: Config, channels: int, dims: int) -> None:
-    from weakseg.models.pretrained import load_backbone
+    from weakseg.models.pretrained import backbone_name, load_backbone
     from weakseg.models.segmenters import build_segmenter
     from weakseg.training.loop import load_weights, make_fabric
     from weakseg.training.recipes import resolve
 
     for name in config.segmenters:
         s = config.segmenter(name)
-        resolve(s, dims)
+        try:
+            resolve(s, dims)
+            model = build_segmenter(s.arch, channels, 2, dims)
+            if s.weights == "imagenet":
+                backbone_name(s.arch)
+        except ConfigError as e:
+            # The part that found it does not know the name that the user gave it.
+            where = (e.where or "segmenter").replace("segmenter", f"segmenters.{name}", 1)
+            raise ConfigError(
+                e.what, where=where, found=e.found, expected=e.expected, fix=e.fix
+            ) from None
         make_fabric(config.device, s.precision)
-        model = build_segmenter(s.arch, channels, 2, dims)
         if s.weights not in ("none", "imagenet"):
             load_backbone(model, load_weights(Path(s.weights))[0], s.weights)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg.config import DataConfig, fingerprint
+from weakseg.config import Config, DataConfig, fingerprint
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image, read_mask, write_mask
 from weakseg.data.volumes import read_grid, read_volume_mask, write_volume_mask
@@ -145,16 +145,42 @@ def _floors(prepared: Prepared) -> None:
         write_part(prepared, "floors", [row for of_floor in rows.values() for row in of_floor])
 
 
-def part_stages(prepared: Prepared) -> dict[str, str]:
-    """Every part that the experiment asks for, in the order of the tables → its stage."""
-    segmenters = {f"segmenter-{n}": f"masks/{n}" for n in prepared.config.segmenters}
-    return {"heatmap": "segment"} | segmenters | {"floors": "floors"}
+def part_stages(prepared: Prepared) -> dict[str, tuple[str, Any]]:
+    """Every part that the experiment asks for, in the order of the tables.
+
+    Returns
+    -------
+    dict
+        part → its stage in the record, and the settings that it must have been made with.
+    """
+    config = prepared.config
+    segmenters = {
+        f"segmenter-{n}": (f"masks/{n}", segmenter_asked(config, n)) for n in config.segmenters
+    }
+    return {
+        "heatmap": ("segment", heatmap_asked(config)),
+        **segmenters,
+        "floors": ("floors", None),
+    }
+
+
+def heatmap_asked(config: Config) -> str:
+    """Fingerprint of the settings of masks of heatmaps; weights count by content elsewhere."""
+    classifier = config.classifier.model_dump(mode="json", exclude={"weights", "seeds"})
+    heatmap = config.heatmap.model_dump(mode="json", exclude={"batch_size"})
+    return fingerprint(classifier, heatmap, config.masks, config.seeds)
+
+
+def segmenter_asked(config: Config, name: str) -> str:
+    """Fingerprint of the settings of a segmenter's masks; weights count by content elsewhere."""
+    settings = config.segmenters[name].model_dump(mode="json", exclude={"weights", "seeds"})
+    return fingerprint(settings, config.segmenter_seeds(name))
 
 
 def collect(prepared: Prepared) -> Path:
     """Join the parts into ``scores/per_case.csv`` and ``scores/summary.csv``.
 
-    Parts of stages that were not made of the run's present data and splits are left out.
+    Parts that were not made of the run's present data, splits and settings are left out.
 
     Returns
     -------
@@ -165,16 +191,22 @@ def collect(prepared: Prepared) -> Path:
     _floors(prepared)
     stages = run.record.get("stages", {})
     paths = []
-    for part, stage in part_stages(prepared).items():
+    for part, (stage, asked) in part_stages(prepared).items():
         path, entry = part_path(prepared, part), stages.get(stage)
-        current = entry is not None and entry.get("data", prepared.key) == prepared.key
-        if current and path.exists():
+        if entry is None or not path.exists():
+            continue
+        same = entry.get("data", prepared.key) == prepared.key
+        if same and entry.get("asked", asked) == asked:
             paths.append(path)
+        else:
+            say(f"{part}: left out of the scores; it was made of other data or settings")
     scores = run.folder / "scores"
-    key = fingerprint("scores", 1, [file_hash(p) for p in paths], config.scores, config.seed)
+    made_of = [file_hash(p) for p in paths]
+    key = fingerprint("scores", 2, prepared.key, made_of, config.scores, config.seed)
     if run.is_done("scores", key, scores / PER_CASE, scores / SUMMARY):
         return scores / SUMMARY
-    with run.stage("scores", key):
+    with run.stage("scores", key) as entry:
+        entry.update(data=prepared.key)
         parts = [t for t in (read_rows(p) for p in paths) if len(t)]
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
         # A lone floor is no result: something must have been scored besides.

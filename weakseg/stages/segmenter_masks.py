@@ -10,7 +10,7 @@ import numpy as np
 
 from weakseg.config import SegmenterConfig, fingerprint
 from weakseg.errors import UserError
-from weakseg.masks.thresholds import apply_threshold, best_threshold
+from weakseg.masks.thresholds import apply_threshold, best_threshold, candidate_thresholds
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, inside, read_json, remove_tree, write_json
 from weakseg.scores import score_case
@@ -23,6 +23,7 @@ from weakseg.stages.scoring import (
     read_truth,
     save_mask,
     scored_cases,
+    segmenter_asked,
     spacing_of,
     write_part,
 )
@@ -37,6 +38,9 @@ from weakseg.stages.segmenters import (
 )
 from weakseg.training.loop import BEST, make_fabric
 from weakseg.training.segment import SegmentationCases, predict, val_cases
+
+INFERENCE = ("tile", "overlap", "flips", "recalibrate")
+"""Settings of the way from a trained network to probabilities."""
 
 
 def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, force: bool) -> None:
@@ -92,7 +96,8 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
         (fresh / name).replace(masks)
         remove_tree(fresh)
         write_part(prepared, part, rows)
-        entry.update(weights=weights, data=prepared.key)
+        asked = segmenter_asked(config, name)
+        entry.update(weights=weights, data=prepared.key, asked=asked)
 
 
 def _threshold(
@@ -121,7 +126,8 @@ def _threshold(
         truths = [
             read_truth(cases[i], found[i].shape, False, prepared.config.data) for i in lesions
         ]
-        value, _ = best_threshold([found[i] for i in lesions], truths)
+        maps = [found[i] for i in lesions]
+        value, _ = best_threshold(maps, truths, candidate_thresholds(maps))
         seen += len(lesions) - int(held["validation_masks"])
         chosen_on = f"{len(lesions)} validation masks"
     return {
@@ -134,6 +140,7 @@ def _threshold(
         "gate": 0.0,
         "split": "test",
         "upper_bound": False,
+        "inference": settings.model_dump(mode="json", include=set(INFERENCE)),
     }
 
 

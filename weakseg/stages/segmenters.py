@@ -53,7 +53,10 @@ def segmenter_key(prepared: Prepared, name: str, seed: int) -> str:
     if weights not in ("none", "imagenet") and Path(weights).is_file():
         weights = file_hash(Path(weights))
     settings = segmenter_settings(prepared, name).model_dump(mode="json")
-    settings = {k: v for k, v in settings.items() if k not in {*AFTER_TRAINING, "weights"}}
+    # The best epoch is chosen by looking at whole images, in the way that they are predicted.
+    looked = {"tile", "overlap", "flips"} if config.keep == "best" else set()
+    left_out = {*AFTER_TRAINING, "weights"} - looked
+    settings = {k: v for k, v in settings.items() if k not in left_out}
     return fingerprint("segmenter", 1, prepared.key, settings, weights, seed)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from weakseg.config import SegmenterConfig
 from weakseg.errors import UserError
 from weakseg.models.classifiers import imagenet_state
-from weakseg.models.pretrained import load_backbone
-from weakseg.models.segmenters import Segmenter, build_segmenter, find_segmenter
+from weakseg.models.pretrained import backbone_name, load_backbone
+from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.progress import say
 from weakseg.runs import write_json
 from weakseg.stages.networks import set_aside
@@ -86,7 +86,10 @@ def train_segmenters(
     Path
         The table of scores, ``scores/summary.csv``.
     """
-    for name in pick_names(prepared, only):
+    names = pick_names(prepared, only)
+    for name in names:
+        check_validation_masks(prepared, name)
+    for name in names:
         data = segmentation_cases(prepared, name)
         for seed in prepared.config.segmenter_seeds(name):
             if not force and is_trained(prepared, name, seed):
@@ -95,6 +98,25 @@ def train_segmenters(
             _train(prepared, name, seed, data, force, after_epoch)
         segment_by_network(prepared, name, data, force)
     return collect(prepared)
+
+
+def check_validation_masks(prepared: Prepared, name: str) -> None:
+    """Refuse settings that need validation masks where there are none, before any training.
+
+    Raises
+    ------
+    UserError
+    """
+    config = prepared.config.segmenters[name]
+    wants = {"keep": config.keep == "best", "threshold": config.threshold == "validation"}
+    val = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val"]
+    if any(wants.values()) and not masks_of(prepared, val):
+        key = next(k for k, w in wants.items() if w)
+        raise UserError(
+            "No validation image with a lesion has a mask.",
+            where=f"segmenters.{name}.{key}",
+            fix="set keep: last and threshold: 0.5, which need none",
+        )
 
 
 def new_segmenter(
@@ -107,24 +129,30 @@ def new_segmenter(
     model = build_segmenter(config.arch, channels, 2, dims)
     if config.weights == "none":
         return model, ["all"]
-    if config.weights == "imagenet":
-        state = imagenet_state(_backbone_name(config.arch))
-    else:
-        state, _ = load_weights(Path(config.weights))
+    state = starting_weights(config)
     return model, load_backbone(model, state, config.weights)
 
 
-def _backbone_name(arch: str) -> str:
-    _, backbone = find_segmenter(arch)
-    if backbone:
-        return backbone
-    if arch.endswith("_resnet50"):
-        return "resnet50"
-    raise UserError(
-        f"{arch} has no backbone that ImageNet weights could fill.",
-        where="segmenters: weights",
-        fix="set weights: none",
-    )
+def starting_weights(config: SegmenterConfig) -> dict[str, Any]:
+    """The tensors that a segmenter begins with.
+
+    Raises
+    ------
+    UserError
+        For weights that cannot be read, or those of a whole segmenter: the masks that it saw
+        could not be counted.
+    """
+    if config.weights == "imagenet":
+        return imagenet_state(backbone_name(config.arch))
+    state, meta = load_weights(Path(config.weights))
+    if meta.get("format", "").startswith("weakseg-segmenter"):
+        raise UserError(
+            "The weights are those of a whole segmenter: which masks it saw is not known here.",
+            where=config.weights,
+            expected="weights of the backbone, a classifier's",
+            fix="set weights: imagenet or a classifier's file",
+        )
+    return state
 
 
 @dataclass(frozen=True)
@@ -241,6 +269,7 @@ def fit_segmenter(
             "dims": dims,
             "steps": task.steps,
             "batch": task.batch,
+            "roi": any(prepared.cases.cases[i].roi is not None for i in train),
             "sampled_prior": sampled,
             "true_prior": true,
             "training_masks": seen,

@@ -97,6 +97,12 @@ def resolve(config: SegmenterConfig, dims: int) -> SegmenterConfig:
         left_open["weight_decay"] = 0.0  # it has none; l2 is its penalty
     if config.normalise == "zscore" and "augment" in left_open:
         left_open["augment"] = _zscored(left_open["augment"])
+    if isinstance(config.augment, PatchAugmentConfig):
+        # What was set is laid over the recipe, not over the defaults of another network.
+        over = {k: getattr(config.augment, k) for k in config.augment.model_fields_set}
+        base = recipe["augment"]
+        base = _zscored(base) if config.normalise == "zscore" else base
+        left_open["augment"] = base.model_copy(update=over)
     settled = config.model_copy(update=left_open)
     _refuse(settled, dims)
     return settled
@@ -130,6 +136,18 @@ def _refuse(config: SegmenterConfig, dims: int) -> None:
             "brightness and contrast are for intensities in [0, 1], not for z-scored ones.",
             where="segmenter.augment",
             fix="set both to 0, and intensity_shift and intensity_scale instead",
+        )
+    if dims == 2 and int(config.batch_size) < 2:
+        raise ConfigError(
+            "A batch of one image has no batch statistics.",
+            where="segmenter.batch_size",
+            expected="2 or more",
+        )
+    if config.keep == "best" and config.validation_cases == 0:
+        raise ConfigError(
+            "The best epoch cannot be told without a look at validation cases.",
+            where="segmenter.keep",
+            fix="set validation_cases above 0, or keep: last",
         )
     if config.optimizer == "rmsprop" and config.weight_decay:
         raise ConfigError(

@@ -24,6 +24,9 @@ from weakseg.training.infer import as_batch, lesion_probability
 from weakseg.training.loop import seed_epoch
 from weakseg.training.losses import make_loss
 
+PIXELS_AT_ONCE = 2**21
+"""Pixels of 2D images that are predicted together: 32 images of 256²."""
+
 PRIOR_DRAWS = 1000
 """Patches that are drawn to measure how often the samplers meet a lesion."""
 
@@ -315,12 +318,13 @@ def predict(
     priors : tuple of float, optional
         See `SegmenterTask.priors`; where given and asked for, probabilities are recalibrated.
     """
-    together = 32 if data.cases and data.cases[0].dims == 2 else 1
+    flat = bool(data.cases) and data.cases[0].dims == 2
+    together = max(1, min(32, PIXELS_AT_ONCE // data.size**2)) if flat else 1
     for start in range(0, len(indices), together):
         chosen = [int(i) for i in indices[start : start + together]]
         held = [data.arrays(i) for i in chosen]
         image = as_batch([h.image for h in held], device)
-        if together > 1:
+        if flat:
             image = image.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             p = lesion_probability(
