@@ -204,9 +204,9 @@ def _segmenters(folder: Path, config: Config) -> dict[str, dict[int, SegmenterTa
         for seed in config.segmenter_seeds(name):
             part = inside(folder, "segmenter", name, f"seed-{seed}")
             if (part / "settings.json").is_file():
-                tables = SegmenterTables(
-                    _table(part / "metrics.csv"), read_json(part / "settings.json")
-                )
+                # Figures that were not looked at stand as nan, which `_table` takes for a word.
+                metrics = _table(part / "metrics.csv").apply(pd.to_numeric, errors="coerce")
+                tables = SegmenterTables(metrics, read_json(part / "settings.json"))
                 found.setdefault(name, {})[seed] = tables
     return found
 
