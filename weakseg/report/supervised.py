@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -40,6 +41,8 @@ def segmenter_table(run: RunTables) -> pd.DataFrame:
             | {c: held.get(c) for c in SEGMENTER_COLUMNS if c in held}
             | {
                 "name": name,
+                # A report goes to others: what their machine calls the file is no use to them.
+                "weights": Path(s["weights"]).name,
                 "seeds": len(seeds),
                 "side": held["image_size"] if held["dims"] == 2 else None,
                 "seconds": sum(known) / len(known) if known else None,
