@@ -57,7 +57,8 @@ def manifest_path(config: Config, folder: Path) -> Path:
     if config.data.manifest != PHANTOM:
         return Path(config.data.manifest)
     p = config.data.phantom
-    name = f"phantom-{p.patients}x{p.slices_per_patient}-{p.size}px-seed{p.seed}"
+    name = f"phantom-{p.patients}x{p.slices_per_patient}-{p.size}px-seed{p.seed}" + ("-shortcut" if p.shortcut else "")
+    name += "-pairs" if p.pairs else ""
     if not (folder.parent / name / "labels.csv").exists():
         say(f"generating the phantom (simulated images): {folder.parent / name}")
     return write_phantom(folder.parent / name, p)

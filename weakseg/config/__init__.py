@@ -1,0 +1,69 @@
+"""The experiment file: every key, its default, its range and what it means.
+
+A file is YAML. Unknown keys are refused with the nearest known one; all problems are reported
+at once. ``--set a.b=value`` changes one key, with the value read as YAML.
+
+- `base`: what the sections share
+- `data`, `classifier`, `segmenter`, `masks`, `filtered`: a section each
+- `experiment`: the whole
+- `load`: from a file and back
+"""
+
+from weakseg.config.base import AUTO, PHANTOM, SPLITS
+from weakseg.config.classifier import AugmentConfig, ClassifierConfig
+from weakseg.config.data import DataConfig, PhantomConfig, SplitConfig
+from weakseg.config.experiment import Config, curve_asked, fingerprint
+from weakseg.config.filtered import Condition, FilteredConfig, parse_condition
+from weakseg.config.load import dump_config, load_config, parse_config
+from weakseg.config.masks import (
+    ORACLES,
+    RULE_NAMES,
+    AreaPriorRule,
+    FixedRule,
+    HeatmapConfig,
+    MasksConfig,
+    OracleDatasetRule,
+    OracleImageRule,
+    OtsuRule,
+    QuantileRule,
+    Rule,
+    TrainQuantileRule,
+    ValidationRule,
+)
+from weakseg.config.segmenter import EquivalenceConfig, PatchAugmentConfig, SegmenterConfig
+
+__all__ = [
+    "AUTO",
+    "ORACLES",
+    "PHANTOM",
+    "RULE_NAMES",
+    "SPLITS",
+    "AreaPriorRule",
+    "AugmentConfig",
+    "ClassifierConfig",
+    "Condition",
+    "Config",
+    "DataConfig",
+    "EquivalenceConfig",
+    "FilteredConfig",
+    "FixedRule",
+    "HeatmapConfig",
+    "MasksConfig",
+    "OracleDatasetRule",
+    "OracleImageRule",
+    "OtsuRule",
+    "PatchAugmentConfig",
+    "PhantomConfig",
+    "QuantileRule",
+    "Rule",
+    "SegmenterConfig",
+    "SplitConfig",
+    "TrainQuantileRule",
+    "ValidationRule",
+    "curve_asked",
+    "dump_config",
+    "fingerprint",
+    "load_config",
+    "parse_condition",
+    "parse_config",
+]

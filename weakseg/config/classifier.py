@@ -1,0 +1,62 @@
+"""The image classifier and its training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from weakseg.config.base import Section, seeds_differ
+
+
+class AugmentConfig(Section):
+    """Random changes of the training images, drawn anew for every image and epoch."""
+
+    flip: bool = Field(True, description="left–right, with probability 1/2")
+    rotate: float = Field(15.0, ge=0.0, le=180.0, description="degrees, uniform in ±")
+    zoom: float = Field(0.15, ge=0.0, lt=1.0, description="scale, uniform in 1 ±")
+    shift: float = Field(0.1, ge=0.0, lt=1.0, description="share of the image, uniform in ±")
+    brightness: float = Field(0.1, ge=0.0, le=1.0, description="added, uniform in ±")
+    contrast: float = Field(0.2, ge=0.0, lt=1.0, description="factor, uniform in 1 ±")
+
+
+class ClassifierConfig(Section):
+    """The image classifier and its training."""
+
+    arch: str = Field("resnet18", description="a torchvision classifier or timm:NAME")
+    weights: str = Field("none", description="none, imagenet, or a .safetensors file")
+    grey_input: Literal["first-layer", "repeat"] = Field(
+        "first-layer",
+        description="grey images: sum the first layer's weights over the colours (equal to "
+        "repetition, and faster), or repeat the channel three times",
+    )
+    epochs: int = Field(12, ge=1, le=10_000)
+    batch_size: int = Field(32, ge=2, le=4096)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float | Literal["auto"] = Field(
+        "auto",
+        description="highest rate; auto: 1e-3 from scratch and 3e-4 from pretrained weights with "
+        "adamw, ten times that with sgd",
+    )
+    weight_decay: float = Field(0.01, ge=0.0)
+    warmup: float = Field(0.15, ge=0.0, lt=1.0, description="share of the steps, then cosine to 0")
+    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
+    class_weights: Literal["balanced", "none"] = Field(
+        "balanced", description="balanced: the loss weighs classes by inverse frequency"
+    )
+    augment: AugmentConfig = AugmentConfig()
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
+        "auto", description="auto: bf16-mixed on CUDA that has it, else 32-true"
+    )
+    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="one network a seed; default: [run seed]"
+    )
+
+    @field_validator("lr")
+    @classmethod
+    def _positive_rate(cls, lr: Any) -> Any:
+        if lr != "auto" and lr <= 0:
+            raise ValueError("must be greater than 0")
+        return lr
+
+    _differ = field_validator("seeds")(seeds_differ)

@@ -1,0 +1,84 @@
+"""Images, labels and masks: what is read, and how patients are dealt out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from weakseg.config.base import PHANTOM, Fraction, Section, label_text
+
+
+class PhantomConfig(Section):
+    """The simulated set that is used when ``data.manifest`` is ``phantom``."""
+
+    patients: int = Field(28, ge=6, le=2000)
+    slices_per_patient: int = Field(16, ge=4, le=64)
+    size: int = Field(128, ge=64, le=512, description="height in pixels; the width is smaller")
+    seed: int = Field(0, ge=0)
+    shortcut: bool = Field(
+        False, description="a marker in a corner of every slice with a lesion, and only there"
+    )
+    pairs: bool = Field(
+        False, description="every slice with a lesion beside the very same slice without it"
+    )
+
+
+class SplitConfig(Section):
+    """How patients are dealt out where the manifest has no ``split`` column."""
+
+    val: Fraction = 0.15
+    test: Fraction = 0.15
+    seed: int = Field(
+        0, ge=0, description="apart from the run's seed: networks change, splits stay"
+    )
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> SplitConfig:
+        if self.val + self.test > 0.8:
+            raise ValueError("val + test must leave at least 0.2 of the patients for training")
+        return self
+
+
+class DataConfig(Section):
+    """Images, labels, masks and how they are read."""
+
+    manifest: str = Field(PHANTOM, description="'phantom' or the path of a CSV")
+    healthy_labels: list[str] | Literal["auto"] = Field(
+        "auto", description="labels of images without a lesion; auto knows the usual names"
+    )
+    lesion_labels: list[str] | Literal["auto"] = Field(
+        "auto", description="labels of images with a lesion; auto: all that are not healthy"
+    )
+    mask_rule: Literal["nonzero", "half"] | list[int] = Field(
+        "nonzero",
+        description="which mask values are lesion: every one but 0; those above half of the "
+        "mask's type range (soft or JPEG edges); or a list of values",
+    )
+    intensity: Literal["auto", "dtype", "percentile"] = Field(
+        "auto",
+        description="dtype: divide by the type's maximum; percentile: stretch each image between "
+        "its 0.5th and 99.5th percentile; auto: dtype for 8 bits, percentile for deeper images",
+    )
+    channels: Literal["auto", "grey", "rgb"] = Field(
+        "auto", description="auto: grey where every image is grey, else rgb"
+    )
+    image_size: int = Field(
+        128, ge=32, le=2048, description="longest side in pixels that the network sees"
+    )
+    split: SplitConfig = SplitConfig()
+    phantom: PhantomConfig = PhantomConfig()
+
+    @field_validator("healthy_labels", "lesion_labels", mode="before")
+    @classmethod
+    def _labels_are_text(cls, labels: Any) -> Any:
+        if labels == "auto":
+            return labels
+        return [label_text(v) for v in (labels if isinstance(labels, list) else [labels])]
+
+    @field_validator("mask_rule")
+    @classmethod
+    def _values_are_lesion(cls, rule: Any) -> Any:
+        if isinstance(rule, list) and (not rule or any(v == 0 for v in rule)):
+            raise ValueError("a list of mask values must not be empty or hold 0 (the background)")
+        return rule

@@ -1,0 +1,176 @@
+"""Heatmaps, and the rules that make masks of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from weakseg.config.base import Fraction, Probability, Section, label_text
+from weakseg.errors import nearest
+
+
+class HeatmapConfig(Section):
+    """Which heatmap is made of the classifier."""
+
+    method: str = Field("gradcam", description="see `weakseg.heatmaps.METHODS`")
+    layer: str = Field("auto", description="a module's name; auto: the network's named default")
+    target: str = Field(
+        "lesion",
+        description="the class that is explained, the same for every image: a label, or 'lesion' "
+        "for all lesion labels together (log-sum-exp of their logits)",
+    )
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _target_is_text(cls, target: Any) -> Any:
+        return label_text(target)
+
+    score: Literal["logit", "log-odds"] = Field(
+        "logit",
+        description="what is differentiated: the target's logit, or its log-odds against the rest",
+    )
+    batch_size: int = Field(32, ge=1, le=4096)
+
+
+class FixedRule(Section):
+    """The heatmap over its own maximum is above ``at``."""
+
+    rule: Literal["fixed"] = "fixed"
+    at: Fraction = 0.5
+
+
+class OtsuRule(Section):
+    """Otsu's threshold of each heatmap."""
+
+    rule: Literal["otsu"] = "otsu"
+
+
+class QuantileRule(Section):
+    """Above the ``q``-quantile of each heatmap: every mask takes 1 - q of its image."""
+
+    rule: Literal["quantile"] = "quantile"
+    q: Fraction = 0.9
+
+
+class AreaPriorRule(Section):
+    """The hottest share ``area`` of the body (the image without its dark background)."""
+
+    rule: Literal["area-prior"] = "area-prior"
+    area: Fraction = 0.1
+    masks_seen: int = Field(0, ge=0, description="how many masks told you this area")
+
+
+class TrainQuantileRule(Section):
+    """One threshold for the set: the ``q``-quantile of raw heat over unmasked training images
+    with a lesion label."""
+
+    rule: Literal["train-quantile"] = "train-quantile"
+    q: Fraction = 0.9
+
+
+class ValidationRule(Section):
+    """One threshold for the set, the best on the masks of the validation split."""
+
+    rule: Literal["validation"] = "validation"
+    max_masks: int | None = Field(None, ge=1, description="use only so many masks")
+
+
+class OracleDatasetRule(Section):
+    """UPPER BOUND: one threshold for the set, the best on the test masks themselves."""
+
+    rule: Literal["oracle-dataset"] = "oracle-dataset"
+
+
+class OracleImageRule(Section):
+    """UPPER BOUND: the best threshold of each test image on its own mask."""
+
+    rule: Literal["oracle-image"] = "oracle-image"
+
+
+Rule = Annotated[
+    FixedRule
+    | OtsuRule
+    | QuantileRule
+    | AreaPriorRule
+    | TrainQuantileRule
+    | ValidationRule
+    | OracleDatasetRule
+    | OracleImageRule,
+    Field(discriminator="rule"),
+]
+
+RULE_NAMES = (
+    "fixed",
+    "otsu",
+    "quantile",
+    "area-prior",
+    "train-quantile",
+    "validation",
+    "oracle-dataset",
+    "oracle-image",
+)
+ORACLES = ("oracle-dataset", "oracle-image")
+
+
+def default_rules() -> list[Rule]:
+    """Every rule with its default parameters."""
+    return [
+        FixedRule(),
+        OtsuRule(),
+        QuantileRule(),
+        AreaPriorRule(),
+        TrainQuantileRule(),
+        ValidationRule(),
+        OracleDatasetRule(),
+        OracleImageRule(),
+    ]
+
+
+class MasksConfig(Section):
+    """How heatmaps become masks."""
+
+    rules: list[Rule] = Field(
+        default_factory=default_rules,
+        min_length=1,
+    )
+    gate: Probability | Literal["none", "validation"] = Field(
+        0.5,
+        description="an image whose lesion probability is below gets an empty mask; none: every "
+        "image gets a mask; validation: Youden's best cut on the validation labels (no masks)",
+    )
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _names_are_rules(cls, rules: Any) -> Any:
+        if not isinstance(rules, list):
+            return rules
+        known = [{"rule": r} if isinstance(r, str) else r for r in rules]
+        for r in known:
+            name = r.get("rule") if isinstance(r, dict) else getattr(r, "rule", None)
+            if name not in RULE_NAMES:
+                raise ValueError(
+                    f"unknown rule {name!r}; choose from: {', '.join(RULE_NAMES)}"
+                    + (f" (did you mean {n!r}?)" if (n := nearest(str(name), RULE_NAMES)) else "")
+                )
+        return known
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_differ(cls, rules: list[Any]) -> list[Any]:
+        names = [r.rule for r in rules]
+        if len(set(names)) != len(names):
+            raise ValueError("each rule may stand once")
+        return rules
+
+
+RULE_MODELS: tuple[type[Section], ...] = (
+    FixedRule,
+    OtsuRule,
+    QuantileRule,
+    AreaPriorRule,
+    TrainQuantileRule,
+    ValidationRule,
+    OracleDatasetRule,
+    OracleImageRule,
+)

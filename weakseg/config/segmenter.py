@@ -1,0 +1,151 @@
+"""Supervised segmentation networks, and what a heatmap is worth beside them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from weakseg.config.base import AUTO, Auto, Fraction, Probability, Section, seeds_differ
+from weakseg.config.classifier import AugmentConfig
+
+
+class PatchAugmentConfig(AugmentConfig):
+    """Random changes of the patches that a segmentation network is trained on, truth included.
+
+    Brightness and contrast are for intensities in [0, 1]; ``intensity_shift`` and
+    ``intensity_scale`` for z-scored ones.
+    """
+
+    flip_all: bool = Field(False, description="mirror along every axis, each with probability 1/2")
+    intensity_shift: float = Field(0.0, ge=0.0, description="added, normal of this sd, a channel")
+    intensity_scale: float = Field(0.0, ge=0.0, description="factor, normal around 1 of this sd")
+
+
+class SegmenterConfig(Section):
+    """A fully supervised segmentation network and its training.
+
+    ``auto`` stands for the network's own recipe (`weakseg.training.recipes`), which for DeepMedic
+    is its authors'.
+    """
+
+    arch: str = Field("unet", description="see `weakseg models`; a backbone behind a colon")
+    weights: str = Field(
+        "none",
+        description="none, imagenet (backbones), a .safetensors file of the backbone, or "
+        "classifier: as classifier.weights says",
+    )
+    image_size: int | Auto = Field(
+        AUTO, description="longest side in pixels that the network sees; auto: data.image_size"
+    )
+    normalise: Literal["auto", "unit", "zscore"] = Field(
+        AUTO,
+        description="unit: intensities in [0, 1]; zscore: mean 0 and sd 1 inside the body or the "
+        "region of interest",
+    )
+    patch: int | Literal["auto", "whole"] = Field(
+        AUTO, description="side of the output of a training patch, or whole images"
+    )
+    sampler: Literal["auto", "uniform", "foreground", "balanced", "grid"] = Field(
+        AUTO,
+        description="where patches lie: anywhere; centred on a lesion with probability "
+        "`foreground`; centred on lesion and background in equal numbers; or on a regular grid",
+    )
+    foreground: Probability = 0.5
+    batch_size: int | Auto = AUTO
+    epochs: int | Auto = AUTO
+    steps: int | Auto = Field(AUTO, description="batches an epoch; auto: one pass over the images")
+    loss: Literal["auto", "ce", "dice", "dice-ce", "focal"] = AUTO
+    optimizer: Literal["auto", "adamw", "sgd", "rmsprop"] = AUTO
+    lr: float | Auto = AUTO
+    weight_decay: float | Auto = Field(AUTO, description="decoupled, of weights")
+    l1: float | Auto = Field(AUTO, description="penalty on the sum of the weights' magnitudes")
+    l2: float | Auto = Field(AUTO, description="penalty on the sum of the weights' squares")
+    schedule: Literal["auto", "cosine", "poly", "halving", "constant"] = AUTO
+    warmup: float = Field(0.05, ge=0.0, lt=1.0, description="share of the steps (cosine)")
+    average: Literal["auto", "none", "ema", "swa"] = Field(
+        AUTO, description="which weights are kept: the last, or an average over the steps"
+    )
+    ema_decay: Fraction = 0.99
+    swa_start: Fraction = Field(0.75, description="share of the epochs after which swa begins")
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="last: no validation mask is used; best: the epoch of the highest validation "
+        "Dice, whose masks are counted",
+    )
+    validation_cases: int = Field(
+        64, ge=0, description="validation lesions looked at after every epoch; 0: none"
+    )
+    augment: PatchAugmentConfig | Auto = AUTO
+    recalibrate: bool = Field(
+        False,
+        description="undo the shift of the class prior that the sampler made (Bertels et al.)",
+    )
+    tile: int | Auto = Field(
+        AUTO, description="side of a tile's output at inference; auto: whole 2D images, else tiles"
+    )
+    overlap: float = Field(0.5, ge=0.0, lt=1.0, description="of tiles, which Gaussians weigh")
+    flips: Literal["none", "x", "all"] = Field(
+        "none", description="mirrored copies averaged at inference: none, left–right, every axis"
+    )
+    threshold: Probability | Literal["validation"] = Field(
+        0.5, description="on the probability; validation: the best on validation masks, counted"
+    )
+    precision: Literal["auto", "32-true", "bf16-mixed"] = AUTO
+    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="one network a seed; default: the classifier's"
+    )
+
+    @field_validator(
+        *("image_size", "patch", "batch_size", "epochs", "steps", "tile", "lr"), mode="before"
+    )
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("must be a number or auto")
+        return value
+
+    @field_validator("image_size")
+    @classmethod
+    def _not_too_small(cls, value: Any) -> Any:
+        if value != AUTO and not 32 <= value <= 2048:
+            raise ValueError("must be from 32 to 2048")
+        return value
+
+    @field_validator("batch_size", "epochs", "steps", "tile", "lr")
+    @classmethod
+    def _positive(cls, value: Any) -> Any:
+        if value != AUTO and value <= 0:
+            raise ValueError("must be greater than 0")
+        return value
+
+    @field_validator("patch")
+    @classmethod
+    def _patch_is_positive(cls, value: Any) -> Any:
+        if isinstance(value, int) and value <= 0:
+            raise ValueError("must be greater than 0")
+        return value
+
+    @field_validator("weight_decay", "l1", "l2")
+    @classmethod
+    def _not_negative(cls, value: Any) -> Any:
+        if value != AUTO and value < 0:
+            raise ValueError("must not be negative")
+        return value
+
+    _differ = field_validator("seeds")(seeds_differ)
+
+
+class EquivalenceConfig(Section):
+    """How many masks is a heatmap worth? One network trained with ever more patients' masks."""
+
+    segmenter: str | None = Field(
+        None, description="which of `segmenters`; none: the question is not asked"
+    )
+    patients: list[Annotated[int, Field(ge=1)]] | Auto = Field(
+        AUTO, min_length=1, description="numbers of patients; auto: 1, 2, 4, … and all"
+    )
+    points: int = Field(
+        10, ge=2, le=100, description="auto: at most so many numbers, evenly on a log scale"
+    )
+    draws: int = Field(3, ge=1, le=100, description="random orders of the patients")
