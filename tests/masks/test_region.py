@@ -10,7 +10,7 @@ import pytest
 from skimage.draw import disk
 from skimage.io import imread
 
-from weakseg.data.phantom import phantom_slices
+from weakseg.data.phantom_slices import phantom_slices
 from weakseg.masks.region import body_region, brightness
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"

@@ -29,6 +29,12 @@ class Letterbox:
     height: int
     width: int
 
+    def content(self) -> NDArray[np.bool_]:
+        """The pixels of the square that show the image, (S, S)."""
+        inside = np.zeros((self.size, self.size), dtype=bool)
+        inside[self.top : self.top + self.height, self.left : self.left + self.width] = True
+        return inside
+
 
 def letterbox(shape: tuple[int, int], size: int) -> Letterbox:
     """Centre an image in a square so that its longer side fills it.
@@ -94,6 +100,40 @@ def to_network(image: ArrayLike, box: Letterbox) -> NDArray[np.float32]:
     return square
 
 
+def mask_to_network(mask: ArrayLike, box: Letterbox) -> NDArray[np.bool_]:
+    """Lay a mask of the original image into the network's square.
+
+    A pixel is marked where at least half of what it shows is.
+
+    Parameters
+    ----------
+    mask : (H, W) array_like of bool
+    box : Letterbox
+        Of the image's own shape.
+
+    Returns
+    -------
+    (S, S) ndarray of bool
+    """
+    return to_network(np.asarray(mask, dtype=np.float32), box) >= 0.5
+
+
+def to_square(heat: ArrayLike, size: int) -> NDArray[np.float32]:
+    """Enlarge a map of the whole square to the square's own resolution, bilinearly.
+
+    Parameters
+    ----------
+    heat : (h, w) array_like of float
+    size : int
+        Side of the square in pixels.
+
+    Returns
+    -------
+    (S, S) ndarray of float32
+    """
+    return _resize(np.asarray(heat, dtype=np.float32), (size, size))
+
+
 def to_original(heat: ArrayLike, box: Letterbox) -> NDArray[np.float32]:
     """Lay a map of the whole square over the original image.
 
@@ -118,7 +158,7 @@ def to_original(heat: ArrayLike, box: Letterbox) -> NDArray[np.float32]:
     values = np.asarray(heat, dtype=np.float32)
     if values.ndim != 2 or not values.size:
         raise ValueError(f"a map has the shape (h, w), not {values.shape}")
-    square = _resize(values, (box.size, box.size))
+    square = to_square(values, box.size)
     content = square[box.top : box.top + box.height, box.left : box.left + box.width]
     return _resize(np.ascontiguousarray(content), box.original)
 
