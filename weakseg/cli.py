@@ -154,6 +154,28 @@ def heatmap_segment_command(
         print(heatmap_segment(prepared, force=force))
 
 
+@app.command("retrain-filtered")
+def retrain_filtered_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    device: Device = None,
+    seed: Seed = None,
+    force: Force = False,
+) -> None:
+    """Train anew on heatmap-filtered images.
+
+    Does the classifier need what its heatmaps show, or what they hide? The experiment's
+    `filtered` says which filters, fills and controls.
+    """
+    settings = _load(config, overrides, device, seed)
+    from weakseg.stages.prepare import prepared_run
+    from weakseg.stages.retrain_filtered import retrain_filtered
+
+    with prepared_run(settings, run_dir) as prepared:
+        print(retrain_filtered(prepared, force=force))
+
+
 @app.command()
 def compare(
     config: ConfigPath,

@@ -18,7 +18,9 @@ from weakseg.models.classifiers import Classifier, find_layer
 LESION = "lesion"
 
 
-def target_classes(target: str, labels: Labels) -> tuple[int, ...]:
+def target_classes(
+    target: str, labels: Labels, *, where: str = "heatmap.target"
+) -> tuple[int, ...]:
     """The class numbers that a heatmap explains.
 
     Raises
@@ -32,7 +34,7 @@ def target_classes(target: str, labels: Labels) -> tuple[int, ...]:
         return (labels.index(target),)
     raise ConfigError(
         f"There is no class {target!r} to explain.",
-        where="heatmap.target",
+        where=where,
         fix=did_you_mean(target, [LESION, *labels.names]),
     )
 

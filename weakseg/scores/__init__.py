@@ -10,6 +10,8 @@
 - `paired`: every method against every other, case by case
 - `learning_curve`: a supervised network's Dice over the number of masks that it was trained with
 - `equivalence`: where that curve crosses a method's Dice
+- `evidence`: classifiers retrained on filtered images, with intervals over seeds and patients
+- `verdicts`: what those intervals allow to say
 
 Examples
 --------
@@ -37,6 +39,7 @@ from weakseg.scores.equivalence import (
     mask_equivalence,
     weak_to_full_ratio,
 )
+from weakseg.scores.evidence import EVIDENCE_SCORES, Evidence, evidence_intervals
 from weakseg.scores.learning_curve import draw_curves, mask_curve
 from weakseg.scores.localisation import energy_inside, pixel_average_precision, pointing_game
 from weakseg.scores.overlap import EMPTY_RULE, dice, iou, precision, recall
@@ -50,27 +53,44 @@ from weakseg.scores.surface import (
     mean_surface_distance,
     surface_distances,
 )
+from weakseg.scores.verdicts import (
+    Comparison,
+    Verdict,
+    caution,
+    dark_contributes,
+    depends_mainly,
+    keeps_more,
+)
 
 __all__ = [
     "DISTANCE_RULE",
     "EMPTY_RULE",
+    "EVIDENCE_SCORES",
     "SCORE_COLUMNS",
     "SUMMARY_COLUMNS",
+    "Comparison",
     "CurvePoint",
     "Equivalence",
+    "Evidence",
     "Interval",
+    "Verdict",
     "by_lesion_size",
     "case_columns",
+    "caution",
     "classification_scores",
     "cluster_mean_interval",
     "curve_at",
+    "dark_contributes",
+    "depends_mainly",
     "dice",
     "draw_curves",
     "energy_inside",
+    "evidence_intervals",
     "hd95",
     "holm",
     "image_diagonal",
     "iou",
+    "keeps_more",
     "mask_curve",
     "mask_equivalence",
     "mean_surface_distance",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,15 @@ import numpy as np
 import pandas as pd
 
 from weakseg.config import Config, Rule, dump_config, fingerprint
-from weakseg.data.arrays import ImageBatches
-from weakseg.data.cases import Case
 from weakseg.data.images import read_image
-from weakseg.errors import RunError, UserError
+from weakseg.errors import UserError
 from weakseg.heatmaps.cam import check_method
-from weakseg.heatmaps.compute import heatmaps_of, target_classes
-from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
-from weakseg.masks.rules import FittedRule, fit_rule, segment
+from weakseg.heatmaps.compute import target_classes
+from weakseg.masks.rules import FittedRule, segment
 from weakseg.masks.thresholds import GRID, dice_curve, normalise
-from weakseg.models.classifiers import find_layer
 from weakseg.progress import progress, say
 from weakseg.runs import (
     file_hash,
-    folder_name,
     inside,
     read_json,
     remove_tree,
@@ -32,6 +26,13 @@ from weakseg.runs import (
     write_text,
 )
 from weakseg.scores import score_case, youden_threshold
+from weakseg.stages.heatmaps import (
+    HeatReader,
+    heatmap_folder,
+    heatmap_key,
+    make_heatmaps,
+    require_classifiers,
+)
 from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.stages.scoring import (
     THRESHOLD,
@@ -40,28 +41,18 @@ from weakseg.stages.scoring import (
     heatmap_asked,
     mask_file,
     part_path,
-    read_truth,
     save_mask,
     scored_cases,
     write_part,
 )
 from weakseg.stages.train_classifier import (
-    classifier_key,
-    is_trained,
-    load_classifier,
     read_predictions,
     seed_folder,
 )
-from weakseg.training.loop import BEST, pick_device
+from weakseg.training.loop import BEST
 
 CURVES = "curves.csv"
 SPLITS = ("train", "val", "test")
-
-
-def heatmap_folder(run: Path, config: Config, seed: int) -> Path:
-    """Where the heatmaps of a seed live."""
-    arch = folder_name(config.classifier.arch)
-    return inside(run, "heatmaps", arch, f"seed-{seed}", config.heatmap.method)
 
 
 def method_name(config: Config, rule: str) -> str:
@@ -92,111 +83,25 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
         For an unknown method, layer or target.
     """
     refuse_volumes(prepared, "Heatmaps")
-    config, run = prepared.config, prepared.run
+    config = prepared.config
     check_method(config.heatmap.method)
     target_classes(config.heatmap.target, prepared.cases.labels)
-    untrained = [s for s in config.seeds if not is_trained(prepared, s)]
-    if untrained:
-        raise RunError(
-            f"The run has no classifier of these settings for seed {untrained[0]}.",
-            where=str(run.folder),
-            fix="run `weakseg train-classifier CONFIG` with the same --set first, or "
-            "`weakseg compare CONFIG`",
-        )
-    models = {s: seed_folder(run.folder, config.classifier.arch, s) for s in config.seeds}
-    keys = {s: _heatmap_key(prepared, s) for s in config.seeds}
-    for seed, folder in models.items():
-        find_layer(load_classifier(folder), config.heatmap.layer, config.data.image_size)
-        _heatmaps(prepared, seed, folder, keys[seed], force)
-    _segment(prepared, list(keys.values()), force)
+    require_classifiers(prepared)
+    for seed in config.seeds:
+        make_heatmaps(prepared, seed, force=force)
+    _segment(prepared, [heatmap_key(prepared, s) for s in config.seeds], force)
     return collect(prepared)
 
 
-def _heatmap_key(prepared: Prepared, seed: int) -> str:
-    settings = prepared.config.heatmap.model_dump(mode="json", exclude={"batch_size"})
-    best = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed) / BEST
-    return fingerprint("heatmaps", 2, classifier_key(prepared, seed), file_hash(best), settings)
-
-
-def _heatmaps(prepared: Prepared, seed: int, model_folder: Path, key: str, force: bool) -> None:
-    config, run, cases = prepared.config, prepared.run, prepared.cases.cases
-    folder = heatmap_folder(run.folder, config, seed)
-    stage = "heatmaps/" + "/".join(folder.parts[-3:])
-    if not force and run.is_done(stage, key, folder):
-        say(f"heatmaps, seed {seed}: up to date")
-        return
-    model = load_classifier(model_folder).to(pick_device(config.device))
-    images = ImageBatches(cases, config.data, prepared.channels, keep=False)
-    part = folder.with_name(f".part-{folder.name}")
-    remove_tree(part)
-    flat = 0
-    with run.stage(stage, key) as entry:
-        with progress(f"heatmaps, seed {seed}", len(cases)) as advance:
-            everything = range(len(cases))
-            for i, heat in heatmaps_of(
-                model, prepared.cases.labels, images, everything, config.heatmap
-            ):
-                save_heatmap(inside(part, f"{cases[i].id}.npz"), heat)
-                flat += heat.flat
-                layer = heat.layer
-                advance()
-        remove_tree(folder)
-        part.replace(folder)
-        entry.update(images=len(cases), flat=flat, layer=layer)
-    if flat:
-        say(f"heatmaps, seed {seed}: {flat} of {len(cases)} are flat (nothing speaks for a lesion)")
-
-
-@dataclass
-class _Scorer:
-    """Everything that scoring one split reads, by case."""
-
-    prepared: Prepared
-    seed: int
-
-    def __post_init__(self) -> None:
-        config = self.prepared.config
-        self.folder = heatmap_folder(self.prepared.run.folder, config, self.seed)
-        self.data = config.data
-        self.labels = self.prepared.cases.labels
-
-    def load(self, case: Case) -> Heatmap:
-        return load_heatmap(inside(self.folder, f"{case.id}.npz"))
-
-    def truth(self, case: Case, shape: tuple[int, int]) -> Any:
-        return read_truth(case, shape, not self.labels.is_lesion(case.label), self.data)
-
-    def heats(self, split: str) -> Iterator[np.ndarray]:
-        """Raw heat of images with a lesion label; no mask is opened."""
-        for case in self.prepared.cases.of(split):
-            if self.labels.is_lesion(case.label):
-                yield self.load(case).full()
-
-    def pairs(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Raw heat and true mask of images with a lesion and a mask."""
-        for case in self.prepared.cases.of(split):
-            if self.labels.is_lesion(case.label) and case.mask is not None:
-                heat = self.load(case)
-                yield heat.full(), self.truth(case, heat.shape)
-
-
 def fit_rules(
-    rules: Sequence[Rule], scorer: _Scorer, seed: int
+    rules: Sequence[Rule], reader: HeatReader, seed: int
 ) -> tuple[list[FittedRule], dict[str, str]]:
     """Fit every rule that can be; for the others, why not."""
     fitted: list[FittedRule] = []
     left_out: dict[str, str] = {}
     for rule in rules:
         try:
-            fitted.append(
-                fit_rule(
-                    rule,
-                    train=lambda: scorer.heats("train"),
-                    val=lambda: scorer.pairs("val"),
-                    test=lambda: scorer.pairs("test"),
-                    seed=seed,
-                )
-            )
+            fitted.append(reader.fit(rule, seed))
         except LookupError as e:
             left_out[rule.rule] = str(e)
     return fitted, left_out
@@ -241,16 +146,17 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
         test = prepared.cases.of("test")
         with progress("masks and scores", len(config.seeds) * len(test)) as advance:
             for seed in config.seeds:
-                scorer = _Scorer(prepared, seed)
-                fitted, reasons = fit_rules(config.masks.rules, scorer, config.seed)
+                folder = heatmap_folder(run.folder, config, seed)
+                reader = HeatReader(prepared, folder)
+                fitted, reasons = fit_rules(config.masks.rules, reader, config.seed)
                 left_out |= reasons
                 model_folder = seed_folder(run.folder, config.classifier.arch, seed)
                 gate = gate_value(config, model_folder, prepared.cases.labels.lesion)
                 for f in fitted:
                     entry_of = thresholds.setdefault(method_name(config, f.name), {})
                     entry_of[f"seed-{seed}"] = f.to_json() | {"split": "test", "gate": gate}
-                rows += _score_seed(scorer, fitted, gate, part, advance)
-                curves += _curve(scorer)
+                rows += _score_seed(reader, seed, fitted, gate, part, advance)
+                curves += _curve(reader, seed)
         for reason in sorted({f"{r}: left out, {why}" for r, why in left_out.items()}):
             say(reason)
         for method, entries in thresholds.items():
@@ -284,29 +190,30 @@ def _replace_masks(masks: Path, part: Path) -> None:
 
 
 def _score_seed(
-    scorer: _Scorer,
+    reader: HeatReader,
+    seed: int,
     fitted: Sequence[FittedRule],
     gate: float,
     out: Path,
     advance: Callable[..., None],
 ) -> list[dict[str, Any]]:
     """Write the masks of one seed, and score those whose truth is known."""
-    config = scorer.prepared.config
+    config = reader.prepared.config
     by_rule: dict[str, list[dict[str, Any]]] = {f.name: [] for f in fitted}
-    scored = scored_cases(scorer.prepared)
-    for case in scorer.prepared.cases.of("test"):
-        heat = scorer.load(case)
+    scored = scored_cases(reader.prepared)
+    for case in reader.prepared.cases.of("test"):
+        heat = reader.load(case)
         full, flat = heat.full(), heat.flat
         gated = heat.probability < gate
         image = read_image(case.image)
-        truth = scorer.truth(case, heat.shape) if case.id in scored else None
+        truth = reader.truth(case, heat.shape) if case.id in scored else None
         of_heat: dict[str, Any] = {}
         for f in fitted:
             if f.name == "oracle-image" and truth is None:
                 continue  # it has no threshold for an image that nobody has segmented
             mask = np.zeros(heat.shape, dtype=bool) if gated else segment(f, full, image, truth)
             method = method_name(config, f.name)
-            save_mask(mask_file(out, method, scorer.seed, case), mask, case)
+            save_mask(mask_file(out, method, seed, case), mask, case)
             if truth is None:
                 continue
             scores = score_case(mask, truth, heatmap=None if of_heat else full)
@@ -314,7 +221,7 @@ def _score_seed(
             of_heat = of_heat or {k: scores[k] for k in ("ap", "pointing", "energy")}
             kind = "oracle" if f.oracle else "heatmap"
             by_rule[f.name].append(
-                case_entry(case, method, kind, scorer.seed, f.masks_seen)
+                case_entry(case, method, kind, seed, f.masks_seen)
                 | scores
                 | of_heat
                 | {"flat": flat, "gated": gated, "probability": round(heat.probability, 6)}
@@ -323,13 +230,13 @@ def _score_seed(
     return [row for rows in by_rule.values() for row in rows]
 
 
-def _curve(scorer: _Scorer) -> list[dict[str, Any]]:
+def _curve(reader: HeatReader, seed: int) -> list[dict[str, Any]]:
     """Mean Dice over the test lesions at every fixed threshold: for looking, never for choosing."""
-    curves = [dice_curve(normalise(h), t, GRID) for h, t in scorer.pairs("test")]
+    curves = [dice_curve(normalise(h), t, GRID) for h, t in reader.pairs("test")]
     if not curves:
         return []
     mean = np.mean(curves, axis=0)
     return [
-        {"seed": scorer.seed, "threshold": round(float(t), 4), "dice": round(float(d), 6)}
+        {"seed": seed, "threshold": round(float(t), 4), "dice": round(float(d), 6)}
         for t, d in zip(GRID, mean, strict=True)
     ]

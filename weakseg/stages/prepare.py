@@ -57,7 +57,9 @@ def manifest_path(config: Config, folder: Path) -> Path:
     if config.data.manifest != PHANTOM:
         return Path(config.data.manifest)
     p = config.data.phantom
-    name = f"phantom-{p.patients}x{p.slices_per_patient}-{p.size}px-seed{p.seed}" + ("-shortcut" if p.shortcut else "")
+    name = f"phantom-{p.patients}x{p.slices_per_patient}-{p.size}px-seed{p.seed}" + (
+        "-shortcut" if p.shortcut else ""
+    )
     name += "-pairs" if p.pairs else ""
     if not (folder.parent / name / "labels.csv").exists():
         say(f"generating the phantom (simulated images): {folder.parent / name}")
@@ -146,6 +148,8 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     make_fabric(config.device, config.classifier.precision)
     check_method(config.heatmap.method)
     target_classes(config.heatmap.target, labels)
+    if config.filtered is not None and config.filtered.target not in ("same", "predicted"):
+        target_classes(config.filtered.target, labels, where="filtered.target")
     c = config.classifier
     model = build_classifier(ClassifierSpec(c.arch, labels.names, channels, c.grey_input))
     find_layer(model, config.heatmap.layer, config.data.image_size)

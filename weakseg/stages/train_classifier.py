@@ -12,7 +12,7 @@ import pandas as pd
 
 from weakseg.config import ClassifierConfig, Config, fingerprint
 from weakseg.data.arrays import ImageBatches
-from weakseg.data.cases import Labels
+from weakseg.data.cases import Case, Labels
 from weakseg.models.classifiers import (
     Classifier,
     ClassifierSpec,
@@ -32,7 +32,7 @@ from weakseg.runs import (
 from weakseg.scores import classification_scores
 from weakseg.stages.networks import load_network, set_aside
 from weakseg.stages.prepare import Prepared, refuse_volumes
-from weakseg.training.classify import ClassifierTask, predict_probabilities
+from weakseg.training.classify import ClassifierTask, Images, predict_probabilities
 from weakseg.training.loop import (
     BEST,
     LAST,
@@ -42,6 +42,7 @@ from weakseg.training.loop import (
     fit,
     load_weights,
     make_fabric,
+    pick_device,
 )
 
 SCORES, PREDICTIONS = "scores.json", "predictions.csv"
@@ -155,52 +156,86 @@ def _train_seed(
     key: str,
     after_epoch: Callable[[int], None] | None,
 ) -> dict[str, Any]:
+    c = prepared.config.classifier
+    model, random = initial
+    what = f"classifier {c.arch}, seed {seed}"
+    entry = fit_classifier(prepared, c, model, images, folder, seed, key, what, after_epoch)
+    best = load_classifier(folder).to(pick_device(prepared.config.device))
+    everything = np.arange(len(prepared.cases.cases))
+    p = predict_probabilities(best, images, everything, 2 * c.batch_size, best.mean.device)
+    table = predictions_table(prepared.cases.cases, prepared.cases.labels, p)
+    write_text(folder / PREDICTIONS, table.to_csv(index=False))
+    scores = {s: _scores(prepared, p, indices(prepared, s)) for s in ("val", "test")}
+    write_json(folder / SCORES, scores)
+    (folder / RESUME).unlink(missing_ok=True)
+    auc = scores["test"]["auc_lesion"]
+    say(
+        f"{what}: test AUC {auc['value']:.3f} "
+        f"[{auc['low']:.3f}, {auc['high']:.3f}], best epoch {entry['best_epoch']} of {c.epochs}"
+    )
+    return entry | {"random_tensors": random}
+
+
+def fit_classifier(
+    prepared: Prepared,
+    config: ClassifierConfig,
+    model: Classifier,
+    images: Images,
+    folder: Path,
+    seed: int,
+    key: str,
+    what: str,
+    after_epoch: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Train one classifier on the training split; validation chooses its epoch.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    config : ClassifierConfig
+    model : Classifier
+        At the beginning of its training.
+    images : Images
+        Of all cases, raw or filtered.
+    folder, seed, key, what, after_epoch
+        See `weakseg.training.loop.fit`.
+
+    Returns
+    -------
+    dict
+        What the record says of it: device, precision and best_epoch.
+    """
     import torch
 
-    config = prepared.config
-    c, labels = config.classifier, prepared.cases.labels
-    fabric = make_fabric(config.device, c.precision)
-    model, random = initial
-    model = model.to(memory_format=torch.channels_last)
-    index = {split: _indices(prepared, split) for split in ("train", "val", "test")}
+    fabric = make_fabric(prepared.config.device, config.precision)
+    train, val = indices(prepared, "train"), indices(prepared, "val")
     task = ClassifierTask(
-        c, labels, images, index["train"], index["val"], seed, device=fabric.device
+        config, prepared.cases.labels, images, train, val, seed, device=fabric.device
     )
+    rate = highest_rate(config)
     history = fit(
-        model,
+        model.to(memory_format=torch.channels_last),
         task,
         FitSettings(
-            c.epochs, c.optimizer, highest_rate(c), c.weight_decay, c.warmup, seed, "val_auc"
+            config.epochs, config.optimizer, rate, config.weight_decay, config.warmup, seed,
+            "val_auc",
         ),
         folder,
         fabric,
         key=key,
         metadata=header(model.spec, prepared),
-        what=f"classifier {c.arch}, seed {seed}",
+        what=what,
         after_epoch=after_epoch,
-    )
-    best = load_classifier(folder).to(fabric.device)
-    everything = np.arange(len(prepared.cases.cases))
-    p = predict_probabilities(best, images, everything, 2 * c.batch_size, fabric.device)
-    write_text(folder / PREDICTIONS, predictions_table(prepared, p).to_csv(index=False))
-    scores = {s: _scores(prepared, p, index[s]) for s in ("val", "test")}
-    write_json(folder / SCORES, scores)
-    (folder / RESUME).unlink(missing_ok=True)
-    best_epoch = max(history, key=lambda h: h["val_auc"])["epoch"]
-    auc = scores["test"]["auc_lesion"]
-    say(
-        f"classifier {c.arch}, seed {seed}: test AUC {auc['value']:.3f} "
-        f"[{auc['low']:.3f}, {auc['high']:.3f}], best epoch {best_epoch:.0f} of {c.epochs}"
-    )
+    )  # fmt: skip
     return {
         "device": str(fabric.device),
         "precision": str(fabric._precision.precision),
-        "random_tensors": random,
-        "best_epoch": int(best_epoch),
+        "best_epoch": int(max(history, key=lambda h: h["val_auc"])["epoch"]),
     }
 
 
-def _indices(prepared: Prepared, split: str) -> list[int]:
+def indices(prepared: Prepared, split: str) -> list[int]:
+    """The numbers of a split's cases."""
     return [i for i, c in enumerate(prepared.cases.cases) if c.split == split]
 
 
@@ -236,10 +271,10 @@ def load_classifier(folder: Path) -> Classifier:
     return load_network(folder / BEST, "classifier", build)
 
 
-def predictions_table(prepared: Prepared, probabilities: np.ndarray) -> pd.DataFrame:
-    """One row a case: what was predicted, and what is true."""
-    labels = prepared.cases.labels
-    cases = prepared.cases.cases
+def predictions_table(
+    cases: Sequence[Case], labels: Labels, probabilities: np.ndarray
+) -> pd.DataFrame:
+    """One row a case: what was predicted, (N, K), and what is true."""
     lesion = probabilities[:, list(labels.lesion_indices)].sum(1)
     table = pd.DataFrame(
         {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,10 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weakseg.config import ClassifierConfig
-from weakseg.data.arrays import ImageBatches
 from weakseg.data.augment import augment
-from weakseg.data.cases import Labels
+from weakseg.data.cases import Case, Labels
 from weakseg.training.loop import seed_epoch
+
+
+class Images(Protocol):
+    """The images of cases by index, raw or filtered."""
+
+    cases: list[Case]
+
+    def images(self, indices: Sequence[int] | np.ndarray) -> Tensor:
+        """(B, C, S, S) float32, not normalised."""
 
 
 def class_weights(targets: np.ndarray, classes: int, how: str) -> Tensor:
@@ -45,7 +53,7 @@ def macro_auc(targets: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def predict_probabilities(
-    model: nn.Module, images: ImageBatches, indices: np.ndarray, batch_size: int, device: Any
+    model: nn.Module, images: Images, indices: np.ndarray, batch_size: int, device: Any
 ) -> np.ndarray:
     """Class probabilities (N, K) of images by index."""
     out = []
@@ -64,7 +72,7 @@ class ClassifierTask:
     ----------
     config : ClassifierConfig
     labels : Labels
-    images : ImageBatches
+    images : Images
     train, val : sequence of int
         Indices into ``images``.
     seed : int
@@ -75,7 +83,7 @@ class ClassifierTask:
         self,
         config: ClassifierConfig,
         labels: Labels,
-        images: ImageBatches,
+        images: Images,
         train: Sequence[int],
         val: Sequence[int],
         seed: int,

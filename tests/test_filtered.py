@@ -1,0 +1,247 @@
+"""Heatmap-filtered retraining through the command line: real but tiny sets."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
+
+CONFIG = """
+name: tiny
+data: {{manifest: {manifest}, image_size: 64}}
+classifier: {{arch: resnet18, epochs: 2, batch_size: 8, seeds: [0, 1]}}
+masks: {{rules: [fixed]}}
+scores: {{bootstrap: 100}}
+report: {{gallery: 1}}
+filtered:
+  filters: [hard, truth]
+  controls: [random]
+  curve: {{percent: [30], rankings: [heat]}}
+  epochs: 1
+  faithfulness: {{images: 6, percent: [20], steps: 2}}
+"""
+CONDITIONS = [
+    "raw",
+    "heat-hard-keep-mean",
+    "heat-hard-remove-mean",
+    "heat-hard-shape",
+    "truth-keep-mean",
+    "truth-remove-mean",
+    "truth-shape",
+    "random-hard-keep-mean",
+    "heat-top30-remove-mean",
+    "heat-top30-keep-mean",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> tuple[Path, Path]:
+    """A finished run and its experiment."""
+    folder = tmp_path_factory.mktemp("filtered")
+    config = write_config(folder, write_set(folder / "set"), CONFIG)
+    run = folder / "run"
+    assert weakseg("compare", config, "--run-dir", run) == 0
+    return run, config
+
+
+def test_every_condition_and_seed_is_trained_and_tabled(run):
+    rows = read_rows(run[0] / "scores" / "filtered.csv")
+    assert [r["condition"] for r in rows if r["network"] == "retrained"] == CONDITIONS
+    assert [r["condition"] for r in rows if r["network"] == "original"] == CONDITIONS
+    for row in rows:
+        assert 0 <= float(row["auc"]) <= 1
+        assert 0 <= float(row["accuracy"]) <= 1
+    for seed in (0, 1):
+        for name in CONDITIONS:
+            folder = run[0] / "filtered" / "resnet18" / f"seed-{seed}" / name
+            assert (folder / "predictions.csv").exists()
+            assert not list(folder.glob("*.safetensors"))  # kept only when asked for
+            assert not (folder / "resume.pt").exists()
+
+
+def test_kept_areas_are_what_the_conditions_say(run):
+    area = {
+        r["condition"]: float(r["kept_area"])
+        for r in read_rows(run[0] / "scores" / "filtered.csv")
+        if r["network"] == "retrained"
+    }
+    assert area["raw"] == 1
+    assert area["heat-top30-keep-mean"] == pytest.approx(0.3, abs=0.001)
+    assert area["heat-top30-remove-mean"] == pytest.approx(0.7, abs=0.001)
+    assert area["heat-hard-keep-mean"] + area["heat-hard-remove-mean"] == pytest.approx(1, abs=1e-4)
+    assert area["random-hard-keep-mean"] == pytest.approx(area["heat-hard-keep-mean"], abs=1e-4)
+    assert area["heat-hard-shape"] == 0
+
+
+def test_masks_are_counted_where_they_made_the_filter(run):
+    used = {r["condition"]: r["masks_used"] for r in read_rows(run[0] / "scores" / "filtered.csv")}
+    with (run[0] / "splits.csv").open(newline="") as f:
+        lesions = sum(r["label"] == "tumor" for r in csv.DictReader(f))
+    assert used["heat-hard-keep-mean"] == used["raw"] == "0"
+    assert used["truth-keep-mean"] == str(lesions)
+
+
+def test_the_unfiltered_images_give_the_original_network_its_own_predictions(run):
+    folder = run[0] / "filtered" / "resnet18" / "seed-0" / "raw"
+    same = pd.read_csv(folder / "original.csv").set_index("case")["lesion_probability"]
+    first = pd.read_csv(run[0] / "classifier" / "resnet18" / "seed-0" / "predictions.csv")
+    first = first.set_index("case")["lesion_probability"].loc[same.index]
+    np.testing.assert_allclose(same, first, atol=1e-4)
+    fresh = pd.read_csv(folder / "predictions.csv").set_index("case")["lesion_probability"]
+    assert (fresh - same).abs().max() > 1e-3  # another network
+
+
+def test_the_answers_are_for_programs_too(run):
+    answers = json.loads((run[0] / "scores" / "filtered.json").read_text())
+    asked = [q["question"] for q in answers["questions"]]
+    assert asked == ["tumour", "dark", "control"]
+    for q in answers["questions"]:
+        assert q["verdict"] in {"yes", "no", "more", "less", "as much", "cannot tell"}
+    assert {r["measure"] for r in answers["faithfulness"]} == {
+        "road",
+        "deletion",
+        "insertion",
+        "prediction_preserved",
+        "probability_kept",
+        "image_preserved",
+    }
+    assert any("seeds" in c for c in answers["cautions"])
+
+
+def test_a_second_time_nothing_is_trained(run, capsys):
+    before = tree(run[0] / "filtered")
+    assert weakseg("retrain-filtered", run[1], "--run-dir", run[0]) == 0
+    assert tree(run[0] / "filtered") == before
+    assert "up to date" in capsys.readouterr().err
+
+
+def test_a_new_condition_trains_only_itself(run):
+    before = tree(run[0] / "filtered")
+    more = ["--set", "filtered.also=[truth-remove-linear]"]
+    assert weakseg("retrain-filtered", run[1], "--run-dir", run[0], *more) == 0
+    after = tree(run[0] / "filtered")
+    assert {k: after[k] for k in before} == before
+    new = [k for k in after if k not in before]
+    assert new
+    assert all("truth-remove-linear" in k for k in new)
+
+
+def test_without_masks_the_truth_is_left_out_and_said_so(tmp_path, capsys):
+    manifest = write_set(tmp_path / "set")
+    rows = [(r["image"], r["label"], r["patient"]) for r in read_rows(manifest)]
+    bare = write_manifest(manifest.parent / "bare.csv", rows, ("image", "label", "patient"))
+    config = write_config(tmp_path, bare, CONFIG)
+    quick = ["--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1"]
+    assert weakseg("compare", config, "--run-dir", tmp_path / "run", *quick) == 0
+    assert "filters of true masks: left out" in capsys.readouterr().err
+    names = {r["condition"] for r in read_rows(tmp_path / "run" / "scores" / "filtered.csv")}
+    assert names == {n for n in CONDITIONS if not n.startswith("truth")}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("filtered.rule=oracle-image", "looks at the test masks"),
+        ("filtered.rule=otsi", "otsu"),
+        ("filtered.target=tumro", "tumor"),
+        ("filtered.also=[heat-keep-mean]", "need a size"),
+        ("filtered.also=[nonsense]", "there is no condition"),
+        ("filtered.fills=[black]", "filtered.fills"),
+        ("filtered.curve={percent: [0]}", "1 to 99"),
+        ("filtered.fliters=[hard]", "did you mean 'filters'"),
+        ("filtered.curve={percents: [10]}", "did you mean 'percent'"),
+        ("filtered={filters: [], controls: []}", "nothing is filtered"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_done(tmp_path, capsys, change, message):
+    config = write_config(tmp_path, write_set(tmp_path / "set"), CONFIG)
+    run = tmp_path / "run"
+    assert weakseg("retrain-filtered", config, "--run-dir", run, "--set", change) == 2
+    assert message in capsys.readouterr().err
+    assert not (run / "filtered").exists()
+
+
+def test_a_run_without_classifiers_says_what_to_do(tmp_path, capsys):
+    config = write_config(tmp_path, write_set(tmp_path / "set"), CONFIG)
+    assert weakseg("retrain-filtered", config, "--run-dir", tmp_path / "run") == 2
+    assert "train-classifier" in capsys.readouterr().err
+
+
+def _noise_set(folder: Path, patients: int = 40, slices: int = 3) -> Path:
+    """Images that hold nothing of their labels: smooth noise, labels drawn by lot."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(3)
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for p in range(patients):
+        for s in range(slices):
+            field = ndimage.gaussian_filter(rng.normal(size=(32, 32)), 3)
+            grey = (field - field.min()) / np.ptp(field) * 255
+            Image.fromarray(grey.astype(np.uint8)).save(folder / "images" / f"p{p:02d}_{s}.png")
+            label = "tumor" if rng.random() < 0.5 else "normal"
+            split = "train" if p < 20 else "val" if p < 25 else "test"
+            rows.append((f"images/p{p:02d}_{s}.png", label, f"P{p:02d}", split))
+    return write_manifest(folder / "labels.csv", rows, ("image", "label", "patient", "split"))
+
+
+LEAK = """
+name: leak
+data: {{manifest: {manifest}, image_size: 32}}
+classifier: {{arch: resnet18, epochs: 6, batch_size: 16, augment: {{rotate: 0, zoom: 0, shift: 0}}}}
+heatmap: {{layer: layer2}}
+masks: {{rules: [fixed]}}
+scores: {{bootstrap: 200}}
+filtered:
+  filters: [soft, hard]
+  controls: []
+  sides: [keep]
+  fills: [zero]
+  faithfulness: {{images: 0}}
+"""
+
+
+def _auc_of_shapes(run: Path) -> dict[str, tuple[float, float, float]]:
+    return {
+        r["condition"]: (float(r["auc_low"]), float(r["auc"]), float(r["auc_high"]))
+        for r in read_rows(run / "scores" / "filtered.csv")
+        if r["network"] == "retrained"
+    }
+
+
+@pytest.mark.parametrize("target", ["same", "predicted"])
+def test_labels_cannot_leak_through_the_filter(tmp_path, target):
+    """Labels drawn by lot: whatever is filtered, test accuracy is chance."""
+    config = write_config(tmp_path, _noise_set(tmp_path / "set"), LEAK)
+    run = tmp_path / "run"
+    assert weakseg("compare", config, "--run-dir", run, "--set", f"filtered.target={target}") == 0
+    for name, (low, auc, high) in _auc_of_shapes(run).items():
+        assert low < 0.5 < high or abs(auc - 0.5) < 0.12, (name, auc)
+
+
+def test_the_leak_test_would_see_a_leak(tmp_path, monkeypatch):
+    """The same set with heatmaps of the *true* class: the filter's shape gives the label away."""
+    import weakseg.stages.heatmaps as stage
+
+    def leaky(prepared, target, model_folder):
+        settings, cases = prepared.config.heatmap, prepared.cases.cases
+        return [
+            (
+                settings.model_copy(update={"target": label}),
+                [i for i, c in enumerate(cases) if c.label == label],
+            )
+            for label in prepared.cases.labels.names
+        ]
+
+    monkeypatch.setattr(stage, "_explained", leaky)
+    config = write_config(tmp_path, _noise_set(tmp_path / "set"), LEAK)
+    run = tmp_path / "run"
+    assert weakseg("compare", config, "--run-dir", run) == 0
+    assert max(auc for _, auc, _ in _auc_of_shapes(run).values()) > 0.75

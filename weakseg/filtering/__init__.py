@@ -1,0 +1,9 @@
+"""Images filtered by heatmaps, and what a classifier makes of them.
+
+- `ranking`: pixels in order of heat, ties broken at random
+- `marks`: what a filter marks: heat, truth, and the controls of equal area
+- `imputation`: noisy linear imputation
+- `filters`: the image that is left, with what took the place of the rest
+- `images`: filtered images of a whole set, as training takes them
+- `faithfulness`: ROAD, insertion, deletion and preservation, without retraining
+"""

@@ -1,0 +1,89 @@
+"""Filtered images of a whole set, made once and kept where they fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from weakseg.config import Condition
+from weakseg.data.arrays import CACHE_BYTES, ImageBatches
+from weakseg.filtering.filters import channel_means, filtered_image
+from weakseg.filtering.marks import Marker
+
+
+def training_means(
+    images: ImageBatches, train: Sequence[int], valid: Callable[[int], NDArray[np.bool_]]
+) -> NDArray[np.float32]:
+    """Mean of each channel over the training images, without their padding, (C,)."""
+    total = np.zeros(images.channels + 1)
+    for start in range(0, len(train), 64):
+        chosen = list(train[start : start + 64])
+        for i, image in zip(chosen, images.images(chosen).numpy(), strict=True):
+            total += channel_means(image, valid(i))
+    return (total[:-1] / max(total[-1], 1)).astype(np.float32)
+
+
+class FilteredImages:
+    """Images of cases as a condition shows them, by index; as `ImageBatches` gives raw ones.
+
+    Parameters
+    ----------
+    images : ImageBatches
+    marker : Marker
+    condition : Condition
+    means : (C,) ndarray of float
+        See `training_means`.
+
+    Attributes
+    ----------
+    kept_area : (N,) ndarray of float
+        The share of each image that is kept; NaN until it was made.
+    """
+
+    def __init__(
+        self,
+        images: ImageBatches,
+        marker: Marker,
+        condition: Condition,
+        means: NDArray[np.float32],
+    ) -> None:
+        self.raw, self.cases, self.data = images, images.cases, images.data
+        self.marker, self.condition, self.means = marker, condition, means
+        self.kept_area = np.full(len(images), np.nan)
+        shape = (len(images), images.channels, self.data.image_size, self.data.image_size)
+        fits = int(np.prod(shape)) * 2 <= CACHE_BYTES
+        self._kept = np.zeros(shape, dtype=np.float16) if fits else None
+        self._have = np.zeros(len(images), dtype=bool)
+        self._pool = ThreadPoolExecutor(4)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def _make(self, i: int) -> NDArray[np.float16]:
+        if self._kept is not None and self._have[i]:
+            return self._kept[i]
+        image = self.raw.images([i]).numpy()[0]
+        raw = self.condition.source == "raw"
+        mark = None if raw else self.marker.mark(i, self.condition)
+        filtered, self.kept_area[i] = filtered_image(
+            image,
+            mark,
+            self.condition,
+            self.means,
+            self.marker.valid(i),
+            self.marker.rng(i, "noise"),
+        )
+        half = filtered.astype(np.float16)
+        if self._kept is not None:
+            self._kept[i], self._have[i] = half, True
+        return half
+
+    def images(self, indices: Sequence[int] | np.ndarray) -> Tensor:
+        """(B, C, S, S) float32; in [0, 1] but for the noise of the imputation."""
+        made = list(self._pool.map(self._make, (int(i) for i in indices)))
+        return torch.from_numpy(np.stack(made).astype(np.float32))

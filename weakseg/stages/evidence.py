@@ -1,0 +1,294 @@
+"""What the retrained networks tell: the table of conditions, their differences, the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weakseg.config import Condition, FilteredConfig, fingerprint
+from weakseg.errors import RunError
+from weakseg.progress import say
+from weakseg.runs import folder_name, inside, write_json, write_text
+from weakseg.scores import (
+    Evidence,
+    caution,
+    cluster_mean_interval,
+    dark_contributes,
+    depends_mainly,
+    evidence_intervals,
+    keeps_more,
+)
+from weakseg.stages.faithfulness import AREAS, CURVES, PRESERVED, faithfulness_folder
+from weakseg.stages.prepare import Prepared
+
+TABLE, ANSWERS = "filtered.csv", "filtered.json"
+PREDICTIONS, ORIGINAL = "predictions.csv", "original.csv"
+NETWORKS = {"retrained": PREDICTIONS, "original": ORIGINAL}
+SCORES = ("auc", "accuracy", "balanced_accuracy")
+RAW = "raw"
+
+
+def condition_folder(run: Path, arch: str, seed: int, condition: str) -> Path:
+    """Where the network of a condition and a seed lives."""
+    return inside(run, "filtered", folder_name(arch), f"seed-{seed}", condition)
+
+
+def write_evidence(
+    prepared: Prepared,
+    settings: FilteredConfig,
+    target: str,
+    conditions: Sequence[Condition],
+    masks_used: dict[str, int],
+    left_out: dict[str, str],
+    keys: Sequence[str],
+    *,
+    force: bool = False,
+) -> Path:
+    """Score every condition over its seeds, and answer the questions.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        With the predictions of every condition and seed in its run folder.
+    settings : FilteredConfig
+    target : str
+    conditions : sequence of Condition
+    masks_used : dict
+        Condition → how many true masks made its filters.
+    left_out : dict
+        What was left out → why.
+    keys : sequence of str
+        Of the networks, see `weakseg.runs.Run.is_done`.
+    force : bool
+
+    Returns
+    -------
+    Path
+        ``scores/filtered.csv``.
+    """
+    config, run = prepared.config, prepared.run
+    out, answers = run.folder / "scores" / TABLE, run.folder / "scores" / ANSWERS
+    stage = "filtered"
+    key = fingerprint(stage, 1, keys, masks_used, left_out, settings, config.scores, config.seed)
+    if not force and run.is_done(stage, key, out, answers):
+        say("answers of filtered retraining: up to date")
+        return out
+    with run.stage(stage, key) as entry:
+        evidence, rows = {}, []
+        for network, name in NETWORKS.items():
+            evidence[network], areas = _read(prepared, conditions, name)
+            for c in conditions:
+                rows.append(_row(c, network, evidence[network], areas[c.name], masks_used[c.name]))
+        write_text(out, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        retrained = evidence["retrained"]
+        patients = len({c.patient for c in prepared.cases.of("test")})
+        write_json(
+            answers,
+            {
+                "target": target,
+                "rule": settings.rule.model_dump(mode="json"),
+                "margin": settings.margin,
+                "seeds": list(config.seeds),
+                "cases": len(prepared.cases.of("test")),
+                "patients": patients,
+                "cautions": caution(len(config.seeds), patients),
+                "left_out": left_out,
+                "questions": _questions(retrained, conditions),
+                "faithfulness": _faithfulness(prepared),
+            },
+        )
+        entry.update(data=prepared.key, conditions=len(conditions))
+    return out
+
+
+def _read(
+    prepared: Prepared, conditions: Sequence[Condition], name: str
+) -> tuple[Evidence, dict[str, np.ndarray]]:
+    """The intervals of all conditions by one kind of network, and the kept area of each image."""
+    config, labels = prepared.config, prepared.cases.labels
+    columns = [f"p({label})" for label in labels.names]
+    predictions, areas, cases = {}, {}, pd.DataFrame()
+    for condition in conditions:
+        tables = []
+        for seed in config.seeds:
+            folder = condition_folder(
+                prepared.run.folder, config.classifier.arch, seed, condition.name
+            )
+            table = read_condition(folder / name)
+            tables.append(table[table["split"] == "test"].reset_index(drop=True))
+        cases = tables[0]
+        if any(t["case"].tolist() != cases["case"].tolist() for t in tables):
+            raise RunError(
+                "The seeds of a condition were predicted on other cases.",
+                where=str(prepared.run.folder / "filtered"),
+                fix="run `weakseg retrain-filtered CONFIG --force`",
+            )
+        predictions[condition.name] = np.stack([t[columns].to_numpy(dtype=float) for t in tables])
+        areas[condition.name] = np.stack([t["kept_area"].to_numpy(dtype=float) for t in tables])
+    found = evidence_intervals(
+        predictions,
+        np.array([labels.index(v) for v in cases["label"]]),
+        labels.lesion_indices,
+        cases["patient"].to_numpy(dtype=str),
+        bootstrap=config.scores.bootstrap,
+        seed=config.seed,
+    )
+    return found, areas
+
+
+def read_condition(path: Path) -> pd.DataFrame:
+    """A table of predictions of a condition, labels as text."""
+    text = {"case": str, "patient": str, "split": str, "label": str, "predicted": str}
+    return pd.read_csv(path, dtype=text, keep_default_na=False)
+
+
+def _row(
+    condition: Condition, network: str, evidence: Evidence, area: np.ndarray, masks: int
+) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "condition": condition.name,
+        "source": condition.source,
+        "size": condition.size,
+        "side": condition.side,
+        "fill": condition.fill,
+        "network": network,
+    }
+    for score in SCORES:
+        value, low, high = evidence.interval(condition.name, score)[:3]
+        row |= {score: value, f"{score}_low": low, f"{score}_high": high}
+    return row | {
+        "kept_area": float(area.mean()),
+        "kept_area_low": float(np.quantile(area, 0.05)),
+        "kept_area_high": float(np.quantile(area, 0.95)),
+        "masks_used": masks,
+    }
+
+
+def _questions(evidence: Evidence, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
+    """Each question for each fill that was tried; in words they are the report's."""
+    names = {c.name for c in conditions}
+    fills = list(dict.fromkeys(c.fill for c in conditions if c.fill != "shape" and c.source != RAW))
+    sizes = [s for s in ("hard", "soft") if f"heat-{s}-shape" in names] or ["hard", "soft"]
+    asked: list[dict[str, Any]] = []
+
+    def interval(name: str) -> dict[str, Any] | None:
+        return _named(evidence.interval(name, "auc")) if name in names else None
+
+    def lead(a: str, b: str) -> dict[str, Any] | None:
+        return _named(evidence.difference(a, b, "auc")) if {a, b} <= names else None
+
+    for fill in fills:
+        rest = f"truth-remove-{fill}"
+        if rest in names:
+            share = evidence.share_lost(RAW, rest)
+            verdict = depends_mainly(share)
+            asked.append(
+                {
+                    "question": "tumour",
+                    "fill": fill,
+                    "verdict": verdict.answer,
+                    "reason": verdict.reason,
+                    "share_lost": _named(share),
+                    "raw": interval(RAW),
+                    "removed": interval(rest),
+                    "alone": interval(f"truth-keep-{fill}"),
+                    "shape": interval("truth-shape"),
+                }
+            )
+    for size in sizes:
+        for fill in fills:
+            dark = f"heat-{size}-remove-{fill}"
+            if dark not in names:
+                continue
+            shape = f"heat-{size}-shape"
+            beyond, room = lead(dark, shape), lead(RAW, shape)
+            verdict = dark_contributes(
+                evidence.interval(dark, "auc"),
+                evidence.difference(dark, shape, "auc") if beyond else None,
+                evidence.difference(RAW, shape, "auc") if room else None,
+            )
+            asked.append(
+                {
+                    "question": "dark",
+                    "size": size,
+                    "fill": fill,
+                    "verdict": verdict.answer,
+                    "reason": verdict.reason,
+                    "raw": interval(RAW),
+                    "dark": interval(dark),
+                    "bright": interval(f"heat-{size}-keep-{fill}"),
+                    "shape": interval(shape),
+                    "beyond_shape": beyond,
+                }
+            )
+    for size in sizes:
+        for fill in fills:
+            kept = f"heat-{size}-keep-{fill}"
+            for source in ("random", "gaussian", "shuffled", "truth"):
+                other = f"{source}-{size}-keep-{fill}"
+                if not {kept, other} <= names:
+                    continue
+                found = keeps_more(evidence.difference(kept, other, "auc"))
+                asked.append(
+                    {
+                        "question": "control",
+                        "size": size,
+                        "fill": fill,
+                        "control": source,
+                        "verdict": found.answer,
+                        "reason": found.reason,
+                        "heat": interval(kept),
+                        "other": interval(other),
+                        "lead": lead(kept, other),
+                        "shape": interval(f"heat-{size}-shape"),
+                    }
+                )
+    return asked
+
+
+def _named(interval: Sequence[float]) -> dict[str, Any]:
+    """NaN is no JSON: a missing end is null."""
+    value, low, high = (None if np.isnan(v) else float(v) for v in interval[:3])
+    return {"value": value, "low": low, "high": high}
+
+
+def _faithfulness(prepared: Prepared) -> list[dict[str, Any]]:
+    """Mean and interval of every measure over images, all seeds together, by patient."""
+    config = prepared.config
+    folders = [
+        faithfulness_folder(prepared.run.folder, config.classifier.arch, s) for s in config.seeds
+    ]
+    if not all((f / CURVES).exists() for f in folders):
+        return []
+
+    def tables(name: str) -> pd.DataFrame:
+        text = {"case": str, "patient": str}
+        return pd.concat([pd.read_csv(f / name, dtype=text) for f in folders])
+
+    rows: list[dict[str, Any]] = []
+
+    def add(values: pd.DataFrame, column: str, **what: Any) -> None:
+        found = cluster_mean_interval(
+            values[column].to_numpy(dtype=float),
+            values["patient"].to_numpy(dtype=str),
+            bootstrap=config.scores.bootstrap,
+            seed=config.seed,
+        )
+        images = {"images": found.cases, "patients": found.patients}
+        rows.append(what | _named(found) | images)
+
+    curves = tables(CURVES)
+    for share, at in curves.groupby("share"):
+        for (measure, order), part in at.groupby(["measure", "order"]):
+            what = {"measure": measure, "order": order, "share": round(float(str(share)), 4)}
+            add(part, "p_target", **what, kind="curve")
+    for (measure, order), part in tables(AREAS).groupby(["measure", "order"]):
+        add(part, "target", measure=measure, order=order, kind="area")
+    kept = tables(PRESERVED)
+    for column in ("prediction_preserved", "probability_kept", "image_preserved"):
+        add(kept, column, measure=column, order="most", kind="preserved")
+    return rows

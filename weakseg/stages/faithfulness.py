@@ -1,0 +1,154 @@
+"""Scores of heatmaps against the very network that they explain: ROAD, insertion, deletion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from weakseg.config import Condition, FilteredConfig, fingerprint
+from weakseg.data.arrays import ImageBatches
+from weakseg.filtering.faithfulness import areas, deletion, insertion, preserved, road
+from weakseg.filtering.marks import Marker
+from weakseg.heatmaps.compute import target_classes
+from weakseg.progress import progress, say
+from weakseg.runs import folder_name, inside, remove_tree, write_text
+from weakseg.stages.heatmaps import PREDICTED, heatmap_key
+from weakseg.stages.prepare import Prepared
+from weakseg.stages.train_classifier import (
+    indices,
+    load_classifier,
+    read_predictions,
+    seed_folder,
+)
+from weakseg.training.loop import pick_device
+
+CURVES, AREAS, PRESERVED = "curves.csv", "areas.csv", "preserved.csv"
+_AT_ONCE = 16
+
+
+def faithfulness_folder(run: Path, arch: str, seed: int) -> Path:
+    """Where the scores of a seed's heatmaps live."""
+    return inside(run, "faithfulness", folder_name(arch), f"seed-{seed}")
+
+
+def score_heatmaps(
+    prepared: Prepared,
+    settings: FilteredConfig,
+    target: str,
+    seed: int,
+    images: ImageBatches,
+    sources: Callable[[], tuple[Marker, Any]],
+    *,
+    force: bool = False,
+) -> None:
+    """ROAD, insertion, deletion and preservation of one seed's heatmaps on test images.
+
+    Only images that the network itself calls a target class are looked at: elsewhere there is no
+    probability that removing evidence could lower. No label is read.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    settings : FilteredConfig
+    target : str
+        Of the heatmaps: ``lesion``, a label, or ``predicted``.
+    seed : int
+    images : ImageBatches
+    sources : callable
+        Gives what marks the pixels, and the training images' channel means.
+    force : bool
+    """
+    asked = settings.faithfulness
+    arch = prepared.config.classifier.arch
+    folder = faithfulness_folder(prepared.run.folder, arch, seed)
+    stage = f"faithfulness/{folder_name(arch)}/{seed}"
+    if asked.images == 0:
+        remove_tree(folder)
+        prepared.run.forget(stage)
+        return
+    heat = heatmap_key(prepared, seed, target)
+    key = fingerprint("faithfulness", 1, heat, asked, settings.rule)
+    outputs = [folder / name for name in (CURVES, AREAS, PRESERVED)]
+    if not force and prepared.run.is_done(stage, key, *outputs):
+        say(f"heatmaps against their network, seed {seed}: up to date")
+        return
+    with prepared.run.stage(stage, key) as entry:
+        model_folder = seed_folder(prepared.run.folder, arch, seed)
+        chosen = called_target(prepared, target, model_folder, asked.images)
+        tables = _score(prepared, settings, target, seed, chosen, images, *sources())
+        for path, table in zip(outputs, tables, strict=True):
+            write_text(path, table.to_csv(index=False))
+        entry.update(images=len(chosen))
+
+
+def called_target(prepared: Prepared, target: str, model_folder: Path, at_most: int) -> list[int]:
+    """Test images that the network calls a target class, at most so many, patient by patient."""
+    labels = prepared.cases.labels
+    predicted = read_predictions(model_folder).set_index("case")["predicted"]
+    named = range(len(labels.names)) if target == PREDICTED else target_classes(target, labels)
+    names = {labels.names[k] for k in named}
+    rng = np.random.default_rng(prepared.config.seed)
+    by_patient: dict[str, list[int]] = {}
+    for i in rng.permutation(indices(prepared, "test")):
+        case = prepared.cases.cases[i]
+        if predicted[case.id] in names:
+            by_patient.setdefault(case.patient, []).append(int(i))
+    rounds = sorted((n, p, i) for p, held in by_patient.items() for n, i in enumerate(held))
+    return sorted(i for _, _, i in rounds[:at_most])
+
+
+def _score(
+    prepared: Prepared,
+    settings: FilteredConfig,
+    target: str,
+    seed: int,
+    chosen: list[int],
+    images: ImageBatches,
+    marker: Marker,
+    means: Any,
+) -> list[pd.DataFrame]:
+    config, asked = prepared.config, settings.faithfulness
+    folder = seed_folder(prepared.run.folder, config.classifier.arch, seed)
+    model = load_classifier(folder).to(pick_device(config.device))
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            logits = model(torch.from_numpy(batch).to(model.mean.device))
+        return logits.float().softmax(1).cpu().numpy()
+
+    classes = (
+        tuple(range(len(prepared.cases.labels.names)))
+        if target == PREDICTED
+        else target_classes(target, prepared.cases.labels)
+    )
+    hard = Condition("heat", "hard")
+    curves: list[Any] = []
+    kept: list[Any] = []
+    with progress(f"heatmaps against their network, seed {seed}", len(chosen)) as advance:
+        for start in range(0, len(chosen), _AT_ONCE):
+            part = chosen[start : start + _AT_ONCE]
+            pixels = images.images(part).numpy()
+            heat = np.stack([marker.heat(i) for i in part])
+            valid = np.stack([marker.valid(i) for i in part])
+            marks = np.stack([marker.mark(i, hard) for i in part]) > 0.5
+            scene = (predict, pixels, heat, valid, classes)
+            of: dict[str, Any] = {"keys": part, "seed": seed}
+            both: dict[str, Any] = {"orders": ("most", "random"), "steps": asked.steps, **of}
+            curves += road(*scene, percents=asked.percent, **of)
+            curves += deletion(*scene, fill=means, **both)
+            curves += insertion(*scene, **both)
+            kept += preserved(predict, pixels, marks, valid, classes, fill=means, **of)
+            advance(len(part))
+    whole = [r for r in curves if r.measure != "road"]
+    tables = [pd.DataFrame(rows) for rows in (curves, areas(whole), kept)]
+    cases = prepared.cases.cases
+    for table in tables:
+        numbers = table.pop("image").tolist() if len(table) else []
+        table.insert(0, "case", [cases[i].id for i in numbers])
+        table.insert(1, "patient", [cases[i].patient for i in numbers])
+    return [t.round(6) for t in tables]

@@ -1,0 +1,152 @@
+"""What the filters of a run are made from: its heatmaps, its masks, and those borrowed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weakseg.config import Condition, FilteredConfig
+from weakseg.data.geometry import Letterbox, letterbox, mask_to_network, to_square
+from weakseg.data.images import read_image, read_mask
+from weakseg.filtering.marks import Marker, partners
+from weakseg.heatmaps.store import Heatmap
+from weakseg.masks.region import body_region
+from weakseg.masks.rules import FittedRule, segment
+from weakseg.stages.prepare import Prepared
+
+Bools = NDArray[np.bool_]
+
+_TRIES = 20
+_IN_BODY = 0.95
+
+
+class TruthMasks:
+    """True masks on the network's square; where there is no lesion, one of another image.
+
+    The shape of an empty mask would tell an image without a lesion at once. Such an image borrows
+    the mask of a random image with a lesion, of the same split, that lies within its body: the
+    first of 20 of which 95 % do, or the best of them.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.config, self.cases = prepared.config, prepared.cases.cases
+        self.labels = prepared.cases.labels
+        self.size = self.config.data.image_size
+        self.lenders = {
+            split: [
+                i
+                for i, c in enumerate(self.cases)
+                if c.split == split and c.mask is not None and self.labels.is_lesion(c.label)
+            ]
+            for split in ("train", "val", "test")
+        }
+        # As bits: the masks of a large set would not fit into memory as bytes.
+        self._packed = cache(self._read)
+        self._lender = cache(self._find_lender)
+
+    @property
+    def used(self) -> int:
+        """How many true masks the filters are made of."""
+        return sum(len(found) for found in self.lenders.values())
+
+    def missing(self) -> str | None:
+        """Why there can be no filters of true masks; None if there can."""
+        without = sum(c.mask is None and self.labels.is_lesion(c.label) for c in self.cases)
+        if without:
+            return f"{without} images with a lesion have no mask"
+        return None if all(self.lenders.values()) else "a split has no lesion with a mask"
+
+    def truth(self, i: int) -> Bools:
+        """The mask of a case, its own or borrowed, (S, S)."""
+        lesion = self.labels.is_lesion(self.cases[i].label)
+        return _unpack(self._packed(i if lesion else self._lender(i)), self.size)
+
+    def _read(self, i: int) -> NDArray[np.uint8]:
+        path = self.cases[i].mask
+        assert path is not None
+        mask = read_mask(path, self.config.data.mask_rule)
+        return np.packbits(mask_to_network(mask, _box(mask, self.size)))
+
+    def _find_lender(self, i: int) -> int:
+        """Whose mask an image without a lesion borrows."""
+        case = self.cases[i]
+        region = body_region(read_image(case.image))
+        body = mask_to_network(region, _box(region, self.size))
+        rng = np.random.default_rng([self.config.seed, i, zlib.crc32(b"borrow")])
+        best, most = -1, -1.0
+        for lender in rng.permutation(self.lenders[str(case.split)])[:_TRIES]:
+            mask = _unpack(self._packed(int(lender)), self.size)
+            within = float((mask & body).sum() / max(mask.sum(), 1))
+            if within > most:
+                best, most = int(lender), within
+            if within >= _IN_BODY:
+                break
+        return best
+
+
+def make_marker(
+    prepared: Prepared,
+    settings: FilteredConfig,
+    seed: int,
+    heats: Sequence[Heatmap],
+    fitted: FittedRule,
+    truth: TruthMasks,
+) -> Marker:
+    """The marks of every condition, from the heatmaps of all cases.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    settings : FilteredConfig
+    seed : int
+        Of the classifier that made the heatmaps.
+    heats : sequence of Heatmap
+    fitted : FittedRule
+        For conditions of size ``hard``. The gate on the classifier's probability is left out:
+        an image that it would empty is filtered by its heatmap like any other.
+    truth : TruthMasks
+    """
+    cases, size = prepared.cases.cases, prepared.config.data.image_size
+
+    @cache
+    def content(shape: tuple[int, int]) -> Bools:
+        return letterbox(shape, size).content()
+
+    @cache
+    def packed(i: int) -> NDArray[np.uint8]:
+        heat = heats[i]
+        needs_image = fitted.name == "area-prior"
+        image = read_image(cases[i].image) if needs_image else None
+        return np.packbits(mask_to_network(segment(fitted, heat.full(), image), heat.box))
+
+    def hard(i: int) -> Bools:
+        return _unpack(packed(i), size)
+
+    return Marker(
+        valid=lambda i: content(heats[i].shape),
+        heat=lambda i: to_square(heats[i].raw, size),
+        hard=hard,
+        truth=truth.truth,
+        partner=partners([str(c.split) for c in cases], seed),
+        margin=settings.margin,
+        seed=seed,
+    )
+
+
+def masks_used(condition: Condition, fitted: FittedRule, truth: TruthMasks) -> int:
+    """How many true masks went into a condition's filters."""
+    rule = fitted.masks_seen if condition.size == "hard" else 0
+    return rule + (truth.used if condition.source in ("truth", "box") else 0)
+
+
+def _box(values: NDArray[Any], size: int) -> Letterbox:
+    return letterbox((values.shape[0], values.shape[1]), size)
+
+
+def _unpack(bits: NDArray[np.uint8], size: int) -> Bools:
+    return np.unpackbits(bits, count=size * size).astype(bool).reshape(size, size)

@@ -1,0 +1,186 @@
+"""Heatmaps of every image of a run, made once a network and read by every stage that needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weakseg.config import Config, HeatmapConfig, Rule, fingerprint
+from weakseg.data.arrays import ImageBatches
+from weakseg.data.cases import Case
+from weakseg.errors import RunError
+from weakseg.heatmaps.compute import heatmaps_of
+from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
+from weakseg.masks.rules import FittedRule, fit_rule
+from weakseg.models.classifiers import find_layer
+from weakseg.progress import progress, say
+from weakseg.runs import file_hash, folder_name, inside, remove_tree
+from weakseg.stages.prepare import Prepared
+from weakseg.stages.scoring import read_truth
+from weakseg.stages.train_classifier import (
+    classifier_key,
+    is_trained,
+    load_classifier,
+    read_predictions,
+    seed_folder,
+)
+from weakseg.training.loop import BEST, pick_device
+
+PREDICTED = "predicted"
+"""The target of heatmaps that explain each image's predicted class."""
+
+
+def require_classifiers(prepared: Prepared) -> None:
+    """Refuse a run without the classifiers that its experiment asks for.
+
+    Raises
+    ------
+    RunError
+        With the first seed that is missing.
+    """
+    untrained = [s for s in prepared.config.seeds if not is_trained(prepared, s)]
+    if untrained:
+        raise RunError(
+            f"The run has no classifier of these settings for seed {untrained[0]}.",
+            where=str(prepared.run.folder),
+            fix="run `weakseg train-classifier CONFIG` with the same --set first, or "
+            "`weakseg compare CONFIG`",
+        )
+
+
+def heatmap_folder(run: Path, config: Config, seed: int, target: str | None = None) -> Path:
+    """Where the heatmaps of a seed live; those of another target have a folder of their own."""
+    name = config.heatmap.method
+    if target is not None and target != config.heatmap.target:
+        name += f"-of-{folder_name(target)}"
+    return inside(run, "heatmaps", folder_name(config.classifier.arch), f"seed-{seed}", name)
+
+
+def heatmap_key(prepared: Prepared, seed: int, target: str | None = None) -> str:
+    """Fingerprint of all that the heatmaps of a seed depend on."""
+    settings = prepared.config.heatmap.model_dump(mode="json", exclude={"batch_size"})
+    settings |= {} if target is None else {"target": target}
+    best = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed) / BEST
+    return fingerprint("heatmaps", 2, classifier_key(prepared, seed), file_hash(best), settings)
+
+
+def make_heatmaps(
+    prepared: Prepared, seed: int, *, target: str | None = None, force: bool = False
+) -> Path:
+    """The heatmaps of every image by the classifier of a seed.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        With the seed's classifier in its run folder.
+    seed : int
+    target : str, optional
+        ``lesion``, a label, or ``predicted``: each image's most probable class by this very
+        network. Default: as the experiment's ``heatmap.target`` says. The true class is never
+        looked at.
+    force : bool
+        Make again what is up to date.
+
+    Returns
+    -------
+    Path
+        Their folder.
+    """
+    config, run, cases = prepared.config, prepared.run, prepared.cases.cases
+    target = target or config.heatmap.target
+    folder = heatmap_folder(run.folder, config, seed, target)
+    model_folder = seed_folder(run.folder, config.classifier.arch, seed)
+    model = load_classifier(model_folder)
+    find_layer(model, config.heatmap.layer, config.data.image_size)
+    key = heatmap_key(prepared, seed, target)
+    stage = "heatmaps/" + "/".join(folder.parts[-3:])
+    if not force and run.is_done(stage, key, folder):
+        say(f"heatmaps, seed {seed}: up to date")
+        return folder
+    model = model.to(pick_device(config.device))
+    images = ImageBatches(cases, config.data, prepared.channels, keep=False)
+    part = folder.with_name(f".part-{folder.name}")
+    remove_tree(part)
+    flat = 0
+    with run.stage(stage, key) as entry:
+        with progress(f"heatmaps, seed {seed}", len(cases)) as advance:
+            for explained, chosen in _explained(prepared, target, model_folder):
+                for i, heat in heatmaps_of(model, prepared.cases.labels, images, chosen, explained):
+                    save_heatmap(inside(part, f"{cases[i].id}.npz"), heat)
+                    flat += heat.flat
+                    layer = heat.layer
+                    advance()
+        remove_tree(folder)
+        part.replace(folder)
+        entry.update(images=len(cases), flat=flat, layer=layer)
+    if flat:
+        say(f"heatmaps, seed {seed}: {flat} of {len(cases)} are flat (nothing speaks for a lesion)")
+    return folder
+
+
+def _explained(
+    prepared: Prepared, target: str, model_folder: Path
+) -> list[tuple[HeatmapConfig, Sequence[int]]]:
+    """Which images are explained for which class."""
+    settings, cases = prepared.config.heatmap, prepared.cases.cases
+    if target != PREDICTED:
+        return [(settings.model_copy(update={"target": target}), range(len(cases)))]
+    table = read_predictions(model_folder).set_index("case")["predicted"]
+    predicted = np.array([table[c.id] for c in cases])
+    return [
+        (
+            settings.model_copy(update={"target": str(label)}),
+            np.flatnonzero(predicted == label).tolist(),
+        )
+        for label in np.unique(predicted)
+    ]
+
+
+@dataclass(frozen=True)
+class HeatReader:
+    """The heatmaps of a seed and the true masks of their cases."""
+
+    prepared: Prepared
+    folder: Path
+
+    def load(self, case: Case) -> Heatmap:
+        """The heatmap of a case."""
+        return load_heatmap(inside(self.folder, f"{case.id}.npz"))
+
+    def truth(self, case: Case, shape: tuple[int, int]) -> Any:
+        """The true mask, see `weakseg.stages.scoring.read_truth`."""
+        healthy = not self.prepared.cases.labels.is_lesion(case.label)
+        return read_truth(case, shape, healthy, self.prepared.config.data)
+
+    def heats(self, split: str) -> Iterator[np.ndarray]:
+        """Raw heat of images with a lesion label; no mask is opened."""
+        for case in self.prepared.cases.of(split):
+            if self.prepared.cases.labels.is_lesion(case.label):
+                yield self.load(case).full()
+
+    def pairs(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Raw heat and true mask of images with a lesion and a mask."""
+        for case in self.prepared.cases.of(split):
+            if self.prepared.cases.labels.is_lesion(case.label) and case.mask is not None:
+                heat = self.load(case)
+                yield heat.full(), self.truth(case, heat.shape)
+
+    def fit(self, rule: Rule, seed: int) -> FittedRule:
+        """A threshold rule, fitted to these heatmaps.
+
+        Raises
+        ------
+        LookupError
+            If the rule needs masks or heatmaps and there are none.
+        """
+        return fit_rule(
+            rule,
+            train=lambda: self.heats("train"),
+            val=lambda: self.pairs("val"),
+            test=lambda: self.pairs("test"),
+            seed=seed,
+        )

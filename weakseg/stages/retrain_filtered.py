@@ -1,0 +1,257 @@
+"""``weakseg retrain-filtered``: a fresh classifier for every way to filter the images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from weakseg.config import AUTO, Condition, FilteredConfig, fingerprint
+from weakseg.data.arrays import ImageBatches
+from weakseg.errors import UserError
+from weakseg.filtering.images import FilteredImages, training_means
+from weakseg.filtering.marks import Marker
+from weakseg.heatmaps.compute import target_classes
+from weakseg.masks.rules import FittedRule
+from weakseg.progress import say
+from weakseg.runs import atomic_path, folder_name, write_text
+from weakseg.stages.evidence import ORIGINAL, PREDICTIONS, condition_folder, write_evidence
+from weakseg.stages.faithfulness import score_heatmaps
+from weakseg.stages.filter_sources import TruthMasks, make_marker, masks_used
+from weakseg.stages.heatmaps import (
+    PREDICTED,
+    HeatReader,
+    heatmap_key,
+    make_heatmaps,
+    require_classifiers,
+)
+from weakseg.stages.networks import set_aside
+from weakseg.stages.prepare import Prepared, refuse_volumes
+from weakseg.stages.train_classifier import (
+    fit_classifier,
+    indices,
+    load_classifier,
+    new_classifier,
+    predictions_table,
+    seed_folder,
+)
+from weakseg.training.classify import predict_probabilities
+from weakseg.training.loop import BEST, LAST, RESUME, pick_device
+
+EXAMPLES = "examples.png"
+
+FRESH = 10_000
+"""Added to a seed, so that a retrained network is not the one that made the heatmaps over again."""
+
+
+def retrain_filtered(prepared: Prepared, *, force: bool = False) -> Path:
+    """Filter the images by their heatmaps, train anew, and say what the accuracy keeps or loses.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        With trained classifiers in its run folder.
+    force : bool
+        Make again what is up to date.
+
+    Returns
+    -------
+    Path
+        The table of conditions, ``scores/filtered.csv``.
+
+    Raises
+    ------
+    RunError
+        If a classifier is missing.
+    UserError
+        For volumes, and where nothing can be filtered.
+    """
+    refuse_volumes(prepared, "Heatmap-filtered retraining")
+    config = prepared.config
+    settings = config.filtered or FilteredConfig()
+    target = check_target(prepared, settings)
+    require_classifiers(prepared)
+    truth = TruthMasks(prepared)
+    conditions, left_out = _possible(settings, truth)
+    if len(indices(prepared, "test")) == 0 or len(conditions) < 2:
+        raise UserError(
+            "There is nothing to filter.",
+            where="filtered",
+            found="; ".join(left_out.values()) or "no test image",
+            fix="add filters of heatmaps (filtered.filters: [hard])",
+        )
+    for name, why in left_out.items():
+        say(f"{name}: left out, {why}")
+    images = ImageBatches(prepared.cases.cases, config.data, prepared.channels)
+    keys = {}
+    for seed in config.seeds:
+        folder = make_heatmaps(prepared, seed, target=target)
+        work = _Seed(prepared, settings, target, seed, folder, images, truth)
+        for n, condition in enumerate(conditions, 1):
+            keys[condition.name, seed] = work.train(condition, f"{n} of {len(conditions)}", force)
+        score_heatmaps(prepared, settings, target, seed, images, work.sources, force=force)
+    used = {c.name: masks_used(c, work.fitted, truth) for c in conditions}
+    return write_evidence(
+        prepared, settings, target, conditions, used, left_out, sorted(keys.values()), force=force
+    )
+
+
+def check_target(prepared: Prepared, settings: FilteredConfig) -> str:
+    """The class whose heatmaps filter the images, or ``predicted``.
+
+    Raises
+    ------
+    ConfigError
+        For a label that is not there.
+    """
+    target = prepared.config.heatmap.target if settings.target == "same" else settings.target
+    if target != PREDICTED:
+        target_classes(target, prepared.cases.labels, where="filtered.target")
+    return target
+
+
+def _possible(
+    settings: FilteredConfig, truth: TruthMasks
+) -> tuple[list[Condition], dict[str, str]]:
+    """The conditions that there are masks for, and why others are left out."""
+    asked = settings.conditions()
+    why = truth.missing()
+    if why is None:
+        return asked, {}
+    without = [c for c in asked if not (c.sees_masks or c.source == "truth")]
+    gone = [c.name for c in asked if c not in without]
+    return without, {"filters of true masks": f"{why} ({', '.join(gone)})"} if gone else {}
+
+
+class _Seed:
+    """The networks of one seed, one a condition. Heatmaps are read when the first is trained."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        settings: FilteredConfig,
+        target: str,
+        seed: int,
+        heatmaps: Path,
+        images: ImageBatches,
+        truth: TruthMasks,
+    ) -> None:
+        self.prepared, self.settings, self.target, self.seed = prepared, settings, target, seed
+        self.images, self.truth = images, truth
+        self.reader = HeatReader(prepared, heatmaps)
+        self.fitted = self._fit()
+        self._marker: Marker | None = None
+        self._means: Any = None
+        self._original: Any = None
+
+    def _fit(self) -> FittedRule:
+        rule = self.settings.rule
+        try:
+            return self.reader.fit(rule, self.prepared.config.seed)
+        except LookupError as e:
+            raise UserError(
+                f"The threshold rule {rule.rule} cannot be fitted.",
+                where="filtered.rule",
+                found=str(e),
+                fix="choose a rule that needs no mask, such as fixed",
+            ) from None
+
+    @property
+    def marker(self) -> Marker:
+        """What every condition marks."""
+        if self._marker is None:
+            heats = [self.reader.load(c) for c in self.prepared.cases.cases]
+            self._marker = make_marker(
+                self.prepared, self.settings, self.seed, heats, self.fitted, self.truth
+            )
+        return self._marker
+
+    @property
+    def means(self) -> Any:
+        """Mean of each channel over the training images."""
+        if self._means is None:
+            train = indices(self.prepared, "train")
+            self._means = training_means(self.images, train, self.marker.valid)
+        return self._means
+
+    def sources(self) -> tuple[Marker, Any]:
+        """What marks the pixels, and the means that fill them."""
+        return self.marker, self.means
+
+    def key(self, condition: Condition) -> str:
+        """Fingerprint of all that a condition's network depends on."""
+        settings = self.settings.model_dump(mode="json", include={"epochs", "keep_networks"})
+        rule = self.fitted.to_json() if condition.size == "hard" else None
+        margin = self.settings.margin if condition.sees_masks else None
+        heat = heatmap_key(self.prepared, self.seed, self.target)
+        return fingerprint("filtered", 1, heat, settings, rule, margin, condition.name, FRESH)
+
+    def train(self, condition: Condition, number: str, force: bool) -> str:
+        """Train a condition's network unless it is there; its key."""
+        prepared, seed = self.prepared, self.seed
+        arch = prepared.config.classifier.arch
+        folder = condition_folder(prepared.run.folder, arch, seed, condition.name)
+        stage = f"filtered/{folder_name(arch)}/{seed}/{condition.name}"
+        key, what = self.key(condition), f"filtered {number}: {condition.name}, seed {seed}"
+        outputs = (folder / PREDICTIONS, folder / ORIGINAL)
+        if not force and prepared.run.is_done(stage, key, *outputs):
+            say(f"{what}: up to date")
+            return key
+        set_aside(prepared, stage, folder, key, force)
+        with prepared.run.stage(stage, key) as entry:
+            entry.update(self._train(condition, folder, key, what))
+        return key
+
+    def _train(self, condition: Condition, folder: Path, key: str, what: str) -> dict[str, Any]:
+        prepared, cases = self.prepared, self.prepared.cases.cases
+        labels, c = prepared.cases.labels, prepared.config.classifier
+        if self.settings.epochs != AUTO:
+            c = c.model_copy(update={"epochs": int(self.settings.epochs)})
+        filtered = FilteredImages(self.images, self.marker, condition, self.means)
+        fresh = self.seed + FRESH
+        model, _ = new_classifier(c, labels, prepared.channels, fresh)
+        entry = fit_classifier(prepared, c, model, filtered, folder, fresh, key, what)
+        chosen = np.array(indices(prepared, "val") + indices(prepared, "test"))
+        held = [cases[i] for i in chosen]
+        device = pick_device(prepared.config.device)
+        for path, network in (
+            (folder / PREDICTIONS, load_classifier(folder)),
+            (folder / ORIGINAL, self.original),
+        ):
+            p = predict_probabilities(
+                network.to(device), filtered, chosen, 2 * c.batch_size, device
+            )
+            table = predictions_table(held, labels, p)
+            table["kept_area"] = filtered.kept_area[chosen].round(6)
+            write_text(path, table.to_csv(index=False))
+        self._write_examples(filtered, folder / EXAMPLES)
+        (folder / RESUME).unlink(missing_ok=True)
+        if not self.settings.keep_networks:
+            for name in (BEST, LAST):
+                (folder / name).unlink(missing_ok=True)
+        return entry | {"epochs": c.epochs}
+
+    @property
+    def original(self) -> Any:
+        """The network that made the heatmaps."""
+        if self._original is None:
+            arch = self.prepared.config.classifier.arch
+            self._original = load_classifier(seed_folder(self.prepared.run.folder, arch, self.seed))
+        return self._original
+
+    def _write_examples(self, filtered: FilteredImages, path: Path) -> None:
+        """Two test images with a lesion and one without, as the network sees them."""
+        is_lesion = self.prepared.cases.labels.is_lesion
+        test = indices(self.prepared, "test")
+        ill = [i for i in test if is_lesion(filtered.cases[i].label)]
+        healthy = [i for i in test if not is_lesion(filtered.cases[i].label)]
+        shown = [g[len(g) * k // 3] for g, k in ((ill, 1), (ill, 2), (healthy, 1)) if g]
+        if not shown:
+            return
+        strip = np.concatenate(list(filtered.images(shown).numpy()), axis=2)
+        pixels = (np.clip(strip, 0, 1) * 255).round().astype(np.uint8)
+        picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, 2))
+        with atomic_path(path) as part:
+            picture.save(part, format="PNG")
