@@ -16,7 +16,7 @@ from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, w
 CONFIG = """
 name: tiny
 data: {{manifest: {manifest}, image_size: 64}}
-classifier: {{arch: resnet18, epochs: 2, batch_size: 8, seeds: [0, 1]}}
+classifier: {{arch: squeezenet1_1, epochs: 2, batch_size: 8, seeds: [0, 1]}}
 masks: {{rules: [fixed]}}
 scores: {{bootstrap: 100}}
 report: {{gallery: 1}}
@@ -60,7 +60,7 @@ def test_every_condition_and_seed_is_trained_and_tabled(run):
         assert 0 <= float(row["accuracy"]) <= 1
     for seed in (0, 1):
         for name in CONDITIONS:
-            folder = run[0] / "filtered" / "resnet18" / f"seed-{seed}" / name
+            folder = run[0] / "filtered" / "squeezenet1_1" / f"seed-{seed}" / name
             assert (folder / "predictions.csv").exists()
             assert not list(folder.glob("*.safetensors"))  # kept only when asked for
             assert not (folder / "resume.pt").exists()
@@ -89,9 +89,9 @@ def test_masks_are_counted_where_they_made_the_filter(run):
 
 
 def test_the_unfiltered_images_give_the_original_network_its_own_predictions(run):
-    folder = run[0] / "filtered" / "resnet18" / "seed-0" / "raw"
+    folder = run[0] / "filtered" / "squeezenet1_1" / "seed-0" / "raw"
     same = pd.read_csv(folder / "original.csv").set_index("case")["lesion_probability"]
-    first = pd.read_csv(run[0] / "classifier" / "resnet18" / "seed-0" / "predictions.csv")
+    first = pd.read_csv(run[0] / "classifier" / "squeezenet1_1" / "seed-0" / "predictions.csv")
     first = first.set_index("case")["lesion_probability"].loc[same.index]
     np.testing.assert_allclose(same, first, atol=1e-4)
     fresh = pd.read_csv(folder / "predictions.csv").set_index("case")["lesion_probability"]
@@ -195,12 +195,12 @@ def _noise_set(folder: Path, patients: int = 40, slices: int = 3) -> Path:
 LEAK = """
 name: leak
 data: {{manifest: {manifest}, image_size: 32}}
-classifier: {{arch: resnet18, epochs: 6, batch_size: 16, augment: {{rotate: 0, zoom: 0, shift: 0}}}}
+classifier: {{arch: resnet18, epochs: 5, batch_size: 16, augment: {{rotate: 0, zoom: 0, shift: 0}}}}
 heatmap: {{layer: layer2}}
 masks: {{rules: [fixed]}}
 scores: {{bootstrap: 200}}
 filtered:
-  filters: [soft, hard]
+  filters: [soft]
   controls: []
   sides: [keep]
   fills: [zero]
