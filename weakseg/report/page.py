@@ -13,6 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from weakseg.report import figures, words
+from weakseg.report.filtered import (
+    faithfulness_table,
+    filtered_part,
+    filtered_summary,
+    filtered_table,
+)
 from weakseg.report.gallery import BLIND_ROWS, ROWS, compared_network, gallery
 from weakseg.report.pictures import MASK_COLOUR, TRUTH_COLOUR
 from weakseg.report.read import RunTables
@@ -110,7 +116,8 @@ def build_report(runs: Sequence[RunTables], gallery_size: int | None = None) -> 
         "empty_rule": EMPTY_RULE,
         "distance_rule": DISTANCE_RULE,
         "runs": [
-            {k: p.context[k] for k in told} | {"record": r.record}
+            {k: p.context[k] for k in told}
+            | {"filtered": filtered_summary(p.context["filtered"]), "record": r.record}
             for p, r in zip(parts, runs, strict=True)
         ],
         "comparison": None
@@ -135,6 +142,7 @@ def _part(run: RunTables, anchor: str) -> _Part:
     spread = spread_table(run.per_case, list(groups))
     sizes = size_table(run.per_case, _main_methods(methods, method))
     worth = equivalence_part(run, methods, method)
+    filtered = filtered_part(run)
     pairs = pair_table(run)
     classifier = classifier_table({s: t.scores for s, t in run.classifiers.items()})
     labels = [*data.get("healthy_labels", []), *data.get("lesion_labels", [])]
@@ -168,6 +176,14 @@ def _part(run: RunTables, anchor: str) -> _Part:
         },
         "worth": worth
         | {"figure": Markup(figures.in_page(worth["figure"], anchor)) if worth["figure"] else None},
+        "filtered": filtered
+        and filtered
+        | {
+            "figures": {
+                name: Markup(figures.in_page(svg, anchor))
+                for name, svg in filtered["figures"].items()
+            }
+        },
         "pairs": pair_matrix(pairs),
         "segmenters": segmenter_table(run).to_dict(orient="records"),
         "compared": compared_network(run),
@@ -204,6 +220,8 @@ def _part(run: RunTables, anchor: str) -> _Part:
         "paired_tests": pairs,
         "mask_curve": worth["curve"],
         "mask_equivalence": worth["table"],
+        "filtered": filtered_table(run),
+        "faithfulness": faithfulness_table(run),
     }
     return _Part(context, tables, method)
 

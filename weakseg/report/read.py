@@ -56,6 +56,10 @@ class RunTables:
         name → seed → its ``metrics.csv`` and ``settings.json``.
     equivalence : DataFrame
         ``scores/equivalence.csv``; empty where the curve was not made.
+    filtered : DataFrame
+        ``scores/filtered.csv``; empty where nothing was retrained, or with other splits.
+    filtered_answers : dict
+        ``scores/filtered.json``; empty as well.
     """
 
     name: str
@@ -70,6 +74,8 @@ class RunTables:
     classifiers: dict[int, SeedTables]
     segmenters: dict[str, dict[int, SegmenterTables]]
     equivalence: pd.DataFrame
+    filtered: pd.DataFrame
+    filtered_answers: dict[str, Any]
 
     @property
     def data(self) -> dict[str, Any]:
@@ -90,6 +96,11 @@ class RunTables:
         """Where the mask of a case lies."""
         suffix = ".nii.gz" if self.data.get("dims", 2) == 3 else ".png"
         return inside(self.folder, "masks", method, f"seed-{seed}", f"{case}{suffix}")
+
+    def examples_path(self, seed: int, condition: str) -> Path:
+        """Where some test images lie as the network of a condition sees them."""
+        arch = folder_name(self.config.classifier.arch)
+        return inside(self.folder, "filtered", arch, f"seed-{seed}", condition, "examples.png")
 
     def true_masks(self) -> dict[str, Path]:
         """Image path → path of its true mask; empty where the manifest is no longer there."""
@@ -142,6 +153,7 @@ def _read_run(folder: Path, name: str) -> RunTables:
         config = config.model_copy(update=parts)
     _check_splits(folder)
     _check_networks(folder, config)
+    filtered, filtered_answers = _filtered(folder, config)
     scores = folder / "scores"
     return RunTables(
         name=name,
@@ -161,6 +173,8 @@ def _read_run(folder: Path, name: str) -> RunTables:
         classifiers=_classifiers(folder, config),
         segmenters=_segmenters(folder, config),
         equivalence=_equivalence(folder, config),
+        filtered=filtered,
+        filtered_answers=filtered_answers,
     )
 
 
@@ -222,6 +236,28 @@ def _equivalence(folder: Path, config: Config) -> pd.DataFrame:
     if made.get("settings", settings) != settings or made.get("data", now) != now:
         return pd.DataFrame()
     return _table(folder / "scores" / "equivalence.csv")
+
+
+def _filtered(folder: Path, config: Config) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Filtered retraining, if it is of the splits, the networks and the seeds of the run."""
+    none: tuple[pd.DataFrame, dict[str, Any]] = (pd.DataFrame(), {})
+    record = open_run(folder).record
+    stages, answers = record.get("stages", {}), folder / "scores" / "filtered.json"
+    made = stages.get("filtered")
+    if made is None or not answers.is_file():
+        return none
+    if made.get("data") != record.get("data", {}).get("splits_key"):
+        return none
+    arch = folder_name(config.classifier.arch)
+    if any(f"filtered/{arch}/{seed}/raw" not in stages for seed in config.seeds):
+        return none
+    for seed, made_by in made.get("weights", {}).items():
+        best = inside(folder, "classifier", arch, f"seed-{seed}", "best.safetensors")
+        if not best.is_file() or file_hash(best) != made_by:
+            return none
+    found = read_json(answers)
+    table = _table(folder / "scores" / "filtered.csv")
+    return (table, found) if found.get("seeds") == list(config.seeds) and len(table) else none
 
 
 def _check_splits(folder: Path) -> None:

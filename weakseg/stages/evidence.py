@@ -12,7 +12,7 @@ import pandas as pd
 from weakseg.config import Condition, FilteredConfig, fingerprint
 from weakseg.errors import RunError
 from weakseg.progress import say
-from weakseg.runs import folder_name, inside, write_json, write_text
+from weakseg.runs import file_hash, folder_name, inside, write_json, write_text
 from weakseg.scores import (
     Evidence,
     caution,
@@ -24,6 +24,8 @@ from weakseg.scores import (
 )
 from weakseg.stages.faithfulness import AREAS, CURVES, PRESERVED, faithfulness_folder
 from weakseg.stages.prepare import Prepared
+from weakseg.stages.train_classifier import seed_folder
+from weakseg.training.loop import BEST
 
 TABLE, ANSWERS = "filtered.csv", "filtered.json"
 PREDICTIONS, ORIGINAL = "predictions.csv", "original.csv"
@@ -73,7 +75,7 @@ def write_evidence(
     config, run = prepared.config, prepared.run
     out, answers = run.folder / "scores" / TABLE, run.folder / "scores" / ANSWERS
     stage = "filtered"
-    key = fingerprint(stage, 1, keys, masks_used, left_out, settings, config.scores, config.seed)
+    key = fingerprint(stage, 2, keys, masks_used, left_out, settings, config.scores, config.seed)
     if not force and run.is_done(stage, key, out, answers):
         say("answers of filtered retraining: up to date")
         return out
@@ -101,7 +103,9 @@ def write_evidence(
                 "faithfulness": _faithfulness(prepared),
             },
         )
-        entry.update(data=prepared.key, conditions=len(conditions))
+        arch = config.classifier.arch
+        weights = {str(s): file_hash(seed_folder(run.folder, arch, s) / BEST) for s in config.seeds}
+        entry.update(data=prepared.key, conditions=len(conditions), weights=weights)
     return out
 
 
@@ -282,6 +286,8 @@ def _faithfulness(prepared: Prepared) -> list[dict[str, Any]]:
         rows.append(what | _named(found) | images)
 
     curves = tables(CURVES)
+    if curves.empty:  # no network calls any test image the target
+        return []
     for share, at in curves.groupby("share"):
         for (measure, order), part in at.groupby(["measure", "order"]):
             what = {"measure": measure, "order": order, "share": round(float(str(share)), 4)}
