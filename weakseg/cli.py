@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,26 +89,58 @@ def validate(
         raise typer.Exit(EXIT_USER)
 
 
-@app.command("train-classifier")
-def train_classifier(
-    config: ConfigPath,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    device: Device = None,
-    seed: Seed = None,
-    force: Force = False,
-) -> None:
-    """Train the image classifier.
+STAGES: dict[str, tuple[str, str, str]] = {
+    "train-classifier": (
+        "train_classifier",
+        "train_classifiers",
+        "Train the image classifier.\n\n"
+        "One network a seed. A command that was killed goes on when it is repeated.",
+    ),
+    "heatmap-segment": (
+        "heatmap_segment",
+        "heatmap_segment",
+        "Make heatmaps and masks, and score them.",
+    ),
+    "retrain-filtered": (
+        "retrain_filtered",
+        "retrain_filtered",
+        "Train anew on heatmap-filtered images.\n\n"
+        "Does the classifier need what its heatmaps show, or what they hide? The experiment's "
+        "`filtered` says which filters, fills and controls.",
+    ),
+    "compare": (
+        "compare",
+        "compare",
+        "Run all stages and write the report.\n\nWhat is up to date is not made again.",
+    ),
+}
+"""Commands that take an experiment and nothing else: module and function in `stages`, and help."""
 
-    One network a seed. A command that was killed goes on when it is repeated.
-    """
-    settings = _load(config, overrides, device, seed)
-    from weakseg.stages.prepare import prepared_run
-    from weakseg.stages.train_classifier import train_classifiers
 
-    with prepared_run(settings, run_dir) as prepared:
-        for folder in train_classifiers(prepared, force=force):
-            print(folder)
+def _add_stage(name: str) -> None:
+    module, function, told = STAGES[name]
+
+    @app.command(name, help=told)
+    def stage(
+        config: ConfigPath,
+        overrides: Overrides = None,
+        run_dir: RunDir = None,
+        device: Device = None,
+        seed: Seed = None,
+        force: Force = False,
+    ) -> None:
+        settings = _load(config, overrides, device, seed)
+        from weakseg.stages.prepare import prepared_run
+
+        run = getattr(import_module(f"weakseg.stages.{module}"), function)
+        with prepared_run(settings, run_dir) as prepared:
+            made = run(prepared, force=force)
+            for path in made if isinstance(made, list) else [made]:
+                print(path)
+
+
+for _name in STAGES:
+    _add_stage(_name)
 
 
 @app.command("train-segmenter")
@@ -134,67 +167,6 @@ def train_segmenter(
 
     with prepared_run(settings, run_dir) as prepared:
         print(train_segmenters(prepared, only=only, force=force))
-
-
-@app.command("heatmap-segment")
-def heatmap_segment_command(
-    config: ConfigPath,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    device: Device = None,
-    seed: Seed = None,
-    force: Force = False,
-) -> None:
-    """Make heatmaps and masks, and score them."""
-    settings = _load(config, overrides, device, seed)
-    from weakseg.stages.heatmap_segment import heatmap_segment
-    from weakseg.stages.prepare import prepared_run
-
-    with prepared_run(settings, run_dir) as prepared:
-        print(heatmap_segment(prepared, force=force))
-
-
-@app.command("retrain-filtered")
-def retrain_filtered_command(
-    config: ConfigPath,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    device: Device = None,
-    seed: Seed = None,
-    force: Force = False,
-) -> None:
-    """Train anew on heatmap-filtered images.
-
-    Does the classifier need what its heatmaps show, or what they hide? The experiment's
-    `filtered` says which filters, fills and controls.
-    """
-    settings = _load(config, overrides, device, seed)
-    from weakseg.stages.prepare import prepared_run
-    from weakseg.stages.retrain_filtered import retrain_filtered
-
-    with prepared_run(settings, run_dir) as prepared:
-        print(retrain_filtered(prepared, force=force))
-
-
-@app.command()
-def compare(
-    config: ConfigPath,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    device: Device = None,
-    seed: Seed = None,
-    force: Force = False,
-) -> None:
-    """Run all stages and write the report.
-
-    What is up to date is not made again.
-    """
-    settings = _load(config, overrides, device, seed)
-    from weakseg.stages.compare import compare as run_all
-    from weakseg.stages.prepare import prepared_run
-
-    with prepared_run(settings, run_dir) as prepared:
-        print(run_all(prepared, force=force))
 
 
 @app.command()
