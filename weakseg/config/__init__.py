@@ -26,9 +26,11 @@ from weakseg.config.masks import (
     OracleImageRule,
     OtsuRule,
     QuantileRule,
+    RandomWalkerRule,
     Rule,
     TrainQuantileRule,
     ValidationRule,
+    default_rules,
 )
 from weakseg.config.segmenter import EquivalenceConfig, PatchAugmentConfig, SegmenterConfig
 
@@ -55,12 +57,14 @@ __all__ = [
     "PatchAugmentConfig",
     "PhantomConfig",
     "QuantileRule",
+    "RandomWalkerRule",
     "Rule",
     "SegmenterConfig",
     "SplitConfig",
     "TrainQuantileRule",
     "ValidationRule",
     "curve_asked",
+    "default_rules",
     "dump_config",
     "fingerprint",
     "load_config",

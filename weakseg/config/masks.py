@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from weakseg.config.base import Fraction, Probability, Section, label_text
 from weakseg.errors import nearest
@@ -61,6 +61,22 @@ class AreaPriorRule(Section):
     masks_seen: int = Field(0, ge=0, description="how many masks told you this area")
 
 
+class RandomWalkerRule(Section):
+    """Grown from the heatmap's confident parts by a random walk on the image, see
+    `weakseg.masks.walker`."""
+
+    rule: Literal["random-walker"] = "random-walker"
+    high: Fraction = Field(0.7, description="above this share of its maximum: lesion")
+    low: Fraction = Field(0.3, description="below: background")
+    beta: float = Field(130.0, ge=0.0, description="how much an edge of the image hinders")
+
+    @model_validator(mode="after")
+    def _low_is_lower(self) -> RandomWalkerRule:
+        if self.low >= self.high:
+            raise ValueError("low must be below high")
+        return self
+
+
 class TrainQuantileRule(Section):
     """One threshold for the set: the ``q``-quantile of raw heat over unmasked training images
     with a lesion label."""
@@ -93,6 +109,7 @@ Rule = Annotated[
     | OtsuRule
     | QuantileRule
     | AreaPriorRule
+    | RandomWalkerRule
     | TrainQuantileRule
     | ValidationRule
     | OracleDatasetRule
@@ -105,6 +122,7 @@ RULE_NAMES = (
     "otsu",
     "quantile",
     "area-prior",
+    "random-walker",
     "train-quantile",
     "validation",
     "oracle-dataset",
@@ -120,6 +138,7 @@ def default_rules() -> list[Rule]:
         OtsuRule(),
         QuantileRule(),
         AreaPriorRule(),
+        RandomWalkerRule(),
         TrainQuantileRule(),
         ValidationRule(),
         OracleDatasetRule(),
@@ -169,6 +188,7 @@ RULE_MODELS: tuple[type[Section], ...] = (
     OtsuRule,
     QuantileRule,
     AreaPriorRule,
+    RandomWalkerRule,
     TrainQuantileRule,
     ValidationRule,
     OracleDatasetRule,

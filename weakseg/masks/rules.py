@@ -22,6 +22,7 @@ from weakseg.config import (
     OracleDatasetRule,
     OtsuRule,
     QuantileRule,
+    RandomWalkerRule,
     Rule,
     TrainQuantileRule,
     ValidationRule,
@@ -39,6 +40,7 @@ from weakseg.masks.thresholds import (
     quantile_threshold,
     train_quantile_threshold,
 )
+from weakseg.masks.walker import random_walker_mask
 
 Bools = npt.NDArray[np.bool_]
 Heats = Callable[[], Iterable[npt.ArrayLike]]
@@ -75,6 +77,11 @@ class FittedRule:
     def name(self) -> str:
         """The rule's name."""
         return self.rule.rule
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether `segment` looks at the image."""
+        return self.name in ("area-prior", "random-walker")
 
     @property
     def oracle(self) -> bool:
@@ -185,7 +192,7 @@ def segment(
     heatmap : (M, N) array_like
         Raw heat.
     image : (M, N[, 3]) array_like, optional
-        Needed by ``area-prior``, which looks for the body in it.
+        Needed by ``area-prior``, which looks for the body in it, and by ``random-walker``.
     truth : (M, N) array_like of bool, optional
         Needed by ``oracle-image``, and looked at by no other rule.
 
@@ -214,6 +221,10 @@ def segment(
         if image is None:
             raise ValueError("the rule area-prior needs the image")
         return area_prior_mask(heat, rule.area, body_region(image))
+    if isinstance(rule, RandomWalkerRule):
+        if image is None:
+            raise ValueError("the rule random-walker needs the image")
+        return random_walker_mask(heat, image, high=rule.high, low=rule.low, beta=rule.beta)
     if truth is None:
         raise ValueError(f"the rule {rule.rule} needs the true mask")
     return apply_threshold(heat, oracle_threshold(heat, truth))

@@ -120,8 +120,7 @@ def make_marker(
     @cache
     def packed(i: int) -> NDArray[np.uint8]:
         heat = heats[i]
-        needs_image = fitted.name == "area-prior"
-        image = read_image(cases[i].image) if needs_image else None
+        image = read_image(cases[i].image) if fitted.needs_image else None
         return np.packbits(mask_to_network(segment(fitted, heat.full(), image), heat.box))
 
     def hard(i: int) -> Bools:

@@ -1,0 +1,104 @@
+"""From the sure parts of a heatmap to a mask whose edge follows the image."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+
+from weakseg.masks.region import brightness
+from weakseg.masks.thresholds import normalise
+
+LONGEST_SIDE = 384
+"""Larger images are made smaller for the walk: its cost grows faster than the image."""
+
+
+def random_walker_mask(
+    heatmap: npt.ArrayLike,
+    image: npt.ArrayLike,
+    *,
+    high: float = 0.7,
+    low: float = 0.3,
+    beta: float = 130.0,
+) -> npt.NDArray[np.bool_]:
+    """Grow a mask from the confident parts of a heatmap by a random walk on the image.
+
+    Pixels above ``high`` of the heatmap's maximum are lesion, those below ``low`` background. Each
+    other pixel belongs to the kind that a random walker who starts there meets first, where steps
+    across an edge of the image are unlikely.
+
+    Parameters
+    ----------
+    heatmap : (M, N) array_like
+        Raw heat.
+    image : (M, N[, C]) array_like
+        The image that it belongs to.
+    high, low : float, optional
+        Shares of the heatmap's maximum, 0 < low < high < 1.
+    beta : float, optional
+        How much an edge hinders, in an image whose grey values range from 0 to 1; 0 makes the
+        image irrelevant.
+
+    Returns
+    -------
+    (M, N) ndarray of bool
+        Every pixel above ``high`` is in it and none below ``low``. Where no pixel is below
+        ``low``, the threshold is halfway between the two.
+
+    Raises
+    ------
+    ValueError
+        For shapes that differ, or parameters out of range.
+
+    References
+    ----------
+    L. Grady, "Random walks for image segmentation", IEEE TPAMI 28(11), 2006.
+    """
+    if not 0 < low < high < 1:
+        raise ValueError(f"0 < low < high < 1 must hold, got low {low} and high {high}")
+    if beta < 0:
+        raise ValueError(f"beta must not be negative, got {beta}")
+    heat = normalise(heatmap)
+    grey = brightness(image)
+    if heat.shape != grey.shape:
+        raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
+    sure, far = heat > high, heat < low
+    if not far.any() or not sure.any():
+        return np.asarray(heat > (high + low) / 2)
+    p = _walk(grey, sure, far, beta)
+    return np.asarray((p > 0.5) & ~far | sure)
+
+
+def _walk(
+    grey: npt.NDArray[np.float64],
+    sure: npt.NDArray[np.bool_],
+    far: npt.NDArray[np.bool_],
+    beta: float,
+) -> npt.NDArray[np.float64]:
+    """The probability that a walker meets the lesion first, (M, N)."""
+    from skimage.segmentation import random_walker
+    from skimage.transform import resize
+
+    shape, span = grey.shape, float(np.ptp(grey))
+    # The solver's weights are not those of the same image in other units.
+    grey = (grey - grey.min()) / span if span > 0 else grey
+    shrink = LONGEST_SIDE / max(shape)
+    seeds = sure.astype(np.int64) + 2 * far
+    if shrink < 1:
+        small = tuple(max(1, round(side * shrink)) for side in shape)
+        grey = resize(grey, small, order=1, anti_aliasing=True)
+        seeds = resize(seeds, small, order=0, anti_aliasing=False, preserve_range=True)
+        seeds = seeds.astype(np.int64)
+    if not (seeds == 0).any() or not (seeds == 1).any() or not (seeds == 2).any():
+        found = (seeds == 1).astype(np.float64)
+    else:
+        if not np.ptp(grey) > 0:  # an even image, which the solver cannot scale, hinders nobody
+            grey, beta = np.indices(grey.shape)[0].astype(np.float64), 0.0
+        with warnings.catch_warnings():
+            # Of the solver's choice, which differs by what is installed beside.
+            warnings.simplefilter("ignore", UserWarning)
+            found = random_walker(
+                grey, seeds, beta=beta, mode="cg_j", tol=1e-4, return_full_prob=True
+            )[0]
+    return found if found.shape == shape else resize(found, shape, order=1)
