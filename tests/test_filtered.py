@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,9 @@ CONDITIONS = [
     "truth-keep-mean",
     "truth-remove-mean",
     "truth-shape",
-    "random-hard-keep-mean",
+    "heat-top10-keep-mean",
+    "heat-top10-shape",
+    "random-top10-keep-mean",
     "heat-top30-remove-mean",
     "heat-top30-keep-mean",
 ]
@@ -76,7 +79,8 @@ def test_kept_areas_are_what_the_conditions_say(run):
     assert area["heat-top30-keep-mean"] == pytest.approx(0.3, abs=0.001)
     assert area["heat-top30-remove-mean"] == pytest.approx(0.7, abs=0.001)
     assert area["heat-hard-keep-mean"] + area["heat-hard-remove-mean"] == pytest.approx(1, abs=1e-4)
-    assert area["random-hard-keep-mean"] == pytest.approx(area["heat-hard-keep-mean"], abs=1e-4)
+    for source in ("heat", "random"):
+        assert area[f"{source}-top10-keep-mean"] == pytest.approx(0.1, abs=0.001)
     assert area["heat-hard-shape"] == 0
 
 
@@ -150,6 +154,7 @@ def test_without_masks_the_truth_is_left_out_and_said_so(tmp_path, capsys):
     [
         ("filtered.rule=oracle-image", "looks at the test masks"),
         ("filtered.rule=otsi", "otsu"),
+        ("filtered.control_share=0", "filtered.control_share"),
         ("filtered.target=tumro", "tumor"),
         ("filtered.also=[heat-keep-mean]", "need a size"),
         ("filtered.also=[nonsense]", "there is no condition"),
@@ -166,6 +171,49 @@ def test_bad_settings_are_refused_before_anything_is_done(tmp_path, capsys, chan
     assert weakseg("retrain-filtered", config, "--run-dir", run, "--set", change) == 2
     assert message in capsys.readouterr().err
     assert not (run / "filtered").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["filtered.rule=validation"], "no lesion with a mask in the val split"),
+        (["filtered.filters=[truth]", "filtered.controls=[]", "filtered.curve={}"], "no mask"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_a_network_is_trained(tmp_path, capsys, change, message):
+    manifest = write_set(tmp_path / "set")
+    rows = [(r["image"], r["label"], r["patient"]) for r in read_rows(manifest)]
+    bare = write_manifest(manifest.parent / "bare.csv", rows, ("image", "label", "patient"))
+    config = write_config(tmp_path, bare, CONFIG)
+    run = tmp_path / "run"
+    changes = [part for c in change for part in ("--set", c)]
+    assert weakseg("compare", config, "--run-dir", run, *changes) == 2
+    assert message in capsys.readouterr().err
+    assert not (run / "classifier").exists()
+
+
+def test_heatmaps_of_the_predicted_class_are_scored_by_its_probability(run):
+    out, config = run
+    change = ["--set", "filtered.target=predicted", "--set", "filtered.epochs=1"]
+    own = out.parent / "predicted"
+    shutil.copytree(out, own)
+    assert weakseg("retrain-filtered", config, "--run-dir", own, *change) == 0
+    answers = json.loads((own / "scores" / "filtered.json").read_text())
+    assert answers["target"] == "predicted"
+    road = [r["value"] for r in answers["faithfulness"] if r["measure"] == "road"]
+    assert min(road) < 0.999  # the probabilities of all classes together would be 1
+    assert (own / "heatmaps/squeezenet1_1/seed-0/gradcam-of-predicted").is_dir()
+
+
+def test_another_seed_borrows_other_masks_and_trains_the_truth_again(run):
+    out, config = run
+    own = out.parent / "reseeded"
+    shutil.copytree(out, own)
+    before = tree(own / "filtered")
+    assert weakseg("retrain-filtered", config, "--run-dir", own, "--set", "seed=1") == 0
+    after = tree(own / "filtered")
+    changed = {k.split("/")[2] for k in before if after[k] != before[k]}
+    assert changed == {"truth-keep-mean", "truth-remove-mean", "truth-shape"}
 
 
 def test_a_run_without_classifiers_says_what_to_do(tmp_path, capsys):

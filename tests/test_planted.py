@@ -29,7 +29,7 @@ def test_where_only_the_lesion_tells_the_class_the_rest_is_chance(tmp_path):
     question, rows = _run(tmp_path, "phantom-lesion")
     assert float(rows["raw"]["auc"]) > 0.85
     rest = rows["truth-remove-mean"]
-    assert float(rest["auc_low"]) < 0.5 < float(rest["auc_high"])
+    assert float(rest["auc_low"]) < 0.5 < float(rest["auc_high"]) < 0.65
     assert question["verdict"] == "yes"
 
 

@@ -55,7 +55,8 @@ def test_depends_mainly(share, expected):
         (ends(0.6, 0.8), None, None, ("yes", "no control")),
         (ends(0.51, 0.54), None, None, ("yes", "no control")),
         (ends(0.5, 0.54), None, None, ("no", "chance")),
-        (ends(0.3, 0.4), None, None, ("no", "chance")),
+        (ends(0.3, 0.4), None, None, ("cannot tell", "below chance")),
+        (ends(0.0, 0.0), ends(-0.4, -0.3), ends(0.2, 0.3), ("cannot tell", "below chance")),
         (ends(0.5, 0.55), None, None, ("cannot tell", "interval")),
         (ends(0.4, 0.7), None, None, ("cannot tell", "interval")),
         # Above chance, and above what the shape gives away.
@@ -196,8 +197,9 @@ def test_a_sure_answer_survives_a_narrower_interval(interval, a, b):
         (9, 900, []),
         (1, 900, ["with one seed"]),
         (2, 900, ["only 2 seeds"]),
-        (3, 4, ["only 4 patients, fewer than 5"]),
-        (3, 1, ["of one patient: there are no intervals"]),
+        (5, 900, ["only 5 seeds"]),
+        (6, 4, ["only 4 patients, fewer than 5"]),
+        (6, 1, ["of one patient: there are no intervals"]),
         (1, 2, ["with one seed", "only 2 patients"]),
     ],
 )
@@ -219,3 +221,10 @@ def test_errors():
         dark_contributes(ends(0, 1), ends(0, 1))
     with pytest.raises(ValueError, match="give both or neither"):
         dark_contributes(ends(0, 1), raw_minus_shape=ends(0, 1))
+
+
+def test_a_hole_that_tells_the_class_forbids_the_no():
+    small = ends(0.1, 0.3)
+    assert depends_mainly(small, ends(0.4, 0.6)) == ("no", "clear")
+    assert depends_mainly(small, ends(0.51, 0.6)) == ("cannot tell", "shape")
+    assert depends_mainly(ends(0.6, 0.9), ends(0.51, 0.6)) == ("yes", "clear")

@@ -12,7 +12,7 @@ at once. ``--set a.b=value`` changes one key, with the value read as YAML.
 from weakseg.config.base import AUTO, PHANTOM, SPLITS
 from weakseg.config.classifier import AugmentConfig, ClassifierConfig
 from weakseg.config.data import DataConfig, PhantomConfig, SplitConfig
-from weakseg.config.experiment import Config, curve_asked, fingerprint
+from weakseg.config.experiment import Config, curve_asked, filtered_asked, fingerprint
 from weakseg.config.filtered import Condition, FilteredConfig, parse_condition
 from weakseg.config.load import dump_config, load_config, parse_config
 from weakseg.config.masks import (
@@ -66,6 +66,7 @@ __all__ = [
     "curve_asked",
     "default_rules",
     "dump_config",
+    "filtered_asked",
     "fingerprint",
     "load_config",
     "parse_condition",

@@ -132,6 +132,12 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
+def filtered_asked(config: Config) -> str:
+    """Fingerprint of the settings of heatmap-filtered retraining."""
+    heat = config.heatmap.model_dump(mode="json", exclude={"batch_size"})
+    return fingerprint(heat, config.filtered or FilteredConfig())
+
+
 def curve_asked(config: Config, name: str) -> str:
     """Fingerprint of the settings of the network of a mask-equivalence curve."""
     left_out = {"weights", "seeds", "threshold", "keep", "validation_cases"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -155,8 +155,13 @@ class FilteredConfig(Section):
     fills: list[Fill] = Field(["mean"], min_length=1)
     controls: list[Control] = Field(
         ["random", "gaussian", "shuffled", "equal-truth"],
-        description="filters of the same area as the heatmap's own: random pixels; a centred "
+        description="filters that are held against the heatmap's: random pixels; a centred "
         "Gaussian; another image's heatmap; the truth, grown or shrunk. And the truth's box",
+    )
+    control_share: Annotated[int, Field(ge=1, le=99)] | Literal["rule"] = Field(
+        10,
+        description="percent of each image that heatmap and controls mark alike; rule: as many "
+        "pixels as `rule` marks in the image's heatmap, a number that itself tells its verdict",
     )
     control_sides: list[Side] = Field(["keep"], min_length=1)
     shape: bool = Field(
@@ -211,6 +216,13 @@ class FilteredConfig(Section):
             raise ValueError("nothing is filtered: name filters, controls, a curve or `also`")
         return self
 
+    @property
+    def control_sizes(self) -> list[str]:
+        """The sizes in which controls stand beside the heatmap."""
+        if self.control_share != "rule":
+            return [f"top{self.control_share}"]
+        return [f for f in self.filters if f != "truth"] or ["hard"]
+
     def conditions(self) -> list[Condition]:
         """Every condition once, the raw images first."""
         found = [Condition(RAW)]
@@ -219,15 +231,19 @@ class FilteredConfig(Section):
             found += _sides(marked, self.sides, self.fills)
             if self.shape:
                 found.append(Condition(marked.source, marked.size, fill=SHAPE))
-        sizes = [f for f in self.filters if f != "truth"] or ["hard"]
+        if [c for c in self.controls if c != "box"]:
+            for equal in self.control_sizes:
+                found += _sides(Condition("heat", equal), self.control_sides, self.fills)
+                if self.shape:
+                    found.append(Condition("heat", equal, fill=SHAPE))
         for control in self.controls:
-            for size in sizes:
+            for equal in self.control_sizes:
                 if control == "box":
                     marked = Condition("box")
                 elif control == "equal-truth":
-                    marked = Condition("truth", "hard")
+                    marked = Condition("truth", "hard" if equal == "soft" else equal)
                 else:
-                    marked = Condition(control, size)
+                    marked = Condition(control, equal)
                 found += _sides(marked, self.control_sides, self.fills)
         for side in self.curve.sides:
             for ranking in self.curve.rankings:

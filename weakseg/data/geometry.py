@@ -100,22 +100,24 @@ def to_network(image: ArrayLike, box: Letterbox) -> NDArray[np.float32]:
     return square
 
 
-def mask_to_network(mask: ArrayLike, box: Letterbox) -> NDArray[np.bool_]:
+def mask_to_network(mask: ArrayLike, box: Letterbox, *, covered: bool = False) -> NDArray[np.bool_]:
     """Lay a mask of the original image into the network's square.
-
-    A pixel is marked where at least half of what it shows is.
 
     Parameters
     ----------
     mask : (H, W) array_like of bool
     box : Letterbox
         Of the image's own shape.
+    covered : bool, optional
+        A pixel is marked where at least half of what it shows is; with ``covered`` where any of
+        it is, so that no small mask is lost.
 
     Returns
     -------
     (S, S) ndarray of bool
     """
-    return to_network(np.asarray(mask, dtype=np.float32), box) >= 0.5
+    share = to_network(np.asarray(mask, dtype=np.float32), box)
+    return share > 0 if covered else share >= 0.5
 
 
 def to_square(heat: ArrayLike, size: int) -> NDArray[np.float32]:

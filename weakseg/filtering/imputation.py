@@ -11,6 +11,7 @@ a dense Cholesky factorisation of the band beats general sparse ones; these serv
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import NamedTuple
 
@@ -114,7 +115,7 @@ def linear_imputation(
         system = _system(values, place, known, inside)
         # Blocks of a band are too small to share: threads gain nothing, and where the cores are
         # busy, their waiting for each other made this ten times slower.
-        with _blas().limit(limits=1):
+        with _ONE_SOLVE, _blas().limit(limits=1):
             solution.reshape(len(values), -1)[:, place] = _solve(system).T
     new = solution[:, gap]
     if rng is not None and noise > 0:
@@ -248,6 +249,10 @@ def _solve(system: _System) -> Floats:
         options={"SymmetricMode": True},
     )
     return factors.solve(system.right)
+
+
+_ONE_SOLVE = threading.Lock()
+"""The limit is the process's: threads that set and lift it in turns would lose its old value."""
 
 
 @cache

@@ -129,6 +129,11 @@ def _tumour(q: Mapping[str, Any], table: pd.DataFrame) -> tuple[str, str, str | 
             "on the whole images a fresh network is not clearly better than chance, so that there "
             f"is nothing to lose (AUC {_auc(q['raw'])}; without the lesion {_auc(q['removed'])})."
         )
+    elif q["reason"] == "shape":
+        said = (
+            f"without the lesion a freshly trained network loses only {loss} of its lead over "
+            f"chance ({fall}), but it may go by the hole that the lesion left."
+        )
     else:
         why = _NO_INTERVAL if q["reason"] == "too few" else "one half lies within that interval"
         said = (
@@ -173,6 +178,7 @@ def _dark(q: Mapping[str, Any], _table: pd.DataFrame) -> tuple[str, str, str | N
         "only shape": f" What the dark pixels add to the shape is less than {MARGIN:g}.",
         "shape": f" That even the whole image (AUC {_auc(q['raw'])}) tells clearly more than the "
         f"shape, by {MARGIN:g} or more, is not certain: there may be nothing to add.",
+        "below chance": " That is below chance: it learnt something else than it was tested on.",
         "too few": f" But {_NO_INTERVAL}.",
         "interval": " The intervals are too wide for a yes or a no.",
     }.get(str(q["reason"]), "")
@@ -197,7 +203,11 @@ def _control(q: Mapping[str, Any], _table: pd.DataFrame) -> tuple[str, str, str 
     caution = (
         f"The heatmap's{soft} mask is drawn by a network that has seen the image, so that its very "
         f"shape hands over that network's verdict: shape alone gives an AUC of {_auc(q['shape'])}. "
-        "A lead over filters that do not know the image may be no more than that."
+        + (
+            "Filters of the same area hand over a part of it, too: the area itself."
+            if q.get("size") in ("hard", "soft")
+            else "A lead over filters that do not know the image may be no more than that."
+        )
     )
     return start, f"{said}.", caution
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from weakseg.config import PHANTOM, Config, curve_asked, load_config
+from weakseg.config import PHANTOM, Config, curve_asked, filtered_asked, load_config
 from weakseg.data.manifest import read_table
 from weakseg.errors import RunError, WeaksegError
 from weakseg.runs import file_hash, folder_name, inside, open_run, read_json
@@ -247,6 +247,8 @@ def _filtered(folder: Path, config: Config) -> tuple[pd.DataFrame, dict[str, Any
     if made is None or not answers.is_file():
         return none
     if made.get("data") != record.get("data", {}).get("splits_key"):
+        return none
+    if made.get("asked", filtered_asked(config)) != filtered_asked(config):
         return none
     arch = folder_name(config.classifier.arch)
     if any(f"filtered/{arch}/{seed}/raw" not in stages for seed in config.seeds):

@@ -15,11 +15,19 @@ from weakseg.scores.evidence import CHANCE
 MARGIN = 0.05
 """Differences of AUC within it are too small to matter."""
 
-LEAST_SEEDS, LEAST_PATIENTS = 3, 5
+LEAST_SEEDS, LEAST_PATIENTS = 6, 5
 """With fewer, percentile intervals are clearly too narrow, see `caution`."""
 
 Reason = Literal[
-    "clear", "interval", "too few", "chance", "no control", "beyond shape", "only shape", "shape"
+    "clear",
+    "interval",
+    "too few",
+    "chance",
+    "below chance",
+    "no control",
+    "beyond shape",
+    "only shape",
+    "shape",
 ]
 
 
@@ -67,7 +75,7 @@ class Comparison(NamedTuple):
     reason: Reason
 
 
-def depends_mainly(share: Estimate) -> Verdict:
+def depends_mainly(share: Estimate, shape: Ends | None = None) -> Verdict:
     """Does the classification depend mainly on the region that was removed?
 
     Parameters
@@ -75,6 +83,8 @@ def depends_mainly(share: Estimate) -> Verdict:
     share : Estimate
         The share of the AUC above chance that is lost without the region, see
         `weakseg.scores.Evidence.share_lost`.
+    shape : Ends, optional
+        AUC of the shape control: networks that see the removed region's outline and no pixel.
 
     Returns
     -------
@@ -85,7 +95,8 @@ def depends_mainly(share: Estimate) -> Verdict:
           not clearly above chance, so that there is nothing to lose;
         - cannot tell, "too few", where an end is NaN;
         - yes, "clear", for more than half: low > 0.5;
-        - no, "clear", for less than half: high < 0.5;
+        - no, "clear", for less than half: high < 0.5; but cannot tell, "shape", where the outline
+          of what was removed tells the class (shape.low > 0.5), for a network may go by the hole;
         - cannot tell, "interval": half lies within the interval.
     """
     if math.isnan(share.value):
@@ -95,7 +106,8 @@ def depends_mainly(share: Estimate) -> Verdict:
     if share.low > 0.5:
         return Verdict("yes", "clear")
     if share.high < 0.5:
-        return Verdict("no", "clear")
+        told = shape is not None and shape.low > CHANCE
+        return Verdict("cannot tell", "shape") if told else Verdict("no", "clear")
     return Verdict("cannot tell", "interval")
 
 
@@ -132,6 +144,8 @@ def dark_contributes(
         - yes, "beyond shape": above chance (dark.low > 0.5) and above the shape control
           (dark_minus_shape.low > 0); without a control yes, "no control", for above chance. A
           certain contribution counts however tiny it is;
+        - cannot tell, "below chance": dark.high < 0.5, which is no lack of evidence but a
+          network that learnt something else than what it is tested on;
         - no, "chance": dark.high < 0.5 + margin, whatever the shape does;
         - no, "only shape": dark_minus_shape.high < margin although there was headroom,
           raw_minus_shape.low > margin;
@@ -153,6 +167,8 @@ def dark_contributes(
     if any(_endless(i) for i in given):
         return Verdict("cannot tell", "too few")
     above_chance, at_chance = dark.low > CHANCE, dark.high < CHANCE + margin
+    if dark.high < CHANCE:
+        return Verdict("cannot tell", "below chance")
     if dark_minus_shape is None or raw_minus_shape is None:
         if above_chance:
             return Verdict("yes", "no control")

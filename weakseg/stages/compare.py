@@ -9,7 +9,7 @@ from weakseg.stages.equivalence import lesion_patients, mask_equivalence, patien
 from weakseg.stages.heatmap_segment import heatmap_segment
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.report import make_report
-from weakseg.stages.retrain_filtered import retrain_filtered
+from weakseg.stages.retrain_filtered import check_filtered, retrain_filtered
 from weakseg.stages.scoring import scored_cases
 from weakseg.stages.segmenters import has_training_masks
 from weakseg.stages.train_classifier import train_classifiers
@@ -37,10 +37,13 @@ def compare(prepared: Prepared, *, force: bool = False) -> Path:
         asks = False
     if asks:  # refuses what cannot be, before hours of work
         patient_counts(prepared, len(lesion_patients(prepared)))
+    filtered = prepared.config.filtered is not None and prepared.cases.dims == 2
+    if filtered:
+        check_filtered(prepared)
     if prepared.cases.dims == 2:
         train_classifiers(prepared, force=force)
         heatmap_segment(prepared, force=force)
-        if prepared.config.filtered is not None:
+        if filtered:
             retrain_filtered(prepared, force=force)
     if supervised:
         train_segmenters(prepared, force=force)

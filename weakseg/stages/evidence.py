@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg.config import Condition, FilteredConfig, fingerprint
+from weakseg.config import Condition, FilteredConfig, filtered_asked, fingerprint
 from weakseg.errors import RunError
 from weakseg.progress import say
 from weakseg.runs import file_hash, folder_name, inside, write_json, write_text
@@ -23,6 +23,7 @@ from weakseg.scores import (
     keeps_more,
 )
 from weakseg.stages.faithfulness import AREAS, CURVES, PRESERVED, faithfulness_folder
+from weakseg.stages.heatmaps import PREDICTED
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.train_classifier import seed_folder
 from weakseg.training.loop import BEST
@@ -99,13 +100,14 @@ def write_evidence(
                 "patients": patients,
                 "cautions": caution(len(config.seeds), patients),
                 "left_out": left_out,
-                "questions": _questions(retrained, conditions),
-                "faithfulness": _faithfulness(prepared),
+                "questions": _questions(retrained, conditions, settings.control_sizes),
+                "faithfulness": _faithfulness(prepared, target),
             },
         )
         arch = config.classifier.arch
         weights = {str(s): file_hash(seed_folder(run.folder, arch, s) / BEST) for s in config.seeds}
-        entry.update(data=prepared.key, conditions=len(conditions), weights=weights)
+        asked = filtered_asked(config)
+        entry.update(data=prepared.key, conditions=len(conditions), weights=weights, asked=asked)
     return out
 
 
@@ -172,11 +174,15 @@ def _row(
     }
 
 
-def _questions(evidence: Evidence, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
+def _questions(
+    evidence: Evidence, conditions: Sequence[Condition], control_sizes: Sequence[str]
+) -> list[dict[str, Any]]:
     """Each question for each fill that was tried; in words they are the report's."""
     names = {c.name for c in conditions}
     fills = list(dict.fromkeys(c.fill for c in conditions if c.fill != "shape" and c.source != RAW))
-    sizes = [s for s in ("hard", "soft") if f"heat-{s}-shape" in names] or ["hard", "soft"]
+    tried = list(dict.fromkeys(c.size for c in conditions if c.source == "heat"))
+    dark_sizes = [s for s in tried if s in ("hard", "soft")]
+    sizes = [s for s in tried if s in (*control_sizes, *dark_sizes)]  # the curves have a figure
     asked: list[dict[str, Any]] = []
 
     def interval(name: str) -> dict[str, Any] | None:
@@ -189,7 +195,8 @@ def _questions(evidence: Evidence, conditions: Sequence[Condition]) -> list[dict
         rest = f"truth-remove-{fill}"
         if rest in names:
             share = evidence.share_lost(RAW, rest)
-            verdict = depends_mainly(share)
+            outline = evidence.interval("truth-shape", "auc") if "truth-shape" in names else None
+            verdict = depends_mainly(share, outline)
             asked.append(
                 {
                     "question": "tumour",
@@ -203,7 +210,7 @@ def _questions(evidence: Evidence, conditions: Sequence[Condition]) -> list[dict
                     "shape": interval("truth-shape"),
                 }
             )
-    for size in sizes:
+    for size in dark_sizes:
         for fill in fills:
             dark = f"heat-{size}-remove-{fill}"
             if dark not in names:
@@ -260,8 +267,14 @@ def _named(interval: Sequence[float]) -> dict[str, Any]:
     return {"value": value, "low": low, "high": high}
 
 
-def _faithfulness(prepared: Prepared) -> list[dict[str, Any]]:
-    """Mean and interval of every measure over images, all seeds together, by patient."""
+def _faithfulness(prepared: Prepared, target: str) -> list[dict[str, Any]]:
+    """Mean and interval of every measure over images, all seeds together, by patient.
+
+    The probability followed is the target's; where each image has its own, the predicted class's.
+    """
+    of_curve, of_area = "p_target", "target"
+    if target == PREDICTED:
+        of_curve, of_area = "p_predicted", "predicted"
     config = prepared.config
     folders = [
         faithfulness_folder(prepared.run.folder, config.classifier.arch, s) for s in config.seeds
@@ -291,9 +304,9 @@ def _faithfulness(prepared: Prepared) -> list[dict[str, Any]]:
     for share, at in curves.groupby("share"):
         for (measure, order), part in at.groupby(["measure", "order"]):
             what = {"measure": measure, "order": order, "share": round(float(str(share)), 4)}
-            add(part, "p_target", **what, kind="curve")
+            add(part, of_curve, **what, kind="curve")
     for (measure, order), part in tables(AREAS).groupby(["measure", "order"]):
-        add(part, "target", measure=measure, order=order, kind="area")
+        add(part, of_area, measure=measure, order=order, kind="area")
     kept = tables(PRESERVED)
     for column in ("prediction_preserved", "probability_kept", "image_preserved"):
         add(kept, column, measure=column, order="most", kind="preserved")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from weakseg.config import Condition, FilteredConfig
 from weakseg.data.geometry import Letterbox, letterbox, mask_to_network, to_square
 from weakseg.data.images import read_image, read_mask
+from weakseg.errors import UserError
 from weakseg.filtering.marks import Marker, partners
 from weakseg.heatmaps.store import Heatmap
 from weakseg.masks.region import body_region
@@ -28,7 +29,8 @@ _IN_BODY = 0.95
 class TruthMasks:
     """True masks on the network's square; where there is no lesion, one of another image.
 
-    The shape of an empty mask would tell an image without a lesion at once. Such an image borrows
+    The shape of an empty mask would tell an image without a lesion at once. Such an image (and one
+    with a lesion whose mask is empty) borrows
     the mask of a random image with a lesion, of the same split, that lies within its body: the
     first of 20 of which 95 % do, or the best of them.
     """
@@ -63,17 +65,26 @@ class TruthMasks:
 
     def truth(self, i: int) -> Bools:
         """The mask of a case, its own or borrowed, (S, S)."""
-        lesion = self.labels.is_lesion(self.cases[i].label)
-        return _unpack(self._packed(i if lesion else self._lender(i)), self.size)
+        if self.labels.is_lesion(self.cases[i].label):
+            own = _unpack(self._packed(i), self.size)
+            if own.any():
+                return own
+        return _unpack(self._packed(self._lender(i)), self.size)
 
     def _read(self, i: int) -> NDArray[np.uint8]:
         path = self.cases[i].mask
         assert path is not None
         mask = read_mask(path, self.config.data.mask_rule)
-        return np.packbits(mask_to_network(mask, _box(mask, self.size)))
+        return np.packbits(mask_to_network(mask, _box(mask, self.size), covered=True))
 
     def _find_lender(self, i: int) -> int:
-        """Whose mask an image without a lesion borrows."""
+        """Whose mask an image borrows that has none.
+
+        Raises
+        ------
+        UserError
+            If every mask that it might borrow is empty.
+        """
         case = self.cases[i]
         region = body_region(read_image(case.image))
         body = mask_to_network(region, _box(region, self.size))
@@ -81,11 +92,19 @@ class TruthMasks:
         best, most = -1, -1.0
         for lender in rng.permutation(self.lenders[str(case.split)])[:_TRIES]:
             mask = _unpack(self._packed(int(lender)), self.size)
-            within = float((mask & body).sum() / max(mask.sum(), 1))
+            if not mask.any():
+                continue
+            within = float((mask & body).sum() / mask.sum())
             if within > most:
                 best, most = int(lender), within
             if within >= _IN_BODY:
                 break
+        if best < 0:
+            raise UserError(
+                "The masks of lesions are empty.",
+                where=f"the {case.split} split",
+                fix="check data.mask_rule; `weakseg validate` shows a mask's values",
+            )
         return best
 
 

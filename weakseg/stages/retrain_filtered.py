@@ -14,7 +14,6 @@ from weakseg.errors import UserError
 from weakseg.filtering.images import FilteredImages, training_means
 from weakseg.filtering.marks import Marker
 from weakseg.heatmaps.compute import target_classes
-from weakseg.masks.rules import FittedRule
 from weakseg.progress import say
 from weakseg.runs import atomic_path, folder_name, write_text
 from weakseg.stages.evidence import ORIGINAL, PREDICTIONS, condition_folder, write_evidence
@@ -68,20 +67,12 @@ def retrain_filtered(prepared: Prepared, *, force: bool = False) -> Path:
     UserError
         For volumes, and where nothing can be filtered.
     """
-    refuse_volumes(prepared, "Heatmap-filtered retraining")
     config = prepared.config
     settings = config.filtered or FilteredConfig()
+    conditions, left_out = check_filtered(prepared)
     target = check_target(prepared, settings)
     require_classifiers(prepared)
     truth = TruthMasks(prepared)
-    conditions, left_out = _possible(settings, truth)
-    if len(indices(prepared, "test")) == 0 or len(conditions) < 2:
-        raise UserError(
-            "There is nothing to filter.",
-            where="filtered",
-            found="; ".join(left_out.values()) or "no test image",
-            fix="add filters of heatmaps (filtered.filters: [hard])",
-        )
     for name, why in left_out.items():
         say(f"{name}: left out, {why}")
     images = ImageBatches(prepared.cases.cases, config.data, prepared.channels)
@@ -91,11 +82,50 @@ def retrain_filtered(prepared: Prepared, *, force: bool = False) -> Path:
         work = _Seed(prepared, settings, target, seed, folder, images, truth)
         for n, condition in enumerate(conditions, 1):
             keys[condition.name, seed] = work.train(condition, f"{n} of {len(conditions)}", force)
-        score_heatmaps(prepared, settings, target, seed, images, work.sources, force=force)
+        score_heatmaps(
+            prepared, settings, target, seed, work.fitted, images, work.sources, force=force
+        )
     used = {c.name: masks_used(c, work.fitted, truth) for c in conditions}
     return write_evidence(
         prepared, settings, target, conditions, used, left_out, sorted(keys.values()), force=force
     )
+
+
+def check_filtered(prepared: Prepared) -> tuple[list[Condition], dict[str, str]]:
+    """Refuse what cannot be, before hours of work.
+
+    Returns
+    -------
+    conditions : list of Condition
+    left_out : dict
+        What there are no masks for → why.
+
+    Raises
+    ------
+    UserError
+        For volumes, where nothing can be filtered, and for a threshold rule that cannot be fitted.
+    """
+    refuse_volumes(prepared, "Heatmap-filtered retraining")
+    settings = prepared.config.filtered or FilteredConfig()
+    conditions, left_out = _possible(settings, TruthMasks(prepared))
+    if len(indices(prepared, "test")) == 0 or len(conditions) < 2:
+        raise UserError(
+            "There is nothing to filter.",
+            where="filtered",
+            found="; ".join(left_out.values()) or "no test image",
+            fix="add filters of heatmaps (filtered.filters: [hard])",
+        )
+    is_lesion = prepared.cases.labels.is_lesion
+    needs = {"validation": "val", "train-quantile": "train"}.get(settings.rule.rule)
+    ill = [c for c in prepared.cases.of(needs or "") if is_lesion(c.label)]
+    if needs and not any(c.mask is not None or needs == "train" for c in ill):
+        raise UserError(
+            f"The threshold rule {settings.rule.rule} cannot be fitted.",
+            where="filtered.rule",
+            found=f"no lesion{' with a mask' if needs == 'val' else ''} in the {needs} split",
+            fix="choose a rule that needs no mask, such as fixed",
+        )
+    return conditions, left_out
 
 
 def check_target(prepared: Prepared, settings: FilteredConfig) -> str:
@@ -141,22 +171,10 @@ class _Seed:
         self.prepared, self.settings, self.target, self.seed = prepared, settings, target, seed
         self.images, self.truth = images, truth
         self.reader = HeatReader(prepared, heatmaps)
-        self.fitted = self._fit()
+        self.fitted = self.reader.fit(settings.rule, prepared.config.seed)
         self._marker: Marker | None = None
         self._means: Any = None
         self._original: Any = None
-
-    def _fit(self) -> FittedRule:
-        rule = self.settings.rule
-        try:
-            return self.reader.fit(rule, self.prepared.config.seed)
-        except LookupError as e:
-            raise UserError(
-                f"The threshold rule {rule.rule} cannot be fitted.",
-                where="filtered.rule",
-                found=str(e),
-                fix="choose a rule that needs no mask, such as fixed",
-            ) from None
 
     @property
     def marker(self) -> Marker:
@@ -184,9 +202,11 @@ class _Seed:
         """Fingerprint of all that a condition's network depends on."""
         settings = self.settings.model_dump(mode="json", include={"epochs", "keep_networks"})
         rule = self.fitted.to_json() if condition.size == "hard" else None
-        margin = self.settings.margin if condition.sees_masks else None
+        # Which mask an image without a lesion borrows is drawn by the run's seed.
+        truth = (self.settings.margin, self.prepared.config.seed)
+        drawn = truth if condition.source in ("truth", "box") else None
         heat = heatmap_key(self.prepared, self.seed, self.target)
-        return fingerprint("filtered", 1, heat, settings, rule, margin, condition.name, FRESH)
+        return fingerprint("filtered", 1, heat, settings, rule, drawn, condition.name, FRESH)
 
     def train(self, condition: Condition, number: str, force: bool) -> str:
         """Train a condition's network unless it is there; its key."""

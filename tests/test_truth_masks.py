@@ -1,0 +1,68 @@
+"""Masks that images without a lesion borrow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tiny import write_config, write_manifest
+from weakseg.config import load_config
+from weakseg.errors import UserError
+from weakseg.stages.filter_sources import TruthMasks
+from weakseg.stages.prepare import prepared_run
+
+CONFIG = """
+name: truth
+data: {{manifest: {manifest}, image_size: 32}}
+"""
+
+
+def _prepared(tmp_path):
+    """Six images a split, half with a lesion of one row each, at another height in each."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for n in range(18):
+        split, lesion = ("train", "val", "test")[n // 6], n % 2 == 0
+        Image.fromarray(rng.integers(0, 255, (64, 64)).astype(np.uint8)).save(tmp_path / f"{n}.png")
+        mask = np.zeros((64, 64), dtype=np.uint8)
+        if lesion:
+            mask[2 * n + 10, 20:40] = 255
+        Image.fromarray(mask).save(tmp_path / f"m{n}.png")
+        rows.append((f"{n}.png", "tumor" if lesion else "normal", f"m{n}.png", f"P{n}", split))
+    header = ("image", "label", "mask", "patient", "split")
+    manifest = write_manifest(tmp_path / "labels.csv", rows, header)
+    return prepared_run(load_config(write_config(tmp_path, manifest, CONFIG)), tmp_path / "run")
+
+
+def test_thin_lesions_are_not_lost_and_healthy_images_borrow_within_their_split(tmp_path):
+    with _prepared(tmp_path) as prepared:
+        truth = TruthMasks(prepared)
+        assert truth.used == 9
+        assert truth.missing() is None
+        own = {i: truth.truth(i) for i in range(0, 18, 2)}
+        for i, mask in own.items():
+            assert mask.any()
+            assert np.flatnonzero(mask.any(1)).tolist() == [(2 * i + 10) // 2]
+        lent = set()
+        for i in range(1, 18, 2):
+            lenders = [j for j in own if np.array_equal(own[j], truth.truth(i))]
+            assert len(lenders) == 1
+            assert lenders[0] // 6 == i // 6
+            lent.add(lenders[0])
+        assert len(lent) > 3  # not always the same one
+
+
+def test_borrowing_does_not_look_at_the_healthy_images_own_mask(tmp_path):
+    with _prepared(tmp_path) as prepared:
+        first = TruthMasks(prepared).truth(1)
+        np.testing.assert_array_equal(first, TruthMasks(prepared).truth(1))
+
+
+def test_where_all_masks_are_empty_there_is_nothing_to_borrow(tmp_path):
+    with _prepared(tmp_path) as prepared:
+        truth = TruthMasks(prepared)
+        for i in range(0, 6, 2):
+            Image.fromarray(np.zeros((64, 64), dtype=np.uint8)).save(tmp_path / f"m{i}.png")
+        with pytest.raises(UserError, match="empty"):
+            truth.truth(1)
