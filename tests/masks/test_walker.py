@@ -39,7 +39,7 @@ def test_the_edge_follows_the_image(edge):
 def test_a_blurred_heatmap_is_brought_back_to_the_disc():
     y, x = np.mgrid[:96, :80]
     disc = (y - 40) ** 2 + (x - 45) ** 2 < 14**2
-    heat = ndimage.gaussian_filter(np.roll(disc, 5, axis=1).astype(float), 9)  # and beside it
+    heat = ndimage.gaussian_filter(np.roll(disc, 3, axis=1).astype(float), 9)  # and beside it
     noise = np.random.default_rng(0).normal(0, 4, disc.shape)
     image = 60 + 80 * disc + noise
     grown = random_walker_mask(heat, image)
