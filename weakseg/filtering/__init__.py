@@ -5,5 +5,6 @@
 - `imputation`: noisy linear imputation
 - `filters`: the image that is left, with what took the place of the rest
 - `images`: filtered images of a whole set, as training takes them
+- `perturbed`: pixels changed in the order of their heat, and what a network says of it
 - `faithfulness`: ROAD, insertion, deletion and preservation, without retraining
 """
