@@ -1,6 +1,9 @@
 """Noisy linear imputation: weakseg's beside pytorch-grad-cam's, in one process, in turns.
 
-Run `python benchmarks/imputation.py` from the root of the checkout; `--help` lists the options.
+Run `OMP_NUM_THREADS=1 python benchmarks/imputation.py` from the root of the checkout; `--help`
+lists the options. With one thread a busy machine disturbs the times least: ours always uses one,
+grad-cam's slows down where its threads wait for a core.
+
 Noise is switched off, so that both solve the same system and their results can be compared: the
 script ends with an error where they differ by 1e-5 or more.
 """
