@@ -202,6 +202,15 @@ def namespaced(svg: str) -> str:
 
 
 @pytest.mark.filterwarnings("error")
+def test_one_share_of_all_controls_is_no_curve():
+    from weakseg.report.filtered import is_curve
+
+    sizes = {"size": ["own", "top10", "top10", "hard"], "fill": ["mean", "mean", "shape", "mean"]}
+    assert not is_curve(pd.DataFrame(sizes)).any()
+    sizes["size"][3] = "top30"
+    assert is_curve(pd.DataFrame(sizes)).tolist() == [False, True, False, True]
+
+
 @pytest.mark.parametrize("half", [0.04, None])
 def test_figures_are_drawn_with_and_without_intervals(half):
     table = conditions(half=half)

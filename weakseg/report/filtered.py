@@ -105,7 +105,10 @@ def filtered_part(run: RunTables) -> dict[str, Any] | None:
 
 def is_curve(table: pd.DataFrame) -> pd.Series:
     """Which conditions belong to the curves over the share of the image, not to the table."""
-    return table["size"].astype(str).str.startswith("top")
+    sizes = table["size"].astype(str)
+    top = sizes.str.startswith("top") & (table["fill"] != "shape")
+    # One share alone is that of the controls: no curve, and a row like any other.
+    return top & (sizes[top].nunique() > 1)
 
 
 def condition_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -92,7 +92,7 @@ def answered(answers: Mapping[str, Any], table: pd.DataFrame) -> list[dict[str, 
     speak = {"tumour": _tumour, "dark": _dark, "control": _control}
     found = []
     for q in asked:
-        how = [f"{q['size']} filter"] if len(sizes) > 1 and "size" in q else []
+        how = [_size_words(q["size"])] if len(sizes) > 1 and "size" in q else []
         how += [f"filled with {FILLS.get(q['fill'], q['fill'])}"] if len(fills) > 1 else []
         start, rest, caution = speak[q["question"]](q, table)
         told = f" ({', '.join(how)})" if how else ""
@@ -106,6 +106,12 @@ def answered(answers: Mapping[str, Any], table: pd.DataFrame) -> list[dict[str, 
             }
         )
     return found
+
+
+def _size_words(size: str) -> str:
+    if size.startswith("top"):
+        return f"{size[3:]}\N{NO-BREAK SPACE}% of each image"
+    return f"{size} filter"
 
 
 def _tumour(q: Mapping[str, Any], table: pd.DataFrame) -> tuple[str, str, str | None]:
