@@ -9,7 +9,8 @@ from torch import nn
 
 from weakseg.errors import ConfigError
 from weakseg.heatmaps.cam import METHODS, raw_cam, target_score
-from weakseg.models.classifiers import ARCHITECTURES, ClassifierSpec, build_classifier, find_layer
+from weakseg.models.classifiers import ARCHITECTURES, ClassifierSpec, build_classifier
+from weakseg.models.layers import find_layer
 
 
 class Bright(nn.Module):

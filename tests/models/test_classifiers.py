@@ -9,11 +9,10 @@ from weakseg.models.classifiers import (
     ARCHITECTURES,
     ClassifierSpec,
     build_classifier,
-    default_layer,
-    find_layer,
     imagenet_state,
     load_pretrained,
 )
+from weakseg.models.layers import default_layer, find_layer
 
 LABELS = ("normal", "tumor")
 

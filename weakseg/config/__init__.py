@@ -22,6 +22,7 @@ from weakseg.config.masks import (
     FixedRule,
     HeatmapConfig,
     MasksConfig,
+    NamedHeatmap,
     OracleDatasetRule,
     OracleImageRule,
     OtsuRule,
@@ -29,13 +30,20 @@ from weakseg.config.masks import (
     RandomWalkerRule,
     Rule,
     TrainQuantileRule,
+    TwoToneRule,
     ValidationRule,
     default_rules,
 )
-from weakseg.config.segmenter import EquivalenceConfig, PatchAugmentConfig, SegmenterConfig
+from weakseg.config.segmenter import (
+    MANIFEST,
+    EquivalenceConfig,
+    PatchAugmentConfig,
+    SegmenterConfig,
+)
 
 __all__ = [
     "AUTO",
+    "MANIFEST",
     "ORACLES",
     "PHANTOM",
     "RULE_NAMES",
@@ -51,6 +59,7 @@ __all__ = [
     "FixedRule",
     "HeatmapConfig",
     "MasksConfig",
+    "NamedHeatmap",
     "OracleDatasetRule",
     "OracleImageRule",
     "OtsuRule",
@@ -62,6 +71,7 @@ __all__ = [
     "SegmenterConfig",
     "SplitConfig",
     "TrainQuantileRule",
+    "TwoToneRule",
     "ValidationRule",
     "curve_asked",
     "default_rules",

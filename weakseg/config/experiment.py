@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -13,8 +13,8 @@ from weakseg.config.base import Section
 from weakseg.config.classifier import ClassifierConfig
 from weakseg.config.data import DataConfig
 from weakseg.config.filtered import FilteredConfig
-from weakseg.config.masks import HeatmapConfig, MasksConfig
-from weakseg.config.segmenter import EquivalenceConfig, SegmenterConfig
+from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap, Rule
+from weakseg.config.segmenter import MANIFEST, EquivalenceConfig, SegmenterConfig
 
 
 class ScoresConfig(Section):
@@ -29,12 +29,20 @@ class ReportConfig(Section):
 
     gallery: int = Field(4, ge=0, le=50, description="cases a row of the gallery")
     title: str | None = None
+    method: str | None = Field(
+        None,
+        description="the method that the page speaks of and `predict` takes; default: the first "
+        "heatmap method that saw no masks",
+    )
 
 
 class Config(Section):
     """A whole experiment."""
 
     name: str = Field("run", description="the run folder is runs/NAME")
+    recipe: Literal["none", "best-weak"] = Field(
+        "none", description="settings that are added to the experiment's, see `config.recipes`"
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     data: DataConfig = DataConfig()
@@ -44,6 +52,9 @@ class Config(Section):
     )
     equivalence: EquivalenceConfig = EquivalenceConfig()
     heatmap: HeatmapConfig = HeatmapConfig()
+    heatmaps: dict[str, NamedHeatmap] = Field(
+        default_factory=dict, description="further heatmaps: a name of yours → its settings"
+    )
     masks: MasksConfig = Field(default_factory=MasksConfig)
     filtered: FilteredConfig | None = Field(
         None, description="heatmap-filtered retraining; none: `compare` leaves it out"
@@ -58,37 +69,76 @@ class Config(Section):
             raise ValueError("use letters, digits, '.', '_' and '-' only: it names a folder")
         return name
 
-    @field_validator("segmenters", mode="before")
+    @field_validator("segmenters", "heatmaps", mode="before")
     @classmethod
     def _empty_is_default(cls, segmenters: Any) -> Any:
         if not isinstance(segmenters, dict):
             return {} if segmenters is None else segmenters
         return {k: {} if v is None else v for k, v in segmenters.items()}
 
-    @field_validator("segmenters")
+    @field_validator("segmenters", "heatmaps")
     @classmethod
-    def _names_are_folders(cls, segmenters: dict[str, Any]) -> dict[str, Any]:
-        folded = [name.casefold() for name in segmenters]
-        for name in segmenters:
+    def _names_are_folders(cls, named: dict[str, Any]) -> dict[str, Any]:
+        folded = [name.casefold() for name in named]
+        for name in named:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", name):
                 raise ValueError(
-                    f"the name {name!r} of a segmenter becomes a folder's: use letters, digits, "
-                    "'.', '_' and '-' only"
+                    f"the name {name!r} becomes a folder's: use letters, digits, '.', '_' and '-' "
+                    "only"
                 )
             if name.startswith("floor-") or name == "config.yaml":
-                raise ValueError(f"{name!r} is taken: choose another name for the segmenter")
+                raise ValueError(f"{name!r} is taken: choose another name")
             if folded.count(name.casefold()) > 1:
-                raise ValueError(f"two segmenters are called {name!r} but for upper and lower case")
-        return segmenters
+                raise ValueError(f"two are called {name!r} but for upper and lower case")
+        return named
 
     @model_validator(mode="after")
-    def _segmenters_are_no_heatmap_methods(self) -> Config:
-        for name in self.segmenters:
-            if name.startswith(f"{self.heatmap.method}-"):
+    def _heatmaps_differ(self) -> Config:
+        for name in self.heatmaps:
+            if name.casefold() == self.heatmap.method.casefold():
                 raise ValueError(
-                    f"segmenters.{name}: names that begin with {self.heatmap.method!r} belong to "
-                    "heatmap methods; choose another"
+                    f"heatmaps.{name}: the experiment's `heatmap` goes by that name; choose another"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _methods_differ(self) -> Config:
+        methods = [m.casefold() for m in self.heatmap_methods]
+        for name in self.segmenters:
+            if name.casefold() in methods:
+                raise ValueError(
+                    f"segmenters.{name}: a heatmap method has that name; choose another"
+                )
+        if len(set(methods)) < len(methods):
+            twice = next(m for m in methods if methods.count(m) > 1)
+            raise ValueError(f"heatmaps: two methods would be called {twice!r}; rename a heatmap")
+        return self
+
+    @model_validator(mode="after")
+    def _masks_come_from_elsewhere(self) -> Config:
+        names = list(self.segmenters)
+        for at, (name, s) in enumerate(self.segmenters.items()):
+            if not s.weak and s.ignore is not None:
+                raise ValueError(f"segmenters.{name}.ignore: for masks of another method only")
+            if not s.weak or "/" in s.masks:
+                continue
+            if s.masks in names[at:]:
+                raise ValueError(f"segmenters.{name}.masks: {s.masks!r} must stand before {name!r}")
+            if s.masks not in [*self.heatmap_methods, *names]:
+                known = ", ".join([MANIFEST, *self.heatmap_methods, *names[:at]])
+                raise ValueError(
+                    f"segmenters.{name}.masks: there is no method {s.masks!r}; known: {known}; "
+                    "masks of another run are named RUN/METHOD"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _page_speaks_of_a_method(self) -> Config:
+        wanted, known = self.report.method, [*self.heatmap_methods, *self.segmenters]
+        if wanted is not None and wanted not in known:
+            raise ValueError(
+                f"report.method: there is no method {wanted!r}; methods: {', '.join(known)}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -98,6 +148,10 @@ class Config(Section):
             known = ", ".join(self.segmenters) or "none"
             raise ValueError(
                 f"equivalence.segmenter: there is no segmenter {wanted!r}; segmenters: {known}"
+            )
+        if wanted is not None and self.segmenters[wanted].weak:
+            raise ValueError(
+                f"equivalence.segmenter: {wanted!r} is not trained on the manifest's masks"
             )
         return self
 
@@ -112,6 +166,25 @@ class Config(Section):
     def seeds(self) -> list[int]:
         """The classifiers' seeds."""
         return self.classifier.seeds or [self.seed]
+
+    @property
+    def all_heatmaps(self) -> dict[str, HeatmapConfig]:
+        """Name → settings of every heatmap, the experiment's `heatmap` first, by its method."""
+        return {self.heatmap.method: self.heatmap, **self.heatmaps}
+
+    def rules_of(self, heatmap: str) -> list[Rule]:
+        """The rules that make masks of a heatmap."""
+        held = self.heatmaps.get(heatmap)
+        return list(self.masks.rules if held is None or held.rules is None else held.rules)
+
+    @property
+    def heatmap_methods(self) -> dict[str, tuple[str, str]]:
+        """Method → its heatmap's name and its rule's, in the order of the experiment."""
+        return {
+            f"{name}-{r.rule}": (name, r.rule)
+            for name in self.all_heatmaps
+            for r in self.rules_of(name)
+        }
 
     def segmenter_seeds(self, name: str) -> list[int]:
         """The seeds of a segmenter: its own, else the classifiers'."""
@@ -140,5 +213,6 @@ def filtered_asked(config: Config) -> str:
 
 def curve_asked(config: Config, name: str) -> str:
     """Fingerprint of the settings of the network of a mask-equivalence curve."""
-    left_out = {"weights", "seeds", "threshold", "keep", "validation_cases"}
+    left_out = {"weights", "seeds", "threshold", "keep", "validation_cases", "masks", "ignore"}
+    left_out |= {"min_peak", "min_area", "ensemble"}
     return fingerprint(config.segmenters[name].model_dump(mode="json", exclude=left_out))

@@ -10,9 +10,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from weakseg.config.experiment import Config
-from weakseg.config.masks import RULE_MODELS, RULE_NAMES
+from weakseg.config.masks import RULE_MODELS, RULE_NAMES, NamedHeatmap
+from weakseg.config.recipes import with_recipe
 from weakseg.config.segmenter import SegmenterConfig
 from weakseg.errors import ConfigError, nearest
+
+NAMED: dict[str, type[BaseModel]] = {"segmenters": SegmenterConfig, "heatmaps": NamedHeatmap}
+"""Keys below which the user's own names stand, and what each of them holds."""
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -77,7 +81,7 @@ def parse_config(tree: dict[str, Any], where: str = "config") -> Config:
         With every problem.
     """
     try:
-        return Config.model_validate(tree)
+        return Config.model_validate(with_recipe(tree))
     except ValidationError as e:
         problems = [_problem(err, tree) for err in e.errors()]
         n = len(problems)
@@ -152,9 +156,9 @@ def _keys_beside(loc: Iterable[Any]) -> list[str]:
         field = None if isinstance(part, int) else model.model_fields.get(part)
         if field is None:
             return rules
-        if part == "segmenters" and parts:
+        if part in NAMED and parts:
             parts.pop(0)  # the user's own name
-            model = SegmenterConfig
+            model = NAMED[part]
         else:
             inner = _section(field.annotation)
             if inner is None:

@@ -14,7 +14,17 @@ class HeatmapConfig(Section):
     """Which heatmap is made of the classifier."""
 
     method: str = Field("gradcam", description="see `weakseg.heatmaps.METHODS`")
-    layer: str = Field("auto", description="a module's name; auto: the network's named default")
+    layer: str | list[str] = Field(
+        "auto",
+        description="a module's name; auto: the network's named default; several names, or fused "
+        "for the network's named depths: their maps are averaged, each over its own maximum",
+    )
+    flips: bool = Field(False, description="average with the heatmap of the mirrored image")
+    scale: Literal["raw", "probability"] = Field(
+        "raw",
+        description="raw: the scores themselves; probability: the hottest place has the "
+        "probability of a lesion, so that images without one stay dark",
+    )
     target: str = Field(
         "lesion",
         description="the class that is explained, the same for every image: a label, or 'lesion' "
@@ -31,6 +41,13 @@ class HeatmapConfig(Section):
         description="what is differentiated: the target's logit, or its log-odds against the rest",
     )
     batch_size: int = Field(32, ge=1, le=4096)
+
+    @field_validator("layer")
+    @classmethod
+    def _layers_differ(cls, layer: Any) -> Any:
+        if isinstance(layer, list) and (not layer or len(set(layer)) < len(layer)):
+            raise ValueError("name one layer or more, each once")
+        return layer
 
 
 class FixedRule(Section):
@@ -77,6 +94,16 @@ class RandomWalkerRule(Section):
         return self
 
 
+class TwoToneRule(Section):
+    """The bright or the dark part of the heatmap's warm region, see `weakseg.masks.tones`."""
+
+    rule: Literal["two-tone"] = "two-tone"
+    warm: Fraction = Field(0.35, description="share of the heatmap's maximum: below, no lesion")
+    blur: float = Field(
+        0.008, ge=0.0, le=0.1, description="sd of the image's smoothing, share of its longer side"
+    )
+
+
 class TrainQuantileRule(Section):
     """One threshold for the set: the ``q``-quantile of raw heat over unmasked training images
     with a lesion label."""
@@ -110,6 +137,7 @@ Rule = Annotated[
     | QuantileRule
     | AreaPriorRule
     | RandomWalkerRule
+    | TwoToneRule
     | TrainQuantileRule
     | ValidationRule
     | OracleDatasetRule
@@ -123,6 +151,7 @@ RULE_NAMES = (
     "quantile",
     "area-prior",
     "random-walker",
+    "two-tone",
     "train-quantile",
     "validation",
     "oracle-dataset",
@@ -139,11 +168,34 @@ def default_rules() -> list[Rule]:
         QuantileRule(),
         AreaPriorRule(),
         RandomWalkerRule(),
+        TwoToneRule(),
         TrainQuantileRule(),
         ValidationRule(),
         OracleDatasetRule(),
         OracleImageRule(),
     ]
+
+
+def rules_by_name(rules: Any) -> Any:
+    """A rule's bare name stands for the rule with its defaults."""
+    if not isinstance(rules, list):
+        return rules
+    known = [{"rule": r} if isinstance(r, str) else r for r in rules]
+    for r in known:
+        name = r.get("rule") if isinstance(r, dict) else getattr(r, "rule", None)
+        if name not in RULE_NAMES:
+            raise ValueError(
+                f"unknown rule {name!r}; choose from: {', '.join(RULE_NAMES)}"
+                + (f" (did you mean {n!r}?)" if (n := nearest(str(name), RULE_NAMES)) else "")
+            )
+    return known
+
+
+def rules_differ(rules: list[Any] | None) -> list[Any] | None:
+    names = [r.rule for r in rules or ()]
+    if len(set(names)) != len(names):
+        raise ValueError("each rule may stand once")
+    return rules
 
 
 class MasksConfig(Section):
@@ -159,28 +211,17 @@ class MasksConfig(Section):
         "image gets a mask; validation: Youden's best cut on the validation labels (no masks)",
     )
 
-    @field_validator("rules", mode="before")
-    @classmethod
-    def _names_are_rules(cls, rules: Any) -> Any:
-        if not isinstance(rules, list):
-            return rules
-        known = [{"rule": r} if isinstance(r, str) else r for r in rules]
-        for r in known:
-            name = r.get("rule") if isinstance(r, dict) else getattr(r, "rule", None)
-            if name not in RULE_NAMES:
-                raise ValueError(
-                    f"unknown rule {name!r}; choose from: {', '.join(RULE_NAMES)}"
-                    + (f" (did you mean {n!r}?)" if (n := nearest(str(name), RULE_NAMES)) else "")
-                )
-        return known
+    _named = field_validator("rules", mode="before")(rules_by_name)
+    _differ = field_validator("rules")(rules_differ)
 
-    @field_validator("rules")
-    @classmethod
-    def _rules_differ(cls, rules: list[Any]) -> list[Any]:
-        names = [r.rule for r in rules]
-        if len(set(names)) != len(names):
-            raise ValueError("each rule may stand once")
-        return rules
+
+class NamedHeatmap(HeatmapConfig):
+    """A further heatmap, with a name of its own and the rules that make masks of it."""
+
+    rules: list[Rule] | None = Field(None, min_length=1, description="default: masks.rules")
+
+    _named = field_validator("rules", mode="before")(rules_by_name)
+    _differ = field_validator("rules")(rules_differ)
 
 
 RULE_MODELS: tuple[type[Section], ...] = (
@@ -189,6 +230,7 @@ RULE_MODELS: tuple[type[Section], ...] = (
     QuantileRule,
     AreaPriorRule,
     RandomWalkerRule,
+    TwoToneRule,
     TrainQuantileRule,
     ValidationRule,
     OracleDatasetRule,

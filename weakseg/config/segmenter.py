@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator
 
 from weakseg.config.base import AUTO, Auto, Fraction, Probability, Section, seeds_differ
 from weakseg.config.classifier import AugmentConfig
+
+MANIFEST: Final = "manifest"
+"""The masks that the manifest names."""
 
 
 class PatchAugmentConfig(AugmentConfig):
@@ -23,7 +26,7 @@ class PatchAugmentConfig(AugmentConfig):
 
 
 class SegmenterConfig(Section):
-    """A fully supervised segmentation network and its training.
+    """A segmentation network and its training, on true masks or on those of another method.
 
     ``auto`` stands for the network's own recipe (`weakseg.training.recipes`), which for DeepMedic
     is its authors'.
@@ -34,6 +37,17 @@ class SegmenterConfig(Section):
         "none",
         description="none, imagenet (backbones), a .safetensors file of the backbone, or "
         "classifier: as classifier.weights says",
+    )
+    masks: str = Field(
+        MANIFEST,
+        description="what it is trained on: the manifest's masks, or those that a method makes of "
+        "the training images: METHOD of this run (a heatmap and a rule, or another segmenter) or "
+        "RUN/METHOD",
+    )
+    ignore: tuple[Probability, Probability] | None = Field(
+        None,
+        description="of a method's masks: [low, high]; background counts only where the heat over "
+        "its maximum (or the probability) is at most low, lesion only where it is at least high",
     )
     image_size: int | Auto = Field(
         AUTO, description="longest side in pixels that the network sees; auto: data.image_size"
@@ -55,7 +69,9 @@ class SegmenterConfig(Section):
     batch_size: int | Auto = AUTO
     epochs: int | Auto = AUTO
     steps: int | Auto = Field(AUTO, description="batches an epoch; auto: one pass over the images")
-    loss: Literal["auto", "ce", "dice", "dice-ce", "focal"] = AUTO
+    loss: Literal["auto", "ce", "dice", "dice-ce", "focal", "gce", "sce", "dice-gce"] = Field(
+        AUTO, description="gce, sce: cross-entropies that wrong masks mislead less"
+    )
     optimizer: Literal["auto", "adamw", "sgd", "rmsprop"] = AUTO
     lr: float | Auto = AUTO
     weight_decay: float | Auto = Field(AUTO, description="decoupled, of weights")
@@ -91,6 +107,15 @@ class SegmenterConfig(Section):
     threshold: Probability | Literal["validation"] = Field(
         0.5, description="on the probability; validation: the best on validation masks, counted"
     )
+    min_peak: Probability = Field(
+        0.0, description="parts of a mask whose highest probability is below are dropped"
+    )
+    min_area: Probability = Field(
+        0.0, description="parts of a mask below this share of the image are dropped"
+    )
+    ensemble: bool = Field(
+        False, description="score the mean probability of all seeds' networks as well"
+    )
     precision: Literal["auto", "32-true", "bf16-mixed"] = AUTO
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, min_length=1, description="one network a seed; default: the classifier's"
@@ -118,6 +143,18 @@ class SegmenterConfig(Section):
         if value != AUTO and value <= 0:
             raise ValueError("must be greater than 0")
         return value
+
+    @field_validator("ignore")
+    @classmethod
+    def _low_is_no_higher(cls, ignore: Any) -> Any:
+        if ignore is not None and ignore[0] > ignore[1]:
+            raise ValueError("the first must not be above the second")
+        return ignore
+
+    @property
+    def weak(self) -> bool:
+        """Whether it is trained on another method's masks."""
+        return self.masks != MANIFEST
 
     @field_validator("patch")
     @classmethod

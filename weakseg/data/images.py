@@ -186,6 +186,25 @@ def write_mask(path: Path, mask: ArrayLike) -> None:
         Image.fromarray(np.where(lesion, np.uint8(255), np.uint8(0))).save(part, format="PNG")
 
 
+def write_target(path: Path, target: ArrayLike, ignored: int) -> None:
+    """Write what a network is told of an image as 8-bit PNG: 0, 255, and 128 where it is told
+    nothing.
+
+    Parameters
+    ----------
+    path : Path
+    target : (M, N) array_like of uint8
+        0, 1 and ``ignored``.
+    ignored : int
+    """
+    from PIL import Image
+
+    values = np.asarray(target)
+    grey = np.select([values == 1, values == ignored], [255, 128], 0).astype(np.uint8)
+    with atomic_path(path) as part:
+        Image.fromarray(grey).save(part, format="PNG")
+
+
 def _raw_mask(pixels: Pixels, path: Path) -> NDArray[Any]:
     values = pixels.values
     refuse_not_finite(values, path)

@@ -32,7 +32,7 @@ class CaseArrays:
     Attributes
     ----------
     image : (C, *size) ndarray of float
-    truth : (*size) ndarray of bool, or None
+    truth : (*size) ndarray of bool, or of uint8 with 0, 1 and `IGNORE`, or None
         None where nobody has drawn the lesion.
     region : (*size) ndarray of bool
         The body or the region of interest.
@@ -41,7 +41,7 @@ class CaseArrays:
     """
 
     image: NDArray[np.floating]
-    truth: NDArray[np.bool_] | None
+    truth: NDArray[np.bool_] | NDArray[np.uint8] | None
     region: NDArray[np.bool_]
     fill: NDArray[np.float32]
 
@@ -178,9 +178,9 @@ class PatchSampler:
             held = self.arrays(case)
             assert held.truth is not None
             if lesion:
-                candidates = held.truth
+                candidates = held.truth == 1
             elif self.kind == "balanced":
-                candidates = held.region & ~held.truth
+                candidates = held.region & (held.truth == 0)
             else:
                 candidates = held.region
             flat = np.flatnonzero(candidates)

@@ -10,7 +10,7 @@ the gradient runs only as far as the layer, and the network is left as it was fo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ METHODS: dict[str, str] = {
 """Gradient methods by name, and the class of pytorch-grad-cam that holds the formula."""
 
 
-def check_method(name: str) -> None:
+def check_method(name: str, *, where: str = "heatmap.method") -> None:
     """Refuse an unknown method.
 
     Raises
@@ -41,7 +41,7 @@ def check_method(name: str) -> None:
     if name not in METHODS:
         raise ConfigError(
             f"There is no heatmap method {name!r}.",
-            where="heatmap.method",
+            where=where,
             fix=did_you_mean(name, METHODS),
         )
 
@@ -100,15 +100,35 @@ def raw_cam(
     method: str = "gradcam",
     score: str = "logit",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Raw class activation maps of a batch.
+    """Raw class activation maps of a batch at one layer; see `raw_cams`.
+
+    Returns
+    -------
+    maps : (B, h, w) ndarray of float32
+    logits : (B, K) ndarray of float32
+    """
+    (maps,), logits = raw_cams(model, [layer], images, target, method=method, score=score)
+    return maps, logits
+
+
+def raw_cams(
+    model: nn.Module,
+    layers: Sequence[nn.Module],
+    images: Tensor,
+    target: tuple[int, ...],
+    *,
+    method: str = "gradcam",
+    score: str = "logit",
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Raw class activation maps of a batch at several layers, by one pass.
 
     Parameters
     ----------
     model : nn.Module
         Gives logits (B, K). Its parameters may be frozen, and the call may stand under
         ``no_grad``; gradients, hooks and modes are left as they were.
-    layer : nn.Module
-        A part of ``model`` whose output is a map (B, C, h, w).
+    layers : sequence of nn.Module
+        Parts of ``model`` whose output is a map (B, C, h, w).
     images : Tensor
         (B, ...) as the model takes them.
     target : tuple of int
@@ -120,15 +140,15 @@ def raw_cam(
 
     Returns
     -------
-    maps : (B, h, w) ndarray of float32
-        Before the ReLU that ends Grad-CAM: negative values speak against the target. Not
-        normalised: comparable between the images of one network.
+    maps : list of (B, h, w) ndarray of float32
+        One a layer, before the ReLU that ends Grad-CAM: negative values speak against the target.
+        Not normalised: comparable between the images of one network.
     logits : (B, K) ndarray of float32
 
     Raises
     ------
     ConfigError
-        If the layer's output is no map, or does not lead to the logits.
+        If a layer's output is no map, or does not lead to the logits.
     ValueError
         If a class number is not there.
 
@@ -137,58 +157,71 @@ def raw_cam(
     Selvaraju et al., "Grad-CAM", ICCV 2017. Gildenblat et al., pytorch-grad-cam.
     """
     check_method(method)
-    captured: list[Tensor] = []
+    captured: dict[int, list[Tensor]] = {k: [] for k in range(len(layers))}
 
-    def capture(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        if not isinstance(output, Tensor) or output.ndim != 4:
-            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ConfigError(
-                "The heatmap layer does not give a map.",
-                where="heatmap.layer",
-                found=str(shape),
-                expected="an output of shape (batch, channels, height, width)",
-                fix="name a convolutional layer before the pooling",
-            )
-        # The graph begins here: the gradient stops here, and frozen parameters do not matter.
-        # The copy goes on, for an in-place ReLU behind the layer would otherwise change what was
-        # captured.
-        torch.set_grad_enabled(True)
-        leaf = output.detach().clone().requires_grad_(True)
-        captured.append(leaf)
-        return leaf.clone()
+    def capture(k: int) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            if not isinstance(output, Tensor) or output.ndim != 4:
+                shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise ConfigError(
+                    "The heatmap layer does not give a map.",
+                    where="heatmap.layer",
+                    found=str(shape),
+                    expected="an output of shape (batch, channels, height, width)",
+                    fix="name a convolutional layer before the pooling",
+                )
+            # The graph begins at the first layer: the gradient stops there, and frozen parameters
+            # do not matter. A copy goes on, for an in-place ReLU behind the layer would otherwise
+            # change what was captured.
+            torch.set_grad_enabled(True)
+            known = output.requires_grad and any(captured.values())
+            held = output.clone() if known else output.detach().clone().requires_grad_(True)
+            captured[k].append(held)
+            return held.clone()
 
+        return hook
+
+    handles = []
     with torch.inference_mode(False), _as_found(model):
-        handle = layer.register_forward_hook(capture)
         try:
-            with torch.no_grad():  # until the layer is reached, see `capture`
+            handles += [layer.register_forward_hook(capture(k)) for k, layer in enumerate(layers)]
+            with torch.no_grad():  # until the first layer is reached, see `capture`
                 logits = model(images.clone() if images.is_inference() else images)
-                if len(captured) != 1:
+                runs = [len(held) for held in captured.values()]
+                if set(runs) != {1}:
                     raise ConfigError(
-                        "The heatmap layer must run exactly once for an image.",
+                        "A heatmap layer must run exactly once for an image.",
                         where="heatmap.layer",
-                        found=f"it ran {len(captured)} times",
+                        found=f"it ran {next(n for n in runs if n != 1)} times",
                         fix="name another layer",
                     )
                 torch.set_grad_enabled(True)
                 total = target_score(logits.float(), target, score).sum()
-                (gradient,) = torch.autograd.grad(total, captured, allow_unused=True)
+                maps_of = [held for (held,) in captured.values()]
+                gradients = torch.autograd.grad(total, maps_of, allow_unused=True)
         finally:
-            handle.remove()
-        if gradient is None:
+            for handle in handles:
+                handle.remove()
+        if any(g is None for g in gradients):
             raise ConfigError(
                 "The heatmap layer does not lead to the class scores.",
                 where="heatmap.layer",
                 fix="name a layer between the image and the classifier's head",
             )
-        maps = _formula(model, method)(
-            images,
-            layer,
-            [],
-            captured[0].detach().float().cpu().numpy(),
-            gradient.detach().float().cpu().numpy(),
-            False,
-        )
-    return np.asarray(maps, dtype=np.float32), logits.detach().float().cpu().numpy()
+        formula = _formula(model, method)
+        maps = [
+            formula(
+                images,
+                layer,
+                [],
+                held.detach().float().cpu().numpy(),
+                gradient.detach().float().cpu().numpy(),
+                False,
+            )
+            for layer, held, gradient in zip(layers, maps_of, gradients, strict=True)
+        ]
+    found = [np.asarray(m, dtype=np.float32) for m in maps]
+    return found, logits.detach().float().cpu().numpy()
 
 
 def _formula(model: nn.Module, method: str) -> Any:

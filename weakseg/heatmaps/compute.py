@@ -6,14 +6,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from weakseg.config import HeatmapConfig
 from weakseg.data.arrays import ImageBatches, network_image
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError, did_you_mean
-from weakseg.heatmaps.cam import raw_cam
+from weakseg.heatmaps.cam import raw_cams
+from weakseg.heatmaps.fuse import fuse, mirrored
 from weakseg.heatmaps.store import Heatmap
-from weakseg.models.classifiers import Classifier, find_layer
+from weakseg.models.classifiers import Classifier
+from weakseg.models.layers import find_layers
 
 LESION = "lesion"
 
@@ -37,12 +40,6 @@ def target_classes(
         where=where,
         fix=did_you_mean(target, [LESION, *labels.names]),
     )
-
-
-def lesion_probability(logits: np.ndarray, labels: Labels) -> np.ndarray:
-    """P(lesion) of logits (B, K): the softmax summed over the lesion labels, (B,)."""
-    p = torch.from_numpy(logits).softmax(1)
-    return p[:, list(labels.lesion_indices)].sum(1).numpy()
 
 
 def heatmaps_of(
@@ -69,21 +66,57 @@ def heatmaps_of(
     heatmap : Heatmap
     """
     size = images.data.image_size
-    name, layer = find_layer(model, config.layer, size)
-    target = target_classes(config.target, labels)
     for start in range(0, len(indices), config.batch_size):
         chosen = list(indices[start : start + config.batch_size])
         batch = images.images(chosen).to(model.mean.device)
-        maps, logits = raw_cam(
-            model, layer, batch, target, method=config.method, score=config.score
-        )
-        probabilities = lesion_probability(logits, labels)
+        name, maps, p = explain(model, labels, batch, config)
+        lesion = p[:, list(labels.lesion_indices)].sum(1)
         boxes = images.boxes(chosen)
-        for i, box, raw, p in zip(chosen, boxes, maps, probabilities, strict=True):
+        for i, box, raw, of_lesion in zip(chosen, boxes, maps, lesion, strict=True):
             yield (
                 i,
-                Heatmap(raw, box.original, size, name, config.method, config.target, float(p)),
+                Heatmap(
+                    raw, box.original, size, name, config.method, config.target, float(of_lesion)
+                ),
             )
+
+
+def explain(
+    model: Classifier, labels: Labels, batch: Tensor, config: HeatmapConfig
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """The maps of a batch as configured: of one layer or several, of mirrored images as well.
+
+    Parameters
+    ----------
+    model : Classifier
+    labels : Labels
+    batch : (B, C, S, S) Tensor
+    config : HeatmapConfig
+
+    Returns
+    -------
+    layer : str
+        The layer's name; several are joined by ``+``.
+    maps : (B, h, w) ndarray of float32
+        On the grid of the finest layer.
+    probabilities : (B, K) ndarray of float32
+    """
+    layers = find_layers(model, config.layer, batch.shape[-1])
+    target = target_classes(config.target, labels)
+    how = {"method": config.method, "score": config.score}
+    modules = [module for _, module in layers]
+    maps, logits = raw_cams(model, modules, batch, target, **how)
+    p = torch.from_numpy(logits).softmax(1).numpy()
+    if config.flips:
+        others, turned = raw_cams(model, modules, batch.flip(3), target, **how)
+        maps = [mirrored(m, o) for m, o in zip(maps, others, strict=True)]
+        p = (p + torch.from_numpy(turned).softmax(1).numpy()) / 2
+    heat = fuse(maps)
+    if config.scale == "probability":
+        lesion = p[:, list(labels.lesion_indices)].sum(1)
+        top = heat.max(axis=(1, 2))
+        heat *= (lesion / np.where(top > 0, top, 1))[:, None, None]
+    return "+".join(name for name, _ in layers), heat, p
 
 
 def heatmap(
@@ -120,10 +153,8 @@ def heatmap(
     """
     config = config or HeatmapConfig()
     planes, box = network_image(image, model.spec.channels, image_size, intensity)
-    name, layer = find_layer(model, config.layer, image_size)
     batch = torch.from_numpy(planes)[None].to(model.mean.device)
-    target = target_classes(config.target, labels)
-    maps, logits = raw_cam(model, layer, batch, target, method=config.method, score=config.score)
-    lesion = float(lesion_probability(logits, labels)[0])
+    name, maps, p = explain(model, labels, batch, config)
+    lesion = float(p[0, list(labels.lesion_indices)].sum())
     heat = Heatmap(maps[0], box.original, image_size, name, config.method, config.target, lesion)
-    return heat, torch.from_numpy(logits[0]).softmax(0).numpy()
+    return heat, p[0]

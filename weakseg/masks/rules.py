@@ -25,6 +25,7 @@ from weakseg.config import (
     RandomWalkerRule,
     Rule,
     TrainQuantileRule,
+    TwoToneRule,
     ValidationRule,
 )
 from weakseg.masks.region import body_region
@@ -40,6 +41,7 @@ from weakseg.masks.thresholds import (
     quantile_threshold,
     train_quantile_threshold,
 )
+from weakseg.masks.tones import two_tone_mask
 from weakseg.masks.walker import random_walker_mask
 
 Bools = npt.NDArray[np.bool_]
@@ -81,7 +83,7 @@ class FittedRule:
     @property
     def needs_image(self) -> bool:
         """Whether `segment` looks at the image."""
-        return self.name in ("area-prior", "random-walker")
+        return self.name in ("area-prior", "random-walker", "two-tone")
 
     @property
     def oracle(self) -> bool:
@@ -192,7 +194,8 @@ def segment(
     heatmap : (M, N) array_like
         Raw heat.
     image : (M, N[, 3]) array_like, optional
-        Needed by ``area-prior``, which looks for the body in it, and by ``random-walker``.
+        Needed by ``area-prior``, which looks for the body in it, and by ``random-walker`` and
+        ``two-tone``.
     truth : (M, N) array_like of bool, optional
         Needed by ``oracle-image``, and looked at by no other rule.
 
@@ -225,6 +228,10 @@ def segment(
         if image is None:
             raise ValueError("the rule random-walker needs the image")
         return random_walker_mask(heat, image, high=rule.high, low=rule.low, beta=rule.beta)
+    if isinstance(rule, TwoToneRule):
+        if image is None:
+            raise ValueError("the rule two-tone needs the image")
+        return two_tone_mask(heat, image, warm=rule.warm, blur=rule.blur)
     if truth is None:
         raise ValueError(f"the rule {rule.rule} needs the true mask")
     return apply_threshold(heat, oracle_threshold(heat, truth))

@@ -1,8 +1,8 @@
-"""Image classifiers by name, with the layer that a heatmap is made of.
+"""Image classifiers by name.
 
 Any classifier of torchvision can be named, and ``timm:NAME`` where timm is installed. The
-networks of `ARCHITECTURES` are tested and have a named default heatmap layer; for others the last
-convolutional map is found by running the network once.
+networks of `ARCHITECTURES` are tested; `weakseg.models.layers` says of which layers their heatmaps
+are made.
 """
 
 from __future__ import annotations
@@ -314,81 +314,3 @@ def imagenet_state(arch: str) -> dict[str, Tensor]:
         ) from None
     finally:
         socket.setdefaulttimeout(before)
-
-
-def default_layer(model: Classifier, image_size: int = 128) -> str:
-    """The name, below ``model.net``, of the layer that heatmaps are made of by default.
-
-    For a network outside `ARCHITECTURES`: the last module to run, before the adaptive pooling,
-    whose output is a map (B, C, h, w) with h, w > 1 that is not yet a map of class scores.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such module (a transformer of tokens, say).
-    """
-    if model.spec.arch in ARCHITECTURES:
-        return ARCHITECTURES[model.spec.arch]
-    maps: list[tuple[str, tuple[int, ...]]] = []
-
-    def note(name: str) -> Any:
-        def hook(module: nn.Module, _i: Any, out: Any) -> None:
-            is_map = isinstance(out, Tensor) and out.ndim == 4 and min(out.shape[2:]) > 1
-            passes = isinstance(module, nn.Dropout | nn.AdaptiveAvgPool2d)
-            if is_map and not passes and out.shape[1] != len(model.spec.labels):
-                maps.append((name, tuple(out.shape[2:])))
-
-        return hook
-
-    handles = [m.register_forward_hook(note(n)) for n, m in model.net.named_modules() if n]
-    modes = {m: m.training for m in model.modules()}
-    try:
-        model.eval()
-        with torch.no_grad():
-            blank = torch.zeros(1, model.spec.channels, image_size, image_size)
-            model(blank.to(model.mean.device))
-    except (RuntimeError, AssertionError, ValueError) as e:
-        raise ConfigError(
-            f"{model.spec.arch} does not take images of {image_size} pixels.",
-            where="data.image_size",
-            found=str(e).splitlines()[0] if str(e) else type(e).__name__,
-            fix="set another data.image_size, or choose another network",
-        ) from None
-    finally:
-        for h in handles:
-            h.remove()
-        for m, mode in modes.items():
-            m.training = mode
-    found = [name for name, _ in maps]
-    if not found:
-        raise ConfigError(
-            f"{model.spec.arch} has no convolutional map to make a heatmap of.",
-            where="heatmap.layer",
-            fix=f"choose a convolutional network, for example {', '.join(ARCHITECTURES)}",
-        )
-    return found[-1]
-
-
-def find_layer(model: Classifier, name: str, image_size: int = 128) -> tuple[str, nn.Module]:
-    """A module below ``model.net`` by its name, or the default for ``auto``.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown name, with the nearest ones.
-    """
-    if name == "auto":
-        name = default_layer(model, image_size)
-    modules = dict(model.net.named_modules())
-    modules.pop("", None)
-    if name not in modules:
-        top = [n for n in modules if n.count(".") <= 1]
-        close = nearest(name, modules)
-        raise ConfigError(
-            f"{model.spec.arch} has no layer {name!r}.",
-            where="heatmap.layer",
-            fix=f"did you mean {close!r}?"
-            if close
-            else f"some of its layers: {', '.join(top[:40])}",
-        )
-    return name, modules[name]

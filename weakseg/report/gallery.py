@@ -137,7 +137,8 @@ def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
         of_seed = (run.per_case["method"] == method) & (run.per_case["seed"] == seed)
         chosen = choose_cases(run.per_case[of_seed], count)
     images = dict(zip(run.splits["case"], run.splits["image"], strict=True))
-    other = compared_network(run) if method not in run.segmenters else None
+    other = compared_network(run)
+    other = None if other == method else other
     truths = run.true_masks()
     shown = []
     for _, c in chosen.iterrows():
@@ -168,7 +169,8 @@ def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
 
 def compared_network(run: RunTables) -> str | None:
     """The supervised network whose masks stand beside those of heatmaps: the first that has any."""
-    return next((n for n in run.segmenters if n in run.thresholds), None)
+    supervised = [n for n, s in run.config.segmenters.items() if not s.weak]
+    return next((n for n in supervised if n in run.segmenters and n in run.thresholds), None)
 
 
 def _picture(
@@ -189,7 +191,7 @@ def _picture(
     how = data.intensity
     parts = [contours(image, intensity=how)]
     if method not in run.segmenters:
-        heat = load_heatmap(run.heatmap_path(seed, case)).full()
+        heat = load_heatmap(run.heatmap_path(method, seed, case)).full()
         parts.append(overlay(image, heat, intensity=how))
     parts.append(contours(image, mask, true, intensity=how))
     if other is not None:

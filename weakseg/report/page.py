@@ -200,7 +200,9 @@ def _part(run: RunTables, anchor: str) -> _Part:
         "environment": run.record.get("environment", {}),
         "seed": run.record.get("seed"),
         "config": config,
-        "layers": sorted({str(s["layer"]) for s in run.stages.values() if "layer" in s}),
+        "layers": {
+            n.rsplit("/", 1)[-1]: str(s["layer"]) for n, s in run.stages.items() if "layer" in s
+        },
         "random_tensors": _random_tensors(run),
         "config_text": (run.folder / "config.yaml").read_text(encoding="utf-8"),
         "command": _command(run.folder),
@@ -240,9 +242,13 @@ def _first_weak_method(run: RunTables) -> str | None:
 
 
 def _in_order(run: RunTables) -> list[str]:
-    """The run's methods in the order of its experiment file, supervised networks last."""
-    weak = [f"{run.config.heatmap.method}-{r.rule}" for r in run.config.masks.rules]
-    return [*weak, *run.config.segmenters]
+    """The run's methods in the order of its experiment file, segmenters last.
+
+    The one that the experiment wants to be spoken of stands first.
+    """
+    methods = [*run.config.heatmap_methods, *run.config.segmenters]
+    wanted = run.config.report.method
+    return methods if wanted is None else [wanted, *(m for m in methods if m != wanted)]
 
 
 def _test_auc(classifier: pd.DataFrame) -> dict[str, Any] | None:

@@ -87,10 +87,13 @@ class RunTables:
         """Stage → its entry in the record."""
         return dict(self.record.get("stages", {}))
 
-    def heatmap_path(self, seed: int, case: str) -> Path:
-        """Where the heatmap of a case lies."""
-        arch, method = folder_name(self.config.classifier.arch), self.config.heatmap.method
-        return inside(self.folder, "heatmaps", arch, f"seed-{seed}", method, f"{case}.npz")
+    def heatmap_path(self, method: str, seed: int, case: str) -> Path:
+        """Where the heatmap lies of which a method made the mask of a case."""
+        arch, (name, _) = (
+            folder_name(self.config.classifier.arch),
+            self.config.heatmap_methods[method],
+        )
+        return inside(self.folder, "heatmaps", arch, f"seed-{seed}", name, f"{case}.npz")
 
     def mask_path(self, method: str, seed: int, case: str) -> Path:
         """Where the mask of a case lies."""
@@ -149,7 +152,7 @@ def _read_run(folder: Path, name: str) -> RunTables:
     if made_by.exists():
         # Of heatmaps the masks tell; of all else the run.
         heat = load_config(made_by)
-        parts = {k: getattr(heat, k) for k in ("classifier", "heatmap", "masks")}
+        parts = {k: getattr(heat, k) for k in ("classifier", "heatmap", "heatmaps", "masks")}
         config = config.model_copy(update=parts)
     _check_splits(folder)
     _check_networks(folder, config)
@@ -167,8 +170,7 @@ def _read_run(folder: Path, name: str) -> RunTables:
         thresholds={
             p.parent.name: read_json(p)
             for p in sorted(folder.glob("masks/*/threshold.json"))
-            if p.parent.name in config.segmenters
-            or p.parent.name.startswith(f"{config.heatmap.method}-")
+            if p.parent.name in config.segmenters or p.parent.name in config.heatmap_methods
         },
         classifiers=_classifiers(folder, config),
         segmenters=_segmenters(folder, config),

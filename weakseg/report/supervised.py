@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from weakseg.config import MANIFEST
 from weakseg.report import words
 from weakseg.report.equivalence import (
     MOST_METHODS,
@@ -19,9 +20,9 @@ from weakseg.report.tables import best_floor
 from weakseg.scores import draw_curves, mask_curve, paired_tests, weak_to_full_ratio
 
 SEGMENTER_COLUMNS = (
-    "name", "arch", "weights", "seeds", "side", "patch", "sampler", "loss", "optimizer", "lr",
-    "epochs", "steps", "batch", "average", "training_masks", "validation_masks", "sampled_prior",
-    "true_prior", "seconds",
+    "name", "arch", "weights", "masks", "seeds", "side", "patch", "sampler", "loss", "optimizer",
+    "lr", "epochs", "steps", "batch", "average", "training_masks", "validation_masks",
+    "sampled_prior", "true_prior", "seconds",
 )  # fmt: skip
 PAIR_COLUMNS = (
     "method", "other", "difference", "low", "high", "patients", "p", "p_holm", "better", "too_few",
@@ -40,6 +41,7 @@ def segmenter_table(run: RunTables) -> pd.DataFrame:
             {c: s.get(c) for c in SEGMENTER_COLUMNS if c in s}
             | {c: held.get(c) for c in SEGMENTER_COLUMNS if c in held}
             | {
+                "masks": s.get("masks", MANIFEST),
                 "name": name,
                 # A report goes to others: what their machine calls the file is no use to them.
                 "weights": Path(s["weights"]).name,
@@ -54,7 +56,8 @@ def segmenter_table(run: RunTables) -> pd.DataFrame:
 def reference_of(run: RunTables) -> str | None:
     """The network that stands for full supervision: the first of the experiment that was scored."""
     scored = set(run.per_case["method"]) if len(run.per_case) else set()
-    return next((n for n in run.config.segmenters if n in scored), None)
+    supervised = [n for n, s in run.config.segmenters.items() if not s.weak]
+    return next((n for n in supervised if n in scored), None)
 
 
 def pair_table(run: RunTables) -> pd.DataFrame:
@@ -64,7 +67,7 @@ def pair_table(run: RunTables) -> pd.DataFrame:
         return pd.DataFrame(columns=list(PAIR_COLUMNS))
     kinds = run.summary.set_index("method")["kind"]
     floor = best_floor(run.summary)
-    chosen = [m for m in kinds.index if kinds[m] in ("heatmap", "supervised") or m == floor]
+    chosen = [m for m in kinds.index if kinds[m] in ("heatmap", "weak", "supervised") or m == floor]
     with_lesion = set(table.loc[table["has_lesion"].astype(bool), "method"])
     chosen = [m for m in chosen if m in with_lesion]
     draw = {"bootstrap": run.config.scores.bootstrap, "seed": run.config.seed}

@@ -12,7 +12,7 @@ from weakseg.scores import Interval, by_lesion_size, cluster_mean_interval
 
 GROUPS = {
     "no-masks": "Methods that saw no masks",
-    "masks": "Methods whose threshold was chosen on masks",
+    "masks": "Methods that saw some masks, to choose a threshold",
     "supervised": "Fully supervised networks: trained on masks",
     "floor": "Trivial floors: the same mask for every image, or its brightest or darkest part",
     "oracle": "Upper bounds: chosen on the test masks themselves, never results",

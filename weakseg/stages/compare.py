@@ -20,16 +20,20 @@ def compare(prepared: Prepared, *, force: bool = False) -> Path:
     """Train, segment, score and report; what is up to date is not made again.
 
     Volumes have no classifier and no heatmaps: of them only the segmenters are compared. Images
-    without training masks have no segmenters.
+    without training masks have no segmenters but those that are trained on heatmaps' masks.
 
     Returns
     -------
     Path
         The report, ``report/index.html`` in the run folder.
     """
-    supervised = bool(prepared.config.segmenters) or prepared.cases.dims == 3
+    held = prepared.config.segmenters
+    names = list(held)
+    supervised = any(not s.weak for s in held.values()) or prepared.cases.dims == 3
     if supervised and prepared.cases.dims == 2 and not has_training_masks(prepared):
-        say("segmenters: left out, no training image with a lesion has a mask")
+        names = _that_need_no_masks(prepared)
+        left_out = ", ".join(n for n in held if n not in names)
+        say(f"segmenters: left out, no training image with a lesion has a mask ({left_out})")
         supervised = False
     asks = supervised and prepared.config.equivalence.segmenter is not None
     if asks and (prepared.cases.dims == 3 or not scored_cases(prepared)):
@@ -45,9 +49,19 @@ def compare(prepared: Prepared, *, force: bool = False) -> Path:
         heatmap_segment(prepared, force=force)
         if filtered:
             retrain_filtered(prepared, force=force)
-    if supervised:
-        train_segmenters(prepared, force=force)
+    if names or prepared.cases.dims == 3:
+        train_segmenters(prepared, only=names, force=force)
     if asks:
         mask_equivalence(prepared, force=force)
     folder = prepared.run.folder
     return make_report([folder], folder / "report")
+
+
+def _that_need_no_masks(prepared: Prepared) -> list[str]:
+    """Segmenters that are trained on heatmaps' masks, at whatever remove."""
+    names: list[str] = []
+    for name, s in prepared.config.segmenters.items():
+        from_network = s.masks in prepared.config.segmenters
+        if s.weak and (not from_network or s.masks in names):
+            names.append(name)
+    return names

@@ -16,6 +16,7 @@ from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import part_path, read_rows, scored_cases
 from weakseg.stages.segmenter_masks import score_probability
 from weakseg.stages.segmenters import (
+    SUPERVISED,
     is_trained,
     masks_of,
     priors_of,
@@ -190,7 +191,7 @@ def _trained_rows(
     settings = settings.model_copy(update=quiet)
     folder = kept.with_name(f".{kept.stem}")
     trained = fit_segmenter(prepared, settings, data, train, folder, seed, key=key, what=what)
-    threshold = {"threshold": 0.5, "masks_seen": masks_of(prepared, train)}
+    threshold = {"kind": SUPERVISED, "threshold": 0.5, "masks_seen": masks_of(prepared, train)}
     test = [i for i, c in enumerate(prepared.cases.cases) if c.split == "test"]
     scored = scored_cases(prepared)
     rows: list[dict[str, Any]] = []

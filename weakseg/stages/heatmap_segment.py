@@ -55,11 +55,6 @@ CURVES = "curves.csv"
 SPLITS = ("train", "val", "test")
 
 
-def method_name(config: Config, rule: str) -> str:
-    """The name of a method in every table: heatmap and threshold rule."""
-    return f"{config.heatmap.method}-{rule}"
-
-
 def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     """Heatmaps, masks and scores of every seed.
 
@@ -84,12 +79,14 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     """
     refuse_volumes(prepared, "Heatmaps")
     config = prepared.config
-    check_method(config.heatmap.method)
-    target_classes(config.heatmap.target, prepared.cases.labels)
+    for heat in config.all_heatmaps.values():
+        check_method(heat.method)
+        target_classes(heat.target, prepared.cases.labels)
     require_classifiers(prepared)
-    for seed in config.seeds:
-        make_heatmaps(prepared, seed, force=force)
-    _segment(prepared, [heatmap_key(prepared, s) for s in config.seeds], force)
+    made = [(name, seed) for name in config.all_heatmaps for seed in config.seeds]
+    for name, seed in made:
+        make_heatmaps(prepared, seed, name=name, force=force)
+    _segment(prepared, [heatmap_key(prepared, seed, name=name) for name, seed in made], force)
     return collect(prepared)
 
 
@@ -131,7 +128,7 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
     config, run = prepared.config, prepared.run
     curves_path, masks = run.folder / "scores" / CURVES, run.folder / "masks"
     stage = "segment"
-    key = fingerprint(stage, 2, heatmap_keys, config.masks, config.seeds)
+    key = fingerprint(stage, 3, heatmap_keys, config.masks, config.seeds, config.heatmap_methods)
     outputs = (part_path(prepared, "heatmap"), curves_path, masks / "config.yaml")
     if not force and run.is_done(stage, key, *outputs):
         say("masks of heatmaps: up to date")
@@ -144,19 +141,21 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
         thresholds: dict[str, dict[str, Any]] = {}
         left_out: dict[str, str] = {}
         test = prepared.cases.of("test")
-        with progress("masks and scores", len(config.seeds) * len(test)) as advance:
-            for seed in config.seeds:
-                folder = heatmap_folder(run.folder, config, seed)
-                reader = HeatReader(prepared, folder)
-                fitted, reasons = fit_rules(config.masks.rules, reader, config.seed)
+        names = list(config.all_heatmaps)
+        work = [(name, seed) for name in names for seed in config.seeds]
+        with progress("masks and scores", len(work) * len(test)) as advance:
+            for name, seed in work:
+                reader = HeatReader(prepared, heatmap_folder(run.folder, config, seed, name=name))
+                fitted, reasons = fit_rules(config.rules_of(name), reader, config.seed)
                 left_out |= reasons
                 model_folder = seed_folder(run.folder, config.classifier.arch, seed)
                 gate = gate_value(config, model_folder, prepared.cases.labels.lesion)
                 for f in fitted:
-                    entry_of = thresholds.setdefault(method_name(config, f.name), {})
+                    entry_of = thresholds.setdefault(f"{name}-{f.name}", {})
                     entry_of[f"seed-{seed}"] = f.to_json() | {"split": "test", "gate": gate}
-                rows += _score_seed(reader, seed, fitted, gate, part, advance)
-                curves += _curve(reader, seed)
+                rows += _score_seed(reader, name, seed, fitted, gate, part, advance)
+                if name == names[0]:
+                    curves += _curve(reader, seed)
         for reason in sorted({f"{r}: left out, {why}" for r, why in left_out.items()}):
             say(reason)
         for method, entries in thresholds.items():
@@ -180,7 +179,7 @@ def _replace_masks(masks: Path, part: Path) -> None:
     """Put new masks of heatmaps in the place of all earlier ones; those of networks stay."""
     for method in [p for p in masks.glob("*") if p.is_dir()]:
         held = read_json(method / THRESHOLD) if (method / THRESHOLD).exists() else {}
-        if not any(e.get("kind") == "supervised" for e in held.values()):
+        if not any("kind" in e for e in held.values()):
             remove_tree(method)
     for method in sorted(part.glob("*")):
         remove_tree(masks / method.name)
@@ -191,14 +190,14 @@ def _replace_masks(masks: Path, part: Path) -> None:
 
 def _score_seed(
     reader: HeatReader,
+    name: str,
     seed: int,
     fitted: Sequence[FittedRule],
     gate: float,
     out: Path,
     advance: Callable[..., None],
 ) -> list[dict[str, Any]]:
-    """Write the masks of one seed, and score those whose truth is known."""
-    config = reader.prepared.config
+    """Write the masks of one heatmap and seed, and score those whose truth is known."""
     by_rule: dict[str, list[dict[str, Any]]] = {f.name: [] for f in fitted}
     scored = scored_cases(reader.prepared)
     for case in reader.prepared.cases.of("test"):
@@ -212,7 +211,7 @@ def _score_seed(
             if f.name == "oracle-image" and truth is None:
                 continue  # it has no threshold for an image that nobody has segmented
             mask = np.zeros(heat.shape, dtype=bool) if gated else segment(f, full, image, truth)
-            method = method_name(config, f.name)
+            method = f"{name}-{f.name}"
             save_mask(mask_file(out, method, seed, case), mask, case)
             if truth is None:
                 continue

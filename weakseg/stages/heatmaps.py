@@ -16,7 +16,7 @@ from weakseg.errors import RunError
 from weakseg.heatmaps.compute import heatmaps_of
 from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
 from weakseg.masks.rules import FittedRule, fit_rule
-from weakseg.models.classifiers import find_layer
+from weakseg.models.layers import find_layers
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, folder_name, inside, remove_tree
 from weakseg.stages.prepare import Prepared
@@ -52,24 +52,34 @@ def require_classifiers(prepared: Prepared) -> None:
         )
 
 
-def heatmap_folder(run: Path, config: Config, seed: int, target: str | None = None) -> Path:
+def heatmap_folder(
+    run: Path, config: Config, seed: int, target: str | None = None, name: str | None = None
+) -> Path:
     """Where the heatmaps of a seed live; those of another target have a folder of their own."""
-    name = config.heatmap.method
-    if target is not None and target != config.heatmap.target:
+    name = name or config.heatmap.method
+    if target is not None and target != config.all_heatmaps[name].target:
         name += f"-of-{folder_name(target)}"
     return inside(run, "heatmaps", folder_name(config.classifier.arch), f"seed-{seed}", name)
 
 
-def heatmap_key(prepared: Prepared, seed: int, target: str | None = None) -> str:
+def heatmap_key(
+    prepared: Prepared, seed: int, target: str | None = None, name: str | None = None
+) -> str:
     """Fingerprint of all that the heatmaps of a seed depend on."""
-    settings = prepared.config.heatmap.model_dump(mode="json", exclude={"batch_size"})
+    held = prepared.config.all_heatmaps[name or prepared.config.heatmap.method]
+    settings = held.model_dump(mode="json", exclude={"batch_size", "rules"})
     settings |= {} if target is None else {"target": target}
     best = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed) / BEST
     return fingerprint("heatmaps", 2, classifier_key(prepared, seed), file_hash(best), settings)
 
 
 def make_heatmaps(
-    prepared: Prepared, seed: int, *, target: str | None = None, force: bool = False
+    prepared: Prepared,
+    seed: int,
+    *,
+    name: str | None = None,
+    target: str | None = None,
+    force: bool = False,
 ) -> Path:
     """The heatmaps of every image by the classifier of a seed.
 
@@ -78,6 +88,8 @@ def make_heatmaps(
     prepared : Prepared
         With the seed's classifier in its run folder.
     seed : int
+    name : str, optional
+        Which of the experiment's heatmaps; default: the one under ``heatmap``.
     target : str, optional
         ``lesion``, a label, or ``predicted``: each image's most probable class by this very
         network. Default: as the experiment's ``heatmap.target`` says. The true class is never
@@ -91,15 +103,18 @@ def make_heatmaps(
         Their folder.
     """
     config, run, cases = prepared.config, prepared.run, prepared.cases.cases
-    target = target or config.heatmap.target
-    folder = heatmap_folder(run.folder, config, seed, target)
+    name = name or config.heatmap.method
+    settings = config.all_heatmaps[name]
+    target = target or settings.target
+    folder = heatmap_folder(run.folder, config, seed, target, name)
     model_folder = seed_folder(run.folder, config.classifier.arch, seed)
     model = load_classifier(model_folder)
-    find_layer(model, config.heatmap.layer, config.data.image_size)
-    key = heatmap_key(prepared, seed, target)
+    find_layers(model, settings.layer, config.data.image_size)
+    key = heatmap_key(prepared, seed, target, name)
     stage = "heatmaps/" + "/".join(folder.parts[-3:])
+    what = f"heatmaps {folder.name}, seed {seed}"
     if not force and run.is_done(stage, key, folder):
-        say(f"heatmaps, seed {seed}: up to date")
+        say(f"{what}: up to date")
         return folder
     model = model.to(pick_device(config.device))
     images = ImageBatches(cases, config.data, prepared.channels, keep=False)
@@ -107,8 +122,8 @@ def make_heatmaps(
     remove_tree(part)
     flat = 0
     with run.stage(stage, key) as entry:
-        with progress(f"heatmaps, seed {seed}", len(cases)) as advance:
-            for explained, chosen in _explained(prepared, target, model_folder):
+        with progress(what, len(cases)) as advance:
+            for explained, chosen in _explained(prepared, settings, target, model_folder):
                 for i, heat in heatmaps_of(model, prepared.cases.labels, images, chosen, explained):
                     save_heatmap(inside(part, f"{cases[i].id}.npz"), heat)
                     flat += heat.flat
@@ -118,15 +133,15 @@ def make_heatmaps(
         part.replace(folder)
         entry.update(images=len(cases), flat=flat, layer=layer)
     if flat:
-        say(f"heatmaps, seed {seed}: {flat} of {len(cases)} are flat (nothing speaks for a lesion)")
+        say(f"{what}: {flat} of {len(cases)} are flat (nothing speaks for a lesion)")
     return folder
 
 
 def _explained(
-    prepared: Prepared, target: str, model_folder: Path
+    prepared: Prepared, settings: HeatmapConfig, target: str, model_folder: Path
 ) -> list[tuple[HeatmapConfig, Sequence[int]]]:
     """Which images are explained for which class."""
-    settings, cases = prepared.config.heatmap, prepared.cases.cases
+    cases = prepared.cases.cases
     if target != PREDICTED:
         return [(settings.model_copy(update={"target": target}), range(len(cases)))]
     table = read_predictions(model_folder).set_index("case")["predicted"]

@@ -16,11 +16,11 @@ from weakseg.errors import DataError, RunError, UserError, did_you_mean
 from weakseg.heatmaps.compute import heatmap
 from weakseg.heatmaps.store import Heatmap
 from weakseg.masks.rules import FittedRule, rule_from_json, segment
-from weakseg.masks.thresholds import apply_threshold
 from weakseg.models.classifiers import Classifier
 from weakseg.models.segmenters import Segmenter
 from weakseg.runs import Run, file_hash, open_run, read_json
 from weakseg.stages.scoring import THRESHOLD
+from weakseg.stages.segmenter_masks import network_mask
 from weakseg.stages.segmenters import (
     SETTINGS,
     load_segmenter,
@@ -91,7 +91,7 @@ class Predictor:
             self.labels,
             image_size=data.image_size,
             intensity=data.intensity,
-            config=self.config.heatmap,
+            config=self.config.all_heatmaps[self.config.heatmap_methods[self.method][0]],
         )
         if heat.probability < self.gate:
             return np.zeros(heat.shape, dtype=bool), heat, p
@@ -100,7 +100,7 @@ class Predictor:
 
 @dataclass(frozen=True)
 class SegmenterPredictor:
-    """A run's supervised network, ready for new images or volumes.
+    """A run's segmenter, ready for new images or volumes.
 
     Attributes
     ----------
@@ -183,7 +183,7 @@ class SegmenterPredictor:
         priors = priors_of(self.held)
         ((i, p),) = predict_cases(self.model, held, [0], self.settings, device, priors)
         p = held.original(i, p)
-        return apply_threshold(p, float(self.threshold["threshold"])), p
+        return network_mask(p, self.threshold), p
 
 
 def load_predictor(
@@ -196,10 +196,11 @@ def load_predictor(
     run : Path
         A run folder.
     method : str, optional
-        One of the run's methods, by its name in the report or by its rule alone. Default: the
-        first heatmap method that saw no mask; without heatmaps, the first supervised network.
+        One of the run's methods, by its name in the report; one of the heatmap under ``heatmap``
+        also by its rule alone. Default: the experiment's ``report.method``; else the first heatmap
+        method that saw no mask; without heatmaps, the first segmenter.
     seed : int, optional
-        Default: the network with the best validation AUC; of supervised networks the first.
+        Default: the network with the best validation AUC; of segmenters the first.
     device : str, optional
 
     Raises
@@ -221,12 +222,14 @@ def load_predictor(
             fix="run `weakseg heatmap-segment CONFIG` or `weakseg compare CONFIG` first",
         )
     entries = {m: read_json(folder / "masks" / m / THRESHOLD) for m in methods}
-    supervised = [n for n in networks.segmenters if _is_supervised(entries.get(n, {}))]
-    weak = [m for m in methods if not _is_supervised(entries[m])]
-    if method in supervised or (method is None and not weak and supervised):
-        name = method if method is not None else supervised[0]
+    segmenters = [n for n in networks.segmenters if _of_network(entries.get(n, {}))]
+    of_heat = [m for m in methods if m in config.heatmap_methods and not _of_network(entries[m])]
+    if method is None and networks.report.method in [*segmenters, *of_heat]:
+        method = networks.report.method
+    if method in segmenters or (method is None and not of_heat and segmenters):
+        name = method if method is not None else segmenters[0]
         return _load_segmenter(folder, networks, name, entries[name], seed, device)
-    name = _pick_method(config, [*weak, *supervised], method)
+    name = _pick_method(config, [*of_heat, *segmenters], method)
     seed = _pick_seed(config, folder, seed)
     entry = entries[name].get(f"seed-{seed}")
     if entry is None:
@@ -252,8 +255,8 @@ def load_predictor(
     return Predictor(model, config, labels, name, rule, float(entry["gate"]), seed)
 
 
-def _is_supervised(entry: Mapping[str, Any]) -> bool:
-    return any(e.get("kind") == "supervised" for e in entry.values())
+def _of_network(entry: Mapping[str, Any]) -> bool:
+    return any("kind" in e for e in entry.values())
 
 
 def _free_methods(entries: Mapping[str, Mapping[str, Any]]) -> str:

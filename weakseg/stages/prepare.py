@@ -137,22 +137,25 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     from weakseg.models.classifiers import (
         ClassifierSpec,
         build_classifier,
-        find_layer,
         load_pretrained,
     )
+    from weakseg.models.layers import find_layers
     from weakseg.training.loop import load_weights, make_fabric
 
     _check_segmenters(config, channels, dims)
     if dims == 3:
         return
     make_fabric(config.device, config.classifier.precision)
-    check_method(config.heatmap.method)
-    target_classes(config.heatmap.target, labels)
+    for name, heat in config.all_heatmaps.items():
+        where = "heatmap" if name not in config.heatmaps else f"heatmaps.{name}"
+        check_method(heat.method, where=f"{where}.method")
+        target_classes(heat.target, labels, where=f"{where}.target")
     if config.filtered is not None and config.filtered.target not in ("same", "predicted"):
         target_classes(config.filtered.target, labels, where="filtered.target")
     c = config.classifier
     model = build_classifier(ClassifierSpec(c.arch, labels.names, channels, c.grey_input))
-    find_layer(model, config.heatmap.layer, config.data.image_size)
+    for heat in config.all_heatmaps.values():
+        find_layers(model, heat.layer, config.data.image_size)
     if c.weights not in ("none", "imagenet"):
         load_pretrained(model, load_weights(Path(c.weights))[0], c.weights)
 

@@ -167,8 +167,11 @@ def part_stages(prepared: Prepared) -> dict[str, tuple[str, Any]]:
 def heatmap_asked(config: Config) -> str:
     """Fingerprint of the settings of masks of heatmaps; weights count by content elsewhere."""
     classifier = config.classifier.model_dump(mode="json", exclude={"weights", "seeds"})
-    heatmap = config.heatmap.model_dump(mode="json", exclude={"batch_size"})
-    return fingerprint(classifier, heatmap, config.masks, config.seeds)
+    heatmaps = {
+        name: heat.model_dump(mode="json", exclude={"batch_size"})
+        for name, heat in config.all_heatmaps.items()
+    }
+    return fingerprint(classifier, heatmaps, config.masks, config.seeds)
 
 
 def segmenter_asked(config: Config, name: str) -> str:

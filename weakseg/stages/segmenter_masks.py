@@ -1,8 +1,8 @@
-"""Masks of the test cases by a run's supervised networks, and their scores."""
+"""Masks of the test cases by a run's segmenters, and their scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from weakseg.config import SegmenterConfig, fingerprint
 from weakseg.errors import UserError
+from weakseg.masks.screen import screen_parts
 from weakseg.masks.thresholds import apply_threshold, best_threshold, candidate_thresholds
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, inside, read_json, remove_tree, write_json
@@ -29,8 +30,9 @@ from weakseg.stages.scoring import (
 )
 from weakseg.stages.segmenters import (
     AFTER_TRAINING,
-    KIND,
     SETTINGS,
+    SUPERVISED,
+    WEAK,
     load_segmenter,
     priors_of,
     segmenter_folder,
@@ -39,7 +41,7 @@ from weakseg.stages.segmenters import (
 from weakseg.training.loop import BEST, make_fabric
 from weakseg.training.segment import SegmentationCases, predict, val_cases
 
-INFERENCE = ("tile", "overlap", "flips", "recalibrate")
+INFERENCE = ("tile", "overlap", "flips", "recalibrate", "min_peak", "min_area")
 """Settings of the way from a trained network to probabilities."""
 
 
@@ -52,7 +54,7 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     weights = {str(s): file_hash(f / BEST) for s, f in folders.items()}
     after = {k: v for k, v in settings.model_dump(mode="json").items() if k in AFTER_TRAINING}
     stage, part = f"masks/{name}", f"segmenter-{name}"
-    key = fingerprint(stage, 1, prepared.key, weights, after)
+    key = fingerprint(stage, 2, prepared.key, weights, after)
     masks = inside(run.folder, "masks", name)
     if not force and run.is_done(stage, key, masks / THRESHOLD, part_path(prepared, part)):
         say(f"masks of {name}: up to date")
@@ -110,6 +112,8 @@ def _threshold(
     """The threshold on the probability, what it was chosen on, and all masks that were seen."""
     seen = int(held["training_masks"]) + int(held["validation_masks"])
     chosen_on = f"nothing; the network saw {held['training_masks']} training masks"
+    if settings.weak:
+        chosen_on = f"nothing; the network was trained on masks by {held['masks_of']}"
     value = settings.threshold
     if value == "validation":
         everything = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val"]
@@ -131,7 +135,7 @@ def _threshold(
         seen += len(lesions) - int(held["validation_masks"])
         chosen_on = f"{len(lesions)} validation masks"
     return {
-        "kind": KIND,
+        "kind": WEAK if settings.weak else SUPERVISED,
         "rule": "probability",
         "threshold": float(value),
         "scale": "probability",
@@ -142,6 +146,28 @@ def _threshold(
         "upper_bound": False,
         "inference": settings.model_dump(mode="json", include=set(INFERENCE)),
     }
+
+
+def network_mask(probability: np.ndarray, threshold: Mapping[str, Any]) -> np.ndarray:
+    """A network's mask: above its threshold, and screened as its settings say.
+
+    Parameters
+    ----------
+    probability : (*size) ndarray
+        Of a lesion.
+    threshold : mapping
+        An entry of ``threshold.json``.
+
+    Returns
+    -------
+    (*size) ndarray of bool
+    """
+    mask = apply_threshold(probability, float(threshold["threshold"]))
+    how = threshold.get("inference", {})
+    area, peak = float(how.get("min_area", 0)), float(how.get("min_peak", 0))
+    if not area and not peak:
+        return mask
+    return screen_parts(mask, probability, min_area=area, min_peak=peak)
 
 
 def score_probability(
@@ -163,7 +189,7 @@ def score_probability(
         One row of ``per_case.csv``, or none.
     """
     case = prepared.cases.cases[i]
-    mask = apply_threshold(probability, threshold["threshold"])
+    mask = network_mask(probability, threshold)
     if masks is not None:
         save_mask(mask_file(masks.parent, masks.name, seed, case), mask, case)
     if case.id not in scored:
@@ -171,5 +197,5 @@ def score_probability(
     healthy = not prepared.cases.labels.is_lesion(case.label)
     truth = read_truth(case, mask.shape, healthy, prepared.config.data)
     scores = score_case(mask, truth, heatmap=probability, spacing=spacing_of(case))
-    entry = case_entry(case, name, KIND, seed, threshold["masks_seen"])
+    entry = case_entry(case, name, threshold["kind"], seed, threshold["masks_seen"])
     return [entry | scores | {"flat": False, "gated": False}]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from weakseg.config import AUTO, SegmenterConfig, fingerprint
 from weakseg.data.cases import Case
@@ -19,9 +21,11 @@ from weakseg.training.recipes import resolve
 from weakseg.training.segment import SegmentationCases
 
 SETTINGS = "settings.json"
-KIND = "supervised"
+SUPERVISED, WEAK = "supervised", "weak"
+"""Kinds of segmenters: trained on the manifest's masks, or on those of another method."""
 
-AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds"}
+AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds", "min_peak"}
+AFTER_TRAINING |= {"min_area", "ensemble"}
 """Settings that a trained network does not depend on."""
 
 
@@ -46,8 +50,11 @@ def network_size(prepared: Prepared, settings: SegmenterConfig) -> int:
     return prepared.config.data.image_size if size == AUTO else int(size)
 
 
-def segmenter_key(prepared: Prepared, name: str, seed: int) -> str:
-    """Fingerprint of all that a trained segmenter depends on."""
+def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None = None) -> str:
+    """Fingerprint of all that a trained segmenter depends on.
+
+    ``source`` is that of the method whose masks it is trained on.
+    """
     config = prepared.config.segmenter(name)
     weights: Any = config.weights
     if weights not in ("none", "imagenet") and Path(weights).is_file():
@@ -56,20 +63,24 @@ def segmenter_key(prepared: Prepared, name: str, seed: int) -> str:
     # The best epoch is chosen by looking at whole images, in the way that they are predicted.
     looked = {"tile", "overlap", "flips"} if config.keep == "best" else set()
     left_out = {*AFTER_TRAINING, "weights"} - looked
+    left_out |= set() if config.weak else {"masks", "ignore"}
     settings = {k: v for k, v in settings.items() if k not in left_out}
-    return fingerprint("segmenter", 1, prepared.key, settings, weights, seed)
+    parts = [] if source is None else [source]
+    return fingerprint("segmenter", 1, prepared.key, settings, weights, seed, *parts)
 
 
-def is_trained(prepared: Prepared, name: str, seed: int) -> bool:
+def is_trained(prepared: Prepared, name: str, seed: int, source: str | None = None) -> bool:
     """Whether the segmenter in the run folder is the one that the experiment asks for."""
     folder = segmenter_folder(prepared.run.folder, name, seed)
     outputs = [folder / f for f in (BEST, LAST, METRICS, SETTINGS)]
-    key = segmenter_key(prepared, name, seed)
+    key = segmenter_key(prepared, name, seed, source)
     return prepared.run.is_done(segmenter_stage(name, seed), key, *outputs)
 
 
-def segmentation_cases(prepared: Prepared, name: str) -> SegmentationCases:
-    """The run's cases as a segmenter sees them."""
+def segmentation_cases(
+    prepared: Prepared, name: str, targets: Mapping[int, np.ndarray] | None = None
+) -> SegmentationCases:
+    """The run's cases as a segmenter sees them; ``targets`` stand for true masks."""
     settings = segmenter_settings(prepared, name)
     return SegmentationCases(
         prepared.cases.cases,
@@ -78,6 +89,7 @@ def segmentation_cases(prepared: Prepared, name: str) -> SegmentationCases:
         prepared.channels,
         settings.normalise,
         network_size(prepared, settings),
+        targets,
     )
 
 
@@ -115,6 +127,13 @@ def training_cases(prepared: Prepared, patients: Sequence[str] | None = None) ->
             fix="fill the column `mask`, or take `segmenters` out of the experiment",
         )
     return chosen
+
+
+def training_images(prepared: Prepared) -> tuple[list[int], list[int]]:
+    """Training cases by their label alone: with a lesion, and healthy."""
+    labels, cases = prepared.cases.labels, enumerate(prepared.cases.cases)
+    train = [(i, labels.is_lesion(c.label)) for i, c in cases if c.split == "train"]
+    return [i for i, lesion in train if lesion], [i for i, lesion in train if not lesion]
 
 
 def has_training_masks(prepared: Prepared) -> bool:

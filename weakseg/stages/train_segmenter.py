@@ -1,4 +1,4 @@
-"""``weakseg train-segmenter``: the supervised baselines, their masks and their scores."""
+"""``weakseg train-segmenter``: segmentation networks, their masks and their scores."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from weakseg.config import SegmenterConfig
+from weakseg.config import MANIFEST, SegmenterConfig
+from weakseg.data.images import write_target
+from weakseg.data.patches import IGNORE
 from weakseg.errors import UserError
 from weakseg.models.classifiers import imagenet_state
 from weakseg.models.pretrained import backbone_name, load_backbone
 from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.progress import say
-from weakseg.runs import write_json
+from weakseg.runs import inside, remove_tree, write_json
+from weakseg.stages.mask_sources import MaskSource, find_source, training_targets
 from weakseg.stages.networks import set_aside
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import collect
@@ -32,6 +35,7 @@ from weakseg.stages.segmenters import (
     segmenter_settings,
     segmenter_stage,
     training_cases,
+    training_images,
 )
 from weakseg.training.loop import RESUME, FitSettings, fit, load_weights, make_fabric
 from weakseg.training.segment import SegmentationCases, SegmenterTask
@@ -88,26 +92,31 @@ def train_segmenters(
     """
     names = pick_names(prepared, only)
     for name in names:
-        check_validation_masks(prepared, name)
+        check_masks(prepared, name)
     for name in names:
         data = segmentation_cases(prepared, name)
+        masks = prepared.config.segmenters[name].masks
         for seed in prepared.config.segmenter_seeds(name):
-            if not force and is_trained(prepared, name, seed):
+            source = None if masks == MANIFEST else find_source(prepared, masks, seed)
+            key = None if source is None else source.key
+            if not force and is_trained(prepared, name, seed, key):
                 say(f"segmenter {name}, seed {seed}: up to date")
                 continue
-            _train(prepared, name, seed, data, force, after_epoch)
+            _train(prepared, name, seed, data, source, force, after_epoch)
         segment_by_network(prepared, name, data, force)
     return collect(prepared)
 
 
-def check_validation_masks(prepared: Prepared, name: str) -> None:
-    """Refuse settings that need validation masks where there are none, before any training.
+def check_masks(prepared: Prepared, name: str) -> None:
+    """Refuse settings that need masks where there are none, before any training.
 
     Raises
     ------
     UserError
     """
     config = prepared.config.segmenters[name]
+    if config.masks == MANIFEST:
+        training_cases(prepared)
     wants = {"keep": config.keep == "best", "threshold": config.threshold == "validation"}
     val = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val"]
     if any(wants.values()) and not masks_of(prepared, val):
@@ -188,6 +197,7 @@ def fit_segmenter(
     key: str,
     what: str,
     after_epoch: Callable[[int], None] | None = None,
+    source: MaskSource | None = None,
 ) -> Trained:
     """Train one segmenter into a folder.
 
@@ -203,6 +213,9 @@ def fit_segmenter(
     seed : int
     key, what, after_epoch
         See `weakseg.training.loop.fit`.
+    source : MaskSource, optional
+        Of the targets in ``data``, where these are not the manifest's masks. Validation masks are
+        then opened only if the settings choose the best epoch by them.
     """
     import torch
 
@@ -211,7 +224,8 @@ def fit_segmenter(
     fabric = make_fabric(prepared.config.device, settings.precision)
     if dims == 2:
         model = model.to(memory_format=torch.channels_last)
-    val = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val"]
+    looks = source is None or settings.keep == "best"
+    val = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val" and looks]
     task = SegmenterTask(settings, model, data, train, val, seed, fabric.device)
     history = fit(
         model,
@@ -243,7 +257,7 @@ def fit_segmenter(
         what=what,
         after_epoch=after_epoch,
     )
-    seen = masks_of(prepared, train)
+    seen = masks_of(prepared, train) if source is None else source.masks_seen
     looked = masks_of(prepared, task.val) if settings.keep == "best" else 0
     sampled, true = task.priors()
     best = max(range(len(history)), key=lambda k: np.nan_to_num(history[k]["val_dice"], nan=-1.0))
@@ -272,6 +286,9 @@ def fit_segmenter(
             "roi": any(prepared.cases.cases[i].roi is not None for i in train),
             "sampled_prior": sampled,
             "true_prior": true,
+            "masks_of": None if source is None else source.method,
+            "masks_of_seed": None if source is None else source.seed,
+            "targets": len(data.targets),
             "training_masks": seen,
             "validation_masks": looked,
         },
@@ -283,17 +300,22 @@ def _train(
     name: str,
     seed: int,
     data: SegmentationCases,
+    source: MaskSource | None,
     force: bool,
     after_epoch: Callable[[int], None] | None,
 ) -> None:
     settings = segmenter_settings(prepared, name)
     folder = segmenter_folder(prepared.run.folder, name, seed)
-    stage, key = segmenter_stage(name, seed), segmenter_key(prepared, name, seed)
-    train = training_cases(prepared)
+    part = None if source is None else source.key
+    stage, key = segmenter_stage(name, seed), segmenter_key(prepared, name, seed, part)
     # Before anything is moved: weights from a server may not be there.
     new_segmenter(settings, prepared.channels, prepared.cases.dims, seed)
     set_aside(prepared, stage, folder, key, force)
     with prepared.run.stage(stage, key) as entry:
+        if source is None:
+            train = training_cases(prepared)
+        else:
+            data, train = _told_by(prepared, name, seed, source)
         trained = fit_segmenter(
             prepared,
             settings,
@@ -304,7 +326,38 @@ def _train(
             key=key,
             what=f"segmenter {name}, seed {seed}",
             after_epoch=after_epoch,
+            source=source,
         )
         write_json(folder / SETTINGS, trained.settings)
         (folder / RESUME).unlink(missing_ok=True)
         entry.update(trained.entry)
+
+
+def _told_by(
+    prepared: Prepared, name: str, seed: int, source: MaskSource
+) -> tuple[SegmentationCases, list[int]]:
+    """The cases with another method's masks in the place of true ones, and which to train on.
+
+    Healthy images train with empty masks, as their labels say. What the network is told of the
+    others is written to ``targets/NAME/seed-N/``, for people to look at.
+    """
+    settings = segmenter_settings(prepared, name)
+    lesion, healthy = training_images(prepared)
+    what = f"masks by {source.method}, seed {source.seed}"
+    targets = training_targets(source, lesion, settings, what)
+    if not targets:
+        raise UserError(
+            f"{source.method} finds nothing in any training image.",
+            where=f"segmenters.{name}.masks",
+            fix="look at its heatmaps and masks, and choose another method",
+        )
+    if prepared.cases.dims == 2:
+        folder = inside(prepared.run.folder, "targets", name, f"seed-{seed}")
+        remove_tree(folder)
+        for i, target in targets.items():
+            case = prepared.cases.cases[i]
+            write_target(inside(folder, f"{case.id}.png"), target, IGNORE)
+    left_out = len(lesion) - len(targets)
+    if left_out:
+        say(f"{what}: {left_out} of {len(lesion)} training images left out, nothing was found")
+    return segmentation_cases(prepared, name, targets), sorted([*targets, *healthy])

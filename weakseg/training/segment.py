@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -44,6 +44,9 @@ class SegmentationCases:
     normalise : {"unit", "zscore"}
     image_size : int
         Longest side of images in pixels; volumes keep their own grid.
+    targets : mapping, optional
+        index → what is known of a case instead of its mask: uint8 of its own size, 0, 1 and
+        `IGNORE`.
     """
 
     def __init__(
@@ -54,8 +57,10 @@ class SegmentationCases:
         channels: int,
         normalise: str,
         image_size: int,
+        targets: Mapping[int, np.ndarray] | None = None,
     ) -> None:
         self.cases, self.labels, self.data = list(cases), labels, data
+        self.targets = targets or {}
         self.channels, self.normalise, self.size = channels, normalise, image_size
         self._kept: dict[int, CaseArrays] = {}
         self._boxes: dict[int, Letterbox] = {}
@@ -85,8 +90,10 @@ class SegmentationCases:
             read_image(case.image), self.channels, self.size, self.data.intensity, self.normalise
         )
         self._boxes[i] = box
-        truth = None
-        if case.mask is not None:
+        truth: np.ndarray | None = None
+        if i in self.targets:
+            truth = _target_to_network(self.targets[i], box)
+        elif case.mask is not None:
             mask = read_mask(case.mask, self.data.mask_rule)
             truth = to_network(mask.astype(np.float32), box) > 0.5
         elif self.truth_is_empty(i):
@@ -97,8 +104,10 @@ class SegmentationCases:
         volume = read_case(case)
         region = volume_region(volume.values, volume.roi)
         image = zscore(volume.values, region)
-        truth = None
-        if case.mask is not None:
+        truth: np.ndarray | None = None
+        if i in self.targets:
+            truth = self.targets[i]
+        elif case.mask is not None:
             truth = read_volume_mask(case.mask, self.data.mask_rule, volume.grid)
         elif self.truth_is_empty(i):
             truth = np.zeros(region.shape, dtype=bool)
@@ -110,6 +119,14 @@ class SegmentationCases:
             held = self.arrays(i)
             return probability * held.region if self.cases[i].roi is not None else probability
         return to_original(probability, self._boxes[i])
+
+
+def _target_to_network(target: np.ndarray, box: Letterbox) -> np.ndarray:
+    """A target of the image's own size on the network's grid; beside the image is background."""
+    lesion = to_network((target == 1).astype(np.float32), box) > 0.5
+    background = to_network((target == 0).astype(np.float32), box) > 0.5
+    known = np.where(lesion, 1, np.where(background | ~box.content(), 0, IGNORE))
+    return known.astype(np.uint8)
 
 
 def prepared_image(
@@ -273,7 +290,7 @@ class SegmenterTask:
         for i, p in predict(model, self.data, self.val, self.config, self.device):
             truth = self.data.arrays(i).truth
             assert truth is not None
-            found = p > 0.5
+            found, truth = p > 0.5, truth == 1
             if self.data.truth_is_empty(i):
                 alarms.append(float(found.any()))
             elif truth.any():

@@ -1,0 +1,90 @@
+"""Recipes: settings that are laid under an experiment's own by one key, ``recipe: NAME``."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from weakseg.config.classifier import ClassifierConfig
+
+MAP, METHOD = "best-map", "best-weak"
+
+ENCODERS = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "vgg16",
+    "densenet121",
+    "mobilenet_v2",
+    "squeezenet1_1",
+)
+"""Classifiers of torchvision that can be the contracting path of a U-Net."""
+
+
+def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
+    """Masks without any true mask: fused heatmaps, split by tone, and a U-Net trained on them.
+
+    Parameters
+    ----------
+    tree : dict
+        The experiment, for the classifier that it names: the U-Net stands on the same network
+        and begins with the same weights, where there is such a U-Net.
+
+    Returns
+    -------
+    dict
+        Keys and values to lay under the experiment's.
+    """
+    given = tree.get("classifier")
+    classifier = given if isinstance(given, dict) else {}
+    arch = classifier.get("arch", ClassifierConfig().arch)
+    same = arch in ENCODERS
+    return {
+        "heatmaps": {
+            MAP: {
+                "method": "layercam",
+                "layer": "fused",
+                "flips": True,
+                "score": "log-odds",
+                "rules": [{"rule": "two-tone"}],
+            }
+        },
+        "segmenters": {
+            METHOD: {
+                "arch": f"encoder-unet:{arch if same else 'resnet18'}",
+                "weights": "classifier" if same else "none",
+                "masks": f"{MAP}-two-tone",
+                "image_size": 128,
+                "epochs": 5,
+                "steps": 128,
+                "batch_size": 16,
+                "flips": "x",
+                "threshold": 0.2,
+                "min_peak": 0.9,
+                "precision": classifier.get("precision", "auto"),
+            }
+        },
+        "report": {"method": METHOD},
+    }
+
+
+RECIPES = {METHOD: best_weak}
+
+
+def with_recipe(tree: dict[str, Any]) -> dict[str, Any]:
+    """An experiment with the settings of the recipe that it names; its own come first."""
+    name = tree.get("recipe")
+    recipe = RECIPES.get(name) if isinstance(name, str) else None
+    return tree if recipe is None else _over(recipe(tree), tree)
+
+
+def _over(under: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
+    """Two trees as one; where both have a value, the second's."""
+    joined = deepcopy(tree)
+    for key, value in under.items():
+        held = joined.get(key)
+        if held is None:
+            joined[key] = deepcopy(value)
+        elif isinstance(held, dict) and isinstance(value, dict):
+            joined[key] = _over(value, held)
+    return joined

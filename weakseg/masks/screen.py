@@ -1,0 +1,82 @@
+"""Which parts of a mask to keep: by their size, and by how sure the network is of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+Bools = npt.NDArray[np.bool_]
+
+
+def keep_large_parts(mask: npt.ArrayLike, share: float) -> Bools:
+    """Drop the small parts of a mask, and fill its holes.
+
+    Parameters
+    ----------
+    mask : (M, N[, P]) array_like of bool
+    share : float
+        Parts below this share of the largest one's size are dropped; 0 keeps all.
+
+    Returns
+    -------
+    (M, N[, P]) ndarray of bool
+        Parts are joined by faces, not by corners.
+
+    Raises
+    ------
+    ValueError
+        For a share outside [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be in [0, 1], got {share}")
+    labels, count = ndimage.label(np.asarray(mask, dtype=bool))
+    if not count:
+        return np.asarray(labels > 0)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    kept = (sizes > 0) & (sizes >= share * sizes.max())
+    return np.asarray(ndimage.binary_fill_holes(kept[labels]), dtype=bool)
+
+
+def screen_parts(
+    mask: npt.ArrayLike,
+    score: npt.ArrayLike,
+    *,
+    min_area: float = 0.0,
+    min_peak: float = 0.0,
+) -> Bools:
+    """Drop the parts of a mask that are too small, or of which nobody is sure.
+
+    Parameters
+    ----------
+    mask : (M, N[, P]) array_like of bool
+    score : (M, N[, P]) array_like
+        Probability of a lesion, or heat.
+    min_area : float, optional
+        Parts below this share of the image are dropped.
+    min_peak : float, optional
+        Parts whose highest score is below this are dropped.
+
+    Returns
+    -------
+    (M, N[, P]) ndarray of bool
+
+    Raises
+    ------
+    ValueError
+        For shapes that differ, or a share outside [0, 1].
+    """
+    found, scores = np.asarray(mask, dtype=bool), np.asarray(score, dtype=np.float64)
+    if found.shape != scores.shape:
+        raise ValueError(f"the mask is {found.shape}, the score {scores.shape}")
+    if not 0 <= min_area <= 1:
+        raise ValueError(f"min_area must be in [0, 1], got {min_area}")
+    labels, count = ndimage.label(found)
+    if not count:
+        return found
+    numbers = np.arange(1, count + 1)
+    sizes = ndimage.sum_labels(found, labels, numbers)
+    peaks = ndimage.maximum(scores, labels, numbers)
+    kept = np.concatenate([[False], (sizes >= min_area * found.size) & (peaks >= min_peak)])
+    return np.asarray(kept[labels])

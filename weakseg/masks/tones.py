@@ -1,0 +1,77 @@
+"""The part of a heatmap's warm region that differs from its surroundings in brightness."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from weakseg.masks.region import brightness
+from weakseg.masks.screen import keep_large_parts
+from weakseg.masks.thresholds import normalise
+
+SMALLEST_PART = 0.1
+"""Parts of a mask below this share of the largest are dropped."""
+
+
+def two_tone_mask(
+    heatmap: npt.ArrayLike, image: npt.ArrayLike, *, warm: float = 0.35, blur: float = 0.008
+) -> npt.NDArray[np.bool_]:
+    """Split a heatmap's warm region into its bright and its dark part, and take the hotter one.
+
+    A heatmap knows about where a lesion lies and not its outline; within the warm region the
+    lesion and what surrounds it mostly differ in brightness. Which of the two is the lesion is
+    for the heatmap to say, so that bright and dark lesions are found alike.
+
+    Parameters
+    ----------
+    heatmap : (M, N) array_like
+        Raw heat.
+    image : (M, N[, C]) array_like
+        The image that it belongs to.
+    warm : float, optional
+        Share of the heatmap's maximum above which the region is warm, in (0, 1).
+    blur : float, optional
+        Standard deviation of the Gaussian that smooths the image first, as a share of its longer
+        side.
+
+    Returns
+    -------
+    (M, N) ndarray of bool
+        Inside the warm region; the whole of it where the image is even there. Parts below a
+        tenth of the largest are dropped, and holes filled. Empty for a flat heatmap.
+
+    Raises
+    ------
+    ValueError
+        For shapes that differ, or parameters out of range.
+
+    Notes
+    -----
+    The tones are parted by Otsu's threshold of the smoothed brightness within the region; the part
+    of the higher mean heat is the lesion.
+    """
+    if not 0 < warm < 1:
+        raise ValueError(f"warm must be in (0, 1), got {warm}")
+    if blur < 0:
+        raise ValueError(f"blur must not be negative, got {blur}")
+    heat = normalise(heatmap)
+    grey = brightness(image)
+    if heat.shape != grey.shape:
+        raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
+    region = heat > warm
+    if not region.any():
+        return region
+    smooth = ndimage.gaussian_filter(grey, blur * max(grey.shape))
+    values = smooth[region]
+    if not np.ptp(values) > 1e-6 * max(float(np.abs(values).max()), 1e-12):
+        return keep_large_parts(region, SMALLEST_PART)
+    bright = smooth > threshold_otsu(values)
+    light, dark = region & bright, region & ~bright
+    chosen = light if _mean(heat, light) >= _mean(heat, dark) else dark
+    return keep_large_parts(chosen, SMALLEST_PART)
+
+
+def _mean(heat: npt.NDArray[np.float64], part: npt.NDArray[np.bool_]) -> float:
+    return float(heat[part].mean()) if part.any() else -1.0

@@ -1,0 +1,215 @@
+"""Masks of training images that another method makes, for a network to be trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weakseg.config import Config, SegmenterConfig, fingerprint, load_config
+from weakseg.data.images import read_image
+from weakseg.data.patches import IGNORE
+from weakseg.errors import RunError, UserError, did_you_mean
+from weakseg.masks.rules import rule_from_json, segment
+from weakseg.masks.thresholds import apply_threshold, normalise
+from weakseg.progress import progress
+from weakseg.runs import Run, file_hash, open_run, read_json
+from weakseg.stages.heatmaps import HeatReader, heatmap_folder, heatmap_key
+from weakseg.stages.prepare import Prepared
+from weakseg.stages.scoring import THRESHOLD
+from weakseg.stages.segmenters import (
+    SETTINGS,
+    load_segmenter,
+    priors_of,
+    segmentation_cases,
+    segmenter_folder,
+)
+from weakseg.training.loop import BEST, make_fabric
+from weakseg.training.segment import predict
+
+AGAIN = "run `weakseg heatmap-segment CONFIG` or `weakseg compare CONFIG` first"
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """A method that can make masks of training images.
+
+    Attributes
+    ----------
+    prepared : Prepared
+        The run that holds it: the one that is trained for, or another of the same data and splits.
+    method : str
+    seed : int
+        Of its network.
+    threshold : dict
+        Its entry in ``threshold.json``.
+    key : str
+        Fingerprint of all that its masks depend on.
+    """
+
+    prepared: Prepared
+    method: str
+    seed: int
+    threshold: dict[str, Any]
+    key: str
+
+    @property
+    def masks_seen(self) -> int:
+        """How many true masks had a part in it."""
+        return int(self.threshold["masks_seen"])
+
+    @property
+    def of_network(self) -> bool:
+        """Whether it is a segmenter; else a heatmap and a rule."""
+        return self.method in self.prepared.config.segmenters
+
+
+def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
+    """The method that a segmenter's ``masks`` names.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        The run that is trained for.
+    masks : str
+        ``METHOD`` or ``RUN/METHOD``.
+    seed : int
+        Of the segmenter that is trained: the method's network of the same seed is taken, or, where
+        it has none, its first.
+
+    Raises
+    ------
+    UserError
+        For a method that is not there, or an upper bound.
+    RunError
+        If the method has made no masks yet, or in a run of other data or splits.
+    """
+    folder, _, method = masks.rpartition("/")
+    held = _other_run(prepared, Path(folder)) if folder else prepared
+    config, run = held.config, held.run
+    known = [*config.heatmap_methods, *config.segmenters]
+    if method not in known:
+        raise UserError(
+            f"The run has no method {method!r} whose masks could be trained on.",
+            where=f"segmenters: masks: {masks}",
+            fix=did_you_mean(method, known),
+        )
+    seeds = config.segmenter_seeds(method) if method in config.segmenters else config.seeds
+    chosen = seed if seed in seeds else seeds[0]
+    path = run.folder / "masks" / method / THRESHOLD
+    entry = read_json(path).get(f"seed-{chosen}") if path.exists() else None
+    if entry is None:
+        raise RunError(
+            f"{method} has made no masks of seed {chosen} yet.", where=str(run.folder), fix=AGAIN
+        )
+    if entry.get("upper_bound"):
+        raise UserError(
+            f"{method} is an upper bound: it needs true masks of the images that it segments.",
+            where=f"segmenters: masks: {masks}",
+            fix="name a method that needs none",
+        )
+    if method in config.segmenters:
+        best = segmenter_folder(run.folder, method, chosen) / BEST
+        made_of: Any = file_hash(best)
+    else:
+        heatmap, _ = config.heatmap_methods[method]
+        made_of = heatmap_key(held, chosen, name=heatmap)
+        folder_of = heatmap_folder(run.folder, config, chosen, name=heatmap)
+        stage = "heatmaps/" + "/".join(folder_of.parts[-3:])
+        if not run.is_done(stage, made_of, folder_of):
+            raise RunError(
+                f"The heatmaps of {method} are not those of the run's settings.",
+                where=str(folder_of),
+                fix=AGAIN,
+            )
+    key = fingerprint("masks of", method, chosen, entry, made_of)
+    return MaskSource(held, method, chosen, entry, key)
+
+
+def _other_run(prepared: Prepared, folder: Path) -> Prepared:
+    """Another run, if it is of the same data and splits."""
+    run = open_run(folder)
+    if run.record.get("data", {}).get("splits_key") != prepared.key:
+        raise RunError(
+            "The run that should lend its masks is of other data, or of other splits: its networks "
+            "may have been trained on test images of this one.",
+            where=str(folder),
+            fix="make both runs from the same manifest, data settings and splits",
+        )
+    return replace(prepared, run=run, config=_config_of(run))
+
+
+def _config_of(run: Run) -> Config:
+    """A run's experiment, its heatmaps as they were when its masks were made."""
+    config, made_by = load_config(run.folder / "config.yaml"), run.folder / "masks" / "config.yaml"
+    if not made_by.exists():
+        return config
+    heat = load_config(made_by)
+    parts = {k: getattr(heat, k) for k in ("classifier", "heatmap", "heatmaps", "masks")}
+    return config.model_copy(update=parts)
+
+
+def training_targets(
+    source: MaskSource, indices: Sequence[int], settings: SegmenterConfig, what: str
+) -> dict[int, np.ndarray]:
+    """What a network is told of training images, by another method; no true mask is opened.
+
+    Parameters
+    ----------
+    source : MaskSource
+    indices : sequence of int
+        Of cases with a lesion label.
+    settings : SegmenterConfig
+        Of the network that is trained; ``ignore`` says what is left open.
+    what : str
+        For the progress bar.
+
+    Returns
+    -------
+    dict
+        index → target of the case's own size, uint8: 0 background, 1 lesion, `IGNORE`. Cases in
+        which the method finds nothing are left out: their label says that something is there.
+    """
+    targets = {}
+    with progress(what, len(indices)) as advance:
+        for i, mask, sure in _masks(source, indices):
+            advance()
+            target = mask.astype(np.uint8)
+            if settings.ignore is not None:
+                low, high = settings.ignore
+                target[mask & (sure < high) | ~mask & (sure > low)] = IGNORE
+            if (target == 1).any():
+                targets[i] = target
+    return targets
+
+
+def _masks(
+    source: MaskSource, indices: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Mask and confidence, in [0, 1], of each case; the gate is open, for the label is known."""
+    held, config = source.prepared, source.prepared.config
+    if not source.of_network:
+        name, _ = config.heatmap_methods[source.method]
+        folder = heatmap_folder(held.run.folder, config, source.seed, name=name)
+        reader, rule = HeatReader(held, folder), rule_from_json(source.threshold)
+        for i in indices:
+            case = held.cases.cases[i]
+            heat = reader.load(case).full()
+            yield i, segment(rule, heat, read_image(case.image)), normalise(heat)
+        return
+    folder = segmenter_folder(held.run.folder, source.method, source.seed)
+    trained = read_json(folder / SETTINGS)
+    settings = SegmenterConfig.model_validate(
+        trained["settings"] | source.threshold.get("inference", {})
+    )
+    fabric = make_fabric(config.device, settings.precision)
+    model = load_segmenter(folder).to(fabric.device)
+    data = segmentation_cases(held, source.method)
+    with fabric.autocast():
+        found = predict(model, data, indices, settings, fabric.device, priors_of(trained))
+        for i, p in found:
+            own = data.original(i, p)
+            yield i, apply_threshold(own, float(source.threshold["threshold"])), own
