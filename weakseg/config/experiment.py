@@ -214,5 +214,5 @@ def filtered_asked(config: Config) -> str:
 def curve_asked(config: Config, name: str) -> str:
     """Fingerprint of the settings of the network of a mask-equivalence curve."""
     left_out = {"weights", "seeds", "threshold", "keep", "validation_cases", "masks", "ignore"}
-    left_out |= {"min_peak", "min_area", "ensemble"}
+    left_out |= {"min_peak", "min_area"}
     return fingerprint(config.segmenters[name].model_dump(mode="json", exclude=left_out))

@@ -13,7 +13,7 @@ from weakseg.errors import nearest
 class HeatmapConfig(Section):
     """Which heatmap is made of the classifier."""
 
-    method: str = Field("gradcam", description="see `weakseg.heatmaps.METHODS`")
+    method: str = Field("gradcam", description="see `weakseg.heatmaps.METHODS`; or occlusion")
     layer: str | list[str] = Field(
         "auto",
         description="a module's name; auto: the network's named default; several names, or fused "
@@ -104,6 +104,39 @@ class TwoToneRule(Section):
     )
 
 
+class GeodesicRule(Section):
+    """Grown from the heatmap's confident parts to what is nearer to them, by way of the image, than
+    to the background, see `weakseg.masks.geodesic`."""
+
+    rule: Literal["geodesic"] = "geodesic"
+    high: Fraction = Field(0.7, description="above this share of its maximum: lesion")
+    low: Fraction = Field(0.3, description="below: background")
+    edge: float = Field(20.0, ge=0.0, description="cost of a step across the full range of grey")
+
+    @model_validator(mode="after")
+    def _low_is_lower(self) -> GeodesicRule:
+        if self.low >= self.high:
+            raise ValueError("low must be below high")
+        return self
+
+
+class SuperpixelRule(Section):
+    """Whole superpixels of the image whose mean heat is high, see `weakseg.masks.superpixels`."""
+
+    rule: Literal["superpixel"] = "superpixel"
+    at: Fraction = Field(0.5, description="share of the hottest superpixel's mean heat")
+    count: int = Field(300, ge=2, le=100_000, description="how many superpixels an image has")
+    compactness: float = Field(0.1, gt=0.0, description="space against grey values, see SLIC")
+
+
+class CrfRule(Section):
+    """A dense conditional random field on the image; needs the extra ``crf``."""
+
+    rule: Literal["crf"] = "crf"
+    at: Fraction = Field(0.5, description="heat over its maximum at which lesion is as likely")
+    steps: int = Field(5, ge=1, le=100)
+
+
 class TrainQuantileRule(Section):
     """One threshold for the set: the ``q``-quantile of raw heat over unmasked training images
     with a lesion label."""
@@ -138,6 +171,9 @@ Rule = Annotated[
     | AreaPriorRule
     | RandomWalkerRule
     | TwoToneRule
+    | GeodesicRule
+    | SuperpixelRule
+    | CrfRule
     | TrainQuantileRule
     | ValidationRule
     | OracleDatasetRule
@@ -152,6 +188,9 @@ RULE_NAMES = (
     "area-prior",
     "random-walker",
     "two-tone",
+    "geodesic",
+    "superpixel",
+    "crf",
     "train-quantile",
     "validation",
     "oracle-dataset",
@@ -161,7 +200,7 @@ ORACLES = ("oracle-dataset", "oracle-image")
 
 
 def default_rules() -> list[Rule]:
-    """Every rule with its default parameters."""
+    """Every rule with its default parameters, but ``crf``, which needs an extra."""
     return [
         FixedRule(),
         OtsuRule(),
@@ -169,6 +208,8 @@ def default_rules() -> list[Rule]:
         AreaPriorRule(),
         RandomWalkerRule(),
         TwoToneRule(),
+        GeodesicRule(),
+        SuperpixelRule(),
         TrainQuantileRule(),
         ValidationRule(),
         OracleDatasetRule(),
@@ -231,6 +272,9 @@ RULE_MODELS: tuple[type[Section], ...] = (
     AreaPriorRule,
     RandomWalkerRule,
     TwoToneRule,
+    GeodesicRule,
+    SuperpixelRule,
+    CrfRule,
     TrainQuantileRule,
     ValidationRule,
     OracleDatasetRule,

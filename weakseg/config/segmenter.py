@@ -113,9 +113,6 @@ class SegmenterConfig(Section):
     min_area: Probability = Field(
         0.0, description="parts of a mask below this share of the image are dropped"
     )
-    ensemble: bool = Field(
-        False, description="score the mean probability of all seeds' networks as well"
-    )
     precision: Literal["auto", "32-true", "bf16-mixed"] = AUTO
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, min_length=1, description="one network a seed; default: the classifier's"

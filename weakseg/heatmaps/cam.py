@@ -10,6 +10,7 @@ the gradient runs only as far as the layer, and the network is left as it was fo
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,9 +26,22 @@ METHODS: dict[str, str] = {
     "hirescam": "HiResCAM",
     "xgradcam": "XGradCAM",
     "layercam": "LayerCAM",
+    "gradcam-elementwise": "GradCAMElementWise",
     "eigengradcam": "EigenGradCAM",
+    "eigencam": "EigenCAM",
+    "shapleycam": "ShapleyCAM",
+    "scorecam": "ScoreCAM",
+    "ablationcam": "AblationCAM",
 }
-"""Gradient methods by name, and the class of pytorch-grad-cam that holds the formula."""
+"""Methods by name, and the class of pytorch-grad-cam that holds the formula.
+
+``eigencam`` looks at no class. ``scorecam`` and ``ablationcam`` run the network once for every
+channel of the layer: hundreds of times the price of the others.
+"""
+
+PERTURBING = frozenset({"scorecam", "ablationcam"})
+OCCLUSION = "occlusion"
+"""Not of a layer: see `weakseg.heatmaps.occlusion`."""
 
 
 def check_method(name: str, *, where: str = "heatmap.method") -> None:
@@ -38,11 +52,11 @@ def check_method(name: str, *, where: str = "heatmap.method") -> None:
     ConfigError
         With the nearest name.
     """
-    if name not in METHODS:
+    if name not in METHODS and name != OCCLUSION:
         raise ConfigError(
             f"There is no heatmap method {name!r}.",
             where=where,
-            fix=did_you_mean(name, METHODS),
+            fix=did_you_mean(name, [*METHODS, OCCLUSION]),
         )
 
 
@@ -198,7 +212,10 @@ def raw_cams(
                 torch.set_grad_enabled(True)
                 total = target_score(logits.float(), target, score).sum()
                 maps_of = [held for (held,) in captured.values()]
-                gradients = torch.autograd.grad(total, maps_of, allow_unused=True)
+                twice = method == "shapleycam"
+                gradients = torch.autograd.grad(
+                    total, maps_of, allow_unused=True, create_graph=twice
+                )
         finally:
             for handle in handles:
                 handle.remove()
@@ -208,28 +225,62 @@ def raw_cams(
                 where="heatmap.layer",
                 fix="name a layer between the image and the classifier's head",
             )
-        formula = _formula(model, method)
+        explained = [_Score(target, score)] * len(images)
         maps = [
-            formula(
-                images,
-                layer,
-                [],
-                held.detach().float().cpu().numpy(),
-                gradient.detach().float().cpu().numpy(),
-                False,
-            )
+            _map(model, method, images, layer, explained, held, gradient)
             for layer, held, gradient in zip(layers, maps_of, gradients, strict=True)
         ]
     found = [np.asarray(m, dtype=np.float32) for m in maps]
     return found, logits.detach().float().cpu().numpy()
 
 
-def _formula(model: nn.Module, method: str) -> Any:
+class _Score:
+    """`target_score` of one image, as pytorch-grad-cam calls its targets."""
+
+    def __init__(self, target: tuple[int, ...], score: str) -> None:
+        self.target, self.score = target, score
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        return target_score(logits.float()[None], self.target, self.score)[0]
+
+
+def _map(
+    model: nn.Module,
+    method: str,
+    images: Tensor,
+    layer: nn.Module,
+    explained: Sequence[_Score],
+    held: Tensor,
+    gradient: Tensor,
+) -> np.ndarray:
     """pytorch-grad-cam's own map of activations and gradients.
 
     Built without layers, so that the library sets no hook.
     """
     import pytorch_grad_cam
 
+    if method == "shapleycam":
+        return _shapley(held, gradient)
     cam = getattr(pytorch_grad_cam, METHODS[method])(model, [])
-    return cam.get_cam_image
+    a = held.detach().float().cpu().numpy()
+    g = gradient.detach().float().cpu().numpy()
+    if method not in PERTURBING:
+        return cam.get_cam_image(images, layer, [], a, g, False)
+    # Whose progress bars, one for every image, are nobody's business.
+    with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
+        return cam.get_cam_image(images, layer, list(explained), a, g, False)
+
+
+def _shapley(held: Tensor, gradient: Tensor) -> np.ndarray:
+    """Grad-CAM with the gradient minus half its change along the activations.
+
+    pytorch-grad-cam's formula; its own call frees the graph that further layers need.
+    """
+    weights = gradient
+    if gradient.requires_grad:  # else the network is linear behind the layer
+        (change,) = torch.autograd.grad(
+            gradient, held, grad_outputs=held, retain_graph=True, allow_unused=True
+        )
+        weights = gradient if change is None else gradient - change / 2
+    w = weights.detach().float().mean((2, 3), keepdim=True)
+    return (w * held.detach().float()).sum(1).cpu().numpy()

@@ -12,8 +12,9 @@ from weakseg.config import HeatmapConfig
 from weakseg.data.arrays import ImageBatches, network_image
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError, did_you_mean
-from weakseg.heatmaps.cam import raw_cams
+from weakseg.heatmaps.cam import OCCLUSION, raw_cams
 from weakseg.heatmaps.fuse import fuse, mirrored
+from weakseg.heatmaps.occlusion import occlusion_maps
 from weakseg.heatmaps.store import Heatmap
 from weakseg.models.classifiers import Classifier
 from weakseg.models.layers import find_layers
@@ -101,22 +102,36 @@ def explain(
         On the grid of the finest layer.
     probabilities : (B, K) ndarray of float32
     """
-    layers = find_layers(model, config.layer, batch.shape[-1])
     target = target_classes(config.target, labels)
-    how = {"method": config.method, "score": config.score}
-    modules = [module for _, module in layers]
-    maps, logits = raw_cams(model, modules, batch, target, **how)
-    p = torch.from_numpy(logits).softmax(1).numpy()
+    if config.method == OCCLUSION:
+        name = "image"
+    else:
+        layers = find_layers(model, config.layer, batch.shape[-1])
+        name = "+".join(n for n, _ in layers)
+
+    def look(images: Tensor) -> tuple[list[np.ndarray], np.ndarray]:
+        if config.method == OCCLUSION:
+            fall, logits = occlusion_maps(
+                model, images, target, score=config.score, batch_size=config.batch_size
+            )
+            return [fall], torch.from_numpy(logits).softmax(1).numpy()
+        modules = [module for _, module in layers]
+        maps, logits = raw_cams(
+            model, modules, images, target, method=config.method, score=config.score
+        )
+        return maps, torch.from_numpy(logits).softmax(1).numpy()
+
+    maps, p = look(batch)
     if config.flips:
-        others, turned = raw_cams(model, modules, batch.flip(3), target, **how)
+        others, turned = look(batch.flip(3))
         maps = [mirrored(m, o) for m, o in zip(maps, others, strict=True)]
-        p = (p + torch.from_numpy(turned).softmax(1).numpy()) / 2
+        p = (p + turned) / 2
     heat = fuse(maps)
     if config.scale == "probability":
         lesion = p[:, list(labels.lesion_indices)].sum(1)
         top = heat.max(axis=(1, 2))
         heat *= (lesion / np.where(top > 0, top, 1))[:, None, None]
-    return "+".join(name for name, _ in layers), heat, p
+    return name, heat, p
 
 
 def heatmap(

@@ -90,6 +90,12 @@ def brightness(image: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return values.mean(axis=2) if values.ndim == 3 else values
 
 
+def unit_range(grey: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Values from 0 to 1; zeros where they are all equal."""
+    span = float(np.ptp(grey))
+    return (grey - grey.min()) / span if span > 0 else np.zeros_like(grey)
+
+
 def _solid(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The large parts of a mask, with their holes filled."""
     labels, _ = ndimage.label(mask)

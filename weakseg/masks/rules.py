@@ -18,17 +18,23 @@ from pydantic import TypeAdapter
 from weakseg.config import (
     ORACLES,
     AreaPriorRule,
+    CrfRule,
     FixedRule,
+    GeodesicRule,
     OracleDatasetRule,
     OtsuRule,
     QuantileRule,
     RandomWalkerRule,
     Rule,
+    SuperpixelRule,
     TrainQuantileRule,
     TwoToneRule,
     ValidationRule,
 )
+from weakseg.masks.crf import crf_mask
+from weakseg.masks.geodesic import geodesic_mask
 from weakseg.masks.region import body_region
+from weakseg.masks.superpixels import superpixel_mask
 from weakseg.masks.thresholds import (
     apply_threshold,
     area_prior_mask,
@@ -47,6 +53,16 @@ from weakseg.masks.walker import random_walker_mask
 Bools = npt.NDArray[np.bool_]
 Heats = Callable[[], Iterable[npt.ArrayLike]]
 Pairs = Callable[[], Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]]
+
+ON_IMAGE = (
+    AreaPriorRule,
+    RandomWalkerRule,
+    TwoToneRule,
+    GeodesicRule,
+    SuperpixelRule,
+    CrfRule,
+)
+"""Rules that look at the image."""
 
 ORACLE_LABEL = "upper bound: chosen on the test masks themselves"
 
@@ -83,7 +99,7 @@ class FittedRule:
     @property
     def needs_image(self) -> bool:
         """Whether `segment` looks at the image."""
-        return self.name in ("area-prior", "random-walker", "two-tone")
+        return isinstance(self.rule, ON_IMAGE)
 
     @property
     def oracle(self) -> bool:
@@ -194,8 +210,7 @@ def segment(
     heatmap : (M, N) array_like
         Raw heat.
     image : (M, N[, 3]) array_like, optional
-        Needed by ``area-prior``, which looks for the body in it, and by ``random-walker`` and
-        ``two-tone``.
+        Needed by the rules of `ON_IMAGE`; ``area-prior`` looks for the body in it.
     truth : (M, N) array_like of bool, optional
         Needed by ``oracle-image``, and looked at by no other rule.
 
@@ -220,18 +235,28 @@ def segment(
         return apply_threshold(normalise(heat), otsu_threshold(heat))
     if isinstance(rule, QuantileRule):
         return apply_threshold(heat, quantile_threshold(heat, rule.q))
-    if isinstance(rule, AreaPriorRule):
+    if fitted.needs_image:
         if image is None:
-            raise ValueError("the rule area-prior needs the image")
-        return area_prior_mask(heat, rule.area, body_region(image))
-    if isinstance(rule, RandomWalkerRule):
-        if image is None:
-            raise ValueError("the rule random-walker needs the image")
-        return random_walker_mask(heat, image, high=rule.high, low=rule.low, beta=rule.beta)
-    if isinstance(rule, TwoToneRule):
-        if image is None:
-            raise ValueError("the rule two-tone needs the image")
-        return two_tone_mask(heat, image, warm=rule.warm, blur=rule.blur)
+            raise ValueError(f"the rule {rule.rule} needs the image")
+        return _on_image(rule, heat, image)
     if truth is None:
         raise ValueError(f"the rule {rule.rule} needs the true mask")
     return apply_threshold(heat, oracle_threshold(heat, truth))
+
+
+def _on_image(rule: Rule, heat: npt.NDArray[np.float64], image: npt.ArrayLike) -> Bools:
+    """The mask by a rule that looks at the image."""
+    if isinstance(rule, AreaPriorRule):
+        return area_prior_mask(heat, rule.area, body_region(image))
+    if isinstance(rule, RandomWalkerRule):
+        return random_walker_mask(heat, image, high=rule.high, low=rule.low, beta=rule.beta)
+    if isinstance(rule, TwoToneRule):
+        return two_tone_mask(heat, image, warm=rule.warm, blur=rule.blur)
+    if isinstance(rule, GeodesicRule):
+        return geodesic_mask(heat, image, high=rule.high, low=rule.low, edge=rule.edge)
+    if isinstance(rule, SuperpixelRule):
+        return superpixel_mask(
+            heat, image, at=rule.at, count=rule.count, compactness=rule.compactness
+        )
+    assert isinstance(rule, CrfRule)
+    return crf_mask(heat, image, at=rule.at, steps=rule.steps)

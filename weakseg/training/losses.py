@@ -12,16 +12,23 @@ from weakseg.data.patches import IGNORE
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+GCE_POWER = 0.7
+SCE_FORWARD, SCE_LOG_ZERO = 0.1, 4.0
+"""Parameters of the noise-robust losses, as their authors set them for CIFAR-10."""
+
 
 def make_loss(name: str) -> Loss:
     """The loss of a name.
 
     Parameters
     ----------
-    name : {"ce", "dice", "dice-ce", "focal"}
+    name : {"ce", "dice", "dice-ce", "focal", "gce", "sce", "dice-gce"}
         ce: cross-entropy, mean over voxels. dice: 1 - soft Dice of the lesion over the whole batch
         (a batch without lesion has none). dice-ce: their sum. focal: cross-entropy weighed by
-        (1 - p) ** 2 of the true class (Lin et al., ICCV 2017).
+        (1 - p) ** 2 of the true class (Lin et al., ICCV 2017). gce: (1 - p ** 0.7) / 0.7 of the
+        true class, which a confident network leaves alone where the label contradicts it (Zhang
+        and Sabuncu, NeurIPS 2018). sce: 0.1 cross-entropy plus the reverse one, 4 (1 - p), as
+        log 0 counts -4 (Wang et al., ICCV 2019). dice-gce: dice plus gce.
 
     Returns
     -------
@@ -41,11 +48,29 @@ def make_loss(name: str) -> Loss:
     def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
         return F.cross_entropy(logits, truth, ignore_index=IGNORE)
 
+    def true_class(logits: Tensor, truth: Tensor) -> Tensor:
+        """Probability of each known voxel's class."""
+        known = truth != IGNORE
+        p = logits.softmax(1).gather(1, truth.where(known, 0)[:, None])[:, 0]
+        return p[known]
+
+    def generalised(logits: Tensor, truth: Tensor) -> Tensor:
+        # The root has no gradient at 0.
+        p = true_class(logits, truth).clamp(min=1e-6)
+        return (1 - p**GCE_POWER).mean() / GCE_POWER
+
+    def symmetric(logits: Tensor, truth: Tensor) -> Tensor:
+        reverse = (1 - true_class(logits, truth)).mean()
+        return SCE_FORWARD * cross_entropy(logits, truth) + SCE_LOG_ZERO * reverse
+
     losses: dict[str, Loss] = {
         "ce": cross_entropy,
         "dice": dice,
         "dice-ce": lambda logits, truth: cross_entropy(logits, truth) + dice(logits, truth),
         "focal": focal,
+        "gce": generalised,
+        "sce": symmetric,
+        "dice-gce": lambda logits, truth: generalised(logits, truth) + dice(logits, truth),
     }
     chosen = losses[name]
 

@@ -1,0 +1,85 @@
+"""A dense conditional random field between a heatmap and its image, by pydensecrf2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from weakseg.errors import ConfigError
+from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.thresholds import normalise
+
+INSTALL = "pip install 'weakseg[crf]' (it is compiled: a C++ compiler is needed)"
+SMOOTH_SD, SMOOTH_WEIGHT = 3.0, 3.0
+COLOUR_SD, GREY_SD, COLOUR_WEIGHT = 50.0, 13.0, 10.0
+"""The pairwise terms of pydensecrf's own examples: pixels, pixels and grey levels of 255."""
+
+
+def crf_mask(
+    heatmap: npt.ArrayLike, image: npt.ArrayLike, *, at: float = 0.5, steps: int = 5
+) -> npt.NDArray[np.bool_]:
+    """The most probable mask where near pixels of like brightness want to be of one kind.
+
+    Parameters
+    ----------
+    heatmap : (M, N) array_like
+        Raw heat.
+    image : (M, N[, C]) array_like
+        The image that it belongs to.
+    at : float, optional
+        Share of the heatmap's maximum at which lesion and background are equally likely before
+        the image is looked at, in (0, 1).
+    steps : int, optional
+        Of mean-field inference.
+
+    Returns
+    -------
+    (M, N) ndarray of bool
+        Empty for a flat heatmap.
+
+    Raises
+    ------
+    ConfigError
+        Without the package, with the command that installs it.
+    ValueError
+        For shapes that differ, or parameters out of range.
+
+    References
+    ----------
+    Krähenbühl, Koltun, "Efficient inference in fully connected CRFs with Gaussian edge potentials",
+    NeurIPS 2011.
+    """
+    if not 0 < at < 1:
+        raise ValueError(f"at must be in (0, 1), got {at}")
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    heat, grey = normalise(heatmap), unit_range(brightness(image))
+    if heat.shape != grey.shape:
+        raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
+    crf = _package()
+    if not heat.any():
+        return np.zeros(heat.shape, dtype=bool)
+    # The heat that is as likely as not becomes one half; 0 and 1 keep their places.
+    p = np.clip(heat ** (np.log(0.5) / np.log(at)), 0.01, 0.99)
+    rows, columns = heat.shape
+    field = crf.DenseCRF2D(columns, rows, 2)
+    field.setUnaryEnergy(-np.log(np.stack([1 - p, p]).reshape(2, -1)).astype(np.float32))
+    field.addPairwiseGaussian(sxy=SMOOTH_SD, compat=SMOOTH_WEIGHT)
+    colours = np.ascontiguousarray(np.repeat((grey * 255).astype(np.uint8)[..., None], 3, axis=2))
+    field.addPairwiseBilateral(sxy=COLOUR_SD, srgb=GREY_SD, rgbim=colours, compat=COLOUR_WEIGHT)
+    kinds = np.asarray(field.inference(steps)).argmax(axis=0)
+    return np.asarray(kinds.reshape(heat.shape) == 1)
+
+
+def _package() -> Any:
+    try:
+        import pydensecrf.densecrf as crf
+    except ImportError:
+        raise ConfigError(
+            "The rule crf needs the package pydensecrf2, which is not installed.",
+            where="masks.rules: crf",
+            fix=INSTALL,
+        ) from None
+    return crf

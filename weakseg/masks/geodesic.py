@@ -1,0 +1,69 @@
+"""From the sure parts of a heatmap to all that is nearer to them than to the background."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.thresholds import normalise
+
+
+def geodesic_mask(
+    heatmap: npt.ArrayLike,
+    image: npt.ArrayLike,
+    *,
+    high: float = 0.7,
+    low: float = 0.3,
+    edge: float = 20.0,
+) -> npt.NDArray[np.bool_]:
+    """Grow a mask from the confident parts of a heatmap along the shortest ways over the image.
+
+    Pixels above ``high`` of the heatmap's maximum are lesion, those below ``low`` background. Each
+    other pixel belongs to the kind that is nearer, where a step costs 1 and ``edge`` times the
+    image's gradient, so that the way across an edge is long.
+
+    Parameters
+    ----------
+    heatmap : (M, N) array_like
+        Raw heat.
+    image : (M, N[, C]) array_like
+        The image that it belongs to.
+    high, low : float, optional
+        Shares of the heatmap's maximum, 0 < low < high < 1.
+    edge : float, optional
+        Cost of a step across the image's full range of grey values; 0 makes the image irrelevant.
+
+    Returns
+    -------
+    (M, N) ndarray of bool
+        Every pixel above ``high`` is in it and none below ``low``. Where no pixel is below
+        ``low``, the threshold is halfway between the two.
+
+    Raises
+    ------
+    ValueError
+        For shapes that differ, or parameters out of range.
+
+    References
+    ----------
+    Bai, Sapiro, "A geodesic framework for fast interactive image and video segmentation and
+    matting", ICCV 2007.
+    """
+    from skimage.graph import MCP_Geometric
+
+    if not 0 < low < high < 1:
+        raise ValueError(f"0 < low < high < 1 must hold, got low {low} and high {high}")
+    if edge < 0:
+        raise ValueError(f"edge must not be negative, got {edge}")
+    heat, grey = normalise(heatmap), unit_range(brightness(image))
+    if heat.shape != grey.shape:
+        raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
+    sure, far = heat > high, heat < low
+    if not sure.any() or not far.any():
+        return np.asarray(heat > (high + low) / 2)
+    steps = [np.abs(g) for g in np.gradient(grey)] if min(grey.shape) > 1 else [np.zeros_like(grey)]
+    cost = 1 + edge * np.sqrt(sum(g**2 for g in steps))
+    to_lesion, _ = MCP_Geometric(cost).find_costs(np.argwhere(sure))
+    to_background, _ = MCP_Geometric(cost).find_costs(np.argwhere(far))
+    return np.asarray((to_lesion < to_background) & ~far | sure)
