@@ -70,6 +70,7 @@ def heatmaps_of(
     for start in range(0, len(indices), config.batch_size):
         chosen = list(indices[start : start + config.batch_size])
         batch = images.images(chosen).to(model.mean.device)
+        batch = batch.contiguous(memory_format=torch.channels_last)
         name, maps, p = explain(model, labels, batch, config)
         lesion = p[:, list(labels.lesion_indices)].sum(1)
         boxes = images.boxes(chosen)

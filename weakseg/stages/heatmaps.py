@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from weakseg.config import Config, HeatmapConfig, Rule, fingerprint
 from weakseg.data.arrays import ImageBatches
@@ -28,7 +29,7 @@ from weakseg.stages.train_classifier import (
     read_predictions,
     seed_folder,
 )
-from weakseg.training.loop import BEST, pick_device
+from weakseg.training.loop import BEST, make_fabric
 
 PREDICTED = "predicted"
 """The target of heatmaps that explain each image's predicted class."""
@@ -70,7 +71,7 @@ def heatmap_key(
     settings = held.model_dump(mode="json", exclude={"batch_size", "rules"})
     settings |= {} if target is None else {"target": target}
     best = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed) / BEST
-    return fingerprint("heatmaps", 2, classifier_key(prepared, seed), file_hash(best), settings)
+    return fingerprint("heatmaps", 3, classifier_key(prepared, seed), file_hash(best), settings)
 
 
 def make_heatmaps(
@@ -116,14 +117,18 @@ def make_heatmaps(
     if not force and run.is_done(stage, key, folder):
         say(f"{what}: up to date")
         return folder
-    model = model.to(pick_device(config.device))
+    fabric = make_fabric(config.device, config.classifier.precision)
+    model = model.to(fabric.device).to(memory_format=torch.channels_last)
     images = ImageBatches(cases, config.data, prepared.channels, keep=False)
     part = folder.with_name(f".part-{folder.name}")
     remove_tree(part)
     flat = 0
     with run.stage(stage, key) as entry:
-        with progress(what, len(cases)) as advance:
-            for explained, chosen in _explained(prepared, settings, target, model_folder):
+        work = _explained(prepared, settings, target, model_folder)
+        wanted = set(_wanted(prepared, name))
+        work = [(explained, [i for i in chosen if i in wanted]) for explained, chosen in work]
+        with progress(what, len(wanted)) as advance, fabric.autocast():
+            for explained, chosen in work:
                 for i, heat in heatmaps_of(model, prepared.cases.labels, images, chosen, explained):
                     save_heatmap(inside(part, f"{cases[i].id}.npz"), heat)
                     flat += heat.flat
@@ -131,10 +136,25 @@ def make_heatmaps(
                     advance()
         remove_tree(folder)
         part.replace(folder)
-        entry.update(images=len(cases), flat=flat, layer=layer)
+        entry.update(images=len(wanted), flat=flat, layer=layer)
     if flat:
-        say(f"{what}: {flat} of {len(cases)} are flat (nothing speaks for a lesion)")
+        say(f"{what}: {flat} of {len(wanted)} are flat (nothing speaks for a lesion)")
     return folder
+
+
+def _wanted(prepared: Prepared, name: str) -> list[int]:
+    """Which images get a heatmap of a name.
+
+    All get the experiment's principal one, which filtered retraining needs. Of further ones nobody
+    ever looks at healthy images but those of the test split.
+    """
+    cases, labels = prepared.cases.cases, prepared.cases.labels
+    everything = name not in prepared.config.heatmaps
+    return [
+        i
+        for i, c in enumerate(cases)
+        if everything or c.split == "test" or labels.is_lesion(c.label)
+    ]
 
 
 def _explained(

@@ -32,7 +32,7 @@ from weakseg.stages.train_classifier import (
     read_classifier_scores,
     seed_folder,
 )
-from weakseg.training.loop import BEST, load_weights, pick_device
+from weakseg.training.loop import BEST, load_weights, make_fabric, pick_device
 from weakseg.training.segment import SegmentationCases
 from weakseg.training.segment import predict as predict_cases
 
@@ -85,14 +85,17 @@ class Predictor:
             In the order of ``labels.names``.
         """
         data = self.config.data
-        heat, p = heatmap(
-            self.model,
-            image,
-            self.labels,
-            image_size=data.image_size,
-            intensity=data.intensity,
-            config=self.config.all_heatmaps[self.config.heatmap_methods[self.method][0]],
-        )
+        name, _ = self.config.heatmap_methods[self.method]
+        fabric = make_fabric(str(self.model.mean.device), self.config.classifier.precision)
+        with fabric.autocast():
+            heat, p = heatmap(
+                self.model,
+                image,
+                self.labels,
+                image_size=data.image_size,
+                intensity=data.intensity,
+                config=self.config.all_heatmaps[name],
+            )
         if heat.probability < self.gate:
             return np.zeros(heat.shape, dtype=bool), heat, p
         return segment(self.rule, heat.full(), image), heat, p
