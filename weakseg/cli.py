@@ -96,11 +96,6 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "Train the image classifier.\n\n"
         "One network a seed. A command that was killed goes on when it is repeated.",
     ),
-    "heatmap-segment": (
-        "heatmap_segment",
-        "heatmap_segment",
-        "Make heatmaps and masks, and score them.",
-    ),
     "retrain-filtered": (
         "retrain_filtered",
         "retrain_filtered",
@@ -141,6 +136,32 @@ def _add_stage(name: str) -> None:
 
 for _name in STAGES:
     _add_stage(_name)
+
+
+@app.command("heatmap-segment")
+def heatmap_segment(
+    config: ConfigPath,
+    sweep: Annotated[
+        bool,
+        typer.Option(
+            "--sweep",
+            help="Instead compare methods, layers and thresholds on the validation masks.",
+        ),
+    ] = False,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    device: Device = None,
+    seed: Seed = None,
+    force: Force = False,
+) -> None:
+    """Make heatmaps and masks, and score them."""
+    settings = _load(config, overrides, device, seed)
+    from weakseg.stages.prepare import prepared_run
+
+    name = "sweep" if sweep else "heatmap_segment"
+    run = getattr(import_module(f"weakseg.stages.{name}"), name)
+    with prepared_run(settings, run_dir) as prepared:
+        print(run(prepared, force=force))
 
 
 @app.command("train-segmenter")

@@ -34,6 +34,12 @@ class ReportConfig(Section):
         description="the method that the page speaks of and `predict` takes; default: the first "
         "heatmap method that saw no masks",
     )
+    steps: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="methods in the order in which each builds on the one before: the page says "
+        "what every step earned",
+    )
 
 
 class Config(Section):
@@ -133,12 +139,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _page_speaks_of_a_method(self) -> Config:
-        wanted, known = self.report.method, [*self.heatmap_methods, *self.segmenters]
-        if wanted is not None and wanted not in known:
-            raise ValueError(
-                f"report.method: there is no method {wanted!r}; methods: {', '.join(known)}"
-            )
+    def _page_speaks_of_methods(self) -> Config:
+        known = [*self.heatmap_methods, *self.segmenters]
+        named = {"method": [self.report.method] if self.report.method else []}
+        named["steps"] = self.report.steps or []
+        for key, methods in named.items():
+            for wanted in methods:
+                if wanted not in known:
+                    raise ValueError(
+                        f"report.{key}: there is no method {wanted!r}; methods: {', '.join(known)}"
+                    )
         return self
 
     @model_validator(mode="after")

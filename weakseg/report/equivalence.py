@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from weakseg.report import words
-from weakseg.report.figures import _INK, _STYLE, COLOURS, SERIES, _legend, _svg, shorten
+from weakseg.report.figures import COLOURS, INK, SERIES, STYLE, as_svg, legend, shorten
 from weakseg.scores import Interval, curve_at, mask_equivalence, weak_to_full_ratio
 from weakseg.scores.equivalence import CurvePoint, Equivalence
 from weakseg.scores.learning_curve import monotone
@@ -276,7 +276,7 @@ def equivalence_figure(
         its threshold was tuned on.
     """
     shown = methods.head(MOST_METHODS).reset_index(drop=True)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(6.8, 4.3), layout="constrained")
         ax = fig.add_subplot()
         ax.set_xscale("log", base=2)
@@ -294,8 +294,8 @@ def equivalence_figure(
         _mask_axes(ax, curve)
         ax.grid(axis="y")
         ax.set_ylabel("mean Dice, images with a lesion")
-        _legend(fig, ax)
-        return _svg(fig, "equivalence")
+        legend(fig, ax)
+        return as_svg(fig, "equivalence")
 
 
 def _limits(
@@ -341,7 +341,7 @@ def _draw_methods(ax: Axes, methods: pd.DataFrame) -> list[tuple[str, str]]:
         )
         if row["group"] == "masks":
             ax.plot(
-                [row["masks_seen"]], [row["dice"]], "D", color=look[0], ms=7, mec=_INK, mew=0.7,
+                [row["masks_seen"]], [row["dice"]], "D", color=look[0], ms=7, mec=INK, mew=0.7,
                 linestyle="none", label=None if tuned else "masks that the threshold was tuned on",
             )  # fmt: skip
             tuned = True
@@ -353,8 +353,8 @@ def _draw_drop(ax: Axes, methods: pd.DataFrame) -> None:
     if methods.empty or pd.isna(methods["masks"][0]):
         return
     masks, dice = methods["masks"][0], methods["dice"][0]
-    ax.vlines([masks], 0, dice, colors=_INK, linestyles=":", lw=1.2)
-    ax.plot([masks], [dice], "o", color="none", mec=_INK, ms=9, mew=1.2)
+    ax.vlines([masks], 0, dice, colors=INK, linestyles=":", lw=1.2)
+    ax.plot([masks], [dice], "o", color="none", mec=INK, ms=9, mew=1.2)
     left, right = np.log2(ax.get_xlim())
     far = np.log2(masks) > left + 0.7 * (right - left)
     ax.annotate(

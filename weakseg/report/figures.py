@@ -29,8 +29,8 @@ COLOURS = {
 }
 """Group of methods → its colour; chosen after Okabe and Ito, readable on white and on black."""
 SERIES = ("#0a84c6", "#d98a00", "#00a077", "#b8579b", "#d55e00", "#8c8c8c")
-_INK = "#010203"  # stands for the page's text colour until `_svg` puts it in
-_STYLE: dict[Any, Any] = {
+INK = "#010203"  # stands for the page's text colour until `as_svg` puts it in
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "weakseg",
     "font.family": "sans-serif",
@@ -39,16 +39,16 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a label may hold a dollar sign
     "figure.facecolor": "none",
     "axes.facecolor": "none",
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
     "legend.frameon": False,
-    "grid.color": _INK,
+    "grid.color": INK,
     "grid.alpha": 0.15,
     "grid.linewidth": 0.6,
 }
@@ -70,7 +70,7 @@ def dice_figure(methods: pd.DataFrame, names: Sequence[str] | None = None) -> st
         What to write at each row instead of the method.
     """
     n = len(methods)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(5.6, 0.8 + 0.26 * n), layout="constrained")
         ax = fig.add_subplot()
         y = np.arange(n)
@@ -86,20 +86,20 @@ def dice_figure(methods: pd.DataFrame, names: Sequence[str] | None = None) -> st
                 )
             ax.axvline(top["dice"], color=COLOURS["floor"], linestyle="--", linewidth=1)
         for edge in np.flatnonzero(methods["group"].to_numpy()[1:] != methods["group"][:-1]):
-            ax.axhline(edge + 0.5, color=_INK, alpha=0.25, linewidth=0.6)
+            ax.axhline(edge + 0.5, color=INK, alpha=0.25, linewidth=0.6)
         shown = names if names is not None else methods["method"]
         ax.set_yticks(y, labels=[shorten(str(n)) for n in shown])
         ax.set_ylim(n - 0.4, -0.6)
         ax.set_xlim(left=0)
         ax.set_xlabel("Dice on images with a lesion, 95 % interval over patients")
         ax.grid(axis="x")
-        return _svg(fig, "dice")
+        return as_svg(fig, "dice")
 
 
 def spread_figure(spread: pd.DataFrame, groups: Mapping[str, str]) -> str:
     """Dice over the cases: median, the middle half, and 5 to 95 % of them."""
     n = len(spread)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(4.6, 0.8 + 0.26 * n), layout="constrained")
         ax = fig.add_subplot()
         y = np.arange(n)
@@ -112,12 +112,12 @@ def spread_figure(spread: pd.DataFrame, groups: Mapping[str, str]) -> str:
         ax.set_xlim(-0.02, 1.02)
         ax.set_xlabel("Dice of one image with a lesion")
         ax.grid(axis="x")
-        return _svg(fig, "spread")
+        return as_svg(fig, "spread")
 
 
 def size_figure(sizes: pd.DataFrame, groups: Mapping[str, str]) -> str:
     """Mean Dice on small, middling and large lesions."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig, ax = _axes("size of the lesion in pixels", "mean Dice")
         ticks: dict[int, str] = {}
         for method, rows in sizes.dropna(subset=["dice"]).groupby("method", sort=False):
@@ -129,8 +129,8 @@ def size_figure(sizes: pd.DataFrame, groups: Mapping[str, str]) -> str:
                 ticks[int(size)] = f"{low:.0f}–{high:.0f}"
         ax.set_xticks(list(ticks), labels=list(ticks.values()))
         ax.set_ylim(bottom=0)
-        _legend(fig, ax)
-        return _svg(fig, "size")
+        legend(fig, ax)
+        return as_svg(fig, "size")
 
 
 def curve_figure(curves: pd.DataFrame, fixed: float | None, chosen: Sequence[float]) -> str:
@@ -145,7 +145,7 @@ def curve_figure(curves: pd.DataFrame, fixed: float | None, chosen: Sequence[flo
     chosen : sequence of float
         The thresholds that validation masks chose, one a seed.
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig, ax = _axes("threshold on heat over its own maximum", "mean Dice, images with a lesion")
         seeds = list(curves.groupby("seed"))
         if len(seeds) > 1:
@@ -161,13 +161,13 @@ def curve_figure(curves: pd.DataFrame, fixed: float | None, chosen: Sequence[flo
             ax.axvline(t, color=COLOURS["masks"], linestyle=":", linewidth=1.4, label=shown)
         ax.set_xlim(0, 1)
         ax.set_ylim(bottom=0)
-        _legend(fig, ax)
-        return _svg(fig, "curve")
+        legend(fig, ax)
+        return as_svg(fig, "curve")
 
 
 def training_figure(metrics: Mapping[int, pd.DataFrame]) -> str:
     """Loss and validation AUC over the epochs, a line a seed."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(4.2, 3.9), layout="constrained")
         loss, auc = fig.subplots(2, 1, sharex=True)
         for i, table in enumerate(metrics.values()):
@@ -191,12 +191,12 @@ def training_figure(metrics: Mapping[int, pd.DataFrame]) -> str:
         auc.set_xlabel("epoch")
         auc.xaxis.get_major_locator().set_params(integer=True)
         auc.grid()
-        return _svg(fig, "training")
+        return as_svg(fig, "training")
 
 
 def segmenter_figure(metrics: Mapping[str, Mapping[int, pd.DataFrame]]) -> str:
     """Loss and validation Dice of the supervised networks over their training, a line a seed."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(4.2, 3.9), layout="constrained")
         loss, dice = fig.subplots(2, 1, sharex=True)
         for i, (name, seeds) in enumerate(metrics.items()):
@@ -213,15 +213,15 @@ def segmenter_figure(metrics: Mapping[str, Mapping[int, pd.DataFrame]]) -> str:
         dice.set_ylim(0, 1)
         dice.set_xlabel("share of the training")
         dice.grid()
-        _legend(fig, loss)
-        return _svg(fig, "segmenters")
+        legend(fig, loss)
+        return as_svg(fig, "segmenters")
 
 
 def roc_figure(truths: Mapping[int, np.ndarray], p: Mapping[int, np.ndarray]) -> str:
     """Receiver operating characteristic of P(lesion), a line a seed."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig, ax = _axes("false-positive rate (healthy called lesion)", "sensitivity")
-        ax.plot([0, 1], [0, 1], color=_INK, alpha=0.35, linewidth=0.8, linestyle="--")
+        ax.plot([0, 1], [0, 1], color=INK, alpha=0.35, linewidth=0.8, linestyle="--")
         for i, (seed, truth) in enumerate(truths.items()):
             x, y = roc_points(truth, p[seed])
             colour = SERIES[i % len(SERIES)]
@@ -231,7 +231,7 @@ def roc_figure(truths: Mapping[int, np.ndarray], p: Mapping[int, np.ndarray]) ->
         ax.set_ylim(-0.01, 1.01)
         if len(truths) > 1:
             ax.legend(loc="lower right")
-        return _svg(fig, "roc")
+        return as_svg(fig, "roc")
 
 
 def roc_points(truth: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -249,9 +249,9 @@ def roc_points(truth: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def reliability_figure(truths: Mapping[int, np.ndarray], p: Mapping[int, np.ndarray]) -> str:
     """How often images of a probability do hold a lesion, a line a seed."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig, ax = _axes("mean P(lesion) of the bin", "share with a lesion")
-        ax.plot([0, 1], [0, 1], color=_INK, alpha=0.35, linewidth=0.8, linestyle="--")
+        ax.plot([0, 1], [0, 1], color=INK, alpha=0.35, linewidth=0.8, linestyle="--")
         for i, (seed, truth) in enumerate(truths.items()):
             curve = reliability_curve(truth, p[seed]).dropna()
             colour = SERIES[i % len(SERIES)]
@@ -264,7 +264,7 @@ def reliability_figure(truths: Mapping[int, np.ndarray], p: Mapping[int, np.ndar
         ax.set_ylim(-0.02, 1.02)
         if len(truths) > 1:
             ax.legend(loc="upper left")
-        return _svg(fig, "reliability")
+        return as_svg(fig, "reliability")
 
 
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:
@@ -276,14 +276,14 @@ def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     return fig, ax
 
 
-def _legend(fig: Figure, ax: Axes) -> None:
+def legend(fig: Figure, ax: Axes) -> None:
     """Below the axes, where no line can run through it."""
     handles, labels = ax.get_legend_handles_labels()
     # Labels that begin with an underscore are left out unless the handles are passed as well.
     fig.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=8.5)
 
 
-def _svg(fig: Figure, name: str) -> str:
+def as_svg(fig: Figure, name: str) -> str:
     """The figure as an ``<svg>`` element without anything that points outside the page.
 
     Every id gets the figure's name, for ids are shared by all figures of a page; `in_page` makes
@@ -300,7 +300,7 @@ def _svg(fig: Figure, name: str) -> str:
     head = re.sub(r'\s(?:xmlns(?::\w+)?|version|width|height)="[^"]*"', "", head)
     width = float(fig.get_size_inches()[0] * 96)
     head += f' role="img" style="width:{width:.0f}px"'
-    text = (head + ">" + rest).replace(_INK, "currentColor")
+    text = (head + ">" + rest).replace(INK, "currentColor")
     return in_page(text, name)
 
 

@@ -9,7 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weakseg.report.figures import _INK, _STYLE, COLOURS, SERIES, _legend, _svg
+from weakseg.report.figures import COLOURS, INK, SERIES, STYLE, as_svg, legend
 from weakseg.scores.evidence import CHANCE
 
 _SOURCES = {
@@ -52,10 +52,10 @@ def conditions_figure(table: pd.DataFrame) -> str:
     """
     names = list(dict.fromkeys(table["condition"]))
     n = len(names)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(6.6, 1.2 + 0.34 * n), layout="constrained")
         ax = fig.add_subplot()
-        ax.axvline(CHANCE, color=_INK, alpha=0.6, linestyle=":", lw=1, label="chance")
+        ax.axvline(CHANCE, color=INK, alpha=0.6, linestyle=":", lw=1, label="chance")
         of = {str(k): rows.set_index("condition") for k, rows in table.groupby("network")}
         for network, shift in (("retrained", -0.13), ("original", 0.2)):
             rows = of[network].reindex(names) if network in of else None
@@ -76,9 +76,9 @@ def conditions_figure(table: pd.DataFrame) -> str:
                     label="retrained on the whole image",
                 )  # fmt: skip
         # The legend says what fills mean, not what colours do.
-        ax.scatter([], [], s=34, color=_INK, label="retrained network")
+        ax.scatter([], [], s=34, color=INK, label="retrained network")
         ax.scatter(
-            [], [], s=26, facecolors="none", edgecolors=_INK, linewidths=1.2,
+            [], [], s=26, facecolors="none", edgecolors=INK, linewidths=1.2,
             label="original network",
         )  # fmt: skip
         shown = table.drop_duplicates("condition").set_index("condition")["in_words"]
@@ -88,8 +88,8 @@ def conditions_figure(table: pd.DataFrame) -> str:
         ax.set_xlim(max(0.0, float(lowest)) - 0.03, 1.02)
         ax.set_xlabel("AUC on the test images, 95 % interval over seeds and patients")
         ax.grid(axis="x")
-        _legend(fig, ax)
-        return _svg(fig, "conditions")
+        legend(fig, ax)
+        return as_svg(fig, "conditions")
 
 
 def curves_figure(table: pd.DataFrame) -> str:
@@ -107,7 +107,7 @@ def curves_figure(table: pd.DataFrame) -> str:
     top = top.assign(share=top["size"].str[3:].astype(float))
     sides = [s for s in ("remove", "keep") if (top["side"] == s).any()]
     several = top["fill"].nunique() > 1
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(4.0 * len(sides), 3.5), layout="constrained")
         axes = np.atleast_1d(fig.subplots(1, len(sides), sharey=True))
         for ax, side in zip(axes, sides, strict=True):
@@ -117,13 +117,13 @@ def curves_figure(table: pd.DataFrame) -> str:
                 label, colour, style = _RANKINGS[str(source)]
                 look = (f"{label}, {fill}" if several else label, colour, style)
                 _line(ax, pd.concat([rows, whole]).sort_values("share"), "auc", look, scale=1)
-            ax.axhline(CHANCE, color=_INK, alpha=0.6, linestyle=":", lw=1, label="chance")
+            ax.axhline(CHANCE, color=INK, alpha=0.6, linestyle=":", lw=1, label="chance")
             ax.set_xlim(-2, 102)
             ax.set_xlabel(f"pixels {'removed' if side == 'remove' else 'kept'}, %")
             ax.grid()
         axes[0].set_ylabel("AUC, trained anew")
         _panel_legend(fig, axes)
-        return _svg(fig, "curves-retrained")
+        return as_svg(fig, "curves-retrained")
 
 
 def faithfulness_figure(faithful: pd.DataFrame) -> str:
@@ -136,7 +136,7 @@ def faithfulness_figure(faithful: pd.DataFrame) -> str:
     """
     curves = faithful[faithful["kind"] == "curve"]
     measures = [m for m in _PANELS if (curves["measure"] == m).any()]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(3.1 * len(measures) + 0.4, 3.1), layout="constrained")
         axes = np.atleast_1d(fig.subplots(1, len(measures), sharey=True))
         for ax, measure in zip(axes, measures, strict=True):
@@ -153,7 +153,7 @@ def faithfulness_figure(faithful: pd.DataFrame) -> str:
         axes[0].set_ylabel("mean P(target class)")
         axes[0].set_ylim(-0.02, 1.02)
         _panel_legend(fig, axes)
-        return _svg(fig, "faithfulness")
+        return as_svg(fig, "faithfulness")
 
 
 def _line(

@@ -22,12 +22,14 @@ from weakseg.report.filtered import (
 from weakseg.report.gallery import BLIND_ROWS, ROWS, compared_network, gallery
 from weakseg.report.pictures import MASK_COLOUR, TRUTH_COLOUR
 from weakseg.report.read import RunTables
+from weakseg.report.steps import steps_part
 from weakseg.report.supervised import (
     equivalence_part,
     pair_matrix,
     pair_table,
     segmenter_table,
 )
+from weakseg.report.sweep import best_of_sweep, sweep_part
 from weakseg.report.tables import (
     GROUPS,
     classifier_table,
@@ -144,6 +146,8 @@ def _part(run: RunTables, anchor: str) -> _Part:
     worth = equivalence_part(run, methods, method)
     filtered = filtered_part(run)
     pairs = pair_table(run)
+    steps = steps_part(run, method)
+    swept = sweep_part(run.sweep)
     classifier = classifier_table({s: t.scores for s, t in run.classifiers.items()})
     labels = [*data.get("healthy_labels", []), *data.get("lesion_labels", [])]
     confusion = confusion_table(
@@ -161,7 +165,7 @@ def _part(run: RunTables, anchor: str) -> _Part:
         "patients_known": bool(data.get("patients_known", True)),
         "headline": method,
         "answer": words.answer(methods, method, _test_auc(classifier), worth["headline"]),
-        "note": words.choice_note(methods, method),
+        "note": words.choice_note(methods, method, config.report.method == method),
         "warnings": cautions,
         "methods": methods.to_dict(orient="records"),
         "many_seeds": len(run.classifiers) > 1,
@@ -185,6 +189,9 @@ def _part(run: RunTables, anchor: str) -> _Part:
             }
         },
         "pairs": pair_matrix(pairs),
+        "steps": steps,
+        "sweep": swept
+        and swept | {"figure": Markup(figures.in_page(str(swept["figure"]), anchor))},
         "segmenters": segmenter_table(run).to_dict(orient="records"),
         "compared": compared_network(run),
         "volumes": data.get("dims", 2) == 3,
@@ -222,6 +229,9 @@ def _part(run: RunTables, anchor: str) -> _Part:
         "paired_tests": pairs,
         "mask_curve": worth["curve"],
         "mask_equivalence": worth["table"],
+        "steps": steps["table"],
+        "sweep": best_of_sweep(run.sweep),
+        "shortfall": steps["shortfall_table"],
         "filtered": filtered_table(run),
         "faithfulness": faithfulness_table(run),
     }

@@ -22,7 +22,7 @@ from matplotlib.patches import Patch, Rectangle
 from weakseg.models.receptive_field import receptive_field
 from weakseg.models.segmenters import SEGMENTERS, Segmenter, build_segmenter
 from weakseg.models.tracing import Linearised
-from weakseg.report.figures import _INK, _STYLE, SERIES, _svg
+from weakseg.report.figures import INK, SERIES, STYLE, as_svg
 from weakseg.runs import write_text
 
 NETWORKS = {
@@ -124,24 +124,24 @@ def output_per_input(net: Segmenter, largest: int) -> tuple[list[int], list[floa
 def patch_figure() -> str:
     """The figure as an ``<svg>`` element, see `weakseg.report.figures`."""
     found = {name: patch_geometry(name) for name in NETWORKS}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(9.6, 6.0), layout="constrained")
         parts: Any = fig.subfigures(2, 1, height_ratios=(1.12, 1))
         upper, lower = parts
         for ax, (name, geometry) in zip(upper.subplots(1, len(found)), found.items(), strict=True):
             _patch_panel(ax, NETWORKS[name], geometry)
-        _legend(upper)
+        legend(upper)
         _share_panel(lower.subplots(), found)
         lower.legend(loc="outside lower center", ncols=4, fontsize=8.5)
-        return _svg(fig, "patches")
+        return as_svg(fig, "patches")
 
 
 def _patch_panel(ax: Axes, title: str, g: PatchGeometry) -> None:
     def box(first: float, side: float, **how: Any) -> None:
         ax.add_patch(Rectangle((first - 0.5, first - 0.5), side, side, **how))
 
-    box(0, g.window, facecolor=_INK, alpha=0.13, linewidth=0)
-    box(0, g.window, fill=False, edgecolor=_INK, linewidth=0.9)
+    box(0, g.window, facecolor=INK, alpha=0.13, linewidth=0)
+    box(0, g.window, fill=False, edgecolor=INK, linewidth=0.9)
     box(g.before, g.output, facecolor=_OUTPUT, alpha=0.3, linewidth=0)
     box(g.before, g.output, fill=False, edgecolor=_OUTPUT, linewidth=1.2)
     voxels = ((g.corner, g.before, _CORNER), (g.middle, g.before + g.output // 2, _MIDDLE))
@@ -158,9 +158,9 @@ def _patch_panel(ax: Axes, title: str, g: PatchGeometry) -> None:
     ax.set_title(f"{title}\n{g.window}² in, {g.output}² out; field {g.field}²", fontsize=9)
 
 
-def _legend(fig: SubFigure) -> None:
+def legend(fig: SubFigure) -> None:
     shown = [
-        Patch(facecolor=_INK, alpha=0.13, label="input window"),
+        Patch(facecolor=INK, alpha=0.13, label="input window"),
         Patch(facecolor=_OUTPUT, alpha=0.45, label="output"),
         Patch(fill=False, edgecolor=_MIDDLE, ls="--", label="what its middle voxel sees"),
         Patch(

@@ -54,6 +54,8 @@ class RunTables:
         seed → its tables.
     segmenters : dict
         name → seed → its ``metrics.csv`` and ``settings.json``.
+    sweep : DataFrame
+        ``scores/sweep.csv``; empty where none was made, or of another classifier.
     equivalence : DataFrame
         ``scores/equivalence.csv``; empty where the curve was not made.
     filtered : DataFrame
@@ -73,6 +75,7 @@ class RunTables:
     thresholds: dict[str, dict[str, Any]]
     classifiers: dict[int, SeedTables]
     segmenters: dict[str, dict[int, SegmenterTables]]
+    sweep: pd.DataFrame
     equivalence: pd.DataFrame
     filtered: pd.DataFrame
     filtered_answers: dict[str, Any]
@@ -174,6 +177,7 @@ def _read_run(folder: Path, name: str) -> RunTables:
         },
         classifiers=_classifiers(folder, config),
         segmenters=_segmenters(folder, config),
+        sweep=_sweep(folder),
         equivalence=_equivalence(folder, config),
         filtered=filtered,
         filtered_answers=filtered_answers,
@@ -225,6 +229,15 @@ def _segmenters(folder: Path, config: Config) -> dict[str, dict[int, SegmenterTa
                 tables = SegmenterTables(metrics, read_json(part / "settings.json"))
                 found.setdefault(name, {})[seed] = tables
     return found
+
+
+def _sweep(folder: Path) -> pd.DataFrame:
+    """The sweep, if it is of the splits that the run has now."""
+    record = open_run(folder).record
+    made = record.get("stages", {}).get("sweep")
+    if made is None or made.get("data") != record.get("data", {}).get("splits_key"):
+        return pd.DataFrame()
+    return _table(folder / "scores" / "sweep.csv")
 
 
 def _equivalence(folder: Path, config: Config) -> pd.DataFrame:

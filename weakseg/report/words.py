@@ -170,7 +170,7 @@ def _errors(row: pd.Series) -> str:
     )
 
 
-def choice_note(methods: pd.DataFrame, method: str | None) -> str | None:
+def choice_note(methods: pd.DataFrame, method: str | None, wanted: bool = False) -> str | None:
     """Why this method is spoken of, where another of its kind scored higher."""
     if method is None:
         return None
@@ -179,9 +179,10 @@ def choice_note(methods: pd.DataFrame, method: str | None) -> str | None:
     best = rivals.loc[rivals["dice"].idxmax()]
     if best["method"] == method:
         return None
+    why = "the experiment asks for it" if wanted else "it stands first in the experiment file"
     reached = with_interval(best["dice"], best["dice_low"], best["dice_high"])
     return (
-        f"{method} is spoken of because it stands first in the experiment file. On these test "
+        f"{method} is spoken of because {why}. On these test "
         f"images {best['method']} scored higher ({reached}); to say so took the test masks, so "
         "take that as a hint for the next experiment."
     )

@@ -106,8 +106,11 @@ def pick_device(device: str) -> str:
 
 def make_fabric(device: str, precision: str) -> Any:
     """A Lightning Fabric on one device, its precision picked for ``auto``."""
+    import logging
+
     from lightning.fabric import Fabric
 
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # the record tells precision
     device = pick_device(device)
     kind, _, index = device.partition(":")
     if precision == "auto":

@@ -1,0 +1,205 @@
+"""What each step of a chain of methods earned, and which lesions hold the last of them back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from weakseg.config import Config
+from weakseg.data.images import read_image, read_mask
+from weakseg.errors import WeaksegError
+from weakseg.masks.region import brightness
+from weakseg.report import words
+from weakseg.report.read import RunTables
+from weakseg.report.supervised import reference_of
+from weakseg.report.tables import paired_difference
+from weakseg.runs import folder_name
+from weakseg.scores import weak_to_full_ratio
+
+STEP_COLUMNS = (
+    "step", "dice", "dice_low", "dice_high", "gain", "gain_low", "gain_high", "ratio", "ratio_low",
+    "ratio_high", "hd95", "missed", "false_positive_rate", "false_positive_rate_low",
+    "false_positive_rate_high", "masks_seen", "seeds", "seconds",
+)  # fmt: skip
+SHORTFALL_COLUMNS = ("by", "group", "low", "high", "images", "method", "reference")
+
+RING = 5
+"""Pixels around a lesion that its contrast is measured against."""
+
+MOST_PATIENTS = 5
+"""How many patients are named: those in whom the method falls shortest of the reference."""
+
+
+def steps_table(run: RunTables) -> pd.DataFrame:
+    """The methods of ``report.steps`` in their order.
+
+    Returns
+    -------
+    DataFrame
+        `STEP_COLUMNS`. ``gain`` is the `paired_difference` in Dice to the step before; ``ratio``
+        that to the fully supervised reference; ``seconds`` what a seed of the step took, with all
+        that it stands on.
+    """
+    wanted = [s for s in run.config.report.steps or () if s in set(run.summary.get("method", ()))]
+    draw = {"bootstrap": run.config.scores.bootstrap, "seed": run.config.seed}
+    rows, before, reference = [], None, reference_of(run)
+    known = run.summary.set_index("method") if len(run.summary) else run.summary
+    for step in wanted:
+        row: dict[str, Any] = {"step": step} | {
+            c: known.loc[step, c] for c in STEP_COLUMNS if c in known.columns
+        }
+        if before is not None:
+            gain = paired_difference(run.per_case, step, before, **draw)
+            row |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+        if reference is not None:
+            ratio = weak_to_full_ratio(run.per_case, step, reference, **draw)
+            row |= {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high}
+        row["seconds"] = seconds_of(run.config, run.stages, step)
+        rows.append(row)
+        before = step
+    return pd.DataFrame(rows, columns=list(STEP_COLUMNS))
+
+
+def seconds_of(config: Config, stages: Mapping[str, Mapping[str, Any]], method: str) -> float:
+    """What a method took: training, heatmaps, and what it stands on; a seed, on average.
+
+    NaN where the record does not tell. The making of masks and their scores is not counted.
+    """
+    arch = folder_name(config.classifier.arch)
+
+    def mean(names: Sequence[str]) -> float:
+        spent = [float(stages[n]["seconds"]) for n in names if n in stages]
+        return float(np.mean(spent)) if spent else float("nan")
+
+    if method in config.segmenters:
+        own = mean([f"segmenter/{method}/{s}" for s in config.segmenter_seeds(method)])
+        masks = config.segmenters[method].masks
+        known = masks in config.segmenters or masks in config.heatmap_methods
+        return own + (seconds_of(config, stages, masks) if known else 0.0)
+    name, _ = config.heatmap_methods[method]
+    trained = mean([f"classifier/{arch}/{s}" for s in config.seeds])
+    return trained + mean([f"heatmaps/{arch}/seed-{s}/{name}" for s in config.seeds])
+
+
+def shortfall_table(run: RunTables, method: str | None) -> pd.DataFrame:
+    """Where a method falls short of the reference: by size and contrast of the lesion, by patient.
+
+    Returns
+    -------
+    DataFrame
+        `SHORTFALL_COLUMNS`: ``by`` (size, contrast, patient), the group's ``low`` and ``high`` end
+        (pixels; contrast), how many images, and the mean Dice of both. Patients are those of the
+        greatest difference. Empty without a reference; without contrast where the images are no
+        longer there.
+    """
+    reference = reference_of(run)
+    if method is None or reference is None or method == reference or run.per_case.empty:
+        return pd.DataFrame(columns=list(SHORTFALL_COLUMNS))
+    lesion = run.per_case[run.per_case["has_lesion"].astype(bool)]
+    both = lesion[lesion["method"].isin([method, reference])]
+    dice = both.pivot_table(index=["case", "patient"], columns="method", values="dice")
+    dice = dice.dropna().reset_index()
+    if dice.empty:
+        return pd.DataFrame(columns=list(SHORTFALL_COLUMNS))
+    pixels = lesion.drop_duplicates("case").set_index("case")["lesion_pixels"]
+    dice["size"] = dice["case"].map(pixels)
+    dice["contrast"] = dice["case"].map(_contrasts(run, dice["case"].tolist()))
+    rows: list[dict[str, Any]] = []
+    for by in ("size", "contrast"):
+        values = dice[by]
+        if values.notna().sum() < 3:
+            continue
+        third = np.searchsorted(np.nanquantile(values, [1 / 3, 2 / 3]), values, side="left")
+        for k in range(3):
+            part = dice[(third == k) & values.notna()]
+            if len(part):
+                rows.append(_row(by, str(k + 1), part, method, reference, part[by]))
+    gap = (dice[reference] - dice[method]).groupby(dice["patient"]).mean()
+    for patient in gap.sort_values(ascending=False, kind="stable").index[:MOST_PATIENTS]:
+        part = dice[dice["patient"] == patient]
+        rows.append(_row("patient", str(patient), part, method, reference, part["size"]))
+    return pd.DataFrame(rows, columns=list(SHORTFALL_COLUMNS))
+
+
+def _row(
+    by: str, group: str, part: pd.DataFrame, method: str, reference: str, values: pd.Series
+) -> dict[str, Any]:
+    return {
+        "by": by,
+        "group": group,
+        "low": values.min(),
+        "high": values.max(),
+        "images": len(part),
+        "method": part[method].mean(),
+        "reference": part[reference].mean(),
+    }
+
+
+def _contrasts(run: RunTables, cases: Sequence[str]) -> dict[str, float]:
+    """Contrast of each case's lesion, where image and mask are still there."""
+    images = dict(zip(run.splits["case"], run.splits["image"], strict=True))
+    truths = run.true_masks()
+    found = {}
+    for case in cases:
+        try:
+            truth = truths[images[case]]
+            image, mask = (
+                read_image(Path(images[case])),
+                read_mask(truth, run.config.data.mask_rule),
+            )
+            found[case] = lesion_contrast(image, mask)
+        except (KeyError, WeaksegError, OSError, ValueError):
+            continue
+    return found
+
+
+def lesion_contrast(image: np.ndarray, mask: np.ndarray) -> float:
+    """How much a lesion differs from what surrounds it.
+
+    Parameters
+    ----------
+    image : (M, N[, C]) ndarray
+    mask : (M, N) ndarray of bool
+
+    Returns
+    -------
+    float
+        The difference between the mean brightness of the lesion and that of a ring of `RING`
+        pixels around it, over the standard deviation in the ring; positive for a bright lesion.
+        NaN where either is empty, or the ring even.
+    """
+    grey, lesion = brightness(image), np.asarray(mask, dtype=bool)
+    ring = ndimage.binary_dilation(lesion, iterations=RING) & ~lesion
+    if not lesion.any() or not ring.any() or not grey[ring].std() > 0:
+        return float("nan")
+    return float((grey[lesion].mean() - grey[ring].mean()) / grey[ring].std())
+
+
+def steps_part(run: RunTables, method: str | None) -> dict[str, Any]:
+    """What the page says of the steps and of what is missing to full supervision."""
+    steps, short = (
+        steps_table(run),
+        shortfall_table(run, method if run.config.report.steps else None),
+    )
+    sentences = []
+    for before, row in zip([None, *steps["step"]], steps.to_dict(orient="records"), strict=False):
+        if before is None:
+            continue
+        by = words.with_interval(row["gain"], row["gain_low"], row["gain_high"])
+        say = words.verdict(row["gain_low"], row["gain_high"])
+        told = {"above": "better than", "below": "worse than", "unclear": "not told apart from"}
+        sentences.append(f"{row['step']} is {told[say]} {before}: {by}.")
+    return {
+        "rows": steps.to_dict(orient="records"),
+        "sentences": sentences,
+        "shortfall": short.to_dict(orient="records"),
+        "reference": reference_of(run),
+        "method": method,
+        "table": steps,
+        "shortfall_table": short,
+    }

@@ -1,0 +1,136 @@
+"""``weakseg heatmap-segment --sweep``: which method at which layer, seen by validation masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weakseg.config import HeatmapConfig, fingerprint
+from weakseg.data.arrays import ImageBatches
+from weakseg.data.geometry import to_original
+from weakseg.errors import UserError
+from weakseg.heatmaps.cam import METHODS, PERTURBING, raw_cams
+from weakseg.heatmaps.compute import target_classes
+from weakseg.heatmaps.fuse import fuse, mirrored
+from weakseg.masks.thresholds import GRID, dice_curve, normalise
+from weakseg.models.layers import FUSED, depths, find_layers
+from weakseg.progress import progress, say
+from weakseg.runs import file_hash, write_text
+from weakseg.stages.heatmaps import require_classifiers
+from weakseg.stages.prepare import Prepared, refuse_volumes
+from weakseg.stages.scoring import read_truth
+from weakseg.stages.train_classifier import classifier_key, load_classifier, seed_folder
+from weakseg.training.loop import BEST, make_fabric
+
+SWEEP = "sweep.csv"
+SWEPT = tuple(m for m in METHODS if m not in PERTURBING)
+"""Methods that are compared: all that take one pass or two."""
+
+
+def sweep(prepared: Prepared, *, force: bool = False) -> Path:
+    """Compare methods, layers and thresholds on the validation masks.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        With the classifier of the first seed in its run folder.
+    force : bool
+        Make again what is up to date.
+
+    Returns
+    -------
+    Path
+        ``scores/sweep.csv``: ``method``, ``layer`` (one of `weakseg.models.layers.depths`, or
+        ``fused`` for all of them), ``threshold`` (of the heatmap over its own maximum), ``dice``
+        (mean over validation lesions), ``masks_seen``. Target, score and flips are those of the
+        experiment's ``heatmap``.
+
+    Raises
+    ------
+    RunError
+        If the classifier is missing.
+    UserError
+        If no validation lesion has a mask.
+    """
+    refuse_volumes(prepared, "Heatmaps")
+    require_classifiers(prepared)
+    config, run = prepared.config, prepared.run
+    seed, labels = config.seeds[0], prepared.cases.labels
+    cases = prepared.cases.cases
+    chosen = [
+        i
+        for i, c in enumerate(cases)
+        if c.split == "val" and c.mask is not None and labels.is_lesion(c.label)
+    ]
+    if not chosen:
+        raise UserError(
+            "The sweep compares heatmaps with validation masks, and there are none.",
+            where=prepared.cases.source,
+            fix="fill the column `mask` for lesions of the validation split",
+        )
+    best = seed_folder(run.folder, config.classifier.arch, seed) / BEST
+    settings = config.heatmap.model_dump(mode="json", include={"target", "score", "flips"})
+    path = run.folder / "scores" / SWEEP
+    key = fingerprint("sweep", 1, classifier_key(prepared, seed), file_hash(best), settings, SWEPT)
+    if not force and run.is_done("sweep", key, path):
+        say("sweep: up to date")
+        return path
+    with run.stage("sweep", key) as entry:
+        curves = _curves(prepared, seed, chosen)
+        rows = [
+            {"method": m, "layer": layer, "threshold": round(float(t), 4), "dice": float(d)}
+            | {"masks_seen": len(chosen)}
+            for (m, layer), curve in curves.items()
+            for t, d in zip(GRID, curve, strict=True)
+        ]
+        write_text(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        entry.update(masks_seen=len(chosen), seed=seed, data=prepared.key)
+    (m, layer), curve = max(curves.items(), key=lambda kv: float(kv[1].max()))
+    say(
+        f"sweep: {m} at {layer}, threshold {GRID[int(curve.argmax())]:.2f}, reaches a Dice of "
+        f"{curve.max():.3f} on {len(chosen)} validation masks; what is chosen by it has seen them"
+    )
+    return path
+
+
+def _curves(prepared: Prepared, seed: int, chosen: list[int]) -> dict[tuple[str, str], np.ndarray]:
+    """Mean Dice over `GRID` of every method and layer."""
+    config, labels = prepared.config, prepared.cases.labels
+    fabric = make_fabric(config.device, config.classifier.precision)
+    model = load_classifier(seed_folder(prepared.run.folder, config.classifier.arch, seed))
+    model = model.to(fabric.device)
+    layers = find_layers(model, depths(model, config.data.image_size))
+    names, modules = [n for n, _ in layers], [m for _, m in layers]
+    target = target_classes(config.heatmap.target, labels)
+    images = ImageBatches(prepared.cases.cases, config.data, prepared.channels)
+    total: dict[tuple[str, str], Any] = {}
+    size = config.heatmap.batch_size
+    with progress("sweep", len(SWEPT) * len(chosen)) as advance, fabric.autocast():
+        for method in SWEPT:
+            for start in range(0, len(chosen), size):
+                some = chosen[start : start + size]
+                batch = images.images(some).to(fabric.device)
+                boxes = images.boxes(some)
+                maps = _maps(model, modules, batch, target, method, config.heatmap)
+                for layer, found in zip([*names, FUSED], [*maps, fuse(maps)], strict=True):
+                    for i, box, raw in zip(some, boxes, found, strict=True):
+                        heat = to_original(np.maximum(raw, 0), box)
+                        truth = read_truth(prepared.cases.cases[i], heat.shape, False, config.data)
+                        curve = dice_curve(normalise(heat), truth, GRID) / len(chosen)
+                        total[method, layer] = total.get((method, layer), 0) + curve
+                for _ in some:
+                    advance()
+    return total
+
+
+def _maps(
+    model: Any, modules: Any, batch: Any, target: tuple[int, ...], method: str, how: HeatmapConfig
+) -> list[np.ndarray]:
+    maps, _ = raw_cams(model, modules, batch, target, method=method, score=how.score)
+    if not how.flips:
+        return maps
+    others, _ = raw_cams(model, modules, batch.flip(3), target, method=method, score=how.score)
+    return [mirrored(m, o) for m, o in zip(maps, others, strict=True)]
