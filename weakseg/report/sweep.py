@@ -28,7 +28,7 @@ def sweep_part(sweep: pd.DataFrame) -> dict[str, Any] | None:
     best = best_of_sweep(sweep)
     if best.empty:
         return None
-    top = best.loc[best["dice"].idxmax()]
+    top = best.iloc[int(best["dice"].to_numpy().argmax())]
     masks = count(int(top["masks_seen"]), "validation mask")
     sentence = (
         f"On {masks}, {top['method']} at {top['layer']} with the threshold "
