@@ -1,0 +1,57 @@
+"""Masks of whole superpixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from weakseg.masks.superpixels import superpixel_mask
+
+
+def _quarters() -> np.ndarray:
+    """Four squares of different grey."""
+    image = np.zeros((40, 40))
+    image[:20, 20:], image[20:, :20], image[20:, 20:] = 80, 160, 240
+    return image
+
+
+def test_heat_in_a_part_of_a_square_marks_the_whole_square():
+    heat = np.zeros((40, 40))
+    heat[4:14, 24:36] = 1
+    mask = superpixel_mask(heat, _quarters(), count=4, compactness=0.001)
+    expected = np.zeros((40, 40), dtype=bool)
+    expected[:20, 20:] = True
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_a_square_is_marked_when_its_mean_heat_is_above_the_share_of_the_hottest():
+    heat = np.zeros((40, 40))
+    heat[:20, :20], heat[20:, 20:] = 1, 0.6
+    marked = [
+        superpixel_mask(heat, _quarters(), at=at, count=4, compactness=0.001).sum()
+        for at in (0.5, 0.7)
+    ]
+    assert marked == [800, 400]
+
+
+def test_units_of_heat_and_image_do_not_matter():
+    rng = np.random.default_rng(1)
+    heat, image = rng.random((32, 24)), rng.random((32, 24))
+    mask = superpixel_mask(heat, image)
+    np.testing.assert_array_equal(superpixel_mask(heat * 4, image * 128 + 32), mask)
+    assert 0 < mask.sum() < mask.size
+
+
+def test_a_flat_heatmap_gives_an_empty_mask():
+    assert not superpixel_mask(np.zeros((9, 9)), np.eye(9)).any()
+
+
+@pytest.mark.parametrize("change", [{"at": 1.0}, {"count": 1}, {"compactness": 0.0}])
+def test_parameters_out_of_range_are_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        superpixel_mask(np.eye(4), np.eye(4), **change)
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="heatmap is"):
+        superpixel_mask(np.eye(4), np.eye(5))
