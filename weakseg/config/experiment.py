@@ -13,7 +13,7 @@ from weakseg.config.base import Section
 from weakseg.config.classifier import ClassifierConfig
 from weakseg.config.data import DataConfig
 from weakseg.config.filtered import FilteredConfig
-from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap, Rule
+from weakseg.config.masks import ORACLES, HeatmapConfig, MasksConfig, NamedHeatmap, Rule
 from weakseg.config.segmenter import MANIFEST, EquivalenceConfig, SegmenterConfig
 
 
@@ -92,7 +92,7 @@ class Config(Section):
                     f"the name {name!r} becomes a folder's: use letters, digits, '.', '_' and '-' "
                     "only"
                 )
-            if name.startswith("floor-") or name == "config.yaml":
+            if name.startswith("floor-") or name in ("config.yaml", MANIFEST):
                 raise ValueError(f"{name!r} is taken: choose another name")
             if folded.count(name.casefold()) > 1:
                 raise ValueError(f"two are called {name!r} but for upper and lower case")
@@ -109,7 +109,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _methods_differ(self) -> Config:
-        methods = [m.casefold() for m in self.heatmap_methods]
+        methods = [
+            f"{name}-{r.rule}".casefold() for name in self.all_heatmaps for r in self.rules_of(name)
+        ]
         for name in self.segmenters:
             if name.casefold() in methods:
                 raise ValueError(
@@ -126,8 +128,20 @@ class Config(Section):
         for at, (name, s) in enumerate(self.segmenters.items()):
             if not s.weak and s.ignore is not None:
                 raise ValueError(f"segmenters.{name}.ignore: for masks of another method only")
-            if not s.weak or "/" in s.masks:
+            if not s.weak:
                 continue
+            if "/" in s.masks:
+                if not all(s.masks.rpartition("/")[::2]):
+                    raise ValueError(
+                        f"segmenters.{name}.masks: another run's masks are named RUN/METHOD "
+                        f"(found {s.masks!r})"
+                    )
+                continue
+            if self.heatmap_methods.get(s.masks, ("", ""))[1] in ORACLES:
+                raise ValueError(
+                    f"segmenters.{name}.masks: {s.masks!r} is an upper bound, which needs true "
+                    "masks of the images that it segments; name another method"
+                )
             if s.masks in names[at:]:
                 raise ValueError(f"segmenters.{name}.masks: {s.masks!r} must stand before {name!r}")
             if s.masks not in [*self.heatmap_methods, *names]:
@@ -181,6 +195,10 @@ class Config(Section):
     def all_heatmaps(self) -> dict[str, HeatmapConfig]:
         """Name → settings of every heatmap, the experiment's `heatmap` first, by its method."""
         return {self.heatmap.method: self.heatmap, **self.heatmaps}
+
+    def heatmap_seeds(self, heatmap: str) -> list[int]:
+        """The seeds of a heatmap: the classifiers', or the first for that of all of them."""
+        return self.seeds[:1] if self.all_heatmaps[heatmap].ensemble else self.seeds
 
     def rules_of(self, heatmap: str) -> list[Rule]:
         """The rules that make masks of a heatmap."""

@@ -17,9 +17,13 @@ class HeatmapConfig(Section):
     layer: str | list[str] = Field(
         "auto",
         description="a module's name; auto: the network's named default; several names, or fused "
-        "for the network's named depths: their maps are averaged, each over its own maximum",
+        "for the network's named depths: their maps are averaged, each over its own maximum, and "
+        "take the scale of the last",
     )
     flips: bool = Field(False, description="average with the heatmap of the mirrored image")
+    ensemble: bool = Field(
+        False, description="average over the classifiers of all seeds, each over its own maximum"
+    )
     scale: Literal["raw", "probability"] = Field(
         "raw",
         description="raw: the scores themselves; probability: the hottest place has the "

@@ -45,6 +45,7 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
                 "method": "layercam",
                 "layer": "fused",
                 "flips": True,
+                "ensemble": True,
                 "score": "log-odds",
                 "rules": [{"rule": "two-tone"}],
             }
@@ -80,7 +81,8 @@ def with_recipe(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _over(under: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
     """Two trees as one; where both have a value, the second's."""
-    joined = deepcopy(tree)
+    # A recipe's names first: the experiment's own may build on them.
+    joined = {k: deepcopy(v) for k, v in under.items() if k not in tree} | deepcopy(tree)
     for key, value in under.items():
         held = joined.get(key)
         if held is None:

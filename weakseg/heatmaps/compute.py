@@ -13,7 +13,7 @@ from weakseg.data.arrays import ImageBatches, network_image
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError, did_you_mean
 from weakseg.heatmaps.cam import OCCLUSION, raw_cams
-from weakseg.heatmaps.fuse import fuse, mirrored
+from weakseg.heatmaps.fuse import average, fuse, mirrored
 from weakseg.heatmaps.occlusion import occlusion_maps
 from weakseg.heatmaps.store import Heatmap
 from weakseg.models.classifiers import Classifier
@@ -44,7 +44,7 @@ def target_classes(
 
 
 def heatmaps_of(
-    model: Classifier,
+    models: Sequence[Classifier],
     labels: Labels,
     images: ImageBatches,
     indices: Sequence[int],
@@ -54,7 +54,8 @@ def heatmaps_of(
 
     Parameters
     ----------
-    model : Classifier
+    models : sequence of Classifier
+        On one device; of several the heatmaps are averaged, and so are the probabilities.
     labels : Labels
     images : ImageBatches
     indices : sequence of int
@@ -69,9 +70,9 @@ def heatmaps_of(
     size = images.data.image_size
     for start in range(0, len(indices), config.batch_size):
         chosen = list(indices[start : start + config.batch_size])
-        batch = images.images(chosen).to(model.mean.device)
+        batch = images.images(chosen).to(models[0].mean.device)
         batch = batch.contiguous(memory_format=torch.channels_last)
-        name, maps, p = explain(model, labels, batch, config)
+        name, maps, p = explain_by_all(models, labels, batch, config)
         lesion = p[:, list(labels.lesion_indices)].sum(1)
         boxes = images.boxes(chosen)
         for i, box, raw, of_lesion in zip(chosen, boxes, maps, lesion, strict=True):
@@ -81,6 +82,14 @@ def heatmaps_of(
                     raw, box.original, size, name, config.method, config.target, float(of_lesion)
                 ),
             )
+
+
+def explain_by_all(
+    models: Sequence[Classifier], labels: Labels, batch: Tensor, config: HeatmapConfig
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """`explain` by several classifiers of one architecture, averaged."""
+    found = [explain(m, labels, batch, config) for m in models]
+    return found[0][0], average([m for _, m, _ in found]), np.mean([p for *_, p in found], axis=0)
 
 
 def explain(
@@ -136,7 +145,7 @@ def explain(
 
 
 def heatmap(
-    model: Classifier,
+    model: Classifier | Sequence[Classifier],
     image: np.ndarray,
     labels: Labels,
     *,
@@ -148,7 +157,8 @@ def heatmap(
 
     Parameters
     ----------
-    model : Classifier
+    model : Classifier or sequence of Classifier
+        Of several the heatmaps and the probabilities are averaged.
     image : (M, N) or (M, N, 3) ndarray
         As `weakseg.data.images.read_image` gives it.
     labels : Labels
@@ -168,9 +178,10 @@ def heatmap(
         Of the classes, in the order of ``labels.names``.
     """
     config = config or HeatmapConfig()
-    planes, box = network_image(image, model.spec.channels, image_size, intensity)
-    batch = torch.from_numpy(planes)[None].to(model.mean.device)
-    name, maps, p = explain(model, labels, batch, config)
+    models = [model] if isinstance(model, Classifier) else list(model)
+    planes, box = network_image(image, models[0].spec.channels, image_size, intensity)
+    batch = torch.from_numpy(planes)[None].to(models[0].mean.device)
+    name, maps, p = explain_by_all(models, labels, batch, config)
     lesion = float(p[0, list(labels.lesion_indices)].sum())
     heat = Heatmap(maps[0], box.original, image_size, name, config.method, config.target, lesion)
     return heat, p[0]

@@ -24,6 +24,29 @@ def mirrored(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
     return (maps + others[:, :, ::-1]) / 2
 
 
+def average(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of heatmaps by several networks, each over its own maximum.
+
+    Parameters
+    ----------
+    maps : sequence of (B, h, w) ndarray
+        Of one grid. Negative scores are dropped, unless there is a single map.
+
+    Returns
+    -------
+    (B, h, w) ndarray of float32
+        Its maximum is the mean of the maps' own.
+    """
+    if len(maps) == 1:
+        return np.asarray(maps[0], dtype=np.float32)
+    positive = [np.maximum(m, 0) for m in maps]
+    tops = [m.max(axis=(1, 2), keepdims=True) for m in positive]
+    total = sum(m / np.where(t > 0, t, 1) for m, t in zip(positive, tops, strict=True))
+    highest = np.max(total, axis=(1, 2), keepdims=True)
+    scaled = total / np.where(highest > 0, highest, 1) * np.mean(tops, axis=0)
+    return np.asarray(scaled, dtype=np.float32)
+
+
 def fuse(maps: Sequence[np.ndarray]) -> np.ndarray:
     """The mean of heatmaps of several depths, each over its own maximum.
 
@@ -33,7 +56,7 @@ def fuse(maps: Sequence[np.ndarray]) -> np.ndarray:
     Parameters
     ----------
     maps : sequence of (B, h, w) ndarray
-        Raw scores, shallow to deep; their grids may differ.
+        Raw scores, the deepest last, whose scale the result takes; their grids may differ.
 
     Returns
     -------

@@ -8,9 +8,12 @@ from scipy import ndimage
 
 Bools = npt.NDArray[np.bool_]
 
+SLACK = 1e-9
+"""A part of exactly the share stays, however the product is rounded."""
+
 
 def keep_large_parts(mask: npt.ArrayLike, share: float) -> Bools:
-    """Drop the small parts of a mask, and fill its holes.
+    """Drop the small parts of a mask, then fill the holes of what is left.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ def keep_large_parts(mask: npt.ArrayLike, share: float) -> Bools:
         return np.asarray(labels > 0)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    kept = (sizes > 0) & (sizes >= share * sizes.max())
+    kept = (sizes > 0) & (sizes >= share * sizes.max() * (1 - SLACK))
     return np.asarray(ndimage.binary_fill_holes(kept[labels]), dtype=bool)
 
 
@@ -74,9 +77,11 @@ def screen_parts(
         raise ValueError(f"min_area must be in [0, 1], got {min_area}")
     labels, count = ndimage.label(found)
     if not count:
-        return found
+        return found.copy()
     numbers = np.arange(1, count + 1)
     sizes = ndimage.sum_labels(found, labels, numbers)
     peaks = ndimage.maximum(scores, labels, numbers)
-    kept = np.concatenate([[False], (sizes >= min_area * found.size) & (peaks >= min_peak)])
+    kept = np.concatenate(
+        [[False], (sizes >= min_area * found.size * (1 - SLACK)) & (peaks >= min_peak)]
+    )
     return np.asarray(kept[labels])

@@ -40,7 +40,8 @@ def two_tone_mask(
     -------
     (M, N) ndarray of bool
         Inside the warm region; the whole of it where the image is even there. Parts below a
-        tenth of the largest are dropped, and holes filled. Empty for a flat heatmap.
+        tenth of the largest are dropped, then holes filled, those of the warm region as well.
+        Empty for a flat heatmap.
 
     Raises
     ------
@@ -50,7 +51,8 @@ def two_tone_mask(
     Notes
     -----
     The tones are parted by Otsu's threshold of the smoothed brightness within the region; the part
-    of the higher mean heat is the lesion.
+    of the higher mean heat is the lesion. That threshold is the middle of one of 256 bins, so that
+    values within half a bin of it may fall on either side.
     """
     if not 0 < warm < 1:
         raise ValueError(f"warm must be in (0, 1), got {warm}")

@@ -70,7 +70,8 @@ def depths(model: Classifier, image_size: int = 128) -> tuple[str, ...]:
     if model.spec.arch in DEPTHS:
         return DEPTHS[model.spec.arch]
     last = {side: name for name, (side, _) in _maps(model, image_size)}
-    return tuple(name for side, name in last.items() if side * FINEST <= image_size)
+    wanted = [name for side, name in last.items() if side <= -(-image_size // FINEST)]
+    return tuple(wanted or [default_layer(model, image_size)])
 
 
 def _maps(model: Classifier, image_size: int) -> list[tuple[str, tuple[int, ...]]]:

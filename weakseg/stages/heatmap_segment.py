@@ -83,7 +83,7 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
         check_method(heat.method)
         target_classes(heat.target, prepared.cases.labels)
     require_classifiers(prepared)
-    made = [(name, seed) for name in config.all_heatmaps for seed in config.seeds]
+    made = [(name, seed) for name in config.all_heatmaps for seed in config.heatmap_seeds(name)]
     for name, seed in made:
         make_heatmaps(prepared, seed, name=name, force=force)
     _segment(prepared, [heatmap_key(prepared, seed, name=name) for name, seed in made], force)
@@ -128,7 +128,11 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
     config, run = prepared.config, prepared.run
     curves_path, masks = run.folder / "scores" / CURVES, run.folder / "masks"
     stage = "segment"
-    key = fingerprint(stage, 3, heatmap_keys, config.masks, config.seeds, config.heatmap_methods)
+    rules = {
+        name: [r.model_dump(mode="json") for r in config.rules_of(name)]
+        for name in config.all_heatmaps
+    }
+    key = fingerprint(stage, 4, heatmap_keys, config.masks, config.seeds, rules)
     outputs = (part_path(prepared, "heatmap"), curves_path, masks / "config.yaml")
     if not force and run.is_done(stage, key, *outputs):
         say("masks of heatmaps: up to date")
@@ -142,7 +146,7 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
         left_out: dict[str, str] = {}
         test = prepared.cases.of("test")
         names = list(config.all_heatmaps)
-        work = [(name, seed) for name in names for seed in config.seeds]
+        work = [(name, seed) for name in names for seed in config.heatmap_seeds(name)]
         with progress("masks and scores", len(work) * len(test)) as advance:
             for name, seed in work:
                 reader = HeatReader(prepared, heatmap_folder(run.folder, config, seed, name=name))

@@ -70,8 +70,19 @@ def heatmap_key(
     held = prepared.config.all_heatmaps[name or prepared.config.heatmap.method]
     settings = held.model_dump(mode="json", exclude={"batch_size", "rules"})
     settings |= {} if target is None else {"target": target}
-    best = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed) / BEST
-    return fingerprint("heatmaps", 3, classifier_key(prepared, seed), file_hash(best), settings)
+    if not settings.pop("ensemble"):
+        best = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed) / BEST
+        return fingerprint("heatmaps", 3, classifier_key(prepared, seed), file_hash(best), settings)
+    folders = classifier_folders(prepared, name or prepared.config.heatmap.method, seed)
+    made_by = [(classifier_key(prepared, s), file_hash(f / BEST)) for s, f in folders.items()]
+    return fingerprint("heatmaps of all", 3, made_by, settings)
+
+
+def classifier_folders(prepared: Prepared, heatmap: str, seed: int) -> dict[int, Path]:
+    """Seed → folder of the classifiers that make a heatmap: the seed's own, or all."""
+    config = prepared.config
+    seeds = config.seeds if config.all_heatmaps[heatmap].ensemble else [seed]
+    return {s: seed_folder(prepared.run.folder, config.classifier.arch, s) for s in seeds}
 
 
 def make_heatmaps(
@@ -109,8 +120,8 @@ def make_heatmaps(
     target = target or settings.target
     folder = heatmap_folder(run.folder, config, seed, target, name)
     model_folder = seed_folder(run.folder, config.classifier.arch, seed)
-    model = load_classifier(model_folder)
-    find_layers(model, settings.layer, config.data.image_size)
+    models = [load_classifier(f) for f in classifier_folders(prepared, name, seed).values()]
+    find_layers(models[0], settings.layer, config.data.image_size)
     key = heatmap_key(prepared, seed, target, name)
     stage = "heatmaps/" + "/".join(folder.parts[-3:])
     what = f"heatmaps {folder.name}, seed {seed}"
@@ -118,7 +129,7 @@ def make_heatmaps(
         say(f"{what}: up to date")
         return folder
     fabric = make_fabric(config.device, config.classifier.precision)
-    model = model.to(fabric.device).to(memory_format=torch.channels_last)
+    models = [m.to(fabric.device).to(memory_format=torch.channels_last) for m in models]
     images = ImageBatches(cases, config.data, prepared.channels, keep=False)
     part = folder.with_name(f".part-{folder.name}")
     remove_tree(part)
@@ -129,7 +140,9 @@ def make_heatmaps(
         work = [(explained, [i for i in chosen if i in wanted]) for explained, chosen in work]
         with progress(what, len(wanted)) as advance, fabric.autocast():
             for explained, chosen in work:
-                for i, heat in heatmaps_of(model, prepared.cases.labels, images, chosen, explained):
+                for i, heat in heatmaps_of(
+                    models, prepared.cases.labels, images, chosen, explained
+                ):
                     save_heatmap(inside(part, f"{cases[i].id}.npz"), heat)
                     flat += heat.flat
                     layer = heat.layer

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from weakseg.config import Config, SegmenterConfig, fingerprint, load_config
+from weakseg.config import MANIFEST, Config, SegmenterConfig, fingerprint, load_config
 from weakseg.data.images import read_image
 from weakseg.data.patches import IGNORE
 from weakseg.errors import RunError, UserError, did_you_mean
@@ -22,6 +22,7 @@ from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import THRESHOLD
 from weakseg.stages.segmenters import (
     SETTINGS,
+    is_trained,
     load_segmenter,
     priors_of,
     segmentation_cases,
@@ -29,6 +30,9 @@ from weakseg.stages.segmenters import (
 )
 from weakseg.training.loop import BEST, make_fabric
 from weakseg.training.segment import predict
+
+SCREENING = ("min_peak", "min_area")
+"""Settings of a teacher that its pupils do not follow: their images are known to hold a lesion."""
 
 AGAIN = "run `weakseg heatmap-segment CONFIG` or `weakseg compare CONFIG` first"
 
@@ -97,7 +101,10 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
             where=f"segmenters: masks: {masks}",
             fix=did_you_mean(method, known),
         )
-    seeds = config.segmenter_seeds(method) if method in config.segmenters else config.seeds
+    if method in config.segmenters:
+        seeds = config.segmenter_seeds(method)
+    else:
+        seeds = config.heatmap_seeds(config.heatmap_methods[method][0])
     chosen = seed if seed in seeds else seeds[0]
     path = run.folder / "masks" / method / THRESHOLD
     entry = read_json(path).get(f"seed-{chosen}") if path.exists() else None
@@ -112,10 +119,18 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
             fix="name a method that needs none",
         )
     if method in config.segmenters:
-        best = segmenter_folder(run.folder, method, chosen) / BEST
-        made_of: Any = file_hash(best)
+        if not folder:
+            _require_trained(held, method, chosen)
+        made_of: Any = file_hash(segmenter_folder(run.folder, method, chosen) / BEST)
     else:
-        heatmap, _ = config.heatmap_methods[method]
+        heatmap, rule = config.heatmap_methods[method]
+        (asked,) = (r for r in config.rules_of(heatmap) if r.rule == rule)
+        if entry["rule"] != asked.model_dump(mode="json"):
+            raise RunError(
+                f"The masks of {method} were made with other settings of the rule {rule}.",
+                where=str(path),
+                fix=AGAIN,
+            )
         made_of = heatmap_key(held, chosen, name=heatmap)
         folder_of = heatmap_folder(run.folder, config, chosen, name=heatmap)
         stage = "heatmaps/" + "/".join(folder_of.parts[-3:])
@@ -125,8 +140,36 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
                 where=str(folder_of),
                 fix=AGAIN,
             )
-    key = fingerprint("masks of", method, chosen, entry, made_of)
+    told = dict(entry)
+    if "inference" in told:
+        told["inference"] = {k: v for k, v in told["inference"].items() if k not in SCREENING}
+    key = fingerprint("masks of", method, chosen, told, made_of)
     return MaskSource(held, method, chosen, entry, key)
+
+
+def _require_trained(prepared: Prepared, name: str, seed: int) -> None:
+    """Refuse a teacher that was trained with other settings than the experiment has now."""
+    masks = prepared.config.segmenters[name].masks
+    source = None if masks == MANIFEST else find_source(prepared, masks, seed).key
+    if not is_trained(prepared, name, seed, source):
+        raise RunError(
+            f"The network {name} of seed {seed} was trained with other settings.",
+            where=str(segmenter_folder(prepared.run.folder, name, seed)),
+            fix="run `weakseg train-segmenter CONFIG` without --only, or `weakseg compare CONFIG`",
+        )
+
+
+def check_source(prepared: Prepared, masks: str) -> None:
+    """Refuse another run that cannot lend its masks, before any training.
+
+    Raises
+    ------
+    RunError
+        If it is no run, or of other data or splits.
+    """
+    folder, slash, _ = masks.rpartition("/")
+    if slash:
+        _other_run(prepared, Path(folder))
 
 
 def _other_run(prepared: Prepared, folder: Path) -> Prepared:
@@ -189,7 +232,10 @@ def training_targets(
 def _masks(
     source: MaskSource, indices: Sequence[int]
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Mask and confidence, in [0, 1], of each case; the gate is open, for the label is known."""
+    """Mask and confidence, in [0, 1], of each case.
+
+    Neither gate nor `SCREENING` is applied, for the label says that there is a lesion.
+    """
     held, config = source.prepared, source.prepared.config
     if not source.of_network:
         name, _ = config.heatmap_methods[source.method]

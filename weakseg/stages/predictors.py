@@ -43,7 +43,8 @@ class Predictor:
 
     Attributes
     ----------
-    model : Classifier
+    models : tuple of Classifier
+        One, or all that the heatmap is averaged over.
     config : Config
         The run's experiment.
     labels : Labels
@@ -56,7 +57,7 @@ class Predictor:
         Which of the run's networks it is.
     """
 
-    model: Classifier
+    models: tuple[Classifier, ...]
     config: Config
     labels: Labels
     method: str
@@ -86,10 +87,10 @@ class Predictor:
         """
         data = self.config.data
         name, _ = self.config.heatmap_methods[self.method]
-        fabric = make_fabric(str(self.model.mean.device), self.config.classifier.precision)
+        fabric = make_fabric(str(self.models[0].mean.device), self.config.classifier.precision)
         with fabric.autocast():
             heat, p = heatmap(
-                self.model,
+                self.models,
                 image,
                 self.labels,
                 image_size=data.image_size,
@@ -233,7 +234,7 @@ def load_predictor(
         name = method if method is not None else segmenters[0]
         return _load_segmenter(folder, networks, name, entries[name], seed, device)
     name = _pick_method(config, [*of_heat, *segmenters], method)
-    seed = _pick_seed(config, folder, seed)
+    seed = config.seeds[0] if _of_all(config, name) else _pick_seed(config, folder, seed)
     entry = entries[name].get(f"seed-{seed}")
     if entry is None:
         raise RunError(
@@ -249,13 +250,20 @@ def load_predictor(
             where="--method",
             fix=_free_methods(entries),
         )
-    model_folder = seed_folder(folder, config.classifier.arch, seed)
-    model = load_classifier(model_folder).to(pick_device(device))
-    check_same_network(folder, config, seed)
-    _, meta = load_weights(model_folder / BEST)
+    seeds = config.seeds if _of_all(config, name) else [seed]
+    folders = [seed_folder(folder, config.classifier.arch, s) for s in seeds]
+    models = tuple(load_classifier(f).to(pick_device(device)) for f in folders)
+    for s in seeds:
+        check_same_network(folder, config, s)
+    _, meta = load_weights(folders[0] / BEST)
     healthy = tuple(json.loads(meta["healthy"]))
-    labels = Labels(healthy, tuple(n for n in model.spec.labels if n not in healthy))
-    return Predictor(model, config, labels, name, rule, float(entry["gate"]), seed)
+    labels = Labels(healthy, tuple(n for n in models[0].spec.labels if n not in healthy))
+    return Predictor(models, config, labels, name, rule, float(entry["gate"]), seed)
+
+
+def _of_all(config: Config, method: str) -> bool:
+    """Whether a heatmap method averages the classifiers of all seeds."""
+    return config.all_heatmaps[config.heatmap_methods[method][0]].ensemble
 
 
 def _of_network(entry: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from weakseg.models.pretrained import backbone_name, load_backbone
 from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.progress import say
 from weakseg.runs import inside, remove_tree, write_json
-from weakseg.stages.mask_sources import MaskSource, find_source, training_targets
+from weakseg.stages.mask_sources import MaskSource, check_source, find_source, training_targets
 from weakseg.stages.networks import set_aside
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import collect
@@ -117,6 +117,8 @@ def check_masks(prepared: Prepared, name: str) -> None:
     config = prepared.config.segmenters[name]
     if config.masks == MANIFEST:
         training_cases(prepared)
+    else:
+        check_source(prepared, config.masks)
     wants = {"keep": config.keep == "best", "threshold": config.threshold == "validation"}
     val = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val"]
     if any(wants.values()) and not masks_of(prepared, val):
@@ -308,14 +310,14 @@ def _train(
     folder = segmenter_folder(prepared.run.folder, name, seed)
     part = None if source is None else source.key
     stage, key = segmenter_stage(name, seed), segmenter_key(prepared, name, seed, part)
-    # Before anything is moved: weights from a server may not be there.
+    # Before anything is moved: weights from a server may not be there, or nothing be found.
     new_segmenter(settings, prepared.channels, prepared.cases.dims, seed)
+    if source is None:
+        train = training_cases(prepared)
+    else:
+        data, train = _told_by(prepared, name, seed, source)
     set_aside(prepared, stage, folder, key, force)
     with prepared.run.stage(stage, key) as entry:
-        if source is None:
-            train = training_cases(prepared)
-        else:
-            data, train = _told_by(prepared, name, seed, source)
         trained = fit_segmenter(
             prepared,
             settings,

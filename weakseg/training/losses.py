@@ -14,7 +14,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 GCE_POWER = 0.7
 SCE_FORWARD, SCE_LOG_ZERO = 0.1, 4.0
-"""Parameters of the noise-robust losses, as their authors set them for CIFAR-10."""
+"""Parameters of the noise-robust losses."""
 
 
 def make_loss(name: str) -> Loss:
@@ -28,7 +28,7 @@ def make_loss(name: str) -> Loss:
         (1 - p) ** 2 of the true class (Lin et al., ICCV 2017). gce: (1 - p ** 0.7) / 0.7 of the
         true class, which a confident network leaves alone where the label contradicts it (Zhang
         and Sabuncu, NeurIPS 2018). sce: 0.1 cross-entropy plus the reverse one, 4 (1 - p), as
-        log 0 counts -4 (Wang et al., ICCV 2019). dice-gce: dice plus gce.
+        log 0 counts as -4 (Wang et al., ICCV 2019). dice-gce: dice plus gce.
 
     Returns
     -------
@@ -77,6 +77,8 @@ def make_loss(name: str) -> Loss:
     def loss(logits: Tensor, truth: Tensor) -> Tensor:
         # Half precision is too coarse for sums over many voxels.
         with torch.autocast(logits.device.type, enabled=False):
+            if not (truth != IGNORE).any():
+                return 0.0 * logits.float().sum()  # a batch that tells nothing has no loss
             return chosen(logits.float(), truth)
 
     return loss

@@ -124,9 +124,8 @@ class SegmentationCases:
 def _target_to_network(target: np.ndarray, box: Letterbox) -> np.ndarray:
     """A target of the image's own size on the network's grid; beside the image is background."""
     lesion = to_network((target == 1).astype(np.float32), box) > 0.5
-    background = to_network((target == 0).astype(np.float32), box) > 0.5
-    known = np.where(lesion, 1, np.where(background | ~box.content(), 0, IGNORE))
-    return known.astype(np.uint8)
+    ignored = to_network((target == IGNORE).astype(np.float32), box) > 0.5
+    return np.select([lesion, ignored], [1, IGNORE], 0).astype(np.uint8)
 
 
 def prepared_image(
