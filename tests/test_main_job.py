@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
-from weakseg.config import RULE_NAMES
+from weakseg.config import Config
+from weakseg.masks.rules import ON_IMAGE
 from weakseg.runs import read_json
 from weakseg.scores import dice
 from weakseg.stages.scoring import read_per_case, read_summary
@@ -42,7 +43,7 @@ def test_everything_that_the_run_folder_promises_is_there(job):
         assert not (model / "resume.pt").exists()
         assert len(list((run / f"heatmaps/resnet18/seed-{seed}/gradcam").glob("*.npz"))) == 36
     assert sorted(p.name for p in (run / "masks").iterdir() if p.is_dir()) == sorted(
-        f"gradcam-{r}" for r in RULE_NAMES
+        f"gradcam-{r.rule}" for r in Config().masks.rules
     )
     assert not list(run.rglob(".part*"))
 
@@ -91,7 +92,9 @@ def test_oracle_of_each_image_bounds_every_rule(job):
     table = read_per_case(job[0] / "run")
     table = table[table.has_lesion.astype(bool) & (table.kind != "floor")]
     wide = table.pivot_table(index=["case", "seed"], columns="method", values="dice")
-    for rule in set(RULE_NAMES) - {"area-prior", "random-walker", "oracle-image"}:
+    thresholds = [r.rule for r in Config().masks.rules if not isinstance(r, ON_IMAGE)]
+    assert len(thresholds) > 4
+    for rule in thresholds:
         assert (wide[f"gradcam-{rule}"] <= wide["gradcam-oracle-image"] + 1e-6).all(), rule
 
 

@@ -84,7 +84,6 @@ def test_a_bad_heatmap_is_refused(case):
     refused(*case)
 
 
-@pytest.mark.xfail(strict=True, reason="equal names are one key of `heatmap_methods`")
 def test_two_methods_of_one_name_are_refused():
     """A heatmap x with the rule train-quantile, and a heatmap x-train with the rule quantile."""
     refused(
@@ -269,7 +268,6 @@ def test_a_network_may_follow_the_recipes_if_that_is_named_before_it():
     assert list(config.segmenters) == [METHOD, "after"]
 
 
-@pytest.mark.xfail(strict=True, reason="the recipe's segmenter comes behind the experiment's own")
 def test_a_network_may_follow_the_recipes():
     config = parse_config({"recipe": "best-weak", "segmenters": {"after": {"masks": METHOD}}})
     assert list(config.segmenters) == [METHOD, "after"]

@@ -6,9 +6,19 @@ import torch
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
-from weakseg.config import ClassifierConfig
+from weakseg.config import ClassifierConfig, fingerprint, parse_config
 from weakseg.data.cases import Case, Labels
-from weakseg.training.classify import ClassifierTask, class_weights, macro_auc
+from weakseg.errors import ConfigError
+from weakseg.models.classifiers import ClassifierSpec, build_classifier
+from weakseg.models.localising import Parts
+from weakseg.training.classify import (
+    ClassifierTask,
+    class_weights,
+    erase_cells,
+    macro_auc,
+    map_difference,
+    mirrored_smaller,
+)
 
 LABELS = Labels(("healthy",), ("lesion",))
 
@@ -81,3 +91,92 @@ def test_the_loss_is_weighted_cross_entropy():
     w = t.weights[y]
     by_hand = -(logits.log_softmax(1)[torch.arange(6), y] * w).sum() / w.sum()
     torch.testing.assert_close(loss, by_hand)
+
+
+def test_settings_from_before_localisation_keep_their_fingerprint():
+    """The value that the version without these keys gave: its runs stay up to date."""
+    assert fingerprint(ClassifierConfig().settings()) == "9557f579c47719d140b2"
+
+
+@pytest.mark.parametrize(
+    "change", [{"pool": "avg"}, {"stride": 8}, {"exits": True}, {"erase": 0.5}, {"epochs": 3}]
+)
+def test_each_setting_changes_the_fingerprint(change):
+    assert ClassifierConfig.model_validate(change).settings() != ClassifierConfig().settings()
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"equivariance": 0.1}, "classifier.equivariance"),
+        ({"arch": "vgg16", "pool": "lse"}, "classifier.pool"),
+        ({"stride": 4}, "classifier.stride"),
+        ({"erase": 1.0}, "classifier.erase"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_by_their_key(change, key):
+    with pytest.raises(ConfigError, match=key):
+        parse_config({"classifier": change})
+
+
+def test_every_head_has_the_same_share_of_the_loss():
+    t, y = task(n=12, batch=6, exits=True), torch.tensor([0, 0, 1, 0, 1, 1])
+    heads = [torch.randn(6, 2) for _ in range(3)]
+    loss = t.loss(lambda _x, parts: Parts(heads[0], heads[1:], None), (None, y))
+    alone = [task(n=12, batch=6).loss(lambda _x, h=h: h, (None, y)) for h in heads]
+    torch.testing.assert_close(loss, sum(alone) / 3)
+
+
+def test_hidden_cells_hold_the_mean_of_their_image_and_the_others_stay():
+    torch.manual_seed(0)
+    images = torch.rand(200, 2, 18, 16)
+    erased = erase_cells(images, 0.3)
+    changed = (erased != images).all(1)
+    means = images.mean((2, 3), keepdim=True).expand_as(images)
+    torch.testing.assert_close(erased.movedim(1, -1)[changed], means.movedim(1, -1)[changed])
+    torch.testing.assert_close(erased.movedim(1, -1)[~changed], images.movedim(1, -1)[~changed])
+    assert float(changed.float().mean()) == pytest.approx(0.3, abs=0.02)
+    first = changed[:, 1:4, 1:3].flatten(1)  # of one cell: all or nothing
+    assert (first.all(1) == first.any(1)).all()
+
+
+def test_only_training_images_are_erased_and_alike_in_every_run():
+    class Noise(Planes):
+        def images(self, indices):
+            return torch.linspace(0, 1, 64).view(1, 1, 8, 8).repeat(len(indices), 1, 1, 1)
+
+    plain, hidden = task(erase=0.0), task(erase=0.5)
+    plain.images = hidden.images = Noise(40)
+    (a, _), (b, _), (c, _) = (next(t.batches(0)) for t in (plain, hidden, hidden))
+    assert not torch.equal(a, b)
+    torch.testing.assert_close(b, c)
+
+
+def test_maps_that_follow_the_image_differ_by_nothing_and_others_do():
+    ramp = torch.linspace(-2, 2, 16).expand(1, 1, 12, 16)
+    places = torch.cat([ramp, -ramp], 1)
+    follows = torch.nn.functional.interpolate(
+        places.flip(3).softmax(1), size=(9, 12), mode="bilinear"
+    ).log()
+    assert float(map_difference(places, follows)) < 1e-6
+    assert float(map_difference(places, follows.flip(3))) > 0.2
+
+
+def test_the_copy_is_the_mirror_at_three_quarters_of_the_size():
+    images = torch.linspace(0, 1, 32).expand(2, 1, 32, 32)
+    small = mirrored_smaller(images)
+    assert small.shape == (2, 1, 24, 24)
+    assert (small[..., 1:] < small[..., :-1]).all()
+
+
+def test_equivariance_is_added_to_the_loss_and_trains_the_network():
+    torch.manual_seed(0)
+    model = build_classifier(ClassifierSpec("resnet18", LABELS.names, 1, pool="lse", stride=16))
+    batch = (torch.rand(4, 1, 64, 64), torch.tensor([0, 1, 0, 1]))
+    model.eval()  # so that both losses see the same statistics
+    free, bound = (task(pool="lse", equivariance=e).loss(model, batch) for e in (0.0, 10.0))
+    said = model(batch[0], parts=True)
+    small = model(mirrored_smaller(batch[0]), parts=True)
+    torch.testing.assert_close(bound - free, 10 * map_difference(said.places, small.places))
+    bound.backward()
+    assert model.net.conv1.weight.grad.abs().max() > 0

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from weakseg.config.base import Section, seeds_differ
+
+Pool = Literal["default", "avg", "max", "lse", "topk", "gem"]
+"""How class scores over places become an image's logits, see `weakseg.models.localising`."""
 
 
 class AugmentConfig(Section):
@@ -51,6 +54,29 @@ class ClassifierConfig(Section):
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, min_length=1, description="one network a seed; default: [run seed]"
     )
+    pool: Pool = Field(
+        "default",
+        description="how class scores over places become the image's: the network's own way; "
+        "their mean, maximum, log-sum-exp or mean of the highest tenth; or the generalised mean "
+        "of the features",
+    )
+    stride: Literal[8, 16, 32] | None = Field(
+        None,
+        description="pixels of the image a place of the last map, reached by dilation; default: "
+        "the network's own",
+    )
+    exits: bool = Field(
+        False, description="class scores of every depth, trained and averaged with the network's"
+    )
+    erase: float = Field(
+        0.0, ge=0.0, lt=1.0, description="share of the cells of a 4x4 grid hidden in training"
+    )
+    equivariance: float = Field(
+        0.0,
+        ge=0.0,
+        description="weight of the difference between the class maps of an image and of its "
+        "mirrored, smaller copy; needs a pool",
+    )
 
     @field_validator("lr")
     @classmethod
@@ -60,3 +86,23 @@ class ClassifierConfig(Section):
         return lr
 
     _differ = field_validator("seeds")(seeds_differ)
+
+    @field_validator("equivariance")
+    @classmethod
+    def _has_a_class_map(cls, weight: float, info: ValidationInfo) -> float:
+        if weight and info.data.get("pool") == "default":
+            raise ValueError(
+                "compares maps of class scores, of which pool: default has none; set "
+                "classifier.pool to avg, max, lse, topk or gem"
+            )
+        return weight
+
+    def settings(self) -> dict[str, Any]:
+        """What a trained network depends on, for fingerprints; weights count by content elsewhere.
+
+        Keys that came later are left out at their defaults: runs from before stay up to date.
+        """
+        held = self.model_dump(mode="json", exclude={"seeds", "weights"})
+        later = ("pool", "stride", "exits", "erase", "equivariance")
+        fields = type(self).model_fields
+        return {k: v for k, v in held.items() if k not in later or v != fields[k].default}

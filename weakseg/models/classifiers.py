@@ -7,13 +7,16 @@ are made.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from weakseg.errors import ConfigError, DataError, did_you_mean, nearest
+from weakseg.models.dilation import dilate
+from weakseg.models.localising import End, Parts, find_end, listening, make_exits
 
 ARCHITECTURES: dict[str, str] = {
     "resnet18": "layer4",
@@ -30,6 +33,7 @@ ARCHITECTURES: dict[str, str] = {
 RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Means and standard deviations of ImageNet, which pretrained weights expect."""
 
+Found = TypeVar("Found")
 TIMM_PREFIX = "timm:"
 _AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 _WITHOUT_AUX: dict[str, dict[str, Any]] = {
@@ -52,12 +56,26 @@ class ClassifierSpec:
         Colours of the images.
     grey_input : {"first-layer", "repeat"}
         How a network made for three colours takes one (see `Classifier`).
+    pool : {"default", "avg", "max", "lse", "topk", "gem"}
+        How class scores over places become logits, see `weakseg.models.localising`.
+    stride : {8, 16, 32}, optional
+        Of the default heatmap layer, see `weakseg.models.dilation`; None leaves the network's own.
+    exits : bool
+        Whether every layer of a fused heatmap but the last has class scores of its own.
     """
 
     arch: str
     labels: tuple[str, ...]
     channels: int
     grey_input: str = "first-layer"
+    pool: str = "default"
+    stride: int | None = None
+    exits: bool = False
+
+    @property
+    def net_channels(self) -> int:
+        """Channels that the network itself takes."""
+        return 3 if self.grey_input == "repeat" else self.channels
 
 
 class Classifier(nn.Module):
@@ -75,28 +93,47 @@ class Classifier(nn.Module):
     Notes
     -----
     ``forward`` takes intensities in [0, 1], (B, `spec.channels`, H, W).
+
+    Attributes
+    ----------
+    end : End or None
+        Where class scores of places are pooled: how the network ends.
+    exits : nn.ModuleList
+        Heads of the layers `exit_layers`; empty without exits.
     """
 
     mean: Tensor
     std: Tensor
+    end: End | None
+    exit_layers: tuple[str, ...]
 
     def __init__(
         self, net: nn.Module, spec: ClassifierSpec, mean: tuple[float, ...], std: tuple[float, ...]
     ) -> None:
         super().__init__()
         self.net, self.spec = net, spec
+        self.end, self.exit_layers, self.exits = None, (), nn.ModuleList()
         if spec.channels == 1:
             mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, H, W) in [0, 1]."""
+    def forward(self, images: Tensor, *, parts: bool = False) -> Tensor | Parts:
+        """Logits (B, K) of images (B, C, H, W) in [0, 1]: with exits, the mean of all heads'.
+
+        With ``parts`` what each head says, and the class-score map.
+        """
         x = (images - self.mean) / self.std
         if self.spec.channels == 1 and self.spec.grey_input == "repeat":
             x = x.expand(-1, 3, -1, -1)
-        logits = self.net(x)
-        return logits.flatten(1)
+        places = None
+        with listening(self.net, self.exit_layers, self.exits, self.spec.pool) as exits:
+            if self.end is None:
+                logits = self.net(x).flatten(1)
+            else:
+                logits, places = self.end.score(self.net, x, self.spec.pool)
+        said = Parts(logits, exits, places)
+        return said if parts else said.mean()
 
 
 def torchvision_names() -> list[str]:
@@ -152,7 +189,7 @@ def build_classifier(spec: ClassifierSpec) -> Classifier:
     Raises
     ------
     ConfigError
-        For an unknown name.
+        For an unknown name, or a network that cannot be given the pool or the stride.
     """
     check_arch(spec.arch)
     classes, mean, std = len(spec.labels), RGB_MEAN, RGB_STD
@@ -172,7 +209,39 @@ def build_classifier(spec: ClassifierSpec) -> Classifier:
         net.classifier[2] = nn.Identity()
     if spec.channels == 1 and spec.grey_input == "first-layer":
         _take_grey(net)
-    return Classifier(net, spec, mean, std)
+    model = Classifier(net, spec, mean, std)
+    _localise(model)
+    return model
+
+
+def _localise(model: Classifier) -> None:
+    """Give a new classifier the stride, the pool and the exits of its specification."""
+    # That module knows this one's networks, and only a part of them is built with its help.
+    from weakseg.models.layers import default_layer, depths
+
+    spec = model.spec
+    if spec.stride is not None:
+        layer = _layers(default_layer, model, "classifier.stride")
+        dilate(model.net, layer, spec.stride, spec.net_channels)
+    if spec.pool != "default":
+        model.end = find_end(model.net, spec.net_channels, spec.arch)
+    if spec.exits:
+        layers = _layers(depths, model, "classifier.exits")[:-1]
+        model.exits = make_exits(model.net, layers, spec.net_channels, len(spec.labels))
+        model.exit_layers = layers
+
+
+def _layers(find: Callable[[Classifier], Found], model: Classifier, where: str) -> Found:
+    """What is found of a network's layers; its maps are looked at with a size of our choice."""
+    try:
+        return find(model)
+    except ConfigError as e:
+        raise ConfigError(
+            f"{model.spec.arch} has no layers that {where.rpartition('.')[2]} could work on.",
+            where=where,
+            found=e.what,
+            fix=f"leave {where} out, or choose another network: {', '.join(ARCHITECTURES)}",
+        ) from None
 
 
 def _first_conv(net: nn.Module) -> tuple[str, nn.Conv2d]:
@@ -211,8 +280,9 @@ def load_pretrained(model: Classifier, state: dict[str, Tensor], source: str) ->
     """Copy weights of a network that was trained on other classes.
 
     Every tensor must fit but those of the last layer, which stays random when its number of
-    classes differs, and the auxiliary heads of older networks, which are not used. A first layer
-    for three colours is summed where ours takes one.
+    classes differs, and the auxiliary heads of older networks, which are not used. Exits stay
+    random where the source has none that fit. A first layer for three colours is summed where
+    ours takes one.
 
     Parameters
     ----------
@@ -232,6 +302,8 @@ def load_pretrained(model: Classifier, state: dict[str, Tensor], source: str) ->
     DataError
         If the weights belong to another network.
     """
+    held = model.exits.state_dict(prefix="exits.")
+    exits = {k: state[k] for k, v in held.items() if k in state and state[k].shape == v.shape}
     if any(k.startswith("net.") for k in state):
         state = {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
     state = {k: v for k, v in state.items() if not k.startswith(_AUXILIARY)}
@@ -261,7 +333,8 @@ def load_pretrained(model: Classifier, state: dict[str, Tensor], source: str) ->
     if unknown:
         raise _foreign(model.spec.arch, source, f"unknown tensor {unknown[0]!r}")
     model.net.load_state_dict(fitted, strict=False)
-    return random
+    model.load_state_dict(exits, strict=False)
+    return random + [k for k in held if k not in exits]
 
 
 def _head_names(net: nn.Module, classes: int) -> set[str]:

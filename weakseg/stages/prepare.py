@@ -153,7 +153,8 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     if config.filtered is not None and config.filtered.target not in ("same", "predicted"):
         target_classes(config.filtered.target, labels, where="filtered.target")
     c = config.classifier
-    model = build_classifier(ClassifierSpec(c.arch, labels.names, channels, c.grey_input))
+    spec = ClassifierSpec(c.arch, labels.names, channels, c.grey_input, c.pool, c.stride, c.exits)
+    model = build_classifier(spec)
     for heat in config.all_heatmaps.values():
         find_layers(model, heat.layer, config.data.image_size)
     if c.weights not in ("none", "imagenet"):

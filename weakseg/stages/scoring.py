@@ -166,7 +166,7 @@ def part_stages(prepared: Prepared) -> dict[str, tuple[str, Any]]:
 
 def heatmap_asked(config: Config) -> str:
     """Fingerprint of the settings of masks of heatmaps; weights count by content elsewhere."""
-    classifier = config.classifier.model_dump(mode="json", exclude={"weights", "seeds"})
+    classifier = config.classifier.settings()
     heatmaps = {
         name: heat.model_dump(mode="json", exclude={"batch_size"})
         for name, heat in config.all_heatmaps.items()

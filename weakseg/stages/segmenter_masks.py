@@ -54,7 +54,7 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     weights = {str(s): file_hash(f / BEST) for s, f in folders.items()}
     after = {k: v for k, v in settings.model_dump(mode="json").items() if k in AFTER_TRAINING}
     stage, part = f"masks/{name}", f"segmenter-{name}"
-    trained = {str(s): file_hash(f / SETTINGS) for s, f in folders.items()}
+    trained = {str(s): read_json(f / SETTINGS) for s, f in folders.items()}
     key = fingerprint(stage, 3, prepared.key, weights, trained, after)
     masks = inside(run.folder, "masks", name)
     if not force and run.is_done(stage, key, masks / THRESHOLD, part_path(prepared, part)):

@@ -47,6 +47,9 @@ from weakseg.training.loop import (
 
 SCORES, PREDICTIONS = "scores.json", "predictions.csv"
 
+NOT_SAID = {"pool": "default", "stride": "null", "exits": "false"}
+"""What a weights file that does not speak of it is read as."""
+
 
 def seed_folder(run: Path, arch: str, seed: int) -> Path:
     """Where the classifier of a seed lives."""
@@ -59,8 +62,7 @@ def classifier_key(prepared: Prepared, seed: int) -> str:
     weights: Any = config.weights
     if weights not in ("none", "imagenet") and Path(weights).is_file():
         weights = file_hash(Path(weights))
-    settings = config.model_dump(mode="json", exclude={"seeds", "weights"})
-    return fingerprint("classifier", 1, prepared.key, settings, weights, seed)
+    return fingerprint("classifier", 1, prepared.key, config.settings(), weights, seed)
 
 
 def train_classifiers(
@@ -127,7 +129,15 @@ def highest_rate(config: ClassifierConfig) -> float:
 
 def spec_of(config: ClassifierConfig, labels: Labels, channels: int) -> ClassifierSpec:
     """The network that a configuration asks for."""
-    return ClassifierSpec(config.arch, labels.names, channels, config.grey_input)
+    return ClassifierSpec(
+        config.arch,
+        labels.names,
+        channels,
+        config.grey_input,
+        config.pool,
+        config.stride,
+        config.exits,
+    )
 
 
 def new_classifier(
@@ -240,8 +250,17 @@ def indices(prepared: Prepared, split: str) -> list[int]:
 
 
 def header(spec: ClassifierSpec, prepared: Prepared) -> dict[str, str]:
-    """What a weights file says of itself."""
+    """What a weights file says of itself.
+
+    How a network localises is written where it is not the default, so that files of networks
+    like those before stay the same to the byte.
+    """
     data = prepared.config.data
+    localises = {
+        "pool": spec.pool,
+        "stride": json.dumps(spec.stride),
+        "exits": json.dumps(spec.exits),
+    }
     return {
         "format": "weakseg-classifier-1",
         "arch": spec.arch,
@@ -251,7 +270,7 @@ def header(spec: ClassifierSpec, prepared: Prepared) -> dict[str, str]:
         "grey_input": spec.grey_input,
         "image_size": str(data.image_size),
         "intensity": data.intensity,
-    }
+    } | {k: v for k, v in localises.items() if v != NOT_SAID[k]}
 
 
 def load_classifier(folder: Path) -> Classifier:
@@ -264,8 +283,17 @@ def load_classifier(folder: Path) -> Classifier:
     """
 
     def build(meta: dict[str, str]) -> Classifier:
+        meta = NOT_SAID | meta
         labels = tuple(json.loads(meta["labels"]))
-        spec = ClassifierSpec(meta["arch"], labels, int(meta["channels"]), meta["grey_input"])
+        spec = ClassifierSpec(
+            meta["arch"],
+            labels,
+            int(meta["channels"]),
+            meta["grey_input"],
+            meta["pool"],
+            json.loads(meta["stride"]),
+            json.loads(meta["exits"]),
+        )
         return build_classifier(spec)
 
     return load_network(folder / BEST, "classifier", build)

@@ -16,6 +16,12 @@ from weakseg.data.augment import augment
 from weakseg.data.cases import Case, Labels
 from weakseg.training.loop import seed_epoch
 
+GRID = 4
+"""Cells a side that `erase_cells` hides or shows."""
+
+SMALLER = 0.75
+"""Of the copies whose class maps must agree with the images'."""
+
 
 class Images(Protocol):
     """The images of cases by index, raw or filtered."""
@@ -65,6 +71,63 @@ def predict_probabilities(
     return torch.cat(out).softmax(1).numpy()
 
 
+def erase_cells(images: Tensor, probability: float) -> Tensor:
+    """Hide cells of a grid at random, so that no single part of a lesion suffices.
+
+    Parameters
+    ----------
+    images : (B, C, H, W) Tensor
+    probability : float
+        Of each of the `GRID` x `GRID` cells. Drawn from torch's global generator, on the CPU
+        whatever the device.
+
+    Returns
+    -------
+    (B, C, H, W) Tensor
+        Hidden cells hold the mean colour of their image.
+
+    References
+    ----------
+    Singh and Lee, "Hide-and-Seek", ICCV 2017.
+    """
+    hidden = (torch.rand(len(images), 1, GRID, GRID) < probability).to(images)
+    hidden = F.interpolate(hidden, size=images.shape[2:], mode="nearest")
+    return torch.where(hidden > 0, images.mean((2, 3), keepdim=True), images)
+
+
+def mirrored_smaller(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) mirrored left to right, their sides `SMALLER` times as long."""
+    return F.interpolate(
+        images.flip(3), scale_factor=SMALLER, mode="bilinear", align_corners=False, antialias=True
+    )
+
+
+def map_difference(places: Tensor, small: Tensor) -> Tensor:
+    """How far class-score maps fail to follow their images; 0 where they follow exactly.
+
+    Parameters
+    ----------
+    places : (B, K, h, w) Tensor
+        Class scores of images.
+    small : (B, K, h', w') Tensor
+        Of their mirrored, smaller copies.
+
+    Returns
+    -------
+    Tensor
+        Mean absolute difference, in 0 to 1, of the probabilities of the classes: a softmax at
+        every place, as the classes exclude each other. No map is stretched to its own extremes,
+        for that would make maps without a lesion as loud as those with one.
+
+    References
+    ----------
+    Wang et al., "Self-supervised equivariant attention mechanism", CVPR 2020.
+    """
+    turned = places.float().softmax(1).flip(3)
+    turned = F.interpolate(turned, size=small.shape[2:], mode="bilinear", align_corners=False)
+    return (turned - small.float().softmax(1)).abs().mean()
+
+
 class ClassifierTask:
     """Cross-entropy on augmented images; validated by AUC, accuracy and loss.
 
@@ -107,17 +170,27 @@ class ClassifierTask:
             chosen = self.train[order[step * self.batch : (step + 1) * self.batch]]
             images = self.images.images(chosen).to(self.device, non_blocking=True)
             images = augment(images, self.config.augment)
+            if self.config.erase:
+                images = erase_cells(images, self.config.erase)
             targets = torch.from_numpy(self.targets[chosen]).to(self.device)
             yield images.contiguous(memory_format=torch.channels_last), targets
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Weighted cross-entropy."""
+        """Weighted cross-entropy, of all heads alike; with `equivariance` the maps' difference."""
         images, targets = batch
+        if not (self.config.exits or self.config.equivariance):
+            return self._cross_entropy(model(images), targets)
+        said = model(images, parts=True)
+        losses = [self._cross_entropy(logits, targets) for logits in [said.logits, *said.exits]]
+        loss = torch.stack(losses).mean()
+        if self.config.equivariance:
+            small = model(mirrored_smaller(images), parts=True)
+            loss = loss + self.config.equivariance * map_difference(said.places, small.places)
+        return loss
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(
-            model(images),
-            targets,
-            weight=self.weights,
-            label_smoothing=self.config.label_smoothing,
+            logits, targets, weight=self.weights, label_smoothing=self.config.label_smoothing
         )
 
     def validate(self, model: nn.Module) -> dict[str, float]:

@@ -110,7 +110,8 @@ def make_fabric(device: str, precision: str) -> Any:
 
     from lightning.fabric import Fabric
 
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # the record tells precision
+    for part in ("fabric", "pytorch"):  # the run's record tells precision and device
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     device = pick_device(device)
     kind, _, index = device.partition(":")
     if precision == "auto":

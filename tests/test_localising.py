@@ -1,0 +1,81 @@
+"""A classifier made for localisation, through the command line like any other."""
+
+import pytest
+
+from tests.tiny import CONFIG, read_rows, tree, weakseg, write_config, write_set
+from weakseg.runs import read_json
+from weakseg.stages.train_classifier import load_classifier
+from weakseg.training.loop import load_weights
+
+CLASSIFIER = {
+    "seeds": "[0]",
+    "epochs": 1,
+    "pool": "lse",
+    "stride": 16,
+    "exits": "true",
+    "erase": 0.2,
+    "equivariance": 0.1,
+}
+SETTINGS = [part for k, v in CLASSIFIER.items() for part in ("--set", f"classifier.{k}={v}")]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """One whole `compare`, its heatmaps fused; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("localising")
+    text = CONFIG + "heatmap: {{layer: fused}}\n"
+    config = write_config(folder, write_set(folder / "data"), text)
+    assert weakseg("compare", config, "--run-dir", folder / "run", *SETTINGS) == 0
+    return folder, config
+
+
+def test_the_run_has_its_network_heatmaps_scores_and_report(job):
+    run = job[0] / "run"
+    best = run / "classifier/resnet18/seed-0/best.safetensors"
+    _, meta = load_weights(best)
+    assert (meta["pool"], meta["stride"], meta["exits"]) == ("lse", "16", "true")
+    model = load_classifier(best.parent)
+    assert (model.spec.pool, model.spec.stride, model.spec.exits) == ("lse", 16, True)
+    assert len(model.exits) == 3
+    assert len(list((run / "heatmaps/resnet18/seed-0/gradcam").glob("*.npz"))) == 36
+    assert (run / "report/index.html").stat().st_size > 0
+    entry = read_json(run / "run.json")["stages"]["classifier/resnet18/0"]
+    assert entry["random_tensors"] == ["all"]
+
+
+def test_a_second_call_is_up_to_date(job, capsys):
+    folder, config = job
+    before = tree(folder / "run")
+    assert weakseg("compare", config, "--run-dir", folder / "run", *SETTINGS) == 0
+    assert "classifier, seed 0: up to date" in capsys.readouterr().err
+    after = tree(folder / "run")
+    for name in before:
+        if name.split("/")[0] in ("classifier", "heatmaps", "masks", "scores"):
+            assert after[name] == before[name], name
+
+
+def test_new_images_are_predicted_as_the_run_did(job, tmp_path):
+    folder, out = job[0], tmp_path / "out"
+    assert weakseg("predict", folder / "run", folder / "data/images", "--out", out) == 0
+    rows = {r["mask"].removesuffix(".png"): r for r in read_rows(out / "predictions.csv")}
+    known = read_rows(folder / "run/classifier/resnet18/seed-0/predictions.csv")
+    assert len(rows) == len(known) == 36
+    probabilities = {r["case"]: float(r["lesion_probability"]) for r in known}
+    for name, row in rows.items():
+        assert float(row["lesion_probability"]) == pytest.approx(probabilities[name], abs=1e-3)
+
+
+def test_a_plain_weights_file_says_nothing_of_localisation(job):
+    folder, config = job
+    run = folder / "plain"
+    short = ["--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1"]
+    assert weakseg("train-classifier", config, "--run-dir", run, *short) == 0
+    _, meta = load_weights(run / "classifier/resnet18/seed-0/best.safetensors")
+    assert not {"pool", "stride", "exits"} & set(meta)
+
+
+def test_a_network_that_cannot_be_pooled_is_refused_and_nothing_written(job, tmp_path, capsys):
+    change = ["--set", "classifier.arch=vgg16", "--set", "classifier.pool=lse"]
+    assert weakseg("compare", job[1], "--run-dir", tmp_path / "run", *change) == 2
+    assert "classifier.pool" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
