@@ -118,7 +118,7 @@ def test_upper_bounds_and_floors_stand_apart_below_the_methods(made):
     text = Page(made[2]).text
     headings = [
         "Methods that saw no masks",
-        "Methods whose threshold was chosen on masks",
+        "Methods that saw some masks, to choose a threshold",
         "Trivial floors",
         "Upper bounds: chosen on the test masks",
     ]

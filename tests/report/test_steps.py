@@ -21,7 +21,10 @@ from weakseg.stages.report import make_report
 STEPS = {"report": {"gallery": 0, "steps": ["gradcam-fixed", "gradcam-otsu"]}}
 CHAIN = {
     "classifier": {"seeds": [0, 1]},
-    "heatmaps": {"map": {"layer": "fused", "rules": ["two-tone"]}},
+    "heatmaps": {
+        "map": {"layer": "fused", "rules": ["two-tone"]},
+        "all": {"ensemble": True, "rules": ["fixed"]},
+    },
     "segmenters": {
         "unet": {"seeds": [0]},
         "weak": {"masks": "map-two-tone"},
@@ -34,6 +37,7 @@ STAGES = {
     "classifier/resnet18/1": {"seconds": 140},
     "heatmaps/resnet18/seed-0/map": {"seconds": 10},
     "heatmaps/resnet18/seed-1/map": {"seconds": 20},
+    "heatmaps/resnet18/seed-0/all": {"seconds": 30},
     "segmenter/unet/0": {"seconds": 500},
     "segmenter/weak/0": {"seconds": 200},
     "segmenter/weak/1": {"seconds": 300},
@@ -69,6 +73,7 @@ def test_an_even_ring_and_an_empty_mask_have_no_contrast():
     ("method", "seconds"),
     [
         ("map-two-tone", 120 + 15),
+        ("all-fixed", 240 + 30),  # both classifiers, once
         ("unet", 500),
         ("weak", 250 + 135),
         ("again", 50 + 385),

@@ -68,6 +68,8 @@ def steps_table(run: RunTables) -> pd.DataFrame:
 def seconds_of(config: Config, stages: Mapping[str, Mapping[str, Any]], method: str) -> float:
     """What a method took: training, heatmaps, and what it stands on; a seed, on average.
 
+    Of heatmaps that average all classifiers the training of all is counted.
+
     NaN where the record does not tell. The making of masks and their scores is not counted.
     """
     arch = folder_name(config.classifier.arch)
@@ -83,6 +85,8 @@ def seconds_of(config: Config, stages: Mapping[str, Mapping[str, Any]], method: 
         return own + (seconds_of(config, stages, masks) if known else 0.0)
     name, _ = config.heatmap_methods[method]
     trained = mean([f"classifier/{arch}/{s}" for s in config.seeds])
+    if config.all_heatmaps[name].ensemble:
+        trained *= len(config.seeds)
     return trained + mean([f"heatmaps/{arch}/seed-{s}/{name}" for s in config.seeds])
 
 
