@@ -15,8 +15,8 @@ from weakseg.config import HeatmapConfig
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError
 from weakseg.heatmaps.cam import METHODS, PERTURBING, raw_cam, raw_cams
-from weakseg.heatmaps.compute import explain, heatmap
-from weakseg.heatmaps.fuse import fuse, mirrored
+from weakseg.heatmaps.compute import explain, explain_by_all, heatmap
+from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
 from weakseg.models.classifiers import ClassifierSpec, build_classifier
 from weakseg.models.layers import DEPTHS, find_layers
 
@@ -355,3 +355,48 @@ def test_layers_are_named_once_each(layer):
 def test_an_unknown_layer_among_several_names_the_nearest():
     with pytest.raises(ConfigError, match="no layer 'layer5'"):
         explain(network(), LABELS, pictures(), HeatmapConfig(layer=["layer4", "layer5"]))
+
+
+# Several scales and several classifiers
+
+
+def test_the_average_of_maps_by_hand():
+    one, other = np.array([[[4.0, 2.0, -1.0]]]), np.array([[[0.0, 10.0, 10.0]]])
+    # Over their own maxima: [1, .5, 0] and [0, 1, 1]; the sum peaks at 1.5, their maxima mean 7.
+    expected = np.array([[[1.0, 1.5, 1.0]]]) / 1.5 * 7
+    np.testing.assert_allclose(average([one, other]), expected, rtol=1e-6)
+    np.testing.assert_array_equal(average([one]), one)  # signed
+    np.testing.assert_array_equal(average([-one.clip(min=0), 0 * one]), 0 * one)
+
+
+def test_scales_are_averaged_on_the_grid_of_the_first():
+    model, images = network(), pictures()
+    _, found, p = explain(model, LABELS, images, HeatmapConfig(scales=[1.0, 1.5]))
+    one, logits = raw_cam(model, model.net.layer4, images, (1, 2))
+    large = torch.nn.functional.interpolate(images, (96, 96), mode="bilinear", antialias=True)
+    other, enlarged = raw_cam(model, model.net.layer4, large, (1, 2))
+    assert (one.shape[1:], other.shape[1:]) == ((2, 2), (3, 3))
+    np.testing.assert_allclose(found, same_grid_average([one, other]), rtol=1e-5, atol=1e-7)
+    assert found.shape == one.shape
+    both = [torch.from_numpy(x).softmax(1).numpy() for x in (logits, enlarged)]
+    np.testing.assert_allclose(p, np.mean(both, axis=0), atol=1e-6)
+
+
+def test_several_classifiers_are_averaged_each_over_its_own_maximum():
+    models = [network("resnet18"), network("resnet18", 3), fresh()]
+    torch.manual_seed(7)
+    torch.nn.init.normal_(models[2].net.fc.weight)
+    config, images = HeatmapConfig(), pictures()
+    name, found, p = explain_by_all(models, LABELS, images, config)
+    single = [explain(m, LABELS, images, config) for m in models]
+    assert name == single[0][0]
+    np.testing.assert_allclose(found, average([m for _, m, _ in single]), rtol=1e-6)
+    np.testing.assert_allclose(p, np.mean([q for *_, q in single], axis=0), rtol=1e-6)
+    _, alone, _ = explain_by_all(models[:1], LABELS, images, config)
+    np.testing.assert_array_equal(alone, single[0][1])
+
+
+@pytest.mark.parametrize("scales", [[], [1.0, 1.0], [0.1], [5.0]])
+def test_scales_are_named_once_each_and_have_a_range(scales):
+    with pytest.raises(ValueError, match="scales"):
+        HeatmapConfig(scales=scales)

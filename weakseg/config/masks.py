@@ -21,6 +21,12 @@ class HeatmapConfig(Section):
         "take the scale of the last",
     )
     flips: bool = Field(False, description="average with the heatmap of the mirrored image")
+    scales: list[Annotated[float, Field(ge=0.25, le=4.0)]] = Field(
+        [1.0],
+        min_length=1,
+        description="the image enlarged so many times; maps of several are averaged, each over its "
+        "own maximum",
+    )
     ensemble: bool = Field(
         False, description="average over the classifiers of all seeds, each over its own maximum"
     )
@@ -45,6 +51,13 @@ class HeatmapConfig(Section):
         description="what is differentiated: the target's logit, or its log-odds against the rest",
     )
     batch_size: int = Field(32, ge=1, le=4096)
+
+    @field_validator("scales")
+    @classmethod
+    def _scales_differ(cls, scales: list[float]) -> list[float]:
+        if len(set(scales)) < len(scales):
+            raise ValueError("name each scale once")
+        return scales
 
     @field_validator("layer")
     @classmethod

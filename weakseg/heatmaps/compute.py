@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from weakseg.config import HeatmapConfig
 from weakseg.data.arrays import ImageBatches, network_image
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError, did_you_mean
 from weakseg.heatmaps.cam import OCCLUSION, raw_cams
-from weakseg.heatmaps.fuse import average, fuse, mirrored
+from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
 from weakseg.heatmaps.occlusion import occlusion_maps
 from weakseg.heatmaps.store import Heatmap
 from weakseg.models.classifiers import Classifier
@@ -92,10 +93,17 @@ def explain_by_all(
     return found[0][0], average([m for _, m, _ in found]), np.mean([p for *_, p in found], axis=0)
 
 
-def explain(
-    model: Classifier, labels: Labels, batch: Tensor, config: HeatmapConfig
+def rescaled(images: Tensor, scale: float) -> Tensor:
+    """Images enlarged or made smaller, (B, C, S, S) to (B, C, scale S, scale S), bilinearly."""
+    if scale == 1:
+        return images
+    side = max(1, round(images.shape[-1] * scale))
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+
+
+def explain(    model: Classifier, labels: Labels, batch: Tensor, config: HeatmapConfig
 ) -> tuple[str, np.ndarray, np.ndarray]:
-    """The maps of a batch as configured: of one layer or several, of mirrored images as well.
+    """The maps of a batch as configured: of layers, mirrored images and scales, averaged.
 
     Parameters
     ----------
@@ -109,7 +117,7 @@ def explain(
     layer : str
         The layer's name; several are joined by ``+``.
     maps : (B, h, w) ndarray of float32
-        On the grid of the finest layer.
+        On the grid of the finest layer, at the first of the scales.
     probabilities : (B, K) ndarray of float32
     """
     target = target_classes(config.target, labels)
@@ -131,11 +139,17 @@ def explain(
         )
         return maps, torch.from_numpy(logits).softmax(1).numpy()
 
-    maps, p = look(batch)
-    if config.flips:
-        others, turned = look(batch.flip(3))
+    def look_twice(images: Tensor) -> tuple[list[np.ndarray], np.ndarray]:
+        maps, p = look(images)
+        if not config.flips:
+            return maps, p
+        others, turned = look(images.flip(3))
         maps = [mirrored(m, o) for m, o in zip(maps, others, strict=True)]
-        p = (p + turned) / 2
+        return maps, (p + turned) / 2
+
+    found = [look_twice(rescaled(batch, scale)) for scale in config.scales]
+    maps = [same_grid_average(of_layer) for of_layer in zip(*(m for m, _ in found), strict=True)]
+    p = np.mean([p for _, p in found], axis=0)
     heat = fuse(maps)
     if config.scale == "probability":
         lesion = p[:, list(labels.lesion_indices)].sum(1)

@@ -47,6 +47,14 @@ def average(maps: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(scaled, dtype=np.float32)
 
 
+def same_grid_average(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """`average` of maps of different grids, on that of the first."""
+    first = maps[0]
+    grid = (int(first.shape[1]), int(first.shape[2]))
+    others = [np.stack([to_grid(m, grid) for m in of_scale]) for of_scale in maps[1:]]
+    return average([first, *others])
+
+
 def fuse(maps: Sequence[np.ndarray]) -> np.ndarray:
     """The mean of heatmaps of several depths, each over its own maximum.
 

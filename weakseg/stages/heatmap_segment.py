@@ -128,11 +128,8 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
     config, run = prepared.config, prepared.run
     curves_path, masks = run.folder / "scores" / CURVES, run.folder / "masks"
     stage = "segment"
-    rules = {
-        name: [r.model_dump(mode="json") for r in config.rules_of(name)]
-        for name in config.all_heatmaps
-    }
-    key = fingerprint(stage, 4, heatmap_keys, config.masks, config.seeds, rules)
+    asked = heatmap_asked(config)
+    key = fingerprint(stage, 5, heatmap_keys, asked)
     outputs = (part_path(prepared, "heatmap"), curves_path, masks / "config.yaml")
     if not force and run.is_done(stage, key, *outputs):
         say("masks of heatmaps: up to date")
@@ -175,7 +172,6 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
             str(s): file_hash(seed_folder(run.folder, config.classifier.arch, s) / BEST)
             for s in config.seeds
         }
-        asked = heatmap_asked(config)
         entry.update(left_out=left_out, weights=weights, data=prepared.key, asked=asked)
 
 

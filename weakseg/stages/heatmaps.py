@@ -70,6 +70,8 @@ def heatmap_key(
     held = prepared.config.all_heatmaps[name or prepared.config.heatmap.method]
     settings = held.model_dump(mode="json", exclude={"batch_size", "rules"})
     settings |= {} if target is None else {"target": target}
+    if settings["scales"] == [1.0]:  # runs from before there were others stay up to date
+        del settings["scales"]
     if not settings.pop("ensemble"):
         best = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed) / BEST
         return fingerprint("heatmaps", 3, classifier_key(prepared, seed), file_hash(best), settings)

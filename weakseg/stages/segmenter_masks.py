@@ -55,7 +55,8 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     after = {k: v for k, v in settings.model_dump(mode="json").items() if k in AFTER_TRAINING}
     stage, part = f"masks/{name}", f"segmenter-{name}"
     trained = {str(s): read_json(f / SETTINGS) for s, f in folders.items()}
-    key = fingerprint(stage, 3, prepared.key, weights, trained, after)
+    asked = segmenter_asked(config, name)
+    key = fingerprint(stage, 4, prepared.key, weights, trained, after, asked)
     masks = inside(run.folder, "masks", name)
     if not force and run.is_done(stage, key, masks / THRESHOLD, part_path(prepared, part)):
         say(f"masks of {name}: up to date")
@@ -99,7 +100,6 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
         (fresh / name).replace(masks)
         remove_tree(fresh)
         write_part(prepared, part, rows)
-        asked = segmenter_asked(config, name)
         entry.update(weights=weights, data=prepared.key, asked=asked)
 
 
