@@ -278,8 +278,8 @@ def test_the_leak_test_would_see_a_leak(tmp_path, monkeypatch):
     """The same set with heatmaps of the *true* class: the filter's shape gives the label away."""
     import weakseg.stages.heatmaps as stage
 
-    def leaky(prepared, target, model_folder):
-        settings, cases = prepared.config.heatmap, prepared.cases.cases
+    def leaky(prepared, settings, target, model_folder):
+        cases = prepared.cases.cases
         return [
             (
                 settings.model_copy(update={"target": label}),

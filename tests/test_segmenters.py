@@ -419,7 +419,7 @@ def test_weights_of_a_whole_segmenter_are_refused(job, tmp_path, capsys):
     ("change", "words"),
     [
         ("segmenters.floor-mine={}", "is taken"),
-        ("segmenters.gradcam-mine={}", "belong to heatmap methods"),
+        ("segmenters.gradcam-fixed={}", "a heatmap method has that name"),
         ("segmenters.net.tile=true", "must be a number or auto"),
         ("segmenters.net.image_size=1", "from 32 to 2048"),
         ("segmenters.net.batch_size=1", "no batch statistics"),
