@@ -101,7 +101,8 @@ def rescaled(images: Tensor, scale: float) -> Tensor:
     return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
 
 
-def explain(    model: Classifier, labels: Labels, batch: Tensor, config: HeatmapConfig
+def explain(
+    model: Classifier, labels: Labels, batch: Tensor, config: HeatmapConfig
 ) -> tuple[str, np.ndarray, np.ndarray]:
     """The maps of a batch as configured: of layers, mirrored images and scales, averaged.
 
