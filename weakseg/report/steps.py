@@ -87,7 +87,7 @@ def seconds_of(config: Config, stages: Mapping[str, Mapping[str, Any]], method: 
     trained = mean([f"classifier/{arch}/{s}" for s in config.seeds])
     if config.all_heatmaps[name].ensemble:
         trained *= len(config.seeds)
-    return trained + mean([f"heatmaps/{arch}/seed-{s}/{name}" for s in config.seeds])
+    return trained + mean([f"heatmaps/{arch}/seed-{s}/{name}" for s in config.heatmap_seeds(name)])
 
 
 def shortfall_table(run: RunTables, method: str | None) -> pd.DataFrame:
