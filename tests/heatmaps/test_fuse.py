@@ -14,9 +14,10 @@ from torch import nn
 from weakseg.config import HeatmapConfig
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError
+from weakseg.heatmaps import compute
+from weakseg.heatmaps import fuse as fusing
 from weakseg.heatmaps.cam import METHODS, PERTURBING, raw_cam, raw_cams
-from weakseg.heatmaps.compute import explain, explain_by_all, heatmap
-from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
+from weakseg.heatmaps.compute import explain_by_all, heatmap
 from weakseg.models.classifiers import ClassifierSpec, build_classifier
 from weakseg.models.layers import DEPTHS, find_layers
 
@@ -42,6 +43,31 @@ def pictures(n=2, channels=3):
 def maps(seed, *sides, n=3):
     rng = np.random.default_rng(seed)
     return [rng.normal(size=(n, s, s)).astype(np.float32) for s in sides]
+
+
+def as_tensor(array):
+    return torch.from_numpy(np.float32(array))
+
+
+def fuse(maps):
+    return fusing.fuse([as_tensor(m) for m in maps]).numpy()
+
+
+def average(maps):
+    return fusing.average([as_tensor(m) for m in maps]).numpy()
+
+
+def same_grid_average(maps):
+    return fusing.same_grid_average([as_tensor(m) for m in maps]).numpy()
+
+
+def mirrored(one, other):
+    return fusing.mirrored(as_tensor(one), as_tensor(other)).numpy()
+
+
+def explain(*args):
+    name, found, p = compute.explain(*args)
+    return name, found.numpy(), p.numpy()
 
 
 # fuse and mirrored

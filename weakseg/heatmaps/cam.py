@@ -1,10 +1,11 @@
-"""Class activation maps by pytorch-grad-cam, without its traps.
+"""Class activation maps at about the price of a forward pass, without pytorch-grad-cam's traps.
 
-The formula of each method is pytorch-grad-cam's own (``get_cam_image``). What surrounds it is
-ours, because the library's own call min–max-normalises every image, lets a short target list
-give zero maps, back-propagates through the whole network, and leaves gradients, hooks and the
+The library's own call min–max-normalises every image, lets a short target list give zero maps,
+back-propagates through the whole network, works in numpy, and leaves gradients, hooks and the
 training mode changed. Here raw signed scores come back, one target is explained for every image,
-the gradient runs only as far as the layer, and the network is left as it was found.
+the graph begins at the layer, several layers share one pass, and the network is left as it was
+found. The formulas of `weakseg.heatmaps.formulas` run in torch on the device; those of the other
+methods are pytorch-grad-cam's own (``get_cam_image``).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.errors import ConfigError, did_you_mean
+from weakseg.heatmaps.formulas import FORMULAS, weighted
 
 METHODS: dict[str, str] = {
     "gradcam": "GradCAM",
@@ -33,7 +35,7 @@ METHODS: dict[str, str] = {
     "scorecam": "ScoreCAM",
     "ablationcam": "AblationCAM",
 }
-"""Methods by name, and the class of pytorch-grad-cam that holds the formula.
+"""Methods by name, and the class of pytorch-grad-cam that defines the formula.
 
 ``eigencam`` looks at no class. ``scorecam`` and ``ablationcam`` run the network once for every
 channel of the layer: hundreds of times the price of the others.
@@ -134,6 +136,26 @@ def raw_cams(
     method: str = "gradcam",
     score: str = "logit",
 ) -> tuple[list[np.ndarray], np.ndarray]:
+    """`cams` as arrays.
+
+    Returns
+    -------
+    maps : list of (B, h, w) ndarray of float32
+    logits : (B, K) ndarray of float32
+    """
+    maps, logits = cams(model, layers, images, target, method=method, score=score)
+    return [m.cpu().numpy() for m in maps], logits.cpu().numpy()
+
+
+def cams(
+    model: nn.Module,
+    layers: Sequence[nn.Module],
+    images: Tensor,
+    target: tuple[int, ...],
+    *,
+    method: str = "gradcam",
+    score: str = "logit",
+) -> tuple[list[Tensor], Tensor]:
     """Raw class activation maps of a batch at several layers, by one pass.
 
     Parameters
@@ -154,10 +176,10 @@ def raw_cams(
 
     Returns
     -------
-    maps : list of (B, h, w) ndarray of float32
-        One a layer, before the ReLU that ends Grad-CAM: negative values speak against the target.
-        Not normalised: comparable between the images of one network.
-    logits : (B, K) ndarray of float32
+    maps : list of (B, h, w) Tensor of float32
+        One a layer, where the images are, before the ReLU that ends Grad-CAM: negative values
+        speak against the target. Not normalised: comparable between the images of one network.
+    logits : (B, K) Tensor of float32
 
     Raises
     ------
@@ -230,8 +252,7 @@ def raw_cams(
             _map(model, method, images, layer, explained, held, gradient)
             for layer, held, gradient in zip(layers, maps_of, gradients, strict=True)
         ]
-    found = [np.asarray(m, dtype=np.float32) for m in maps]
-    return found, logits.detach().float().cpu().numpy()
+    return maps, logits.detach().float()
 
 
 class _Score:
@@ -252,15 +273,29 @@ def _map(
     explained: Sequence[_Score],
     held: Tensor,
     gradient: Tensor,
-) -> np.ndarray:
-    """pytorch-grad-cam's own map of activations and gradients.
-
-    Built without layers, so that the library sets no hook.
-    """
-    import pytorch_grad_cam
-
+) -> Tensor:
+    """The map of activations and gradients, (B, h, w) float32."""
     if method == "shapleycam":
         return _shapley(held, gradient)
+    if method in FORMULAS:
+        with torch.no_grad(), torch.autocast(held.device.type, enabled=False):
+            return FORMULAS[method](held.detach().float(), gradient.float())
+    found = _by_library(model, method, images, layer, explained, held, gradient)
+    return torch.from_numpy(np.asarray(found, dtype=np.float32)).to(held.device)
+
+
+def _by_library(
+    model: nn.Module,
+    method: str,
+    images: Tensor,
+    layer: nn.Module,
+    explained: Sequence[_Score],
+    held: Tensor,
+    gradient: Tensor,
+) -> np.ndarray:
+    """pytorch-grad-cam's own map; built without layers, so that the library sets no hook."""
+    import pytorch_grad_cam
+
     cam = getattr(pytorch_grad_cam, METHODS[method])(model, [])
     a = held.detach().float().cpu().numpy()
     g = gradient.detach().float().cpu().numpy()
@@ -271,7 +306,7 @@ def _map(
         return cam.get_cam_image(images, layer, list(explained), a, g, False)
 
 
-def _shapley(held: Tensor, gradient: Tensor) -> np.ndarray:
+def _shapley(held: Tensor, gradient: Tensor) -> Tensor:
     """Grad-CAM with the gradient minus half its change along the activations.
 
     pytorch-grad-cam's formula; its own call frees the graph that further layers need.
@@ -282,5 +317,5 @@ def _shapley(held: Tensor, gradient: Tensor) -> np.ndarray:
             gradient, held, grad_outputs=held, retain_graph=True, allow_unused=True
         )
         weights = gradient if change is None else gradient - change / 2
-    w = weights.detach().float().mean((2, 3), keepdim=True)
-    return (w * held.detach().float()).sum(1).cpu().numpy()
+    with torch.no_grad(), torch.autocast(held.device.type, enabled=False):
+        return weighted(weights.detach().float().mean((2, 3)), held.detach().float())

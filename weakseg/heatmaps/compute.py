@@ -13,7 +13,7 @@ from weakseg.config import HeatmapConfig
 from weakseg.data.arrays import ImageBatches, network_image
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError, did_you_mean
-from weakseg.heatmaps.cam import OCCLUSION, raw_cams
+from weakseg.heatmaps.cam import OCCLUSION, cams
 from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
 from weakseg.heatmaps.occlusion import occlusion_maps
 from weakseg.heatmaps.store import Heatmap
@@ -90,7 +90,8 @@ def explain_by_all(
 ) -> tuple[str, np.ndarray, np.ndarray]:
     """`explain` by several classifiers of one architecture, averaged."""
     found = [explain(m, labels, batch, config) for m in models]
-    return found[0][0], average([m for _, m, _ in found]), np.mean([p for *_, p in found], axis=0)
+    maps, p = average([m for _, m, _ in found]), torch.stack([p for *_, p in found]).mean(0)
+    return found[0][0], maps.cpu().numpy(), p.cpu().numpy()
 
 
 def rescaled(images: Tensor, scale: float) -> Tensor:
@@ -103,7 +104,7 @@ def rescaled(images: Tensor, scale: float) -> Tensor:
 
 def explain(
     model: Classifier, labels: Labels, batch: Tensor, config: HeatmapConfig
-) -> tuple[str, np.ndarray, np.ndarray]:
+) -> tuple[str, Tensor, Tensor]:
     """The maps of a batch as configured: of layers, mirrored images and scales, averaged.
 
     Parameters
@@ -117,9 +118,9 @@ def explain(
     -------
     layer : str
         The layer's name; several are joined by ``+``.
-    maps : (B, h, w) ndarray of float32
-        On the grid of the finest layer, at the first of the scales.
-    probabilities : (B, K) ndarray of float32
+    maps : (B, h, w) Tensor of float32
+        On the grid of the finest layer, at the first of the scales; where ``batch`` is.
+    probabilities : (B, K) Tensor of float32
     """
     target = target_classes(config.target, labels)
     if config.method == OCCLUSION:
@@ -128,19 +129,19 @@ def explain(
         layers = find_layers(model, config.layer, batch.shape[-1])
         name = "+".join(n for n, _ in layers)
 
-    def look(images: Tensor) -> tuple[list[np.ndarray], np.ndarray]:
+    def look(images: Tensor) -> tuple[list[Tensor], Tensor]:
         if config.method == OCCLUSION:
             fall, logits = occlusion_maps(
                 model, images, target, score=config.score, batch_size=config.batch_size
             )
-            return [fall], torch.from_numpy(logits).softmax(1).numpy()
+            return [torch.from_numpy(fall).to(images.device)], torch.from_numpy(logits).softmax(1)
         modules = [module for _, module in layers]
-        maps, logits = raw_cams(
+        maps, scores = cams(
             model, modules, images, target, method=config.method, score=config.score
         )
-        return maps, torch.from_numpy(logits).softmax(1).numpy()
+        return maps, scores.softmax(1)
 
-    def look_twice(images: Tensor) -> tuple[list[np.ndarray], np.ndarray]:
+    def look_twice(images: Tensor) -> tuple[list[Tensor], Tensor]:
         maps, p = look(images)
         if not config.flips:
             return maps, p
@@ -150,12 +151,12 @@ def explain(
 
     found = [look_twice(rescaled(batch, scale)) for scale in config.scales]
     maps = [same_grid_average(of_layer) for of_layer in zip(*(m for m, _ in found), strict=True)]
-    p = np.mean([p for _, p in found], axis=0)
+    p = torch.stack([p for _, p in found]).mean(0)
     heat = fuse(maps)
     if config.scale == "probability":
-        lesion = p[:, list(labels.lesion_indices)].sum(1)
-        top = heat.max(axis=(1, 2))
-        heat *= (lesion / np.where(top > 0, top, 1))[:, None, None]
+        lesion = p[:, list(labels.lesion_indices)].sum(1).to(heat.device)
+        top = heat.amax((1, 2))
+        heat = heat * (lesion / torch.where(top > 0, top, 1))[:, None, None]
     return name, heat, p
 
 

@@ -4,58 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from weakseg.data.geometry import to_grid
 
-
-def mirrored(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
+def mirrored(maps: Tensor, others: Tensor) -> Tensor:
     """The mean of maps and of those of the mirrored images.
 
     Parameters
     ----------
-    maps, others : (B, h, w) ndarray
+    maps, others : (B, h, w) Tensor
         The latter are mirrored left–right, and turned back here.
 
     Returns
     -------
-    (B, h, w) ndarray
+    (B, h, w) Tensor
     """
-    return (maps + others[:, :, ::-1]) / 2
+    return (maps + others.flip(2)) / 2
 
 
-def average(maps: Sequence[np.ndarray]) -> np.ndarray:
+def over_maximum(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Positive scores over each map's maximum, and the maxima.
+
+    Parameters
+    ----------
+    maps : (B, h, w) Tensor
+
+    Returns
+    -------
+    shares : (B, h, w) Tensor
+        From 0 to 1; 0 throughout where nothing is positive.
+    tops : (B, 1, 1) Tensor
+    """
+    positive = maps.clamp_min(0)
+    tops = positive.amax((1, 2), keepdim=True)
+    return positive / torch.where(tops > 0, tops, 1), tops
+
+
+def average(maps: Sequence[Tensor]) -> Tensor:
     """The mean of heatmaps by several networks, each over its own maximum.
 
     Parameters
     ----------
-    maps : sequence of (B, h, w) ndarray
+    maps : sequence of (B, h, w) Tensor of float32
         Of one grid. Negative scores are dropped, unless there is a single map.
 
     Returns
     -------
-    (B, h, w) ndarray of float32
+    (B, h, w) Tensor of float32
         Its maximum is the mean of the maps' own.
     """
     if len(maps) == 1:
-        return np.asarray(maps[0], dtype=np.float32)
-    positive = [np.maximum(m, 0) for m in maps]
-    tops = [m.max(axis=(1, 2), keepdims=True) for m in positive]
-    total = sum(m / np.where(t > 0, t, 1) for m, t in zip(positive, tops, strict=True))
-    highest = np.max(total, axis=(1, 2), keepdims=True)
-    scaled = total / np.where(highest > 0, highest, 1) * np.mean(tops, axis=0)
-    return np.asarray(scaled, dtype=np.float32)
+        return maps[0]
+    shares, tops = zip(*(over_maximum(m) for m in maps), strict=True)
+    return over_maximum(torch.stack(shares).sum(0))[0] * torch.stack(tops).mean(0)
 
 
-def same_grid_average(maps: Sequence[np.ndarray]) -> np.ndarray:
+def same_grid_average(maps: Sequence[Tensor]) -> Tensor:
     """`average` of maps of different grids, on that of the first."""
-    first = maps[0]
-    grid = (int(first.shape[1]), int(first.shape[2]))
-    others = [np.stack([to_grid(m, grid) for m in of_scale]) for of_scale in maps[1:]]
-    return average([first, *others])
+    return average([maps[0], *(on_grid(m, maps[0].shape[1:]) for m in maps[1:])])
 
 
-def fuse(maps: Sequence[np.ndarray]) -> np.ndarray:
+def on_grid(maps: Tensor, grid: Sequence[int]) -> Tensor:
+    """Maps on another grid of the same area, (B, h, w) to (B, *grid), bilinearly.
+
+    Half-pixel centres and no antialiasing, as `weakseg.data.geometry.to_grid` does it.
+    """
+    if tuple(maps.shape[1:]) == tuple(grid):
+        return maps
+    return F.interpolate(maps[:, None], size=tuple(grid), mode="bilinear")[:, 0]
+
+
+def fuse(maps: Sequence[Tensor]) -> Tensor:
     """The mean of heatmaps of several depths, each over its own maximum.
 
     A shallow map is sharp and marks much that is no lesion; a deep one knows the lesion and not
@@ -63,12 +84,12 @@ def fuse(maps: Sequence[np.ndarray]) -> np.ndarray:
 
     Parameters
     ----------
-    maps : sequence of (B, h, w) ndarray
+    maps : sequence of (B, h, w) Tensor of float32
         Raw scores, the deepest last, whose scale the result takes; their grids may differ.
 
     Returns
     -------
-    (B, h, w) ndarray of float32
+    (B, h, w) Tensor of float32
         On the finest grid. A single map comes back as it is, signed. Several are averaged, and
         scaled so that the maximum of the mean is that of the deepest map: images of one network
         stay comparable. A map without positive scores adds nothing.
@@ -78,14 +99,8 @@ def fuse(maps: Sequence[np.ndarray]) -> np.ndarray:
     P.-T. Jiang et al., "LayerCAM", IEEE Trans. Image Processing 30, 2021, for the fusion of depths.
     """
     if len(maps) == 1:
-        return np.asarray(maps[0], dtype=np.float32)
+        return maps[0]
     grid = max((m.shape[1:] for m in maps), key=lambda s: s[0] * s[1])
-    total = np.zeros((len(maps[0]), *grid), dtype=np.float32)
-    for m in maps:
-        positive = np.maximum(m, 0)
-        top = positive.max(axis=(1, 2), keepdims=True)
-        share = positive / np.where(top > 0, top, 1)
-        total += np.stack([to_grid(s, grid) for s in share])
-    top = total.max(axis=(1, 2), keepdims=True)
-    deepest = np.maximum(maps[-1], 0).max(axis=(1, 2), keepdims=True)
-    return total / np.where(top > 0, top, 1) * deepest
+    total = torch.stack([on_grid(over_maximum(m)[0], grid) for m in maps]).sum(0)
+    deepest = over_maximum(maps[-1])[1]
+    return over_maximum(total)[0] * deepest

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from weakseg.config import HeatmapConfig, fingerprint
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.geometry import to_original
 from weakseg.errors import UserError
-from weakseg.heatmaps.cam import METHODS, PERTURBING, raw_cams
+from weakseg.heatmaps.cam import METHODS, PERTURBING, cams
 from weakseg.heatmaps.compute import target_classes
 from weakseg.heatmaps.fuse import fuse, mirrored
 from weakseg.masks.thresholds import GRID, dice_curve, normalise
@@ -116,7 +117,7 @@ def _curves(prepared: Prepared, seed: int, chosen: list[int]) -> dict[tuple[str,
                 boxes = images.boxes(some)
                 maps = _maps(model, modules, batch, target, method, config.heatmap)
                 for layer, found in zip([*names, FUSED], [*maps, fuse(maps)], strict=True):
-                    for i, box, raw in zip(some, boxes, found, strict=True):
+                    for i, box, raw in zip(some, boxes, found.cpu().numpy(), strict=True):
                         heat = to_original(np.maximum(raw, 0), box)
                         truth = read_truth(prepared.cases.cases[i], heat.shape, False, config.data)
                         curve = dice_curve(normalise(heat), truth, GRID) / len(chosen)
@@ -128,9 +129,9 @@ def _curves(prepared: Prepared, seed: int, chosen: list[int]) -> dict[tuple[str,
 
 def _maps(
     model: Any, modules: Any, batch: Any, target: tuple[int, ...], method: str, how: HeatmapConfig
-) -> list[np.ndarray]:
-    maps, _ = raw_cams(model, modules, batch, target, method=method, score=how.score)
+) -> list[Tensor]:
+    maps, _ = cams(model, modules, batch, target, method=method, score=how.score)
     if not how.flips:
         return maps
-    others, _ = raw_cams(model, modules, batch.flip(3), target, method=method, score=how.score)
+    others, _ = cams(model, modules, batch.flip(3), target, method=method, score=how.score)
     return [mirrored(m, o) for m, o in zip(maps, others, strict=True)]
