@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from weakseg.config import DataConfig
-from weakseg.data import arrays
 from weakseg.data.arrays import ImageBatches, as_channels, detect_channels, network_image
 from weakseg.data.cases import Case
+from weakseg.data.mapped import MappedStore
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def test_an_image_keeps_its_aspect_and_is_padded_with_zero(channels):
     assert (planes[:, :, 48:] == 0).all()
 
 
-@pytest.mark.parametrize("limit", [0, 2**30])
-def test_batches_are_the_same_kept_in_memory_or_not(cases, monkeypatch, limit):
+@pytest.mark.parametrize("limit", [None, 0, 2**30])
+def test_batches_are_the_same_kept_or_not(cases, tmp_path, limit):
     data = DataConfig(image_size=32)
-    monkeypatch.setattr(arrays, "CACHE_BYTES", limit)
-    batches = ImageBatches(cases, data, 1)
+    store = None if limit is None else MappedStore(tmp_path, limit)
+    batches = ImageBatches(cases, data, 1, store)
     first, again = batches.images([2, 0]), batches.images([2, 0])
     assert (first == again).all()
     assert [b.original for b in batches.boxes([2, 0])] == [(64, 64), (40, 20)]

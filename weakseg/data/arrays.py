@@ -1,21 +1,25 @@
-"""Images as the network sees them: decoded once, letterboxed, kept in memory where they fit."""
+"""Images as the network sees them: decoded ahead, letterboxed, kept where they fit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from weakseg.ahead import in_order
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case
 from weakseg.data.geometry import Letterbox, letterbox, to_network
 from weakseg.data.images import is_grey, read_image, scale_intensity
+from weakseg.data.mapped import MappedStore
 
-CACHE_BYTES = 4 * 2**30
-"""Images are kept in memory up to this size, and decoded anew each time beyond it."""
+DECODERS = 4
+"""Threads that decode images."""
 
 
 def detect_channels(cases: Sequence[Case], data: DataConfig) -> int:
@@ -68,6 +72,15 @@ def network_image(
     return np.clip(planes, 0, 1), box
 
 
+class Images(Protocol):
+    """The images of cases by index, raw or filtered."""
+
+    cases: list[Case]
+
+    def images(self, indices: Sequence[int] | np.ndarray) -> Tensor:
+        """(B, C, S, S) float32, not normalised."""
+
+
 class ImageBatches:
     """Images of cases as tensors, by index.
 
@@ -76,38 +89,48 @@ class ImageBatches:
     cases : sequence of Case
     data : DataConfig
     channels : {1, 3}
-    keep : bool
-        Keep what was decoded, as half-precision, if all of it fits into `CACHE_BYTES`.
+    store : MappedStore, optional
+        Keeps what was decoded, as half precision, as far as it has room.
     """
 
     def __init__(
-        self, cases: Sequence[Case], data: DataConfig, channels: int, *, keep: bool = True
+        self,
+        cases: Sequence[Case],
+        data: DataConfig,
+        channels: int,
+        store: MappedStore | None = None,
     ) -> None:
-        self.cases, self.data, self.channels = list(cases), data, channels
-        shape = (len(self.cases), channels, data.image_size, data.image_size)
-        fits = int(np.prod(shape)) * 2 <= CACHE_BYTES
-        self._kept = np.zeros(shape, dtype=np.float16) if keep and fits else None
-        self._have = np.zeros(len(self.cases), dtype=bool)
-        self._boxes: dict[int, Letterbox] = {}
-        self._pool = ThreadPoolExecutor(4)
+        self.cases, self.data, self.channels, self.store = list(cases), data, channels, store
+        self.shape = (channels, data.image_size, data.image_size)
+        self._at = np.full(len(self.cases), -1, dtype=np.int64)
+        self._sides = np.zeros((len(self.cases), 2), dtype=np.int32)
+        self._pool, self._keeps = ThreadPoolExecutor(DECODERS), True
 
     def __len__(self) -> int:
         return len(self.cases)
 
+    def once(self) -> ImageBatches:
+        """The same images for a single pass: what is kept is used, and nothing more is kept."""
+        other = copy(self)
+        other._keeps = False
+        return other
+
     def _decode(self, i: int) -> np.ndarray:
-        if self._kept is not None and self._have[i]:
-            return self._kept[i]
-        array, self._boxes[i] = network_image(
+        if self.store is not None and self._at[i] >= 0:
+            return self.store.get(int(self._at[i]), self.shape, np.float16)
+        array, box = network_image(
             read_image(self.cases[i].image),
             self.channels,
             self.data.image_size,
             self.data.intensity,
         )
+        self._sides[i] = box.original
         # Rounded to half precision whether it is kept or not: a set is then trained on the same
         # numbers on machines of any size.
         array = array.astype(np.float16)
-        if self._kept is not None:
-            self._kept[i], self._have[i] = array, True
+        if self.store is not None and self._keeps:
+            at = self.store.put(array)
+            self._at[i] = -1 if at is None else at
         return array
 
     def images(self, indices: Sequence[int] | np.ndarray) -> Tensor:
@@ -117,4 +140,32 @@ class ImageBatches:
 
     def boxes(self, indices: Sequence[int] | np.ndarray) -> list[Letterbox]:
         """Where the images lie in their squares; call after `images`."""
-        return [self._boxes[int(i)] for i in indices]
+        sides = self._sides[np.asarray(indices, dtype=np.int64)].tolist()
+        return [letterbox((height, width), self.data.image_size) for height, width in sides]
+
+
+def batches_ahead(
+    images: Images, batches: Iterable[Sequence[int] | np.ndarray], device: Any
+) -> Iterator[Tensor]:
+    """Batches of images on a device, channels last; the next ones are decoded meanwhile.
+
+    Parameters
+    ----------
+    images : Images
+    batches : iterable of sequence of int
+        Indices of the images of each batch.
+    device : torch.device
+
+    Yields
+    ------
+    (B, C, S, S) Tensor
+        float32.
+    """
+    pinned = torch.device(device).type == "cuda"
+
+    def make(chosen: Sequence[int] | np.ndarray) -> Tensor:
+        batch = images.images(chosen).contiguous(memory_format=torch.channels_last)
+        return batch.pin_memory() if pinned else batch
+
+    for batch in in_order(make, batches, ahead=2):
+        yield batch.to(device, non_blocking=True)

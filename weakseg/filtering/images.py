@@ -1,4 +1,4 @@
-"""Filtered images of a whole set, made once and kept where they fit into memory."""
+"""Filtered images of a whole set, made once and kept where they fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weakseg.config import Condition
-from weakseg.data.arrays import CACHE_BYTES, ImageBatches
+from weakseg.data.arrays import ImageBatches
+from weakseg.data.mapped import MappedStore
 from weakseg.filtering.filters import channel_means, filtered_image
 from weakseg.filtering.marks import Marker
 
@@ -55,18 +56,16 @@ class FilteredImages:
         self.raw, self.cases, self.data = images, images.cases, images.data
         self.marker, self.condition, self.means = marker, condition, means
         self.kept_area = np.full(len(images), np.nan)
-        shape = (len(images), images.channels, self.data.image_size, self.data.image_size)
-        fits = int(np.prod(shape)) * 2 <= CACHE_BYTES
-        self._kept = np.zeros(shape, dtype=np.float16) if fits else None
-        self._have = np.zeros(len(images), dtype=bool)
+        self._store = None if images.store is None else MappedStore(images.store.folder)
+        self._at = np.full(len(images), -1, dtype=np.int64)
         self._pool = ThreadPoolExecutor(4)
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def _make(self, i: int) -> NDArray[np.float16]:
-        if self._kept is not None and self._have[i]:
-            return self._kept[i]
+        if self._store is not None and self._at[i] >= 0:
+            return self._store.get(int(self._at[i]), self.raw.shape, np.float16)
         image = self.raw.images([i]).numpy()[0]
         raw = self.condition.source == "raw"
         mark = None if raw else self.marker.mark(i, self.condition)
@@ -79,8 +78,9 @@ class FilteredImages:
             self.marker.rng(i, "noise"),
         )
         half = filtered.astype(np.float16)
-        if self._kept is not None:
-            self._kept[i], self._have[i] = half, True
+        at = None if self._store is None else self._store.put(half)
+        if at is not None:
+            self._at[i] = at
         return half
 
     def images(self, indices: Sequence[int] | np.ndarray) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from weakseg.config import HeatmapConfig
-from weakseg.data.arrays import ImageBatches, network_image
+from weakseg.data.arrays import ImageBatches, batches_ahead, network_image
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError, did_you_mean
 from weakseg.heatmaps.cam import OCCLUSION, cams
@@ -68,30 +69,48 @@ def heatmaps_of(
     index : int
     heatmap : Heatmap
     """
-    size = images.data.image_size
-    for start in range(0, len(indices), config.batch_size):
-        chosen = list(indices[start : start + config.batch_size])
-        batch = images.images(chosen).to(models[0].mean.device)
-        batch = batch.contiguous(memory_format=torch.channels_last)
-        name, maps, p = explain_by_all(models, labels, batch, config)
-        lesion = p[:, list(labels.lesion_indices)].sum(1)
-        boxes = images.boxes(chosen)
-        for i, box, raw, of_lesion in zip(chosen, boxes, maps, lesion, strict=True):
-            yield (
-                i,
-                Heatmap(
-                    raw, box.original, size, name, config.method, config.target, float(of_lesion)
-                ),
-            )
+    device = models[0].mean.device
+    starts = range(0, len(indices), config.batch_size)
+    batches = [list(indices[start : start + config.batch_size]) for start in starts]
+    before: _Explained | None = None
+    decoded = batches_ahead(images, batches, device)
+    for chosen, batch in zip(batches, decoded, strict=True):
+        after = _Explained(chosen, *explain_by_all(models, labels, batch, config))
+        # The device is busy with this batch while the one before is fetched and written.
+        if before is not None:
+            yield from _as_heatmaps(before, labels, images, config)
+        before = after
+    if before is not None:
+        yield from _as_heatmaps(before, labels, images, config)
+
+
+class _Explained(NamedTuple):
+    """A batch whose maps (B, h, w) and probabilities (B, K) are on the device yet."""
+
+    chosen: list[int]
+    layer: str
+    maps: Tensor
+    probabilities: Tensor
+
+
+def _as_heatmaps(
+    batch: _Explained, labels: Labels, images: ImageBatches, config: HeatmapConfig
+) -> Iterator[tuple[int, Heatmap]]:
+    maps = batch.maps.cpu().numpy()
+    lesion = batch.probabilities.cpu()[:, list(labels.lesion_indices)].sum(1).tolist()
+    boxes = images.boxes(batch.chosen)
+    size, how, what = images.data.image_size, config.method, config.target
+    for i, box, raw, p in zip(batch.chosen, boxes, maps, lesion, strict=True):
+        yield i, Heatmap(raw, box.original, size, batch.layer, how, what, p)
 
 
 def explain_by_all(
     models: Sequence[Classifier], labels: Labels, batch: Tensor, config: HeatmapConfig
-) -> tuple[str, np.ndarray, np.ndarray]:
+) -> tuple[str, Tensor, Tensor]:
     """`explain` by several classifiers of one architecture, averaged."""
     found = [explain(m, labels, batch, config) for m in models]
     maps, p = average([m for _, m, _ in found]), torch.stack([p for *_, p in found]).mean(0)
-    return found[0][0], maps.cpu().numpy(), p.cpu().numpy()
+    return found[0][0], maps, p
 
 
 def rescaled(images: Tensor, scale: float) -> Tensor:
@@ -197,7 +216,8 @@ def heatmap(
     models = [model] if isinstance(model, Classifier) else list(model)
     planes, box = network_image(image, models[0].spec.channels, image_size, intensity)
     batch = torch.from_numpy(planes)[None].to(models[0].mean.device)
-    name, maps, p = explain_by_all(models, labels, batch, config)
-    lesion = float(p[0, list(labels.lesion_indices)].sum())
-    heat = Heatmap(maps[0], box.original, image_size, name, config.method, config.target, lesion)
-    return heat, p[0]
+    name, maps, found = explain_by_all(models, labels, batch, config)
+    p, raw = found[0].cpu().numpy(), maps[0].cpu().numpy()
+    lesion = float(p[list(labels.lesion_indices)].sum())
+    heat = Heatmap(raw, box.original, image_size, name, config.method, config.target, lesion)
+    return heat, p

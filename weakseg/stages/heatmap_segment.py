@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weakseg.ahead import in_order
 from weakseg.config import Config, Rule, dump_config, fingerprint
+from weakseg.data.cases import Case
 from weakseg.data.images import read_image
 from weakseg.errors import UserError
 from weakseg.heatmaps.cam import check_method
@@ -52,6 +54,9 @@ from weakseg.stages.train_classifier import (
 from weakseg.training.loop import BEST
 
 CURVES = "curves.csv"
+SCORERS, AHEAD = 2, 32
+"""Threads that make, write and score masks, and how many images they are ahead of the table."""
+
 SPLITS = ("train", "val", "test")
 
 
@@ -200,33 +205,54 @@ def _score_seed(
     """Write the masks of one heatmap and seed, and score those whose truth is known."""
     by_rule: dict[str, list[dict[str, Any]]] = {f.name: [] for f in fitted}
     scored = scored_cases(reader.prepared)
-    for case in reader.prepared.cases.of("test"):
-        heat = reader.load(case)
-        full, flat = heat.full(), heat.flat
-        gated = heat.probability < gate
-        image = read_image(case.image)
-        truth = reader.truth(case, heat.shape) if case.id in scored else None
-        of_heat: dict[str, Any] = {}
-        for f in fitted:
-            if f.name == "oracle-image" and truth is None:
-                continue  # it has no threshold for an image that nobody has segmented
-            mask = np.zeros(heat.shape, dtype=bool) if gated else segment(f, full, image, truth)
-            method = f"{name}-{f.name}"
-            save_mask(mask_file(out, method, seed, case), mask, case)
-            if truth is None:
-                continue
-            scores = score_case(mask, truth, heatmap=None if of_heat else full)
-            # The scores of the heatmap itself are the same under every rule.
-            of_heat = of_heat or {k: scores[k] for k in ("ap", "pointing", "energy")}
-            kind = "oracle" if f.oracle else "heatmap"
-            by_rule[f.name].append(
-                case_entry(case, method, kind, seed, f.masks_seen)
-                | scores
-                | of_heat
-                | {"flat": flat, "gated": gated, "probability": round(heat.probability, 6)}
-            )
+
+    def score(case: Case) -> dict[str, dict[str, Any]]:
+        return _score_case(reader, case, name, seed, fitted, gate, out, case.id in scored)
+
+    for rows in in_order(score, reader.prepared.cases.of("test"), workers=SCORERS, ahead=AHEAD):
+        for rule, row in rows.items():
+            by_rule[rule].append(row)
         advance()
     return [row for rows in by_rule.values() for row in rows]
+
+
+def _score_case(
+    reader: HeatReader,
+    case: Case,
+    name: str,
+    seed: int,
+    fitted: Sequence[FittedRule],
+    gate: float,
+    out: Path,
+    scored: bool,
+) -> dict[str, dict[str, Any]]:
+    """Write the masks of one image by every rule; rule → its row where the truth is known."""
+    heat = reader.load(case)
+    full, flat = heat.full(), heat.flat
+    gated = heat.probability < gate
+    image = read_image(case.image)
+    truth = reader.truth(case, heat.shape) if scored else None
+    rows: dict[str, dict[str, Any]] = {}
+    of_heat: dict[str, Any] = {}
+    for f in fitted:
+        if f.name == "oracle-image" and truth is None:
+            continue  # it has no threshold for an image that nobody has segmented
+        mask = np.zeros(heat.shape, dtype=bool) if gated else segment(f, full, image, truth)
+        method = f"{name}-{f.name}"
+        save_mask(mask_file(out, method, seed, case), mask, case)
+        if truth is None:
+            continue
+        scores = score_case(mask, truth, heatmap=None if of_heat else full)
+        # The scores of the heatmap itself are the same under every rule.
+        of_heat = of_heat or {k: scores[k] for k in ("ap", "pointing", "energy")}
+        kind = "oracle" if f.oracle else "heatmap"
+        rows[f.name] = (
+            case_entry(case, method, kind, seed, f.masks_seen)
+            | scores
+            | of_heat
+            | {"flat": flat, "gated": gated, "probability": round(heat.probability, 6)}
+        )
+    return rows
 
 
 def _curve(reader: HeatReader, seed: int) -> list[dict[str, Any]]:

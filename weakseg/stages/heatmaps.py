@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from weakseg.ahead import in_order
 from weakseg.config import Config, HeatmapConfig, Rule, fingerprint
-from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case
 from weakseg.errors import RunError
 from weakseg.heatmaps.compute import heatmaps_of
@@ -30,6 +30,9 @@ from weakseg.stages.train_classifier import (
     seed_folder,
 )
 from weakseg.training.loop import BEST, make_fabric
+
+WRITERS = 2
+"""Threads that write heatmaps while the network makes further ones."""
 
 PREDICTED = "predicted"
 """The target of heatmaps that explain each image's predicted class."""
@@ -132,20 +135,24 @@ def make_heatmaps(
         return folder
     fabric = make_fabric(config.device, config.classifier.precision)
     models = [m.to(fabric.device).to(memory_format=torch.channels_last) for m in models]
-    images = ImageBatches(cases, config.data, prepared.channels, keep=False)
+    images = prepared.images.once()
     part = folder.with_name(f".part-{folder.name}")
     remove_tree(part)
     flat = 0
+
+    def save(made: tuple[int, Heatmap]) -> Heatmap:
+        i, heat = made
+        save_heatmap(inside(part, f"{cases[i].id}.npz"), heat)
+        return heat
+
     with run.stage(stage, key) as entry:
         work = _explained(prepared, settings, target, model_folder)
         wanted = set(_wanted(prepared, name))
         work = [(explained, [i for i in chosen if i in wanted]) for explained, chosen in work]
         with progress(what, len(wanted)) as advance, fabric.autocast():
             for explained, chosen in work:
-                for i, heat in heatmaps_of(
-                    models, prepared.cases.labels, images, chosen, explained
-                ):
-                    save_heatmap(inside(part, f"{cases[i].id}.npz"), heat)
+                made = heatmaps_of(models, prepared.cases.labels, images, chosen, explained)
+                for heat in in_order(save, made, workers=WRITERS, ahead=2 * settings.batch_size):
                     flat += heat.flat
                     layer = heat.layer
                     advance()

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.config import PHANTOM, Config, dump_config, fingerprint
-from weakseg.data.arrays import detect_channels
+from weakseg.data.arrays import ImageBatches, detect_channels
 from weakseg.data.cases import CaseSet, Labels
 from weakseg.data.check import check_manifest, data_fingerprint, format_problems
 from weakseg.data.manifest import read_manifest
+from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import write_phantom
 from weakseg.data.splits import make_splits, write_splits
 from weakseg.data.volumes import read_grid
@@ -38,6 +39,8 @@ class Prepared:
         Colours of the images.
     key : str
         Fingerprint of the data, its reading and its splits.
+    images : ImageBatches
+        The images of ``cases``, decoded once for all stages of a command.
     """
 
     config: Config
@@ -45,6 +48,7 @@ class Prepared:
     cases: CaseSet
     channels: int
     key: str
+    images: ImageBatches
 
 
 def run_folder(config: Config, run_dir: Path | None) -> Path:
@@ -117,7 +121,8 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
         dealt = {c.id: c.split for c in cases.cases}
         whole = fingerprint(key, dealt)
         run.update(data=run.record["data"] | {"splits_key": whole})
-        yield Prepared(config, run, cases, channels, whole)
+        images = ImageBatches(cases.cases, config.data, channels, MappedStore(folder))
+        yield Prepared(config, run, cases, channels, whole, images)
 
 
 def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2) -> None:

@@ -75,7 +75,7 @@ def retrain_filtered(prepared: Prepared, *, force: bool = False) -> Path:
     truth = TruthMasks(prepared)
     for name, why in left_out.items():
         say(f"{name}: left out, {why}")
-    images = ImageBatches(prepared.cases.cases, config.data, prepared.channels)
+    images = prepared.images
     keys = {}
     for seed in config.seeds:
         folder = make_heatmaps(prepared, seed, target=target)

@@ -10,6 +10,7 @@ import numpy as np
 
 from weakseg.config import AUTO, SegmenterConfig, fingerprint
 from weakseg.data.cases import Case
+from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import knows_truth
 from weakseg.errors import DataError
 from weakseg.models.segmenters import Segmenter, build_segmenter
@@ -90,6 +91,7 @@ def segmentation_cases(
         settings.normalise,
         network_size(prepared, settings),
         targets,
+        MappedStore(prepared.run.folder),
     )
 
 

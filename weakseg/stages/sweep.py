@@ -10,7 +10,6 @@ import pandas as pd
 from torch import Tensor
 
 from weakseg.config import HeatmapConfig, fingerprint
-from weakseg.data.arrays import ImageBatches
 from weakseg.data.geometry import to_original
 from weakseg.errors import UserError
 from weakseg.heatmaps.cam import METHODS, PERTURBING, cams
@@ -106,7 +105,7 @@ def _curves(prepared: Prepared, seed: int, chosen: list[int]) -> dict[tuple[str,
     layers = find_layers(model, depths(model, config.data.image_size))
     names, modules = [n for n, _ in layers], [m for _, m in layers]
     target = target_classes(config.heatmap.target, labels)
-    images = ImageBatches(prepared.cases.cases, config.data, prepared.channels)
+    images = prepared.images
     total: dict[tuple[str, str], Any] = {}
     size = config.heatmap.batch_size
     with progress("sweep", len(SWEPT) * len(chosen)) as advance, fabric.autocast():

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from weakseg.config import ClassifierConfig, Config, fingerprint
-from weakseg.data.arrays import ImageBatches
+from weakseg.data.arrays import Images
 from weakseg.data.cases import Case, Labels
 from weakseg.models.classifiers import (
     Classifier,
@@ -32,7 +32,7 @@ from weakseg.runs import (
 from weakseg.scores import classification_scores
 from weakseg.stages.networks import load_network, set_aside
 from weakseg.stages.prepare import Prepared, refuse_volumes
-from weakseg.training.classify import ClassifierTask, Images, predict_probabilities
+from weakseg.training.classify import ClassifierTask, predict_probabilities
 from weakseg.training.loop import (
     BEST,
     LAST,
@@ -88,7 +88,7 @@ def train_classifiers(
     """
     refuse_volumes(prepared, "A classifier")
     config = prepared.config
-    folders, images = [], None
+    folders = []
     for seed in config.seeds:
         folder = seed_folder(prepared.run.folder, config.classifier.arch, seed)
         folders.append(folder)
@@ -99,10 +99,8 @@ def train_classifiers(
         # Before anything is moved: weights from a server may not be there.
         initial = new_classifier(config.classifier, prepared.cases.labels, prepared.channels, seed)
         set_aside(prepared, stage, folder, key, force)
-        if images is None:
-            images = ImageBatches(prepared.cases.cases, config.data, prepared.channels)
         with prepared.run.stage(stage, key) as entry:
-            entry.update(_train_seed(prepared, initial, images, folder, seed, key, after_epoch))
+            entry.update(_train_seed(prepared, initial, folder, seed, key, after_epoch))
     return folders
 
 
@@ -160,7 +158,6 @@ def new_classifier(
 def _train_seed(
     prepared: Prepared,
     initial: tuple[Classifier, list[str]],
-    images: ImageBatches,
     folder: Path,
     seed: int,
     key: str,
@@ -169,10 +166,14 @@ def _train_seed(
     c = prepared.config.classifier
     model, random = initial
     what = f"classifier {c.arch}, seed {seed}"
-    entry = fit_classifier(prepared, c, model, images, folder, seed, key, what, after_epoch)
+    entry = fit_classifier(
+        prepared, c, model, prepared.images, folder, seed, key, what, after_epoch
+    )
     best = load_classifier(folder).to(pick_device(prepared.config.device))
     everything = np.arange(len(prepared.cases.cases))
-    p = predict_probabilities(best, images, everything, 2 * c.batch_size, best.mean.device)
+    p = predict_probabilities(
+        best, prepared.images.once(), everything, 2 * c.batch_size, best.mean.device
+    )
     table = predictions_table(prepared.cases.cases, prepared.cases.labels, p)
     write_text(folder / PREDICTIONS, table.to_csv(index=False))
     scores = {s: _scores(prepared, p, indices(prepared, s)) for s in ("val", "test")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weakseg.config import ClassifierConfig
+from weakseg.data.arrays import Images, batches_ahead
 from weakseg.data.augment import augment
-from weakseg.data.cases import Case, Labels
+from weakseg.data.cases import Labels
 from weakseg.training.loop import seed_epoch
 
 GRID = 4
@@ -21,15 +22,6 @@ GRID = 4
 
 SMALLER = 0.75
 """Of the copies whose class maps must agree with the images'."""
-
-
-class Images(Protocol):
-    """The images of cases by index, raw or filtered."""
-
-    cases: list[Case]
-
-    def images(self, indices: Sequence[int] | np.ndarray) -> Tensor:
-        """(B, C, S, S) float32, not normalised."""
 
 
 def class_weights(targets: np.ndarray, classes: int, how: str) -> Tensor:
@@ -65,10 +57,11 @@ def predict_probabilities(
     out = []
     model.eval()
     with torch.no_grad():
-        for start in range(0, len(indices), batch_size):
-            batch = images.images(indices[start : start + batch_size]).to(device)
-            out.append(model(batch.contiguous(memory_format=torch.channels_last)).float().cpu())
-    return torch.cat(out).softmax(1).numpy()
+        starts = range(0, len(indices), batch_size)
+        chosen = (indices[start : start + batch_size] for start in starts)
+        for batch in batches_ahead(images, chosen, device):
+            out.append(model(batch).float())
+    return torch.cat(out).softmax(1).cpu().numpy()
 
 
 def erase_cells(images: Tensor, probability: float) -> Tensor:
@@ -166,13 +159,14 @@ class ClassifierTask:
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented images (B, C, S, S) and their class numbers (B,)."""
         order = torch.randperm(len(self.train), generator=seed_epoch(self.seed, epoch)).numpy()
-        for step in range(self.steps):
-            chosen = self.train[order[step * self.batch : (step + 1) * self.batch]]
-            images = self.images.images(chosen).to(self.device, non_blocking=True)
-            images = augment(images, self.config.augment)
+        starts = range(0, self.steps * self.batch, self.batch)
+        chosen = [self.train[order[start : start + self.batch]] for start in starts]
+        made = batches_ahead(self.images, chosen, self.device)
+        for some, batch in zip(chosen, made, strict=True):
+            images = augment(batch, self.config.augment)
             if self.config.erase:
                 images = erase_cells(images, self.config.erase)
-            targets = torch.from_numpy(self.targets[chosen]).to(self.device)
+            targets = torch.from_numpy(self.targets[some]).to(self.device)
             yield images.contiguous(memory_format=torch.channels_last), targets
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.config import AUTO, DataConfig, PatchAugmentConfig, SegmenterConfig
-from weakseg.data.arrays import CACHE_BYTES, network_image
+from weakseg.data.arrays import network_image
 from weakseg.data.augment import augment_pairs
 from weakseg.data.cases import Case, Labels
 from weakseg.data.geometry import Letterbox, to_network, to_original
 from weakseg.data.images import read_image, read_mask
+from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE, CaseArrays, PatchSampler, PatchShape, cut, lesion_share
 from weakseg.data.volumes import read_case, read_volume_mask, zscore
 from weakseg.masks.prior import recalibrate
@@ -32,7 +33,7 @@ PRIOR_DRAWS = 1000
 
 
 class SegmentationCases:
-    """Cases as a segmentation network sees them, by index; kept in memory where they fit.
+    """Cases as a segmentation network sees them, by index.
 
     Parameters
     ----------
@@ -47,6 +48,8 @@ class SegmentationCases:
     targets : mapping, optional
         index → what is known of a case instead of its mask: uint8 of its own size, 0, 1 and
         `IGNORE`.
+    store : MappedStore, optional
+        Keeps cases as far as it has room; by default every case is made anew each time.
     """
 
     def __init__(
@@ -58,13 +61,14 @@ class SegmentationCases:
         normalise: str,
         image_size: int,
         targets: Mapping[int, np.ndarray] | None = None,
+        store: MappedStore | None = None,
     ) -> None:
         self.cases, self.labels, self.data = list(cases), labels, data
         self.targets = targets or {}
         self.channels, self.normalise, self.size = channels, normalise, image_size
         self._kept: dict[int, CaseArrays] = {}
         self._boxes: dict[int, Letterbox] = {}
-        self._room = CACHE_BYTES
+        self._store = store
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -79,10 +83,8 @@ class SegmentationCases:
             return self._kept[i]
         case = self.cases[i]
         held = self._volume(case, i) if case.dims == 3 else self._image(case, i)
-        size = held.image.nbytes + held.region.nbytes * 2
-        if size <= self._room:
-            self._room -= size
-            self._kept[i] = held
+        if self._store is not None and (kept := _kept(held, self._store)) is not None:
+            self._kept[i] = kept
         return held
 
     def _image(self, case: Case, i: int) -> CaseArrays:
@@ -119,6 +121,15 @@ class SegmentationCases:
             held = self.arrays(i)
             return probability * held.region if self.cases[i].roi is not None else probability
         return to_original(probability, self._boxes[i])
+
+
+def _kept(held: CaseArrays, store: MappedStore) -> CaseArrays | None:
+    """A case as a store keeps it; None where there is no room."""
+    image, region = store.keep(held.image), store.keep(held.region)
+    truth = None if held.truth is None else store.keep(held.truth)
+    if image is None or region is None or (truth is None) != (held.truth is None):
+        return None
+    return CaseArrays(image, truth, region, held.fill)
 
 
 def _target_to_network(target: np.ndarray, box: Letterbox) -> np.ndarray:

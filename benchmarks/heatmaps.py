@@ -1,0 +1,231 @@
+"""Heatmaps: weakseg's class activation maps beside other libraries', in one process, in turns.
+
+Run `python benchmarks/heatmaps.py` from the root of the checkout, after
+`uv sync --group bench`; `--help` lists the options.
+
+Every library explains the same class of the same images at the same layer, one batch at a time,
+and delivers maps of the images' own size. *Forward* is the network alone, without a graph, in the
+same precision and memory format as weakseg's. The script ends with an error where a library's map
+over its own maximum differs from ours by `TOLERANCE` or more (fp32).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from machine import Spread, describe_machine, heading
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision import models
+
+from weakseg.heatmaps.cam import cams
+from weakseg.heatmaps.fuse import on_grid
+
+LAYERS = {
+    "resnet18": "layer4",
+    "resnet50": "layer4",
+    "vgg16": "features.29",
+    "densenet121": "features.denseblock4",
+    "squeezenet1_1": "features.12",
+}
+"""The last map of each network. Of DenseNet it is the one before `norm5`, since torchvision's
+in-place ReLU behind `norm5` changes what the other libraries record there."""
+
+CLASS = 1
+TOLERANCE = 1e-3
+Explain = Callable[[Tensor], Any]
+
+
+class Timing(NamedTuple):
+    """One library on one network."""
+
+    network: str
+    library: str
+    images_per_second: Spread
+    ratio_to_forward: Spread
+    difference: float | None
+
+
+def main() -> None:
+    """Measure, print the table, and write it where it was asked for."""
+    options = read_options()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(options.threads)
+    packages = ("torch", "torchvision", *OTHERS)
+    heading(describe_machine(*packages, precision=options.precision))
+    print(f"{options.size}² pixels, batches of {options.batch}, {options.repeats} repeats\n")
+    print("| network | library | images/s | of the forward pass | ours is faster by | difference |")
+    print("|---|---|---|---|---|---|")
+    rows: list[Timing] = []
+    for name in options.networks:
+        rows += measure(name, options)
+        gc.collect()
+    if options.json is not None:
+        options.json.write_text(json.dumps([as_record(r, options) for r in rows], indent=2) + "\n")
+    worst = max(r.difference for r in rows if r.difference is not None)
+    if options.precision == "fp32" and not worst < TOLERANCE:
+        raise SystemExit(f"the maps differ by {worst:.1e}")
+
+
+def read_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", default=list(LAYERS), choices=list(LAYERS))
+    parser.add_argument("--method", default="gradcam", help="of ours; others always do Grad-CAM")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--size", type=int, default=224, help="side of the images in pixels")
+    parser.add_argument("--batch", type=int, default=16, help="images in a batch")
+    parser.add_argument("--repeats", type=int, default=7, help="timed batches of each")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only-ours", action="store_true", help="no other library")
+    parser.add_argument("--json", type=Path, help="file for the rows")
+    options = parser.parse_args()
+    if options.repeats < 1:
+        parser.error(f"--repeats must be at least 1, got {options.repeats}")
+    return options
+
+
+def measure(name: str, options: argparse.Namespace) -> list[Timing]:
+    """All libraries on one network, in turns, after a warm-up that compares their maps."""
+    torch.manual_seed(0)
+    model = models.get_model(name, weights=None, num_classes=10).eval()
+    if name.startswith("squeezenet"):  # as weakseg builds it: see weakseg.models.classifiers
+        model.classifier[2] = nn.Identity()
+    images = torch.rand(options.batch, 3, options.size, options.size)
+    # Each has a copy of its own: some leave hooks behind, which would slow the others down.
+    fast_model = deepcopy(model).to(memory_format=torch.channels_last)
+    fast = images.to(memory_format=torch.channels_last)
+    precise = contextlib.nullcontext
+    if options.precision == "bf16":
+        precise = partial(torch.autocast, "cpu", dtype=torch.bfloat16)
+
+    def forward() -> Tensor:
+        with torch.inference_mode(), precise():
+            return fast_model(fast)
+
+    def ours() -> Tensor:
+        target = fast_model.get_submodule(LAYERS[name])
+        with precise():
+            (maps,), _ = cams(fast_model, [target], fast, (CLASS,), method=options.method)
+        return on_grid(maps.clamp_min(0), images.shape[2:])
+
+    runs: dict[str, Callable[[], Any]] = {"forward": forward, "weakseg": ours}
+    if not options.only_ours:
+        for lib, make in OTHERS.items():
+            copy = deepcopy(model)
+            runs[lib] = partial(make(copy, copy.get_submodule(LAYERS[name])), images)
+    results = {lib: run() for lib, run in runs.items()}
+    times: dict[str, list[float]] = {lib: [] for lib in runs}
+    for _ in range(options.repeats):
+        for lib, run in runs.items():
+            gc.collect()
+            start = time.perf_counter()
+            run()
+            times[lib].append(time.perf_counter() - start)
+    rows = []
+    for lib, taken in times.items():
+        speed = Spread.of([options.batch / t for t in taken])
+        ratio = Spread.of([f / t for f, t in zip(times["forward"], taken, strict=True)])
+        differs = None if lib == "forward" else difference(results[lib], results["weakseg"])
+        rows.append(Timing(name, lib, speed, ratio, differs))
+        gain = statistics.median(t / o for t, o in zip(taken, times["weakseg"], strict=True))
+        shown = "" if differs is None else f"{differs:.0e}"
+        print(f"| {name} | {lib} | {speed:.1f} | {ratio:.2f} | {gain:.2f} | {shown} |", flush=True)
+    return rows
+
+
+def difference(found: Any, ours: Tensor) -> float:
+    """The largest difference of two maps over their own maxima (or ranges, as the library does)."""
+    other = torch.as_tensor(np.asarray(found), dtype=torch.float32).reshape(ours.shape)
+    low = other.amin((1, 2), keepdim=True)
+    mine = ours - torch.where(low > 0, 0, ours.amin((1, 2), keepdim=True))
+    other = other - torch.where(low > 0, 0, low)
+    return float((over_top(mine) - over_top(other)).abs().max())
+
+
+def over_top(maps: Tensor) -> Tensor:
+    """Maps over their maxima."""
+    top = maps.amax((1, 2), keepdim=True)
+    return maps / torch.where(top > 0, top, 1)
+
+
+def by_grad_cam(model: nn.Module, layer: nn.Module) -> Explain:
+    """pytorch-grad-cam, as its README shows it."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    cam = GradCAM(model, [layer])
+    return lambda images: cam(images, [ClassifierOutputTarget(CLASS)] * len(images))
+
+
+def by_torchcam(model: nn.Module, layer: nn.Module) -> Explain:
+    """torchcam."""
+    from torchcam.methods import GradCAM
+
+    cam = GradCAM(model, layer)
+
+    def explain(images: Tensor) -> Tensor:
+        (maps,) = cam([CLASS] * len(images), model(images))
+        return on_grid(maps.detach(), images.shape[2:])
+
+    return explain
+
+
+def by_captum(model: nn.Module, layer: nn.Module) -> Explain:
+    """captum's LayerGradCam."""
+    from captum.attr import LayerGradCam
+
+    cam = LayerGradCam(model, layer)
+
+    def explain(images: Tensor) -> Tensor:
+        found = cam.attribute(images, target=CLASS, relu_attributions=True)
+        return F.interpolate(found.detach(), images.shape[2:], mode="bilinear")[:, 0]
+
+    return explain
+
+
+def by_monai(model: nn.Module, layer: nn.Module) -> Explain:
+    """MONAI's GradCAM, without the inversion that its default postprocessing does."""
+    from monai.visualize import GradCAM
+
+    name = next(n for n, m in model.named_modules() if m is layer)
+    cam = GradCAM(model, name, postprocessing=lambda maps: maps)
+    return lambda images: cam(images, class_idx=CLASS).detach()
+
+
+OTHERS: dict[str, Callable[[nn.Module, nn.Module], Explain]] = {
+    "grad-cam": by_grad_cam,
+    "torchcam": by_torchcam,
+    "captum": by_captum,
+    "monai": by_monai,
+}
+
+
+def as_record(row: Timing, options: argparse.Namespace) -> dict[str, Any]:
+    """A row as JSON holds it."""
+    return {
+        "network": row.network,
+        "library": row.library,
+        "images_per_second": row.images_per_second.median,
+        "ratio_to_forward": row.ratio_to_forward.median,
+        "ratio_range": [row.ratio_to_forward.low, row.ratio_to_forward.high],
+        "precision": options.precision,
+        "difference": row.difference,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Arrays kept in a mapped file: the same values, a limit, and nothing left behind."""
+
+import gc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from weakseg.data import mapped
+from weakseg.data.mapped import MappedStore
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(mapped, "PIECE", 4096)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.uint8, bool, np.float32])
+def test_what_is_kept_comes_back(tmp_path, small, dtype):
+    store = MappedStore(tmp_path, 2**20)
+    rng = np.random.default_rng(0)
+    arrays = [(rng.random(s) * 2).astype(dtype) for s in [(3, 5, 7), (1,), (100, 33), (0, 4), ()]]
+    kept = [store.keep(a) for a in arrays]
+    for array, held in zip(arrays, kept, strict=True):
+        assert held.shape == array.shape
+        assert held.dtype == array.dtype
+        np.testing.assert_array_equal(held, array)
+        assert not held.flags.writeable
+
+
+def test_beyond_its_limit_it_takes_no_more_and_keeps_what_it_has(tmp_path, small):
+    store = MappedStore(tmp_path, 8192)
+    first = store.keep(np.full(4096, 7, np.uint8))
+    assert store.put(np.zeros(8000, np.uint8)) is None
+    second = store.keep(np.full(4096, 9, np.uint8))
+    assert store.put(np.zeros(1, np.uint8)) is None
+    assert (first == 7).all()
+    assert (second == 9).all()
+
+
+def test_without_room_it_takes_nothing(tmp_path):
+    assert MappedStore(tmp_path, 0).put(np.zeros(3)) is None
+
+
+def test_a_full_disk_is_no_accident(tmp_path, small, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    store = MappedStore(tmp_path, 2**20)
+    held = store.keep(np.full(100, 3, np.uint8))
+    monkeypatch.setattr(mapped.os, "posix_fallocate", full, raising=False)
+    assert store.put(np.zeros(2**19, np.uint8)) is None
+    assert (held == 3).all()
+
+
+def test_it_leaves_no_file(tmp_path, small):
+    store = MappedStore(tmp_path, 2**20)
+    held = store.keep(np.ones(1000))
+    assert list(tmp_path.iterdir()) == []  # nameless already
+    del store
+    gc.collect()
+    assert held.sum() == 1000
+
+
+def test_threads_do_not_share_a_place(tmp_path, small):
+    store = MappedStore(tmp_path, 2**22)
+    arrays = [np.full(997, k, np.int32) for k in range(500)]
+    with ThreadPoolExecutor(8) as pool:
+        kept = list(pool.map(store.keep, arrays))
+    for array, held in zip(arrays, kept, strict=True):
+        np.testing.assert_array_equal(held, array)

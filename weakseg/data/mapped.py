@@ -1,0 +1,104 @@
+"""Arrays that are kept in a file mapped into memory, not in the process's own memory."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+LIMIT_BYTES = 16 * 2**30
+"""What a store holds at most; and at most a quarter of what is free on the disk."""
+
+ALIGN, PIECE = 64, 2**26
+"""Arrays begin at multiples of ``ALIGN`` bytes; the file grows by ``PIECE`` bytes."""
+
+
+class MappedStore:
+    """Keeps arrays in a nameless file; the system drops what it needs no longer from memory.
+
+    The file has no name, so that it is gone when the process is, however that ends.
+
+    Parameters
+    ----------
+    folder : Path
+        On the disk that is used.
+    limit : int, optional
+        Bytes; default `LIMIT_BYTES`.
+    """
+
+    def __init__(self, folder: Path, limit: int | None = None) -> None:
+        wanted = LIMIT_BYTES if limit is None else limit
+        self.limit = min(wanted, shutil.disk_usage(folder).free // 4) // PIECE * PIECE
+        self.folder, self._used, self._ready = folder, 0, 0
+        self._map: mmap.mmap | None = None
+        self._lock = threading.Lock()
+
+    def put(self, array: np.ndarray) -> int | None:
+        """Keep an array.
+
+        Parameters
+        ----------
+        array : ndarray
+
+        Returns
+        -------
+        int or None
+            Where it is, for `get`; None where the store is full.
+        """
+        at = self._room(array.nbytes)
+        if at is not None:
+            self._view(at, array.shape, array.dtype)[...] = array
+        return at
+
+    def get(self, at: int, shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
+        """What `put` has kept, (*shape), read-only."""
+        held = self._view(at, shape, dtype)
+        held.flags.writeable = False
+        return held
+
+    def keep(self, array: np.ndarray) -> np.ndarray | None:
+        """`put` and `get` in one: the array as it is kept, or None where the store is full."""
+        at = self.put(array)
+        return None if at is None else self.get(at, array.shape, array.dtype)
+
+    def _view(self, at: int, shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
+        assert self._map is not None
+        return np.frombuffer(self._map, dtype, math.prod(shape), at).reshape(tuple(shape))
+
+    def _room(self, size: int) -> int | None:
+        """Where so many bytes may be written; None where the store is full."""
+        with self._lock:
+            end = self._used + -(-max(size, 1) // ALIGN) * ALIGN
+            if end > self.limit:
+                return None
+            if self._map is None:
+                self._open()
+            if end > self._ready and not self._grow(end):
+                return None
+            at, self._used = self._used, end
+            return at
+
+    def _open(self) -> None:
+        self._file = tempfile.TemporaryFile(dir=self.folder, prefix=".kept-")  # noqa: SIM115
+        self._file.truncate(self.limit)
+        self._map = mmap.mmap(self._file.fileno(), self.limit)
+
+    def _grow(self, end: int) -> bool:
+        """Take room on the disk: writing to a map of a full disk would kill the process."""
+        wanted = min(-(-end // PIECE) * PIECE, self.limit)
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(self._file.fileno(), self._ready, wanted - self._ready)
+            except OSError:
+                self.limit = self._used
+                return False
+        self._ready = wanted
+        return True
