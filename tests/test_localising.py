@@ -15,6 +15,9 @@ CLASSIFIER = {
     "exits": "true",
     "erase": 0.2,
     "equivariance": 0.1,
+    "map_entropy": 0.05,
+    "map_size": 0.5,
+    "map_area": "[0.01, 0.3]",
 }
 SETTINGS = [part for k, v in CLASSIFIER.items() for part in ("--set", f"classifier.{k}={v}")]
 
