@@ -13,7 +13,8 @@ from weakseg.config import HeatmapConfig
 from weakseg.data.arrays import ImageBatches, network_image
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError, did_you_mean
-from weakseg.heatmaps.cam import OCCLUSION, raw_cams
+from weakseg.heatmaps.cam import FULLGRAD, LAYERLESS, OCCLUSION, raw_cams
+from weakseg.heatmaps.fullgrad import fullgrad_maps
 from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
 from weakseg.heatmaps.occlusion import occlusion_maps
 from weakseg.heatmaps.store import Heatmap
@@ -122,7 +123,7 @@ def explain(
     probabilities : (B, K) ndarray of float32
     """
     target = target_classes(config.target, labels)
-    if config.method == OCCLUSION:
+    if config.method in LAYERLESS:
         name = "image"
     else:
         layers = find_layers(model, config.layer, batch.shape[-1])
@@ -134,6 +135,11 @@ def explain(
                 model, images, target, score=config.score, batch_size=config.batch_size
             )
             return [fall], torch.from_numpy(logits).softmax(1).numpy()
+        if config.method == FULLGRAD:
+            found, logits = fullgrad_maps(
+                model, images, target, score=config.score, zero=model.mean
+            )
+            return [found], torch.from_numpy(logits).softmax(1).numpy()
         modules = [module for _, module in layers]
         maps, logits = raw_cams(
             model, modules, images, target, method=config.method, score=config.score

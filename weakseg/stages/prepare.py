@@ -132,7 +132,7 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     UserError
         For weights that cannot be read or belong to another network.
     """
-    from weakseg.heatmaps.cam import check_method
+    from weakseg.heatmaps.cam import LAYERLESS, check_method
     from weakseg.heatmaps.compute import target_classes
     from weakseg.models.classifiers import (
         ClassifierSpec,
@@ -156,7 +156,8 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     spec = ClassifierSpec(c.arch, labels.names, channels, c.grey_input, c.pool, c.stride, c.exits)
     model = build_classifier(spec)
     for heat in config.all_heatmaps.values():
-        find_layers(model, heat.layer, config.data.image_size)
+        if heat.method not in LAYERLESS:
+            find_layers(model, heat.layer, config.data.image_size)
     if c.weights not in ("none", "imagenet"):
         load_pretrained(model, load_weights(Path(c.weights))[0], c.weights)
 
