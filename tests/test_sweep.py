@@ -11,7 +11,8 @@ import pytest
 from tests.tiny import read_rows, weakseg, write_config, write_set
 from weakseg.data.images import read_mask
 from weakseg.heatmaps.store import load_heatmap
-from weakseg.masks.thresholds import GRID, dice_curve, normalise
+from weakseg.masks.set_thresholds import GRID
+from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.stages.sweep import SWEPT
 
 SHORT = ("--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1")

@@ -16,7 +16,8 @@ from weakseg.heatmaps.cam import FULLGRAD, METHODS, PERTURBING, raw_cams
 from weakseg.heatmaps.compute import target_classes
 from weakseg.heatmaps.fullgrad import fullgrad_maps
 from weakseg.heatmaps.fuse import fuse, mirrored
-from weakseg.masks.thresholds import GRID, dice_curve, normalise
+from weakseg.masks.set_thresholds import GRID
+from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.models.layers import FUSED, depths, find_layers
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
