@@ -17,7 +17,8 @@ from weakseg.errors import ConfigError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.compute import explain
 from weakseg.heatmaps.fullgrad import contributions, effective_bias, fullgrad_maps
-from weakseg.models.classifiers import ClassifierSpec, build_classifier
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier
 
 LABELS = Labels(("normal",), ("tumor",))
 

@@ -17,7 +17,8 @@ from weakseg.errors import ConfigError
 from weakseg.heatmaps.cam import METHODS, PERTURBING, raw_cam, raw_cams
 from weakseg.heatmaps.compute import explain, explain_by_all, heatmap
 from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
-from weakseg.models.classifiers import ClassifierSpec, build_classifier
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier
 from weakseg.models.layers import DEPTHS, find_layers
 
 LABELS = Labels(("normal",), ("tumor", "cyst"))

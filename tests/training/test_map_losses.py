@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from weakseg.config import ClassifierConfig, fingerprint, parse_config
 from weakseg.data.cases import Case, Labels
 from weakseg.errors import ConfigError
-from weakseg.models.classifiers import ClassifierSpec, build_classifier
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier
 from weakseg.models.localising import Parts
 from weakseg.training.classify import ClassifierTask
 from weakseg.training.map_losses import lesion_log_odds, map_entropy, map_size

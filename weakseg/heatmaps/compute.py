@@ -18,7 +18,7 @@ from weakseg.heatmaps.fullgrad import fullgrad_maps
 from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
 from weakseg.heatmaps.occlusion import occlusion_maps
 from weakseg.heatmaps.store import Heatmap
-from weakseg.models.classifiers import Classifier
+from weakseg.models.classifier import Classifier
 from weakseg.models.layers import find_layers
 
 LESION = "lesion"

@@ -134,11 +134,8 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     """
     from weakseg.heatmaps.cam import LAYERLESS, check_method
     from weakseg.heatmaps.compute import target_classes
-    from weakseg.models.classifiers import (
-        ClassifierSpec,
-        build_classifier,
-        load_pretrained,
-    )
+    from weakseg.models.classifier import ClassifierSpec
+    from weakseg.models.classifiers import build_classifier, load_pretrained
     from weakseg.models.layers import find_layers
     from weakseg.training.loop import load_weights, make_fabric
 
