@@ -15,6 +15,9 @@ CLASSIFIER = {
     "exits": "true",
     "erase": 0.2,
     "equivariance": 0.1,
+    "map_entropy": 0.05,
+    "map_size": 0.5,
+    "map_area": "[0.01, 0.3]",
 }
 SETTINGS = [part for k, v in CLASSIFIER.items() for part in ("--set", f"classifier.{k}={v}")]
 
@@ -24,6 +27,7 @@ def job(tmp_path_factory):
     """One whole `compare`, its heatmaps fused; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("localising")
     text = CONFIG + "heatmap: {{layer: fused}}\n"
+    text += "heatmaps: {{full: {{method: fullgrad, rules: [fixed]}}}}\n"
     config = write_config(folder, write_set(folder / "data"), text)
     assert weakseg("compare", config, "--run-dir", folder / "run", *SETTINGS) == 0
     return folder, config
@@ -38,6 +42,9 @@ def test_the_run_has_its_network_heatmaps_scores_and_report(job):
     assert (model.spec.pool, model.spec.stride, model.spec.exits) == ("lse", 16, True)
     assert len(model.exits) == 3
     assert len(list((run / "heatmaps/resnet18/seed-0/gradcam").glob("*.npz"))) == 36
+    assert len(list((run / "heatmaps/resnet18/seed-0/full").glob("*.npz"))) == 36
+    scored = {r["method"] for r in read_rows(run / "scores/per_case.csv")}
+    assert {"gradcam-fixed", "full-fixed"} <= scored
     assert (run / "report/index.html").stat().st_size > 0
     entry = read_json(run / "run.json")["stages"]["classifier/resnet18/0"]
     assert entry["random_tensors"] == ["all"]

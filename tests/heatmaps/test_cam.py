@@ -9,8 +9,9 @@ from torch import nn
 
 from weakseg.errors import ConfigError
 from weakseg.heatmaps.cam import METHODS, raw_cam, target_score
-from weakseg.models.classifiers import ARCHITECTURES, ClassifierSpec, build_classifier
-from weakseg.models.layers import find_layer
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier
+from weakseg.models.layers import ARCHITECTURES, find_layer
 
 
 class Bright(nn.Module):

@@ -18,7 +18,8 @@ from weakseg.heatmaps import compute
 from weakseg.heatmaps import fuse as fusing
 from weakseg.heatmaps.cam import METHODS, PERTURBING, raw_cam, raw_cams
 from weakseg.heatmaps.compute import explain_by_all, heatmap
-from weakseg.models.classifiers import ClassifierSpec, build_classifier
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier
 from weakseg.models.layers import DEPTHS, find_layers
 
 LABELS = Labels(("normal",), ("tumor", "cyst"))

@@ -11,7 +11,8 @@ from weakseg.config import HeatmapConfig
 from weakseg.data.cases import Labels
 from weakseg.heatmaps.compute import explain
 from weakseg.heatmaps.occlusion import occlusion_maps
-from weakseg.models.classifiers import ClassifierSpec, build_classifier
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier
 
 
 class Sum(nn.Module):

@@ -12,14 +12,17 @@ from hypothesis.extra import numpy as hnp
 from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 
-from weakseg.masks.thresholds import (
+from weakseg.masks.set_thresholds import (
     GRID,
     POOLED_VALUES,
+    best_threshold,
+    candidate_thresholds,
+    train_quantile_threshold,
+)
+from weakseg.masks.thresholds import (
     apply_threshold,
     area_prior_mask,
     area_prior_threshold,
-    best_threshold,
-    candidate_thresholds,
     dice_curve,
     fixed_threshold,
     is_flat,
@@ -27,7 +30,6 @@ from weakseg.masks.thresholds import (
     oracle_threshold,
     otsu_threshold,
     quantile_threshold,
-    train_quantile_threshold,
 )
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=3, max_side=8)

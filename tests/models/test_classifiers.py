@@ -5,14 +5,9 @@ import torch
 import torchvision
 
 from weakseg.errors import ConfigError, DataError
-from weakseg.models.classifiers import (
-    ARCHITECTURES,
-    ClassifierSpec,
-    build_classifier,
-    imagenet_state,
-    load_pretrained,
-)
-from weakseg.models.layers import default_layer, find_layer
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier, imagenet_state, load_pretrained
+from weakseg.models.layers import ARCHITECTURES, default_layer, find_layer
 
 LABELS = ("normal", "tumor")
 

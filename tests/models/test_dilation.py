@@ -5,7 +5,8 @@ import torch
 import torchvision
 
 from weakseg.errors import ConfigError
-from weakseg.models.classifiers import ClassifierSpec, build_classifier, load_pretrained
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier, load_pretrained
 from weakseg.models.dilation import DilatedPool
 from weakseg.models.layers import find_layer
 

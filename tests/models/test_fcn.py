@@ -7,7 +7,8 @@ import torchvision
 from torch import nn
 
 from weakseg.errors import ConfigError
-from weakseg.models.classifiers import ARCHITECTURES, ClassifierSpec, build_classifier
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier
 from weakseg.models.fcn import (
     FCN,
     build_deeplabv3_resnet50,
@@ -15,6 +16,7 @@ from weakseg.models.fcn import (
     build_fcn_resnet50,
     taps,
 )
+from weakseg.models.layers import ARCHITECTURES
 
 
 @pytest.fixture(autouse=True)

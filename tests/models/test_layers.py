@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from weakseg.errors import ConfigError
-from weakseg.models.classifiers import ARCHITECTURES, Classifier, ClassifierSpec, build_classifier
+from weakseg.models.classifier import Classifier, ClassifierSpec
+from weakseg.models.classifiers import build_classifier
 from weakseg.models.layers import (
+    ARCHITECTURES,
     AUTO,
     DEPTHS,
     FINEST,

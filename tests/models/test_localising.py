@@ -10,7 +10,8 @@ import torchvision
 
 from weakseg.errors import ConfigError
 from weakseg.heatmaps.cam import METHODS, raw_cam, raw_cams
-from weakseg.models.classifiers import ClassifierSpec, build_classifier, load_pretrained
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier, load_pretrained
 from weakseg.models.layers import DEPTHS, find_layer, find_layers
 from weakseg.models.localising import (
     OF_SCORES,

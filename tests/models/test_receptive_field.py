@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from weakseg.errors import ConfigError
-from weakseg.models.classifiers import ARCHITECTURES, ClassifierSpec, build_classifier
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.fcn import build_deeplabv3_resnet50, build_fcn, build_fcn_resnet50
+from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.receptive_field import (
     measured_receptive_field,
     receptive_field,

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from weakseg.errors import ConfigError
-from weakseg.models.classifiers import ARCHITECTURES
 from weakseg.models.deepmedic import DeepMedic
+from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.segmenters import SEGMENTERS, build_segmenter
 from weakseg.stages.models import format_models, models_table
 

@@ -9,7 +9,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from weakseg.config import ClassifierConfig, fingerprint, parse_config
 from weakseg.data.cases import Case, Labels
 from weakseg.errors import ConfigError
-from weakseg.models.classifiers import ClassifierSpec, build_classifier
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier
 from weakseg.models.localising import Parts
 from weakseg.training.classify import (
     ClassifierTask,

@@ -2,9 +2,13 @@
 
 import csv
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 from torch.nn import functional as F
 
@@ -168,6 +172,53 @@ def test_weights_go_round(tmp_path):
     state, meta = load_weights(tmp_path / "w.safetensors")
     assert meta == {"x": "y"}
     assert torch.equal(state["0.weight"], model[0].weight)
+
+
+META = {
+    k: f'{k}: "é\\n肿瘤"'
+    for k in ("format", "arch", "labels", "channels", "size", "epoch", "a", "b")
+}
+
+
+class Mixed(nn.Module):
+    """Tensors of several types and of odd sizes."""
+
+    def __init__(self):
+        super().__init__()
+        for k, dtype in enumerate((torch.float32, torch.float16, torch.bool, torch.int64)):
+            self.register_buffer(f"t{k}", torch.arange(5 - k).to(dtype))
+        self.register_buffer("scalar", torch.tensor(3.0))
+
+
+def test_equal_weights_are_equal_bytes_in_every_process(tmp_path):
+    """The library's own header has its metadata in another order each time."""
+    here, there = tmp_path / "here.safetensors", tmp_path / "there.safetensors"
+    save_weights(here, Mixed(), META)
+    code = (
+        "from tests.training.test_loop import META, Mixed, save_weights; from pathlib import Path;"
+        f"save_weights(Path({str(there)!r}), Mixed(), dict(reversed(META.items())))"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+    assert here.read_bytes() == there.read_bytes()
+    save_weights(there, Mixed(), META | {"epoch": "2"})
+    assert here.read_bytes() != there.read_bytes()
+
+
+@pytest.mark.parametrize("meta", [META, {"x": "y"}, {}])
+def test_the_header_is_as_the_format_wants_it_and_the_library_reads_all_of_it(tmp_path, meta):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, Mixed(), meta)
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    assert length % 8 == 0
+    assert path.read_bytes()[8:9] == b"{"
+    state = Mixed().state_dict()
+    with safe_open(path, framework="pt") as f:
+        assert (f.metadata() or {}) == meta
+        assert set(f.keys()) == set(state)
+        for name, tensor in state.items():
+            assert f.get_tensor(name).dtype == tensor.dtype
+            assert torch.equal(f.get_tensor(name), tensor)
 
 
 def test_weights_that_are_no_safetensors_are_refused(tmp_path):

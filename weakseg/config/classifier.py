@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from weakseg.config.base import Section, seeds_differ
+from weakseg.config.base import Probability, Section, seeds_differ
 
 Pool = Literal["default", "avg", "max", "lse", "topk", "gem"]
 """How class scores over places become an image's logits, see `weakseg.models.localising`."""
@@ -77,6 +77,23 @@ class ClassifierConfig(Section):
         description="weight of the difference between the class maps of an image and of its "
         "mirrored, smaller copy; needs a pool",
     )
+    map_entropy: float = Field(
+        0.0,
+        ge=0.0,
+        description="weight of the mean entropy of lesion or not at the places of the class map, "
+        "in bits; needs a pool",
+    )
+    map_size: float = Field(
+        0.0,
+        ge=0.0,
+        description="weight of the squared distance of the class map's lesion area from map_area, "
+        "on healthy images from 0; needs a pool",
+    )
+    map_area: tuple[Probability, Probability] = Field(
+        (0.0, 0.3),
+        description="lowest and highest share of an image that a lesion takes up; costs nothing "
+        "between",
+    )
 
     @field_validator("lr")
     @classmethod
@@ -87,15 +104,22 @@ class ClassifierConfig(Section):
 
     _differ = field_validator("seeds")(seeds_differ)
 
-    @field_validator("equivariance")
+    @field_validator("equivariance", "map_entropy", "map_size")
     @classmethod
     def _has_a_class_map(cls, weight: float, info: ValidationInfo) -> float:
         if weight and info.data.get("pool") == "default":
             raise ValueError(
-                "compares maps of class scores, of which pool: default has none; set "
+                "looks at maps of class scores, of which pool: default has none; set "
                 "classifier.pool to avg, max, lse, topk or gem"
             )
         return weight
+
+    @field_validator("map_area")
+    @classmethod
+    def _low_is_lower(cls, area: tuple[float, float]) -> tuple[float, float]:
+        if area[0] >= area[1]:
+            raise ValueError("the first share must be below the second")
+        return area
 
     def settings(self) -> dict[str, Any]:
         """What a trained network depends on, for fingerprints; weights count by content elsewhere.
@@ -103,6 +127,9 @@ class ClassifierConfig(Section):
         Keys that came later are left out at their defaults: runs from before stay up to date.
         """
         held = self.model_dump(mode="json", exclude={"seeds", "weights"})
-        later = ("pool", "stride", "exits", "erase", "equivariance")
+        later = ("pool", "stride", "exits", "erase", "equivariance", "map_entropy", "map_size")
         fields = type(self).model_fields
-        return {k: v for k, v in held.items() if k not in later or v != fields[k].default}
+        said = {k: v for k, v in held.items() if k not in later or v != fields[k].default}
+        if not self.map_size:  # without a weight the bounds change nothing
+            del said["map_area"]
+        return said

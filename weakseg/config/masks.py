@@ -13,7 +13,9 @@ from weakseg.errors import nearest
 class HeatmapConfig(Section):
     """Which heatmap is made of the classifier."""
 
-    method: str = Field("gradcam", description="see `weakseg.heatmaps.METHODS`; or occlusion")
+    method: str = Field(
+        "gradcam", description="see `weakseg.heatmaps.METHODS`; or fullgrad, or occlusion"
+    )
     layer: str | list[str] = Field(
         "auto",
         description="a module's name; auto: the network's named default; several names, or fused "

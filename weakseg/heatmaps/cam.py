@@ -42,8 +42,9 @@ channel of the layer: hundreds of times the price of the others.
 """
 
 PERTURBING = frozenset({"scorecam", "ablationcam"})
-OCCLUSION = "occlusion"
-"""Not of a layer: see `weakseg.heatmaps.occlusion`."""
+FULLGRAD, OCCLUSION = "fullgrad", "occlusion"
+LAYERLESS = (FULLGRAD, OCCLUSION)
+"""Not of a layer: see `weakseg.heatmaps.fullgrad` and `weakseg.heatmaps.occlusion`."""
 
 
 def check_method(name: str, *, where: str = "heatmap.method") -> None:
@@ -54,11 +55,11 @@ def check_method(name: str, *, where: str = "heatmap.method") -> None:
     ConfigError
         With the nearest name.
     """
-    if name not in METHODS and name != OCCLUSION:
+    if name not in METHODS and name not in LAYERLESS:
         raise ConfigError(
             f"There is no heatmap method {name!r}.",
             where=where,
-            fix=did_you_mean(name, [*METHODS, OCCLUSION]),
+            fix=did_you_mean(name, [*METHODS, *LAYERLESS]),
         )
 
 

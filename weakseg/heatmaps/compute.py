@@ -14,11 +14,12 @@ from weakseg.config import HeatmapConfig
 from weakseg.data.arrays import ImageBatches, batches_ahead, network_image
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError, did_you_mean
-from weakseg.heatmaps.cam import OCCLUSION, cams
+from weakseg.heatmaps.cam import FULLGRAD, LAYERLESS, OCCLUSION, cams
+from weakseg.heatmaps.fullgrad import fullgrad_maps
 from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
 from weakseg.heatmaps.occlusion import occlusion_maps
 from weakseg.heatmaps.store import Heatmap
-from weakseg.models.classifiers import Classifier
+from weakseg.models.classifier import Classifier
 from weakseg.models.layers import find_layers
 
 LESION = "lesion"
@@ -142,7 +143,7 @@ def explain(
     probabilities : (B, K) Tensor of float32
     """
     target = target_classes(config.target, labels)
-    if config.method == OCCLUSION:
+    if config.method in LAYERLESS:
         name = "image"
     else:
         layers = find_layers(model, config.layer, batch.shape[-1])
@@ -154,6 +155,11 @@ def explain(
                 model, images, target, score=config.score, batch_size=config.batch_size
             )
             return [torch.from_numpy(fall).to(images.device)], torch.from_numpy(logits).softmax(1)
+        if config.method == FULLGRAD:
+            found, scores = fullgrad_maps(
+                model, images, target, score=config.score, zero=model.mean
+            )
+            return [found], scores.softmax(1)
         modules = [module for _, module in layers]
         maps, scores = cams(
             model, modules, images, target, method=config.method, score=config.score

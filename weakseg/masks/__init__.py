@@ -2,12 +2,15 @@
 
 from weakseg.masks.floors import FLOORS, brightest, centred_ellipse, darkest, everything
 from weakseg.masks.region import body_region
+from weakseg.masks.set_thresholds import (
+    best_threshold,
+    candidate_thresholds,
+    train_quantile_threshold,
+)
 from weakseg.masks.thresholds import (
     apply_threshold,
     area_prior_mask,
     area_prior_threshold,
-    best_threshold,
-    candidate_thresholds,
     dice_curve,
     fixed_threshold,
     is_flat,
@@ -15,7 +18,6 @@ from weakseg.masks.thresholds import (
     oracle_threshold,
     otsu_threshold,
     quantile_threshold,
-    train_quantile_threshold,
 )
 
 __all__ = [

@@ -34,18 +34,17 @@ from weakseg.config import (
 from weakseg.masks.crf import crf_mask
 from weakseg.masks.geodesic import geodesic_mask
 from weakseg.masks.region import body_region
+from weakseg.masks.set_thresholds import best_threshold, train_quantile_threshold
 from weakseg.masks.superpixels import superpixel_mask
 from weakseg.masks.thresholds import (
     apply_threshold,
     area_prior_mask,
-    best_threshold,
     fixed_threshold,
     is_flat,
     normalise,
     oracle_threshold,
     otsu_threshold,
     quantile_threshold,
-    train_quantile_threshold,
 )
 from weakseg.masks.tones import two_tone_mask
 from weakseg.masks.walker import random_walker_mask

@@ -1,29 +1,20 @@
-"""Heatmap to mask: one threshold an image, one a set, and the best there could be.
+"""Heatmap to mask: the threshold of one image, and the best there could be.
 
-A mask is what lies *strictly above* a threshold. No rule here returns a threshold below 0: where
-a heatmap is not positive there is no heat, and no heat is never a lesion. Infinity stands for
-"nothing is chosen".
+For one threshold of a whole set see `weakseg.masks.set_thresholds`. A mask is what lies
+*strictly above* a threshold. No rule here returns a threshold below 0: where a heatmap is not
+positive there is no heat, and no heat is never a lesion. Infinity stands for "nothing is chosen".
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 from skimage.filters import threshold_otsu
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+from weakseg.masks.checks import Bools, Floats, fraction, heat_of, truth_of
 
 FLAT_TOLERANCE = 1e-6
 """A heatmap is flat when its range is at most this share of its largest magnitude."""
-
-POOLED_VALUES = 1024
-"""How many values of an image go into a pool over images."""
-
-GRID: Floats = np.linspace(0.0, 1.0, 101)
-"""Thresholds that are tried on normalised heatmaps: 0, 0.01, …, 1."""
 
 
 def is_flat(heatmap: npt.ArrayLike) -> bool:
@@ -45,7 +36,7 @@ def is_flat(heatmap: npt.ArrayLike) -> bool:
     ValueError
         When the heatmap has no pixel.
     """
-    h = _heat(heatmap)
+    h = heat_of(heatmap)
     low, high = h.min(), h.max()
     if not (np.isfinite(low) and np.isfinite(high)) or high <= 0:
         return True
@@ -73,7 +64,7 @@ def normalise(heatmap: npt.ArrayLike) -> Floats:
     ValueError
         When the heatmap has no pixel.
     """
-    h = _heat(heatmap)
+    h = heat_of(heatmap)
     if is_flat(h):
         return np.zeros_like(h)
     return np.maximum(h, 0.0) / h.max()
@@ -112,7 +103,7 @@ def fixed_threshold(at: float) -> float:
     ValueError
         When ``at`` is not in (0, 1).
     """
-    return _fraction("at", at)
+    return fraction("at", at)
 
 
 def otsu_threshold(heatmap: npt.ArrayLike) -> float:
@@ -159,8 +150,8 @@ def quantile_threshold(heatmap: npt.ArrayLike, q: float) -> float:
     ValueError
         When ``q`` is out of range.
     """
-    _fraction("q", q)
-    h = _heat(heatmap)
+    fraction("q", q)
+    h = heat_of(heatmap)
     if is_flat(h):
         return np.inf
     return max(0.0, float(np.quantile(h, q, method="higher")))
@@ -189,8 +180,8 @@ def area_prior_threshold(heatmap: npt.ArrayLike, area: float, region: npt.ArrayL
     ValueError
         When ``area`` is out of range or the shapes differ.
     """
-    _fraction("area", area)
-    h, inside = _heat(heatmap), _truth(region, heatmap, "region")
+    fraction("area", area)
+    h, inside = heat_of(heatmap), truth_of(region, heatmap, "region")
     if is_flat(h) or not inside.any():
         return np.inf
     values = np.sort(h[inside])
@@ -211,73 +202,6 @@ def area_prior_mask(heatmap: npt.ArrayLike, area: float, region: npt.ArrayLike) 
     """
     threshold = area_prior_threshold(heatmap, area, region)
     return apply_threshold(heatmap, threshold) & np.asarray(region, dtype=bool)
-
-
-def train_quantile_threshold(heatmaps: Iterable[npt.ArrayLike], q: float) -> float:
-    """One threshold for a set: the quantile of the heat of many images together.
-
-    An image enters with ``POOLED_VALUES`` of its own quantiles, evenly spaced, whatever its size:
-    large images weigh no more than small ones, memory stays bounded (8 KiB an image), and nothing
-    is drawn at random. The result's rank in the full pool is off by less than
-    1 / ``POOLED_VALUES`` (0.1 %).
-
-    Parameters
-    ----------
-    heatmaps : iterable of (M, N[, ...]) array_like
-        Raw heat on one common scale; read once. Sizes may differ. A map that holds a value that
-        is not finite counts as all zeros.
-    q : float
-        In (0, 1).
-
-    Returns
-    -------
-    float
-        At least 0, on the common scale.
-
-    Raises
-    ------
-    ValueError
-        When there is no heatmap or ``q`` is out of range.
-    """
-    _fraction("q", q)
-    pool = [_sample(h) for h in heatmaps]
-    if not pool:
-        raise ValueError("heatmaps must hold at least one heatmap, got none")
-    return max(0.0, float(np.quantile(np.concatenate(pool), q, method="higher")))
-
-
-def candidate_thresholds(heatmaps: Iterable[npt.ArrayLike], count: int = 101) -> Floats:
-    """Thresholds worth trying on raw heat: 0 and evenly spaced quantiles of the positive heat.
-
-    Parameters
-    ----------
-    heatmaps : iterable of (M, N[, ...]) array_like
-        As in `train_quantile_threshold`.
-    count : int
-        At least 2.
-
-    Returns
-    -------
-    (T,) ndarray of float64
-        Ascending, distinct, from 0 to the largest sampled value, T <= count; just 0 when there is
-        no positive heat.
-
-    Raises
-    ------
-    ValueError
-        When there is no heatmap or ``count`` is below 2.
-    """
-    if count < 2:
-        raise ValueError(f"count must be at least 2, got {count}")
-    pool = [_sample(h) for h in heatmaps]
-    if not pool:
-        raise ValueError("heatmaps must hold at least one heatmap, got none")
-    values = np.concatenate(pool)
-    values = values[values > 0]
-    if not values.size:
-        return np.zeros(1)
-    quantiles = np.quantile(values, np.linspace(0, 1, count - 1))
-    return np.unique(np.concatenate([[0.0], quantiles]))
 
 
 def dice_curve(heatmap: npt.ArrayLike, truth: npt.ArrayLike, thresholds: npt.ArrayLike) -> Floats:
@@ -301,7 +225,7 @@ def dice_curve(heatmap: npt.ArrayLike, truth: npt.ArrayLike, thresholds: npt.Arr
     ValueError
         When the shapes differ.
     """
-    h, lesion = _heat(heatmap), _truth(truth, heatmap, "truth")
+    h, lesion = heat_of(heatmap), truth_of(truth, heatmap, "truth")
     # A sorted NaN would stand above every threshold.
     h = np.where(np.isnan(h), -np.inf, h)
     at = np.asarray(thresholds, dtype=np.float64)
@@ -309,48 +233,6 @@ def dice_curve(heatmap: npt.ArrayLike, truth: npt.ArrayLike, thresholds: npt.Arr
     inside = np.sort(h[lesion])
     hits = inside.size - np.searchsorted(inside, at, side="right")
     return _dice(hits, chosen, inside.size)
-
-
-def best_threshold(
-    heatmaps: Iterable[npt.ArrayLike],
-    truths: Iterable[npt.ArrayLike],
-    candidates: npt.ArrayLike = GRID,
-) -> tuple[float, Floats]:
-    """One threshold for a set: the best mean Dice over the images with a lesion.
-
-    Parameters
-    ----------
-    heatmaps : iterable of (M, N[, ...]) array_like
-        All normalised, or all raw on one scale; sizes may differ.
-    truths : iterable of (M, N[, ...]) array_like of bool
-        As many; images whose truth is empty are left out.
-    candidates : (T,) array_like
-        For raw heat see `candidate_thresholds`; the default is meant for normalised heatmaps.
-
-    Returns
-    -------
-    threshold : float
-        Of equally good ones the highest.
-    curve : (T,) ndarray of float64
-        Mean Dice at each candidate, in their order.
-
-    Raises
-    ------
-    ValueError
-        When no image has a lesion, the counts differ or there is no candidate.
-    """
-    at = np.asarray(candidates, dtype=np.float64)
-    if at.ndim != 1 or not at.size or np.isnan(at).any():
-        raise ValueError(f"candidates must be a list of numbers, got shape {at.shape}: {at}")
-    total, images = np.zeros(at.size), 0
-    for heatmap, truth in zip(heatmaps, truths, strict=True):
-        if np.any(truth):
-            total += dice_curve(heatmap, truth, at)
-            images += 1
-    if not images:
-        raise ValueError("truths must hold a lesion in at least one image, got only empty masks")
-    curve = total / images
-    return float(at[curve == curve.max()].max()), curve
 
 
 def oracle_threshold(heatmap: npt.ArrayLike, truth: npt.ArrayLike) -> float:
@@ -373,7 +255,7 @@ def oracle_threshold(heatmap: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     ValueError
         When the shapes differ.
     """
-    h, lesion = _heat(heatmap), _truth(truth, heatmap, "truth")
+    h, lesion = heat_of(heatmap), truth_of(truth, heatmap, "truth")
     if is_flat(h) or not lesion.any():
         return np.inf
     order = np.argsort(h, axis=None)[::-1]
@@ -391,30 +273,3 @@ def oracle_threshold(heatmap: npt.ArrayLike, truth: npt.ArrayLike) -> float:
 def _dice(hits: npt.NDArray[np.intp], chosen: npt.NDArray[np.intp], lesion: int) -> Floats:
     both = np.asarray(chosen + lesion, dtype=np.float64)
     return np.divide(2.0 * hits, both, out=np.ones_like(both), where=both > 0)
-
-
-def _sample(heatmap: npt.ArrayLike) -> Floats:
-    h = np.sort(_heat(heatmap), axis=None)
-    if not np.isfinite(h[[0, -1]]).all():
-        return np.zeros(POOLED_VALUES)
-    return h[((np.arange(POOLED_VALUES) + 0.5) / POOLED_VALUES * h.size).astype(np.intp)]
-
-
-def _heat(heatmap: npt.ArrayLike) -> Floats:
-    h = np.asarray(heatmap, dtype=np.float64)
-    if h.size == 0:
-        raise ValueError(f"heatmap must have at least one pixel, got shape {h.shape}")
-    return h
-
-
-def _truth(mask: npt.ArrayLike, heatmap: npt.ArrayLike, name: str) -> Bools:
-    m = np.asarray(mask)
-    if m.shape != np.shape(heatmap):
-        raise ValueError(f"{name} must have the heatmap's shape {np.shape(heatmap)}, got {m.shape}")
-    return m.astype(bool)
-
-
-def _fraction(name: str, value: float) -> float:
-    if not 0.0 < value < 1.0:
-        raise ValueError(f"{name} must be in (0, 1), got {value}")
-    return float(value)

@@ -1,34 +1,23 @@
 """Image classifiers by name.
 
 Any classifier of torchvision can be named, and ``timm:NAME`` where timm is installed. The
-networks of `ARCHITECTURES` are tested; `weakseg.models.layers` says of which layers their heatmaps
-are made.
+networks of `weakseg.models.layers.ARCHITECTURES` are tested; that module says of which layers their
+heatmaps are made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from weakseg.errors import ConfigError, DataError, did_you_mean, nearest
+from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.dilation import dilate
-from weakseg.models.localising import End, Parts, find_end, listening, make_exits
-
-ARCHITECTURES: dict[str, str] = {
-    "resnet18": "layer4",
-    "resnet50": "layer4",
-    "vgg16": "features.29",
-    "densenet121": "features.norm5",
-    "mobilenet_v2": "features.18",
-    "squeezenet1_1": "features.12",
-    "efficientnet_b0": "features.8",
-    "convnext_tiny": "features.7",
-}
-"""Tested networks and their default heatmap layer: the last map before pooling."""
+from weakseg.models.layers import ARCHITECTURES, default_layer, depths
+from weakseg.models.localising import find_end, make_exits
 
 RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Means and standard deviations of ImageNet, which pretrained weights expect."""
@@ -40,100 +29,6 @@ _WITHOUT_AUX: dict[str, dict[str, Any]] = {
     "inception_v3": {"aux_logits": False, "init_weights": True},
     "googlenet": {"aux_logits": False, "init_weights": True},
 }
-
-
-@dataclass(frozen=True)
-class ClassifierSpec:
-    """All that is needed to build a classifier again.
-
-    Attributes
-    ----------
-    arch : str
-        A torchvision name, or ``timm:NAME``.
-    labels : tuple of str
-        Class names in the order of the outputs.
-    channels : {1, 3}
-        Colours of the images.
-    grey_input : {"first-layer", "repeat"}
-        How a network made for three colours takes one (see `Classifier`).
-    pool : {"default", "avg", "max", "lse", "topk", "gem"}
-        How class scores over places become logits, see `weakseg.models.localising`.
-    stride : {8, 16, 32}, optional
-        Of the default heatmap layer, see `weakseg.models.dilation`; None leaves the network's own.
-    exits : bool
-        Whether every layer of a fused heatmap but the last has class scores of its own.
-    """
-
-    arch: str
-    labels: tuple[str, ...]
-    channels: int
-    grey_input: str = "first-layer"
-    pool: str = "default"
-    stride: int | None = None
-    exits: bool = False
-
-    @property
-    def net_channels(self) -> int:
-        """Channels that the network itself takes."""
-        return 3 if self.grey_input == "repeat" else self.channels
-
-
-class Classifier(nn.Module):
-    """A network with its input normalisation.
-
-    Parameters
-    ----------
-    net : nn.Module
-        Takes (B, C, H, W), gives logits (B, K).
-    spec : ClassifierSpec
-    mean, std : tuple of float
-        Of the three colours. Grey images use the average of the three, for ``first-layer`` and
-        ``repeat`` alike, so that the two are the same function.
-
-    Notes
-    -----
-    ``forward`` takes intensities in [0, 1], (B, `spec.channels`, H, W).
-
-    Attributes
-    ----------
-    end : End or None
-        Where class scores of places are pooled: how the network ends.
-    exits : nn.ModuleList
-        Heads of the layers `exit_layers`; empty without exits.
-    """
-
-    mean: Tensor
-    std: Tensor
-    end: End | None
-    exit_layers: tuple[str, ...]
-
-    def __init__(
-        self, net: nn.Module, spec: ClassifierSpec, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> None:
-        super().__init__()
-        self.net, self.spec = net, spec
-        self.end, self.exit_layers, self.exits = None, (), nn.ModuleList()
-        if spec.channels == 1:
-            mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
-
-    def forward(self, images: Tensor, *, parts: bool = False) -> Tensor | Parts:
-        """Logits (B, K) of images (B, C, H, W) in [0, 1]: with exits, the mean of all heads'.
-
-        With ``parts`` what each head says, and the class-score map.
-        """
-        x = (images - self.mean) / self.std
-        if self.spec.channels == 1 and self.spec.grey_input == "repeat":
-            x = x.expand(-1, 3, -1, -1)
-        places = None
-        with listening(self.net, self.exit_layers, self.exits, self.spec.pool) as exits:
-            if self.end is None:
-                logits = self.net(x).flatten(1)
-            else:
-                logits, places = self.end.score(self.net, x, self.spec.pool)
-        said = Parts(logits, exits, places)
-        return said if parts else said.mean()
 
 
 def torchvision_names() -> list[str]:
@@ -216,9 +111,6 @@ def build_classifier(spec: ClassifierSpec) -> Classifier:
 
 def _localise(model: Classifier) -> None:
     """Give a new classifier the stride, the pool and the exits of its specification."""
-    # That module knows this one's networks, and only a part of them is built with its help.
-    from weakseg.models.layers import default_layer, depths
-
     spec = model.spec
     if spec.stride is not None:
         layer = _layers(default_layer, model, "classifier.stride")

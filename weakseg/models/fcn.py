@@ -15,14 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weakseg.errors import ConfigError, did_you_mean
-from weakseg.models.classifiers import (
-    ARCHITECTURES,
-    RGB_MEAN,
-    RGB_STD,
-    Classifier,
-    ClassifierSpec,
-    build_classifier,
-)
+from weakseg.models.classifier import Classifier, ClassifierSpec
+from weakseg.models.classifiers import RGB_MEAN, RGB_STD, build_classifier
+from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.receptive_field import strides
 
 PUBLISHED_TAPS: dict[str, dict[int, str]] = {

@@ -1,7 +1,7 @@
 """The layers of a classifier that heatmaps are made of.
 
-The networks of `weakseg.models.classifiers.ARCHITECTURES` have named defaults; for others they are
-found by running the network once.
+The networks of `ARCHITECTURES` have named defaults; for others they are found by running the network
+once.
 """
 
 from __future__ import annotations
@@ -13,9 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.errors import ConfigError, nearest
-from weakseg.models.classifiers import ARCHITECTURES, Classifier
+from weakseg.models.classifier import Classifier
 
 AUTO, FUSED = "auto", "fused"
+
+ARCHITECTURES: dict[str, str] = {
+    "resnet18": "layer4",
+    "resnet50": "layer4",
+    "vgg16": "features.29",
+    "densenet121": "features.norm5",
+    "mobilenet_v2": "features.18",
+    "squeezenet1_1": "features.12",
+    "efficientnet_b0": "features.8",
+    "convnext_tiny": "features.7",
+}
+"""Tested networks and their default heatmap layer: the last map before pooling."""
 
 DEPTHS: dict[str, tuple[str, ...]] = {
     "resnet18": ("layer1", "layer2", "layer3", "layer4"),

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from weakseg.errors import ConfigError, did_you_mean
-from weakseg.models.classifiers import ARCHITECTURES
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.encoder_unet import ENCODERS, EncoderUNet
 from weakseg.models.fcn import (
@@ -20,6 +19,7 @@ from weakseg.models.fcn import (
     build_fcn,
     build_fcn_resnet50,
 )
+from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.receptive_field import ReceptiveField, receptive_fields
 from weakseg.models.unet import UNet
 

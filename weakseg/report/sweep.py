@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -48,9 +49,11 @@ def sweep_figure(best: pd.DataFrame) -> str:
         fig = Figure(figsize=(1.8 + 1.05 * columns, 0.9 + 0.42 * rows), layout="constrained")
         ax = fig.add_subplot()
         ax.imshow(values, cmap="viridis", vmin=0, aspect="auto")
-        middle = values.max() * 0.65
+        middle = np.nanmax(values) * 0.65
         for y in range(rows):
             for x in range(columns):
+                if np.isnan(values[y, x]):  # a method that has no layers, or a layer of such a one
+                    continue
                 ink = "black" if values[y, x] > middle else "white"
                 label = f"{values[y, x]:.2f} at {thresholds[y, x]:.2f}"
                 ax.text(x, y, label, ha="center", va="center", color=ink, fontsize=8)

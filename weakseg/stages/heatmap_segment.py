@@ -17,7 +17,8 @@ from weakseg.errors import UserError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.compute import target_classes
 from weakseg.masks.rules import FittedRule, segment
-from weakseg.masks.thresholds import GRID, dice_curve, normalise
+from weakseg.masks.set_thresholds import GRID
+from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.progress import progress, say
 from weakseg.runs import (
     file_hash,

@@ -14,6 +14,7 @@ from weakseg.ahead import in_order
 from weakseg.config import Config, HeatmapConfig, Rule, fingerprint
 from weakseg.data.cases import Case
 from weakseg.errors import RunError
+from weakseg.heatmaps.cam import LAYERLESS
 from weakseg.heatmaps.compute import heatmaps_of
 from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
 from weakseg.masks.rules import FittedRule, fit_rule
@@ -126,7 +127,8 @@ def make_heatmaps(
     folder = heatmap_folder(run.folder, config, seed, target, name)
     model_folder = seed_folder(run.folder, config.classifier.arch, seed)
     models = [load_classifier(f) for f in classifier_folders(prepared, name, seed).values()]
-    find_layers(models[0], settings.layer, config.data.image_size)
+    if settings.method not in LAYERLESS:
+        find_layers(models[0], settings.layer, config.data.image_size)
     key = heatmap_key(prepared, seed, target, name)
     stage = "heatmaps/" + "/".join(folder.parts[-3:])
     what = f"heatmaps {folder.name}, seed {seed}"

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from weakseg.models.classifiers import ARCHITECTURES, ClassifierSpec, build_classifier
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier
+from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.receptive_field import ReceptiveField, receptive_field
 from weakseg.models.segmenters import SEGMENTERS, build_segmenter
 

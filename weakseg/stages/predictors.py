@@ -16,7 +16,7 @@ from weakseg.errors import DataError, RunError, UserError, did_you_mean
 from weakseg.heatmaps.compute import heatmap
 from weakseg.heatmaps.store import Heatmap
 from weakseg.masks.rules import FittedRule, rule_from_json, segment
-from weakseg.models.classifiers import Classifier
+from weakseg.models.classifier import Classifier
 from weakseg.models.segmenters import Segmenter
 from weakseg.runs import Run, file_hash, open_run, read_json
 from weakseg.stages.scoring import THRESHOLD

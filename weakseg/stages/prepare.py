@@ -137,13 +137,10 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     UserError
         For weights that cannot be read or belong to another network.
     """
-    from weakseg.heatmaps.cam import check_method
+    from weakseg.heatmaps.cam import LAYERLESS, check_method
     from weakseg.heatmaps.compute import target_classes
-    from weakseg.models.classifiers import (
-        ClassifierSpec,
-        build_classifier,
-        load_pretrained,
-    )
+    from weakseg.models.classifier import ClassifierSpec
+    from weakseg.models.classifiers import build_classifier, load_pretrained
     from weakseg.models.layers import find_layers
     from weakseg.training.loop import load_weights, make_fabric
 
@@ -161,7 +158,8 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     spec = ClassifierSpec(c.arch, labels.names, channels, c.grey_input, c.pool, c.stride, c.exits)
     model = build_classifier(spec)
     for heat in config.all_heatmaps.values():
-        find_layers(model, heat.layer, config.data.image_size)
+        if heat.method not in LAYERLESS:
+            find_layers(model, heat.layer, config.data.image_size)
     if c.weights not in ("none", "imagenet"):
         load_pretrained(model, load_weights(Path(c.weights))[0], c.weights)
 

@@ -11,7 +11,8 @@ import numpy as np
 from weakseg.config import SegmenterConfig, fingerprint
 from weakseg.errors import UserError
 from weakseg.masks.screen import screen_parts
-from weakseg.masks.thresholds import apply_threshold, best_threshold, candidate_thresholds
+from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
+from weakseg.masks.thresholds import apply_threshold
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, inside, read_json, remove_tree, write_json
 from weakseg.scores import score_case

@@ -12,10 +12,12 @@ from torch import Tensor
 from weakseg.config import HeatmapConfig, fingerprint
 from weakseg.data.geometry import to_original
 from weakseg.errors import UserError
-from weakseg.heatmaps.cam import METHODS, PERTURBING, cams
+from weakseg.heatmaps.cam import FULLGRAD, METHODS, PERTURBING, cams
 from weakseg.heatmaps.compute import target_classes
+from weakseg.heatmaps.fullgrad import fullgrad_maps
 from weakseg.heatmaps.fuse import fuse, mirrored
-from weakseg.masks.thresholds import GRID, dice_curve, normalise
+from weakseg.masks.set_thresholds import GRID
+from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.models.layers import FUSED, depths, find_layers
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
@@ -26,8 +28,11 @@ from weakseg.stages.train_classifier import classifier_key, load_classifier, see
 from weakseg.training.loop import BEST, make_fabric
 
 SWEEP = "sweep.csv"
-SWEPT = tuple(m for m in METHODS if m not in PERTURBING)
+SWEPT = (*(m for m in METHODS if m not in PERTURBING), FULLGRAD)
 """Methods that are compared: all that take one pass or two."""
+
+IMAGE = "image"
+"""The layer of a method that has none."""
 
 
 def sweep(prepared: Prepared, *, force: bool = False) -> Path:
@@ -43,10 +48,10 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
     Returns
     -------
     Path
-        ``scores/sweep.csv``: ``method``, ``layer`` (one of `weakseg.models.layers.depths`, or
-        ``fused`` for all of them), ``threshold`` (of the heatmap over its own maximum), ``dice``
-        (mean over validation lesions), ``masks_seen``. Target, score and flips are those of the
-        experiment's ``heatmap``.
+        ``scores/sweep.csv``: ``method``, ``layer`` (one of `weakseg.models.layers.depths`,
+        ``fused`` for all of them, or ``image`` of a method without a layer), ``threshold`` (of
+        the heatmap over its own maximum), ``dice`` (mean over validation lesions),
+        ``masks_seen``. Target, score and flips are those of the experiment's ``heatmap``.
 
     Raises
     ------
@@ -115,7 +120,8 @@ def _curves(prepared: Prepared, seed: int, chosen: list[int]) -> dict[tuple[str,
                 batch = images.images(some).to(fabric.device)
                 boxes = images.boxes(some)
                 maps = _maps(model, modules, batch, target, method, config.heatmap)
-                for layer, found in zip([*names, FUSED], [*maps, fuse(maps)], strict=True):
+                at = [IMAGE] if method == FULLGRAD else [*names, FUSED]
+                for layer, found in zip(at, [*maps, fuse(maps)][: len(at)], strict=True):
                     for i, box, raw in zip(some, boxes, found.cpu().numpy(), strict=True):
                         heat = to_original(np.maximum(raw, 0), box)
                         truth = read_truth(prepared.cases.cases[i], heat.shape, False, config.data)
@@ -129,8 +135,12 @@ def _curves(prepared: Prepared, seed: int, chosen: list[int]) -> dict[tuple[str,
 def _maps(
     model: Any, modules: Any, batch: Any, target: tuple[int, ...], method: str, how: HeatmapConfig
 ) -> list[Tensor]:
-    maps, _ = cams(model, modules, batch, target, method=method, score=how.score)
+    def look(images: Tensor) -> list[Tensor]:
+        if method == FULLGRAD:
+            return [fullgrad_maps(model, images, target, score=how.score, zero=model.mean)[0]]
+        return cams(model, modules, images, target, method=method, score=how.score)[0]
+
+    maps = look(batch)
     if not how.flips:
         return maps
-    others, _ = cams(model, modules, batch.flip(3), target, method=method, score=how.score)
-    return [mirrored(m, o) for m, o in zip(maps, others, strict=True)]
+    return [mirrored(m, o) for m, o in zip(maps, look(batch.flip(3)), strict=True)]

@@ -13,13 +13,8 @@ import pandas as pd
 from weakseg.config import ClassifierConfig, Config, fingerprint
 from weakseg.data.arrays import Images
 from weakseg.data.cases import Case, Labels
-from weakseg.models.classifiers import (
-    Classifier,
-    ClassifierSpec,
-    build_classifier,
-    imagenet_state,
-    load_pretrained,
-)
+from weakseg.models.classifier import Classifier, ClassifierSpec
+from weakseg.models.classifiers import build_classifier, imagenet_state, load_pretrained
 from weakseg.progress import say
 from weakseg.runs import (
     file_hash,

@@ -16,6 +16,7 @@ from weakseg.data.arrays import Images, batches_ahead
 from weakseg.data.augment import augment
 from weakseg.data.cases import Labels
 from weakseg.training.loop import seed_epoch
+from weakseg.training.map_losses import lesion_log_odds, map_entropy, map_size
 
 GRID = 4
 """Cells a side that `erase_cells` hides or shows."""
@@ -147,6 +148,7 @@ class ClassifierTask:
     ) -> None:
         self.config, self.images, self.seed, self.device = config, images, seed, device
         self.train, self.val = np.asarray(train), np.asarray(val)
+        self.lesion = labels.lesion_indices
         self.targets = np.array([labels.index(c.label) for c in images.cases])
         self.weights = class_weights(
             self.targets[self.train], len(labels.names), config.class_weights
@@ -170,16 +172,24 @@ class ClassifierTask:
             yield images.contiguous(memory_format=torch.channels_last), targets
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Weighted cross-entropy, of all heads alike; with `equivariance` the maps' difference."""
+        """Weighted cross-entropy, of all heads alike, and what is asked of the class maps."""
         images, targets = batch
-        if not (self.config.exits or self.config.equivariance):
+        c = self.config
+        if not (c.exits or c.equivariance or c.map_entropy or c.map_size):
             return self._cross_entropy(model(images), targets)
         said = model(images, parts=True)
         losses = [self._cross_entropy(logits, targets) for logits in [said.logits, *said.exits]]
         loss = torch.stack(losses).mean()
-        if self.config.equivariance:
+        if c.equivariance:
             small = model(mirrored_smaller(images), parts=True)
-            loss = loss + self.config.equivariance * map_difference(said.places, small.places)
+            loss = loss + c.equivariance * map_difference(said.places, small.places)
+        if c.map_entropy or c.map_size:
+            log_odds = lesion_log_odds(said.places, self.lesion)
+            if c.map_entropy:
+                loss = loss + c.map_entropy * map_entropy(log_odds)
+            if c.map_size:
+                diseased = torch.isin(targets, torch.tensor(self.lesion).to(targets))
+                loss = loss + c.map_size * map_size(log_odds, diseased, c.map_area)
         return loss
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:

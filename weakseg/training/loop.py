@@ -7,6 +7,7 @@ killed goes on from its last whole epoch and ends with the same weights as one t
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -282,12 +283,31 @@ def metrics_csv(history: Sequence[dict[str, float]]) -> str:
 
 
 def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
-    """Write a network's tensors as safetensors, whole or not at all."""
-    from safetensors.torch import save_file
+    """Write a network's tensors as safetensors, whole or not at all.
+
+    Equal tensors and metadata give equal bytes: heatmaps are known by the hash of this file.
+    """
+    from safetensors.torch import save
 
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    with atomic_path(path) as part:
-        save_file(state, part, metadata=metadata)
+    header, tensors = _sorted_header(save(state, metadata=metadata))
+    with atomic_path(path) as part, part.open("wb") as f:
+        f.write(header)
+        f.write(tensors)
+
+
+def _sorted_header(data: bytes) -> tuple[bytes, memoryview]:
+    """The header of a safetensors file with its metadata in order, and the tensors behind it.
+
+    The library writes metadata in the order of a hash map, another in every process; tensors it
+    sorts itself.
+    """
+    begin = 8 + int.from_bytes(data[:8], "little")
+    held = json.loads(data[8:begin])
+    held["__metadata__"] = dict(sorted(held.get("__metadata__", {}).items()))
+    text = json.dumps(held, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text, memoryview(data)[begin:]
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,0 +1,32 @@
+"""What the functions of heatmaps and masks ask of their arguments."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+def heat_of(heatmap: npt.ArrayLike) -> Floats:
+    """A heatmap as (M, N[, ...]) floats; a ValueError when it has no pixel."""
+    h = np.asarray(heatmap, dtype=np.float64)
+    if h.size == 0:
+        raise ValueError(f"heatmap must have at least one pixel, got shape {h.shape}")
+    return h
+
+
+def truth_of(mask: npt.ArrayLike, heatmap: npt.ArrayLike, name: str) -> Bools:
+    """A mask as booleans; a ValueError when its shape is not the heatmap's."""
+    m = np.asarray(mask)
+    if m.shape != np.shape(heatmap):
+        raise ValueError(f"{name} must have the heatmap's shape {np.shape(heatmap)}, got {m.shape}")
+    return m.astype(bool)
+
+
+def fraction(name: str, value: float) -> float:
+    """A share in (0, 1); a ValueError when it is none."""
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"{name} must be in (0, 1), got {value}")
+    return float(value)
