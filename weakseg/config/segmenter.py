@@ -12,6 +12,9 @@ from weakseg.config.classifier import AugmentConfig
 MANIFEST: Final = "manifest"
 """The masks that the manifest names."""
 
+LATER = ("ensemble",)
+"""Keys of a segmenter that earlier versions did not have."""
+
 
 class PatchAugmentConfig(AugmentConfig):
     """Random changes of the patches that a segmentation network is trained on, truth included.
@@ -117,6 +120,11 @@ class SegmenterConfig(Section):
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, min_length=1, description="one network a seed; default: the classifier's"
     )
+    ensemble: bool = Field(
+        False,
+        description="one set of masks, of the mean of the probabilities by the networks of all "
+        "seeds; with one seed that network's",
+    )
 
     @field_validator(
         *("image_size", "patch", "batch_size", "epochs", "steps", "tile", "lr"), mode="before"
@@ -147,6 +155,15 @@ class SegmenterConfig(Section):
         if ignore is not None and ignore[0] > ignore[1]:
             raise ValueError("the first must not be above the second")
         return ignore
+
+    def settings(self) -> dict[str, Any]:
+        """All keys and values, for fingerprints.
+
+        Keys that came later are left out at their defaults: runs from before stay up to date.
+        """
+        fields = type(self).model_fields
+        held = self.model_dump(mode="json")
+        return {k: v for k, v in held.items() if k not in LATER or v != fields[k].default}
 
     @property
     def weak(self) -> bool:

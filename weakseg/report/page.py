@@ -164,10 +164,17 @@ def _part(run: RunTables, anchor: str) -> _Part:
         "simulated": bool(data.get("simulated", False)),
         "patients_known": bool(data.get("patients_known", True)),
         "headline": method,
-        "answer": words.answer(methods, method, _test_auc(classifier), worth["headline"]),
+        "answer": words.answer(
+            methods, method, _test_auc(classifier), worth["headline"], run.averaged(method or "")
+        ),
         "note": words.choice_note(methods, method, config.report.method == method),
         "warnings": cautions,
         "methods": methods.to_dict(orient="records"),
+        "averaged": {
+            m: words.mean_of_networks(seeds)
+            for m in (methods["method"] if len(methods) else ())
+            if (seeds := run.averaged(m))
+        },
         "many_seeds": len(run.classifiers) > 1,
         "sizes": sizes.to_dict(orient="records"),
         "classifier": _score_rows(classifier),

@@ -98,6 +98,16 @@ class RunTables:
         )
         return inside(self.folder, "heatmaps", arch, f"seed-{seed}", name, f"{case}.npz")
 
+    def averaged(self, method: str) -> list[int]:
+        """Seeds of the networks whose mean a method is; empty where each stands for itself."""
+        if method in self.config.heatmap_methods:
+            name, _ = self.config.heatmap_methods[method]
+            together = self.config.seeds if self.config.all_heatmaps[name].ensemble else []
+        else:
+            entries = self.thresholds.get(method, {}).values()
+            together = next((list(e.get("networks", [])) for e in entries), [])
+        return together if len(together) > 1 else []
+
     def mask_path(self, method: str, seed: int, case: str) -> Path:
         """Where the mask of a case lies."""
         suffix = ".nii.gz" if self.data.get("dims", 2) == 3 else ".png"

@@ -129,7 +129,9 @@ def predict(
                 fix="name another folder with --out",
             )
     make_folder(out)
-    say(f"method {predictor.method} ({predictor.chosen}), seed {predictor.seed}")
+    seeds = ", ".join(map(str, predictor.seeds))
+    which = f"mean of the seeds {seeds}" if len(predictor.seeds) > 1 else f"seed {seeds}"
+    say(f"method {predictor.method} ({predictor.chosen}), {which}")
     one: Callable[..., dict[str, Any]] = (
         _by_segmenter if isinstance(predictor, SegmenterPredictor) else _by_heatmap
     )

@@ -17,16 +17,11 @@ from weakseg.heatmaps.compute import heatmap
 from weakseg.heatmaps.store import Heatmap
 from weakseg.masks.rules import FittedRule, rule_from_json, segment
 from weakseg.models.classifiers import Classifier
-from weakseg.models.segmenters import Segmenter
 from weakseg.runs import Run, file_hash, open_run, read_json
 from weakseg.stages.scoring import THRESHOLD
-from weakseg.stages.segmenter_masks import network_mask
-from weakseg.stages.segmenters import (
-    SETTINGS,
-    load_segmenter,
-    priors_of,
-    segmenter_folder,
-)
+from weakseg.stages.segmenter_masks import NETWORKS, network_mask
+from weakseg.stages.segmenter_networks import Networks, load_networks
+from weakseg.stages.segmenters import segmenter_folder
 from weakseg.stages.train_classifier import (
     load_classifier,
     read_classifier_scores,
@@ -34,7 +29,6 @@ from weakseg.stages.train_classifier import (
 )
 from weakseg.training.loop import BEST, load_weights, make_fabric, pick_device
 from weakseg.training.segment import SegmentationCases
-from weakseg.training.segment import predict as predict_cases
 
 
 @dataclass(frozen=True)
@@ -53,8 +47,8 @@ class Predictor:
     rule : FittedRule
     gate : float
         Below this probability of a lesion the mask is empty.
-    seed : int
-        Which of the run's networks it is.
+    seeds : tuple of int
+        Of the networks.
     """
 
     models: tuple[Classifier, ...]
@@ -63,7 +57,7 @@ class Predictor:
     method: str
     rule: FittedRule
     gate: float
-    seed: int
+    seeds: tuple[int, ...]
 
     @property
     def chosen(self) -> str:
@@ -108,27 +102,31 @@ class SegmenterPredictor:
 
     Attributes
     ----------
-    model : Segmenter
+    networks : Networks
+        One, or all whose probabilities are averaged.
     config : Config
         The run's experiment.
     settings : SegmenterConfig
         Resolved.
-    held : dict
-        The network's ``settings.json``.
     threshold : dict
         Its entry in ``threshold.json``.
     method : str
         Its name in the run's report.
-    seed : int
+    seeds : tuple of int
+        Of the networks.
     """
 
-    model: Segmenter
+    networks: Networks
     config: Config
     settings: SegmenterConfig
-    held: dict[str, Any]
     threshold: dict[str, Any]
     method: str
-    seed: int
+    seeds: tuple[int, ...]
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """The ``settings.json`` of the first network."""
+        return self.networks.settings
 
     @property
     def dims(self) -> int:
@@ -183,10 +181,7 @@ class SegmenterPredictor:
             self.settings.normalise,
             int(self.held["image_size"]),
         )
-        device = next(self.model.parameters()).device
-        priors = priors_of(self.held)
-        ((i, p),) = predict_cases(self.model, held, [0], self.settings, device, priors)
-        p = held.original(i, p)
+        ((_, p),) = self.networks.probabilities(held, [0], self.settings)
         return network_mask(p, self.threshold), p
 
 
@@ -204,7 +199,8 @@ def load_predictor(
         also by its rule alone. Default: the experiment's ``report.method``; else the first heatmap
         method that saw no mask; without heatmaps, the first segmenter.
     seed : int, optional
-        Default: the network with the best validation AUC; of segmenters the first.
+        Default: the network with the best validation AUC; of segmenters the first. Methods that
+        average the networks of several seeds take all of them, and no seed.
     device : str, optional
 
     Raises
@@ -234,7 +230,11 @@ def load_predictor(
         name = method if method is not None else segmenters[0]
         return _load_segmenter(folder, networks, name, entries[name], seed, device)
     name = _pick_method(config, [*of_heat, *segmenters], method)
-    seed = config.seeds[0] if _of_all(config, name) else _pick_seed(config, folder, seed)
+    if _of_all(config, name):
+        _refuse_seed(name, config.seeds, seed)
+        seed = config.seeds[0]
+    else:
+        seed = _pick_seed(config, folder, seed)
     entry = entries[name].get(f"seed-{seed}")
     if entry is None:
         raise RunError(
@@ -258,7 +258,7 @@ def load_predictor(
     _, meta = load_weights(folders[0] / BEST)
     healthy = tuple(json.loads(meta["healthy"]))
     labels = Labels(healthy, tuple(n for n in models[0].spec.labels if n not in healthy))
-    return Predictor(models, config, labels, name, rule, float(entry["gate"]), seed)
+    return Predictor(models, config, labels, name, rule, float(entry["gate"]), tuple(seeds))
 
 
 def _of_all(config: Config, method: str) -> bool:
@@ -282,6 +282,7 @@ def _load_segmenter(
     folder: Path, config: Config, name: str, entry: dict[str, Any], seed: int | None, device: str
 ) -> SegmenterPredictor:
     seeds = [int(s.removeprefix("seed-")) for s in entry]
+    _refuse_seed(name, entry[f"seed-{seeds[0]}"].get(NETWORKS, []), seed)
     if seed is not None and seed not in seeds:
         raise UserError(
             f"The run has no network of seed {seed} of {name}.",
@@ -289,18 +290,31 @@ def _load_segmenter(
             fix=f"choose one of: {', '.join(map(str, seeds))}",
         )
     seed = seeds[0] if seed is None else seed
-    part = segmenter_folder(folder, name, seed)
-    model = load_segmenter(part).to(pick_device(device))
-    made_by = Run(folder).record.get("stages", {}).get(f"masks/{name}", {}).get("weights", {})
-    if made_by and made_by.get(str(seed)) != file_hash(part / BEST):
-        raise _other_network(part / BEST)
-    held = read_json(part / SETTINGS)
     threshold = entry[f"seed-{seed}"]
+    together = threshold.get(NETWORKS, [seed])
+    networks = load_networks(folder, name, together, pick_device(device))
+    made_by = Run(folder).record.get("stages", {}).get(f"masks/{name}", {}).get("weights", {})
+    for one in together:
+        best = segmenter_folder(folder, name, one) / BEST
+        if made_by and made_by.get(str(one)) != file_hash(best):
+            raise _other_network(best)
+    held = networks.settings
     # As it was trained and as its threshold was chosen, whatever the experiment says by now.
     settings = SegmenterConfig.model_validate(held["settings"] | threshold.get("inference", {}))
     data = config.data.model_copy(update={"intensity": held["intensity"]})
     config = config.model_copy(update={"data": data})
-    return SegmenterPredictor(model, config, settings, held, threshold, name, seed)
+    return SegmenterPredictor(networks, config, settings, threshold, name, tuple(together))
+
+
+def _refuse_seed(name: str, seeds: Sequence[int], seed: int | None) -> None:
+    """Refuse one seed of a method that averages the networks of several."""
+    if seed is not None and len(seeds) > 1:
+        raise UserError(
+            f"{name} averages the networks of the seeds {', '.join(map(str, seeds))}: it has no "
+            "masks of one of them.",
+            where=f"--seed {seed}",
+            fix="leave --seed out, or name another method with --method",
+        )
 
 
 def _other_network(best: Path) -> RunError:

@@ -176,7 +176,8 @@ def heatmap_asked(config: Config) -> str:
 
 def segmenter_asked(config: Config, name: str) -> str:
     """Fingerprint of the settings of a segmenter's masks; weights count by content elsewhere."""
-    settings = config.segmenters[name].model_dump(mode="json", exclude={"weights", "seeds"})
+    settings = config.segmenters[name].settings()
+    settings = {k: v for k, v in settings.items() if k not in ("weights", "seeds")}
     return fingerprint(settings, config.segmenter_seeds(name))
 
 

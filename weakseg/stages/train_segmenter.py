@@ -278,7 +278,7 @@ def fit_segmenter(
             "validation_masks": looked,
         },
         {
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.settings(),
             "image_size": network_size(prepared, settings),
             "intensity": prepared.config.data.intensity,
             "channels": prepared.channels,
