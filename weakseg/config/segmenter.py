@@ -12,7 +12,7 @@ from weakseg.config.classifier import AugmentConfig
 MANIFEST: Final = "manifest"
 """The masks that the manifest names."""
 
-LATER = ("ensemble",)
+LATER = ("ensemble", "gate")
 """Keys of a segmenter that earlier versions did not have."""
 
 
@@ -115,6 +115,11 @@ class SegmenterConfig(Section):
     )
     min_area: Probability = Field(
         0.0, description="parts of a mask below this share of the image are dropped"
+    )
+    gate: Probability | Literal["none", "run"] = Field(
+        "none",
+        description="an image whose lesion probability by the run's classifier is below gets an "
+        "empty mask; run: as masks.gate says; images only",
     )
     precision: Literal["auto", "32-true", "bf16-mixed"] = AUTO
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(

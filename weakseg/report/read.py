@@ -197,15 +197,18 @@ def _read_run(folder: Path, name: str) -> RunTables:
 def _check_networks(folder: Path, config: Config) -> None:
     """Refuse masks of one network beside the scores of another."""
     stages = open_run(folder).record.get("stages", {})
-    made_by = {
-        ("classifier", folder_name(config.classifier.arch), f"seed-{seed}"): made
+    arch = folder_name(config.classifier.arch)
+    made_by = [
+        (("classifier", arch, f"seed-{seed}"), made)
         for seed, made in stages.get("segment", {}).get("weights", {}).items()
-    } | {
-        ("segmenter", name, f"seed-{seed}"): made
-        for name in config.segmenters
-        for seed, made in stages.get(f"masks/{name}", {}).get("weights", {}).items()
-    }
-    for part, made in made_by.items():
+    ]
+    for name in config.segmenters:
+        entry = stages.get(f"masks/{name}", {})
+        for seed, made in entry.get("weights", {}).items():
+            made_by.append((("segmenter", name, f"seed-{seed}"), made))
+        for seed, made in entry.get("classifiers", {}).items():
+            made_by.append((("classifier", arch, f"seed-{seed}"), made))
+    for part, made in made_by:
         best = inside(folder, *part, "best.safetensors")
         if not best.is_file() or file_hash(best) != made:
             raise RunError(

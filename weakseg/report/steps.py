@@ -88,7 +88,10 @@ def _stands_on(config: Config, method: str, seed: int) -> set[str]:
     arch = folder_name(config.classifier.arch)
     if method in config.segmenters:
         masks, found = config.segmenters[method].masks, set()
-        for one in config.mask_seeds(method)[seed]:
+        together = config.mask_seeds(method)[seed]
+        if config.segmenter_gate(method) != "none":
+            found |= {f"classifier/{arch}/{s}" for s in config.gate_seeds(together)}
+        for one in together:
             found.add(f"segmenter/{method}/{one}")
             if masks in config.segmenters or masks in config.heatmap_methods:
                 own = masks in config.segmenters

@@ -20,7 +20,7 @@ from weakseg.runs import Run, file_hash, open_run, read_json
 from weakseg.stages.heatmaps import HeatReader, heatmap_folder, heatmap_key
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import THRESHOLD
-from weakseg.stages.segmenter_masks import NETWORKS
+from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS
 from weakseg.stages.segmenter_networks import load_networks
 from weakseg.stages.segmenters import (
     SETTINGS,
@@ -152,6 +152,8 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
                 fix=AGAIN,
             )
     told = dict(entry)
+    if method in config.segmenters:
+        told = {k: v for k, v in told.items() if k != GATE_BY} | {"gate": 0.0}
     if "inference" in told:
         told["inference"] = {k: v for k, v in told["inference"].items() if k not in SCREENING}
     key = fingerprint("masks of", method, chosen, told, made_of)

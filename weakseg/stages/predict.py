@@ -191,6 +191,9 @@ def _by_segmenter(
             np.savez_compressed(target, probability=p.astype(np.float16))
         if overlays:
             _overlay(out, case, read_image(case.image), p, mask)
+    says = predictor.lesion_probability(case)
+    if says is not None:
+        row["lesion_probability"] = says
     return row | {
         "highest_probability": round(float(p.max()), 6),
         "lesion_pixels": int(mask.sum()),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from weakseg.config import Config, SegmenterConfig, load_config
+from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case, Labels
 from weakseg.errors import DataError, RunError, UserError, did_you_mean
 from weakseg.heatmaps.compute import heatmap
@@ -19,7 +20,8 @@ from weakseg.masks.rules import FittedRule, rule_from_json, segment
 from weakseg.models.classifiers import Classifier
 from weakseg.runs import Run, file_hash, open_run, read_json
 from weakseg.stages.scoring import THRESHOLD
-from weakseg.stages.segmenter_masks import NETWORKS, network_mask
+from weakseg.stages.segmenter_gate import mean_probability
+from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS, network_mask
 from weakseg.stages.segmenter_networks import Networks, load_networks
 from weakseg.stages.segmenters import segmenter_folder
 from weakseg.stages.train_classifier import (
@@ -27,6 +29,7 @@ from weakseg.stages.train_classifier import (
     read_classifier_scores,
     seed_folder,
 )
+from weakseg.training.classify import predict_probabilities
 from weakseg.training.loop import BEST, load_weights, make_fabric, pick_device
 from weakseg.training.segment import SegmentationCases
 
@@ -114,6 +117,10 @@ class SegmenterPredictor:
         Its name in the run's report.
     seeds : tuple of int
         Of the networks.
+    classifiers : tuple of Classifier
+        Those whose mean probability of a lesion empties a mask; none without a gate.
+    labels : Labels
+        Of the classifiers.
     """
 
     networks: Networks
@@ -122,6 +129,8 @@ class SegmenterPredictor:
     threshold: dict[str, Any]
     method: str
     seeds: tuple[int, ...]
+    classifiers: tuple[Classifier, ...] = ()
+    labels: Labels | None = None
 
     @property
     def held(self) -> dict[str, Any]:
@@ -182,7 +191,23 @@ class SegmenterPredictor:
             int(self.held["image_size"]),
         )
         ((_, p),) = self.networks.probabilities(held, [0], self.settings)
+        says = self.lesion_probability(case)
+        if says is not None and says < float(self.threshold["gate"]):
+            return np.zeros(p.shape, dtype=bool), p
         return network_mask(p, self.threshold), p
+
+    def lesion_probability(self, case: Case) -> float | None:
+        """What the gate's classifiers say of an image, in [0, 1]; None without a gate."""
+        if not self.classifiers or self.labels is None:
+            return None
+        channels = self.classifiers[0].spec.channels
+        image = ImageBatches([case], self.config.data, channels, keep=False)
+        lesion = list(self.labels.lesion_indices)
+        said = [
+            predict_probabilities(m, image, np.arange(1), 1, m.mean.device)[:, lesion].sum(1)
+            for m in self.classifiers
+        ]
+        return float(mean_probability(said)[0])
 
 
 def load_predictor(
@@ -255,10 +280,22 @@ def load_predictor(
     models = tuple(load_classifier(f).to(pick_device(device)) for f in folders)
     for s in seeds:
         check_same_network(folder, config, s)
-    _, meta = load_weights(folders[0] / BEST)
+    return Predictor(
+        models,
+        config,
+        _labels_of(folders[0], models[0]),
+        name,
+        rule,
+        float(entry["gate"]),
+        tuple(seeds),
+    )
+
+
+def _labels_of(folder: Path, model: Classifier) -> Labels:
+    """A classifier's labels, the healthy ones first."""
+    _, meta = load_weights(folder / BEST)
     healthy = tuple(json.loads(meta["healthy"]))
-    labels = Labels(healthy, tuple(n for n in models[0].spec.labels if n not in healthy))
-    return Predictor(models, config, labels, name, rule, float(entry["gate"]), tuple(seeds))
+    return Labels(healthy, tuple(n for n in model.spec.labels if n not in healthy))
 
 
 def _of_all(config: Config, method: str) -> bool:
@@ -293,7 +330,8 @@ def _load_segmenter(
     threshold = entry[f"seed-{seed}"]
     together = threshold.get(NETWORKS, [seed])
     networks = load_networks(folder, name, together, pick_device(device))
-    made_by = Run(folder).record.get("stages", {}).get(f"masks/{name}", {}).get("weights", {})
+    record = Run(folder).record.get("stages", {}).get(f"masks/{name}", {})
+    made_by = record.get("weights", {})
     for one in together:
         best = segmenter_folder(folder, name, one) / BEST
         if made_by and made_by.get(str(one)) != file_hash(best):
@@ -303,7 +341,17 @@ def _load_segmenter(
     settings = SegmenterConfig.model_validate(held["settings"] | threshold.get("inference", {}))
     data = config.data.model_copy(update={"intensity": held["intensity"]})
     config = config.model_copy(update={"data": data})
-    return SegmenterPredictor(networks, config, settings, threshold, name, tuple(together))
+    predictor = SegmenterPredictor(networks, config, settings, threshold, name, tuple(together))
+    by = threshold.get(GATE_BY, [])
+    if not by:
+        return predictor
+    folders = [seed_folder(folder, config.classifier.arch, s) for s in by]
+    classifiers = tuple(load_classifier(f).to(pick_device(device)) for f in folders)
+    for one, part in zip(by, folders, strict=True):
+        if record.get("classifiers", {}).get(str(one)) != file_hash(part / BEST):
+            raise _other_network(part / BEST)
+    labels = _labels_of(folders[0], classifiers[0])
+    return replace(predictor, classifiers=classifiers, labels=labels)
 
 
 def _refuse_seed(name: str, seeds: Sequence[int], seed: int | None) -> None:

@@ -28,6 +28,7 @@ from weakseg.stages.scoring import (
     spacing_of,
     write_part,
 )
+from weakseg.stages.segmenter_gate import Gate, find_gate, gate_key, gate_weights
 from weakseg.stages.segmenter_networks import Networks, load_networks
 from weakseg.stages.segmenters import (
     AFTER_TRAINING,
@@ -46,6 +47,9 @@ INFERENCE = ("tile", "overlap", "flips", "recalibrate", "min_peak", "min_area")
 NETWORKS = "networks"
 """Key of ``threshold.json`` that names the seeds whose probabilities were averaged."""
 
+GATE_BY = "gate_by"
+"""Key of ``threshold.json`` that names the seeds of the classifiers behind the gate."""
+
 
 def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, force: bool) -> None:
     """Masks of the test cases by every seed, or by the mean of all, and their scores."""
@@ -58,7 +62,10 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     stage, part = f"masks/{name}", f"segmenter-{name}"
     trained = {str(s): read_json(f / SETTINGS) for s, f in folders.items()}
     asked = segmenter_asked(config, name)
-    key = fingerprint(stage, 4, prepared.key, weights, trained, after, asked)
+    gated = gate_key(prepared, name)
+    key = fingerprint(
+        stage, 4, prepared.key, weights, trained, after, asked, *([gated] if gated else [])
+    )
     masks = inside(run.folder, "masks", name)
     if not force and run.is_done(stage, key, masks / THRESHOLD, part_path(prepared, part)):
         say(f"masks of {name}: up to date")
@@ -86,10 +93,13 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
             threshold = _threshold(prepared, settings, networks, data, probabilities)
             if settings.ensemble:
                 threshold[NETWORKS] = together
+            gate = find_gate(prepared, name, together)
+            if gate is not None:
+                threshold |= {"gate": gate.value, GATE_BY: list(gate.by)}
             thresholds[f"seed-{seed}"] = threshold
             for i, p in probabilities(test):
                 rows += score_probability(
-                    prepared, i, p, threshold, name, seed, scored, masks=fresh / name
+                    prepared, i, p, threshold, name, seed, scored, masks=fresh / name, gate=gate
                 )
                 advance()
         write_json(fresh / name / THRESHOLD, thresholds)
@@ -99,6 +109,8 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
         remove_tree(fresh)
         write_part(prepared, part, rows)
         entry.update(weights=weights, data=prepared.key, asked=asked)
+        if gated:
+            entry.update(classifiers=gate_weights(prepared, name))
 
 
 def _threshold(
@@ -183,6 +195,7 @@ def score_probability(
     scored: Container[str],
     *,
     masks: Path | None = None,
+    gate: Gate | None = None,
 ) -> list[dict[str, Any]]:
     """Write the mask of a test case where asked for, and score it where its truth is known.
 
@@ -192,7 +205,10 @@ def score_probability(
         One row of ``per_case.csv``, or none.
     """
     case = prepared.cases.cases[i]
+    says = None if gate is None else gate.probabilities[case.id]
+    gated = gate is not None and says is not None and says < gate.value
     mask = network_mask(probability, threshold)
+    mask = np.zeros_like(mask) if gated else mask
     if masks is not None:
         save_mask(mask_file(masks.parent, masks.name, seed, case), mask, case)
     if case.id not in scored:
@@ -201,4 +217,5 @@ def score_probability(
     truth = read_truth(case, mask.shape, healthy, prepared.config.data)
     scores = score_case(mask, truth, heatmap=probability, spacing=spacing_of(case))
     entry = case_entry(case, name, threshold["kind"], seed, threshold["masks_seen"])
-    return [entry | scores | {"flat": False, "gated": False}]
+    told = {} if says is None else {"probability": says}
+    return [entry | scores | {"flat": False, "gated": gated} | told]
