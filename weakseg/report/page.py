@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from weakseg.config import FixedRule
 from weakseg.report import figures, words
 from weakseg.report.filtered import (
     faithfulness_table,
@@ -302,8 +303,15 @@ def _figures(
             drawn["size"] = figures.size_figure(sizes, groups)
     if len(run.curves):
         kinds = {r.rule: r for r in run.config.masks.rules}
-        fixed = getattr(kinds.get("fixed"), "at", None)
-        entries = run.thresholds.get(f"{run.config.heatmap.method}-validation", {}).values()
+        rule = kinds.get("fixed")
+        searched = isinstance(rule, FixedRule) and rule.search is not None
+        fixed = rule.at if isinstance(rule, FixedRule) and not searched else None
+        told = ["validation", *(["fixed"] if searched else [])]
+        entries = [
+            e
+            for r in told
+            for e in run.thresholds.get(f"{run.config.heatmap.method}-{r}", {}).values()
+        ]
         drawn["curve"] = figures.curve_figure(run.curves, fixed, [e["threshold"] for e in entries])
     metrics = {s: t.metrics for s, t in run.classifiers.items() if len(t.metrics)}
     if metrics:

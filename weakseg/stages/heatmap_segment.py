@@ -163,10 +163,18 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
         test = prepared.cases.of("test")
         names = list(config.all_heatmaps)
         work = [(name, seed) for name in names for seed in config.heatmap_seeds(name)]
+        readers = {
+            (name, seed): HeatReader(prepared, heatmap_folder(run.folder, config, seed, name=name))
+            for name, seed in work
+        }
+        # Before the bar of the masks is drawn: a search has one of its own.
+        fits = {
+            of: fit_rules(config.rules_of(of[0]), reader, config.seed)
+            for of, reader in readers.items()
+        }
         with progress("masks and scores", len(work) * len(test)) as advance:
             for name, seed in work:
-                reader = HeatReader(prepared, heatmap_folder(run.folder, config, seed, name=name))
-                fitted, reasons = fit_rules(config.rules_of(name), reader, config.seed)
+                reader, (fitted, reasons) = readers[name, seed], fits[name, seed]
                 left_out |= reasons
                 model_folder = seed_folder(run.folder, config.classifier.arch, seed)
                 gate = gate_value(config, model_folder, prepared.cases.labels.lesion)

@@ -13,7 +13,7 @@ from weakseg.config import MANIFEST, Config, SegmenterConfig, fingerprint, load_
 from weakseg.data.images import read_image
 from weakseg.data.patches import IGNORE
 from weakseg.errors import RunError, UserError, did_you_mean
-from weakseg.masks.rules import rule_from_json, segment
+from weakseg.masks.rules import asked_rule, rule_from_json, segment
 from weakseg.masks.thresholds import apply_threshold, normalise
 from weakseg.progress import progress
 from weakseg.runs import Run, file_hash, open_run, read_json
@@ -136,7 +136,7 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
     else:
         heatmap, rule = config.heatmap_methods[method]
         (asked,) = (r for r in config.rules_of(heatmap) if r.rule == rule)
-        if entry["rule"] != asked.model_dump(mode="json"):
+        if asked_rule(entry) != asked.model_dump(mode="json"):
             raise RunError(
                 f"The masks of {method} were made with other settings of the rule {rule}.",
                 where=str(path),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -254,7 +254,8 @@ def load_predictor(
     if method in segmenters or (method is None and not of_heat and segmenters):
         name = method if method is not None else segmenters[0]
         return _load_segmenter(folder, networks, name, entries[name], seed, device)
-    name = _pick_method(config, [*of_heat, *segmenters], method)
+    untold = {m for m in of_heat if not any(e["masks_seen"] for e in entries[m].values())}
+    name = _pick_method(config, [*of_heat, *segmenters], method, untold)
     if _of_all(config, name):
         _refuse_seed(name, config.seeds, seed)
         seed = config.seeds[0]
@@ -387,11 +388,14 @@ def check_same_network(folder: Path, config: Config, seed: int) -> None:
         raise _other_network(best)
 
 
-def _pick_method(config: Config, methods: Sequence[str], method: str | None) -> str:
+def _pick_method(
+    config: Config, methods: Sequence[str], method: str | None, untold: Container[str]
+) -> str:
+    """The method of a name, or the first that saw no mask (``untold``)."""
     named = {m.removeprefix(f"{config.heatmap.method}-"): m for m in methods}
     if method is None:
         free = [r.rule for r in config.masks.rules if r.rule in named]
-        weak = [r for r in free if r != "validation" and not r.startswith("oracle")]
+        weak = [r for r in free if named[r] in untold and not r.startswith("oracle")]
         if not weak:
             usable = [m for m in methods if "-oracle-" not in m]
             raise UserError(
