@@ -186,7 +186,6 @@ def test_the_report_says_that_it_is_a_mean(job, tmp_path):
     assert weakseg("report", job[0] / "run", "--out", tmp_path / "out") == 0
     page = (tmp_path / "out/index.html").read_text()
     assert "mean is the mean of 2 networks (seeds 0, 1)" in page
-    assert "by the mean of 2 networks (seeds 0, 1)." in page
     assert "<td>2, averaged</td>" in page
     assert "<td>mean of 0, 1</td>" in page
     rows = {r["name"]: r for r in read_rows(tmp_path / "out/tables/segmenters.csv")}
