@@ -221,7 +221,11 @@ def predict(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="[default: the best validation AUC; of segmenters the first]"),
+        typer.Option(
+            "--seed",
+            help="[default: the best validation AUC; of segmenters the first; a mean of networks "
+            "has none]",
+        ),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
     heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Also write raw heatmaps.")] = False,

@@ -30,6 +30,10 @@ CHAIN = {
         "weak": {"masks": "map-two-tone"},
         "again": {"masks": "weak"},
         "abroad": {"masks": "elsewhere/map-two-tone"},
+        "mean": {"masks": "map-two-tone", "ensemble": True},
+        "pupil": {"masks": "mean", "seeds": [5]},
+        "on-all": {"masks": "all-fixed", "ensemble": True},
+        "gated": {"seeds": [5], "gate": 0.5},
     },
 }
 STAGES = {
@@ -44,6 +48,12 @@ STAGES = {
     "segmenter/again/0": {"seconds": 50},
     "segmenter/again/1": {"seconds": 50},
     "segmenter/abroad/0": {"seconds": 7},
+    "segmenter/mean/0": {"seconds": 1},
+    "segmenter/mean/1": {"seconds": 2},
+    "segmenter/pupil/5": {"seconds": 9},
+    "segmenter/on-all/0": {"seconds": 3},
+    "segmenter/on-all/1": {"seconds": 4},
+    "segmenter/gated/5": {"seconds": 6},
 }
 
 
@@ -78,6 +88,10 @@ def test_an_even_ring_and_an_empty_mask_have_no_contrast():
         ("weak", 250 + 135),
         ("again", 50 + 385),
         ("abroad", 7),  # what another run took is not known here
+        ("mean", 1 + 2 + 110 + 160),  # both networks, and the masks of both seeds
+        ("pupil", 9 + 273),
+        ("on-all", 3 + 4 + 270),  # the one heatmap that both stand on
+        ("gated", 6 + 240),  # the gate asks both classifiers
     ],
 )
 def test_a_step_takes_what_it_and_all_below_it_took(method, seconds):

@@ -167,3 +167,9 @@ def test_a_rounded_zero_has_no_sign():
     assert words.number(-0.0001) == "0.000"
     assert words.signed(0.0001) == "0.000"
     assert words.signed(0.02) == "+0.020"
+
+
+def test_of_a_mean_of_networks_it_says_so():
+    said = " ".join(words.answer(table(seeds=1), "gradcam-fixed", AUC, averaged=[0, 3, 7]))
+    assert "with a lesion, by the mean of 3 networks (seeds 0, 3, 7)." in said
+    assert "as the mean of" not in said

@@ -218,6 +218,27 @@ class Config(Section):
         """The seeds of a segmenter: its own, else the classifiers'."""
         return self.segmenters[name].seeds or self.seeds
 
+    def mask_seeds(self, name: str) -> dict[int, list[int]]:
+        """Seed of a segmenter's masks → seeds of the networks whose probabilities are averaged.
+
+        Each network's own, or all under the first.
+        """
+        seeds = self.segmenter_seeds(name)
+        return {seeds[0]: seeds} if self.segmenters[name].ensemble else {s: [s] for s in seeds}
+
+    def segmenter_gate(self, name: str) -> float | str:
+        """The gate of a segmenter: ``none``, ``validation`` or a probability."""
+        gate = self.segmenters[name].gate
+        return self.masks.gate if gate == "run" else gate
+
+    def gate_seeds(self, networks: list[int]) -> list[int]:
+        """Seeds of the classifiers that speak for the masks of some segmenters.
+
+        The one of the same seed; all for a mean of several, or where there is none of that seed.
+        """
+        alone = len(networks) == 1 and networks[0] in self.seeds
+        return networks if alone else self.seeds
+
     def segmenter(self, name: str) -> SegmenterConfig:
         """The settings of a segmenter, its weights named."""
         held = self.segmenters[name]
@@ -242,5 +263,6 @@ def filtered_asked(config: Config) -> str:
 def curve_asked(config: Config, name: str) -> str:
     """Fingerprint of the settings of the network of a mask-equivalence curve."""
     left_out = {"weights", "seeds", "threshold", "keep", "validation_cases", "masks", "ignore"}
-    left_out |= {"min_peak", "min_area"}
-    return fingerprint(config.segmenters[name].model_dump(mode="json", exclude=left_out))
+    left_out |= {"min_peak", "min_area", "ensemble", "gate"}
+    settings = config.segmenters[name].settings()
+    return fingerprint({k: v for k, v in settings.items() if k not in left_out})

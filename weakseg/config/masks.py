@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from contextlib import suppress
+from itertools import product
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from weakseg.config.base import Fraction, Probability, Section, label_text
 from weakseg.errors import nearest
@@ -69,7 +79,89 @@ class HeatmapConfig(Section):
         return layer
 
 
-class FixedRule(Section):
+class SearchedRule(Section):
+    """A rule whose parameters may be chosen on validation masks instead of beforehand."""
+
+    search: dict[str, list[Any]] | None = Field(
+        None,
+        description="parameter → values; every combination is tried on validation masks, which "
+        "are counted, and that of the best mean Dice is taken",
+    )
+    max_masks: int | None = Field(
+        None, ge=1, description="of a search: use only so many validation masks"
+    )
+
+    @classmethod
+    def parameters(cls) -> list[str]:
+        """What can be searched."""
+        return [n for n in cls.model_fields if n not in (*_OF_SEARCH, "rule", "masks_seen")]
+
+    @field_validator("search")
+    @classmethod
+    def _values_are_in_range(cls, search: dict[str, list[Any]] | None) -> Any:
+        if search is not None and not search:
+            raise ValueError(f"name a parameter ({', '.join(cls.parameters())}) and its values")
+        return search and {name: cls._in_range(name, search[name]) for name in search}
+
+    @classmethod
+    def _in_range(cls, name: str, values: list[Any]) -> list[Any]:
+        if name not in cls.parameters():
+            close = nearest(name, cls.parameters())
+            known = f"did you mean {close!r}?" if close else f"choose {', '.join(cls.parameters())}"
+            raise ValueError(f"{name}: the rule has no such parameter; {known}")
+        field = cls.model_fields[name]
+        adapter = TypeAdapter[Any](
+            Annotated[field.annotation, field],  # type: ignore[arg-type]
+            config=ConfigDict(allow_inf_nan=False),
+        )
+        found = []
+        for value in values:
+            try:
+                found.append(adapter.validate_python(None if isinstance(value, bool) else value))
+            except ValidationError as e:
+                said = e.errors()[0]["msg"]
+                raise ValueError(f"{name}: {said[0].lower()}{said[1:]}, not {value!r}") from None
+        if not found or len(set(found)) < len(found):
+            raise ValueError(f"{name}: name one value or more, each once")
+        return found
+
+    @model_validator(mode="after")
+    def _something_is_possible(self) -> Self:
+        if self.search is None and self.max_masks is not None:
+            raise ValueError("max_masks: for a search only")
+        if self.search is not None and not self.candidates():
+            raise ValueError("search: its values exclude each other; low must be below high")
+        return self
+
+    def candidates(self) -> list[tuple[dict[str, Any], Self]]:
+        """Every combination of the values, the last parameter's changing first.
+
+        Returns
+        -------
+        list of (dict, rule)
+            What is set, and the rule with it and without a search. Combinations that exclude each
+            other, such as a low end above the high one, are left out.
+        """
+        names, held = list(self.search or {}), self.model_dump(exclude=_OF_SEARCH)
+        found = []
+        for values in product(*(self.search or {}).values()):
+            chosen = dict(zip(names, values, strict=True))
+            with suppress(ValidationError):
+                found.append((chosen, type(self).model_validate(held | chosen)))
+        return found
+
+    @model_serializer(mode="wrap")
+    def _without_a_search_as_before(self, handler: Any) -> dict[str, Any]:
+        # Fingerprints of runs from before there was a search stay as they are.
+        held: dict[str, Any] = handler(self)
+        searched = {k: held.pop(k) for k in list(held) if k in _OF_SEARCH}
+        return held if self.search is None else held | searched
+
+
+_OF_SEARCH = {"search", "max_masks"}
+
+
+class FixedRule(SearchedRule):
     """The heatmap over its own maximum is above ``at``."""
 
     rule: Literal["fixed"] = "fixed"
@@ -82,14 +174,14 @@ class OtsuRule(Section):
     rule: Literal["otsu"] = "otsu"
 
 
-class QuantileRule(Section):
+class QuantileRule(SearchedRule):
     """Above the ``q``-quantile of each heatmap: every mask takes 1 - q of its image."""
 
     rule: Literal["quantile"] = "quantile"
     q: Fraction = 0.9
 
 
-class AreaPriorRule(Section):
+class AreaPriorRule(SearchedRule):
     """The hottest share ``area`` of the body (the image without its dark background)."""
 
     rule: Literal["area-prior"] = "area-prior"
@@ -97,7 +189,7 @@ class AreaPriorRule(Section):
     masks_seen: int = Field(0, ge=0, description="how many masks told you this area")
 
 
-class RandomWalkerRule(Section):
+class RandomWalkerRule(SearchedRule):
     """Grown from the heatmap's confident parts by a random walk on the image, see
     `weakseg.masks.walker`."""
 
@@ -108,12 +200,12 @@ class RandomWalkerRule(Section):
 
     @model_validator(mode="after")
     def _low_is_lower(self) -> RandomWalkerRule:
-        if self.low >= self.high:
+        if self.search is None and self.low >= self.high:
             raise ValueError("low must be below high")
         return self
 
 
-class TwoToneRule(Section):
+class TwoToneRule(SearchedRule):
     """The bright or the dark part of the heatmap's warm region, see `weakseg.masks.tones`."""
 
     rule: Literal["two-tone"] = "two-tone"
@@ -123,7 +215,7 @@ class TwoToneRule(Section):
     )
 
 
-class GeodesicRule(Section):
+class GeodesicRule(SearchedRule):
     """Grown from the heatmap's confident parts to what is nearer to them, by way of the image, than
     to the background, see `weakseg.masks.geodesic`."""
 
@@ -134,12 +226,12 @@ class GeodesicRule(Section):
 
     @model_validator(mode="after")
     def _low_is_lower(self) -> GeodesicRule:
-        if self.low >= self.high:
+        if self.search is None and self.low >= self.high:
             raise ValueError("low must be below high")
         return self
 
 
-class SuperpixelRule(Section):
+class SuperpixelRule(SearchedRule):
     """Whole superpixels of the image whose mean heat is high, see `weakseg.masks.superpixels`."""
 
     rule: Literal["superpixel"] = "superpixel"
@@ -148,7 +240,7 @@ class SuperpixelRule(Section):
     compactness: float = Field(0.1, gt=0.0, description="space against grey values, see SLIC")
 
 
-class CrfRule(Section):
+class CrfRule(SearchedRule):
     """A dense conditional random field on the image; needs the extra ``crf``."""
 
     rule: Literal["crf"] = "crf"

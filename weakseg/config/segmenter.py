@@ -12,6 +12,9 @@ from weakseg.config.classifier import AugmentConfig
 MANIFEST: Final = "manifest"
 """The masks that the manifest names."""
 
+LATER = ("ensemble", "gate")
+"""Keys of a segmenter that earlier versions did not have."""
+
 
 class PatchAugmentConfig(AugmentConfig):
     """Random changes of the patches that a segmentation network is trained on, truth included.
@@ -113,9 +116,19 @@ class SegmenterConfig(Section):
     min_area: Probability = Field(
         0.0, description="parts of a mask below this share of the image are dropped"
     )
+    gate: Probability | Literal["none", "run"] = Field(
+        "none",
+        description="an image whose lesion probability by the run's classifier is below gets an "
+        "empty mask; run: as masks.gate says; images only",
+    )
     precision: Literal["auto", "32-true", "bf16-mixed"] = AUTO
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, min_length=1, description="one network a seed; default: the classifier's"
+    )
+    ensemble: bool = Field(
+        False,
+        description="one set of masks, of the mean of the probabilities by the networks of all "
+        "seeds; with one seed that network's",
     )
 
     @field_validator(
@@ -126,6 +139,13 @@ class SegmenterConfig(Section):
         if isinstance(value, bool):
             raise ValueError("must be a number or auto")
         return value
+
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _no_yes_or_no(cls, gate: Any) -> Any:
+        if isinstance(gate, bool):
+            raise ValueError("must be none, run or a probability")
+        return gate
 
     @field_validator("image_size")
     @classmethod
@@ -147,6 +167,15 @@ class SegmenterConfig(Section):
         if ignore is not None and ignore[0] > ignore[1]:
             raise ValueError("the first must not be above the second")
         return ignore
+
+    def settings(self) -> dict[str, Any]:
+        """All keys and values, for fingerprints.
+
+        Keys that came later are left out at their defaults: runs from before stay up to date.
+        """
+        fields = type(self).model_fields
+        held = self.model_dump(mode="json")
+        return {k: v for k, v in held.items() if k not in LATER or v != fields[k].default}
 
     @property
     def weak(self) -> bool:

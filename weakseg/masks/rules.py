@@ -6,8 +6,8 @@ it, above all how many masks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import tee
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from weakseg.config import (
     QuantileRule,
     RandomWalkerRule,
     Rule,
+    SearchedRule,
     SuperpixelRule,
     TrainQuantileRule,
     TwoToneRule,
@@ -52,6 +53,7 @@ from weakseg.masks.walker import random_walker_mask
 Bools = npt.NDArray[np.bool_]
 Heats = Callable[[], Iterable[npt.ArrayLike]]
 Pairs = Callable[[], Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]]
+Triples = Callable[[], Iterable[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]]]
 
 ON_IMAGE = (
     AreaPriorRule,
@@ -73,7 +75,7 @@ class FittedRule:
     Attributes
     ----------
     rule : Rule
-        As configured.
+        As configured; after a search with the parameters that it chose.
     threshold : float or None
         The set's threshold, None for rules that choose one an image.
     scale : {"image", "raw"}
@@ -82,6 +84,9 @@ class FittedRule:
         What the choice saw, in words.
     masks_seen : int
         How many true masks it saw.
+    search : mapping or None
+        What a search was asked and found: ``asked``, the rule as configured, and ``candidates``,
+        each with its parameters and its mean ``dice``.
     """
 
     rule: Rule
@@ -89,6 +94,7 @@ class FittedRule:
     scale: Literal["image", "raw"]
     chosen_on: str
     masks_seen: int
+    search: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -114,7 +120,7 @@ class FittedRule:
             "chosen_on": self.chosen_on,
             "masks_seen": self.masks_seen,
             "upper_bound": self.oracle,
-        }
+        } | ({} if self.search is None else {"search": dict(self.search)})
 
 
 def rule_from_json(entry: dict[str, Any]) -> FittedRule:
@@ -125,11 +131,26 @@ def rule_from_json(entry: dict[str, Any]) -> FittedRule:
         scale=entry["scale"],
         chosen_on=entry["chosen_on"],
         masks_seen=entry["masks_seen"],
+        search=entry.get("search"),
     )
 
 
-def fit_rule(rule: Rule, *, train: Heats, val: Pairs, test: Pairs, seed: int = 0) -> FittedRule:
-    """Choose the set's threshold, where the rule has one.
+def asked_rule(entry: dict[str, Any]) -> dict[str, Any]:
+    """The rule as it was configured, of an entry that `FittedRule.to_json` wrote."""
+    asked: dict[str, Any] = entry.get("search", {}).get("asked", entry["rule"])
+    return asked
+
+
+def fit_rule(
+    rule: Rule,
+    *,
+    train: Heats,
+    val: Pairs,
+    test: Pairs,
+    val_images: Triples | None = None,
+    seed: int = 0,
+) -> FittedRule:
+    """Choose the set's threshold, where the rule has one, or the parameters that it searches.
 
     Parameters
     ----------
@@ -138,14 +159,18 @@ def fit_rule(rule: Rule, *, train: Heats, val: Pairs, test: Pairs, seed: int = 0
         Gives the raw heatmaps, (M, N), of training images with a lesion label, no masks.
     val, test : callable
         Give pairs of raw heatmap and true mask, (M, N), of images with a lesion and a mask.
+    val_images : callable, optional
+        As ``val``, with the image between the two: (M, N[, 3]). For a search.
     seed : int
-        Of the choice of masks where `ValidationRule.max_masks` limits them.
+        Of the choice of masks where ``max_masks`` limits them.
 
     Raises
     ------
     LookupError
         If the rule needs masks or heatmaps and there are none; the message says which.
     """
+    if isinstance(rule, SearchedRule) and rule.search is not None:
+        return _searched(rule, val, val_images, seed)
     if isinstance(rule, TrainQuantileRule):
         try:
             t = train_quantile_threshold(train(), rule.q)
@@ -172,10 +197,7 @@ def fit_rule(rule: Rule, *, train: Heats, val: Pairs, test: Pairs, seed: int = 0
 
 def _best(pairs: Pairs, split: str, at_most: int | None = None, seed: int = 0) -> tuple[float, int]:
     """The threshold of the highest mean Dice, and on how many masks; one pair in memory a time."""
-    chosen: set[int] | None = None
-    if at_most is not None:
-        every = sum(1 for _ in pairs())
-        chosen = set(np.random.default_rng(seed).permutation(every)[:at_most].tolist())
+    chosen = _some(pairs, at_most, seed)
     seen = 0
 
     def normalised() -> Iterator[tuple[Any, Any]]:
@@ -193,6 +215,52 @@ def _best(pairs: Pairs, split: str, at_most: int | None = None, seed: int = 0) -
             raise
         raise LookupError(f"no lesion image of the {split} split has a mask") from None
     return threshold, seen
+
+
+def _some(pairs: Pairs, at_most: int | None, seed: int) -> set[int] | None:
+    """Which of the pairs are looked at; None for all."""
+    if at_most is None:
+        return None
+    every = sum(1 for _ in pairs())
+    return set(np.random.default_rng(seed).permutation(every)[:at_most].tolist())
+
+
+def _searched(rule: SearchedRule, val: Pairs, val_images: Triples | None, seed: int) -> FittedRule:
+    """The combination of the best mean Dice on validation lesions; of equal ones the first."""
+    if val_images is None:
+        raise ValueError("a search needs the validation images")
+    tried = rule.candidates()
+    fitted = [fit_rule(r, train=tuple, val=tuple, test=tuple) for _, r in tried]  # type: ignore[arg-type]
+    chosen = _some(val, rule.max_masks, seed)
+    total, seen, lesions = np.zeros(len(tried)), 0, 0
+    for i, (heat, image, truth) in enumerate(val_images()):
+        if chosen is not None and i not in chosen:
+            continue
+        seen += 1
+        lesion = np.asarray(truth, dtype=bool)
+        if lesion.any():
+            lesions += 1
+            total += [_dice(segment(f, heat, image), lesion) for f in fitted]
+    if not lesions:
+        raise LookupError("no lesion image of the validation split has a mask")
+    mean = total / lesions
+    best = int(mean.argmax())
+    words = ", ".join(f"{name} {value:g}" for name, value in tried[best][0].items())
+    return replace(
+        fitted[best],
+        chosen_on=f"masks of the validation split: {words}, of {len(tried)} that were tried",
+        masks_seen=fitted[best].masks_seen + seen,
+        search={
+            "asked": rule.model_dump(mode="json"),
+            "candidates": [
+                c | {"dice": round(float(d), 6)} for (c, _), d in zip(tried, mean, strict=True)
+            ],
+        },
+    )
+
+
+def _dice(mask: Bools, lesion: Bools) -> float:
+    return 2.0 * float((mask & lesion).sum()) / float(mask.sum() + lesion.sum())
 
 
 def segment(

@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from weakseg.config import FixedRule
 from weakseg.report import figures, words
 from weakseg.report.filtered import (
     faithfulness_table,
@@ -164,10 +165,17 @@ def _part(run: RunTables, anchor: str) -> _Part:
         "simulated": bool(data.get("simulated", False)),
         "patients_known": bool(data.get("patients_known", True)),
         "headline": method,
-        "answer": words.answer(methods, method, _test_auc(classifier), worth["headline"]),
+        "answer": words.answer(
+            methods, method, _test_auc(classifier), worth["headline"], run.averaged(method or "")
+        ),
         "note": words.choice_note(methods, method, config.report.method == method),
         "warnings": cautions,
         "methods": methods.to_dict(orient="records"),
+        "averaged": {
+            m: words.mean_of_networks(seeds)
+            for m in (methods["method"] if len(methods) else ())
+            if (seeds := run.averaged(m))
+        },
         "many_seeds": len(run.classifiers) > 1,
         "sizes": sizes.to_dict(orient="records"),
         "classifier": _score_rows(classifier),
@@ -295,8 +303,15 @@ def _figures(
             drawn["size"] = figures.size_figure(sizes, groups)
     if len(run.curves):
         kinds = {r.rule: r for r in run.config.masks.rules}
-        fixed = getattr(kinds.get("fixed"), "at", None)
-        entries = run.thresholds.get(f"{run.config.heatmap.method}-validation", {}).values()
+        rule = kinds.get("fixed")
+        searched = isinstance(rule, FixedRule) and rule.search is not None
+        fixed = rule.at if isinstance(rule, FixedRule) and not searched else None
+        told = ["validation", *(["fixed"] if searched else [])]
+        entries = [
+            e
+            for r in told
+            for e in run.thresholds.get(f"{run.config.heatmap.method}-{r}", {}).values()
+        ]
         drawn["curve"] = figures.curve_figure(run.curves, fixed, [e["threshold"] for e in entries])
     metrics = {s: t.metrics for s, t in run.classifiers.items() if len(t.metrics)}
     if metrics:

@@ -98,6 +98,16 @@ class RunTables:
         )
         return inside(self.folder, "heatmaps", arch, f"seed-{seed}", name, f"{case}.npz")
 
+    def averaged(self, method: str) -> list[int]:
+        """Seeds of the networks whose mean a method is; empty where each stands for itself."""
+        if method in self.config.heatmap_methods:
+            name, _ = self.config.heatmap_methods[method]
+            together = self.config.seeds if self.config.all_heatmaps[name].ensemble else []
+        else:
+            entries = self.thresholds.get(method, {}).values()
+            together = next((list(e.get("networks", [])) for e in entries), [])
+        return together if len(together) > 1 else []
+
     def mask_path(self, method: str, seed: int, case: str) -> Path:
         """Where the mask of a case lies."""
         suffix = ".nii.gz" if self.data.get("dims", 2) == 3 else ".png"
@@ -187,15 +197,18 @@ def _read_run(folder: Path, name: str) -> RunTables:
 def _check_networks(folder: Path, config: Config) -> None:
     """Refuse masks of one network beside the scores of another."""
     stages = open_run(folder).record.get("stages", {})
-    made_by = {
-        ("classifier", folder_name(config.classifier.arch), f"seed-{seed}"): made
+    arch = folder_name(config.classifier.arch)
+    made_by = [
+        (("classifier", arch, f"seed-{seed}"), made)
         for seed, made in stages.get("segment", {}).get("weights", {}).items()
-    } | {
-        ("segmenter", name, f"seed-{seed}"): made
-        for name in config.segmenters
-        for seed, made in stages.get(f"masks/{name}", {}).get("weights", {}).items()
-    }
-    for part, made in made_by.items():
+    ]
+    for name in config.segmenters:
+        entry = stages.get(f"masks/{name}", {})
+        for seed, made in entry.get("weights", {}).items():
+            made_by.append((("segmenter", name, f"seed-{seed}"), made))
+        for seed, made in entry.get("classifiers", {}).items():
+            made_by.append((("classifier", arch, f"seed-{seed}"), made))
+    for part, made in made_by:
         best = inside(folder, *part, "best.safetensors")
         if not best.is_file() or file_hash(best) != made:
             raise RunError(

@@ -68,26 +68,39 @@ def steps_table(run: RunTables) -> pd.DataFrame:
 def seconds_of(config: Config, stages: Mapping[str, Mapping[str, Any]], method: str) -> float:
     """What a method took: training, heatmaps, and what it stands on; a seed, on average.
 
-    Of heatmaps that average all classifiers the training of all is counted.
+    Of masks that average several networks the training of all is counted, and nothing twice.
 
     NaN where the record does not tell. The making of masks and their scores is not counted.
     """
+    segmenter = method in config.segmenters
+    seeds = list(config.mask_seeds(method)) if segmenter else _heat_seeds(config, method)
+    needed = [_stands_on(config, method, s) for s in seeds]
+    spent = [sum(stages[n]["seconds"] for n in of) for of in needed if of <= stages.keys()]
+    return float(np.mean(spent)) if spent else float("nan")
+
+
+def _heat_seeds(config: Config, method: str) -> list[int]:
+    return config.heatmap_seeds(config.heatmap_methods[method][0])
+
+
+def _stands_on(config: Config, method: str, seed: int) -> set[str]:
+    """The stages that the masks of a method and a seed were made by."""
     arch = folder_name(config.classifier.arch)
-
-    def mean(names: Sequence[str]) -> float:
-        spent = [float(stages[n]["seconds"]) for n in names if n in stages]
-        return float(np.mean(spent)) if spent else float("nan")
-
     if method in config.segmenters:
-        own = mean([f"segmenter/{method}/{s}" for s in config.segmenter_seeds(method)])
-        masks = config.segmenters[method].masks
-        known = masks in config.segmenters or masks in config.heatmap_methods
-        return own + (seconds_of(config, stages, masks) if known else 0.0)
+        masks, found = config.segmenters[method].masks, set()
+        together = config.mask_seeds(method)[seed]
+        if config.segmenter_gate(method) != "none":
+            found |= {f"classifier/{arch}/{s}" for s in config.gate_seeds(together)}
+        for one in together:
+            found.add(f"segmenter/{method}/{one}")
+            if masks in config.segmenters or masks in config.heatmap_methods:
+                own = masks in config.segmenters
+                seeds = list(config.mask_seeds(masks)) if own else _heat_seeds(config, masks)
+                found |= _stands_on(config, masks, one if one in seeds else seeds[0])
+        return found
     name, _ = config.heatmap_methods[method]
-    trained = mean([f"classifier/{arch}/{s}" for s in config.seeds])
-    if config.all_heatmaps[name].ensemble:
-        trained *= len(config.seeds)
-    return trained + mean([f"heatmaps/{arch}/seed-{s}/{name}" for s in config.heatmap_seeds(name)])
+    by = config.seeds if config.all_heatmaps[name].ensemble else [seed]
+    return {f"classifier/{arch}/{s}" for s in by} | {f"heatmaps/{arch}/seed-{seed}/{name}"}
 
 
 def shortfall_table(run: RunTables, method: str | None) -> pd.DataFrame:

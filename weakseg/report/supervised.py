@@ -22,7 +22,7 @@ from weakseg.scores import draw_curves, mask_curve, paired_tests, weak_to_full_r
 SEGMENTER_COLUMNS = (
     "name", "arch", "weights", "masks", "seeds", "side", "patch", "sampler", "loss", "optimizer",
     "lr", "epochs", "steps", "batch", "average", "training_masks", "validation_masks",
-    "sampled_prior", "true_prior", "seconds",
+    "sampled_prior", "true_prior", "ensemble", "seconds",
 )  # fmt: skip
 PAIR_COLUMNS = (
     "method", "other", "difference", "low", "high", "patients", "p", "p_holm", "better", "too_few",
@@ -30,13 +30,17 @@ PAIR_COLUMNS = (
 
 
 def segmenter_table(run: RunTables) -> pd.DataFrame:
-    """How every supervised network was trained; seconds are the mean over its seeds."""
+    """How every supervised network was trained.
+
+    Seconds are the mean over its seeds, or the sum where their networks are averaged.
+    """
     rows = []
     for name, seeds in run.segmenters.items():
         held = next(iter(seeds.values())).settings
         s = held["settings"]
         spent = [run.stages.get(f"segmenter/{name}/{seed}", {}).get("seconds") for seed in seeds]
         known = [t for t in spent if t is not None]
+        together = bool(run.averaged(name))
         rows.append(
             {c: s.get(c) for c in SEGMENTER_COLUMNS if c in s}
             | {c: held.get(c) for c in SEGMENTER_COLUMNS if c in held}
@@ -47,7 +51,8 @@ def segmenter_table(run: RunTables) -> pd.DataFrame:
                 "weights": Path(s["weights"]).name,
                 "seeds": len(seeds),
                 "side": held["image_size"] if held["dims"] == 2 else None,
-                "seconds": sum(known) / len(known) if known else None,
+                "ensemble": together,
+                "seconds": sum(known) / (1 if together else len(known)) if known else None,
             }
         )
     return pd.DataFrame(rows, columns=list(SEGMENTER_COLUMNS))

@@ -202,11 +202,17 @@ def confusion_table(
 def threshold_table(thresholds: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """What each method's threshold is for each seed, and what it was chosen on."""
     rows = [
-        {"method": method, "seed": seed.removeprefix("seed-"), **entry}
+        {"method": method, "seed": _seed_words(seed.removeprefix("seed-"), entry), **entry}
         for method, entries in thresholds.items()
         for seed, entry in entries.items()
     ]
     return pd.DataFrame(rows, columns=list(THRESHOLD_COLUMNS))
+
+
+def _seed_words(seed: str, entry: Mapping[str, Any]) -> str:
+    """A seed, or those whose networks were averaged."""
+    together = entry.get("networks", [])
+    return f"mean of {', '.join(map(str, together))}" if len(together) > 1 else seed
 
 
 def split_table(data: Mapping[str, Any]) -> pd.DataFrame:

@@ -70,6 +70,7 @@ def answer(
     method: str | None,
     classifier: Mapping[str, Any] | None,
     worth: Sequence[str] = (),
+    averaged: Sequence[int] = (),
 ) -> list[str]:
     """The result of a run in a few sentences.
 
@@ -83,6 +84,8 @@ def answer(
         ``value``, ``low``, ``high`` of the test AUC, and ``seeds``.
     worth : sequence of str, optional
         What the method is worth beside a supervised network.
+    averaged : sequence of int, optional
+        Seeds of the networks whose mean the method is.
     """
     if method is None:
         return [
@@ -92,7 +95,7 @@ def answer(
         ]
     row = _row(methods, method)
     return [
-        _reached(method, row),
+        _reached(method, row, averaged),
         *worth,
         *_against_floor(row),
         *_auc(classifier),
@@ -100,11 +103,17 @@ def answer(
     ]
 
 
-def _reached(method: str, row: pd.Series) -> str:
+def mean_of_networks(seeds: Sequence[int]) -> str:
+    """The networks whose mean a method is, in words."""
+    return f"the mean of {len(seeds)} networks (seeds {', '.join(map(str, seeds))})"
+
+
+def _reached(method: str, row: pd.Series, averaged: Sequence[int]) -> str:
     seen = int(row["masks_seen"])
     start = "Without seeing a mask" if seen == 0 else f"After seeing {count(seen, 'mask')}"
     seeds = int(row["seeds"])
     over = f", as the mean of {seeds} seeds" if seeds > 1 else ""
+    over = f", by {mean_of_networks(averaged)}" if averaged else over
     return (
         f"{start}, {method} reaches a Dice of "
         f"{with_interval(row['dice'], row['dice_low'], row['dice_high'])} on "

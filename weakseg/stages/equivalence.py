@@ -167,9 +167,14 @@ def _point(
 
 
 def _plain(prepared: Prepared, name: str) -> bool:
-    """Whether the run's own network was made as those of the curve: without validation masks."""
+    """Whether the run's own rows are of one network, made as those of the curve.
+
+    Without validation masks, an average over seeds, screening or a gate.
+    """
     s = prepared.config.segmenters[name]
-    return s.keep == "last" and s.threshold == 0.5 and not s.recalibrate
+    screened = s.min_peak > 0 or s.min_area > 0 or s.gate != "none"
+    alone = len(prepared.config.mask_seeds(name)) == len(prepared.config.segmenter_seeds(name))
+    return s.keep == "last" and s.threshold == 0.5 and not s.recalibrate and alone and not screened
 
 
 def _trained_rows(

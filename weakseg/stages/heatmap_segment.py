@@ -112,13 +112,32 @@ def fit_rules(
 
 def gate_value(config: Config, model_folder: Path, lesion_labels: Sequence[str]) -> float:
     """The probability below which an image gets an empty mask; 0 where there is no gate."""
-    gate = config.masks.gate
-    if gate == "none":
+    if config.masks.gate == "none":
         return 0.0
+    return chosen_gate(config.masks.gate, read_predictions(model_folder), lesion_labels)
+
+
+def chosen_gate(
+    gate: float | str, predictions: pd.DataFrame, lesion_labels: Sequence[str]
+) -> float:
+    """A gate as a probability.
+
+    Parameters
+    ----------
+    gate : float or str
+        A probability, or ``validation``: Youden's best cut on the validation labels.
+    predictions : DataFrame
+        ``split``, ``label`` and ``lesion_probability`` of every image; no mask is looked at.
+    lesion_labels : sequence of str
+
+    Raises
+    ------
+    UserError
+        If the validation split holds one kind of image only.
+    """
     if gate != "validation":
         return float(gate)
-    table = read_predictions(model_folder)
-    val = table[table["split"] == "val"]
+    val = predictions[predictions["split"] == "val"]
     truth = val["label"].isin(list(lesion_labels)).to_numpy()
     if truth.all() or not truth.any():
         raise UserError(
@@ -150,10 +169,18 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
         test = prepared.cases.of("test")
         names = list(config.all_heatmaps)
         work = [(name, seed) for name in names for seed in config.heatmap_seeds(name)]
+        readers = {
+            (name, seed): HeatReader(prepared, heatmap_folder(run.folder, config, seed, name=name))
+            for name, seed in work
+        }
+        # Before the bar of the masks is drawn: a search has one of its own.
+        fits = {
+            of: fit_rules(config.rules_of(of[0]), reader, config.seed)
+            for of, reader in readers.items()
+        }
         with progress("masks and scores", len(work) * len(test)) as advance:
             for name, seed in work:
-                reader = HeatReader(prepared, heatmap_folder(run.folder, config, seed, name=name))
-                fitted, reasons = fit_rules(config.rules_of(name), reader, config.seed)
+                reader, (fitted, reasons) = readers[name, seed], fits[name, seed]
                 left_out |= reasons
                 model_folder = seed_folder(run.folder, config.classifier.arch, seed)
                 gate = gate_value(config, model_folder, prepared.cases.labels.lesion)

@@ -13,6 +13,7 @@ import torch
 from weakseg.ahead import in_order
 from weakseg.config import Config, HeatmapConfig, Rule, fingerprint
 from weakseg.data.cases import Case
+from weakseg.data.images import read_image
 from weakseg.errors import RunError
 from weakseg.heatmaps.cam import LAYERLESS
 from weakseg.heatmaps.compute import heatmaps_of
@@ -228,8 +229,18 @@ class HeatReader:
                 heat = self.load(case)
                 yield heat.full(), self.truth(case, heat.shape)
 
+    def triples(self, split: str, what: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """As `pairs`, with the image between the two; ``what`` is for the progress bar."""
+        labels = self.prepared.cases.labels
+        cases = [c for c in self.prepared.cases.of(split) if labels.is_lesion(c.label) and c.mask]
+        with progress(what, len(cases)) as advance:
+            for case in cases:
+                heat = self.load(case)
+                yield heat.full(), read_image(case.image), self.truth(case, heat.shape)
+                advance()
+
     def fit(self, rule: Rule, seed: int) -> FittedRule:
-        """A threshold rule, fitted to these heatmaps.
+        """A threshold rule, fitted to these heatmaps; a search shows its progress.
 
         Raises
         ------
@@ -241,5 +252,6 @@ class HeatReader:
             train=lambda: self.heats("train"),
             val=lambda: self.pairs("val"),
             test=lambda: self.pairs("test"),
+            val_images=lambda: self.triples("val", f"search for the best {rule.rule}"),
             seed=seed,
         )

@@ -13,23 +13,22 @@ from weakseg.config import MANIFEST, Config, SegmenterConfig, fingerprint, load_
 from weakseg.data.images import read_image
 from weakseg.data.patches import IGNORE
 from weakseg.errors import RunError, UserError, did_you_mean
-from weakseg.masks.rules import rule_from_json, segment
+from weakseg.masks.rules import asked_rule, rule_from_json, segment
 from weakseg.masks.thresholds import apply_threshold, normalise
 from weakseg.progress import progress
 from weakseg.runs import Run, file_hash, open_run, read_json
 from weakseg.stages.heatmaps import HeatReader, heatmap_folder, heatmap_key
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import THRESHOLD
+from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS
+from weakseg.stages.segmenter_networks import load_networks
 from weakseg.stages.segmenters import (
     SETTINGS,
     is_trained,
-    load_segmenter,
-    priors_of,
     segmentation_cases,
     segmenter_folder,
 )
 from weakseg.training.loop import BEST, make_fabric
-from weakseg.training.segment import predict
 
 SCREENING = ("min_peak", "min_area")
 """Settings of a teacher that its pupils do not follow: their images are known to hold a lesion."""
@@ -47,7 +46,7 @@ class MaskSource:
         The run that holds it: the one that is trained for, or another of the same data and splits.
     method : str
     seed : int
-        Of its network.
+        Of its network; of several whose probabilities are averaged the first.
     threshold : dict
         Its entry in ``threshold.json``.
     key : str
@@ -102,7 +101,7 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
             fix=did_you_mean(method, known),
         )
     if method in config.segmenters:
-        seeds = config.segmenter_seeds(method)
+        seeds = list(config.mask_seeds(method))
     else:
         seeds = config.heatmap_seeds(config.heatmap_methods[method][0])
     chosen = seed if seed in seeds else seeds[0]
@@ -119,13 +118,25 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
             fix="name a method that needs none",
         )
     if method in config.segmenters:
+        together = config.mask_seeds(method)[chosen]
+        if entry.get(NETWORKS, [chosen]) != together:
+            raise RunError(
+                f"The masks of {method} are not those of the mean of its networks."
+                if config.segmenters[method].ensemble
+                else f"The masks of {method} are those of the mean of its networks.",
+                where=str(path),
+                fix="run `weakseg train-segmenter CONFIG` without --only, or `weakseg compare "
+                "CONFIG`",
+            )
         if not folder:
-            _require_trained(held, method, chosen)
-        made_of: Any = file_hash(segmenter_folder(run.folder, method, chosen) / BEST)
+            for one in together:
+                _require_trained(held, method, one)
+        hashes = [file_hash(segmenter_folder(run.folder, method, s) / BEST) for s in together]
+        made_of: Any = hashes if len(hashes) > 1 else hashes[0]
     else:
         heatmap, rule = config.heatmap_methods[method]
         (asked,) = (r for r in config.rules_of(heatmap) if r.rule == rule)
-        if entry["rule"] != asked.model_dump(mode="json"):
+        if asked_rule(entry) != asked.model_dump(mode="json"):
             raise RunError(
                 f"The masks of {method} were made with other settings of the rule {rule}.",
                 where=str(path),
@@ -141,6 +152,8 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
                 fix=AGAIN,
             )
     told = dict(entry)
+    if method in config.segmenters:
+        told = {k: v for k, v in told.items() if k != GATE_BY} | {"gate": 0.0}
     if "inference" in told:
         told["inference"] = {k: v for k, v in told["inference"].items() if k not in SCREENING}
     key = fingerprint("masks of", method, chosen, told, made_of)
@@ -246,16 +259,14 @@ def _masks(
             heat = reader.load(case).full()
             yield i, segment(rule, heat, read_image(case.image)), normalise(heat)
         return
-    folder = segmenter_folder(held.run.folder, source.method, source.seed)
-    trained = read_json(folder / SETTINGS)
+    trained = read_json(segmenter_folder(held.run.folder, source.method, source.seed) / SETTINGS)
     settings = SegmenterConfig.model_validate(
         trained["settings"] | source.threshold.get("inference", {})
     )
     fabric = make_fabric(config.device, settings.precision)
-    model = load_segmenter(folder).to(fabric.device)
+    together = source.threshold.get(NETWORKS, [source.seed])
+    networks = load_networks(held.run.folder, source.method, together, fabric.device)
     data = segmentation_cases(held, source.method)
     with fabric.autocast():
-        found = predict(model, data, indices, settings, fabric.device, priors_of(trained))
-        for i, p in found:
-            own = data.original(i, p)
+        for i, own in networks.probabilities(data, indices, settings):
             yield i, apply_threshold(own, float(source.threshold["threshold"])), own

@@ -129,7 +129,9 @@ def predict(
                 fix="name another folder with --out",
             )
     make_folder(out)
-    say(f"method {predictor.method} ({predictor.chosen}), seed {predictor.seed}")
+    seeds = ", ".join(map(str, predictor.seeds))
+    which = f"mean of the seeds {seeds}" if len(predictor.seeds) > 1 else f"seed {seeds}"
+    say(f"method {predictor.method} ({predictor.chosen}), {which}")
     one: Callable[..., dict[str, Any]] = (
         _by_segmenter if isinstance(predictor, SegmenterPredictor) else _by_heatmap
     )
@@ -189,6 +191,9 @@ def _by_segmenter(
             np.savez_compressed(target, probability=p.astype(np.float16))
         if overlays:
             _overlay(out, case, read_image(case.image), p, mask)
+    says = predictor.lesion_probability(case)
+    if says is not None:
+        row["lesion_probability"] = says
     return row | {
         "highest_probability": round(float(p.max()), 6),
         "lesion_pixels": int(mask.sum()),

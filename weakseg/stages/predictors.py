@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from weakseg.config import Config, SegmenterConfig, load_config
+from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case, Labels
 from weakseg.errors import DataError, RunError, UserError, did_you_mean
 from weakseg.heatmaps.compute import heatmap
 from weakseg.heatmaps.store import Heatmap
 from weakseg.masks.rules import FittedRule, rule_from_json, segment
 from weakseg.models.classifier import Classifier
-from weakseg.models.segmenters import Segmenter
 from weakseg.runs import Run, file_hash, open_run, read_json
 from weakseg.stages.scoring import THRESHOLD
-from weakseg.stages.segmenter_masks import network_mask
-from weakseg.stages.segmenters import (
-    SETTINGS,
-    load_segmenter,
-    priors_of,
-    segmenter_folder,
-)
+from weakseg.stages.segmenter_gate import mean_probability
+from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS, network_mask
+from weakseg.stages.segmenter_networks import Networks, load_networks
+from weakseg.stages.segmenters import segmenter_folder
 from weakseg.stages.train_classifier import (
     load_classifier,
     read_classifier_scores,
     seed_folder,
 )
+from weakseg.training.classify import predict_probabilities
 from weakseg.training.loop import BEST, load_weights, make_fabric, pick_device
 from weakseg.training.segment import SegmentationCases
-from weakseg.training.segment import predict as predict_cases
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,8 @@ class Predictor:
     rule : FittedRule
     gate : float
         Below this probability of a lesion the mask is empty.
-    seed : int
-        Which of the run's networks it is.
+    seeds : tuple of int
+        Of the networks.
     """
 
     models: tuple[Classifier, ...]
@@ -63,7 +60,7 @@ class Predictor:
     method: str
     rule: FittedRule
     gate: float
-    seed: int
+    seeds: tuple[int, ...]
 
     @property
     def chosen(self) -> str:
@@ -108,27 +105,37 @@ class SegmenterPredictor:
 
     Attributes
     ----------
-    model : Segmenter
+    networks : Networks
+        One, or all whose probabilities are averaged.
     config : Config
         The run's experiment.
     settings : SegmenterConfig
         Resolved.
-    held : dict
-        The network's ``settings.json``.
     threshold : dict
         Its entry in ``threshold.json``.
     method : str
         Its name in the run's report.
-    seed : int
+    seeds : tuple of int
+        Of the networks.
+    classifiers : tuple of Classifier
+        Those whose mean probability of a lesion empties a mask; none without a gate.
+    labels : Labels
+        Of the classifiers.
     """
 
-    model: Segmenter
+    networks: Networks
     config: Config
     settings: SegmenterConfig
-    held: dict[str, Any]
     threshold: dict[str, Any]
     method: str
-    seed: int
+    seeds: tuple[int, ...]
+    classifiers: tuple[Classifier, ...] = ()
+    labels: Labels | None = None
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """The ``settings.json`` of the first network."""
+        return self.networks.settings
 
     @property
     def dims(self) -> int:
@@ -183,11 +190,24 @@ class SegmenterPredictor:
             self.settings.normalise,
             int(self.held["image_size"]),
         )
-        device = next(self.model.parameters()).device
-        priors = priors_of(self.held)
-        ((i, p),) = predict_cases(self.model, held, [0], self.settings, device, priors)
-        p = held.original(i, p)
+        ((_, p),) = self.networks.probabilities(held, [0], self.settings)
+        says = self.lesion_probability(case)
+        if says is not None and says < float(self.threshold["gate"]):
+            return np.zeros(p.shape, dtype=bool), p
         return network_mask(p, self.threshold), p
+
+    def lesion_probability(self, case: Case) -> float | None:
+        """What the gate's classifiers say of an image, in [0, 1]; None without a gate."""
+        if not self.classifiers or self.labels is None:
+            return None
+        channels = self.classifiers[0].spec.channels
+        image = ImageBatches([case], self.config.data, channels)
+        lesion = list(self.labels.lesion_indices)
+        said = [
+            predict_probabilities(m, image, np.arange(1), 1, m.mean.device)[:, lesion].sum(1)
+            for m in self.classifiers
+        ]
+        return float(mean_probability(said)[0])
 
 
 def load_predictor(
@@ -204,7 +224,8 @@ def load_predictor(
         also by its rule alone. Default: the experiment's ``report.method``; else the first heatmap
         method that saw no mask; without heatmaps, the first segmenter.
     seed : int, optional
-        Default: the network with the best validation AUC; of segmenters the first.
+        Default: the network with the best validation AUC; of segmenters the first. Methods that
+        average the networks of several seeds take all of them, and no seed.
     device : str, optional
 
     Raises
@@ -233,8 +254,13 @@ def load_predictor(
     if method in segmenters or (method is None and not of_heat and segmenters):
         name = method if method is not None else segmenters[0]
         return _load_segmenter(folder, networks, name, entries[name], seed, device)
-    name = _pick_method(config, [*of_heat, *segmenters], method)
-    seed = config.seeds[0] if _of_all(config, name) else _pick_seed(config, folder, seed)
+    untold = {m for m in of_heat if not any(e["masks_seen"] for e in entries[m].values())}
+    name = _pick_method(config, [*of_heat, *segmenters], method, untold)
+    if _of_all(config, name):
+        _refuse_seed(name, config.seeds, seed)
+        seed = config.seeds[0]
+    else:
+        seed = _pick_seed(config, folder, seed)
     entry = entries[name].get(f"seed-{seed}")
     if entry is None:
         raise RunError(
@@ -255,10 +281,22 @@ def load_predictor(
     models = tuple(load_classifier(f).to(pick_device(device)) for f in folders)
     for s in seeds:
         check_same_network(folder, config, s)
-    _, meta = load_weights(folders[0] / BEST)
+    return Predictor(
+        models,
+        config,
+        _labels_of(folders[0], models[0]),
+        name,
+        rule,
+        float(entry["gate"]),
+        tuple(seeds),
+    )
+
+
+def _labels_of(folder: Path, model: Classifier) -> Labels:
+    """A classifier's labels, the healthy ones first."""
+    _, meta = load_weights(folder / BEST)
     healthy = tuple(json.loads(meta["healthy"]))
-    labels = Labels(healthy, tuple(n for n in models[0].spec.labels if n not in healthy))
-    return Predictor(models, config, labels, name, rule, float(entry["gate"]), seed)
+    return Labels(healthy, tuple(n for n in model.spec.labels if n not in healthy))
 
 
 def _of_all(config: Config, method: str) -> bool:
@@ -282,6 +320,7 @@ def _load_segmenter(
     folder: Path, config: Config, name: str, entry: dict[str, Any], seed: int | None, device: str
 ) -> SegmenterPredictor:
     seeds = [int(s.removeprefix("seed-")) for s in entry]
+    _refuse_seed(name, entry[f"seed-{seeds[0]}"].get(NETWORKS, []), seed)
     if seed is not None and seed not in seeds:
         raise UserError(
             f"The run has no network of seed {seed} of {name}.",
@@ -289,18 +328,42 @@ def _load_segmenter(
             fix=f"choose one of: {', '.join(map(str, seeds))}",
         )
     seed = seeds[0] if seed is None else seed
-    part = segmenter_folder(folder, name, seed)
-    model = load_segmenter(part).to(pick_device(device))
-    made_by = Run(folder).record.get("stages", {}).get(f"masks/{name}", {}).get("weights", {})
-    if made_by and made_by.get(str(seed)) != file_hash(part / BEST):
-        raise _other_network(part / BEST)
-    held = read_json(part / SETTINGS)
     threshold = entry[f"seed-{seed}"]
+    together = threshold.get(NETWORKS, [seed])
+    networks = load_networks(folder, name, together, pick_device(device))
+    record = Run(folder).record.get("stages", {}).get(f"masks/{name}", {})
+    made_by = record.get("weights", {})
+    for one in together:
+        best = segmenter_folder(folder, name, one) / BEST
+        if made_by and made_by.get(str(one)) != file_hash(best):
+            raise _other_network(best)
+    held = networks.settings
     # As it was trained and as its threshold was chosen, whatever the experiment says by now.
     settings = SegmenterConfig.model_validate(held["settings"] | threshold.get("inference", {}))
     data = config.data.model_copy(update={"intensity": held["intensity"]})
     config = config.model_copy(update={"data": data})
-    return SegmenterPredictor(model, config, settings, held, threshold, name, seed)
+    predictor = SegmenterPredictor(networks, config, settings, threshold, name, tuple(together))
+    by = threshold.get(GATE_BY, [])
+    if not by:
+        return predictor
+    folders = [seed_folder(folder, config.classifier.arch, s) for s in by]
+    classifiers = tuple(load_classifier(f).to(pick_device(device)) for f in folders)
+    for one, part in zip(by, folders, strict=True):
+        if record.get("classifiers", {}).get(str(one)) != file_hash(part / BEST):
+            raise _other_network(part / BEST)
+    labels = _labels_of(folders[0], classifiers[0])
+    return replace(predictor, classifiers=classifiers, labels=labels)
+
+
+def _refuse_seed(name: str, seeds: Sequence[int], seed: int | None) -> None:
+    """Refuse one seed of a method that averages the networks of several."""
+    if seed is not None and len(seeds) > 1:
+        raise UserError(
+            f"{name} averages the networks of the seeds {', '.join(map(str, seeds))}: it has no "
+            "masks of one of them.",
+            where=f"--seed {seed}",
+            fix="leave --seed out, or name another method with --method",
+        )
 
 
 def _other_network(best: Path) -> RunError:
@@ -325,11 +388,14 @@ def check_same_network(folder: Path, config: Config, seed: int) -> None:
         raise _other_network(best)
 
 
-def _pick_method(config: Config, methods: Sequence[str], method: str | None) -> str:
+def _pick_method(
+    config: Config, methods: Sequence[str], method: str | None, untold: Container[str]
+) -> str:
+    """The method of a name, or the first that saw no mask (``untold``)."""
     named = {m.removeprefix(f"{config.heatmap.method}-"): m for m in methods}
     if method is None:
         free = [r.rule for r in config.masks.rules if r.rule in named]
-        weak = [r for r in free if r != "validation" and not r.startswith("oracle")]
+        weak = [r for r in free if named[r] in untold and not r.startswith("oracle")]
         if not weak:
             usable = [m for m in methods if "-oracle-" not in m]
             raise UserError(

@@ -117,6 +117,7 @@ def check_filtered(prepared: Prepared) -> tuple[list[Condition], dict[str, str]]
         )
     is_lesion = prepared.cases.labels.is_lesion
     needs = {"validation": "val", "train-quantile": "train"}.get(settings.rule.rule)
+    needs = "val" if getattr(settings.rule, "search", None) else needs
     ill = [c for c in prepared.cases.of(needs or "") if is_lesion(c.label)]
     if needs and not any(c.mask is not None or needs == "train" for c in ill):
         raise UserError(

@@ -176,8 +176,11 @@ def heatmap_asked(config: Config) -> str:
 
 def segmenter_asked(config: Config, name: str) -> str:
     """Fingerprint of the settings of a segmenter's masks; weights count by content elsewhere."""
-    settings = config.segmenters[name].model_dump(mode="json", exclude={"weights", "seeds"})
-    return fingerprint(settings, config.segmenter_seeds(name))
+    settings = config.segmenters[name].settings()
+    settings = {k: v for k, v in settings.items() if k not in ("weights", "seeds")}
+    gate = config.segmenter_gate(name)
+    asked = [] if gate == "none" else [gate, config.classifier.settings(), config.seeds]
+    return fingerprint(settings, config.segmenter_seeds(name), *asked)
 
 
 def collect(prepared: Prepared) -> Path:

@@ -29,35 +29,44 @@ from weakseg.stages.scoring import (
     spacing_of,
     write_part,
 )
+from weakseg.stages.segmenter_gate import Gate, find_gate, gate_key, gate_weights
+from weakseg.stages.segmenter_networks import Networks, load_networks
 from weakseg.stages.segmenters import (
     AFTER_TRAINING,
     SETTINGS,
     SUPERVISED,
     WEAK,
-    load_segmenter,
-    priors_of,
     segmenter_folder,
     segmenter_settings,
 )
 from weakseg.training.loop import BEST, make_fabric
-from weakseg.training.segment import SegmentationCases, predict, val_cases
+from weakseg.training.segment import SegmentationCases, val_cases
 
 INFERENCE = ("tile", "overlap", "flips", "recalibrate", "min_peak", "min_area")
 """Settings of the way from a trained network to probabilities."""
 
+NETWORKS = "networks"
+"""Key of ``threshold.json`` that names the seeds whose probabilities were averaged."""
+
+GATE_BY = "gate_by"
+"""Key of ``threshold.json`` that names the seeds of the classifiers behind the gate."""
+
 
 def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, force: bool) -> None:
-    """Masks of the test cases by every seed, and their scores."""
+    """Masks of the test cases by every seed, or by the mean of all, and their scores."""
     run, config = prepared.run, prepared.config
     settings = segmenter_settings(prepared, name)
     seeds = config.segmenter_seeds(name)
     folders = {s: segmenter_folder(run.folder, name, s) for s in seeds}
     weights = {str(s): file_hash(f / BEST) for s, f in folders.items()}
-    after = {k: v for k, v in settings.model_dump(mode="json").items() if k in AFTER_TRAINING}
+    after = {k: v for k, v in settings.settings().items() if k in AFTER_TRAINING}
     stage, part = f"masks/{name}", f"segmenter-{name}"
     trained = {str(s): read_json(f / SETTINGS) for s, f in folders.items()}
     asked = segmenter_asked(config, name)
-    key = fingerprint(stage, 4, prepared.key, weights, trained, after, asked)
+    gated = gate_key(prepared, name)
+    key = fingerprint(
+        stage, 4, prepared.key, weights, trained, after, asked, *([gated] if gated else [])
+    )
     masks = inside(run.folder, "masks", name)
     if not force and run.is_done(stage, key, masks / THRESHOLD, part_path(prepared, part)):
         say(f"masks of {name}: up to date")
@@ -67,32 +76,31 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     rows: list[dict[str, Any]] = []
     thresholds: dict[str, Any] = {}
     test = [i for i, c in enumerate(prepared.cases.cases) if c.split == "test"]
-    scored = scored_cases(prepared)
+    scored, work = scored_cases(prepared), config.mask_seeds(name)
     with (
         run.stage(stage, key) as entry,
-        progress(f"masks of {name}", len(seeds) * len(test)) as advance,
+        progress(f"masks of {name}", len(work) * len(test)) as advance,
     ):
-        for seed, folder in folders.items():
+        for seed, together in work.items():
             fabric = make_fabric(config.device, settings.precision)
-            model = load_segmenter(folder).to(fabric.device)
-            held = read_json(folder / SETTINGS)
+            networks = load_networks(run.folder, name, together, fabric.device)
 
             def probabilities(
-                indices: Sequence[int],
-                model: Any = model,
-                fabric: Any = fabric,
-                held: dict[str, Any] = held,
+                indices: Sequence[int], fabric: Any = fabric, networks: Networks = networks
             ) -> Iterator[tuple[int, np.ndarray]]:
                 with fabric.autocast():
-                    found = predict(model, data, indices, settings, fabric.device, priors_of(held))
-                    for i, p in found:
-                        yield i, data.original(i, p)
+                    yield from networks.probabilities(data, indices, settings)
 
-            threshold = _threshold(prepared, settings, held, data, probabilities)
+            threshold = _threshold(prepared, settings, networks, data, probabilities)
+            if settings.ensemble:
+                threshold[NETWORKS] = together
+            gate = find_gate(prepared, name, together)
+            if gate is not None:
+                threshold |= {"gate": gate.value, GATE_BY: list(gate.by)}
             thresholds[f"seed-{seed}"] = threshold
             for i, p in probabilities(test):
                 rows += score_probability(
-                    prepared, i, p, threshold, name, seed, scored, masks=fresh / name
+                    prepared, i, p, threshold, name, seed, scored, masks=fresh / name, gate=gate
                 )
                 advance()
         write_json(fresh / name / THRESHOLD, thresholds)
@@ -102,20 +110,26 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
         remove_tree(fresh)
         write_part(prepared, part, rows)
         entry.update(weights=weights, data=prepared.key, asked=asked)
+        if gated:
+            entry.update(classifiers=gate_weights(prepared, name))
 
 
 def _threshold(
     prepared: Prepared,
     settings: SegmenterConfig,
-    held: dict[str, Any],
+    networks: Networks,
     data: SegmentationCases,
     probabilities: Callable[[Sequence[int]], Iterator[tuple[int, np.ndarray]]],
 ) -> dict[str, Any]:
     """The threshold on the probability, what it was chosen on, and all masks that were seen."""
-    seen = int(held["training_masks"]) + int(held["validation_masks"])
-    chosen_on = f"nothing; the network saw {held['training_masks']} training masks"
+    trained, looked = (networks.masks_seen(f"{k}_masks") for k in ("training", "validation"))
+    seen = trained + looked
+    one = len(networks.models) == 1
+    which = "the network" if one else f"the {len(networks.models)} networks"
+    chosen_on = f"nothing; {which} saw {trained} training masks"
     if settings.weak:
-        chosen_on = f"nothing; the network was trained on masks by {held['masks_of']}"
+        was = "was" if one else "were"
+        chosen_on = f"nothing; {which} {was} trained on masks by {networks.settings['masks_of']}"
     value = settings.threshold
     if value == "validation":
         everything = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val"]
@@ -134,7 +148,7 @@ def _threshold(
         ]
         maps = [found[i] for i in lesions]
         value, _ = best_threshold(maps, truths, candidate_thresholds(maps))
-        seen += len(lesions) - int(held["validation_masks"])
+        seen += len(lesions) - looked
         chosen_on = f"{len(lesions)} validation masks"
     return {
         "kind": WEAK if settings.weak else SUPERVISED,
@@ -182,6 +196,7 @@ def score_probability(
     scored: Container[str],
     *,
     masks: Path | None = None,
+    gate: Gate | None = None,
 ) -> list[dict[str, Any]]:
     """Write the mask of a test case where asked for, and score it where its truth is known.
 
@@ -191,7 +206,10 @@ def score_probability(
         One row of ``per_case.csv``, or none.
     """
     case = prepared.cases.cases[i]
+    says = None if gate is None else gate.probabilities[case.id]
+    gated = gate is not None and says is not None and says < gate.value
     mask = network_mask(probability, threshold)
+    mask = np.zeros_like(mask) if gated else mask
     if masks is not None:
         save_mask(mask_file(masks.parent, masks.name, seed, case), mask, case)
     if case.id not in scored:
@@ -200,4 +218,5 @@ def score_probability(
     truth = read_truth(case, mask.shape, healthy, prepared.config.data)
     scores = score_case(mask, truth, heatmap=probability, spacing=spacing_of(case))
     entry = case_entry(case, name, threshold["kind"], seed, threshold["masks_seen"])
-    return [entry | scores | {"flat": False, "gated": False}]
+    told = {} if says is None else {"probability": says}
+    return [entry | scores | {"flat": False, "gated": gated} | told]

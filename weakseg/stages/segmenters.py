@@ -26,7 +26,7 @@ SUPERVISED, WEAK = "supervised", "weak"
 """Kinds of segmenters: trained on the manifest's masks, or on those of another method."""
 
 AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds", "min_peak"}
-AFTER_TRAINING |= {"min_area"}
+AFTER_TRAINING |= {"min_area", "ensemble", "gate"}
 """Settings that a trained network does not depend on."""
 
 

@@ -22,6 +22,7 @@ from weakseg.stages.mask_sources import MaskSource, check_source, find_source, t
 from weakseg.stages.networks import set_aside
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import collect
+from weakseg.stages.segmenter_gate import check_gate
 from weakseg.stages.segmenter_masks import segment_by_network
 from weakseg.stages.segmenters import (
     SETTINGS,
@@ -93,6 +94,7 @@ def train_segmenters(
     names = pick_names(prepared, only)
     for name in names:
         check_masks(prepared, name)
+        check_gate(prepared, name)
     for name in names:
         data = segmentation_cases(prepared, name)
         masks = prepared.config.segmenters[name].masks
@@ -278,7 +280,7 @@ def fit_segmenter(
             "validation_masks": looked,
         },
         {
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.settings(),
             "image_size": network_size(prepared, settings),
             "intensity": prepared.config.data.intensity,
             "channels": prepared.channels,

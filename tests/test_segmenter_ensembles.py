@@ -1,0 +1,250 @@
+"""Segmenters whose masks are those of the mean of several networks, by the command line."""
+
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.test_segment_volumes import write_volumes
+from tests.tiny import read_rows, weakseg, write_config, write_set
+from weakseg.config import curve_asked, fingerprint, parse_config
+from weakseg.runs import read_json
+from weakseg.stages.scoring import read_per_case, read_summary, segmenter_asked
+
+CONFIG = """
+name: mean
+data: {{manifest: {manifest}, image_size: 32}}
+classifier: {{seeds: [0, 1]}}
+scores: {{bootstrap: 100, floors: false}}
+report: {{gallery: 1}}
+segmenters:
+  mean: {{arch: "encoder-unet:squeezenet1_1", epochs: 1, steps: 6, batch_size: 4, average: none,
+         ensemble: true, recalibrate: true, threshold: 0.3}}
+  pupil: {{arch: "encoder-unet:squeezenet1_1", masks: mean, epochs: 1, steps: 1, batch_size: 4,
+          seeds: [1]}}
+"""
+ALONE = ("--set", "segmenters.mean.ensemble=false")
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """One training; tests read it and leave it as it is."""
+    folder = tmp_path_factory.mktemp("ensembles")
+    config = write_config(folder, write_set(folder / "data"), CONFIG)
+    assert weakseg("train-segmenter", config, "--run-dir", folder / "run", "--device", "cpu") == 0
+    return folder, config
+
+
+@pytest.fixture
+def copy(job, tmp_path):
+    """A copy of its run, to be changed."""
+    return Path(shutil.copytree(job[0] / "run", tmp_path / "run"))
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+def cases(run, split, label="tumor"):
+    rows = read_rows(run / "splits.csv")
+    return [r["case"] for r in rows if r["split"] == split and r["label"] == label]
+
+
+def weights(run):
+    return {p: p.stat().st_mtime_ns for p in (run / "segmenter").rglob("best.safetensors")}
+
+
+def probabilities(run, images, out, *args):
+    """Probability and mask of each image, by `predict`."""
+    command = ("predict", run, *images, "--method", "mean", "--out", out, "--heatmaps")
+    assert weakseg(*command, *args) == 0
+    return {
+        p.stem: (
+            np.load(out / "heatmaps" / f"{p.stem}.npz")["probability"].astype(float),
+            pixels(out / p.name) == 255,
+        )
+        for p in images
+    }
+
+
+def test_it_is_one_row_of_two_networks_that_saw_the_same_masks(job):
+    run = job[0] / "run"
+    table = read_per_case(run)
+    rows = table[table["method"] == "mean"]
+    assert set(rows["seed"]) == {0}
+    assert sorted(rows["case"]) == sorted([*cases(run, "test"), *cases(run, "test", "normal")])
+    assert set(rows["masks_seen"]) == {len(cases(run, "train"))}
+    assert [p.parent.name for p in sorted((run / "segmenter/mean").rglob("best*"))] == [
+        "seed-0",
+        "seed-1",
+    ]
+    assert [p.name for p in (run / "masks/mean").glob("seed-*")] == ["seed-0"]
+    held = read_json(run / "masks/mean/threshold.json")
+    assert held["seed-0"]["networks"] == [0, 1]
+    assert "the 2 networks saw" in held["seed-0"]["chosen_on"]
+    assert read_summary(run).set_index("method").loc["mean", "seeds"] == 1
+
+
+def test_its_probability_is_the_mean_of_what_each_network_says(job, copy, tmp_path):
+    folder, config = job
+    names = [*cases(copy, "test"), *cases(copy, "test", "normal")]
+    images = [folder / f"data/images/{n}.png" for n in names]
+    mean = probabilities(copy, images, tmp_path / "mean")
+    before = weights(copy)
+    assert weakseg("train-segmenter", config, "--run-dir", copy, "--only", "mean", *ALONE) == 0
+    assert weights(copy) == before
+    assert set(read_per_case(copy).query("method == 'mean'")["seed"]) == {0, 1}
+    each = [probabilities(copy, images, tmp_path / s, "--seed", s) for s in ("0", "1")]
+    for n in names:
+        expected = (each[0][n][0] + each[1][n][0]) / 2
+        np.testing.assert_allclose(mean[n][0], expected, atol=2e-3)
+        sure = abs(expected - 0.3) > 2e-3
+        np.testing.assert_array_equal(mean[n][1][sure], (expected > 0.3)[sure])
+        run = pixels(folder / f"run/masks/mean/seed-0/{n}.png") == 255
+        np.testing.assert_array_equal(mean[n][1], run)
+    # Two networks that agree in everything would prove nothing.
+    assert max(abs(each[0][n][0] - each[1][n][0]).max() for n in names) > 0.05
+
+
+def test_its_masks_teach_another_network(job, tmp_path):
+    folder, _ = job
+    run = folder / "run"
+    held = read_json(run / "segmenter/pupil/seed-1/settings.json")
+    assert (held["masks_of"], held["masks_of_seed"]) == ("mean", 0)
+    told = {p.stem: pixels(p) == 255 for p in (run / "targets/pupil/seed-1").glob("*.png")}
+    images = [folder / f"data/images/{n}.png" for n in cases(run, "train")]
+    made = probabilities(run, images, tmp_path / "out")
+    found = {n: mask for n, (_, mask) in made.items() if mask.any()}
+    assert set(told) == set(found)
+    for n, mask in found.items():
+        np.testing.assert_array_equal(told[n], mask)
+    row = read_per_case(run).query("method == 'pupil'")
+    assert set(row["masks_seen"]) == {len(cases(run, "train"))}
+
+
+def test_masks_of_another_run_s_mean_are_the_same(job, tmp_path):
+    folder, config = job
+    change = ("--set", f"segmenters.pupil.masks={folder / 'run'}/mean", "--only", "pupil")
+    assert weakseg("train-segmenter", config, "--run-dir", tmp_path / "r", *change) == 0
+    ours, theirs = (r / "targets/pupil/seed-1" for r in (tmp_path / "r", folder / "run"))
+    assert [p.name for p in sorted(ours.iterdir())] == [p.name for p in sorted(theirs.iterdir())]
+    for path in theirs.iterdir():
+        assert (ours / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_pupil_does_not_take_masks_of_another_mean(job, copy, capsys):
+    command = ("train-segmenter", job[1], "--run-dir", copy, "--only", "pupil", *ALONE)
+    assert weakseg(*command, "--set", "segmenters.pupil.seeds=[0]") == 2
+    said = capsys.readouterr().err
+    assert "are those of the mean of its networks" in said
+    assert "without --only" in said
+
+
+def test_a_threshold_chosen_on_validation_masks_counts_each_mask_once(job, copy):
+    change = ("--set", "segmenters.mean.threshold=validation", "--only", "mean")
+    before = weights(copy)
+    assert weakseg("train-segmenter", job[1], "--run-dir", copy, *change) == 0
+    assert weights(copy) == before
+    held = read_json(copy / "masks/mean/threshold.json")["seed-0"]
+    seen = len(cases(copy, "train")) + len(cases(copy, "val"))
+    assert (held["masks_seen"], held["networks"]) == (seen, [0, 1])
+    assert held["chosen_on"] == f"{len(cases(copy, 'val'))} validation masks"
+
+
+def test_of_one_seed_it_is_that_network(job, copy, tmp_path):
+    folder, config = job
+    made = []
+    for word in ("true", "false"):
+        change = ("--set", f"segmenters.mean.ensemble={word}", "--set", "segmenters.mean.seeds=[1]")
+        command = ("train-segmenter", config, "--run-dir", copy, "--only", "mean", *change)
+        assert weakseg(*command) == 0
+        made.append({p.name: p.read_bytes() for p in (copy / "masks/mean/seed-1").glob("*.png")})
+        image = folder / "data/images/p00_0.png"
+        out = ("--method", "mean", "--seed", "1", "--out", tmp_path / word)
+        assert weakseg("predict", copy, image, *out) == 0
+    assert made[0]
+    assert made[0] == made[1]
+
+
+def test_a_single_seed_of_it_is_refused_and_its_seeds_are_named(job, tmp_path, capsys):
+    folder, _ = job
+    image = folder / "data/images/p00_0.png"
+    command = ("predict", folder / "run", image, "--method", "mean", "--out", tmp_path / "out")
+    assert weakseg(*command, "--seed", "1") == 2
+    said = capsys.readouterr().err
+    assert "mean averages the networks of the seeds 0, 1" in said
+    assert "leave --seed out" in said
+    assert not (tmp_path / "out").exists()
+    assert weakseg(*command) == 0
+    assert "mean of the seeds 0, 1" in capsys.readouterr().err
+
+
+def test_the_report_says_that_it_is_a_mean(job, tmp_path):
+    assert weakseg("report", job[0] / "run", "--out", tmp_path / "out") == 0
+    page = (tmp_path / "out/index.html").read_text()
+    assert "mean is the mean of 2 networks (seeds 0, 1)" in page
+    assert "<td>2, averaged</td>" in page
+    assert "<td>mean of 0, 1</td>" in page
+    rows = {r["name"]: r for r in read_rows(tmp_path / "out/tables/segmenters.csv")}
+    stages = read_json(job[0] / "run/run.json")["stages"]
+    spent = sum(stages[f"segmenter/mean/{s}"]["seconds"] for s in (0, 1))
+    assert float(rows["mean"]["seconds"]) == pytest.approx(spent)
+
+
+VOLUMES = """
+name: volumes
+data: {{manifest: {manifest}}}
+scores: {{bootstrap: 100}}
+segmenters:
+  unet: {{arch: unet, epochs: 1, steps: 2, patch: 16, tile: 16, overlap: 0, seeds: [0, 1],
+         ensemble: true}}
+"""
+
+
+def test_volumes_are_averaged_as_well(tmp_path):
+    config = write_config(tmp_path, write_volumes(tmp_path / "data"), VOLUMES)
+    run = tmp_path / "run"
+    assert weakseg("train-segmenter", config, "--run-dir", run, "--device", "cpu") == 0
+    assert set(read_per_case(run)["seed"]) == {0}
+    manifest, found = tmp_path / "data/labels.csv", {}
+    for how in ("mean", "0", "1"):
+        if how == "0":
+            change = ("--set", "segmenters.unet.ensemble=false")
+            assert weakseg("train-segmenter", config, "--run-dir", run, *change) == 0
+        seed = () if how == "mean" else ("--seed", how)
+        out = tmp_path / how
+        assert weakseg("predict", run, manifest, "--out", out, "--heatmaps", *seed) == 0
+        found[how] = nib.load(out / "heatmaps/v4_m0.nii.gz").get_fdata()
+    np.testing.assert_allclose(found["mean"], (found["0"] + found["1"]) / 2, atol=1e-5)
+    assert abs(found["0"] - found["1"]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "curve"),
+    [
+        ("unet", "c052501d63f1fc6a19c7", "7c7c5373c1b091885147"),
+        ("weak", "ad29fb28bd5cbae5d81e", "7c7c5373c1b091885147"),
+    ],
+)
+def test_settings_that_are_left_alone_leave_earlier_runs_up_to_date(name, asked, curve):
+    """The names that the version before gave to the same settings."""
+    segmenters = {
+        "unet": {"seeds": [0, 1]},
+        "weak": {"masks": "gradcam-otsu", "min_peak": 0.5},
+    }
+    config = parse_config({"segmenters": segmenters})
+    assert (segmenter_asked(config, name), curve_asked(config, name)) == (asked, curve)
+    settings = config.segmenters[name]
+    changed = settings.model_copy(update={"ensemble": True})
+    assert fingerprint(settings.settings()) != fingerprint(changed.settings())
+
+
+@pytest.mark.parametrize("value", ["2", "sometimes", "[0, 1]"])
+def test_it_is_a_matter_of_yes_or_no(job, tmp_path, capsys, value):
+    change = ("--set", f"segmenters.mean.ensemble={value}")
+    assert weakseg("train-segmenter", job[1], "--run-dir", tmp_path / "r", *change) == 2
+    assert "segmenters.mean.ensemble" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()

@@ -1,0 +1,89 @@
+"""Trained segmenters at work: one, or several whose probabilities are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weakseg.config import SegmenterConfig
+from weakseg.models.segmenters import Segmenter
+from weakseg.runs import read_json
+from weakseg.stages.segmenters import SETTINGS, load_segmenter, priors_of, segmenter_folder
+from weakseg.training.segment import SegmentationCases, predict
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Segmenters of one name that make one set of masks.
+
+    Attributes
+    ----------
+    models : tuple of Segmenter
+        On one device, in evaluation mode.
+    held : tuple of dict
+        The ``settings.json`` of each; of one name they differ in figures of the training alone.
+    """
+
+    models: tuple[Segmenter, ...]
+    held: tuple[dict[str, Any], ...]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The ``settings.json`` of the first."""
+        return self.held[0]
+
+    def masks_seen(self, kind: str) -> int:
+        """How many different masks they saw; all saw the same ones.
+
+        Parameters
+        ----------
+        kind : {"training_masks", "validation_masks"}
+        """
+        return max(int(h[kind]) for h in self.held)
+
+    def probabilities(
+        self, data: SegmentationCases, indices: Sequence[int], settings: SegmenterConfig
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Probabilities of a lesion on each case's own grid: the mean over the networks.
+
+        Parameters
+        ----------
+        data : SegmentationCases
+        indices : sequence of int
+        settings : SegmenterConfig
+            Resolved. Where it asks for it, each network is recalibrated for itself before the
+            average.
+
+        Yields
+        ------
+        index : int
+        probability : (*size) ndarray of float32
+        """
+        device = next(self.models[0].parameters()).device
+        each = [
+            predict(model, data, indices, settings, device, priors_of(held))
+            for model, held in zip(self.models, self.held, strict=True)
+        ]
+        # Side by side, so that a case is read once and never more than a batch is in memory.
+        for found in zip(*each, strict=True):
+            i, mean = found[0]
+            if len(found) > 1:
+                mean = np.mean(np.stack([p for _, p in found]), axis=0, dtype=np.float32)
+            yield i, data.original(i, mean)
+
+
+def load_networks(run: Path, name: str, seeds: Sequence[int], device: Any) -> Networks:
+    """The segmenters of a name and some seeds.
+
+    Raises
+    ------
+    RunError
+        If one is not there, or is not one of ours.
+    """
+    folders = [segmenter_folder(run, name, s) for s in seeds]
+    models = tuple(load_segmenter(f).to(device) for f in folders)
+    return Networks(models, tuple(read_json(f / SETTINGS) for f in folders))
