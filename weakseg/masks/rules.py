@@ -7,7 +7,7 @@ it, above all how many masks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import tee
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ from weakseg.config import (
 )
 from weakseg.masks.crf import crf_mask
 from weakseg.masks.geodesic import geodesic_mask
+from weakseg.masks.learnt import LEARNT, Learnt, learnt_mask
 from weakseg.masks.region import body_region
 from weakseg.masks.superpixels import superpixel_mask
 from weakseg.masks.thresholds import (
@@ -61,6 +62,7 @@ ON_IMAGE = (
     GeodesicRule,
     SuperpixelRule,
     CrfRule,
+    *LEARNT,
 )
 """Rules that look at the image."""
 
@@ -83,6 +85,8 @@ class FittedRule:
         What the choice saw, in words.
     masks_seen : int
         How many true masks it saw.
+    learnt : Learnt, optional
+        Of the rules of `LEARNT`.
     """
 
     rule: Rule
@@ -90,6 +94,7 @@ class FittedRule:
     scale: Literal["image", "raw"]
     chosen_on: str
     masks_seen: int
+    learnt: Learnt | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -107,7 +112,7 @@ class FittedRule:
         return self.name in ORACLES
 
     def to_json(self) -> dict[str, Any]:
-        """As ``threshold.json`` holds it."""
+        """As ``threshold.json`` holds it; what was learnt lies beside it."""
         return {
             "rule": self.rule.model_dump(mode="json"),
             "threshold": self.threshold,
@@ -119,7 +124,7 @@ class FittedRule:
 
 
 def rule_from_json(entry: dict[str, Any]) -> FittedRule:
-    """The rule that `FittedRule.to_json` wrote."""
+    """The rule that `FittedRule.to_json` wrote, without what it has learnt."""
     return FittedRule(
         rule=TypeAdapter[Rule](Rule).validate_python(entry["rule"]),
         threshold=entry["threshold"],
@@ -129,7 +134,15 @@ def rule_from_json(entry: dict[str, Any]) -> FittedRule:
     )
 
 
-def fit_rule(rule: Rule, *, train: Heats, val: Pairs, test: Pairs, seed: int = 0) -> FittedRule:
+def fit_rule(
+    rule: Rule,
+    *,
+    train: Heats,
+    val: Pairs,
+    test: Pairs,
+    seed: int = 0,
+    learn: Callable[[Rule], Learnt] | None = None,
+) -> FittedRule:
     """Choose the set's threshold, where the rule has one.
 
     Parameters
@@ -141,6 +154,8 @@ def fit_rule(rule: Rule, *, train: Heats, val: Pairs, test: Pairs, seed: int = 0
         Give pairs of raw heatmap and true mask, (M, N), of images with a lesion and a mask.
     seed : int
         Of the choice of masks where `ValidationRule.max_masks` limits them.
+    learn : callable, optional
+        For the rules of `LEARNT`: learns from training images and their heatmaps, without masks.
 
     Raises
     ------
@@ -168,6 +183,12 @@ def fit_rule(rule: Rule, *, train: Heats, val: Pairs, test: Pairs, seed: int = 0
         return FittedRule(rule, rule.at, "image", "nothing: set beforehand", 0)
     if isinstance(rule, AreaPriorRule):
         return FittedRule(rule, None, "raw", "an area known beforehand", rule.masks_seen)
+    if isinstance(rule, LEARNT):
+        if learn is None:
+            raise LookupError("there are no training images to learn from")
+        return FittedRule(
+            rule, None, "raw", "heatmaps of training images, no masks", 0, learn(rule)
+        )
     return FittedRule(rule, None, "raw", "each heatmap by itself", 0)
 
 
@@ -238,6 +259,10 @@ def segment(
     if fitted.needs_image:
         if image is None:
             raise ValueError(f"the rule {rule.rule} needs the image")
+        if isinstance(rule, LEARNT):
+            if fitted.learnt is None:
+                raise ValueError(f"the rule {rule.rule} has learnt nothing yet")
+            return learnt_mask(rule, fitted.learnt, heat, image)
         return _on_image(rule, heat, image)
     if truth is None:
         raise ValueError(f"the rule {rule.rule} needs the true mask")

@@ -19,6 +19,7 @@ from weakseg.masks.rules import FittedRule, rule_from_json, segment
 from weakseg.models.classifiers import Classifier
 from weakseg.models.segmenters import Segmenter
 from weakseg.runs import Run, file_hash, open_run, read_json
+from weakseg.stages.learnt_rules import load_rule
 from weakseg.stages.scoring import THRESHOLD
 from weakseg.stages.segmenter_masks import network_mask
 from weakseg.stages.segmenters import (
@@ -258,6 +259,7 @@ def load_predictor(
     _, meta = load_weights(folders[0] / BEST)
     healthy = tuple(json.loads(meta["healthy"]))
     labels = Labels(healthy, tuple(n for n in models[0].spec.labels if n not in healthy))
+    rule = load_rule(entry, folder / "masks" / name, config, lambda: models[0])
     return Predictor(models, config, labels, name, rule, float(entry["gate"]), seed)
 
 
