@@ -89,7 +89,7 @@ def coarse_heat(heatmap: npt.ArrayLike, shape: tuple[int, int]) -> Floats:
 
 
 def pairs_of(values: Any, offset: tuple[int, int]) -> tuple[Any, Any]:
-    """Two views of a grid (..., h, w): the pixels of all pairs of an offset, one above the other."""
+    """Two views of a grid (..., h, w): the one pixels of all pairs of an offset, and the other."""
     dy, dx = offset
     h, w = values.shape[-2:]
     here = values[..., : h - dy, max(0, -dx) : w - max(0, dx)]

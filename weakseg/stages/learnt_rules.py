@@ -31,7 +31,7 @@ from weakseg.stages.train_classifier import load_classifier
 from weakseg.training.affinity import train_affinity
 from weakseg.training.loop import pick_device
 
-MOST_LESSONS = 600
+MOST_LESSONS = 300
 """Training images that a rule learns from; of more, evenly spaced ones."""
 
 MOST_SUPERPIXELS = 10
