@@ -18,13 +18,13 @@ data: {{manifest: {manifest}, image_size: 64}}
 classifier: {{arch: squeezenet1_1, epochs: 1, batch_size: 8, seeds: [0, 1]}}
 heatmap: {{layer: fused, method: layercam}}
 heatmaps:
-  all: {{layer: fused, method: layercam, ensemble: true, rules: [hypercolumn]}}
+  all: {{layer: fused, method: layercam, ensemble: true, rules: [{{rule: hypercolumn, low: 0.5}}]}}
 masks:
   gate: none
   rules:
     - fixed
-    - {{rule: affinity, epochs: 2, steps: 16, low: 0.3}}
-    - {{rule: hypercolumn, count: 60, warm: 0, low: 0.3}}
+    - {{rule: affinity, epochs: 2, steps: 16, low: 0.5}}
+    - {{rule: hypercolumn, count: 60, warm: 0, low: 0.5}}
 scores: {{bootstrap: 100, floors: false}}
 report: {{gallery: 1}}
 segmenters:
@@ -37,11 +37,16 @@ METHODS = ("layercam-affinity", "layercam-hypercolumn", "all-hypercolumn")
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    """One whole `compare`; tests read it and leave it as it is."""
+    """All stages but the report; tests read the run and leave it as it is."""
     folder = tmp_path_factory.mktemp("learnt")
-    config = write_config(folder, write_set(folder / "data"), CONFIG)
-    assert weakseg("compare", config, "--run-dir", folder / "run", "--device", "cpu") == 0
+    config = write_config(folder, write_set(folder / "data", patients=10), CONFIG)
+    make(config, folder / "run")
     return folder, config
+
+
+def make(config, run):
+    for stage in ("train-classifier", "heatmap-segment", "train-segmenter"):
+        assert weakseg(stage, config, "--run-dir", run, "--device", "cpu") == 0
 
 
 @pytest.fixture
@@ -84,7 +89,7 @@ def test_what_was_learnt_lies_beside_the_masks_and_saw_none(job):
         assert summary.loc[method, "dice"] > 0
     arrays = load_file(run / "masks/layercam-hypercolumn/seed-0.safetensors")
     # SqueezeNet's four depths, and the brightness.
-    assert arrays["coefficients"].shape == (128 + 256 + 512 + 512 + 1,)
+    assert arrays["coefficients"].shape == (128 + 256 + 384 + 512 + 1,)
     assert (arrays["scale"] > 0).all()
 
 
@@ -100,7 +105,8 @@ def test_a_new_image_is_segmented_as_the_test_image_was(job, tmp_path):
         made = {n: pixels(out / f"{n}.png") for n in names}
         for name, mask in made.items():
             own = run / f"masks/{method}/seed-{seed}/{name}.png"
-            np.testing.assert_array_equal(mask, pixels(own))
+            # The test image's heatmap went through half precision on its way to the disk.
+            assert (mask != pixels(own)).mean() < 0.005
         assert any(m.any() for m in made.values())
 
 
@@ -118,7 +124,7 @@ def test_without_any_training_or_validation_mask_it_learns_the_same(job, tmp_pat
     ]
     config = write_config(tmp_path, write_manifest(tmp_path / "bare.csv", rows), CONFIG)
     run = tmp_path / "run"
-    assert weakseg("compare", config, "--run-dir", run, "--device", "cpu") == 0
+    make(config, run)
     assert learnt(run) == learnt(folder / "run")
     for method in METHODS:
         for path in (folder / f"run/masks/{method}").rglob("*.png"):
@@ -145,7 +151,7 @@ def test_nothing_is_learnt_again_unless_something_has_changed(job, copy, capsys)
     assert "learnt" not in capsys.readouterr().err
     assert tree(copy / "masks") == before
     old = learnt(copy)
-    change = ("--set", "masks.rules=[{rule: affinity, epochs: 1, steps: 16, low: 0.3}, fixed]")
+    change = ("--set", "masks.rules=[{rule: affinity, epochs: 1, steps: 16, low: 0.5}, fixed]")
     drop = ("--set", "segmenters={}", "--set", "heatmap.flips=true", "--set", "heatmaps={}")
     assert weakseg("heatmap-segment", config, "--run-dir", copy, *change, *drop) == 0
     new = learnt(copy)
@@ -179,7 +185,7 @@ def test_heatmaps_that_are_sure_of_nothing_leave_the_rule_out(job, copy, capsys)
     assert weakseg("heatmap-segment", config, "--run-dir", copy, *drop) == 0
     said = capsys.readouterr().err
     assert "affinity: left out, the training heatmaps are sure of only" in said
-    assert "hypercolumn: left out, the training heatmaps are sure of only" in said
+    assert "hypercolumn: left out, the training heatmaps are sure of" in said
     assert not learnt(copy)
     assert set(read_summary(copy)["method"]) == {"layercam-fixed"}
 

@@ -174,7 +174,7 @@ class AffinityRule(LearntRule):
     rule: Literal["affinity"] = "affinity"
     radius: int = Field(5, ge=2, le=15, description="pixels of the coarse grid that a step reaches")
     beta: float = Field(8.0, gt=0.0, le=64.0, description="power of the affinities")
-    steps: int = Field(256, ge=0, le=4096, description="of the walk")
+    steps: int = Field(16, ge=0, le=4096, description="of the walk")
     at: Fraction = Field(0.5, description="share of the walked heat's maximum")
     epochs: int = Field(4, ge=1, le=100, description="of the small network's training")
 

@@ -199,7 +199,7 @@ def affinity_mask(
     *,
     radius: int = 5,
     beta: float = 8.0,
-    steps: int = 256,
+    steps: int = 16,
     at: float = 0.5,
 ) -> npt.NDArray[np.bool_]:
     """The mask of a heatmap that has walked along affinities.
