@@ -7,6 +7,7 @@ import pytest
 
 from weakseg.config import (
     RULE_NAMES,
+    AffinityRule,
     AreaPriorRule,
     FixedRule,
     OracleDatasetRule,
@@ -17,6 +18,7 @@ from weakseg.config import (
     ValidationRule,
     default_rules,
 )
+from weakseg.masks.learnt import LEARNT, Learnt
 from weakseg.masks.rules import fit_rule, rule_from_json, segment
 from weakseg.scores import dice
 
@@ -121,7 +123,8 @@ def test_fitted_rules_go_through_json(rule):
 def test_oracle_of_an_image_is_never_below_another_rule():
     oracle = fit(OracleImageRule())
     others = [fit(r) for r in default_rules() if r.rule != "oracle-image"]
-    assert len(others) == len(RULE_NAMES) - 2  # nor crf, which needs an extra
+    # Nor crf, which needs an extra, nor those that learn first.
+    assert len(others) == len(RULE_NAMES) - 2 - len(LEARNT)
     for heat, truth in PAIRS:
         best = dice(segment(oracle, heat, IMAGE, truth), truth)
         for f in others:
@@ -134,3 +137,27 @@ def test_what_a_rule_needs_is_asked_for():
         segment(fit(AreaPriorRule()), PAIRS[0][0])
     with pytest.raises(ValueError, match="needs the true mask"):
         segment(fit(OracleImageRule()), PAIRS[0][0])
+
+
+def test_a_rule_that_learns_is_given_what_it_learnt_and_nothing_with_masks():
+    def forbidden():
+        raise AssertionError("looked")
+
+    def flat_features(image):
+        return np.zeros((12, 12, 1), np.float32)
+
+    learnt = Learnt({"w": np.ones(3)}, flat_features)
+    sources = {"train": forbidden, "val": forbidden, "test": forbidden}
+    fitted = fit_rule(AffinityRule(steps=0), **sources, learn=lambda rule: learnt)
+    assert (fitted.learnt, fitted.masks_seen, fitted.oracle) == (learnt, 0, False)
+    assert fitted.needs_image
+    heat, truth = PAIRS[0]
+    assert dice(segment(fitted, heat, IMAGE), truth) > 0.7
+    with pytest.raises(ValueError, match="affinity needs the image"):
+        segment(fitted, heat)
+    bare = rule_from_json(json.loads(json.dumps(fitted.to_json())))
+    assert bare == fitted
+    with pytest.raises(ValueError, match="learnt nothing yet"):
+        segment(bare, heat, IMAGE)
+    with pytest.raises(LookupError, match="no training images"):
+        fit_rule(AffinityRule(), **sources)

@@ -248,6 +248,48 @@ class CrfRule(SearchedRule):
     steps: int = Field(5, ge=1, le=100)
 
 
+class LearntRule(Section):
+    """What the rules share that learn from the confident parts of the training heatmaps."""
+
+    high: Fraction = Field(0.6, description="heat over its maximum above which a place is lesion")
+    low: Fraction = Field(0.25, description="below: background; what is between teaches nothing")
+
+    @model_validator(mode="after")
+    def _low_is_lower(self) -> LearntRule:
+        if self.low >= self.high:
+            raise ValueError("low must be below high")
+        return self
+
+
+class AffinityRule(LearntRule):
+    """The heat after a random walk along affinities of pixels, which a small network has learnt
+    from the training heatmaps, see `weakseg.masks.affinity`."""
+
+    rule: Literal["affinity"] = "affinity"
+    radius: int = Field(5, ge=2, le=15, description="pixels of the coarse grid that a step reaches")
+    beta: float = Field(8.0, gt=0.0, le=64.0, description="power of the affinities")
+    steps: int = Field(16, ge=0, le=4096, description="of the walk")
+    at: Fraction = Field(0.5, description="share of the walked heat's maximum")
+    epochs: int = Field(4, ge=1, le=100, description="of the small network's training")
+
+
+class HypercolumnRule(LearntRule):
+    """Superpixels that a linear classifier of the network's activations calls lesion, trained on
+    the training heatmaps, see `weakseg.masks.hypercolumn`."""
+
+    rule: Literal["hypercolumn"] = "hypercolumn"
+    warm: float = Field(
+        0.2,
+        ge=0.0,
+        lt=1.0,
+        description="superpixels of a lower mean heat are no lesion; 0: all ask",
+    )
+    at: Fraction = Field(0.5, description="probability above which a superpixel is lesion")
+    count: int = Field(300, ge=2, le=10_000, description="how many superpixels an image has")
+    compactness: float = Field(0.1, gt=0.0, description="space against grey values, see SLIC")
+    penalty: float = Field(1.0, gt=0.0, description="L2 penalty of the linear classifier")
+
+
 class TrainQuantileRule(Section):
     """One threshold for the set: the ``q``-quantile of raw heat over unmasked training images
     with a lesion label."""
@@ -285,6 +327,8 @@ Rule = Annotated[
     | GeodesicRule
     | SuperpixelRule
     | CrfRule
+    | AffinityRule
+    | HypercolumnRule
     | TrainQuantileRule
     | ValidationRule
     | OracleDatasetRule
@@ -302,6 +346,8 @@ RULE_NAMES = (
     "geodesic",
     "superpixel",
     "crf",
+    "affinity",
+    "hypercolumn",
     "train-quantile",
     "validation",
     "oracle-dataset",
@@ -311,7 +357,8 @@ ORACLES = ("oracle-dataset", "oracle-image")
 
 
 def default_rules() -> list[Rule]:
-    """Every rule with its default parameters, but ``crf``, which needs an extra."""
+    """Every rule with its default parameters, but ``crf``, which needs an extra, and those that are
+    learnt first."""
     return [
         FixedRule(),
         OtsuRule(),
@@ -386,6 +433,8 @@ RULE_MODELS: tuple[type[Section], ...] = (
     GeodesicRule,
     SuperpixelRule,
     CrfRule,
+    AffinityRule,
+    HypercolumnRule,
     TrainQuantileRule,
     ValidationRule,
     OracleDatasetRule,

@@ -7,7 +7,7 @@ it, above all how many masks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import tee
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ from weakseg.config import (
 )
 from weakseg.masks.crf import crf_mask
 from weakseg.masks.geodesic import geodesic_mask
+from weakseg.masks.learnt import LEARNT, Learnt, learnt_mask
 from weakseg.masks.region import body_region
 from weakseg.masks.set_thresholds import best_threshold, train_quantile_threshold
 from weakseg.masks.superpixels import superpixel_mask
@@ -62,6 +63,7 @@ ON_IMAGE = (
     GeodesicRule,
     SuperpixelRule,
     CrfRule,
+    *LEARNT,
 )
 """Rules that look at the image."""
 
@@ -87,6 +89,8 @@ class FittedRule:
     search : mapping or None
         What a search was asked and found: ``asked``, the rule as configured, and ``candidates``,
         each with its parameters and its mean ``dice``.
+    learnt : Learnt, optional
+        Of the rules of `LEARNT`.
     """
 
     rule: Rule
@@ -95,6 +99,7 @@ class FittedRule:
     chosen_on: str
     masks_seen: int
     search: Mapping[str, Any] | None = None
+    learnt: Learnt | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -112,7 +117,7 @@ class FittedRule:
         return self.name in ORACLES
 
     def to_json(self) -> dict[str, Any]:
-        """As ``threshold.json`` holds it."""
+        """As ``threshold.json`` holds it; what was learnt lies beside it."""
         return {
             "rule": self.rule.model_dump(mode="json"),
             "threshold": self.threshold,
@@ -124,7 +129,7 @@ class FittedRule:
 
 
 def rule_from_json(entry: dict[str, Any]) -> FittedRule:
-    """The rule that `FittedRule.to_json` wrote."""
+    """The rule that `FittedRule.to_json` wrote, without what it has learnt."""
     return FittedRule(
         rule=TypeAdapter[Rule](Rule).validate_python(entry["rule"]),
         threshold=entry["threshold"],
@@ -149,6 +154,7 @@ def fit_rule(
     test: Pairs,
     val_images: Triples | None = None,
     seed: int = 0,
+    learn: Callable[[Rule], Learnt] | None = None,
 ) -> FittedRule:
     """Choose the set's threshold, where the rule has one, or the parameters that it searches.
 
@@ -163,6 +169,8 @@ def fit_rule(
         As ``val``, with the image between the two: (M, N[, 3]). For a search.
     seed : int
         Of the choice of masks where ``max_masks`` limits them.
+    learn : callable, optional
+        For the rules of `LEARNT`: learns from training images and their heatmaps, without masks.
 
     Raises
     ------
@@ -192,6 +200,12 @@ def fit_rule(
         return FittedRule(rule, rule.at, "image", "nothing: set beforehand", 0)
     if isinstance(rule, AreaPriorRule):
         return FittedRule(rule, None, "raw", "an area known beforehand", rule.masks_seen)
+    if isinstance(rule, LEARNT):
+        if learn is None:
+            raise LookupError("there are no training images to learn from")
+        return FittedRule(
+            rule, None, "raw", "heatmaps of training images, no masks", 0, learnt=learn(rule)
+        )
     return FittedRule(rule, None, "raw", "each heatmap by itself", 0)
 
 
@@ -305,6 +319,10 @@ def segment(
     if fitted.needs_image:
         if image is None:
             raise ValueError(f"the rule {rule.rule} needs the image")
+        if isinstance(rule, LEARNT):
+            if fitted.learnt is None:
+                raise ValueError(f"the rule {rule.rule} has learnt nothing yet")
+            return learnt_mask(rule, fitted.learnt, heat, image)
         return _on_image(rule, heat, image)
     if truth is None:
         raise ValueError(f"the rule {rule.rule} needs the true mask")

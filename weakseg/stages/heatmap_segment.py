@@ -36,6 +36,7 @@ from weakseg.stages.heatmaps import (
     make_heatmaps,
     require_classifiers,
 )
+from weakseg.stages.learnt_rules import save_learnt
 from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.stages.scoring import (
     THRESHOLD,
@@ -187,6 +188,9 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
                 for f in fitted:
                     entry_of = thresholds.setdefault(f"{name}-{f.name}", {})
                     entry_of[f"seed-{seed}"] = f.to_json() | {"split": "test", "gate": gate}
+                    if f.learnt is not None:
+                        path = inside(part, f"{name}-{f.name}", f"seed-{seed}.safetensors")
+                        entry_of[f"seed-{seed}"] |= save_learnt(path, f.learnt)
                 rows += _score_seed(reader, name, seed, fitted, gate, part, advance)
                 if name == names[0]:
                     curves += _curve(reader, seed)

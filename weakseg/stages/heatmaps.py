@@ -22,6 +22,7 @@ from weakseg.masks.rules import FittedRule, fit_rule
 from weakseg.models.layers import find_layers
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, folder_name, inside, remove_tree
+from weakseg.stages.learnt_rules import MOST_LESSONS, learn_rule, load_rule
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import read_truth
 from weakseg.stages.train_classifier import (
@@ -31,7 +32,7 @@ from weakseg.stages.train_classifier import (
     read_predictions,
     seed_folder,
 )
-from weakseg.training.loop import BEST, make_fabric
+from weakseg.training.loop import BEST, make_fabric, pick_device
 
 WRITERS = 2
 """Threads that write heatmaps while the network makes further ones."""
@@ -239,6 +240,31 @@ class HeatReader:
                 yield heat.full(), read_image(case.image), self.truth(case, heat.shape)
                 advance()
 
+    def lessons(self) -> Iterator[tuple[Case, np.ndarray]]:
+        """Training images with a lesion label, evenly spaced, and their raw heat; no masks."""
+        is_lesion = self.prepared.cases.labels.is_lesion
+        cases = [c for c in self.prepared.cases.of("train") if is_lesion(c.label)]
+        few = np.linspace(0, len(cases) - 1, min(len(cases), MOST_LESSONS)).round().astype(int)
+        for k in few:
+            yield cases[k], self.load(cases[k]).full()
+
+    @property
+    def classifier(self) -> Path:
+        """The folder of the classifier that made them; of several the first."""
+        arch = self.prepared.config.classifier.arch
+        seed = int(self.folder.parent.name.removeprefix("seed-"))
+        return seed_folder(self.prepared.run.folder, arch, seed)
+
+    def fitted(self, entry: dict[str, Any], method: Path) -> FittedRule:
+        """The rule of an entry of ``threshold.json`` in the folder of a method's masks."""
+        config = self.prepared.config
+        return load_rule(
+            entry,
+            method,
+            config,
+            lambda: load_classifier(self.classifier).to(pick_device(config.device)),
+        )
+
     def fit(self, rule: Rule, seed: int) -> FittedRule:
         """A threshold rule, fitted to these heatmaps; a search shows its progress.
 
@@ -254,4 +280,5 @@ class HeatReader:
             test=lambda: self.pairs("test"),
             val_images=lambda: self.triples("val", f"search for the best {rule.rule}"),
             seed=seed,
+            learn=lambda r: learn_rule(r, self.prepared, self.classifier, self.lessons, seed),
         )

@@ -13,7 +13,7 @@ from weakseg.config import MANIFEST, Config, SegmenterConfig, fingerprint, load_
 from weakseg.data.images import read_image
 from weakseg.data.patches import IGNORE
 from weakseg.errors import RunError, UserError, did_you_mean
-from weakseg.masks.rules import asked_rule, rule_from_json, segment
+from weakseg.masks.rules import asked_rule, segment
 from weakseg.masks.thresholds import apply_threshold, normalise
 from weakseg.progress import progress
 from weakseg.runs import Run, file_hash, open_run, read_json
@@ -253,7 +253,8 @@ def _masks(
     if not source.of_network:
         name, _ = config.heatmap_methods[source.method]
         folder = heatmap_folder(held.run.folder, config, source.seed, name=name)
-        reader, rule = HeatReader(held, folder), rule_from_json(source.threshold)
+        reader = HeatReader(held, folder)
+        rule = reader.fitted(source.threshold, held.run.folder / "masks" / source.method)
         for i in indices:
             case = held.cases.cases[i]
             heat = reader.load(case).full()

@@ -19,6 +19,7 @@ from weakseg.heatmaps.store import Heatmap
 from weakseg.masks.rules import FittedRule, rule_from_json, segment
 from weakseg.models.classifier import Classifier
 from weakseg.runs import Run, file_hash, open_run, read_json
+from weakseg.stages.learnt_rules import load_rule
 from weakseg.stages.scoring import THRESHOLD
 from weakseg.stages.segmenter_gate import mean_probability
 from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS, network_mask
@@ -286,7 +287,7 @@ def load_predictor(
         config,
         _labels_of(folders[0], models[0]),
         name,
-        rule,
+        load_rule(entry, folder / "masks" / name, config, lambda: models[0]),
         float(entry["gate"]),
         tuple(seeds),
     )

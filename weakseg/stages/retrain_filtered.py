@@ -172,7 +172,15 @@ class _Seed:
         self.prepared, self.settings, self.target, self.seed = prepared, settings, target, seed
         self.images, self.truth = images, truth
         self.reader = HeatReader(prepared, heatmaps)
-        self.fitted = self.reader.fit(settings.rule, prepared.config.seed)
+        try:
+            self.fitted = self.reader.fit(settings.rule, prepared.config.seed)
+        except LookupError as e:
+            raise UserError(
+                f"The threshold rule {settings.rule.rule} cannot be fitted.",
+                where="filtered.rule",
+                found=str(e),
+                fix="choose a rule that learns nothing, such as fixed",
+            ) from None
         self._marker: Marker | None = None
         self._means: Any = None
         self._original: Any = None

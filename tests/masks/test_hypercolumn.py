@@ -1,0 +1,142 @@
+"""Superpixels that vote: against scikit-learn and OpenCV, and on a planted disc."""
+
+import cv2
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from weakseg.masks.hypercolumn import (
+    describe,
+    fit_vote,
+    hypercolumn_mask,
+    means,
+    superpixels,
+    sure_superpixels,
+    vote_of,
+)
+from weakseg.masks.thresholds import normalise
+from weakseg.scores import dice
+
+
+def lessons(seed=0, k=200, c=7):
+    rng = np.random.default_rng(seed)
+    lesion = rng.random(k) < 0.3
+    x = rng.normal(size=(k, c)) * np.arange(1, c + 1) + lesion[:, None] * 1.5
+    return x.astype(np.float32), lesion
+
+
+@pytest.mark.parametrize("penalty", [0.1, 1.0, 100.0])
+def test_probabilities_are_scikit_learn_s_own_also_from_the_disk(tmp_path, penalty):
+    x, lesion = lessons()
+    vote = fit_vote(x, lesion, penalty=penalty)
+    save_file(vote.arrays(), tmp_path / "v.safetensors")
+    again = vote_of(load_file(tmp_path / "v.safetensors"))
+    scaler = StandardScaler().fit(x)
+    model = LogisticRegression(C=1 / penalty, class_weight="balanced", max_iter=200)
+    model.fit(scaler.transform(x), lesion)
+    new, _ = lessons(seed=1)
+    expected = model.predict_proba(scaler.transform(new))[:, 1]
+    np.testing.assert_allclose(again.probability(new), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(again.probability(new), vote.probability(new))
+
+
+def test_a_feature_that_never_changes_says_nothing():
+    x, lesion = lessons()
+    dead = np.column_stack([x, np.full(len(x), 3.0)])
+    p = fit_vote(dead, lesion).probability(dead)
+    assert np.isfinite(p).all()
+    np.testing.assert_allclose(p, fit_vote(x, lesion).probability(x), atol=1e-4)
+
+
+@pytest.mark.parametrize(("lesions", "kind"), [(3, "a lesion"), (197, "background"), (0, "a les")])
+def test_too_few_of_a_kind_teach_nothing(lesions, kind):
+    x, _ = lessons()
+    with pytest.raises(LookupError, match=f"superpixels of {kind}"):
+        fit_vote(x, np.arange(200) < lesions)
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid"),
+    [((40, 56), (10, 14)), ((31, 50), (8, 13)), ((9, 8), (12, 9)), ((20, 20), (1, 1))],
+)
+def test_a_superpixel_s_feature_is_the_mean_of_the_enlarged_map(shape, grid):
+    rng = np.random.default_rng(1)
+    image, columns = rng.random(shape), rng.random((*grid, 3)).astype(np.float32)
+    parts = rng.integers(0, 6, shape)
+    found = describe(image, parts, columns)
+    assert found.shape == (6, 4)
+    for c in range(3):
+        large = cv2.resize(columns[..., c], (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+        expected = [large[parts == k].mean() for k in range(6)]
+        np.testing.assert_allclose(found[:, c], expected, atol=2e-5)
+    grey = (image - image.min()) / np.ptp(image)
+    np.testing.assert_allclose(found[:, 3], [grey[parts == k].mean() for k in range(6)], atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (500, 420), (7, 7)])
+def test_superpixels_are_numbered_without_a_gap(shape):
+    image = np.random.default_rng(0).random(shape)
+    parts = superpixels(image, count=40)
+    assert parts.shape == shape
+    np.testing.assert_array_equal(np.unique(parts), np.arange(parts.max() + 1))
+
+
+def test_superpixels_of_a_large_image_lie_where_its_edges_are():
+    image = np.zeros((600, 800))
+    image[150:450, 200:600] = 1
+    parts = superpixels(image, count=60)
+    inside = means(parts, image)
+    assert (np.minimum(inside, 1 - inside) < 0.1).all()
+
+
+def disc():
+    y, x = np.mgrid[:64, :64]
+    truth = (y - 30) ** 2 + (x - 34) ** 2 < 14**2
+    rng = np.random.default_rng(2)
+    image = rng.normal(0.3, 0.02, truth.shape) + 0.4 * truth
+    heat = np.exp(-((y - 30) ** 2 + (x - 27) ** 2) / (2 * 6.0**2))
+    return image, heat, truth
+
+
+def test_heat_on_half_a_disc_finds_the_whole_of_it():
+    image, heat, truth = disc()
+    columns = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA)[..., None]
+    columns = columns.astype(np.float32)
+    parts = superpixels(image, count=200)
+    hot, cold = sure_superpixels(heat, parts, high=0.6, low=0.05)
+    assert len(hot) >= 3
+    features = describe(image, parts, columns)
+    known = np.r_[np.repeat(hot, 4), cold]
+    vote = fit_vote(features[known], np.isin(known, hot))
+    mask = hypercolumn_mask(heat, image, columns, vote, warm=0, count=200)
+    assert dice(normalise(heat) > 0.5, truth) < 0.5
+    assert dice(mask, truth) > 0.9
+    np.testing.assert_array_equal(
+        mask, hypercolumn_mask(1e5 * heat, image, columns, vote, warm=0, count=200)
+    )
+    # Only what is warm may be chosen.
+    warm = hypercolumn_mask(heat, image, columns, vote, warm=0.3, count=200)
+    assert not (warm & ~mask).any()
+    np.testing.assert_array_equal(warm, mask & (means(parts, heat / heat.max()) > 0.3)[parts])
+    for flat in (0 * heat, heat * 0 + 4, heat * np.nan):
+        assert not hypercolumn_mask(flat, image, columns, vote, warm=0).any()
+
+
+def test_bad_parameters_are_refused():
+    image, heat, _ = disc()
+    x, lesion = lessons(c=2)
+    vote, columns = fit_vote(x, lesion), np.zeros((4, 4, 1), np.float32)
+    for change in ({"warm": 1.0}, {"warm": -0.1}, {"at": 1.0}):
+        with pytest.raises(ValueError, match="warm must be"):
+            hypercolumn_mask(heat, image, columns, vote, **change)
+    with pytest.raises(ValueError, match="the heatmap is"):
+        hypercolumn_mask(heat[:-1], image, columns, vote)
+    with pytest.raises(ValueError, match="low < high"):
+        sure_superpixels(heat, superpixels(image), high=0.2, low=0.3)
+
+
+def test_of_a_flat_heatmap_nothing_is_sure():
+    parts = superpixels(np.random.default_rng(0).random((20, 20)), count=10)
+    assert [len(k) for k in sure_superpixels(np.ones((20, 20)), parts, high=0.6, low=0.2)] == [0, 0]

@@ -1,0 +1,209 @@
+"""Rules that learn from training heatmaps, from manifest to new images, by the command line."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
+from weakseg.runs import read_json
+from weakseg.stages.scoring import read_summary
+
+CONFIG = """
+name: learnt
+data: {{manifest: {manifest}, image_size: 64}}
+classifier: {{arch: squeezenet1_1, epochs: 1, batch_size: 8, seeds: [0, 1]}}
+heatmap: {{layer: fused, method: layercam}}
+heatmaps:
+  all: {{layer: fused, method: layercam, ensemble: true, rules: [{{rule: hypercolumn, low: 0.5}}]}}
+masks:
+  gate: none
+  rules:
+    - fixed
+    - {{rule: affinity, epochs: 2, steps: 16, low: 0.5}}
+    - {{rule: hypercolumn, count: 60, warm: 0, low: 0.5}}
+scores: {{bootstrap: 100, floors: false}}
+report: {{gallery: 1}}
+segmenters:
+  pupil:
+    {{arch: "encoder-unet:squeezenet1_1", masks: layercam-affinity, epochs: 1, steps: 2,
+      batch_size: 4, average: none, seeds: [0]}}
+"""
+METHODS = ("layercam-affinity", "layercam-hypercolumn", "all-hypercolumn")
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """All stages but the report; tests read the run and leave it as it is."""
+    folder = tmp_path_factory.mktemp("learnt")
+    config = write_config(folder, write_set(folder / "data", patients=10), CONFIG)
+    make(config, folder / "run")
+    return folder, config
+
+
+def make(config, run):
+    for stage in ("train-classifier", "heatmap-segment", "train-segmenter"):
+        assert weakseg(stage, config, "--run-dir", run, "--device", "cpu") == 0
+
+
+@pytest.fixture
+def copy(job, tmp_path):
+    """A copy of its run, to be changed."""
+    return Path(shutil.copytree(job[0] / "run", tmp_path / "run"))
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+def cases(run, split):
+    return [r["case"] for r in read_rows(run / "splits.csv") if r["split"] == split]
+
+
+def learnt(run):
+    return {
+        str(p.relative_to(run)): p.read_bytes()
+        for p in sorted((run / "masks").rglob("*.safetensors"))
+    }
+
+
+def test_what_was_learnt_lies_beside_the_masks_and_saw_none(job):
+    run = job[0] / "run"
+    seeds = {m: (0,) if m.startswith("all") else (0, 1) for m in METHODS}
+    assert set(learnt(run)) == {
+        f"masks/{m}/seed-{s}.safetensors" for m in METHODS for s in seeds[m]
+    }
+    summary = read_summary(run).set_index("method")
+    for method in METHODS:
+        for seed in seeds[method]:
+            entry = read_json(run / f"masks/{method}/threshold.json")[f"seed-{seed}"]
+            assert entry["masks_seen"] == 0
+            assert entry["chosen_on"] == "heatmaps of training images, no masks"
+            assert entry["learnt"]["file"] == f"seed-{seed}.safetensors"
+            made = list((run / f"masks/{method}/seed-{seed}").glob("*.png"))
+            assert len(made) == len(cases(run, "test"))
+        assert summary.loc[method, "masks_seen"] == 0
+        assert summary.loc[method, "dice"] > 0
+    arrays = load_file(run / "masks/layercam-hypercolumn/seed-0.safetensors")
+    # SqueezeNet's four depths, and the brightness.
+    assert arrays["coefficients"].shape == (128 + 256 + 384 + 512 + 1,)
+    assert (arrays["scale"] > 0).all()
+
+
+def test_a_new_image_is_segmented_as_the_test_image_was(job, tmp_path):
+    folder, _ = job
+    run = folder / "run"
+    names = cases(run, "test")
+    images = [folder / f"data/images/{n}.png" for n in names]
+    for method, seed in [*((m, 0) for m in METHODS), ("layercam-affinity", 1)]:
+        out = tmp_path / f"{method}-{seed}"
+        which = () if method.startswith("all") else ("--seed", seed)
+        assert weakseg("predict", run, *images, "--method", method, *which, "--out", out) == 0
+        made = {n: pixels(out / f"{n}.png") for n in names}
+        for name, mask in made.items():
+            own = run / f"masks/{method}/seed-{seed}/{name}.png"
+            # The test image's heatmap went through half precision on its way to the disk.
+            assert (mask != pixels(own)).mean() < 0.005
+        assert any(m.any() for m in made.values())
+
+
+def test_without_any_training_or_validation_mask_it_learns_the_same(job, tmp_path):
+    folder, _ = job
+    test = {*cases(folder / "run", "test")}
+    rows = [
+        (
+            folder / "data" / r["image"],
+            r["label"],
+            folder / "data" / r["mask"] if Path(r["image"]).stem in test else "",
+            r["patient"],
+        )
+        for r in read_rows(folder / "data/labels.csv")
+    ]
+    config = write_config(tmp_path, write_manifest(tmp_path / "bare.csv", rows), CONFIG)
+    run = tmp_path / "run"
+    make(config, run)
+    assert learnt(run) == learnt(folder / "run")
+    for method in METHODS:
+        for path in (folder / f"run/masks/{method}").rglob("*.png"):
+            other = run / path.relative_to(folder / "run")
+            assert other.read_bytes() == path.read_bytes()
+    targets = {p.name: p.read_bytes() for p in (run / "targets/pupil/seed-0").glob("*.png")}
+    assert targets
+    assert all(
+        (folder / "run/targets/pupil/seed-0" / n).read_bytes() == b for n, b in targets.items()
+    )
+
+
+def test_a_pupil_is_trained_on_its_masks(job):
+    held = read_json(job[0] / "run/segmenter/pupil/seed-0/settings.json")
+    assert held["masks_of"] == "layercam-affinity"
+    assert held["targets"] > 0
+    assert read_summary(job[0] / "run").set_index("method").loc["pupil", "masks_seen"] == 0
+
+
+def test_nothing_is_learnt_again_unless_something_has_changed(job, copy, capsys):
+    _, config = job
+    before = tree(copy / "masks")
+    assert weakseg("heatmap-segment", config, "--run-dir", copy) == 0
+    assert "learnt" not in capsys.readouterr().err
+    assert tree(copy / "masks") == before
+    old = learnt(copy)
+    change = ("--set", "masks.rules=[{rule: affinity, epochs: 1, steps: 16, low: 0.5}, fixed]")
+    drop = ("--set", "segmenters={}", "--set", "heatmap.flips=true", "--set", "heatmaps={}")
+    assert weakseg("heatmap-segment", config, "--run-dir", copy, *change, *drop) == 0
+    new = learnt(copy)
+    assert len(new) == 2
+    assert all(new[n] != old[n] for n in new)
+
+
+@pytest.mark.parametrize("harm", ["missing", "other", "foreign"])
+@pytest.mark.parametrize("method", ["layercam-affinity", "layercam-hypercolumn"])
+def test_a_file_that_is_gone_or_another_is_no_traceback(job, copy, tmp_path, capsys, harm, method):
+    path = copy / f"masks/{method}/seed-0.safetensors"
+    if harm == "missing":
+        path.unlink()
+    elif harm == "other":
+        path.write_bytes((copy / f"masks/{method}/seed-1.safetensors").read_bytes())
+    else:
+        path.write_bytes(b"no tensors")
+    image = job[0] / "data/images/p00_0.png"
+    out = tmp_path / "out"
+    assert weakseg("predict", copy, image, "--method", method, "--seed", 0, "--out", out) == 2
+    said = capsys.readouterr().err
+    assert "What the rule has learnt is" in said
+    assert "heatmap-segment" in said
+    assert "Traceback" not in said
+
+
+def test_heatmaps_that_are_sure_of_nothing_leave_the_rule_out(job, copy, capsys):
+    _, config = job
+    rules = "[fixed, {rule: affinity, high: 0.999, low: 0.0001}, {rule: hypercolumn, high: 0.999}]"
+    drop = ("--set", "segmenters={}", "--set", "heatmaps={}", "--set", f"masks.rules={rules}")
+    assert weakseg("heatmap-segment", config, "--run-dir", copy, *drop) == 0
+    said = capsys.readouterr().err
+    assert "affinity: left out, the training heatmaps are sure of only" in said
+    assert "hypercolumn: left out, the training heatmaps are sure of" in said
+    assert not learnt(copy)
+    assert set(read_summary(copy)["method"]) == {"layercam-fixed"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("{rule: affinity, low: 0.7}", "low must be below high"),
+        ("{rule: affinity, radius: 1}", "radius"),
+        ("{rule: affinity, stepps: 3}", "did you mean 'steps'"),
+        ("{rule: hypercolumn, warm: 1}", "warm"),
+        ("{rule: hypercolumn, low: 0.6, high: 0.6}", "low must be below high"),
+        ("hypercolum", "did you mean 'hypercolumn'"),
+    ],
+)
+def test_bad_settings_are_refused(job, tmp_path, capsys, rule, words):
+    change = ("--set", f"masks.rules=[{rule}]", "--set", "segmenters={}")
+    assert weakseg("compare", job[1], "--run-dir", tmp_path / "r", *change) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said

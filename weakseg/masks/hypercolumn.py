@@ -1,0 +1,268 @@
+"""Superpixels that vote over hypercolumns: which look to the network like what is surely hot?
+
+A hypercolumn is what a network says of a place at several of its depths, one above the other. A
+linear classifier of the superpixels' hypercolumns is trained on those of which the training
+heatmaps are sure; no true mask has a part in it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from skimage.segmentation import slic
+from skimage.transform import resize
+
+from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.thresholds import normalise
+
+LONGEST_SIDE = 384
+"""Superpixels of larger images are found in a smaller copy."""
+
+FEWEST = 10
+"""Confident superpixels of each kind without which nothing is learnt."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Vote:
+    """A linear classifier of superpixels, as arrays.
+
+    Attributes
+    ----------
+    mean, scale : (C,) ndarray
+        Of the features it was trained on.
+    coefficients : (C,) ndarray
+        Of the features less ``mean`` and over ``scale``.
+    intercept : () ndarray
+    """
+
+    mean: Floats
+    scale: Floats
+    coefficients: Floats
+    intercept: Floats
+
+    def probability(self, features: npt.ArrayLike) -> Floats:
+        """Probability of a lesion of superpixels (K, C), (K,)."""
+        from scipy.special import expit
+
+        scaled = (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
+        return np.asarray(expit(scaled @ self.coefficients + self.intercept))
+
+    def arrays(self) -> dict[str, Floats]:
+        """As they are stored."""
+        return {
+            "mean": self.mean,
+            "scale": self.scale,
+            "coefficients": self.coefficients,
+            "intercept": self.intercept,
+        }
+
+
+def vote_of(arrays: Mapping[str, npt.NDArray[Any]]) -> Vote:
+    """The classifier that `Vote.arrays` gave."""
+    return Vote(*(np.asarray(arrays[n], dtype=np.float64) for n in Vote.__dataclass_fields__))
+
+
+def superpixels(image: npt.ArrayLike, *, count: int = 300, compactness: float = 0.1) -> Ints:
+    """Superpixels of an image, by scikit-image's SLIC.
+
+    Parameters
+    ----------
+    image : (M, N[, C]) array_like
+    count : int, optional
+        About how many.
+    compactness : float, optional
+        How much distance counts beside grey values in [0, 1].
+
+    Returns
+    -------
+    (M, N) ndarray of int64
+        Numbers from 0 without a gap.
+    """
+    grey = unit_range(brightness(image))
+    shape, shrink = grey.shape, LONGEST_SIDE / max(grey.shape)
+    if shrink < 1:
+        small = tuple(max(1, round(side * shrink)) for side in shape)
+        grey = resize(grey, small, order=1, anti_aliasing=True)
+    parts = slic(grey, n_segments=count, compactness=compactness, channel_axis=None, start_label=0)
+    if parts.shape != shape:
+        rows, columns = (
+            np.minimum((np.arange(n) + 0.5) * m // n, m - 1).astype(np.int64)
+            for n, m in zip(shape, parts.shape, strict=True)
+        )
+        parts = parts[np.ix_(rows, columns)]
+    return np.unique(parts, return_inverse=True)[1].reshape(shape)
+
+
+def means(parts: Ints, values: npt.ArrayLike) -> Floats:
+    """The mean over every superpixel of values (M, N), (K,)."""
+    flat = parts.ravel()
+    return np.bincount(flat, weights=np.asarray(values, dtype=np.float64).ravel()) / np.bincount(
+        flat
+    )
+
+
+def describe(
+    image: npt.ArrayLike, parts: Ints, columns: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """What is known of every superpixel: its mean hypercolumn and its mean brightness.
+
+    Parameters
+    ----------
+    image : (M, N[, C]) array_like
+    parts : (M, N) ndarray of int
+        See `superpixels`.
+    columns : (h, w, C) ndarray
+        Hypercolumns on a coarse grid over the same image. They are enlarged bilinearly, with
+        half-pixel centres.
+
+    Returns
+    -------
+    (K, C + 1) ndarray of float32
+    """
+    h, w, c = columns.shape
+    M, N = parts.shape
+    # The mean of an enlarged map is linear in the map: nothing needs to be enlarged.
+    enlarge = sparse.kron(_bilinear(M, h), _bilinear(N, w), format="csr")
+    flat = parts.ravel()
+    sizes = np.bincount(flat)
+    member = sparse.csr_array((1 / sizes[flat], (flat, np.arange(flat.size))))
+    deep = (member @ enlarge).astype(np.float32) @ columns.reshape(h * w, c)
+    grey = means(parts, unit_range(brightness(image)))
+    return np.column_stack([deep, grey]).astype(np.float32)
+
+
+def _bilinear(fine: int, coarse: int) -> sparse.csr_array:
+    """The matrix (fine, coarse) that enlarges a row of values."""
+    at = np.clip((np.arange(fine) + 0.5) * coarse / fine - 0.5, 0, coarse - 1)
+    left = np.minimum(at.astype(np.int64), max(coarse - 2, 0))
+    right = np.minimum(left + 1, coarse - 1)
+    weight = at - left
+    rows = np.arange(fine)
+    entries = (np.r_[1 - weight, weight], (np.r_[rows, rows], np.r_[left, right]))
+    return sparse.coo_array(entries, shape=(fine, coarse)).tocsr()
+
+
+def sure_superpixels(
+    heatmap: npt.ArrayLike, parts: Ints, *, high: float, low: float
+) -> tuple[Ints, Ints]:
+    """Which superpixels a heatmap is sure of: numbers of those with a lesion, and of those without.
+
+    Parameters
+    ----------
+    heatmap : (M, N) array_like
+        Raw heat. Of a flat one nothing is sure.
+    parts : (M, N) ndarray of int
+    high, low : float
+        Shares of the heatmap's maximum that the mean heat is above, or below.
+    """
+    if not 0 < low < high < 1:
+        raise ValueError(f"0 < low < high < 1 must hold, got low {low} and high {high}")
+    heat = normalise(heatmap)
+    if not heat.any():
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    mean = means(parts, heat)
+    return np.flatnonzero(mean > high), np.flatnonzero(mean < low)
+
+
+def fit_vote(features: npt.ArrayLike, lesion: npt.ArrayLike, *, penalty: float = 1.0) -> Vote:
+    """Train the linear classifier.
+
+    Parameters
+    ----------
+    features : (K, C) array_like
+    lesion : (K,) array_like of bool
+        Both kinds count alike, however many there are of each.
+    penalty : float, optional
+        Of the squared coefficients of standardised features.
+
+    Raises
+    ------
+    LookupError
+        If there are fewer than `FEWEST` of a kind.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = np.asarray(features), np.asarray(lesion, dtype=bool)
+    few = min(int(y.sum()), int((~y).sum()))
+    if few < FEWEST:
+        kind = "a lesion" if y.sum() < FEWEST else "background"
+        raise LookupError(
+            f"the training heatmaps are sure of only {few} superpixels of {kind}, {FEWEST} are "
+            "needed"
+        )
+    scaler = StandardScaler().fit(x)
+    model = LogisticRegression(C=1 / penalty, class_weight="balanced", max_iter=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(scaler.transform(x), y)
+    found = (scaler.mean_, scaler.scale_, model.coef_[0], model.intercept_[0])
+    return Vote(*(np.asarray(v, dtype=np.float64) for v in found))
+
+
+def hypercolumn_mask(
+    heatmap: npt.ArrayLike,
+    image: npt.ArrayLike,
+    columns: npt.NDArray[np.float32],
+    vote: Vote,
+    *,
+    warm: float = 0.2,
+    at: float = 0.5,
+    count: int = 300,
+    compactness: float = 0.1,
+) -> npt.NDArray[np.bool_]:
+    """The superpixels of an image's warm region that are voted lesion.
+
+    Parameters
+    ----------
+    heatmap : (M, N) array_like
+        Raw heat.
+    image : (M, N[, C]) array_like
+    columns : (h, w, C) ndarray
+        Hypercolumns over the image.
+    vote : Vote
+    warm : float, optional
+        Superpixels whose mean heat is not above this share of the heatmap's maximum are left out,
+        in [0, 1); 0 lets all of them vote.
+    at : float, optional
+        Probability above which a superpixel is lesion, in (0, 1).
+    count, compactness
+        See `superpixels`.
+
+    Returns
+    -------
+    (M, N) ndarray of bool
+        Empty for a flat heatmap.
+
+    Raises
+    ------
+    ValueError
+        For shapes that differ, or parameters out of range.
+
+    References
+    ----------
+    Hariharan et al., "Hypercolumns for object segmentation and fine-grained localization", CVPR
+    2015. Achanta et al., "SLIC superpixels", IEEE TPAMI 34(11), 2012.
+    """
+    if not 0 <= warm < 1 or not 0 < at < 1:
+        raise ValueError(f"warm must be in [0, 1) and at in (0, 1), got {warm} and {at}")
+    heat, grey = normalise(heatmap), brightness(image)
+    if heat.shape != grey.shape:
+        raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
+    if not heat.any():
+        return np.zeros(heat.shape, dtype=bool)
+    parts = superpixels(image, count=count, compactness=compactness)
+    chosen = vote.probability(describe(image, parts, columns)) > at
+    if warm > 0:
+        chosen &= means(parts, heat) > warm
+    return np.asarray(chosen[parts])
