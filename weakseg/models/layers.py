@@ -1,7 +1,7 @@
 """The layers of a classifier that heatmaps are made of.
 
-The networks of `ARCHITECTURES` have named defaults; for others they are found by running the network
-once.
+The networks of `ARCHITECTURES` have named defaults; for others they are found by running the
+network once.
 """
 
 from __future__ import annotations
