@@ -180,6 +180,13 @@ def test_unknown_method_names_the_nearest(planted):
         raw_cam(model, model.conv, planted[0], (1,), method="grad-cam")
 
 
+@pytest.mark.parametrize("method", ["occlusion", "fullgrad"])
+def test_a_method_of_no_layer_says_where_it_is(planted, method):
+    model = Bright()
+    with pytest.raises(ConfigError, match=rf"is of no layer(.|\n)*{method}_maps"):
+        raw_cam(model, model.conv, planted[0], (1,), method=method)
+
+
 def test_a_layer_without_a_map_is_refused(planted):
     model = Bright()
     with pytest.raises(ConfigError, match=r"does not give a map(.|\n)*\(4, 2\)"):

@@ -9,6 +9,7 @@ import torch
 from tests.data.helpers import save, save_volume
 from weakseg.config import DataConfig, PatchAugmentConfig, SegmenterConfig
 from weakseg.data.cases import Case, Labels
+from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE
 from weakseg.masks.prior import recalibrate
 from weakseg.masks.region import body_region
@@ -53,9 +54,9 @@ def planted(folder, lesions, size=(SIDE, SIDE), drawn=True):
     return cases
 
 
-def loaded(cases, normalise="unit", size=SIDE):
+def loaded(cases, normalise="unit", size=SIDE, store=None):
     data = DataConfig(intensity="dtype")
-    return SegmentationCases(cases, LABELS, data, 1, normalise, size)
+    return SegmentationCases(cases, LABELS, data, 1, normalise, size, store=store)
 
 
 def planted_volumes(folder, count=3, size=(14, 13, 12), **more):
@@ -147,6 +148,24 @@ def test_a_volume_without_an_even_border_is_region_throughout():
     assert volume_region(np.full((1, 4, 4, 4), 3.0), None).all()
 
 
+def test_kept_cases_are_those_that_are_made_anew(tmp_path):
+    cases = planted(tmp_path, [(8, 8, 8, 12), None], size=(40, 20))
+    cases.append(replace(cases[0], id="u", mask=None))
+    anew, kept = loaded(cases, size=20), loaded(cases, size=20, store=MappedStore(tmp_path))
+    full = loaded(cases, size=20, store=MappedStore(tmp_path, 0))
+    for i in range(3):
+        first, again = kept.arrays(i), kept.arrays(i)
+        assert again is kept.arrays(i)  # it was made once
+        for made in (first, again, full.arrays(i)):
+            for name in ("image", "truth", "region", "fill"):
+                expected, found = getattr(anew.arrays(i), name), getattr(made, name)
+                if expected is None:
+                    assert found is None
+                else:
+                    np.testing.assert_array_equal(found, expected)
+                    assert found.dtype == expected.dtype
+
+
 def test_truth_is_on_the_network_s_grid_and_known_of_healthy_images(tmp_path):
     cases = planted(tmp_path, [(8, 8, 8, 12), None], size=(40, 20))
     undrawn = replace(cases[0], id="u", mask=None)
@@ -159,7 +178,6 @@ def test_truth_is_on_the_network_s_grid_and_known_of_healthy_images(tmp_path):
     np.testing.assert_array_equal(first.truth, expected)
     assert not data.arrays(1).truth.any()
     assert data.arrays(2).truth is None
-    assert data.arrays(0) is first
     back = data.original(0, first.truth.astype(np.float32))
     assert back.shape == (40, 20)
     assert back[10:14, 10:18].min() > 0.5

@@ -194,6 +194,12 @@ def cams(
     Selvaraju et al., "Grad-CAM", ICCV 2017. Gildenblat et al., pytorch-grad-cam.
     """
     check_method(method)
+    if method in LAYERLESS:
+        raise ConfigError(
+            f"The heatmap method {method!r} is of no layer.",
+            where="heatmap.method",
+            fix=f"use weakseg.heatmaps.{method}.{method}_maps",
+        )
     captured: dict[int, list[Tensor]] = {k: [] for k in range(len(layers))}
 
     def capture(k: int) -> Any:
