@@ -155,3 +155,26 @@ def test_labels_that_yaml_reads_as_numbers_are_text(tmp_path):
     assert config.heatmap.target == "1"
     with pytest.raises(ConfigError, match="quotation marks"):
         load_config(write(tmp_path, "data: {healthy_labels: [no]}"))
+
+
+@pytest.mark.parametrize(
+    ("training", "own", "expected"),
+    [
+        ("auto", "auto", "32-true"),
+        ("bf16-mixed", "auto", "bf16-mixed"),
+        ("32-true", "auto", "32-true"),
+        ("bf16-mixed", "32-true", "32-true"),
+        ("auto", "bf16-mixed", "bf16-mixed"),
+    ],
+)
+def test_heatmaps_are_in_full_precision_unless_another_is_named(training, own, expected):
+    config = Config.model_validate(
+        {"classifier": {"precision": training}, "heatmap": {"precision": own}}
+    )
+    assert config.heatmap_precision("gradcam") == expected
+
+
+def test_a_heatmaps_precision_counts_where_it_is_set():
+    plain = Config().heatmap
+    assert "precision" not in plain.asked()
+    assert plain.model_copy(update={"precision": "32-true"}).asked()["precision"] == "32-true"

@@ -61,9 +61,9 @@ def network():
     return nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.2), nn.ReLU(), nn.Linear(8, 1))
 
 
-def run(folder, task, epochs=6, key="k", model=None, **more):
+def run(folder, task, epochs=6, key="k", model=None, compiled=False, **more):
     model = model or network()
-    settings = FitSettings(epochs, "adamw", 0.03, 0.01, 0.1, 0, "val_auc")
+    settings = FitSettings(epochs, "adamw", 0.03, 0.01, 0.1, 0, "val_auc", compile=compiled)
     fabric = make_fabric("cpu", "auto")
     history = fit(
         model, task, settings, folder, fabric, key=key, metadata={"a": "b"}, what="test", **more
@@ -74,6 +74,25 @@ def run(folder, task, epochs=6, key="k", model=None, **more):
 def test_it_learns(tmp_path):
     _, history = run(tmp_path, Line(), epochs=60)
     assert history[-1]["train_loss"] < 0.2 * history[0]["train_loss"]
+
+
+def test_a_compiled_network_is_saved_as_itself(tmp_path, monkeypatch):
+    compile_ = torch.compile
+    eager = {"backend": "eager"}
+    monkeypatch.setattr(torch, "compile", lambda m, **more: compile_(m, **(more | eager)))
+    model, history = run(tmp_path / "compiled", Line(), compiled=True)
+    plain, expected = run(tmp_path / "plain", Line())
+    assert [h["train_loss"] for h in history] == pytest.approx([h["train_loss"] for h in expected])
+    state, _ = load_weights(tmp_path / "compiled" / BEST)
+    assert list(state) == list(load_weights(tmp_path / "plain" / BEST)[0])
+    for a, b in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_without_a_compiler_nothing_is_compiled(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(ConfigError, match="C\\+\\+ compiler"):
+        run(tmp_path, Line(), compiled=True)
 
 
 class Killed(Exception):

@@ -51,6 +51,11 @@ class ClassifierConfig(Section):
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on CUDA that has it, else 32-true"
     )
+    compile: bool = Field(
+        False,
+        description="train with torch.compile: the first steps take a minute or more, later ones "
+        "may be faster (mostly on GPUs); needs a C++ compiler on CPUs",
+    )
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, min_length=1, description="one network a seed; default: [run seed]"
     )
@@ -126,7 +131,7 @@ class ClassifierConfig(Section):
 
         Keys that came later are left out at their defaults: runs from before stay up to date.
         """
-        held = self.model_dump(mode="json", exclude={"seeds", "weights"})
+        held = self.model_dump(mode="json", exclude={"seeds", "weights", "compile"})
         later = ("pool", "stride", "exits", "erase", "equivariance", "map_entropy", "map_size")
         fields = type(self).model_fields
         said = {k: v for k, v in held.items() if k not in later or v != fields[k].default}

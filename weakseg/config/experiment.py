@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from weakseg.config.base import Section
+from weakseg.config.base import AUTO, Section
 from weakseg.config.classifier import ClassifierConfig
 from weakseg.config.data import DataConfig
 from weakseg.config.filtered import FilteredConfig
@@ -200,6 +200,12 @@ class Config(Section):
         """The seeds of a heatmap: the classifiers', or the first for that of all of them."""
         return self.seeds[:1] if self.all_heatmaps[heatmap].ensemble else self.seeds
 
+    def heatmap_precision(self, heatmap: str) -> str:
+        """The precision that a heatmap is made in."""
+        own, of_training = self.all_heatmaps[heatmap].precision, self.classifier.precision
+        said = of_training if own == AUTO else own
+        return "32-true" if said == AUTO else said
+
     def rules_of(self, heatmap: str) -> list[Rule]:
         """The rules that make masks of a heatmap."""
         held = self.heatmaps.get(heatmap)
@@ -256,8 +262,7 @@ def fingerprint(*parts: Any) -> str:
 
 def filtered_asked(config: Config) -> str:
     """Fingerprint of the settings of heatmap-filtered retraining."""
-    heat = config.heatmap.model_dump(mode="json", exclude={"batch_size"})
-    return fingerprint(heat, config.filtered or FilteredConfig())
+    return fingerprint(config.heatmap.asked(), config.filtered or FilteredConfig())
 
 
 def curve_asked(config: Config, name: str) -> str:

@@ -62,7 +62,20 @@ class HeatmapConfig(Section):
         "logit",
         description="what is differentiated: the target's logit, or its log-odds against the rest",
     )
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
+        "auto",
+        description="auto: full, unless classifier.precision names another; half precision moves "
+        "the edges of masks",
+    )
     batch_size: int = Field(32, ge=1, le=4096)
+
+    def asked(self) -> dict[str, Any]:
+        """What its maps and masks depend on, for fingerprints.
+
+        Keys that came later are left out at their defaults: runs from before stay up to date.
+        """
+        left_out = {"batch_size"} | ({"precision"} if self.precision == "auto" else set())
+        return self.model_dump(mode="json", exclude=left_out)
 
     @field_validator("scales")
     @classmethod

@@ -74,7 +74,7 @@ def heatmap_key(
 ) -> str:
     """Fingerprint of all that the heatmaps of a seed depend on."""
     held = prepared.config.all_heatmaps[name or prepared.config.heatmap.method]
-    settings = held.model_dump(mode="json", exclude={"batch_size", "rules"})
+    settings = {k: v for k, v in held.asked().items() if k != "rules"}
     settings |= {} if target is None else {"target": target}
     if settings["scales"] == [1.0]:  # runs from before there were others stay up to date
         del settings["scales"]
@@ -137,7 +137,7 @@ def make_heatmaps(
     if not force and run.is_done(stage, key, folder):
         say(f"{what}: up to date")
         return folder
-    fabric = make_fabric(config.device, config.classifier.precision)
+    fabric = make_fabric(config.device, config.heatmap_precision(name))
     models = [m.to(fabric.device).to(memory_format=torch.channels_last) for m in models]
     images = prepared.images.once()
     part = folder.with_name(f".part-{folder.name}")

@@ -85,7 +85,7 @@ class Predictor:
         """
         data = self.config.data
         name, _ = self.config.heatmap_methods[self.method]
-        fabric = make_fabric(str(self.models[0].mean.device), self.config.classifier.precision)
+        fabric = make_fabric(str(self.models[0].mean.device), self.config.heatmap_precision(name))
         with fabric.autocast():
             heat, p = heatmap(
                 self.models,

@@ -167,10 +167,7 @@ def part_stages(prepared: Prepared) -> dict[str, tuple[str, Any]]:
 def heatmap_asked(config: Config) -> str:
     """Fingerprint of the settings of masks of heatmaps; weights count by content elsewhere."""
     classifier = config.classifier.settings()
-    heatmaps = {
-        name: heat.model_dump(mode="json", exclude={"batch_size"})
-        for name, heat in config.all_heatmaps.items()
-    }
+    heatmaps = {name: heat.asked() for name, heat in config.all_heatmaps.items()}
     return fingerprint(classifier, heatmaps, config.masks, config.seeds)
 
 

@@ -104,7 +104,7 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
 def _curves(prepared: Prepared, seed: int, chosen: list[int]) -> dict[tuple[str, str], np.ndarray]:
     """Mean Dice over `GRID` of every method and layer."""
     config, labels = prepared.config, prepared.cases.labels
-    fabric = make_fabric(config.device, config.classifier.precision)
+    fabric = make_fabric(config.device, config.heatmap_precision(config.heatmap.method))
     model = load_classifier(seed_folder(prepared.run.folder, config.classifier.arch, seed))
     model = model.to(fabric.device)
     layers = find_layers(model, depths(model, config.data.image_size))

@@ -224,7 +224,7 @@ def fit_classifier(
         task,
         FitSettings(
             config.epochs, config.optimizer, rate, config.weight_decay, config.warmup, seed,
-            "val_auc",
+            "val_auc", compile=config.compile,
         ),
         folder,
         fabric,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ class FitSettings:
     average : {"none", "ema", "swa"}
         Which weights are validated and saved, see `weakseg.training.optimizers.WeightAverage`.
     ema_decay, swa_start : float
+    compile : bool
+        Whether the network is compiled for its training; what is saved is the same.
     """
 
     epochs: int
@@ -61,6 +64,7 @@ class FitSettings:
     average: str = "none"
     ema_decay: float = 0.99
     swa_start: float = 0.75
+    compile: bool = False
 
 
 class Task(Protocol):
@@ -187,7 +191,8 @@ def fit(
     history = _resume(folder / RESUME, key, model, optimizer, schedule, average)
     if history:
         say(f"{what}: going on after epoch {len(history)} of {settings.epochs}")
-    wrapped, optimizer = fabric.setup(model, optimizer)
+    trained = compiled(model, fabric.device.type) if settings.compile else model
+    wrapped, optimizer = fabric.setup(trained, optimizer)
     with progress(what, settings.epochs * task.steps) as advance:
         advance(len(history) * task.steps)
         for epoch in range(len(history), settings.epochs):
@@ -221,6 +226,24 @@ def fit(
             if after_epoch:
                 after_epoch(epoch + 1)
     return history
+
+
+def compiled(model: nn.Module, device: str) -> nn.Module:
+    """The same network, compiled when it first runs.
+
+    Raises
+    ------
+    ConfigError
+        Without a C++ compiler, which torch needs for CPUs.
+    """
+    if device == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        raise ConfigError(
+            "torch.compile needs a C++ compiler, and none is installed.",
+            where="classifier.compile",
+            fix="install one (g++), or leave classifier.compile out",
+        )
+    done: nn.Module = torch.compile(model)  # type: ignore[assignment]
+    return done
 
 
 def _train_epoch(
