@@ -276,7 +276,8 @@ class LearntRule(Section):
 
 class AffinityRule(LearntRule):
     """The heat after a random walk along affinities of pixels, which a small network has learnt
-    from the training heatmaps, see `weakseg.masks.affinity`."""
+    from the training heatmaps, see `weakseg.masks.affinity`. The defaults saw 60 validation masks
+    of the glioma set."""
 
     rule: Literal["affinity"] = "affinity"
     radius: int = Field(5, ge=2, le=15, description="pixels of the coarse grid that a step reaches")
@@ -288,11 +289,12 @@ class AffinityRule(LearntRule):
 
 class HypercolumnRule(LearntRule):
     """Superpixels that a linear classifier of the network's activations calls lesion, trained on
-    the training heatmaps, see `weakseg.masks.hypercolumn`."""
+    the training heatmaps, see `weakseg.masks.hypercolumn`. The defaults saw 60 validation masks of
+    the glioma set."""
 
     rule: Literal["hypercolumn"] = "hypercolumn"
     warm: float = Field(
-        0.2,
+        0.5,
         ge=0.0,
         lt=1.0,
         description="superpixels of a lower mean heat are no lesion; 0: all ask",
@@ -300,7 +302,7 @@ class HypercolumnRule(LearntRule):
     at: Fraction = Field(0.5, description="probability above which a superpixel is lesion")
     count: int = Field(300, ge=2, le=10_000, description="how many superpixels an image has")
     compactness: float = Field(0.1, gt=0.0, description="space against grey values, see SLIC")
-    penalty: float = Field(1.0, gt=0.0, description="L2 penalty of the linear classifier")
+    penalty: float = Field(1000.0, gt=0.0, description="L2 penalty of the linear classifier")
 
 
 class TrainQuantileRule(Section):
