@@ -44,7 +44,7 @@ LAYERS = {
 """The last map of each network. Of DenseNet it is the one before `norm5`, since torchvision's
 in-place ReLU behind `norm5` changes what the other libraries record there."""
 
-CLASS = 1
+CLASSES = 10
 TOLERANCE = 1e-3
 Explain = Callable[[Tensor], Any]
 
@@ -101,13 +101,14 @@ def read_options() -> argparse.Namespace:
 def measure(name: str, options: argparse.Namespace) -> list[Timing]:
     """All libraries on one network, in turns, after a warm-up that compares their maps."""
     torch.manual_seed(0)
-    model = models.get_model(name, weights=None, num_classes=10).eval()
+    model = models.get_model(name, weights=None, num_classes=CLASSES).eval()
     if name.startswith("squeezenet"):  # as weakseg builds it: see weakseg.models.classifiers
         model.classifier[2] = nn.Identity()
     images = torch.rand(options.batch, 3, options.size, options.size)
     # Each has a copy of its own: some leave hooks behind, which would slow the others down.
     fast_model = deepcopy(model).to(memory_format=torch.channels_last)
     fast = images.to(memory_format=torch.channels_last)
+    k = hottest_class(fast_model, fast_model.get_submodule(LAYERS[name]), fast)
     precise = contextlib.nullcontext
     if options.precision == "bf16":
         precise = partial(torch.autocast, "cpu", dtype=torch.bfloat16)
@@ -119,14 +120,14 @@ def measure(name: str, options: argparse.Namespace) -> list[Timing]:
     def ours() -> Tensor:
         target = fast_model.get_submodule(LAYERS[name])
         with precise():
-            (maps,), _ = cams(fast_model, [target], fast, (CLASS,), method=options.method)
+            (maps,), _ = cams(fast_model, [target], fast, (k,), method=options.method)
         return on_grid(maps.clamp_min(0), images.shape[2:])
 
     runs: dict[str, Callable[[], Any]] = {"forward": forward, "weakseg": ours}
     if not options.only_ours:
         for lib, make in OTHERS.items():
             copy = deepcopy(model)
-            runs[lib] = partial(make(copy, copy.get_submodule(LAYERS[name])), images)
+            runs[lib] = partial(make(copy, copy.get_submodule(LAYERS[name]), k), images)
     results = {lib: run() for lib, run in runs.items()}
     times: dict[str, list[float]] = {lib: [] for lib in runs}
     for _ in range(options.repeats):
@@ -148,65 +149,68 @@ def measure(name: str, options: argparse.Namespace) -> list[Timing]:
 
 
 def difference(found: Any, ours: Tensor) -> float:
-    """The largest difference of two maps over their own maxima (or ranges, as the library does)."""
+    """The largest difference of two maps over their own ranges, as the libraries scale them."""
     other = torch.as_tensor(np.asarray(found), dtype=torch.float32).reshape(ours.shape)
-    low = other.amin((1, 2), keepdim=True)
-    mine = ours - torch.where(low > 0, 0, ours.amin((1, 2), keepdim=True))
-    other = other - torch.where(low > 0, 0, low)
-    return float((over_top(mine) - over_top(other)).abs().max())
+    return float((over_range(ours) - over_range(other)).abs().max())
 
 
-def over_top(maps: Tensor) -> Tensor:
-    """Maps over their maxima."""
-    top = maps.amax((1, 2), keepdim=True)
-    return maps / torch.where(top > 0, top, 1)
+def over_range(maps: Tensor) -> Tensor:
+    """Maps from 0 to 1."""
+    low, top = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return (maps - low) / torch.where(top > low, top - low, 1)
 
 
-def by_grad_cam(model: nn.Module, layer: nn.Module) -> Explain:
+def hottest_class(model: nn.Module, layer: nn.Module, images: Tensor) -> int:
+    """The class whose maps have the most heat, so that there is something to compare."""
+    heat = [cams(model, [layer], images[:2], (k,))[0][0].clamp_min(0).sum() for k in range(CLASSES)]
+    return int(torch.stack(heat).argmax())
+
+
+def by_grad_cam(model: nn.Module, layer: nn.Module, k: int) -> Explain:
     """pytorch-grad-cam, as its README shows it."""
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     cam = GradCAM(model, [layer])
-    return lambda images: cam(images, [ClassifierOutputTarget(CLASS)] * len(images))
+    return lambda images: cam(images, [ClassifierOutputTarget(k)] * len(images))
 
 
-def by_torchcam(model: nn.Module, layer: nn.Module) -> Explain:
+def by_torchcam(model: nn.Module, layer: nn.Module, k: int) -> Explain:
     """torchcam."""
     from torchcam.methods import GradCAM
 
     cam = GradCAM(model, layer)
 
     def explain(images: Tensor) -> Tensor:
-        (maps,) = cam([CLASS] * len(images), model(images))
+        (maps,) = cam([k] * len(images), model(images))
         return on_grid(maps.detach(), images.shape[2:])
 
     return explain
 
 
-def by_captum(model: nn.Module, layer: nn.Module) -> Explain:
+def by_captum(model: nn.Module, layer: nn.Module, k: int) -> Explain:
     """captum's LayerGradCam."""
     from captum.attr import LayerGradCam
 
     cam = LayerGradCam(model, layer)
 
     def explain(images: Tensor) -> Tensor:
-        found = cam.attribute(images, target=CLASS, relu_attributions=True)
+        found = cam.attribute(images, target=k, relu_attributions=True)
         return F.interpolate(found.detach(), images.shape[2:], mode="bilinear")[:, 0]
 
     return explain
 
 
-def by_monai(model: nn.Module, layer: nn.Module) -> Explain:
+def by_monai(model: nn.Module, layer: nn.Module, k: int) -> Explain:
     """MONAI's GradCAM, without the inversion that its default postprocessing does."""
     from monai.visualize import GradCAM
 
     name = next(n for n, m in model.named_modules() if m is layer)
     cam = GradCAM(model, name, postprocessing=lambda maps: maps)
-    return lambda images: cam(images, class_idx=CLASS).detach()
+    return lambda images: cam(images, class_idx=k).detach()
 
 
-OTHERS: dict[str, Callable[[nn.Module, nn.Module], Explain]] = {
+OTHERS: dict[str, Callable[[nn.Module, nn.Module, int], Explain]] = {
     "grad-cam": by_grad_cam,
     "torchcam": by_torchcam,
     "captum": by_captum,
