@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from weakseg.data.decoding import is_volume
@@ -68,22 +69,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A manifest as text."""
+    """A manifest as text.
+
+    What is asked of the whole is asked at every row, and therefore found once.
+    """
 
     path: Path
     rows: tuple[Row, ...]
 
-    @property
+    @cached_property
     def has_patients(self) -> bool:
         """Whether any row names its patient."""
         return any(r.patient for r in self.rows)
 
-    @property
+    @cached_property
     def has_splits(self) -> bool:
         """Whether any row names its split."""
         return any(r.split for r in self.rows)
 
-    @property
+    @cached_property
     def volumes(self) -> bool:
         """Whether the images are volumes; of a mixture, whether most of them are."""
         named = [r.is_volume for r in self.rows if r.image]
@@ -91,7 +95,25 @@ class Table:
 
     def resolve(self, cell: str) -> Path:
         """The absolute path that a cell means."""
-        return Path(os.path.normpath(self.path.absolute().parent / cell))
+        return Path(os.path.normpath(self._folder / cell))
+
+    def real(self, cell: str) -> str:
+        """The file behind the path that a cell means, whatever links lead to it."""
+        path = self.resolve(cell)
+        if path.is_symlink():
+            return os.path.realpath(path)
+        folder = str(path.parent)
+        if folder not in self._real_folders:
+            self._real_folders[folder] = os.path.realpath(folder)
+        return str(Path(self._real_folders[folder], path.name))
+
+    @cached_property
+    def _folder(self) -> Path:
+        return self.path.absolute().parent
+
+    @cached_property
+    def _real_folders(self) -> dict[str, str]:
+        return {}
 
 
 def read_table(path: Path, required: Sequence[str] = REQUIRED) -> Table:
