@@ -209,6 +209,7 @@ def test_constant_and_unreadable_images():
     assert g[1] == g[3]
     assert len(set(g)) == 5
     assert group_near_duplicates(np.zeros((0, 24, 24))) == []
+    assert len(set(group_near_duplicates(flat[4:]))) == 2
 
 
 @settings(max_examples=15)

@@ -96,7 +96,7 @@ def _equal_pictures(unit: Floats) -> tuple[NDArray[Any], NDArray[Any]]:
 def _similar(unit: Floats, shape: tuple[int, ...], block: int) -> list[NDArray[Any]]:
     """Links of pictures, or their mirror images, that correlate by more than `SAME`."""
     n = len(unit)
-    mirror = unit.reshape(n, *shape)[:, :, ::-1].reshape(n, -1)
+    mirror = unit.reshape(n, *shape)[:, :, ::-1].reshape(unit.shape)
     bounds = _bounds(unit, mirror) if n > block else np.zeros((n, 0), dtype=np.float32)
     # The projections of two that are the same lie closer than they: in the order of the first
     # coordinate, most blocks need no look.

@@ -199,6 +199,7 @@ def _best_deal(counts: NDArray[np.int64], split: SplitConfig) -> NDArray[np.int6
     """The split of each patient, 0 training, 1 validation, 2 test; None where none will do."""
     rng = np.random.default_rng(split.seed)
     share = np.array([1 - split.val - split.test, split.val, split.test])
+    total, whole = counts.sum(), counts.sum(axis=0)
     best, least = None, np.inf
     for _ in range(CANDIDATES):
         side = _deal(counts, share, rng.permutation(len(counts)))
@@ -206,8 +207,8 @@ def _best_deal(counts: NDArray[np.int64], split: SplitConfig) -> NDArray[np.int6
         if not per_split.all():
             continue
         sizes = per_split.sum(axis=1)
-        classes = per_split / sizes[:, None] - counts.sum(axis=0) / counts.sum()
-        off = np.abs(sizes / counts.sum() - share).sum() + np.abs(classes).sum()
+        classes = per_split / sizes[:, None] - whole / total
+        off = np.abs(sizes / total - share).sum() + np.abs(classes).sum()
         if off < least - 1e-12:
             best, least = side, off
     return best

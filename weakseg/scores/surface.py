@@ -192,11 +192,11 @@ def _border(mask: Mask) -> Mask:
     """The mask without its erosion by face neighbours; beyond the array lies background."""
     interior = mask.copy()
     for axis in range(mask.ndim):
-        before = (slice(None),) * axis
-        first, last = (*before, slice(None, -1)), (*before, slice(1, None))
-        interior[last] &= mask[first]
-        interior[first] &= mask[last]
-        interior[(*before, [0, -1])] = False
+        # A plain swap makes a view; moveaxis makes the same in five times as long.
+        inner, whole = interior.swapaxes(0, axis), mask.swapaxes(0, axis)
+        inner[1:] &= whole[:-1]
+        inner[:-1] &= whole[1:]
+        inner[0] = inner[-1] = False
     return mask ^ interior
 
 
