@@ -11,20 +11,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+from scipy.sparse.csgraph import connected_components
 
 from tests.data.helpers import present
 from weakseg.config import DataConfig, SplitConfig
 from weakseg.data.cases import Case, Labels
+from weakseg.data.duplicates import group_near_duplicates, thumbnail
 from weakseg.data.images import read_image
 from weakseg.data.manifest import read_manifest
-from weakseg.data.splits import (
-    group_near_duplicates,
-    make_splits,
-    read_splits,
-    split_troubles,
-    thumbnail,
-    write_splits,
-)
+from weakseg.data.splits import make_splits, read_splits, split_troubles, write_splits
 from weakseg.errors import DataError
 
 TWO = Labels(("normal",), ("tumor",))
@@ -213,6 +209,7 @@ def test_constant_and_unreadable_images():
     assert g[1] == g[3]
     assert len(set(g)) == 5
     assert group_near_duplicates(np.zeros((0, 24, 24))) == []
+    assert len(set(group_near_duplicates(flat[4:]))) == 2
 
 
 @settings(max_examples=15)
@@ -224,6 +221,35 @@ def test_groups_do_not_depend_on_blocks(block, seed):
     mirrored = rng.random(15) < 0.5
     chosen = np.where(mirrored[:, None, None], chosen[:, :, ::-1], chosen)
     assert group_near_duplicates(chosen, block=block) == group_near_duplicates(chosen)
+
+
+def every_pair(thumbnails: np.ndarray) -> list[int]:
+    """Groups by a correlation of every picture with every other and its mirror image."""
+    flat = thumbnails.reshape(len(thumbnails), -1)
+    mirror = thumbnails[:, :, ::-1].reshape(len(thumbnails), -1)
+    n = len(flat)
+    same = np.maximum(np.corrcoef(flat), np.corrcoef(flat, mirror)[:n, n:]) > 0.985
+    return connected_components(same, directed=False)[1].tolist()
+
+
+@pytest.mark.parametrize("spread", [0.08, 0.12, 0.2, 1.0])
+@pytest.mark.parametrize("block", [16, 90])
+def test_the_bound_hides_no_pair(spread, block):
+    """Smooth pictures around a few of them: pairs on both sides of the limit, mirrored or not."""
+    rng = np.random.default_rng(5)
+    base = gaussian_filter(rng.normal(size=(12, 24, 24)), (0, 3, 3)) * 20
+    noise = gaussian_filter(rng.normal(size=(150, 24, 24)), (0, 2, 2)) * 12
+    chosen = base[rng.integers(0, 12, 150)] + spread * noise
+    chosen[::3] = chosen[::3, :, ::-1]
+    groups = group_near_duplicates(chosen.astype(np.float32), block=block)
+    expected = every_pair(chosen.astype(np.float32))
+    assert len(set(zip(groups, expected, strict=True))) == len(set(groups)) == len(set(expected))
+    assert 10 < len(set(groups)) <= 150
+
+
+def test_many_equal_pictures_take_no_table_of_all_pairs():
+    many = np.broadcast_to(pictures(1), (20_000, 24, 24))
+    assert set(group_near_duplicates(many, block=512)) == {"group-0001"}
 
 
 def test_thumbnails_average_and_lose_colour():

@@ -16,6 +16,7 @@ from weakseg.config import SPLITS, DataConfig
 from weakseg.data.cases import Case, Labels
 from weakseg.data.check_files import Seen, look_at_files
 from weakseg.data.check_volumes import look_at_volumes, spacing_problems
+from weakseg.data.duplicates import THUMBNAIL, group_near_duplicates
 from weakseg.data.manifest import (
     Problem,
     Row,
@@ -25,13 +26,7 @@ from weakseg.data.manifest import (
     table_cases,
     table_labels,
 )
-from weakseg.data.splits import (
-    FEW_PATIENTS_FIX,
-    THUMBNAIL,
-    group_near_duplicates,
-    make_splits,
-    split_troubles,
-)
+from weakseg.data.splits import FEW_PATIENTS_FIX, make_splits, split_troubles
 from weakseg.errors import DataError
 
 __all__ = ["Problem", "check_manifest", "data_fingerprint", "format_problems", "problems_json"]
@@ -72,9 +67,9 @@ def check_manifest(
     except DataError:  # row_problems tells
         labels = None
     problems = list(row_problems(table, data))
-    images = [table.resolve(r.image).resolve() if r.image else None for r in table.rows]
+    images = [table.real(r.image) if r.image else None for r in table.rows]
     problems += _same_paths(table)
-    known = {table.resolve(c).resolve() for r in table.rows for c in _modalities(r)}
+    known = {table.real(c) for r in table.rows for c in _modalities(r)}
 
     def look(row: Row) -> Seen:
         look_at = look_at_volumes if row.is_volume else look_at_files
@@ -101,10 +96,10 @@ def _modalities(row: Row) -> tuple[str, ...]:
 
 
 def _same_paths(table: Table) -> Iterator[Problem]:
-    first: dict[Path, Row] = {}
+    first: dict[str, Row] = {}
     for row in table.rows:
         for k, cell in enumerate(_modalities(row)):
-            image = table.resolve(cell).resolve()
+            image = table.real(cell)
             if image not in first:
                 first[image] = row
             else:
@@ -120,9 +115,9 @@ def _same_paths(table: Table) -> Iterator[Problem]:
 
 
 def _same_pixels(
-    table: Table, digests: Sequence[str | None], images: Sequence[Path | None]
+    table: Table, digests: Sequence[str | None], images: Sequence[str | None]
 ) -> Iterator[Problem]:
-    first: dict[str, tuple[Row, Path | None]] = {}
+    first: dict[str, tuple[Row, str | None]] = {}
     for row, digest, image in zip(table.rows, digests, images, strict=True):
         if digest is None:
             continue

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from weakseg.config import DataConfig
 from weakseg.data.cases import Labels
 from weakseg.data.decoding import MISSING
+from weakseg.data.duplicates import thumbnail
 from weakseg.data.images import inspect_mask, is_grey, read_image
 from weakseg.data.manifest import Problem, Row, Table
-from weakseg.data.splits import thumbnail
 from weakseg.errors import DataError
 
 SMALLEST = 8
@@ -46,7 +45,7 @@ class Seen:
 
 
 def look_at_files(
-    row: Row, table: Table, data: DataConfig, labels: Labels | None, images: set[Path]
+    row: Row, table: Table, data: DataConfig, labels: Labels | None, images: set[str]
 ) -> Seen:
     """Decode the image and the mask of a row.
 
@@ -57,8 +56,8 @@ def look_at_files(
     data : DataConfig
     labels : Labels or None
         None where the labels' meaning cannot be told.
-    images : set of Path
-        The images of all rows, which a mask must not be.
+    images : set of str
+        The images of all rows (`Table.real`), which a mask must not be.
     """
     if not row.image:
         return Seen(())
@@ -135,13 +134,13 @@ def _mask_problems(
     data: DataConfig,
     labels: Labels | None,
     shape: tuple[int, int] | None,
-    images: set[Path],
+    images: set[str],
 ) -> Iterator[Problem]:
     def here(kind: str, message: str, fix: str) -> Problem:
         return Problem(kind, row.line, row.mask, message, fix)
 
     path = table.resolve(row.mask)
-    if path.resolve() in images:
+    if table.real(row.mask) in images:
         yield here(
             "mask-is-image", "the mask is the file of an image", "name the mask, or leave it blank"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +23,7 @@ _OWN_GRID = {
 
 
 def look_at_volumes(
-    row: Row, table: Table, data: DataConfig, labels: Labels | None, images: set[Path]
+    row: Row, table: Table, data: DataConfig, labels: Labels | None, images: set[str]
 ) -> Seen:
     """Read every file of a row.
 
@@ -140,7 +139,7 @@ def _look_at_roi(
     """The region of interest where it can be laid over a mask; its problems are added."""
     if not row.roi:
         return None
-    if row.mask and table.resolve(row.roi).resolve() == table.resolve(row.mask).resolve():
+    if row.mask and table.real(row.roi) == table.real(row.mask):
         problems.append(
             Problem(
                 "roi-is-mask",
@@ -178,10 +177,10 @@ def _mask_problems(
     labels: Labels | None,
     grid: Grid | None,
     roi: np.ndarray | None,
-    images: set[Path],
+    images: set[str],
 ) -> Iterator[Problem]:
     path = table.resolve(row.mask)
-    if path.resolve() in images:
+    if table.real(row.mask) in images:
         yield Problem(
             "mask-is-image",
             row.line,

@@ -15,9 +15,9 @@ import numpy as np
 
 from weakseg.config import SPLITS, DataConfig
 from weakseg.data.cases import Case, CaseSet, Labels
+from weakseg.data.duplicates import THUMBNAIL, group_near_duplicates, thumbnail
 from weakseg.data.images import read_image
 from weakseg.data.labels import HEALTHY_NAMES, plain, resolve_labels
-from weakseg.data.splits import THUMBNAIL, group_near_duplicates, thumbnail
 from weakseg.data.table import FURTHER, Row, Table, read_table
 from weakseg.errors import DataError, did_you_mean
 
@@ -92,10 +92,12 @@ def safe_ids(paths: Sequence[Path]) -> list[str]:
     # Only the same file twice, or a file that is called like the hash of another, is left.
     taken = {name.casefold() for name in ids}
     seen: set[str] = set()
+    numbers: dict[str, int] = {}
     for k, wanted in enumerate(ids):
-        number = 2
+        number = numbers.get(wanted, 2)
         while ids[k].casefold() in seen or (number > 2 and ids[k].casefold() in taken):
             ids[k], number = f"{wanted}-{number}", number + 1
+        numbers[wanted] = number
         seen.add(ids[k].casefold())
     return ids
 

@@ -7,10 +7,9 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from weakseg.config import SPLITS, SplitConfig
 from weakseg.data.cases import Case, Labels
@@ -19,9 +18,6 @@ from weakseg.runs import write_text
 
 CANDIDATES = 200
 """Random orders of the patients that are tried."""
-THUMBNAIL = 24
-SAME = 0.985
-"""Thumbnails that correlate more than this show the same picture."""
 COLUMNS = ("case", "image", "label", "patient", "split")
 
 FEW_PATIENTS_FIX = "add patients, merge the label with another one, or leave its rows out"
@@ -181,80 +177,6 @@ def read_splits(path: Path) -> list[Case]:
     ]
 
 
-def thumbnail(image: ArrayLike) -> NDArray[np.float32]:
-    """An (M, N) or (M, N, 3) image in 24 × 24 grey pixels, by averaging over areas."""
-    import cv2
-
-    values = np.asarray(image)
-    side = (THUMBNAIL, THUMBNAIL)
-    if values.dtype not in (np.uint8, np.uint16):
-        values = values.astype(np.float32)
-    small = np.asarray(cv2.resize(values, side, interpolation=cv2.INTER_AREA), dtype=np.float32)
-    return small if small.ndim == 2 else small.mean(axis=2)
-
-
-def group_near_duplicates(thumbnails: ArrayLike, *, block: int = 2048) -> list[str]:
-    """Name the groups of images that show the same picture.
-
-    Two images belong together if their thumbnails, or one and the other's left–right mirror
-    image, correlate by more than `SAME`; so do two that a chain of such pairs links. Constant
-    images correlate with nothing and belong to those of the same value.
-
-    Parameters
-    ----------
-    thumbnails : (N, h, w) array_like
-        As `thumbnail` gives them; an image with NaN is a group of its own.
-    block : int, optional
-        Images that are compared at once; bounds the memory to ``block``² numbers.
-
-    Returns
-    -------
-    list of str
-        ``group-0001`` and so on, numbered by first occurrence.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    pictures = np.asarray(thumbnails, dtype=np.float64)
-    n = len(pictures)
-    if not n:
-        return []
-    flat = pictures.reshape(n, -1)
-    centred = flat - flat.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(centred, axis=1)
-    readable = np.isfinite(norm)
-    constant = readable & (norm <= 1e-5 * np.linalg.norm(flat, axis=1))
-    usable = readable & ~constant
-    unit = np.zeros_like(centred)
-    unit[usable] = centred[usable] / norm[usable, None]
-    unit = unit.astype(np.float32)
-    mirror = unit.reshape(pictures.shape)[:, :, ::-1].reshape(n, -1)
-
-    links: list[NDArray[Any]] = [_equal_constants(flat.mean(axis=1), constant)]
-    for i in range(0, n, block):
-        for j in range(i, n, block):
-            # The mirror of i beside j correlates as i beside the mirror of j.
-            same = np.maximum(
-                unit[i : i + block] @ unit[j : j + block].T,
-                unit[i : i + block] @ mirror[j : j + block].T,
-            )
-            links.append(np.argwhere(same > SAME) + np.array([i, j]))
-    pairs = np.concatenate(links)
-    graph = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    _, member = connected_components(graph, directed=False)
-    order: dict[int, int] = {}
-    return [f"group-{order.setdefault(int(m), len(order) + 1):04d}" for m in member]
-
-
-def _equal_constants(values: NDArray[Any], constant: NDArray[np.bool_]) -> NDArray[Any]:
-    first: dict[float, int] = {}
-    pairs = [
-        (first.setdefault(round(float(values[i]), 3), i), i)
-        for i in map(int, np.flatnonzero(constant))
-    ]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
 def _refuse_too_few(counts: NDArray[np.int64], labels: Labels, no_patients: str) -> None:
     if len(counts) < len(SPLITS):
         raise DataError(
@@ -277,6 +199,7 @@ def _best_deal(counts: NDArray[np.int64], split: SplitConfig) -> NDArray[np.int6
     """The split of each patient, 0 training, 1 validation, 2 test; None where none will do."""
     rng = np.random.default_rng(split.seed)
     share = np.array([1 - split.val - split.test, split.val, split.test])
+    total, whole = counts.sum(), counts.sum(axis=0)
     best, least = None, np.inf
     for _ in range(CANDIDATES):
         side = _deal(counts, share, rng.permutation(len(counts)))
@@ -284,8 +207,8 @@ def _best_deal(counts: NDArray[np.int64], split: SplitConfig) -> NDArray[np.int6
         if not per_split.all():
             continue
         sizes = per_split.sum(axis=1)
-        classes = per_split / sizes[:, None] - counts.sum(axis=0) / counts.sum()
-        off = np.abs(sizes / counts.sum() - share).sum() + np.abs(classes).sum()
+        classes = per_split / sizes[:, None] - whole / total
+        off = np.abs(sizes / total - share).sum() + np.abs(classes).sum()
         if off < least - 1e-12:
             best, least = side, off
     return best
@@ -300,7 +223,7 @@ def _deal(
     for k in np.argsort(has.sum(axis=0), kind="stable"):
         for s in (2, 1, 0):
             if not has[side == s, k].any():
-                free = [p for p in order if side[p] < 0 and has[p, k]]
+                free = order[(side[order] < 0) & has[order, k]]
                 side[free[:1]] = s
     images = counts.sum(axis=1)
     for s in (2, 1):

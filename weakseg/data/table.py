@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from weakseg.data.decoding import is_volume
@@ -68,22 +69,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A manifest as text."""
+    """A manifest as text.
+
+    What is asked of the whole is asked at every row, and therefore found once.
+    """
 
     path: Path
     rows: tuple[Row, ...]
 
-    @property
+    @cached_property
     def has_patients(self) -> bool:
         """Whether any row names its patient."""
         return any(r.patient for r in self.rows)
 
-    @property
+    @cached_property
     def has_splits(self) -> bool:
         """Whether any row names its split."""
         return any(r.split for r in self.rows)
 
-    @property
+    @cached_property
     def volumes(self) -> bool:
         """Whether the images are volumes; of a mixture, whether most of them are."""
         named = [r.is_volume for r in self.rows if r.image]
@@ -91,7 +95,43 @@ class Table:
 
     def resolve(self, cell: str) -> Path:
         """The absolute path that a cell means."""
-        return Path(os.path.normpath(self.path.absolute().parent / cell))
+        path = self._paths.get(cell)
+        if path is None:
+            path = self._paths[cell] = Path(os.path.normpath(self._folder / cell))
+        return path
+
+    def real(self, cell: str) -> str:
+        """The file behind the path that a cell means, whatever links lead to it.
+
+        Links are followed once: a table is read, looked through and let go.
+        """
+        if cell in self._real:
+            return self._real[cell]
+        path = str(self.resolve(cell))
+        folder, name = os.path.split(path)
+        if folder not in self._real_folders:
+            self._real_folders[folder] = os.path.realpath(folder)
+        # Most paths are no links; realpath asks that of every folder above them, too. (pathlib's
+        # question is no use here: it fails where a name is too long.)
+        linked = os.path.islink(path)  # noqa: PTH114
+        found = os.path.realpath(path) if linked else f"{self._real_folders[folder]}{os.sep}{name}"
+        return self._real.setdefault(cell, os.path.normpath(found))
+
+    @cached_property
+    def _folder(self) -> Path:
+        return self.path.absolute().parent
+
+    @cached_property
+    def _paths(self) -> dict[str, Path]:
+        return {}
+
+    @cached_property
+    def _real(self) -> dict[str, str]:
+        return {}
+
+    @cached_property
+    def _real_folders(self) -> dict[str, str]:
+        return {}
 
 
 def read_table(path: Path, required: Sequence[str] = REQUIRED) -> Table:
@@ -150,7 +190,7 @@ def _row(line: int, cells: list[str], place: dict[str, int], expected: int) -> R
     fields = len(cells)
     while fields > expected and not cells[fields - 1]:  # spreadsheets add empty ones
         fields -= 1
-    more = [cell(name) for name in FURTHER]
+    more = [cell(name) for name in FURTHER] if not place.keys().isdisjoint(FURTHER) else []
     while more and not more[-1]:
         more.pop()
     return Row(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from weakseg.scores.checks import as_masks
+from weakseg.scores.checks import as_heatmap, as_masks
 from weakseg.scores.localisation import energy_inside, pixel_average_precision, pointing_game
-from weakseg.scores.overlap import dice, iou, precision, recall
+from weakseg.scores.overlap import overlap_scores
 from weakseg.scores.surface import hd95_and_mean
 
 CASE_COLUMNS = ("case", "patient", "split", "label", "method", "kind", "seed", "masks_seen")
@@ -69,21 +69,20 @@ def score_case(
     p, t = as_masks(pred, truth)
     lesion_pixels, predicted_pixels = int(np.count_nonzero(t)), int(np.count_nonzero(p))
     has_lesion = lesion_pixels > 0
+    overlap = overlap_scores(p, t)
     far, mean = hd95_and_mean(p, t, spacing)
     ap = pointing = energy = float("nan")
     if heatmap is not None:
-        ap = pixel_average_precision(heatmap, t)
-        pointing = pointing_game(heatmap, t)
-        energy = energy_inside(heatmap, t)
+        heat, _ = as_heatmap(heatmap, t)
+        ap = pixel_average_precision(heat, t)
+        pointing = pointing_game(heat, t)
+        energy = energy_inside(heat, t)
     return {
-        "dice": dice(p, t),
-        "iou": iou(p, t),
-        "precision": precision(p, t),
-        "recall": recall(p, t),
+        **overlap,
         "hd95": far if has_lesion else float("nan"),
         "msd": mean if has_lesion else float("nan"),
         "missed": has_lesion and predicted_pixels == 0,
-        "no_overlap": has_lesion and not bool(np.any(p & t)),
+        "no_overlap": has_lesion and overlap["dice"] == 0,
         "false_alarm": not has_lesion and predicted_pixels > 0,
         "has_lesion": has_lesion,
         "lesion_pixels": lesion_pixels,

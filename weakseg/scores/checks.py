@@ -77,7 +77,7 @@ def as_heatmap(heatmap: ArrayLike, truth: ArrayLike) -> tuple[Floats, Mask]:
     heat = np.asarray(heatmap)
     if heat.dtype.kind not in "buif":
         raise ValueError(f"heatmap must hold real numbers, got type {heat.dtype}")
-    heat = heat.astype(np.float64)
+    heat = heat.astype(np.float64, copy=False)
     if heat.shape != t.shape:
         raise ValueError(f"heatmap must have the shape of truth, {t.shape}, got {heat.shape}")
     bad = int(heat.size - np.count_nonzero(np.isfinite(heat)))

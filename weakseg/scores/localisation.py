@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt
-from sklearn.metrics import average_precision_score
 
 from weakseg.scores.checks import as_heatmap
 
@@ -42,8 +41,12 @@ def pixel_average_precision(heatmap: ArrayLike, truth: ArrayLike) -> float:
     heat, lesion = as_heatmap(heatmap, truth)
     if not lesion.any():
         return float("nan")
-    # The sum of steps may round to just above 1.
-    return min(1.0, float(average_precision_score(lesion.ravel(), heat.ravel())))
+    # The curve rises only at the heat of lesion pixels, so that the sum of its steps is the mean
+    # over them of the precision among all pixels that are at least as hot.
+    everywhere, inside = np.sort(heat, axis=None), np.sort(heat[lesion])
+    hotter = everywhere.size - np.searchsorted(everywhere, inside, side="left")
+    hits = inside.size - np.searchsorted(inside, inside, side="left")
+    return float((hits / hotter).mean())
 
 
 def pointing_game(heatmap: ArrayLike, truth: ArrayLike, tolerance: float = 0) -> float:

@@ -13,6 +13,23 @@ EMPTY_RULE = (
 )
 
 
+def overlap_scores(pred: ArrayLike, truth: ArrayLike, *, empty: float = 1.0) -> dict[str, float]:
+    """`dice`, `iou`, `precision` and `recall` of one look at the masks.
+
+    Returns
+    -------
+    dict
+        By these names.
+    """
+    areas = _areas(pred, truth)
+    return {
+        "dice": _dice(*areas, empty),
+        "iou": _iou(*areas, empty),
+        "precision": _precision(*areas, empty),
+        "recall": _recall(*areas, empty),
+    }
+
+
 def dice(pred: ArrayLike, truth: ArrayLike, *, empty: float = 1.0) -> float:
     """Dice coefficient, twice the intersection over the sum of both areas.
 
@@ -43,8 +60,7 @@ def dice(pred: ArrayLike, truth: ArrayLike, *, empty: float = 1.0) -> float:
     >>> dice([[1, 1, 0]], [[0, 1, 1]])
     0.5
     """
-    both, p, t = _areas(pred, truth)
-    return 2 * both / (p + t) if p + t else float(empty)
+    return _dice(*_areas(pred, truth), empty)
 
 
 def iou(pred: ArrayLike, truth: ArrayLike, *, empty: float = 1.0) -> float:
@@ -67,8 +83,7 @@ def iou(pred: ArrayLike, truth: ArrayLike, *, empty: float = 1.0) -> float:
     ValueError
         For arrays that are no masks or differ in shape.
     """
-    both, p, t = _areas(pred, truth)
-    return both / (p + t - both) if p + t else float(empty)
+    return _iou(*_areas(pred, truth), empty)
 
 
 def precision(pred: ArrayLike, truth: ArrayLike, *, empty: float = 1.0) -> float:
@@ -93,10 +108,7 @@ def precision(pred: ArrayLike, truth: ArrayLike, *, empty: float = 1.0) -> float
     ValueError
         For arrays that are no masks or differ in shape.
     """
-    both, p, t = _areas(pred, truth)
-    if p == 0:
-        return 0.0 if t else float(empty)
-    return both / p
+    return _precision(*_areas(pred, truth), empty)
 
 
 def recall(pred: ArrayLike, truth: ArrayLike, *, empty: float = 1.0) -> float:
@@ -120,13 +132,30 @@ def recall(pred: ArrayLike, truth: ArrayLike, *, empty: float = 1.0) -> float:
     ValueError
         For arrays that are no masks or differ in shape.
     """
-    both, p, t = _areas(pred, truth)
-    if t == 0:
-        return float("nan") if p else float(empty)
-    return both / t
+    return _recall(*_areas(pred, truth), empty)
 
 
 def _areas(pred: ArrayLike, truth: ArrayLike) -> tuple[int, int, int]:
     """Pixels of the intersection, of the prediction and of the truth."""
     p, t = as_masks(pred, truth)
     return int(np.count_nonzero(p & t)), int(np.count_nonzero(p)), int(np.count_nonzero(t))
+
+
+def _dice(both: int, p: int, t: int, empty: float) -> float:
+    return 2 * both / (p + t) if p + t else float(empty)
+
+
+def _iou(both: int, p: int, t: int, empty: float) -> float:
+    return both / (p + t - both) if p + t else float(empty)
+
+
+def _precision(both: int, p: int, t: int, empty: float) -> float:
+    if p == 0:
+        return 0.0 if t else float(empty)
+    return both / p
+
+
+def _recall(both: int, p: int, t: int, empty: float) -> float:
+    if t == 0:
+        return float("nan") if p else float(empty)
+    return both / t

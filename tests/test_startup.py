@@ -1,0 +1,122 @@
+"""What the quick commands leave alone, and that a long manifest does not take its square."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.data.helpers import blob, good_rows, save, write_rows
+from weakseg.config import DataConfig
+from weakseg.data.check import check_manifest
+from weakseg.data.manifest import read_manifest, read_table, safe_ids
+from weakseg.data.splits import make_splits
+
+HEAVY = {"torch", "torchvision", "lightning", "pytorch_grad_cam", "pandas", "matplotlib"}
+SCIENTIFIC = {"scipy", "sklearn", "skimage", "cv2", "numpy"}
+RUN = """
+import runpy, sys
+sys.argv = ["weakseg", *sys.argv[1:]]
+try:
+    runpy.run_module("weakseg", run_name="__main__")
+except SystemExit as e:
+    assert not e.code, e.code
+print("modules:", *{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def imported_by(*arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.rpartition("modules:")[2].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["validate", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments):
+    found = imported_by(*arguments)
+    assert "typer" in found
+    assert not found & (HEAVY | SCIENTIFIC | {"PIL"})
+
+
+def test_validate_imports_no_torch(tmp_path):
+    found = imported_by("validate", str(write_rows(tmp_path, good_rows(tmp_path))))
+    assert {"numpy", "PIL"} <= found
+    assert not found & (HEAVY | SCIENTIFIC - {"numpy"})
+
+
+def test_without_patients_validate_takes_what_finds_look_alikes_and_no_more(tmp_path):
+    rows = [row[:-1] for row in good_rows(tmp_path)]
+    found = imported_by("validate", str(write_rows(tmp_path, rows)))
+    assert {"cv2", "scipy"} <= found
+    assert not found & (HEAVY | {"sklearn", "skimage"})
+
+
+def long_manifest(folder: Path, count: int) -> Path:
+    """With a blank column of splits: whoever looks for one has to read all rows."""
+    rows = [["image", "label", "patient", "split"]]
+    rows += [[f"i/{i}.png", "tumor" if i % 3 else "normal", f"p{i // 4}", ""] for i in range(count)]
+    return write_rows(folder, rows)
+
+
+def quickest(run, times: int = 3) -> float:
+    """CPU seconds, the least of some runs."""
+    taken = []
+    for _ in range(times):
+        start = time.process_time()
+        run()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+def test_reading_and_dealing_out_grow_with_the_rows(tmp_path):
+    def of(count: int) -> float:
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        path = long_manifest(folder, count)
+        data = DataConfig(manifest=str(path))
+
+        def run():
+            found = read_manifest(path, data)
+            make_splits(found.cases, found.labels, data.split)
+
+        return quickest(run)
+
+    # Four times the rows: a square would take sixteen times as long.
+    assert of(8000) < 9 * of(2000)
+
+
+def test_the_same_file_in_all_rows_grows_with_the_rows(tmp_path):
+    def of(count: int) -> float:
+        return quickest(lambda: safe_ids([tmp_path / "a.png"] * count))
+
+    assert of(8000) < 9 * of(2000)
+    assert len(set(safe_ids([tmp_path / "a.png"] * 500))) == 500
+
+
+def test_a_table_without_patients_and_splits_is_asked_once(tmp_path):
+    rows = [["image", "label"]] + [[f"{i}.png", "ab"[i % 2]] for i in range(50)]
+    table = read_table(write_rows(tmp_path, rows))
+    assert not table.has_patients
+    assert not table.has_splits
+    assert {"has_patients", "has_splits"} <= table.__dict__.keys()
+
+
+def test_links_lead_to_the_file_itself(tmp_path):
+    """A link to a file, and a link to a folder, of which the file's own path knows nothing."""
+    rows = good_rows(tmp_path)
+    save(tmp_path / "elsewhere" / "x.png", blob())
+    (tmp_path / "images" / "s0.png").unlink()
+    (tmp_path / "images" / "s0.png").symlink_to(tmp_path / "elsewhere" / "x.png")
+    (tmp_path / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    rows.append(["linked/x.png", "tumor", "", "p0"])
+    rows.append(["images/s7.png", "tumor", "images/../linked/./x.png", "p3"])
+    path = write_rows(tmp_path, rows)
+    table = read_table(path)
+    real = str((tmp_path / "elsewhere" / "x.png").resolve())
+    assert {table.real(c) for c in ("images/s0.png", "linked/x.png", rows[-1][2])} == {real}
+    kinds = {(p.kind, p.row) for p in check_manifest(path, DataConfig(manifest=str(path)))}
+    assert {("image-twice", 10), ("image-twice", 11), ("mask-is-image", 11)} <= kinds
