@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe_machine, heading
+from machine import describe_machine, print_machine
 from PIL import Image
 
 ALLOWED_BYTES = 4096
@@ -36,7 +36,7 @@ def main() -> None:
     if options.child is not None:
         print(json.dumps(child(options.child, options)))
         return
-    heading(describe_machine("torch"))
+    print_machine(describe_machine(["torch"]))
     print(f"{options.arch} at {options.size}²\n")
     print("| images | check, start, s | heatmaps, masks, scores, s | ms an image | memory, MiB |")
     print("|---|---|---|---|---|")

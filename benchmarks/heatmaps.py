@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from machine import Spread, describe_machine, heading
+from machine import Spread, describe_machine, print_machine, spread
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
@@ -65,7 +65,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(options.threads)
     packages = ("torch", "torchvision", *OTHERS)
-    heading(describe_machine(*packages, precision=options.precision))
+    print_machine(describe_machine(packages) | {"precision": options.precision})
     print(f"{options.size}² pixels, batches of {options.batch}, {options.repeats} repeats\n")
     print("| network | library | images/s | of the forward pass | ours is faster by | difference |")
     print("|---|---|---|---|---|---|")
@@ -138,8 +138,8 @@ def measure(name: str, options: argparse.Namespace) -> list[Timing]:
             times[lib].append(time.perf_counter() - start)
     rows = []
     for lib, taken in times.items():
-        speed = Spread.of([options.batch / t for t in taken])
-        ratio = Spread.of([f / t for f, t in zip(times["forward"], taken, strict=True)])
+        speed = spread([options.batch / t for t in taken])
+        ratio = spread([f / t for f, t in zip(times["forward"], taken, strict=True)])
         differs = None if lib == "forward" else difference(results[lib], results["weakseg"])
         rows.append(Timing(name, lib, speed, ratio, differs))
         gain = statistics.median(t / o for t, o in zip(taken, times["weakseg"], strict=True))

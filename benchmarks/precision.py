@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import Spread, describe_machine, heading
+from machine import Spread, describe_machine, print_machine
 
 from weakseg.config import FixedRule, load_config
 from weakseg.data.images import read_image
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100, help="lesion images looked at")
     parser.add_argument("--json", type=Path, help="file for the rows")
     options = parser.parse_args()
-    heading(describe_machine("torch"))
+    print_machine(describe_machine(["torch"]))
     config = load_config(options.run / "config.yaml")
     rows = []
     print("\n| heatmap | rule | Dice, bf16 against fp32 | bf16 is faster by |\n|---|---|---|---|")

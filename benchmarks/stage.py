@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from machine import Spread, describe_machine, heading
+from machine import Spread, describe_machine, print_machine, spread
 
 from weakseg.config import Config, PhantomConfig
 from weakseg.data.images import read_mask
@@ -44,10 +44,9 @@ map to the network's resolution and then over its range, scikit-image from there
 def main() -> None:
     """Measure, print the table, and write it where it was asked for."""
     options = read_options()
-    heading(
-        describe_machine(
-            *("torch", "grad-cam", "scikit-image", "monai"), precision=options.precision
-        )
+    print_machine(
+        describe_machine(["torch", "grad-cam", "scikit-image", "monai"])
+        | {"precision": options.precision}
     )
     with tempfile.TemporaryDirectory() as folder:
         rows, images = measure(options, Path(folder))
@@ -108,11 +107,11 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, dict[s
         images = len(prepared.cases.cases)
     rows = {
         name: {
-            "images_per_second": Spread.of([images / t for t in taken]),
-            "ratio_to_forward": Spread.of(
+            "images_per_second": spread([images / t for t in taken]),
+            "ratio_to_forward": spread(
                 [f / t for f, t in zip(times["forward"], taken, strict=True)]
             ),
-            "gain": Spread.of([t / o for t, o in zip(taken, times["weakseg"], strict=True)]),
+            "gain": spread([t / o for t, o in zip(taken, times["weakseg"], strict=True)]),
         }
         for name, taken in times.items()
     }

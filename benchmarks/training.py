@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import Spread, describe_machine, heading
+from machine import Spread, describe_machine, print_machine, spread
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ ALIKE = 0.99
 def main() -> None:
     """Measure, print the table, and write it where it was asked for."""
     options = read_options()
-    heading(describe_machine("torch", "torchvision", "lightning", precision="fp32"))
+    print_machine(describe_machine(["torch", "torchvision", "lightning"]) | {"precision": "fp32"})
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(options, Path(folder))
     print("\n| | images/s | ours is faster by |\n|---|---|---|")
@@ -115,8 +115,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, Sp
         raise SystemExit("the two loops do not do the same work")
     return {
         name: {
-            "speed": Spread.of([images / t for t in taken]),
-            "ratio": Spread.of([t / o for t, o in zip(taken, times["weakseg"], strict=True)]),
+            "speed": spread([images / t for t in taken]),
+            "ratio": spread([t / o for t, o in zip(taken, times["weakseg"], strict=True)]),
         }
         for name, taken in times.items()
     }
