@@ -7,7 +7,7 @@ variant with random weights:
 - *dense*: `DeepMedic.dense`, in tiles, the whole volume;
 - *9³ patches*: the segments of training, 9³ voxels of output each, one after the other;
 - *voxels*: what a script does that classifies voxel by voxel, one 17³ field (and its picked voxels
-  at low resolution) for each.
+  at low resolution) for each, in batches of `--batch`.
 
 The slow ways are timed on patches drawn at random, in turns with tiles of the dense way, and
 extrapolated to the volume. Their outputs are checked against the dense ones at the same places: the
@@ -64,15 +64,16 @@ def main() -> None:
     whole = seconds(lambda: net.dense(volume, tile)) if options.whole else math.nan
     dense = per_voxel["dense"]
     memory = {way: peak_memory(options, way) for way in WAYS} if options.memory else {}
+    timed = len(corners) * options.batches * options.batch
     print(
         f"\n{' × '.join(map(str, size))} voxels, {options.channels} channel(s), tiles of {tile}³; "
-        f"{len(corners)} tiles, {options.patches} patches and {options.voxels} voxels timed: "
+        f"{len(corners)} tiles, {options.patches} patches and {timed} voxels timed: "
         "median [smallest–largest], extrapolated to the volume\n"
     )
     rows = []
     for way in WAYS:
         times = spread(t * voxels for t in per_voxel[way])
-        ratio = spread(b / a for a, b in itertools.product(dense, per_voxel[way]))
+        ratio = spread(b / a for a, b in zip(dense, per_voxel[way], strict=True))
         rows.append((way, times, ratio, f"{memory[way]:.0f}" if memory else "–"))
     header = ("way", "seconds a volume", "times the dense one's", "peak memory, MB")
     print(table(header, rows))
@@ -103,13 +104,24 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--tile", type=int, default=30, help="side of a tile's output")
     parser.add_argument("--tiles", type=int, default=5, help="timed tiles of the dense way")
     parser.add_argument("--patches", type=int, default=20, help="timed patches of 9³")
-    parser.add_argument("--voxels", type=int, default=40, help="timed voxels")
+    parser.add_argument("--batch", type=int, default=16, help="voxels that are classified at once")
+    parser.add_argument("--batches", type=int, default=1, help="of voxels, timed beside each tile")
     parser.add_argument("--whole", action="store_true", help="also run the dense way to its end")
     parser.add_argument("--memory", action="store_true", help="also measure the peak memory")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--memory-of", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if min(*options.size, options.channels, options.tiles, options.patches, options.voxels) < 1:
+    if (
+        min(
+            *options.size,
+            options.channels,
+            options.tiles,
+            options.patches,
+            options.batch,
+            options.batches,
+        )
+        < 1
+    ):
         parser.error("sizes and numbers must be at least 1")
     if options.tile < PATCH or options.tile % 3:
         parser.error(f"--tile must be a multiple of 3 and at least {PATCH}, got {options.tile}")
@@ -141,23 +153,27 @@ def run_tile(net: DeepMedic, canvas: Tensor, corner: Corner, side: int) -> Tenso
 
 
 @torch.no_grad()
-def run_voxel(net: DeepMedic, canvas: Tensor, voxel: Corner) -> Tensor:
-    """(classes,) logits of a voxel from its 17³ field and the 17³ picked voxels around it.
+def run_voxels(net: DeepMedic, canvas: Tensor, voxels: list[Corner]) -> Tensor:
+    """(voxels, classes) logits, each from its 17³ field and the 17³ picked voxels around it.
 
-    Written out, without the network's own cropping: a pathway is given just what one voxel needs.
+    Written out, without the network's own cropping: a pathway is given just what a voxel needs.
     """
     features = []
     for path in net.paths:
         f = path.factor
-        first = [f * (v // f) + path.pick - 8 * f + net.margin[0] for v in voxel]
-        x = canvas[(slice(None), slice(None), *[slice(a, a + 16 * f + 1, f) for a in first])]
+        fields = []
+        for voxel in voxels:
+            first = [f * (v // f) + path.pick - 8 * f + net.margin[0] for v in voxel]
+            at = [slice(a, a + 16 * f + 1, f) for a in first]
+            fields.append(canvas[(slice(None), slice(None), *at)])
+        x = torch.cat(fields)
         for block in path.blocks:
             x = block(x)
         features.append(x)
     x = torch.cat(features, dim=1)
     for block in net.joined:
         x = block(x)
-    return (x + net.bias).flatten()
+    return (x + net.bias).flatten(1)
 
 
 def check_same(
@@ -181,9 +197,8 @@ def check_same(
     tile = run_tile(net, canvas, corner, side)
     for _ in range(20):
         inside = rng.integers(side, size=3)
-        found = run_voxel(
-            net, canvas, tuple(int(a + b) for a, b in zip(corner, inside, strict=True))
-        )
+        voxel = tuple(int(a + b) for a, b in zip(corner, inside, strict=True))
+        found = run_voxels(net, canvas, [voxel])[0]
         worst = max(worst, float((found - tile[(0, slice(None), *inside)]).abs().max()))
     if not worst < TOLERANCE:
         raise SystemExit(f"the ways differ by {worst:.1e}")
@@ -211,8 +226,8 @@ def time_ways(
             run_tile(net, canvas, c, PATCH)
 
     def voxels() -> None:
-        for v in places(1, max(1, options.voxels // rounds)):
-            run_voxel(net, canvas, v)
+        for _ in range(options.batches):
+            run_voxels(net, canvas, places(1, options.batch))
 
     found: dict[str, list[float]] = {way: [] for way in WAYS}
     for corner in corners:
@@ -220,14 +235,15 @@ def time_ways(
         found["dense"].append(took / options.tile**3)
         done = max(1, options.patches // rounds) * PATCH**3
         found["patches"].append(seconds(patches) / done)
-        found["voxels"].append(seconds(voxels) / max(1, options.voxels // rounds))
+        found["voxels"].append(seconds(voxels) / (options.batches * options.batch))
     return found
 
 
 def peak_memory(options: argparse.Namespace, way: str) -> float:
     """MB that a process of its own takes for a way at most, on top of network and volume."""
     command = [sys.executable, __file__, "--memory-of", way, "--tile", str(options.tile)]
-    command += ["--channels", str(options.channels), "--size", *map(str, options.size)]
+    command += ["--channels", str(options.channels), "--batch", str(options.batch)]
+    command += ["--size", *map(str, options.size)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout)
 
@@ -243,7 +259,7 @@ def measure_memory(options: argparse.Namespace) -> None:
     logits = torch.zeros(1, net.classes, *size)
     for place in ((0, 0, 0), tuple(n // 2 // 9 * 9 for n in size)):
         if options.memory_of == "voxels":
-            logits[(0, slice(None), *place)] = run_voxel(net, canvas, place)
+            logits[(0, slice(None), *place)] = run_voxels(net, canvas, [place] * options.batch)[0]
             continue
         side = options.tile if options.memory_of == "dense" else PATCH
         side = min(side, *(n - a for n, a in zip(size, place, strict=True))) // 3 * 3

@@ -129,7 +129,7 @@ def write_manifest(folder: Path, count: int, *, links: bool) -> Path:
         elif links:
             (folder / image).hardlink_to(one)
         patient = i // IMAGES_OF_A_PATIENT
-        # A third of a patient's slices show the tumour, as in many sets, and some have none.
+        # Three to five of a patient's ten slices show the tumour.
         label = "tumor" if i % IMAGES_OF_A_PATIENT < 3 + patient % 3 else "normal"
         lines.append(f"{image.as_posix()},{label},p{patient}")
     path = folder / "labels.csv"
