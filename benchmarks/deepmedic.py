@@ -111,17 +111,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--memory-of", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if (
-        min(
-            *options.size,
-            options.channels,
-            options.tiles,
-            options.patches,
-            options.batch,
-            options.batches,
-        )
-        < 1
-    ):
+    counts = (options.channels, options.tiles, options.patches, options.batch, options.batches)
+    if min(*options.size, *counts) < 1:
         parser.error("sizes and numbers must be at least 1")
     if options.tile < PATCH or options.tile % 3:
         parser.error(f"--tile must be a multiple of 3 and at least {PATCH}, got {options.tile}")

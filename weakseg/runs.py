@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -29,19 +30,20 @@ RECORD = "run.json"
 LIBRARIES = ("torch", "torchvision", "grad-cam", "scikit-image", "numpy", "pandas", "lightning")
 
 
+_PARTS = itertools.count()
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place only when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    part = Path(name)
+    part = path.with_name(f".part-{os.getpid()}-{next(_PARTS)}{path.suffix}")
     try:
         yield part
-        part.chmod(0o644)
         part.replace(path)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

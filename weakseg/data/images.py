@@ -177,13 +177,14 @@ def write_mask(path: Path, mask: ArrayLike) -> None:
     ValueError
         If ``mask`` is not two-dimensional, or holds no pixel.
     """
-    from PIL import Image
+    import cv2
 
     lesion = np.asarray(mask) != 0
     if lesion.ndim != 2 or not lesion.size:
         raise ValueError(f"a mask has the shape (M, N), not {lesion.shape}")
+    _, png = cv2.imencode(".png", np.where(lesion, np.uint8(255), np.uint8(0)))
     with atomic_path(path) as part:
-        Image.fromarray(np.where(lesion, np.uint8(255), np.uint8(0))).save(part, format="PNG")
+        part.write_bytes(png.tobytes())
 
 
 def write_target(path: Path, target: ArrayLike, ignored: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,18 +63,18 @@ def save_heatmap(path: Path, heatmap: Heatmap) -> None:
     raw = np.asarray(heatmap.raw, dtype=np.float32)
     finite = np.abs(raw[np.isfinite(raw)])
     scale = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    about = {
+        "scale": scale,
+        "shape": [int(n) for n in heatmap.shape],
+        "size": int(heatmap.size),
+        "layer": heatmap.layer,
+        "method": heatmap.method,
+        "target": heatmap.target,
+        "probability": float(heatmap.probability),
+    }
+    # All words and numbers in one entry: an entry takes longer to write than a map.
     with atomic_path(path) as part, part.open("wb") as f:
-        np.savez(
-            f,
-            values=(raw / scale).astype(np.float16),
-            scale=np.float64(scale),
-            shape=np.array(heatmap.shape),
-            size=np.int64(heatmap.size),
-            layer=np.str_(heatmap.layer),
-            method=np.str_(heatmap.method),
-            target=np.str_(heatmap.target),
-            probability=np.float64(heatmap.probability),
-        )
+        np.savez(f, values=(raw / scale).astype(np.float16), about=np.str_(json.dumps(about)))
 
 
 def load_heatmap(path: Path) -> Heatmap:
@@ -86,15 +87,17 @@ def load_heatmap(path: Path) -> Heatmap:
     """
     try:
         with np.load(path, allow_pickle=False) as z:
-            height, width = (int(v) for v in z["shape"])
+            # Files from before had an entry for each.
+            about = json.loads(str(z["about"])) if "about" in z else z
+            height, width = (int(v) for v in about["shape"])
             return Heatmap(
-                raw=z["values"].astype(np.float32) * np.float32(z["scale"]),
+                raw=z["values"].astype(np.float32) * np.float32(about["scale"]),
                 shape=(height, width),
-                size=int(z["size"]),
-                layer=str(z["layer"]),
-                method=str(z["method"]),
-                target=str(z["target"]),
-                probability=float(z["probability"]),
+                size=int(about["size"]),
+                layer=str(about["layer"]),
+                method=str(about["method"]),
+                target=str(about["target"]),
+                probability=float(about["probability"]),
             )
     except FileNotFoundError:
         raise RunError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -191,9 +191,9 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
                     if f.learnt is not None:
                         path = inside(part, f"{name}-{f.name}", f"seed-{seed}.safetensors")
                         entry_of[f"seed-{seed}"] |= save_learnt(path, f.learnt)
-                rows += _score_seed(reader, name, seed, fitted, gate, part, advance)
-                if name == names[0]:
-                    curves += _curve(reader, seed)
+                seeds_curve = Curve() if name == names[0] else None
+                rows += _score_seed(reader, name, seed, fitted, gate, part, advance, seeds_curve)
+                curves += [] if seeds_curve is None else seeds_curve.rows(seed)
         for reason in sorted({f"{r}: left out, {why}" for r, why in left_out.items()}):
             say(reason)
         for method, entries in thresholds.items():
@@ -233,19 +233,32 @@ def _score_seed(
     gate: float,
     out: Path,
     advance: Callable[..., None],
+    curve: Curve | None,
 ) -> list[dict[str, Any]]:
     """Write the masks of one heatmap and seed, and score those whose truth is known."""
     by_rule: dict[str, list[dict[str, Any]]] = {f.name: [] for f in fitted}
     scored = scored_cases(reader.prepared)
 
-    def score(case: Case) -> dict[str, dict[str, Any]]:
-        return _score_case(reader, case, name, seed, fitted, gate, out, case.id in scored)
+    drawn = curve is not None
 
-    for rows in in_order(score, reader.prepared.cases.of("test"), workers=SCORERS, ahead=AHEAD):
+    def score(case: Case) -> _Scored:
+        return _score_case(reader, case, name, seed, fitted, gate, out, case.id in scored, drawn)
+
+    test = reader.prepared.cases.of("test")
+    for rows, dice in in_order(score, test, workers=SCORERS, ahead=AHEAD):
         for rule, row in rows.items():
             by_rule[rule].append(row)
+        if curve is not None and dice is not None:
+            curve.add(dice)
         advance()
     return [row for rows in by_rule.values() for row in rows]
+
+
+class _Scored(NamedTuple):
+    """Of one image: rule → its row of scores, and the Dice of its heatmap at every threshold."""
+
+    rows: dict[str, dict[str, Any]]
+    dice: np.ndarray | None
 
 
 def _score_case(
@@ -257,13 +270,18 @@ def _score_case(
     gate: float,
     out: Path,
     scored: bool,
-) -> dict[str, dict[str, Any]]:
-    """Write the masks of one image by every rule; rule → its row where the truth is known."""
+    drawn: bool,
+) -> _Scored:
+    """Write the masks of one image by every rule, and score them where the truth is known."""
     heat = reader.load(case)
     full, flat = heat.full(), heat.flat
     gated = heat.probability < gate
-    image = read_image(case.image)
+    image = read_image(case.image) if any(f.needs_image for f in fitted) else None
     truth = reader.truth(case, heat.shape) if scored else None
+    lesion = case.mask is not None and reader.prepared.cases.labels.is_lesion(case.label)
+    dice = None
+    if drawn and lesion and truth is not None:
+        dice = dice_curve(normalise(full), truth, GRID)
     rows: dict[str, dict[str, Any]] = {}
     of_heat: dict[str, Any] = {}
     for f in fitted:
@@ -284,16 +302,25 @@ def _score_case(
             | of_heat
             | {"flat": flat, "gated": gated, "probability": round(heat.probability, 6)}
         )
-    return rows
+    return _Scored(rows, dice)
 
 
-def _curve(reader: HeatReader, seed: int) -> list[dict[str, Any]]:
+class Curve:
     """Mean Dice over the test lesions at every fixed threshold: for looking, never for choosing."""
-    curves = [dice_curve(normalise(h), t, GRID) for h, t in reader.pairs("test")]
-    if not curves:
-        return []
-    mean = np.mean(curves, axis=0)
-    return [
-        {"seed": seed, "threshold": round(float(t), 4), "dice": round(float(d), 6)}
-        for t, d in zip(GRID, mean, strict=True)
-    ]
+
+    def __init__(self) -> None:
+        self._total, self._lesions = np.zeros(len(GRID)), 0
+
+    def add(self, dice: np.ndarray) -> None:
+        """Count a lesion by its Dice at each threshold of `GRID`."""
+        self._total += dice
+        self._lesions += 1
+
+    def rows(self, seed: int) -> list[dict[str, Any]]:
+        """The rows of ``curves.csv``; none without a lesion."""
+        if not self._lesions:
+            return []
+        return [
+            {"seed": seed, "threshold": round(float(t), 4), "dice": round(float(d), 6)}
+            for t, d in zip(GRID, self._total / self._lesions, strict=True)
+        ]
