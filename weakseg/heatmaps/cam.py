@@ -99,13 +99,14 @@ def target_score(logits: Tensor, target: tuple[int, ...], score: str = "logit") 
 @contextlib.contextmanager
 def _as_found(model: nn.Module) -> Iterator[None]:
     """Put the network into evaluation, and every module's mode back at the end."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
+    training = [m for m in model.modules() if m.training]
+    if training:
+        model.eval()
     try:
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module in training:
+            module.training = True
 
 
 def raw_cam(

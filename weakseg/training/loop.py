@@ -216,9 +216,9 @@ def fit(
                 figures = task.validate(kept)
             rate = float(schedule.get_last_lr()[0])
             history.append({"epoch": epoch + 1.0, "lr": rate, "train_loss": loss, **figures})
-            if settings.select is None or _is_best(history, settings.select):
-                save_weights(folder / BEST, kept, metadata | {"epoch": str(epoch + 1)})
             save_weights(folder / LAST, kept, metadata | {"epoch": str(epoch + 1)})
+            if settings.select is None or _is_best(history, settings.select):
+                _same_file(folder / LAST, folder / BEST)
             write_text(folder / METRICS, metrics_csv(history))
             _checkpoint(folder / RESUME, key, model, optimizer, schedule, average, history)
             note = ", ".join(f"{k} {v:.3f}" for k, v in {"loss": loss, **figures}.items())
@@ -331,6 +331,15 @@ def _sorted_header(data: bytes) -> tuple[bytes, memoryview]:
     text = json.dumps(held, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
     return len(text).to_bytes(8, "little") + text, memoryview(data)[begin:]
+
+
+def _same_file(path: Path, other: Path) -> None:
+    """Give a file a second name, or copy it where the disk cannot."""
+    with atomic_path(other) as part:
+        try:
+            part.hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, part)
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
