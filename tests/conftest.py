@@ -1,9 +1,14 @@
 """Common to all tests: real data where they are, and calm defaults."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Before torch is loaded: the tests run in as many processes as there are cores, and threads of one
+# that wait for another's take its time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("calm", deadline=None)
 settings.load_profile("calm")
