@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -456,10 +457,12 @@ def test_a_failed_write_leaves_the_old_mask(tmp_path, monkeypatch):
     write_mask(path, np.ones((3, 3), dtype=bool))
     before = path.read_bytes()
 
-    def fail(*args: object, **options: object) -> None:
+    def fail(part: Path, data: bytes) -> None:
+        with part.open("wb") as f:
+            f.write(data[:10])
         raise OSError("disk full")
 
-    monkeypatch.setattr(Image.Image, "save", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="disk full"):
         write_mask(path, np.zeros((3, 3), dtype=bool))
     assert path.read_bytes() == before
