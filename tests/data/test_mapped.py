@@ -53,6 +53,17 @@ def test_a_full_disk_is_no_accident(tmp_path, small, monkeypatch):
     assert (held == 3).all()
 
 
+def test_where_no_file_can_be_so_large_nothing_is_kept(tmp_path, small, monkeypatch):
+    def refused(*_):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(mapped.mmap, "mmap", refused)
+    store = MappedStore(tmp_path, 2**20)
+    assert store.keep(np.ones(3)) is None
+    assert store.put(np.ones(3)) is None
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_it_leaves_no_file(tmp_path, small):
     store = MappedStore(tmp_path, 2**20)
     held = store.keep(np.ones(1000))

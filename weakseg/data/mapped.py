@@ -79,17 +79,23 @@ class MappedStore:
             end = self._used + -(-max(size, 1) // ALIGN) * ALIGN
             if end > self.limit:
                 return None
-            if self._map is None:
-                self._open()
+            if self._map is None and not self._open():
+                return None
             if end > self._ready and not self._grow(end):
                 return None
             at, self._used = self._used, end
             return at
 
-    def _open(self) -> None:
-        self._file = tempfile.TemporaryFile(dir=self.folder, prefix=".kept-")  # noqa: SIM115
-        self._file.truncate(self.limit)
-        self._map = mmap.mmap(self._file.fileno(), self.limit)
+    def _open(self) -> bool:
+        """Make the file; not every disk, and not every limit of a process, allows one so large."""
+        try:
+            self._file = tempfile.TemporaryFile(dir=self.folder, prefix=".kept-")  # noqa: SIM115
+            self._file.truncate(self.limit)
+            self._map = mmap.mmap(self._file.fileno(), self.limit)
+        except (OSError, ValueError):
+            self.limit = 0
+            return False
+        return True
 
     def _grow(self, end: int) -> bool:
         """Take room on the disk: writing to a map of a full disk would kill the process."""
