@@ -11,20 +11,15 @@ script ends with an error where they differ by 1e-5 or more.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import statistics
-import time
 import warnings
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from machine import Spread, describe_machine, print_machine, seconds, spread, write_json
 from numpy.typing import NDArray
 from PIL import Image
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
@@ -41,17 +36,6 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
-
-
-class Spread(NamedTuple):
-    """A median and its range over the repeats."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.1f} [{self.low:.1f}–{self.high:.1f}]"
 
 
 class Row(NamedTuple):
@@ -71,13 +55,12 @@ def main() -> None:
     options = read_options()
     # numpy 2 tells grad-cam, at every call, of an interface that torch has not followed yet.
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    machine = describe_machine()
+    machine = describe_machine(["numpy", "scipy", "torch", "grad-cam"])
     count = max(images + channels - 1 for images, channels in BATCHES)
     slices = list(islice(read_slices(options), count))
     if len(slices) < count:
         raise SystemExit(f"{options.images} holds {len(slices)} images, {count} are needed")
-    for name, value in machine.items():
-        print(f"{name}: {value}")
+    print_machine(machine)
     print(f"\n{options.size}² pixels, {options.repeats} repeats: median [smallest–largest]\n")
     print("| images × channels | missing % | ours, ms | grad-cam, ms | times faster | difference |")
     print("|---|---|---|---|---|---|")
@@ -90,10 +73,7 @@ def main() -> None:
             print(as_line(row), flush=True)
             if not row.difference < TOLERANCE:
                 raise SystemExit(f"the results differ by {row.difference:.1e}")
-    if options.json is not None:
-        lines = [as_record(row) for row in rows]
-        text = json.dumps({"machine": machine, "size": options.size, "rows": lines}, indent=2)
-        options.json.write_text(text + "\n", encoding="utf-8")
+    write_json(options.json, {"machine": machine, "size": options.size, "rows": rows})
 
 
 def read_options() -> argparse.Namespace:
@@ -169,45 +149,7 @@ def hottest(shape: tuple[int, ...], percent: int, seed: int) -> Bools:
 
 def milliseconds(run: Callable[[], object]) -> float:
     """How long one run takes."""
-    start = time.perf_counter()
-    run()
-    return 1e3 * (time.perf_counter() - start)
-
-
-def spread(values: Iterable[float]) -> Spread:
-    """Median, smallest and largest."""
-    numbers = list(values)
-    return Spread(statistics.median(numbers), min(numbers), max(numbers))
-
-
-def describe_machine() -> dict[str, str]:
-    """What the times depend on."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    return {
-        "processor": processor(),
-        "cores": str(cores()),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
-        "load before": f"{load:.2f}",
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "scipy", "torch", "grad-cam")},
-    }
-
-
-def processor() -> str:
-    """The processor's model name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return 1e3 * seconds(run)
 
 
 def as_line(row: Row) -> str:
@@ -215,20 +157,12 @@ def as_line(row: Row) -> str:
     cells = (
         f"{row.images} × {row.channels}",
         row.missing_percent,
-        row.ours_ms,
-        row.theirs_ms,
-        row.ratio,
+        f"{row.ours_ms:.1f}",
+        f"{row.theirs_ms:.1f}",
+        f"{row.ratio:.1f}",
         f"{row.difference:.0e}",
     )
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
-def as_record(row: Row) -> dict[str, object]:
-    """A row for the JSON file."""
-    return {
-        name: value._asdict() if isinstance(value, Spread) else value
-        for name, value in row._asdict().items()
-    }
 
 
 if __name__ == "__main__":

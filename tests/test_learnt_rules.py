@@ -3,12 +3,18 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import load_file
 
-from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
+from tests.tiny import (
+    cases,
+    only_test_masks,
+    pixels,
+    tree,
+    weakseg,
+    write_config,
+    write_set,
+)
 from weakseg.runs import read_json
 from weakseg.stages.scoring import read_summary
 
@@ -53,14 +59,6 @@ def make(config, run):
 def copy(job, tmp_path):
     """A copy of its run, to be changed."""
     return Path(shutil.copytree(job[0] / "run", tmp_path / "run"))
-
-
-def pixels(path):
-    return np.asarray(Image.open(path))
-
-
-def cases(run, split):
-    return [r["case"] for r in read_rows(run / "splits.csv") if r["split"] == split]
 
 
 def learnt(run):
@@ -112,17 +110,8 @@ def test_a_new_image_is_segmented_as_the_test_image_was(job, tmp_path):
 
 def test_without_any_training_or_validation_mask_it_learns_the_same(job, tmp_path):
     folder, _ = job
-    test = {*cases(folder / "run", "test")}
-    rows = [
-        (
-            folder / "data" / r["image"],
-            r["label"],
-            folder / "data" / r["mask"] if Path(r["image"]).stem in test else "",
-            r["patient"],
-        )
-        for r in read_rows(folder / "data/labels.csv")
-    ]
-    config = write_config(tmp_path, write_manifest(tmp_path / "bare.csv", rows), CONFIG)
+    bare = only_test_masks(folder / "data", folder / "run", tmp_path / "bare.csv")
+    config = write_config(tmp_path, bare, CONFIG)
     run = tmp_path / "run"
     make(config, run)
     assert learnt(run) == learnt(folder / "run")

@@ -6,10 +6,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.test_segment_volumes import write_volumes
-from tests.tiny import read_rows, weakseg, write_config, write_set
+from tests.tiny import (
+    cases,
+    pixels,
+    read_rows,
+    tumours,
+    weakseg,
+    write_config,
+    write_set,
+)
 from weakseg.config import curve_asked, fingerprint, parse_config
 from weakseg.runs import read_json
 from weakseg.stages.scoring import read_per_case, read_summary, segmenter_asked
@@ -44,15 +51,6 @@ def copy(job, tmp_path):
     return Path(shutil.copytree(job[0] / "run", tmp_path / "run"))
 
 
-def pixels(path):
-    return np.asarray(Image.open(path))
-
-
-def cases(run, split, label="tumor"):
-    rows = read_rows(run / "splits.csv")
-    return [r["case"] for r in rows if r["split"] == split and r["label"] == label]
-
-
 def weights(run):
     return {p: p.stat().st_mtime_ns for p in (run / "segmenter").rglob("best.safetensors")}
 
@@ -75,8 +73,8 @@ def test_it_is_one_row_of_two_networks_that_saw_the_same_masks(job):
     table = read_per_case(run)
     rows = table[table["method"] == "mean"]
     assert set(rows["seed"]) == {0}
-    assert sorted(rows["case"]) == sorted([*cases(run, "test"), *cases(run, "test", "normal")])
-    assert set(rows["masks_seen"]) == {len(cases(run, "train"))}
+    assert sorted(rows["case"]) == sorted(cases(run, "test"))
+    assert set(rows["masks_seen"]) == {len(tumours(run, "train"))}
     assert [p.parent.name for p in sorted((run / "segmenter/mean").rglob("best*"))] == [
         "seed-0",
         "seed-1",
@@ -90,7 +88,7 @@ def test_it_is_one_row_of_two_networks_that_saw_the_same_masks(job):
 
 def test_its_probability_is_the_mean_of_what_each_network_says(job, copy, tmp_path):
     folder, config = job
-    names = [*cases(copy, "test"), *cases(copy, "test", "normal")]
+    names = cases(copy, "test")
     images = [folder / f"data/images/{n}.png" for n in names]
     mean = probabilities(copy, images, tmp_path / "mean")
     before = weights(copy)
@@ -115,14 +113,14 @@ def test_its_masks_teach_another_network(job, tmp_path):
     held = read_json(run / "segmenter/pupil/seed-1/settings.json")
     assert (held["masks_of"], held["masks_of_seed"]) == ("mean", 0)
     told = {p.stem: pixels(p) == 255 for p in (run / "targets/pupil/seed-1").glob("*.png")}
-    images = [folder / f"data/images/{n}.png" for n in cases(run, "train")]
+    images = [folder / f"data/images/{n}.png" for n in tumours(run, "train")]
     made = probabilities(run, images, tmp_path / "out")
     found = {n: mask for n, (_, mask) in made.items() if mask.any()}
     assert set(told) == set(found)
     for n, mask in found.items():
         np.testing.assert_array_equal(told[n], mask)
     row = read_per_case(run).query("method == 'pupil'")
-    assert set(row["masks_seen"]) == {len(cases(run, "train"))}
+    assert set(row["masks_seen"]) == {len(tumours(run, "train"))}
 
 
 def test_masks_of_another_run_s_mean_are_the_same(job, tmp_path):
@@ -149,9 +147,9 @@ def test_a_threshold_chosen_on_validation_masks_counts_each_mask_once(job, copy)
     assert weakseg("train-segmenter", job[1], "--run-dir", copy, *change) == 0
     assert weights(copy) == before
     held = read_json(copy / "masks/mean/threshold.json")["seed-0"]
-    seen = len(cases(copy, "train")) + len(cases(copy, "val"))
+    seen = len(tumours(copy, "train")) + len(tumours(copy, "val"))
     assert (held["masks_seen"], held["networks"]) == (seen, [0, 1])
-    assert held["chosen_on"] == f"{len(cases(copy, 'val'))} validation masks"
+    assert held["chosen_on"] == f"{len(tumours(copy, 'val'))} validation masks"
 
 
 def test_of_one_seed_it_is_that_network(job, copy, tmp_path):

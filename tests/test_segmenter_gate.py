@@ -6,9 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
-from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
+from tests.tiny import (
+    pixels,
+    read_rows,
+    tree,
+    weakseg,
+    write_config,
+    write_manifest,
+    write_set,
+)
 from weakseg.config import load_config
 from weakseg.runs import read_json
 from weakseg.stages.scoring import read_per_case, read_summary
@@ -44,10 +51,6 @@ def job(tmp_path_factory):
 def copy(job, tmp_path):
     """A copy of its run, to be changed."""
     return Path(shutil.copytree(job[0] / "run", tmp_path / "run"))
-
-
-def pixels(path):
-    return np.asarray(Image.open(path))
 
 
 def said(run, seeds):

@@ -5,10 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.torch import load_file
 
-from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
+from tests.tiny import (
+    cases,
+    only_test_masks,
+    pixels,
+    read_rows,
+    tree,
+    tumours,
+    weakseg,
+    write_config,
+    write_set,
+)
 from weakseg.heatmaps.store import load_heatmap
 from weakseg.masks.thresholds import normalise
 from weakseg.masks.tones import two_tone_mask
@@ -50,15 +59,6 @@ def copy(job, tmp_path):
     return Path(shutil.copytree(job[0] / "run", tmp_path / "run"))
 
 
-def pixels(path):
-    return np.asarray(Image.open(path))
-
-
-def cases(run: Path, split: str, label: str = "tumor") -> list[str]:
-    rows = read_rows(run / "splits.csv")
-    return [r["case"] for r in rows if r["split"] == split and r["label"] == label]
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     found = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.png"))}
     assert found
@@ -92,7 +92,7 @@ def test_every_test_image_has_a_mask_and_lesions_are_found(job):
     run = folder / "run"
     for name in ("best-weak", "after"):
         made = {p.stem: pixels(p) for p in (run / "masks" / name / "seed-0").glob("*.png")}
-        assert set(made) == {*cases(run, "test"), *cases(run, "test", "normal")}
+        assert set(made) == set(cases(run, "test"))
         assert all(m.shape == (48, 40) and set(np.unique(m)) <= {0, 255} for m in made.values())
     # Bright discs on dark noise are learned from heatmaps as well.
     assert read_summary(run).set_index("method").loc["best-weak", "dice"] > 0.4
@@ -100,7 +100,7 @@ def test_every_test_image_has_a_mask_and_lesions_are_found(job):
 
 def test_targets_are_of_training_lesions_alone(job):
     run = job[0] / "run"
-    lesions = set(cases(run, "train"))
+    lesions = set(tumours(run, "train"))
     for name, values in (("best-weak", {0, 128, 255}), ("after", {0, 255})):
         made = {p.stem: pixels(p) for p in (run / "targets" / name / "seed-0").glob("*")}
         assert made
@@ -135,24 +135,15 @@ WITHOUT = CONFIG + '  drawn: {{arch: "encoder-unet:squeezenet1_1", epochs: 1}}\n
 
 def test_without_any_training_or_validation_mask_all_is_the_same_to_the_byte(job, tmp_path, capsys):
     folder, _ = job
-    test = {*cases(folder / "run", "test")}
-    rows = [
-        (
-            folder / "data" / r["image"],
-            r["label"],
-            folder / "data" / r["mask"] if Path(r["image"]).stem in test else "",
-            r["patient"],
-        )
-        for r in read_rows(folder / "data/labels.csv")
-    ]
-    config = write_config(tmp_path, write_manifest(tmp_path / "bare.csv", rows), WITHOUT)
+    bare = only_test_masks(folder / "data", folder / "run", tmp_path / "bare.csv")
+    config = write_config(tmp_path, bare, WITHOUT)
     run = tmp_path / "run"
     assert weakseg("compare", config, "--run-dir", run, "--device", "cpu", *RECIPE) == 0
     said = capsys.readouterr().err
     assert "segmenters: left out" in said
     assert "(drawn)" in said
     assert not (run / "masks/drawn").exists()
-    assert cases(run, "train") == cases(folder / "run", "train")
+    assert tumours(run, "train") == tumours(folder / "run", "train")
     for part in ("masks/best-weak", "masks/after", "masks/best-map-two-tone", "targets"):
         assert contents(run / part) == contents(folder / "run" / part)
     for name in ("best-weak", "after"):
@@ -170,7 +161,7 @@ def test_masks_that_its_teacher_saw_are_counted(job, copy):
     change = ("--set", "segmenters.after.masks=gradcam-validation")
     assert weakseg("train-segmenter", job[1], "--run-dir", copy, *RECIPE, *change) == 0
     summary = read_summary(copy).set_index("method")
-    assert summary.loc["after", "masks_seen"] == len(cases(copy, "val"))
+    assert summary.loc["after", "masks_seen"] == len(tumours(copy, "val"))
     assert summary.loc["best-weak", "masks_seen"] == 0
 
 
@@ -354,7 +345,7 @@ def test_validation_masks_are_counted_where_they_are_asked_for(job, copy, change
         *("train-segmenter", job[1], "--run-dir", copy, "--only", "after"), *RECIPE, *sets
     ) == 0  # fmt: skip
     seen = read_per_case(copy).groupby("method")["masks_seen"].first()
-    assert seen["after"] == len(cases(copy, "val"))
+    assert seen["after"] == len(tumours(copy, "val"))
     assert seen["best-weak"] == 0
 
 
@@ -366,7 +357,7 @@ def test_they_are_counted_where_looking_changed_no_weight(job, copy, monkeypatch
     assert weakseg(*command) == 0
     assert weakseg(*command, "--set", "segmenters.after.keep=best") == 0
     seen = read_per_case(copy).groupby("method")["masks_seen"].first()
-    assert seen.get("after") == len(cases(copy, "val"))
+    assert seen.get("after") == len(tumours(copy, "val"))
 
 
 # New images
@@ -379,7 +370,7 @@ def test_they_are_counted_where_looking_changed_no_weight(job, copy, monkeypatch
 def test_a_new_image_is_segmented_as_the_test_image_was(job, tmp_path, method, spoken_of):
     folder, _ = job
     run = folder / "run"
-    names = [*cases(run, "test"), *cases(run, "test", "normal")]
+    names = cases(run, "test")
     images = [folder / f"data/images/{n}.png" for n in names]
     out = tmp_path / "named"
     assert weakseg("predict", run, *images, "--method", method, "--out", out) == 0

@@ -51,6 +51,32 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(f))
 
 
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def cases(run: Path, split: str) -> list[str]:
+    """The cases of a run's split."""
+    return [r["case"] for r in read_rows(run / "splits.csv") if r["split"] == split]
+
+
+def tumours(run: Path, split: str) -> list[str]:
+    """Those of them with a lesion."""
+    rows = read_rows(run / "splits.csv")
+    return [r["case"] for r in rows if r["split"] == split and r["label"] == "tumor"]
+
+
+def only_test_masks(data: Path, run: Path, path: Path) -> Path:
+    """Write a manifest of the same images that names the masks of a run's test split alone."""
+    test = set(cases(run, "test"))
+    rows = [
+        (data / r["image"], r["label"], data / r["mask"] if named else "", r["patient"])
+        for r in read_rows(data / "labels.csv")
+        for named in [Path(r["image"]).stem in test]
+    ]
+    return write_manifest(path, rows)
+
+
 def write_config(folder: Path, manifest: Path, text: str = CONFIG) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(text.format(manifest=manifest))

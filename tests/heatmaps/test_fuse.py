@@ -16,7 +16,7 @@ from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError
 from weakseg.heatmaps import compute
 from weakseg.heatmaps import fuse as fusing
-from weakseg.heatmaps.cam import METHODS, PERTURBING, raw_cam, raw_cams
+from weakseg.heatmaps.cam import METHODS, PERTURBING, cams, raw_cam
 from weakseg.heatmaps.compute import explain_by_all, heatmap
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
@@ -48,6 +48,11 @@ def maps(seed, *sides, n=3):
 
 def as_tensor(array):
     return torch.from_numpy(np.float32(array))
+
+
+def raw_cams(*args, **kwargs):
+    found, logits = cams(*args, **kwargs)
+    return [m.numpy() for m in found], logits.numpy()
 
 
 def fuse(maps):

@@ -9,7 +9,7 @@ import torch
 import torchvision
 
 from weakseg.errors import ConfigError
-from weakseg.heatmaps.cam import METHODS, raw_cam, raw_cams
+from weakseg.heatmaps.cam import METHODS, cams, raw_cam
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier, load_pretrained
 from weakseg.models.layers import DEPTHS, find_layer, find_layers
@@ -171,7 +171,7 @@ def test_heatmaps_of_one_layer_and_of_all_depths(arch, side, more):
     x = torch.rand(2, 1, 64, 64)
     _, last = find_layer(model, "auto", 64)
     heat, logits = raw_cam(model, last, x, (1,))
-    maps, _ = raw_cams(model, [m for _, m in find_layers(model, "fused", 64)], x, (1,))
+    maps, _ = cams(model, [m for _, m in find_layers(model, "fused", 64)], x, (1,))
     assert heat.shape == (2, side, side)
     assert np.isfinite(heat).all()
     assert len(maps) == len(DEPTHS[arch])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from weakseg.errors import ConfigError, did_you_mean
 from weakseg.heatmaps.formulas import FORMULAS, weighted
+from weakseg.models.modes import evaluating
 
 METHODS: dict[str, str] = {
     "gradcam": "GradCAM",
@@ -96,19 +97,6 @@ def target_score(logits: Tensor, target: tuple[int, ...], score: str = "logit") 
     return chosen - logits[:, rest].logsumexp(1)
 
 
-@contextlib.contextmanager
-def _as_found(model: nn.Module) -> Iterator[None]:
-    """Put the network into evaluation, and every module's mode back at the end."""
-    training = [m for m in model.modules() if m.training]
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
 def raw_cam(
     model: nn.Module,
     layer: nn.Module,
@@ -118,35 +106,15 @@ def raw_cam(
     method: str = "gradcam",
     score: str = "logit",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Raw class activation maps of a batch at one layer; see `raw_cams`.
+    """Raw class activation maps of a batch at one layer, as arrays; see `cams`.
 
     Returns
     -------
     maps : (B, h, w) ndarray of float32
     logits : (B, K) ndarray of float32
     """
-    (maps,), logits = raw_cams(model, [layer], images, target, method=method, score=score)
-    return maps, logits
-
-
-def raw_cams(
-    model: nn.Module,
-    layers: Sequence[nn.Module],
-    images: Tensor,
-    target: tuple[int, ...],
-    *,
-    method: str = "gradcam",
-    score: str = "logit",
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """`cams` as arrays.
-
-    Returns
-    -------
-    maps : list of (B, h, w) ndarray of float32
-    logits : (B, K) ndarray of float32
-    """
-    maps, logits = cams(model, layers, images, target, method=method, score=score)
-    return [m.cpu().numpy() for m in maps], logits.cpu().numpy()
+    (maps,), logits = cams(model, [layer], images, target, method=method, score=score)
+    return maps.cpu().numpy(), logits.cpu().numpy()
 
 
 def cams(
@@ -226,7 +194,7 @@ def cams(
         return hook
 
     handles = []
-    with torch.inference_mode(False), _as_found(model):
+    with torch.inference_mode(False), evaluating(model):
         try:
             handles += [layer.register_forward_hook(capture(k)) for k, layer in enumerate(layers)]
             with torch.no_grad():  # until the first layer is reached, see `capture`

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from weakseg.heatmaps.cam import _as_found, target_score
+from weakseg.heatmaps.cam import target_score
+from weakseg.models.modes import evaluating
 
 SMALL = 1e-7
 """Added to the maximum that a channel is divided by; pytorch-grad-cam's."""
@@ -108,7 +109,7 @@ def contributions(
 
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
     handles: list[Any] = []
-    with torch.inference_mode(False), torch.enable_grad(), _as_found(model):
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
         try:
             handles += [layer.register_forward_hook(note) for layer in layers]
             x = images.detach().clone().requires_grad_(True)

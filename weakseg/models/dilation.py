@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weakseg.errors import ConfigError
+from weakseg.models.modes import evaluating
 
 _PROBE = 128
 """Side of the blank image by which strides are found."""
@@ -120,10 +121,8 @@ def _strides(net: nn.Module, layer: str, channels: int) -> tuple[int, dict[str, 
     named = [(name, module) for name, module in net.named_modules() if isinstance(module, kinds)]
     handles = [module.register_forward_pre_hook(before(name)) for name, module in named]
     handles.append(net.get_submodule(layer).register_forward_hook(after))
-    modes = [(m, m.training) for m in net.modules()]
     try:
-        net.eval()
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(net):
             net(torch.zeros(1, channels, _PROBE, _PROBE))
     except (RuntimeError, AssertionError, ValueError) as e:
         raise ConfigError(
@@ -135,8 +134,6 @@ def _strides(net: nn.Module, layer: str, channels: int) -> tuple[int, dict[str, 
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes:
-            module.training = training
     return reached[0], strides
 
 

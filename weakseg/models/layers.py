@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from weakseg.errors import ConfigError, nearest
 from weakseg.models.classifier import Classifier
+from weakseg.models.modes import evaluating
 
 AUTO, FUSED = "auto", "fused"
 
@@ -100,10 +101,8 @@ def _maps(model: Classifier, image_size: int) -> list[tuple[str, tuple[int, ...]
         return hook
 
     handles = [m.register_forward_hook(note(n)) for n, m in model.net.named_modules() if n]
-    modes = {m: m.training for m in model.modules()}
     try:
-        model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(model):
             blank = torch.zeros(1, model.spec.channels, image_size, image_size)
             model(blank.to(model.mean.device))
     except (RuntimeError, AssertionError, ValueError) as e:
@@ -116,8 +115,6 @@ def _maps(model: Classifier, image_size: int) -> list[tuple[str, tuple[int, ...]
     finally:
         for h in handles:
             h.remove()
-        for m, mode in modes.items():
-            m.training = mode
     if not maps:
         raise ConfigError(
             f"{model.spec.arch} has no convolutional map to make a heatmap of.",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weakseg.errors import ConfigError
+from weakseg.models.modes import evaluating
 
 SHARPNESS = 4.0
 """Of log-sum-exp: 0 would be the mean, infinity the maximum."""
@@ -237,7 +238,7 @@ def _probe(
     reached: list[Tensor] = []
     handle = linear.register_forward_pre_hook(lambda _m, inputs: reached.append(inputs[0]))
     try:
-        with _looked_at(net):
+        with torch.no_grad(), evaluating(net):
             net(noise)
             features = last_map(net, trunk, noise)
     except (RuntimeError, AssertionError, ValueError, NotImplementedError) as e:
@@ -248,19 +249,6 @@ def _probe(
         raise _no_end(arch, f"a last map of shape {tuple(features.shape)}")
     own = reached[0]
     return average(own) if own.ndim == 4 else own.flatten(1), features
-
-
-@contextlib.contextmanager
-def _looked_at(net: nn.Module) -> Iterator[None]:
-    """The network in evaluation and without gradients, and as it was found at the end."""
-    modes = [(m, m.training) for m in net.modules()]
-    net.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _no_end(arch: str, found: str) -> ConfigError:
@@ -290,7 +278,7 @@ def make_exits(net: nn.Module, layers: Sequence[str], channels: int, classes: in
     Chen et al., "AME-CAM: attentive multiple-exit CAM", MICCAI 2023.
     """
     maps: list[Tensor] = []
-    with _looked_at(net), _hooks(net, layers, maps.append):
+    with torch.no_grad(), evaluating(net), _hooks(net, layers, maps.append):
         net(torch.zeros(1, channels, _PROBE, _PROBE))
     return nn.ModuleList(nn.Conv2d(m.shape[1], classes, 1) for m in maps)
 

@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from weakseg.errors import ConfigError
+from weakseg.models.modes import evaluating
 from weakseg.models.tracing import Linearised, Window, WindowTracer
 
 
@@ -152,17 +153,13 @@ def _run(
         name: torch.empty_like(tensor, device="meta")
         for name, tensor in [*net.named_parameters(), *net.named_buffers()]
     }
-    modes = {m: m.training for m in modules.values()}
     image = torch.empty(*input_shape, device="meta")
     try:
-        net.eval()
-        with torch.no_grad(), WindowTracer(image) as tracer:
+        with torch.no_grad(), evaluating(net), WindowTracer(image) as tracer:
             functional_call(net, weights, (image,))
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
     return tracer, maps
 
 
@@ -223,16 +220,12 @@ def measured_receptive_field(
     """
     kept: list[Tensor] = []
     handle = net.get_submodule(layer).register_forward_hook(lambda _m, _i, out: kept.append(out))
-    modes = {m: m.training for m in net.modules()}
     image = torch.ones(1, 1, *size, dtype=torch.float64, requires_grad=True)
     try:
-        net.eval()
-        with Linearised():
+        with evaluating(net), Linearised():
             net(image)
     finally:
         handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
     if not kept or kept[-1].ndim != image.ndim:
         raise ConfigError(f"The layer {layer!r} gives no map.")
     scores = kept[-1][0].sum(0)
