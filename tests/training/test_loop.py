@@ -14,19 +14,16 @@ from torch.nn import functional as F
 
 from weakseg.errors import ConfigError, RunError, UserError
 from weakseg.training.loop import (
-    BEST,
-    LAST,
     METRICS,
     RESUME,
     FitSettings,
     fit,
     learning_rate,
-    load_weights,
     make_fabric,
     pick_device,
-    save_weights,
     seed_epoch,
 )
+from weakseg.training.weights import BEST, LAST, load_weights, save_weights
 
 
 class Line:

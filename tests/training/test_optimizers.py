@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tests.training.test_loop import Killed, Line, network
-from weakseg.training.loop import BEST, LAST, FitSettings, fit, load_weights, make_fabric
+from weakseg.training.loop import FitSettings, fit, make_fabric
 from weakseg.training.optimizers import (
     HALVINGS,
     NesterovRMSprop,
@@ -17,6 +17,7 @@ from weakseg.training.optimizers import (
     learning_rate,
     make_optimizer,
 )
+from weakseg.training.weights import BEST, LAST, load_weights
 
 # --- the optimiser of DeepMedic
 

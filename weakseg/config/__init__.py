@@ -15,7 +15,8 @@ from weakseg.config.data import DataConfig, PhantomConfig, SplitConfig
 from weakseg.config.experiment import Config, curve_asked, filtered_asked, fingerprint
 from weakseg.config.filtered import Condition, FilteredConfig, parse_condition
 from weakseg.config.load import dump_config, load_config, parse_config
-from weakseg.config.masks import (
+from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap
+from weakseg.config.rules import (
     ORACLES,
     RULE_NAMES,
     AffinityRule,
@@ -23,10 +24,7 @@ from weakseg.config.masks import (
     CrfRule,
     FixedRule,
     GeodesicRule,
-    HeatmapConfig,
     HypercolumnRule,
-    MasksConfig,
-    NamedHeatmap,
     OracleDatasetRule,
     OracleImageRule,
     OtsuRule,

@@ -13,7 +13,8 @@ from weakseg.config.base import AUTO, Section
 from weakseg.config.classifier import ClassifierConfig
 from weakseg.config.data import DataConfig
 from weakseg.config.filtered import FilteredConfig
-from weakseg.config.masks import ORACLES, HeatmapConfig, MasksConfig, NamedHeatmap, Rule
+from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap
+from weakseg.config.rules import ORACLES, Rule
 from weakseg.config.segmenter import MANIFEST, EquivalenceConfig, SegmenterConfig
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from weakseg.config.base import AUTO, Auto, Section, label_text
-from weakseg.config.masks import ORACLES, RULE_NAMES, FixedRule, Rule
+from weakseg.config.rules import ORACLES, RULE_NAMES, FixedRule, Rule
 from weakseg.errors import nearest
 
 Source = Literal["heat", "random", "gaussian", "shuffled", "truth", "box"]

@@ -10,8 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from weakseg.config.experiment import Config
-from weakseg.config.masks import RULE_MODELS, RULE_NAMES, NamedHeatmap
+from weakseg.config.masks import NamedHeatmap
 from weakseg.config.recipes import with_recipe
+from weakseg.config.rules import RULE_MODELS, RULE_NAMES
 from weakseg.config.segmenter import SegmenterConfig
 from weakseg.errors import ConfigError, nearest
 

@@ -26,7 +26,7 @@ from weakseg.stages.faithfulness import AREAS, CURVES, PRESERVED, faithfulness_f
 from weakseg.stages.heatmaps import PREDICTED
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.train_classifier import seed_folder
-from weakseg.training.loop import BEST
+from weakseg.training.weights import BEST
 
 TABLE, ANSWERS = "filtered.csv", "filtered.json"
 PREDICTIONS, ORIGINAL = "predictions.csv", "original.csv"

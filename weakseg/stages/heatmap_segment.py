@@ -53,7 +53,7 @@ from weakseg.stages.train_classifier import (
     read_predictions,
     seed_folder,
 )
-from weakseg.training.loop import BEST
+from weakseg.training.weights import BEST
 
 CURVES = "curves.csv"
 SCORERS, AHEAD = 2, 32

@@ -32,7 +32,8 @@ from weakseg.stages.train_classifier import (
     read_predictions,
     seed_folder,
 )
-from weakseg.training.loop import BEST, make_fabric, pick_device
+from weakseg.training.loop import make_fabric, pick_device
+from weakseg.training.weights import BEST
 
 WRITERS = 2
 """Threads that write heatmaps while the network makes further ones."""

@@ -28,7 +28,8 @@ from weakseg.stages.segmenters import (
     segmentation_cases,
     segmenter_folder,
 )
-from weakseg.training.loop import BEST, make_fabric
+from weakseg.training.loop import make_fabric
+from weakseg.training.weights import BEST
 
 SCREENING = ("min_peak", "min_area")
 """Settings of a teacher that its pupils do not follow: their images are known to hold a lesion."""

@@ -12,7 +12,7 @@ from weakseg.errors import RunError
 from weakseg.progress import say
 from weakseg.runs import remove_tree
 from weakseg.stages.prepare import Prepared
-from weakseg.training.loop import BEST, load_weights
+from weakseg.training.weights import BEST, load_weights
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -31,8 +31,9 @@ from weakseg.stages.train_classifier import (
     seed_folder,
 )
 from weakseg.training.classify import predict_probabilities
-from weakseg.training.loop import BEST, load_weights, make_fabric, pick_device
+from weakseg.training.loop import make_fabric, pick_device
 from weakseg.training.segment import SegmentationCases
+from weakseg.training.weights import BEST, load_weights
 
 
 @dataclass(frozen=True)

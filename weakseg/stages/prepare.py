@@ -142,7 +142,8 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     from weakseg.models.classifier import ClassifierSpec
     from weakseg.models.classifiers import build_classifier, load_pretrained
     from weakseg.models.layers import find_layers
-    from weakseg.training.loop import load_weights, make_fabric
+    from weakseg.training.loop import make_fabric
+    from weakseg.training.weights import load_weights
 
     _check_segmenters(config, channels, dims)
     if dims == 3:
@@ -167,8 +168,9 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
 def _check_segmenters(config: Config, channels: int, dims: int) -> None:
     from weakseg.models.pretrained import backbone_name, load_backbone
     from weakseg.models.segmenters import build_segmenter
-    from weakseg.training.loop import load_weights, make_fabric
+    from weakseg.training.loop import make_fabric
     from weakseg.training.recipes import resolve
+    from weakseg.training.weights import load_weights
 
     for name in config.segmenters:
         s = config.segmenter(name)

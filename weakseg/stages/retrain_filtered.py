@@ -37,7 +37,8 @@ from weakseg.stages.train_classifier import (
     seed_folder,
 )
 from weakseg.training.classify import predict_probabilities
-from weakseg.training.loop import BEST, LAST, RESUME, pick_device
+from weakseg.training.loop import RESUME, pick_device
+from weakseg.training.weights import BEST, LAST
 
 EXAMPLES = "examples.png"
 

@@ -18,7 +18,7 @@ from weakseg.stages.train_classifier import (
     read_predictions,
     seed_folder,
 )
-from weakseg.training.loop import BEST
+from weakseg.training.weights import BEST
 
 DIGITS = 6
 """Of a probability: as many as the classifiers' ``predictions.csv`` holds."""

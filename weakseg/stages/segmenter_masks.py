@@ -39,8 +39,9 @@ from weakseg.stages.segmenters import (
     segmenter_folder,
     segmenter_settings,
 )
-from weakseg.training.loop import BEST, make_fabric
+from weakseg.training.loop import make_fabric
 from weakseg.training.segment import SegmentationCases, val_cases
+from weakseg.training.weights import BEST
 
 INFERENCE = ("tile", "overlap", "flips", "recalibrate", "min_peak", "min_area")
 """Settings of the way from a trained network to probabilities."""

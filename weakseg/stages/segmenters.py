@@ -17,9 +17,10 @@ from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.runs import file_hash, inside
 from weakseg.stages.networks import load_network
 from weakseg.stages.prepare import Prepared
-from weakseg.training.loop import BEST, LAST, METRICS
+from weakseg.training.loop import METRICS
 from weakseg.training.recipes import resolve
 from weakseg.training.segment import SegmentationCases
+from weakseg.training.weights import BEST, LAST
 
 SETTINGS = "settings.json"
 SUPERVISED, WEAK = "supervised", "weak"

@@ -25,7 +25,8 @@ from weakseg.stages.heatmaps import require_classifiers
 from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.stages.scoring import read_truth
 from weakseg.stages.train_classifier import classifier_key, load_classifier, seed_folder
-from weakseg.training.loop import BEST, make_fabric
+from weakseg.training.loop import make_fabric
+from weakseg.training.weights import BEST
 
 SWEEP = "sweep.csv"
 SWEPT = (*(m for m in METHODS if m not in PERTURBING), FULLGRAD)

@@ -38,8 +38,9 @@ from weakseg.stages.segmenters import (
     training_cases,
     training_images,
 )
-from weakseg.training.loop import RESUME, FitSettings, fit, load_weights, make_fabric
+from weakseg.training.loop import RESUME, FitSettings, fit, make_fabric
 from weakseg.training.segment import SegmentationCases, SegmenterTask
+from weakseg.training.weights import load_weights
 
 
 def pick_names(prepared: Prepared, only: Sequence[str] | None) -> list[str]:

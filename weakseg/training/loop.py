@@ -7,7 +7,6 @@ killed goes on from its last whole epoch and ends with the same weights as one t
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +26,9 @@ from weakseg.training.optimizers import (
     learning_rate,
     make_optimizer,
 )
+from weakseg.training.weights import BEST, LAST, save_weights, second_name
 
-BEST, LAST, RESUME, METRICS = "best.safetensors", "last.safetensors", "resume.pt", "metrics.csv"
+RESUME, METRICS = "resume.pt", "metrics.csv"
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def fit(
             history.append({"epoch": epoch + 1.0, "lr": rate, "train_loss": loss, **figures})
             save_weights(folder / LAST, kept, metadata | {"epoch": str(epoch + 1)})
             if settings.select is None or _is_best(history, settings.select):
-                _same_file(folder / LAST, folder / BEST)
+                second_name(folder / LAST, folder / BEST)
             write_text(folder / METRICS, metrics_csv(history))
             _checkpoint(folder / RESUME, key, model, optimizer, schedule, average, history)
             note = ", ".join(f"{k} {v:.3f}" for k, v in {"loss": loss, **figures}.items())
@@ -303,72 +303,6 @@ def metrics_csv(history: Sequence[dict[str, float]]) -> str:
     for h in history:
         lines.append(",".join(str(int(h[n])) if n == "epoch" else f"{h[n]:.6g}" for n in names))
     return "\n".join(lines) + "\n"
-
-
-def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
-    """Write a network's tensors as safetensors, whole or not at all.
-
-    Equal tensors and metadata give equal bytes: heatmaps are known by the hash of this file.
-    """
-    from safetensors.torch import save
-
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    header, tensors = _sorted_header(save(state, metadata=metadata))
-    with atomic_path(path) as part, part.open("wb") as f:
-        f.write(header)
-        f.write(tensors)
-
-
-def _sorted_header(data: bytes) -> tuple[bytes, memoryview]:
-    """The header of a safetensors file with its metadata in order, and the tensors behind it.
-
-    The library writes metadata in the order of a hash map, another in every process; tensors it
-    sorts itself.
-    """
-    begin = 8 + int.from_bytes(data[:8], "little")
-    held = json.loads(data[8:begin])
-    held["__metadata__"] = dict(sorted(held.get("__metadata__", {}).items()))
-    text = json.dumps(held, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
-    return len(text).to_bytes(8, "little") + text, memoryview(data)[begin:]
-
-
-def _same_file(path: Path, other: Path) -> None:
-    """Give a file a second name, or copy it where the disk cannot."""
-    with atomic_path(other) as part:
-        try:
-            part.hardlink_to(path)
-        except OSError:
-            shutil.copyfile(path, part)
-
-
-def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and header of a safetensors file; no code in it is run, as it can hold none.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or is not safetensors.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise UserError(
-            "The weights file does not exist.",
-            where=str(path),
-            fix="check the path; weights: none trains from scratch",
-        )
-    try:
-        with safe_open(path, framework="pt") as f:
-            return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as e:
-        raise UserError(
-            "The weights file is not safetensors, or is damaged.",
-            where=str(path),
-            found=str(e),
-            expected="a .safetensors file (pickled .pth files can run code and are not read)",
-            fix="convert it with safetensors.torch.save_file(state_dict, path)",
-        ) from None
 
 
 def _checkpoint(
