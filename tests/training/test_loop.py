@@ -13,9 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from weakseg.errors import ConfigError, RunError, UserError
+from weakseg.training import checkpoints
+from weakseg.training.checkpoints import RESUME
 from weakseg.training.loop import (
     METRICS,
-    RESUME,
     FitSettings,
     fit,
     learning_rate,
@@ -96,8 +97,10 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.parametrize("share", [0, 1e9], ids=["seldom", "always"])
 @pytest.mark.parametrize("after", [1, 4])
-def test_a_killed_run_ends_where_an_unbroken_one_does(tmp_path, after):
+def test_a_killed_run_ends_where_an_unbroken_one_does(tmp_path, monkeypatch, after, share):
+    monkeypatch.setattr(checkpoints, "SHARE", share)
     whole, history = run(tmp_path / "whole", Line())
 
     def kill(epoch):
@@ -154,7 +157,38 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
-def test_best_is_the_first_epoch_of_the_highest_figure(tmp_path):
+def test_files_that_are_seldom_written_belong_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SHARE", 0)
+
+    def kill(epoch):
+        if epoch == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, Line(), after_epoch=kill)
+    done = len(torch.load(tmp_path / RESUME, weights_only=True)["history"])
+    assert {load_weights(tmp_path / name)[1]["epoch"] for name in (BEST, LAST)} == {str(done)}
+    assert done == 1
+
+
+def test_what_takes_long_to_write_is_written_seldom(tmp_path, monkeypatch):
+    now = iter(range(10**6))  # a second for every look at the clock: a write takes one
+    monkeypatch.setattr(checkpoints, "monotonic", lambda: float(next(now)))
+    written = []
+    save = checkpoints.Training.save
+    monkeypatch.setattr(
+        checkpoints.Training,
+        "save",
+        lambda self, *a: (written.append(len(self.history)), save(self, *a)),
+    )
+    run(tmp_path, Line(), epochs=60)
+    # 50 epochs after the first one they took 50 times as long as a write.
+    assert written == [1, 51, 60]
+
+
+@pytest.mark.parametrize("share", [0, 1e9], ids=["seldom", "always"])
+def test_best_is_the_first_epoch_of_the_highest_figure(tmp_path, monkeypatch, share):
+    monkeypatch.setattr(checkpoints, "SHARE", share)
     run(tmp_path, Line(figures=[0.5, 0.9, math.nan, 0.9, 0.7, 0.6]))
     assert load_weights(tmp_path / BEST)[1] == {"a": "b", "epoch": "2"}
     assert load_weights(tmp_path / LAST)[1]["epoch"] == "6"

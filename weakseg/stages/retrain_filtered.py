@@ -36,8 +36,9 @@ from weakseg.stages.train_classifier import (
     predictions_table,
     seed_folder,
 )
+from weakseg.training.checkpoints import RESUME
 from weakseg.training.classify import predict_probabilities
-from weakseg.training.loop import RESUME, pick_device
+from weakseg.training.loop import pick_device
 from weakseg.training.weights import BEST, LAST
 
 EXAMPLES = "examples.png"

@@ -27,8 +27,9 @@ from weakseg.runs import (
 from weakseg.scores import classification_scores
 from weakseg.stages.networks import load_network, set_aside
 from weakseg.stages.prepare import Prepared, refuse_volumes
+from weakseg.training.checkpoints import RESUME
 from weakseg.training.classify import ClassifierTask, predict_probabilities
-from weakseg.training.loop import METRICS, RESUME, FitSettings, fit, make_fabric, pick_device
+from weakseg.training.loop import METRICS, FitSettings, fit, make_fabric, pick_device
 from weakseg.training.weights import BEST, LAST, load_weights
 
 SCORES, PREDICTIONS = "scores.json", "predictions.csv"

@@ -38,7 +38,8 @@ from weakseg.stages.segmenters import (
     training_cases,
     training_images,
 )
-from weakseg.training.loop import RESUME, FitSettings, fit, make_fabric
+from weakseg.training.checkpoints import RESUME
+from weakseg.training.loop import FitSettings, fit, make_fabric
 from weakseg.training.segment import SegmentationCases, SegmenterTask
 from weakseg.training.weights import load_weights
 

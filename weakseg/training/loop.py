@@ -1,12 +1,11 @@
 """The one training loop: Lightning Fabric, checkpoints, resume.
 
-Every epoch begins from a seed of its own and ends with a checkpoint, so that a run that was
-killed goes on from its last whole epoch and ends with the same weights as one that was not.
+Every epoch begins from a seed of its own, so that a training that was killed goes on from its last
+checkpoint and ends with the same weights as one that was not.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,18 +16,18 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from weakseg.errors import ConfigError, RunError, UserError
+from weakseg.errors import ConfigError, UserError
 from weakseg.progress import progress, say
-from weakseg.runs import atomic_path, write_text
+from weakseg.runs import write_text
+from weakseg.training.checkpoints import RESUME, Saver, Training
 from weakseg.training.optimizers import (
     WeightAverage,
     add_penalty_gradients,
     learning_rate,
     make_optimizer,
 )
-from weakseg.training.weights import BEST, LAST, save_weights, second_name
 
-RESUME, METRICS = "resume.pt", "metrics.csv"
+METRICS = "metrics.csv"
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ def fit(
     what : str
         For the progress line.
     after_epoch : callable, optional
-        Called with the number of epochs that are done and saved.
+        Called with the number of epochs that are done.
 
     Returns
     -------
@@ -188,11 +187,14 @@ def fit(
     if settings.average != "none":
         begins = int(settings.swa_start * total)
         average = WeightAverage(model, settings.average, settings.ema_decay, begins)
-    history = _resume(folder / RESUME, key, model, optimizer, schedule, average)
+    training = Training(model, optimizer, schedule, average)
+    training.resume(folder / RESUME, key)
+    history = training.history
     if history:
         say(f"{what}: going on after epoch {len(history)} of {settings.epochs}")
     trained = compiled(model, fabric.device.type) if settings.compile else model
     wrapped, optimizer = fabric.setup(trained, optimizer)
+    saver = Saver(folder, key, metadata)
     with progress(what, settings.epochs * task.steps) as advance:
         advance(len(history) * task.steps)
         for epoch in range(len(history), settings.epochs):
@@ -210,17 +212,15 @@ def fit(
                 settings,
                 after_step,
             )
-            kept = model if average is None else average.model
+            kept = training.kept
             kept.eval()
             with torch.no_grad(), fabric.autocast():
                 figures = task.validate(kept)
             rate = float(schedule.get_last_lr()[0])
             history.append({"epoch": epoch + 1.0, "lr": rate, "train_loss": loss, **figures})
-            save_weights(folder / LAST, kept, metadata | {"epoch": str(epoch + 1)})
-            if settings.select is None or _is_best(history, settings.select):
-                second_name(folder / LAST, folder / BEST)
             write_text(folder / METRICS, metrics_csv(history))
-            _checkpoint(folder / RESUME, key, model, optimizer, schedule, average, history)
+            best = settings.select is None or _is_best(history, settings.select)
+            saver.after_epoch(training, best=best, last=epoch + 1 == settings.epochs)
             note = ", ".join(f"{k} {v:.3f}" for k, v in {"loss": loss, **figures}.items())
             advance(0, f"epoch {epoch + 1}: {note}")
             if after_epoch:
@@ -303,55 +303,3 @@ def metrics_csv(history: Sequence[dict[str, float]]) -> str:
     for h in history:
         lines.append(",".join(str(int(h[n])) if n == "epoch" else f"{h[n]:.6g}" for n in names))
     return "\n".join(lines) + "\n"
-
-
-def _checkpoint(
-    path: Path,
-    key: str,
-    model: nn.Module,
-    optimizer: Any,
-    schedule: Any,
-    average: WeightAverage | None,
-    history: list[Any],
-) -> None:
-    state = {
-        "key": key,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": {k: v for k, v in schedule.state_dict().items() if k != "lr_lambdas"},
-        "average": None if average is None else average.state_dict(),
-        "history": history,
-    }
-    with atomic_path(path) as part:
-        torch.save(state, part)
-
-
-def _resume(
-    path: Path,
-    key: str,
-    model: nn.Module,
-    optimizer: Any,
-    schedule: Any,
-    average: WeightAverage | None,
-) -> list[dict[str, float]]:
-    """Load a checkpoint of the same key; the history is empty where there is none."""
-    if not path.exists():
-        return []
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as e:  # torch raises many kinds for a damaged file
-        raise RunError(
-            "The checkpoint is damaged.",
-            where=str(path),
-            found=str(e).splitlines()[0],
-            fix="delete it to train from the beginning",
-        ) from None
-    if state.get("key") != key:
-        return []
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    if average is not None:
-        average.load_state_dict(state["average"])
-    with contextlib.suppress(KeyError):
-        schedule.load_state_dict({**schedule.state_dict(), **state["schedule"]})
-    return list(state["history"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -14,14 +15,22 @@ from weakseg.runs import atomic_path
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
-def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
-    """Write a network's tensors as safetensors, whole or not at all.
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """A network's tensors by name, on the CPU; not copies where they are there already."""
+    return {k: v.detach().cpu() for k, v in model.state_dict().items()}
+
+
+def save_weights(
+    path: Path, weights: nn.Module | Mapping[str, Tensor], metadata: dict[str, str]
+) -> None:
+    """Write a network, or its tensors by name, as safetensors, whole or not at all.
 
     Equal tensors and metadata give equal bytes: heatmaps are known by the hash of this file.
     """
     from safetensors.torch import save
 
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    held = tensors_of(weights) if isinstance(weights, nn.Module) else weights
+    state = {k: v.contiguous() for k, v in held.items()}
     header, tensors = _sorted_header(save(state, metadata=metadata))
     with atomic_path(path) as part, part.open("wb") as f:
         f.write(header)

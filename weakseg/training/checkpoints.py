@@ -1,0 +1,152 @@
+"""What a training leaves on disk while it runs: weights, and a checkpoint to go on from.
+
+A checkpoint is several times as large as a network. It is therefore not written after every epoch
+of a short training, but as often as its writing takes no more than a small share of the time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weakseg.errors import RunError
+from weakseg.runs import atomic_path
+from weakseg.training.optimizers import WeightAverage
+from weakseg.training.weights import BEST, LAST, save_weights, second_name, tensors_of
+
+RESUME = "resume.pt"
+
+SHARE = 0.02
+"""Of the time of a training, how much may go into writing."""
+
+
+@dataclass
+class Training:
+    """All that an epoch changes.
+
+    Attributes
+    ----------
+    model : nn.Module
+    optimizer, schedule : object
+        Of torch.
+    average : WeightAverage or None
+    history : list of dict
+        One entry an epoch that is done.
+    """
+
+    model: nn.Module
+    optimizer: Any
+    schedule: Any
+    average: WeightAverage | None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is validated and saved."""
+        return self.model if self.average is None else self.average.model
+
+    def save(self, path: Path, key: str) -> None:
+        """Write a checkpoint, whole or not at all."""
+        schedule = self.schedule.state_dict()
+        state = {
+            "key": key,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": {k: v for k, v in schedule.items() if k != "lr_lambdas"},
+            "average": None if self.average is None else self.average.state_dict(),
+            "history": self.history,
+        }
+        with atomic_path(path) as part:
+            torch.save(state, part)
+
+    def resume(self, path: Path, key: str) -> None:
+        """Take a checkpoint in, if there is one and it is of the same key.
+
+        Raises
+        ------
+        RunError
+            If it is damaged.
+        """
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as e:  # torch raises many kinds for a damaged file
+            raise RunError(
+                "The checkpoint is damaged.",
+                where=str(path),
+                found=str(e).splitlines()[0],
+                fix="delete it to train from the beginning",
+            ) from None
+        if state.get("key") != key:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        with contextlib.suppress(KeyError):
+            self.schedule.load_state_dict({**self.schedule.state_dict(), **state["schedule"]})
+        self.history = list(state["history"])
+
+
+class Saver:
+    """Best weights, last weights and checkpoint of a training, in one folder.
+
+    The three on disk always belong together: a training that was killed goes on from its last
+    checkpoint, and ends with the files of one that was not.
+
+    Parameters
+    ----------
+    folder : Path
+    key : str
+        See `Training.save`.
+    metadata : dict of str
+        For the headers of the weights, which get the epoch besides.
+    """
+
+    def __init__(self, folder: Path, key: str, metadata: Mapping[str, str]) -> None:
+        self.folder, self.key, self.metadata = folder, key, dict(metadata)
+        self._took, self._since = 0.0, monotonic()
+        self._best: tuple[int, dict[str, Tensor]] | None = None
+
+    def after_epoch(self, training: Training, *, best: bool, last: bool) -> None:
+        """Write, if it is time to.
+
+        Parameters
+        ----------
+        training : Training
+        best : bool
+            Whether this epoch is the best so far. Until they are written its weights are held in
+            memory.
+        last : bool
+            Whether the training ends here: then it is always time.
+        """
+        epoch = len(training.history)
+        begin = monotonic()
+        if last or self._took <= SHARE * (begin - self._since):
+            self._write(training, best)
+            self._since = monotonic()
+            self._took = self._since - begin
+        elif best:
+            held = tensors_of(training.kept)
+            self._best = epoch, {k: v.clone() for k, v in held.items()}
+
+    def _write(self, training: Training, best: bool) -> None:
+        save_weights(self.folder / LAST, training.kept, self._header(len(training.history)))
+        if best:
+            second_name(self.folder / LAST, self.folder / BEST)
+        elif self._best is not None:
+            epoch, tensors = self._best
+            save_weights(self.folder / BEST, tensors, self._header(epoch))
+        self._best = None
+        training.save(self.folder / RESUME, self.key)
+
+    def _header(self, epoch: int) -> dict[str, str]:
+        return self.metadata | {"epoch": str(epoch)}
