@@ -40,7 +40,7 @@ def test_a_damaged_file_is_named(tmp_path, text):
         _ = Run(tmp_path).record
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x"])
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "../run-of-another"])
 def test_names_cannot_leave_the_folder(tmp_path, name):
     with pytest.raises(RunError, match="outside"):
         inside(tmp_path / "run", name)
@@ -48,6 +48,16 @@ def test_names_cannot_leave_the_folder(tmp_path, name):
 
 def test_names_below_the_folder_are_joined(tmp_path):
     assert inside(tmp_path, "a", "b..png") == tmp_path / "a" / "b..png"
+    assert inside(tmp_path, "a/../b.png").resolve() == tmp_path / "b.png"
+
+
+def test_a_folder_of_a_run_may_lie_on_another_disk(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "heatmaps").symlink_to(tmp_path / "disk", target_is_directory=True)
+    path = inside(tmp_path / "run", "heatmaps", "a.npz")
+    path.touch()
+    assert (tmp_path / "disk" / "a.npz").exists()
 
 
 def _hold(folder, ready, done):

@@ -91,10 +91,14 @@ def read_json(path: Path) -> Any:
 
 
 def inside(folder: Path, *names: str) -> Path:
-    """Join names below a folder, and refuse to leave it."""
+    """Join names below a folder, and refuse to leave it.
+
+    Only the names are looked at: that a folder of a run is a link to another disk is its owner's
+    affair.
+    """
     path = folder.joinpath(*names)
-    root = folder.resolve()
-    if not path.resolve().is_relative_to(root):
+    root = os.path.abspath(folder).rstrip(os.sep) + os.sep  # noqa: PTH100
+    if not (os.path.abspath(path) + os.sep).startswith(root):  # noqa: PTH100
         raise RunError("A name would be written outside of its folder.", where=str(path))
     return path
 

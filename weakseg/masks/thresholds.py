@@ -226,13 +226,16 @@ def dice_curve(heatmap: npt.ArrayLike, truth: npt.ArrayLike, thresholds: npt.Arr
         When the shapes differ.
     """
     h, lesion = heat_of(heatmap), truth_of(truth, heatmap, "truth")
-    # A sorted NaN would stand above every threshold.
-    h = np.where(np.isnan(h), -np.inf, h)
     at = np.asarray(thresholds, dtype=np.float64)
-    chosen = h.size - np.searchsorted(np.sort(h, axis=None), at, side="right")
-    inside = np.sort(h[lesion])
-    hits = inside.size - np.searchsorted(inside, at, side="right")
-    return _dice(hits, chosen, inside.size)
+    # What no mask holds, most of an image and every NaN, need not be sorted.
+    held = h > np.fmin.reduce(at, axis=None, initial=np.inf)
+    chosen = _count_above(h[held], at)
+    hits = _count_above(h[held & lesion], at)
+    return _dice(hits, chosen, int(np.count_nonzero(lesion)))
+
+
+def _count_above(values: Floats, at: Floats) -> npt.NDArray[np.intp]:
+    return values.size - np.searchsorted(np.sort(values), at, side="right")
 
 
 def oracle_threshold(heatmap: npt.ArrayLike, truth: npt.ArrayLike) -> float:

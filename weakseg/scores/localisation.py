@@ -43,7 +43,8 @@ def pixel_average_precision(heatmap: ArrayLike, truth: ArrayLike) -> float:
         return float("nan")
     # The curve rises only at the heat of lesion pixels, so that the sum of its steps is the mean
     # over them of the precision among all pixels that are at least as hot.
-    everywhere, inside = np.sort(heat, axis=None), np.sort(heat[lesion])
+    inside = np.sort(heat[lesion])
+    everywhere = np.sort(heat[heat >= inside[0]])
     hotter = everywhere.size - np.searchsorted(everywhere, inside, side="left")
     hits = inside.size - np.searchsorted(inside, inside, side="left")
     return float((hits / hotter).mean())
