@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from weakseg.config import DataConfig
-from weakseg.data.arrays import ImageBatches, as_channels, detect_channels, network_image
-from weakseg.data.cases import Case
+from weakseg.data.arrays import ImageBatches, as_channels, channels_of, network_image
+from weakseg.data.cases import Case, CaseSet, Labels
 from weakseg.data.mapped import MappedStore
 
 
@@ -20,16 +20,13 @@ def cases(tmp_path):
     return out
 
 
-def test_grey_is_found_and_one_coloured_image_makes_it_rgb(cases, tmp_path):
-    assert detect_channels(cases, DataConfig()) == 1
-    Image.fromarray(np.full((9, 9, 3), 7, np.uint8)).save(tmp_path / "equal.png")
-    assert detect_channels([*cases, Case("e", tmp_path / "equal.png", "a")], DataConfig()) == 1
-    colours = np.zeros((9, 9, 3), np.uint8)
-    colours[0, 0, 1] = 1
-    Image.fromarray(colours).save(tmp_path / "c.png")
-    coloured = [*cases, Case("c", tmp_path / "c.png", "a")]
-    assert detect_channels(coloured, DataConfig()) == 3
-    assert detect_channels(coloured, DataConfig(channels="grey")) == 1
+@pytest.mark.parametrize(
+    ("asked", "grey", "expected"),
+    [("auto", True, 1), ("auto", False, 3), ("grey", False, 1), ("rgb", True, 3)],
+)
+def test_channels_are_those_asked_for_or_found(cases, asked, grey, expected):
+    found = CaseSet(tuple(cases), Labels(("a",), ("b",)), "labels.csv")
+    assert channels_of(found, DataConfig(channels=asked), grey) == expected
 
 
 def test_luminance_of_equal_channels_is_the_channel():

@@ -13,26 +13,25 @@ from torch import Tensor
 
 from weakseg.ahead import in_order
 from weakseg.config import DataConfig
-from weakseg.data.cases import Case
+from weakseg.data.cases import Case, CaseSet
 from weakseg.data.geometry import Letterbox, letterbox, to_network
-from weakseg.data.images import is_grey, read_image, scale_intensity
+from weakseg.data.images import read_image, scale_intensity
 from weakseg.data.mapped import MappedStore
 
 DECODERS = 4
 """Threads that decode images."""
 
 
-def detect_channels(cases: Sequence[Case], data: DataConfig) -> int:
-    """1 or 3, by the configuration or, for ``auto``, by what the images hold.
+def channels_of(cases: CaseSet, data: DataConfig, grey: bool) -> int:
+    """1 or 3, by the configuration or, for ``auto``, by whether all images are ``grey``.
 
     For volumes the number of modalities.
     """
-    if cases and cases[0].dims == 3:
-        return 1 + len(cases[0].more)
-    if data.channels != "auto":
-        return 1 if data.channels == "grey" else 3
-    with ThreadPoolExecutor(4) as pool:
-        return 1 if all(pool.map(lambda c: is_grey(read_image(c.image)), cases)) else 3
+    if cases.dims == 3:
+        return 1 + len(cases.cases[0].more)
+    if data.channels == "auto":
+        return 1 if grey else 3
+    return 1 if data.channels == "grey" else 3
 
 
 def as_channels(image: np.ndarray, channels: int) -> np.ndarray:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from weakseg.config import SPLITS, DataConfig
 from weakseg.data.cases import Case, Labels
-from weakseg.data.check_files import Seen, look_at_files
-from weakseg.data.check_volumes import look_at_volumes, spacing_problems
-from weakseg.data.duplicates import THUMBNAIL, group_near_duplicates
+from weakseg.data.check_files import Seen
+from weakseg.data.check_volumes import spacing_problems
+from weakseg.data.look import AT_ONCE, chunks, in_threads, look_at_rows, modalities
 from weakseg.data.manifest import (
     Problem,
     Row,
     Table,
+    look_alikes,
     read_table,
     row_problems,
     table_cases,
@@ -29,14 +27,42 @@ from weakseg.data.manifest import (
 from weakseg.data.splits import FEW_PATIENTS_FIX, make_splits, split_troubles
 from weakseg.errors import DataError
 
-__all__ = ["Problem", "check_manifest", "data_fingerprint", "format_problems", "problems_json"]
+__all__ = [
+    "Findings",
+    "Problem",
+    "check_manifest",
+    "check_table",
+    "data_fingerprint",
+    "format_problems",
+    "problems_json",
+    "table_fingerprint",
+]
 
-_WORKERS = 4
-_VOLUME_WORKERS = 2  # each holds a volume in memory
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What looking into every file of a manifest has shown.
+
+    Attributes
+    ----------
+    problems : list of Problem
+        Sorted by row, those of the whole manifest first; empty where all is well.
+    grey : bool
+        Whether no image holds a colour.
+    groups : list of str or None
+        Of each row the group of images that look alike, where no row names a patient.
+    """
+
+    problems: list[Problem]
+    grey: bool = True
+    groups: list[str] | None = None
 
 
 def check_manifest(
-    path: Path, data: DataConfig, *, progress: Callable[[int, int], object] | None = None
+    path: Path, data: DataConfig, *, progress: Progress | None = None
 ) -> list[Problem]:
     """List everything that is wrong with a manifest.
 
@@ -48,7 +74,8 @@ def check_manifest(
     data : DataConfig
         What labels and mask values mean.
     progress : callable, optional
-        Called with the number of rows that are done, and of all.
+        Called now and then, with the number of rows that have been looked at since the last
+        time, and of all.
 
     Returns
     -------
@@ -62,6 +89,11 @@ def check_manifest(
         found = f" ({e.found})" if e.found else ""
         at = f"{e.where}: " if e.where else ""
         return [Problem("manifest", None, None, f"{at}{e.what}{found}", e.fix or "")]
+    return check_table(table, data, progress=progress).problems
+
+
+def check_table(table: Table, data: DataConfig, *, progress: Progress | None = None) -> Findings:
+    """As `check_manifest`, of a manifest whose text has been read."""
     try:
         labels = table_labels(table, data)
     except DataError:  # row_problems tells
@@ -69,36 +101,27 @@ def check_manifest(
     problems = list(row_problems(table, data))
     images = [table.real(r.image) if r.image else None for r in table.rows]
     problems += _same_paths(table)
-    known = {table.real(c) for r in table.rows for c in _modalities(r)}
-
-    def look(row: Row) -> Seen:
-        look_at = look_at_volumes if row.is_volume else look_at_files
-        return look_at(row, table, data, labels, known)
-
     seen: list[Seen] = []
-    with ThreadPoolExecutor(_VOLUME_WORKERS if table.volumes else _WORKERS) as pool:
-        for result in pool.map(look, table.rows):
-            seen.append(result)
-            if progress is not None:
-                progress(len(seen), len(table.rows))
+    for some in look_at_rows(table, data, labels):
+        seen += some
+        if progress is not None:
+            progress(len(some), len(table.rows))
     for s in seen:
         problems += s.problems
     problems += spacing_problems(table, seen)
     problems += _same_pixels(table, [s.digest for s in seen], images)
-    problems += _patients_and_splits(table, data, labels, [s.small for s in seen], problems)
-    return sorted(problems, key=lambda p: p.row or 0)
-
-
-def _modalities(row: Row) -> tuple[str, ...]:
-    """The cells of a row that name an image."""
-    cells = (row.image, *row.more) if row.is_volume else (row.image,)
-    return tuple(c for c in cells if c)
+    groups = None
+    if not table.has_patients and not table.volumes:
+        groups = look_alikes(table, [s.small for s in seen])
+    problems += _patients_and_splits(table, data, labels, groups, problems)
+    grey = all(s.grey for s in seen)
+    return Findings(sorted(problems, key=lambda p: p.row or 0), grey, groups)
 
 
 def _same_paths(table: Table) -> Iterator[Problem]:
     first: dict[str, Row] = {}
     for row in table.rows:
-        for k, cell in enumerate(_modalities(row)):
+        for k, cell in enumerate(modalities(row)):
             image = table.real(cell)
             if image not in first:
                 first[image] = row
@@ -163,15 +186,13 @@ def _patients_and_splits(
     table: Table,
     data: DataConfig,
     labels: Labels | None,
-    thumbnails: Sequence[np.ndarray | None],
+    groups: Sequence[str] | None,
     before: Sequence[Problem],
 ) -> Iterator[Problem]:
     if labels is None:
         return
     cases = table_cases(table)
-    if not table.has_patients and not table.volumes:
-        empty = np.full((THUMBNAIL, THUMBNAIL), np.nan, dtype=np.float32)
-        groups = group_near_duplicates([empty if t is None else t for t in thumbnails])
+    if groups is not None:
         cases = [replace(c, patient=g) for c, g in zip(cases, groups, strict=True)]
     whole = [c for c in cases if c.label in labels.names and c.patient]
     # A row whose label, patient or split has to be mended first may yet fill what seems to lack.
@@ -261,19 +282,27 @@ def data_fingerprint(path: Path, data: DataConfig | None = None) -> str:
     DataError
         If the manifest cannot be read.
     """
-    table = read_table(Path(path))
-    total = hashlib.blake2b(Path(path).read_bytes(), digest_size=16)
+    return table_fingerprint(read_table(Path(path)), data)
+
+
+def table_fingerprint(table: Table, data: DataConfig | None = None) -> str:
+    """As `data_fingerprint`, of a manifest whose text has been read."""
+    total = hashlib.blake2b(table.path.read_bytes(), digest_size=16)
     if data is not None:
         total.update(repr((data.healthy_labels, data.lesion_labels, data.mask_rule)).encode())
-    cells = [cell for r in table.rows for cell in r.files]
-
-    def contents(cell: str) -> bytes:
-        try:
-            return hashlib.blake2b(table.resolve(cell).read_bytes()).digest()
-        except (OSError, ValueError):
-            return b"missing"
-
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        for digest in pool.map(contents, dict.fromkeys(cells)):
+    files = [table.resolve(c) for c in dict.fromkeys(c for r in table.rows for c in r.files)]
+    for digests in in_threads(_contents, chunks(files, AT_ONCE)):
+        for digest in digests:
             total.update(digest)
     return total.hexdigest()
+
+
+def _contents(files: Sequence[Path]) -> list[bytes]:
+    return [_content(f) for f in files]
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return hashlib.blake2b(file.read_bytes()).digest()
+    except (OSError, ValueError):
+        return b"missing"

@@ -36,16 +36,24 @@ class Seen:
         The image's thumbnail, where patients are not known.
     known_spacing : bool
         False for a volume that does not tell the size of its voxels.
+    grey : bool
+        False for an image that holds a colour.
     """
 
     problems: tuple[Problem, ...]
     digest: str | None = None
     small: np.ndarray | None = None
     known_spacing: bool = True
+    grey: bool = True
 
 
 def look_at_files(
-    row: Row, table: Table, data: DataConfig, labels: Labels | None, images: set[str]
+    row: Row,
+    table: Table,
+    data: DataConfig,
+    labels: Labels | None,
+    mask_is_image: bool,
+    thumbnails: bool,
 ) -> Seen:
     """Decode the image and the mask of a row.
 
@@ -56,12 +64,15 @@ def look_at_files(
     data : DataConfig
     labels : Labels or None
         None where the labels' meaning cannot be told.
-    images : set of str
-        The images of all rows (`Table.real`), which a mask must not be.
+    mask_is_image : bool
+        Whether the mask's file is the image of some row.
+    thumbnails : bool
+        Whether a thumbnail is wanted.
     """
     if not row.image:
         return Seen(())
     problems: list[Problem] = []
+    grey = True
     try:
         image = read_image(table.resolve(row.image))
     except DataError as e:
@@ -71,14 +82,15 @@ def look_at_files(
         shape = (image.shape[0], image.shape[1])
         constant = bool((image == image[:1, :1]).all())
         problems += _image_problems(row, image, constant, data)
-        flat = image[..., 0] if image.ndim == 3 and is_grey(image) else image
+        grey = is_grey(image)
+        flat = image[..., 0] if image.ndim == 3 and grey else image
         head = f"{flat.shape} {flat.dtype}".encode()
         # Black slices are alike, whoever they show; the warning says enough.
         digest = None if constant else hashlib.blake2b(head + flat.tobytes()).hexdigest()
-        small = None if table.has_patients else thumbnail(image)
+        small = thumbnail(image) if thumbnails else None
     if row.mask:
-        problems += _mask_problems(row, table, data, labels, shape, images)
-    return Seen(tuple(problems), digest, small)
+        problems += _mask_problems(row, table, data, labels, shape, mask_is_image)
+    return Seen(tuple(problems), digest, small, grey=grey)
 
 
 def file_problem(what: str, row: Row, cell: str, table: Table, e: DataError) -> Problem:
@@ -134,13 +146,13 @@ def _mask_problems(
     data: DataConfig,
     labels: Labels | None,
     shape: tuple[int, int] | None,
-    images: set[str],
+    mask_is_image: bool,
 ) -> Iterator[Problem]:
     def here(kind: str, message: str, fix: str) -> Problem:
         return Problem(kind, row.line, row.mask, message, fix)
 
     path = table.resolve(row.mask)
-    if table.real(row.mask) in images:
+    if mask_is_image:
         yield here(
             "mask-is-image", "the mask is the file of an image", "name the mask, or leave it blank"
         )

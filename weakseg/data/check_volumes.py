@@ -23,7 +23,7 @@ _OWN_GRID = {
 
 
 def look_at_volumes(
-    row: Row, table: Table, data: DataConfig, labels: Labels | None, images: set[str]
+    row: Row, table: Table, data: DataConfig, labels: Labels | None, mask_is_image: bool
 ) -> Seen:
     """Read every file of a row.
 
@@ -34,8 +34,8 @@ def look_at_volumes(
     data : DataConfig
     labels : Labels or None
         None where the labels' meaning cannot be told.
-    images : set of Path
-        All modalities of all rows, which a mask must not be.
+    mask_is_image : bool
+        Whether the mask's file is a modality of some row.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def look_at_volumes(
             problems.append(_same_modality(row, cell, earlier))
     roi = _look_at_roi(row, table, grid, problems)
     if row.mask:
-        problems += _mask_problems(row, table, data, labels, grid, roi, images)
+        problems += _mask_problems(row, table, data, labels, grid, roi, mask_is_image)
     return Seen(tuple(problems), digest, None, known)
 
 
@@ -177,10 +177,10 @@ def _mask_problems(
     labels: Labels | None,
     grid: Grid | None,
     roi: np.ndarray | None,
-    images: set[str],
+    mask_is_image: bool,
 ) -> Iterator[Problem]:
     path = table.resolve(row.mask)
-    if table.real(row.mask) in images:
+    if mask_is_image:
         yield Problem(
             "mask-is-image",
             row.line,

@@ -26,6 +26,9 @@ __all__ = [
     "Problem",
     "Row",
     "Table",
+    "case_set",
+    "look_alikes",
+    "patient_stand_ins",
     "plain",
     "read_manifest",
     "read_table",
@@ -80,12 +83,9 @@ def safe_ids(paths: Sequence[Path]) -> list[str]:
         1 to 100 characters of A–Z, a–z, 0–9, ``.``, ``_`` and ``-``; none begins with ``.`` or
         ``-`` or ends with ``.``.
     """
-    absolute = [Path(os.path.normpath(p.absolute())) for p in paths]
-    parents = {str(p.parent) for p in absolute}
-    root = os.path.commonpath(parents) if len({p.anchor for p in absolute}) == 1 else None
-    below = [p.relative_to(root) if root else p for p in absolute]
-    ids = [_safe(_bare(p).name or p.stem, p) for p in below]
-    ids = _where_repeated(ids, [_safe(_bare(p).as_posix(), p) for p in below])
+    below = _below_common([os.path.abspath(p) for p in paths])  # noqa: PTH100
+    ids = [_safe(_bare(p).rpartition("/")[2], p) for p in below]
+    ids = _where_repeated(ids, [_safe(_bare(p), p) for p in below])
     ids = _where_repeated(
         ids, [f"{name[:80]}-{_short_hash(p)}" for name, p in zip(ids, below, strict=True)]
     )
@@ -102,19 +102,36 @@ def safe_ids(paths: Sequence[Path]) -> list[str]:
     return ids
 
 
-def _bare(path: Path) -> Path:
+def _below_common(paths: Sequence[str]) -> list[str]:
+    """Absolute paths from the folder on that all have in common, with / between folders."""
+    if not paths:
+        return []
+    folders = {os.path.dirname(p) for p in paths}  # noqa: PTH120
+    if len({os.path.splitdrive(p)[0] for p in paths}) > 1:
+        return [p.replace(os.sep, "/") for p in paths]
+    root = os.path.commonpath(folders).rstrip(os.sep) + os.sep
+    return [p[len(root) :].replace(os.sep, "/") for p in paths]
+
+
+def _bare(path: str) -> str:
     """Without its suffix, of which ``.nii.gz`` is one."""
-    bare = path.with_suffix("")
-    return bare.with_suffix("") if path.name.lower().endswith(".nii.gz") else bare
+    bare = _without_suffix(path)
+    return _without_suffix(bare) if path.lower().endswith(".nii.gz") else bare
 
 
-def _safe(name: str, path: Path) -> str:
+def _without_suffix(path: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    dot = name.rfind(".")
+    return folder + slash + (name[:dot] if 0 < dot < len(name) - 1 else name)
+
+
+def _safe(name: str, path: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("-.").rstrip(".") or "case"
     return name if len(name) <= 80 else f"{name[:80]}-{_short_hash(path)}"
 
 
-def _short_hash(path: Path) -> str:
-    return hashlib.blake2b(os.fsencode(path.as_posix()), digest_size=4).hexdigest()
+def _short_hash(path: str) -> str:
+    return hashlib.blake2b(os.fsencode(path), digest_size=4).hexdigest()
 
 
 def _where_repeated(ids: list[str], others: list[str]) -> list[str]:
@@ -211,8 +228,20 @@ def read_manifest(path: Path, data: DataConfig) -> CaseSet:
     DataError
         If the text cannot be used, with every row that is at fault.
     """
-    path = Path(path)
-    table = read_table(path)
+    return case_set(read_table(Path(path)), data)
+
+
+def case_set(table: Table, data: DataConfig, stand_ins: Sequence[str] | None = None) -> CaseSet:
+    """As `read_manifest`, of a manifest whose text has been read.
+
+    Parameters
+    ----------
+    table : Table
+    data : DataConfig
+    stand_ins : sequence of str, optional
+        What stands for the patient of each row of images, where the manifest names none, see
+        `patient_stand_ins`; else every image is decoded to find it.
+    """
     problems = list(row_problems(table, data))
     if problems:
         raise DataError(
@@ -220,20 +249,16 @@ def read_manifest(path: Path, data: DataConfig) -> CaseSet:
             + "\n".join(
                 f"  - {f'row {p.row}: ' if p.row else ''}{p.message} → {p.fix}" for p in problems
             ),
-            where=str(path),
-            fix=f"mend them; `weakseg validate {path}` also looks into the files",
+            where=str(table.path),
+            fix=f"mend them; `weakseg validate {table.path}` also looks into the files",
         )
     labels = table_labels(table, data)
     cases = table_cases(table)
     if not table.has_patients and not table.volumes:
-        groups = _groups([c.image for c in cases])
-        # A split that the manifest gives stands, even where it parts near-duplicates; the check
-        # warns of them.
-        cases = [
-            replace(c, patient=f"{g}-{c.split}" if c.split else g)
-            for c, g in zip(cases, groups, strict=True)
-        ]
-    return CaseSet(tuple(cases), labels, str(path), table.has_patients)
+        if stand_ins is None:
+            stand_ins = patient_stand_ins(table, look_alikes(table, _thumbnails(table)))
+        cases = [replace(c, patient=p) for c, p in zip(cases, stand_ins, strict=True)]
+    return CaseSet(tuple(cases), labels, str(table.path), table.has_patients)
 
 
 def _volume_problems(table: Table) -> Iterator[Problem]:
@@ -323,20 +348,46 @@ def table_cases(table: Table) -> list[Case]:
     ]
 
 
-def _groups(images: Sequence[Path]) -> list[str]:
-    """Near-duplicate groups whose names do not depend on the order of the rows."""
-    from concurrent.futures import ThreadPoolExecutor
+def patient_stand_ins(table: Table, groups: Sequence[str]) -> list[str]:
+    """What stands for the patient of each row: its group, see `look_alikes`.
 
-    def small(image: Path) -> np.ndarray:
-        try:
-            return thumbnail(read_image(image))
-        except DataError:  # the check names every such file at once
-            return np.full((THUMBNAIL, THUMBNAIL), np.nan, dtype=np.float32)
+    A split that the manifest gives stands, even where it parts near-duplicates; the check warns of
+    them.
+    """
+    return [
+        f"{group}-{r.split}" if r.split else group
+        for r, group in zip(table.rows, groups, strict=True)
+    ]
 
-    order = sorted(range(len(images)), key=lambda i: images[i].as_posix())
-    with ThreadPoolExecutor(4) as pool:
-        names = group_near_duplicates(list(pool.map(small, (images[i] for i in order))))
+
+def look_alikes(table: Table, thumbnails: Sequence[np.ndarray | None]) -> list[str]:
+    """Of each row the group of near-duplicate images, whose name does not depend on their order.
+
+    Parameters
+    ----------
+    table : Table
+    thumbnails : sequence of (h, w) ndarray or None
+        One a row; None for an image that cannot be read.
+    """
+    unknown = np.full((THUMBNAIL, THUMBNAIL), np.nan, dtype=np.float32)
+    images = [table.resolve(r.image).as_posix() for r in table.rows]
+    order = sorted(range(len(images)), key=lambda i: images[i])
+    small = [thumbnails[i] for i in order]
+    names = group_near_duplicates([unknown if t is None else t for t in small])
     groups = [""] * len(images)
     for i, name in zip(order, names, strict=True):
         groups[i] = name
     return groups
+
+
+def _thumbnails(table: Table) -> list[np.ndarray | None]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def small(row: Row) -> np.ndarray | None:
+        try:
+            return thumbnail(read_image(table.resolve(row.image)))
+        except DataError:  # the check names every such file at once
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(small, table.rows))

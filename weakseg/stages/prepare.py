@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.config import PHANTOM, Config, dump_config, fingerprint
-from weakseg.data.arrays import ImageBatches, detect_channels
+from weakseg.data.arrays import ImageBatches, channels_of
 from weakseg.data.cases import CaseSet, Labels
-from weakseg.data.check import check_manifest, data_fingerprint, format_problems
-from weakseg.data.manifest import read_manifest
+from weakseg.data.check import Findings, check_table, format_problems, table_fingerprint
+from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_table
 from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import write_phantom
-from weakseg.data.splits import make_splits, write_splits
+from weakseg.data.splits import make_splits, read_splits, write_splits
 from weakseg.data.volumes import read_grid
 from weakseg.errors import ConfigError, DataError, UserError
 from weakseg.progress import progress, say
@@ -96,16 +96,22 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
         make_folder(folder)  # says what is wrong
     known = Run(folder).record
     path = manifest_path(config, folder)
-    data = data_fingerprint(path, config.data)
+    table = read_table(path)
+    data = table_fingerprint(table, config.data)
     reading = config.data.model_dump(mode="json", exclude={"manifest", "phantom"})
     key = fingerprint(data, reading)
-    new = known.get("data", {}).get("key") != key
-    if new:
-        _check(path, config)
-    cases = read_manifest(path, config.data)
+    before = known.get("data", {})
+    if before.get("key") == key:
+        stand_ins = None if table.has_patients else _patients_before(folder, table)
+        cases = case_set(table, config.data, stand_ins)
+        channels = int(before["channels"])
+    else:
+        found = _check(table, config)
+        stand_ins = patient_stand_ins(table, found.groups) if found.groups else None
+        cases = case_set(table, config.data, stand_ins)
+        channels = channels_of(cases, config.data, found.grey)
     if config.data.manifest == PHANTOM:
         cases = replace(cases, source=PHANTOM, simulated=True)
-    channels = detect_channels(cases.cases, config.data) if new else int(known["data"]["channels"])
     check_settings(config, cases.labels, channels, cases.dims)
     cases = cases.with_cases(make_splits(cases.cases, cases.labels, config.data.split))
     with locked(folder):
@@ -190,20 +196,33 @@ def _check_segmenters(config: Config, channels: int, dims: int) -> None:
             load_backbone(model, load_weights(Path(s.weights))[0], s.weights)
 
 
-def _check(path: Path, config: Config) -> None:
+def _check(table: Table, config: Config) -> Findings:
     """Refuse a manifest with errors; say that there are warnings."""
     with progress("checking images and masks", 0) as advance:
-        problems = check_manifest(path, config.data, progress=lambda _done, n: advance(1, of=n))
-    errors = [p for p in problems if p.severity == "error"]
+        found = check_table(table, config.data, progress=lambda n, of: advance(n, of=of))
+    errors = [p for p in found.problems if p.severity == "error"]
     if errors:
         raise DataError(
             f"The data have {len(errors)} problem{'s' if len(errors) > 1 else ''}:\n"
             + format_problems(errors),
-            where=str(path),
-            fix=f"mend them; `weakseg validate {path}` lists them again",
+            where=str(table.path),
+            fix=f"mend them; `weakseg validate {table.path}` lists them again",
         )
-    if problems:
-        say(f"{path}: {len(problems)} warnings; `weakseg validate {path}` lists them")
+    if found.problems:
+        say(
+            f"{table.path}: {len(found.problems)} warnings; `weakseg validate {table.path}` lists "
+            "them"
+        )
+    return found
+
+
+def _patients_before(folder: Path, table: Table) -> list[str] | None:
+    """The patient of each row as an earlier stage of the same data has found it, if it is there."""
+    try:
+        patients = [c.patient for c in read_splits(folder / "splits.csv")]
+    except DataError:
+        return None
+    return patients if len(patients) == len(table.rows) else None
 
 
 def refuse_volumes(prepared: Prepared, what: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from weakseg.config import parse_config
 from weakseg.data.check import check_manifest, format_problems, problems_json
 from weakseg.errors import ConfigError
+from weakseg.progress import progress
 
 
 def parse_mask_rule(text: str) -> str | list[int]:
@@ -59,7 +60,8 @@ def validate_manifest(
         },
         where="command line",
     ).data
-    problems = check_manifest(Path(manifest), data)
+    with progress("checking images and masks", 0) as advance:
+        problems = check_manifest(Path(manifest), data, progress=lambda n, of: advance(n, of=of))
     failed = any(p.severity == "error" for p in problems)
     if as_json:
         return json.dumps(problems_json(problems), indent=2, ensure_ascii=False), failed

@@ -1,0 +1,106 @@
+"""Looking into many files at once: what is found does not depend on who looks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.data.helpers import blob, good_rows, noise, save, write_rows
+from weakseg.config import Config, DataConfig
+from weakseg.data import look
+from weakseg.data.check import check_table
+from weakseg.data.look import in_processes, in_threads
+from weakseg.data.manifest import patient_stand_ins, read_manifest, read_table
+from weakseg.stages.prepare import prepared_run
+
+DATA = DataConfig()
+
+
+@pytest.fixture
+def faulty(tmp_path):
+    """Without patients, so that look-alikes are told; a mask is an image, and one too small."""
+    rows = [row[:-1] for row in good_rows(tmp_path)]
+    rows[2][2] = rows[1][0]
+    save(tmp_path / rows[5][2], blob((9, 9)))
+    (tmp_path / rows[7][0]).write_bytes(b"no image")
+    rows += [["images/mirrored.png", "tumor", ""], ["images/again.png", "normal", ""]]
+    save(tmp_path / "images/mirrored.png", noise(0)[:, ::-1])
+    save(tmp_path / "images/again.png", noise(1))
+    return write_rows(tmp_path, rows)
+
+
+def test_processes_find_what_threads_find(faulty, monkeypatch):
+    table = read_table(faulty)
+    expected = check_table(table, DATA)
+    assert {"mask-is-image", "mask-size", "image-unreadable", "duplicate"} <= {
+        p.kind for p in expected.problems
+    }
+    monkeypatch.setattr(look, "MANY", 1)
+    monkeypatch.setattr(look, "MANY_AT_ONCE", 3)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(look, "in_threads", None)
+    told: list[tuple[int, int]] = []
+    found = check_table(read_table(faulty), DATA, progress=lambda *n: told.append(n))
+    assert found == expected
+    assert told == [(3, 10), (3, 10), (3, 10), (1, 10)]
+
+
+def test_a_handful_of_rows_starts_no_process(faulty, monkeypatch):
+    monkeypatch.setattr(look, "in_processes", None)
+    assert check_table(read_table(faulty), DATA).problems
+
+
+def _fail(n: int) -> int:
+    if n == 3:
+        raise OSError("disk")
+    return -n
+
+
+@pytest.mark.parametrize("way", [in_threads, in_processes])
+def test_results_come_in_order_and_errors_come_through(way):
+    assert list(way(_fail, range(3))) == [0, -1, -2]
+    with pytest.raises(OSError, match="disk"):
+        list(way(_fail, range(5)))
+
+
+def test_colour_anywhere_is_found(tmp_path):
+    rows = good_rows(tmp_path)
+    assert check_table(read_table(write_rows(tmp_path, rows)), DATA).grey
+    equal = np.repeat(noise(1)[..., None], 3, axis=2)
+    save(tmp_path / rows[2][0], equal)
+    assert check_table(read_table(write_rows(tmp_path, rows)), DATA).grey
+    equal[0, 0, 1] ^= 1
+    save(tmp_path / rows[2][0], equal)
+    assert not check_table(read_table(write_rows(tmp_path, rows)), DATA).grey
+
+
+def test_the_check_knows_the_groups_that_stand_for_patients(tmp_path):
+    rows = [row[:-1] for row in good_rows(tmp_path)]
+    save(tmp_path / rows[3][0], noise(0)[:, ::-1])
+    table = read_table(write_rows(tmp_path, rows))
+    groups = check_table(table, DATA).groups
+    assert len(set(groups)) == 7
+    cases = read_manifest(table.path, DATA).cases
+    assert patient_stand_ins(table, groups) == [c.patient for c in cases]
+
+
+def test_patients_that_were_found_once_are_not_looked_for_again(tmp_path, monkeypatch):
+    rows = [row[:-1] for row in good_rows(tmp_path)]
+    path = write_rows(tmp_path, rows)
+    config = Config.model_validate({"data": {"manifest": str(path)}, "device": "cpu"})
+    with prepared_run(config, tmp_path / "run") as prepared:
+        first = prepared.cases
+
+    def decode(*_: object) -> None:
+        raise AssertionError("an image is decoded")
+
+    for module in ("check_files", "manifest"):
+        monkeypatch.setattr(f"weakseg.data.{module}.read_image", decode)
+    with prepared_run(config, tmp_path / "run") as prepared:
+        assert prepared.cases == first
+    (tmp_path / "run" / "splits.csv").unlink()
+    with (
+        pytest.raises(AssertionError, match="decoded"),
+        prepared_run(config, tmp_path / "run"),
+    ):
+        pass
