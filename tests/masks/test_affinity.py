@@ -164,6 +164,21 @@ def test_what_a_heatmap_is_sure_of():
         confident(heat, (4, 4), high=0.2, low=0.25)
 
 
+@pytest.mark.parametrize("shape", [(3, 32), (32, 3), (1, 4), (2, 1), (4, 1)])
+def test_a_grid_narrower_than_a_step_has_the_pairs_that_fit(shape):
+    features = np.random.default_rng(0).random((*shape, 2))
+    t = transition_matrix(features, radius=5, beta=1).toarray()
+    y, x = (a.ravel() for a in np.indices(shape))
+    near = np.hypot(y[:, None] - y, x[:, None] - x) < 5
+    flat = features.reshape(-1, 2)
+    affinity = near * np.exp(-np.abs(flat[:, None] - flat).sum(axis=2))
+    np.testing.assert_allclose(t, affinity / affinity.sum(axis=1, keepdims=True))
+    heat = np.eye(10 * shape[0], 10 * shape[1])
+    assert affinity_mask(heat, features, radius=5).shape == heat.shape
+    known = np.full(shape, LESION, dtype=np.uint8)
+    assert count_pairs(known, 5)["lesion"] == (near.sum() - near.shape[0]) // 2
+
+
 def test_pairs_are_counted_by_hand():
     labels = np.array([[LESION, LESION, OPEN], [BACKGROUND, OPEN, OPEN]], dtype=np.uint8)
     # A row of two lesions; background below one of them and aslant of the other.

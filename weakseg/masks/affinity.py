@@ -89,11 +89,15 @@ def coarse_heat(heatmap: npt.ArrayLike, shape: tuple[int, int]) -> Floats:
 
 
 def pairs_of(values: Any, offset: tuple[int, int]) -> tuple[Any, Any]:
-    """Two views of a grid (..., h, w): the one pixels of all pairs of an offset, and the other."""
+    """Two views of a grid (..., h, w): the one pixels of all pairs of an offset, and the other.
+
+    Both are empty where the offset is longer than the grid.
+    """
     dy, dx = offset
     h, w = values.shape[-2:]
-    here = values[..., : h - dy, max(0, -dx) : w - max(0, dx)]
-    there = values[..., dy:, max(0, dx) : w - max(0, -dx)]
+    # A negative end would count from the grid's other side.
+    here = values[..., : max(0, h - dy), max(0, -dx) : max(0, w - max(0, dx))]
+    there = values[..., dy:, max(0, dx) : max(0, w - max(0, -dx))]
     return here, there
 
 
