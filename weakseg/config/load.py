@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from weakseg.config.experiment import Config
 from weakseg.config.masks import NamedHeatmap
 from weakseg.config.recipes import with_recipe
-from weakseg.config.rules import RULE_MODELS, RULE_NAMES
+from weakseg.config.rules import RULES
 from weakseg.config.segmenter import SegmenterConfig
 from weakseg.errors import ConfigError, nearest
 
@@ -81,8 +81,9 @@ def parse_config(tree: dict[str, Any], where: str = "config") -> Config:
     ConfigError
         With every problem.
     """
+    tree = with_recipe(tree)
     try:
-        return Config.model_validate(with_recipe(tree))
+        return Config.model_validate(tree)
     except ValidationError as e:
         problems = [_problem(err, tree) for err in e.errors()]
         n = len(problems)
@@ -124,11 +125,11 @@ def _apply(tree: dict[str, Any], text: str) -> None:
 
 def _problem(error: Any, tree: dict[str, Any]) -> str:
     """One pydantic error in our words."""
-    loc = [p for p in error["loc"] if p not in RULE_NAMES and not _is_type_tag(p)]
-    key = ".".join(str(p) for p in loc)
+    path, holder = _place(error["loc"], tree)
+    key = ".".join(str(p) for p in path)
     if error["type"] == "extra_forbidden":
-        close = nearest(str(loc[-1]), _keys_beside(loc))
-        known = _keys_beside(loc)
+        known = _keys_beside(path, holder)
+        close = nearest(str(path[-1]), known)
         hint = f"did you mean {close!r}?" if close else f"known keys: {', '.join(known)}"
         return f"unknown key {key!r}; {hint}"
     message = str(error["msg"]).removeprefix("Value error, ")
@@ -138,34 +139,36 @@ def _problem(error: Any, tree: dict[str, Any]) -> str:
     return f"{key}: {message} (found {_short(error.get('input'))})"
 
 
-def _is_type_tag(part: Any) -> bool:
-    """Pydantic names the branch of a union in a location; a reader has no use for it."""
-    text = str(part)
-    return (
-        "[" in text
-        or text.endswith("Config")
-        or text in {"float", "str", "int", "constrained-float", "list"}
-    )
+def _place(loc: Iterable[Any], tree: dict[str, Any]) -> tuple[list[Any], Any]:
+    """A location as the user wrote it, and what its last part stands in.
+
+    Pydantic puts the branch of a union and the name of a rule between the keys; what is not in the
+    tree is such a tag, whatever it is called.
+    """
+    path: list[Any] = []
+    node: Any = tree
+    holder: Any = tree
+    for part in loc:
+        held = dict(enumerate(node)) if isinstance(node, list) else node
+        if isinstance(held, dict) and part in held:
+            path, holder, node = [*path, part], held, held[part]
+    return path, holder
 
 
-def _keys_beside(loc: Iterable[Any]) -> list[str]:
-    model: Any = Config
-    rules = sorted({k for r in RULE_MODELS for k in r.model_fields})
-    parts = list(loc)[:-1]
-    while parts:
+def _keys_beside(path: Sequence[Any], holder: dict[str, Any]) -> list[str]:
+    """The keys of the section that the last part of a path stands in."""
+    model: type[BaseModel] | None = Config
+    parts = list(path)[:-1]
+    while parts and model is not None:
         part = parts.pop(0)
-        field = None if isinstance(part, int) else model.model_fields.get(part)
-        if field is None:
-            return rules
-        if part in NAMED and parts:
+        if part in ("rules", "rule"):  # which rule it is, its own key says
+            return list(RULES[holder["rule"]].model_fields)
+        if part in NAMED:
             parts.pop(0)  # the user's own name
             model = NAMED[part]
         else:
-            inner = _section(field.annotation)
-            if inner is None:
-                return rules
-            model = inner
-    return list(model.model_fields)
+            model = _section(model.model_fields[part].annotation)
+    return [] if model is None else list(model.model_fields)
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:

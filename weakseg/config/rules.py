@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import product
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     ConfigDict,
@@ -279,23 +279,12 @@ Rule = Annotated[
     Field(discriminator="rule"),
 ]
 
-RULE_NAMES = (
-    "fixed",
-    "otsu",
-    "quantile",
-    "area-prior",
-    "random-walker",
-    "two-tone",
-    "geodesic",
-    "superpixel",
-    "crf",
-    "affinity",
-    "hypercolumn",
-    "train-quantile",
-    "validation",
-    "oracle-dataset",
-    "oracle-image",
-)
+RULES: dict[str, type[Section]] = {
+    m.model_fields["rule"].default: m for m in get_args(get_args(Rule)[0])
+}
+"""Name of a rule → its settings."""
+
+RULE_NAMES = tuple(RULES)
 ORACLES = ("oracle-dataset", "oracle-image")
 
 
@@ -338,22 +327,3 @@ def rules_differ(rules: list[Any] | None) -> list[Any] | None:
     if len(set(names)) != len(names):
         raise ValueError("each rule may stand once")
     return rules
-
-
-RULE_MODELS: tuple[type[Section], ...] = (
-    FixedRule,
-    OtsuRule,
-    QuantileRule,
-    AreaPriorRule,
-    RandomWalkerRule,
-    TwoToneRule,
-    GeodesicRule,
-    SuperpixelRule,
-    CrfRule,
-    AffinityRule,
-    HypercolumnRule,
-    TrainQuantileRule,
-    ValidationRule,
-    OracleDatasetRule,
-    OracleImageRule,
-)
