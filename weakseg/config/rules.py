@@ -102,6 +102,13 @@ class SearchedRule(Section):
 _OF_SEARCH = {"search", "max_masks"}
 
 
+def _low_below_high(rule: Any) -> Any:
+    """Two shares of the heat must be in order; a search leaves out those that are not."""
+    if getattr(rule, "search", None) is None and rule.low >= rule.high:
+        raise ValueError("low must be below high")
+    return rule
+
+
 class FixedRule(SearchedRule):
     """The heatmap over its own maximum is above ``at``."""
 
@@ -139,11 +146,7 @@ class RandomWalkerRule(SearchedRule):
     low: Fraction = Field(0.3, description="below: background")
     beta: float = Field(130.0, ge=0.0, description="how much an edge of the image hinders")
 
-    @model_validator(mode="after")
-    def _low_is_lower(self) -> RandomWalkerRule:
-        if self.search is None and self.low >= self.high:
-            raise ValueError("low must be below high")
-        return self
+    _low_is_lower = model_validator(mode="after")(_low_below_high)
 
 
 class TwoToneRule(SearchedRule):
@@ -165,11 +168,7 @@ class GeodesicRule(SearchedRule):
     low: Fraction = Field(0.3, description="below: background")
     edge: float = Field(20.0, ge=0.0, description="cost of a step across the full range of grey")
 
-    @model_validator(mode="after")
-    def _low_is_lower(self) -> GeodesicRule:
-        if self.search is None and self.low >= self.high:
-            raise ValueError("low must be below high")
-        return self
+    _low_is_lower = model_validator(mode="after")(_low_below_high)
 
 
 class SuperpixelRule(SearchedRule):
@@ -195,11 +194,7 @@ class LearntRule(Section):
     high: Fraction = Field(0.6, description="heat over its maximum above which a place is lesion")
     low: Fraction = Field(0.25, description="below: background; what is between teaches nothing")
 
-    @model_validator(mode="after")
-    def _low_is_lower(self) -> LearntRule:
-        if self.low >= self.high:
-            raise ValueError("low must be below high")
-        return self
+    _low_is_lower = model_validator(mode="after")(_low_below_high)
 
 
 class AffinityRule(LearntRule):
