@@ -90,6 +90,7 @@ BAD = [
     ("heatmaps: {otsu: {rules: [{rule: fixed, at: 9}]}}", "heatmaps.otsu.rules.0.at: input"),
     ("classifier: {str: 3}", "unknown key 'classifier.str'"),
     ("masks: {gate: 3}", "masks.gate"),
+    ("report: {method: gradcam-oracle-image}", "report.method: 'gradcam-oracle-image' is an upper"),
     ("name: ../escape", "names a folder"),
     ("device: gpu", "choose auto, cpu, cuda"),
     ("seed: -1", "seed: input should be greater than or equal to 0"),
@@ -105,6 +106,11 @@ def test_a_bad_file_says_where_and_what(tmp_path, text, message):
         load_config(write(tmp_path, text))
     assert message in str(e.value)
     assert "c.yaml" in str(e.value)
+
+
+def test_an_upper_bound_may_be_a_step():
+    config = parse_config({"report": {"steps": ["gradcam-otsu", "gradcam-oracle-image"]}})
+    assert config.report.steps is not None
 
 
 def test_all_problems_are_reported_at_once(tmp_path):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from weakseg.config import parse_config
 from weakseg.report.equivalence import (
     EQUIVALENCE_COLUMNS,
     equivalence_figure,
@@ -17,6 +19,7 @@ from weakseg.report.equivalence import (
     equivalence_table,
     spread,
 )
+from weakseg.report.supervised import equivalence_part
 from weakseg.scores import draw_curves, mask_curve
 from weakseg.scores.learning_curve import CURVE_CASE_COLUMNS
 
@@ -148,6 +151,22 @@ def test_masks_that_tuned_a_threshold(dice, swing, seen, end):
     # The curve's own interval moves with the draw of the test patients.
     plain = re.sub(r"0\.400 \[[^]]*\]", "0.400 [0.375, 0.425]", said)
     assert end in plain, said
+
+
+def test_where_the_page_speaks_of_a_network_the_curve_is_told_of_the_others():
+    tree = {"segmenters": {"unet": {}}, "equivalence": {"segmenter": "unet"}}
+    config = parse_config(tree | {"scores": {"bootstrap": 100}})
+    run = SimpleNamespace(
+        config=config, per_case=method_rows(), equivalence=curve_rows(), segmenters={}
+    )
+    groups = ("no-masks", "masks", "oracle", "no-masks", "supervised")
+    methods = pd.DataFrame({"method": list(KINDS), "group": groups})
+    methods["dice"] = [dice for _, _, dice in KINDS.values()]
+    of_heat, of_network = (equivalence_part(run, methods, m) for m in ("cam-fixed", "unet"))
+    pd.testing.assert_frame_equal(of_network["table"], of_heat["table"])
+    assert of_network["figure"] is not None
+    assert of_network["headline"] == []
+    assert set(of_network["sentences"]) == {*of_heat["headline"], *of_heat["sentences"]}
 
 
 def test_ratio_in_words():

@@ -114,6 +114,14 @@ def test_the_answer_comes_first_and_speaks_of_the_first_method_without_masks(mad
     assert text.index("Without seeing a mask") < text.index("Methods that saw no masks")
 
 
+def test_the_page_speaks_of_the_method_that_is_asked_for(tmp_path):
+    settings = {"report": {"gallery": 1, "method": "gradcam-validation"}}
+    run = make_run(tmp_path / "run", seeds=[0], settings=settings)
+    text = Page(make_report([run], tmp_path / "out").read_text()).text
+    assert read_json(tmp_path / "out")["runs"][0]["headline"] == "gradcam-validation"
+    assert "masks, gradcam-validation reaches a Dice of" in text
+
+
 def test_upper_bounds_and_floors_stand_apart_below_the_methods(made):
     text = Page(made[2]).text
     headings = [

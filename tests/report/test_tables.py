@@ -82,6 +82,15 @@ def test_a_method_that_saw_masks_is_spoken_of_only_where_no_other_is():
     assert headline(method_table(summarise(only, bootstrap=10), only, bootstrap=10), ORDER) is None
 
 
+def test_the_method_that_is_asked_for_is_spoken_of_if_it_was_scored_and_is_no_upper_bound():
+    cases = per_case(DICE | {"net": [0.7] * 4}, KINDS | {"net": ("supervised", 9)})
+    methods = method_table(summarise(cases, bootstrap=10), cases, bootstrap=10)
+    assert headline(methods, ORDER, "tuned") == "tuned"
+    assert headline(methods, ORDER, "net") == "net"
+    for wanted in (None, "bound", "never-scored"):
+        assert headline(methods, ORDER, wanted) == "weak"
+
+
 def test_without_floors_there_is_no_difference():
     cases = per_case({"weak": DICE["weak"]}, KINDS)
     row = method_table(summarise(cases, bootstrap=10), cases, bootstrap=10).iloc[0]

@@ -164,6 +164,11 @@ class Config(Section):
                     raise ValueError(
                         f"report.{key}: there is no method {wanted!r}; methods: {', '.join(known)}"
                     )
+        if self.heatmap_methods.get(self.report.method or "", ("", ""))[1] in ORACLES:
+            raise ValueError(
+                f"report.method: {self.report.method!r} is an upper bound, which no new image can "
+                "have; name another method"
+            )
         return self
 
     @model_validator(mode="after")

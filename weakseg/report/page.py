@@ -140,7 +140,7 @@ def _part(run: RunTables, anchor: str) -> _Part:
     config, data = run.config, run.data
     draw = {"bootstrap": config.scores.bootstrap, "seed": config.seed}
     methods = method_table(run.summary, run.per_case, **draw)
-    method = headline(methods, _in_order(run))
+    method = headline(methods, _in_order(run), config.report.method)
     groups = dict(zip(methods["method"], methods["group"], strict=True)) if len(methods) else {}
     spread = spread_table(run.per_case, list(groups))
     sizes = size_table(run.per_case, _main_methods(methods, method))
@@ -154,7 +154,7 @@ def _part(run: RunTables, anchor: str) -> _Part:
     confusion = confusion_table(
         [t.predictions for t in run.classifiers.values()], labels, split="test"
     )
-    pictured = method or _first_weak_method(run)
+    pictured = method or _first_method(run)
     seed = next(iter(run.segmenters.get(pictured or "", run.classifiers)), None)
     shown = gallery(run, pictured, seed) if pictured is not None and seed is not None else []
     cautions = words.warnings(methods, method, run.stages, config.classifier.epochs)
@@ -254,19 +254,15 @@ def _main_methods(methods: pd.DataFrame, method: str | None) -> list[str]:
     return [method, *(m for m in firsts if m != method)]
 
 
-def _first_weak_method(run: RunTables) -> str | None:
-    """A method to show where nothing was scored: the first rule that looked at no mask."""
-    return next((m for m in _in_order(run) if m in run.thresholds), None)
+def _first_method(run: RunTables) -> str | None:
+    """A method to show where nothing was scored: the one that is asked for, or the first."""
+    order = [run.config.report.method, *_in_order(run)]
+    return next((m for m in order if m in run.thresholds), None)
 
 
 def _in_order(run: RunTables) -> list[str]:
-    """The run's methods in the order of its experiment file, segmenters last.
-
-    The one that the experiment wants to be spoken of stands first.
-    """
-    methods = [*run.config.heatmap_methods, *run.config.segmenters]
-    wanted = run.config.report.method
-    return methods if wanted is None else [wanted, *(m for m in methods if m != wanted)]
+    """The run's methods in the order of its experiment file, segmenters last."""
+    return [*run.config.heatmap_methods, *run.config.segmenters]
 
 
 def _test_auc(classifier: pd.DataFrame) -> dict[str, Any] | None:

@@ -124,30 +124,33 @@ def equivalence_part(run: RunTables, methods: pd.DataFrame, headline: str | None
     draw = {"bootstrap": run.config.scores.bootstrap, "seed": run.config.seed}
     none = {"curve": empty, "table": empty, "rows": [], "sentences": [], "figure": None}
     is_weak = weak is not None and headline in set(weak["method"])
-    if run.equivalence.empty or network is None or not is_weak or weak is None:
+    if run.equivalence.empty or network is None or weak is None or weak.empty:
         said = []
         if is_weak and reference is not None and headline is not None:
             ratio = weak_to_full_ratio(run.per_case, headline, reference, **draw)
             said = [_ratio_sentence(headline, reference, ratio)]
         return none | {"headline": said, "network": network}
-    order = [headline, *(m for m in weak["method"] if m != headline)]
+    spoken = headline if is_weak else weak["method"].iloc[0]
+    order = [spoken, *(m for m in weak["method"] if m != spoken)]
     table = equivalence_table(run.per_case, run.equivalence, order, reference=reference, **draw)
     curve = mask_curve(run.equivalence, **draw)
-    first = table[table["method"] == headline]
-    firsts = [headline, *weak.drop_duplicates("group")["method"]]
+    first = table[table["method"] == spoken]
+    firsts = [spoken, *weak.drop_duplicates("group")["method"]]
     drawn = table.set_index("method", drop=False).loc[list(dict.fromkeys(firsts))]
     sentences = equivalence_sentences(first, network, reference=reference)
+    of_spoken = [s for s in sentences if str(spoken) in s]
     caution = _stronger(methods, curve, network)
-    tuned = table[(table["method"] != headline) & (table["group"] == "masks")]
+    tuned = table[(table["method"] != spoken) & (table["group"] == "masks")]
     return {
         "curve": curve,
         "table": table,
         "network": network,
         # Its cautions stand once, below the figure.
-        "headline": [*(s for s in sentences if str(headline) in s), *caution],
+        "headline": [*of_spoken, *caution] if is_weak else [],
         "sentences": [
+            *([] if is_weak else [*of_spoken, *caution]),
             *(s for s in equivalence_sentences(tuned, network) if "tuned on" in s),
-            *(s for s in sentences if str(headline) not in s),
+            *(s for s in sentences if s not in of_spoken),
             f"The curve is of {network}: {_training_words(run, network)}.",
         ],
         "rows": [_worth_row(r) for r in table.to_dict(orient="records")],

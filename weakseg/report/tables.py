@@ -100,7 +100,7 @@ def best_floor(summary: pd.DataFrame) -> str | None:
     return _best(summary[summary["kind"] == "floor"]) if len(summary) else None
 
 
-def headline(methods: pd.DataFrame, order: Sequence[str]) -> str | None:
+def headline(methods: pd.DataFrame, order: Sequence[str], wanted: str | None = None) -> str | None:
     """The method that the report speaks of first, chosen without looking at its score.
 
     Parameters
@@ -109,15 +109,20 @@ def headline(methods: pd.DataFrame, order: Sequence[str]) -> str | None:
         As `method_table`.
     order : sequence of str
         The methods in the order of the experiment file.
+    wanted : str, optional
+        The one that the experiment asks for.
 
     Returns
     -------
     str or None
-        The first heatmap method that saw no masks; without such a method, the first whose
-        threshold saw some; then the first supervised network; None where there is none of them.
-        `weakseg predict` takes the same one by default.
+        ``wanted``, where it was scored and is no upper bound. Else the first method that saw no
+        masks; without such a method, the first whose threshold saw some; then the first
+        supervised network; None where there is none of them. `weakseg predict` takes the same one
+        by default, but asks for a name where every heatmap method saw masks.
     """
     scored = methods.dropna(subset=["dice"]) if len(methods) else methods
+    if len(scored) and wanted in set(scored.loc[scored["group"] != "oracle", "method"]):
+        return wanted
     for group in ("no-masks", "masks", "supervised"):
         members = set(scored.loc[scored["group"] == group, "method"]) if len(scored) else set()
         first = next((m for m in order if m in members), None)
