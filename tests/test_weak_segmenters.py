@@ -385,6 +385,25 @@ def test_a_new_image_is_segmented_as_the_test_image_was(job, tmp_path, method, s
         assert len(rows) == 1
 
 
+def test_predict_takes_the_first_method_that_saw_no_mask_of_any_heatmap(
+    job, copy, tmp_path, capsys
+):
+    """As rules are left out one after the other."""
+    config = copy / "config.yaml"
+    text = config.read_text().replace("recipe: best-weak", "recipe: none")
+    config.write_text(text.replace("method: best-weak", "method: null"))
+    command = ("predict", copy, job[0] / "data/images/p00_0.png", "--out", tmp_path / "out")
+    order = ("gradcam-fixed", "best-map-two-tone", "best-weak", "after")
+    for method in order:
+        assert weakseg(*command) == 0
+        assert f"method {method} (" in capsys.readouterr().err
+        shutil.rmtree(copy / "masks" / method)
+    assert weakseg(*command) == 2
+    said = capsys.readouterr().err
+    assert "No method of the run gets by without true masks" in said
+    assert "name one with --method: gradcam-validation\n" in said
+
+
 def test_predict_says_which_method_it_takes(job, tmp_path, capsys):
     folder, _ = job
     image = folder / "data/images/p00_0.png"

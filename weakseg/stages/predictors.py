@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from weakseg.stages.scoring import THRESHOLD
 from weakseg.stages.segmenter_gate import mean_probability
 from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS, network_mask
 from weakseg.stages.segmenter_networks import Networks, load_networks
-from weakseg.stages.segmenters import segmenter_folder
+from weakseg.stages.segmenters import WEAK, segmenter_folder
 from weakseg.stages.train_classifier import (
     load_classifier,
     read_classifier_scores,
@@ -34,6 +34,9 @@ from weakseg.training.classify import predict_probabilities
 from weakseg.training.loop import make_fabric, pick_device
 from weakseg.training.segment import SegmentationCases
 from weakseg.training.weights import BEST, load_weights
+
+Entries = Mapping[str, Mapping[str, Any]]
+"""Method → ``seed-<n>`` → its entry in ``threshold.json``."""
 
 
 @dataclass(frozen=True)
@@ -223,8 +226,9 @@ def load_predictor(
         A run folder.
     method : str, optional
         One of the run's methods, by its name in the report; one of the heatmap under ``heatmap``
-        also by its rule alone. Default: the experiment's ``report.method``; else the first heatmap
-        method that saw no mask; without heatmaps, the first segmenter.
+        also by its rule alone. Default: the experiment's ``report.method``; else the first method
+        that saw no mask, heatmaps' before segmenters; without heatmaps, a segmenter that learnt
+        from another method's masks before one that learnt from the manifest's.
     seed : int, optional
         Default: the network with the best validation AUC; of segmenters the first. Methods that
         average the networks of several seeds take all of them, and no seed.
@@ -241,23 +245,25 @@ def load_predictor(
     made_by = folder / "masks" / "config.yaml"
     config = load_config(made_by if made_by.exists() else folder / "config.yaml")
     networks = load_config(folder / "config.yaml")
-    methods = sorted(p.parent.name for p in (folder / "masks").glob(f"*/{THRESHOLD}"))
-    if not methods:
+    entries = {
+        p.parent.name: read_json(p) for p in sorted((folder / "masks").glob(f"*/{THRESHOLD}"))
+    }
+    if not entries:
         raise RunError(
             "The run has no masks yet, so it has no threshold either.",
             where=str(folder),
             fix="run `weakseg heatmap-segment CONFIG` or `weakseg compare CONFIG` first",
         )
-    entries = {m: read_json(folder / "masks" / m / THRESHOLD) for m in methods}
     segmenters = [n for n in networks.segmenters if _of_network(entries.get(n, {}))]
-    of_heat = [m for m in methods if m in config.heatmap_methods and not _of_network(entries[m])]
-    if method is None and networks.report.method in [*segmenters, *of_heat]:
-        method = networks.report.method
-    if method in segmenters or (method is None and not of_heat and segmenters):
-        name = method if method is not None else segmenters[0]
+    of_heat = [m for m in config.heatmap_methods if m in entries and not _of_network(entries[m])]
+    usable = {m: entries[m] for m in [*of_heat, *segmenters]}
+    wanted = networks.report.method
+    if method is not None:
+        name = _find_method(config.heatmap.method, usable, method)
+    else:
+        name = wanted if wanted in usable else _first_method(usable)
+    if name in segmenters:
         return _load_segmenter(folder, networks, name, entries[name], seed, device)
-    untold = {m for m in of_heat if not any(e["masks_seen"] for e in entries[m].values())}
-    name = _pick_method(config, [*of_heat, *segmenters], method, untold)
     if _of_all(config, name):
         _refuse_seed(name, config.seeds, seed)
         seed = config.seeds[0]
@@ -310,7 +316,7 @@ def _of_network(entry: Mapping[str, Any]) -> bool:
     return any("kind" in e for e in entry.values())
 
 
-def _free_methods(entries: Mapping[str, Mapping[str, Any]]) -> str:
+def _free_methods(entries: Entries) -> str:
     """The way out for someone who has chosen an upper bound."""
     usable = [m for m, e in entries.items() if not any(v.get("upper_bound") for v in e.values())]
     if usable:
@@ -390,30 +396,36 @@ def check_same_network(folder: Path, config: Config, seed: int) -> None:
         raise _other_network(best)
 
 
-def _pick_method(
-    config: Config, methods: Sequence[str], method: str | None, untold: Container[str]
-) -> str:
-    """The method of a name, or the first that saw no mask (``untold``)."""
-    named = {m.removeprefix(f"{config.heatmap.method}-"): m for m in methods}
-    if method is None:
-        free = [r.rule for r in config.masks.rules if r.rule in named]
-        weak = [r for r in free if named[r] in untold and not r.startswith("oracle")]
-        if not weak:
-            usable = [m for m in methods if "-oracle-" not in m]
-            raise UserError(
-                "No method of the run gets by without true masks.",
-                fix=f"name one with --method: {', '.join(usable)}"
-                if usable
-                else "add a rule that needs no true mask to masks.rules, for example otsu",
-            )
-        return named[weak[0]]
+def _first_method(entries: Entries) -> str:
+    """The first method that saw no mask.
+
+    Where there are segmenters alone, one that other methods taught comes before one that true
+    masks taught.
+    """
+    usable = [m for m, e in entries.items() if not any(v.get("upper_bound") for v in e.values())]
+    untold = [m for m in usable if not any(v["masks_seen"] for v in entries[m].values())]
+    if untold:
+        return untold[0]
+    if entries and all(_of_network(e) for e in entries.values()):
+        return min(entries, key=lambda m: all(e["kind"] != WEAK for e in entries[m].values()))
+    raise UserError(
+        "No method of the run gets by without true masks.",
+        fix=f"name one with --method: {', '.join(usable)}"
+        if usable
+        else "add a rule that needs no true mask to masks.rules, for example otsu",
+    )
+
+
+def _find_method(heatmap: str, methods: Collection[str], method: str) -> str:
+    """The method of a name, or of a rule of the experiment's `heatmap`."""
+    named = {m.removeprefix(f"{heatmap}-"): m for m in methods}
     if method not in methods and method not in named:
         raise UserError(
             f"The run has no method {method!r}.",
             where="--method",
             fix=did_you_mean(method, methods),
         )
-    return named.get(method, method)
+    return method if method in methods else named[method]
 
 
 def _pick_seed(config: Config, folder: Path, seed: int | None) -> int:
