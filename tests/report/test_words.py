@@ -138,6 +138,15 @@ def test_warnings_name_gate_patients_flat_maps_epochs_and_rules():
     assert len(said) == 5
 
 
+def test_of_a_rule_that_was_left_out_it_names_the_heatmap():
+    left_out = {"deep-affinity": "too few pairs (seed 1)", "gradcam-affinity": "none"}
+    said = words.warnings(pd.DataFrame(), None, {"segment": {"left_out": left_out}}, 5)
+    assert said == [
+        "The method deep-affinity was left out: too few pairs (seed 1).",
+        "The method gradcam-affinity was left out: none.",
+    ]
+
+
 def test_nothing_to_warn_of_gives_no_warning():
     stages = {"classifier/resnet18/0": {"best_epoch": 3}, "segment": {"left_out": {}}}
     assert words.warnings(table(), "gradcam-fixed", stages, 5) == []

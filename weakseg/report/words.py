@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from weakseg.config import RULE_NAMES
 from weakseg.scores import Interval
 
 FEW_PATIENTS = 10
@@ -242,8 +243,10 @@ def warnings(
             f"The best epoch was the last ({epochs}) for {_listed(last)}: "
             "longer training might do better."
         )
-    for rule, why in stages.get("segment", {}).get("left_out", {}).items():
-        out.append(f"The threshold rule {rule} was left out: {why}.")
+    for what, why in stages.get("segment", {}).get("left_out", {}).items():
+        # Earlier versions named the rule alone, of whatever heatmap it was.
+        kind = "threshold rule" if what in RULE_NAMES else "method"
+        out.append(f"The {kind} {what} was left out: {why}.")
     return out
 
 

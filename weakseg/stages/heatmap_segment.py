@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,8 +59,6 @@ CURVES = "curves.csv"
 SCORERS, AHEAD = 2, 32
 """Threads that make, write and score masks, and how many images they are ahead of the table."""
 
-SPLITS = ("train", "val", "test")
-
 
 def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     """Heatmaps, masks and scores of every seed.
@@ -109,6 +107,32 @@ def fit_rules(
         except LookupError as e:
             left_out[rule.rule] = str(e)
     return fitted, left_out
+
+
+def why_left_out(lost: Mapping[str, Mapping[int, str]], seeds: Mapping[str, int]) -> dict[str, str]:
+    """Why methods made no masks, in words.
+
+    Parameters
+    ----------
+    lost : mapping
+        Method → seed → why.
+    seeds : mapping
+        Method → how many seeds its heatmap has; seeds are named where not all came to the same.
+
+    Returns
+    -------
+    dict
+        Method → the reason.
+    """
+    found = {}
+    for method, reasons in lost.items():
+        parts = []
+        for why in dict.fromkeys(reasons.values()):
+            of = [str(s) for s, w in reasons.items() if w == why]
+            named = f" (seed{'s' if len(of) > 1 else ''} {', '.join(of)})"
+            parts.append(why if len(of) == seeds[method] else why + named)
+        found[method] = "; ".join(parts)
+    return found
 
 
 def gate_value(config: Config, model_folder: Path, lesion_labels: Sequence[str]) -> float:
@@ -166,7 +190,7 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
         rows: list[dict[str, Any]] = []
         curves: list[dict[str, Any]] = []
         thresholds: dict[str, dict[str, Any]] = {}
-        left_out: dict[str, str] = {}
+        lost: dict[str, dict[int, str]] = {}
         test = prepared.cases.of("test")
         names = list(config.all_heatmaps)
         work = [(name, seed) for name in names for seed in config.heatmap_seeds(name)]
@@ -182,7 +206,8 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
         with progress("masks and scores", len(work) * len(test)) as advance:
             for name, seed in work:
                 reader, (fitted, reasons) = readers[name, seed], fits[name, seed]
-                left_out |= reasons
+                for rule, why in reasons.items():
+                    lost.setdefault(f"{name}-{rule}", {})[seed] = why
                 model_folder = seed_folder(run.folder, config.classifier.arch, seed)
                 gate = gate_value(config, model_folder, prepared.cases.labels.lesion)
                 for f in fitted:
@@ -194,8 +219,10 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
                 seeds_curve = Curve() if name == names[0] else None
                 rows += _score_seed(reader, name, seed, fitted, gate, part, advance, seeds_curve)
                 curves += [] if seeds_curve is None else seeds_curve.rows(seed)
-        for reason in sorted({f"{r}: left out, {why}" for r, why in left_out.items()}):
-            say(reason)
+        seeds_of = {m: len(config.heatmap_seeds(h)) for m, (h, _) in config.heatmap_methods.items()}
+        left_out = why_left_out(lost, seeds_of)
+        for method, why in left_out.items():
+            say(f"{method}: left out, {why}")
         for method, entries in thresholds.items():
             write_json(inside(part, method, THRESHOLD), entries)
         _replace_masks(masks, part)
