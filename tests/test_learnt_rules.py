@@ -16,6 +16,7 @@ from tests.tiny import (
     write_set,
 )
 from weakseg.runs import read_json
+from weakseg.stages.heatmap_segment import why_left_out
 from weakseg.stages.scoring import read_summary
 
 CONFIG = """
@@ -177,6 +178,31 @@ def test_heatmaps_that_are_sure_of_nothing_leave_the_rule_out(job, copy, capsys)
     assert "hypercolumn: left out, the training heatmaps are sure of" in said
     assert not learnt(copy)
     assert set(read_summary(copy)["method"]) == {"layercam-fixed"}
+    left_out = read_json(copy / "run.json")["stages"]["segment"]["left_out"]
+    assert set(left_out) == {"layercam-affinity", "layercam-hypercolumn"}
+    # Every seed came to its own number of confident pairs.
+    assert left_out["layercam-affinity"].count("(seed ") == 2
+    # The network that should learn from it is told why, not to run the same stage again.
+    assert weakseg("train-segmenter", config, "--run-dir", copy, *drop[2:]) == 2
+    said = capsys.readouterr().err
+    assert "layercam-affinity could make no masks of seed 0" in said
+    assert left_out["layercam-affinity"] in said
+    assert "name another method" in said
+    assert "heatmap-segment" not in said
+
+
+def test_seeds_are_named_where_not_all_lost_a_method_alike():
+    lost = {
+        "a-otsu": {0: "x", 1: "x", 2: "x"},
+        "b-otsu": {2: "x"},
+        "a-fixed": {0: "x", 1: "y", 2: "x"},
+    }
+    assert why_left_out(lost, {"a-otsu": 3, "b-otsu": 3, "a-fixed": 3}) == {
+        "a-otsu": "x",
+        "b-otsu": "x (seed 2)",
+        "a-fixed": "x (seeds 0, 2); y (seed 1)",
+    }
+    assert why_left_out({"all-otsu": {0: "x"}}, {"all-otsu": 1}) == {"all-otsu": "x"}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from weakseg.progress import progress
 from weakseg.runs import Run, file_hash, open_run, read_json
 from weakseg.stages.heatmaps import HeatReader, heatmap_folder, heatmap_key
 from weakseg.stages.prepare import Prepared
-from weakseg.stages.scoring import THRESHOLD
+from weakseg.stages.scoring import THRESHOLD, heatmap_asked
 from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS
 from weakseg.stages.segmenter_networks import load_networks
 from weakseg.stages.segmenters import (
@@ -89,7 +89,8 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
     UserError
         For a method that is not there, or an upper bound.
     RunError
-        If the method has made no masks yet, or in a run of other data or splits.
+        If the method has made no masks yet, or could make none, or in a run of other data or
+        splits.
     """
     folder, _, method = masks.rpartition("/")
     held = _other_run(prepared, Path(folder)) if folder else prepared
@@ -108,6 +109,15 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
     chosen = seed if seed in seeds else seeds[0]
     path = run.folder / "masks" / method / THRESHOLD
     entry = read_json(path).get(f"seed-{chosen}") if path.exists() else None
+    why = _left_out(held, method) if entry is None else None
+    if why is not None:
+        raise RunError(
+            f"{method} could make no masks of seed {chosen}.",
+            where=str(run.folder),
+            found=why,
+            fix=f"name another method than {masks} in the segmenter's masks, or give the rule "
+            "what it lacks",
+        )
     if entry is None:
         raise RunError(
             f"{method} has made no masks of seed {chosen} yet.", where=str(run.folder), fix=AGAIN
@@ -159,6 +169,18 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
         told["inference"] = {k: v for k, v in told["inference"].items() if k not in SCREENING}
     key = fingerprint("masks of", method, chosen, told, made_of)
     return MaskSource(held, method, chosen, entry, key)
+
+
+def _left_out(held: Prepared, method: str) -> str | None:
+    """Why a heatmap method of the present settings made no masks."""
+    config, entry = held.config, held.run.record.get("stages", {}).get("segment", {})
+    asked = heatmap_asked(config)
+    if method not in config.heatmap_methods or entry.get("asked", asked) != asked:
+        return None
+    _, rule = config.heatmap_methods[method]
+    reasons = entry.get("left_out", {})
+    # Earlier versions named the rule alone.
+    return reasons.get(method, reasons.get(rule))
 
 
 def _require_trained(prepared: Prepared, name: str, seed: int) -> None:
