@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from tests.data.helpers import noise, present, save
+from weakseg.data.decoding import decode
 from weakseg.data.images import (
     image_size,
     inspect_mask,
@@ -231,6 +232,86 @@ def test_tiff_lzw_of_16_bits_keeps_every_bit(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "c.tif"), colour)
     Image.fromarray(colour[..., 0].copy()).save(tmp_path / "g.tif", compression="tiff_lzw")
     np.testing.assert_array_equal(read_image(tmp_path / "g.tif"), colour[..., 0])
+
+
+def lzw_packed(data: bytes) -> bytes:
+    """A TIFF of one strip, with its samples packed by the simplest LZW: no code but of a byte."""
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        order, page = tiff.byteorder, tiff.pages[0]
+        start, size = page.dataoffsets[0], page.databytecounts[0]
+        entries = {code: page.tags[code] for code in (259, 273, 279)}
+    codes = []
+    for i in range(start, start + size, 200):  # the table is cleared before codes grow longer
+        codes += [256, *data[i : min(i + 200, start + size)]]
+    bits = "".join(f"{code:09b}" for code in [*codes, 257])
+    bits += "0" * (-len(bits) % 8)
+    packed = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    file = bytearray(data)
+    for code, value in {259: 5, 273: len(data), 279: len(packed)}.items():
+        at, kind = entries[code].valueoffset, "H" if entries[code].dtype == 3 else "I"
+        struct.pack_into(order + kind, file, at, value)
+    return bytes(file) + packed
+
+
+def deep_samples(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    random = np.random.default_rng(5)
+    if dtype == "f4":
+        return random.random(shape).astype(dtype)
+    top = np.iinfo(dtype).max
+    return random.integers(0, top, shape, endpoint=True).astype(dtype)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize(
+    ("dtype", "shape", "photometric", "alpha"),
+    [
+        ("u1", (5, 7), "miniswhite", []),
+        ("u1", (5, 7), "minisblack", []),
+        ("u2", (5, 7), "miniswhite", []),
+        ("u2", (5, 7), "minisblack", []),
+        ("f4", (5, 7), "miniswhite", []),
+        ("f4", (5, 7), "minisblack", []),
+        ("u1", (5, 7, 3), "rgb", []),
+        ("u2", (5, 7, 3), "rgb", []),
+        ("f4", (5, 7, 3), "rgb", []),
+        ("u2", (5, 7, 4), "rgb", ["unassalpha"]),
+        ("u2", (5, 7, 4), "rgb", ["assocalpha"]),
+    ],
+)
+def test_tiff_is_the_same_with_lzw_and_without(
+    tmp_path, orientation, byteorder, dtype, shape, photometric, alpha
+):
+    plain = tiff_bytes(
+        deep_samples(dtype, shape),
+        photometric=photometric,
+        extrasamples=alpha,
+        byteorder=byteorder,
+        metadata=None,
+        extratags=[(274, "H", 1, orientation, True)],
+    )
+    (tmp_path / "plain.tif").write_bytes(plain)
+    (tmp_path / "lzw.tif").write_bytes(lzw_packed(plain))
+    expected, found = decode(tmp_path / "plain.tif"), decode(tmp_path / "lzw.tif")
+    assert (found.bits, found.values.dtype) == (expected.bits, expected.values.dtype)
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert (found.alpha is None) == (expected.alpha is None)
+    if found.alpha is not None:
+        np.testing.assert_array_equal(found.alpha, expected.alpha)
+
+
+def test_tiff_lzw_whose_opacity_would_cost_bits_is_refused(tmp_path):
+    grey = deep_samples("u2", (5, 7, 2))
+    plain = tiff_bytes(
+        grey,
+        photometric="minisblack",
+        extrasamples=["unassalpha"],
+        planarconfig="contig",
+        metadata=None,
+    )
+    (tmp_path / "a.tif").write_bytes(lzw_packed(plain))
+    with pytest.raises(DataError, match="cannot be decoded whole"):
+        decode(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("compression", ["group4", "tiff_lzw", "packbits", None])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,7 +262,7 @@ def _from_pillow(data: bytes, path: Path) -> Pixels:
     # The first chunk of a PNG holds bit depth and colour type at these bytes.
     depth, colour = (data[24], data[25]) if image.format == "PNG" else (8, -1)
     if depth == 16 and colour != 0:
-        return _upright(_from_opencv(data, path), turn)
+        return _upright(_from_opencv(data), turn)
     return _upright(_pillow_pixels(image, depth), turn)
 
 
@@ -305,17 +305,23 @@ def _palette(image: Image.Image) -> NDArray[np.uint8]:
     return ((colours * alpha[:, None] + 127) // 255).astype(np.uint8)
 
 
-def _from_opencv(data: bytes, path: Path) -> Pixels:
+def _from_opencv(data: bytes) -> Pixels:
+    values = _opencv_samples(data)
+    bits = values.dtype.itemsize * 8
+    if values.ndim == 2:
+        return Pixels(values, bits)
+    alpha = np.ascontiguousarray(values[..., 3]) if values.shape[2] == 4 else None
+    return Pixels(np.ascontiguousarray(values[..., :3]), bits, alpha)
+
+
+def _opencv_samples(data: bytes) -> NDArray[Any]:
+    """Samples as OpenCV decodes them, red first: (M, N), (M, N, 3) or (M, N, 4)."""
     import cv2
 
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError("the pixels cannot be decoded")
-    bits = image.dtype.itemsize * 8
-    if image.ndim == 2:
-        return Pixels(image, bits)
-    alpha = np.ascontiguousarray(image[..., 3]) if image.shape[2] == 4 else None
-    return Pixels(np.ascontiguousarray(image[..., 2::-1]), bits, alpha)
+    return image if image.ndim == 2 else image[..., [2, 1, 0, 3][: image.shape[2]]]
 
 
 # TIFF
@@ -370,12 +376,15 @@ def _from_tiff(data: bytes, path: Path) -> Pixels:
             raise ValueError("the file is truncated")
         if plain:
             try:
-                return _upright(_tiff_pixels(page), turn)
+                return _upright(_tiff_pixels(page, np.asarray(page.asarray())), turn)
             except ValueError as e:
                 if "imagecodecs" not in str(e):
                     raise
-    if plain and deep:
-        return _upright(_from_opencv(data, path), turn)
+            if deep:
+                values = _opencv_samples(_as_stored(data, page))
+                if values.dtype != page.dtype.newbyteorder("=") or values.size != page.size:
+                    raise ValueError("samples of this kind cannot be decoded whole")
+                return _upright(_tiff_pixels(page, values), turn)
     image = _pillow(io.BytesIO(data), path)
     image.load()  # turns a TIFF upright itself
     pixels = _pillow_pixels(image, 8)
@@ -384,11 +393,28 @@ def _from_tiff(data: bytes, path: Path) -> Pixels:
     return pixels
 
 
-def _tiff_pixels(page: Any) -> Pixels:
-    values = np.asarray(page.asarray())
-    if page.planarconfig == 2 and values.ndim == 3:
-        values = np.moveaxis(values, 0, -1)
+def _as_stored(data: bytes, page: Any) -> bytes:
+    """The file without what OpenCV would do to some types of samples and not to others.
+
+    It turns deep samples upright, but never inverts them where white is zero: both are left to
+    us, so the tags are set to upright, and to grey where black is zero.
+    """
+    plain = bytearray(data)
+    order: Literal["little", "big"] = "little" if page.parent.byteorder == "<" else "big"
+    for code in (274, 262):
+        tag = page.tags.get(code)
+        if tag is None or (code == 262 and page.photometric == 2):
+            continue
+        size = tag.valuebytecount // tag.count
+        plain[tag.valueoffset : tag.valueoffset + size] = (1).to_bytes(size, order)
+    return bytes(plain)
+
+
+def _tiff_pixels(page: Any, values: NDArray[Any]) -> Pixels:
+    """Pixels of a page's samples, as they are stored."""
     shape = (page.imagelength, page.imagewidth)
+    if page.planarconfig == 2 and values.ndim == 3 and values.shape[1:] == shape:
+        values = np.moveaxis(values, 0, -1)
     values = values.reshape(*shape, -1)
     if not (values.dtype == bool or np.issubdtype(values.dtype, np.integer)) and not (
         np.issubdtype(values.dtype, np.floating)
