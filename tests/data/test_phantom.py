@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,4 +161,23 @@ def test_a_phantom_that_appears_meanwhile_is_used(
     monkeypatch.setattr(Path, "rename", late)
     table = write_phantom(folder, SMALL)
     assert table.is_file()
+    assert [p.name for p in tmp_path.iterdir()] == ["phantom"]
+
+
+def test_a_phantom_that_another_command_finished_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "phantom"
+    write_files = phantom._write_files
+    theirs = []
+
+    def slow(*what: Any) -> None:
+        monkeypatch.setattr(phantom, "_write_files", write_files)
+        write_phantom(folder, SMALL)
+        theirs.append(folder.stat().st_ino)
+        write_files(*what)
+
+    monkeypatch.setattr(phantom, "_write_files", slow)
+    assert write_phantom(folder, SMALL).is_file()
+    assert folder.stat().st_ino == theirs[0]
     assert [p.name for p in tmp_path.iterdir()] == ["phantom"]

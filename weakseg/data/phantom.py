@@ -73,13 +73,16 @@ def write_phantom(folder: Path, config: PhantomConfig) -> Path:
         # mkdtemp is private to the user; the finished folder is as readable as any other.
         temporary.chmod(0o755)
         _write_files(temporary, config, recipe)
+        # Another process may have put the same phantom there meanwhile, and be reading it.
+        if _holds(folder, recipe):
+            return folder / "labels.csv"
         if folder.exists():
             _refuse_foreign(folder)
             shutil.rmtree(folder)
         try:
             temporary.rename(folder)
         except OSError:
-            # Another process may have put the same phantom there in the meantime.
+            # As above, in the last moment.
             if not _holds(folder, recipe):
                 raise
     finally:
