@@ -73,6 +73,12 @@ class RunError(UserError):
     """A run folder lacks something, is in use, or belongs to something else."""
 
 
+def first_line(e: BaseException) -> str:
+    """What an exception says, on one line; its kind where it says nothing."""
+    lines = (line.strip() for line in str(e).splitlines())
+    return next(filter(None, lines), type(e).__name__)
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name nearest to ``word``, or None when nothing is near."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

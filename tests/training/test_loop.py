@@ -138,9 +138,10 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path):
     assert task.calls == 6
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
+@pytest.mark.parametrize("content", [b"no checkpoint", b"", b"PK\x03\x04"])
+def test_a_damaged_checkpoint_is_named(tmp_path, content):
     run(tmp_path, Line())
-    (tmp_path / RESUME).write_bytes(b"no checkpoint")
+    (tmp_path / RESUME).write_bytes(content)
     with pytest.raises(RunError, match=r"damaged(.|\n)*resume\.pt(.|\n)*delete"):
         run(tmp_path, Line())
 

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from weakseg.errors import DataError
+from weakseg.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -190,7 +190,7 @@ def _damaged(path: Path, e: Exception) -> DataError:
     return DataError(
         "The image is damaged or of a variant that cannot be decoded.",
         where=str(path),
-        found=(str(e).splitlines() or [""])[0] or type(e).__name__,
+        found=first_line(e),
         fix="copy the file again from its source, or save it as PNG with another program",
     )
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weakseg.data.decoding import empty_file, foreign_kind, open_file
-from weakseg.errors import DataError
+from weakseg.errors import DataError, first_line
 from weakseg.runs import atomic_path
 
 MAX_VOXELS = 2**28
@@ -241,7 +241,7 @@ def _stream(path: Path) -> Iterator[IO[bytes]]:
         except (EOFError, gzip.BadGzipFile, zlib.error) as e:
             raise _damaged(path, f"the gzip data: {e}") from None
         except Exception as e:  # a damaged header breaks whatever reads it
-            raise _damaged(path, (str(e).splitlines() or [""])[0] or type(e).__name__) from None
+            raise _damaged(path, first_line(e)) from None
 
 
 def _read_to_end(f: IO[bytes]) -> None:

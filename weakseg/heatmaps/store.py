@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from weakseg.data.geometry import Letterbox, letterbox, to_original
-from weakseg.errors import RunError
+from weakseg.errors import RunError, first_line
 from weakseg.masks.thresholds import is_flat
 from weakseg.runs import atomic_path
 
@@ -109,6 +109,6 @@ def load_heatmap(path: Path) -> Heatmap:
         raise RunError(
             "A heatmap file is damaged.",
             where=str(path),
-            found=str(e).splitlines()[0] if str(e) else type(e).__name__,
+            found=first_line(e),
             fix="make the heatmaps again: weakseg heatmap-segment CONFIG --force",
         ) from None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from weakseg.errors import ConfigError
+from weakseg.errors import ConfigError, first_line
 from weakseg.models.modes import evaluating
 
 _PROBE = 128
@@ -128,7 +128,7 @@ def _strides(net: nn.Module, layer: str, channels: int) -> tuple[int, dict[str, 
         raise ConfigError(
             "The output stride of this network cannot be changed.",
             where="classifier.stride",
-            found=str(e).splitlines()[0] if str(e) else type(e).__name__,
+            found=first_line(e),
             fix="set classifier.stride: null, or choose another network",
         ) from None
     finally:

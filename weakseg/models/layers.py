@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weakseg.errors import ConfigError, nearest
+from weakseg.errors import ConfigError, first_line, nearest
 from weakseg.models.classifier import Classifier
 from weakseg.models.modes import evaluating
 
@@ -109,7 +109,7 @@ def _maps(model: Classifier, image_size: int) -> list[tuple[str, tuple[int, ...]
         raise ConfigError(
             f"{model.spec.arch} does not take images of {image_size} pixels.",
             where="data.image_size",
-            found=str(e).splitlines()[0] if str(e) else type(e).__name__,
+            found=first_line(e),
             fix="set another data.image_size, or choose another network",
         ) from None
     finally:

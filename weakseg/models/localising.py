@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from weakseg.errors import ConfigError
+from weakseg.errors import ConfigError, first_line
 from weakseg.models.modes import evaluating
 
 SHARPNESS = 4.0
@@ -242,7 +242,7 @@ def _probe(
             net(noise)
             features = last_map(net, trunk, noise)
     except (RuntimeError, AssertionError, ValueError, NotImplementedError) as e:
-        raise _no_end(arch, str(e).splitlines()[0] if str(e) else type(e).__name__) from None
+        raise _no_end(arch, first_line(e)) from None
     finally:
         handle.remove()
     if features.ndim != 4:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from weakseg.data.images import read_image, read_mask
 from weakseg.data.volumes import is_volume, read_volume, read_volume_mask
-from weakseg.errors import WeaksegError
+from weakseg.errors import WeaksegError, first_line
 from weakseg.heatmaps.store import load_heatmap
 from weakseg.report.pictures import RGB, contours, data_uri, overlay, strip
 from weakseg.report.read import RunTables
@@ -151,7 +151,7 @@ def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
         except KeyError:
             problem = "the case is not in splits.csv"
         except (WeaksegError, OSError, ValueError) as e:
-            problem = str(e).splitlines()[0]
+            problem = first_line(e)
         shown.append(
             Shown(
                 row=str(c["row"]),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from weakseg.config import PHANTOM, Config, curve_asked, filtered_asked, load_config
 from weakseg.data.manifest import read_table
-from weakseg.errors import RunError, WeaksegError
+from weakseg.errors import RunError, WeaksegError, first_line
 from weakseg.runs import file_hash, folder_name, inside, open_run, read_json
 
 _TEXT = ("case", "image", "patient", "split", "label", "predicted", "method", "kind")
@@ -315,7 +315,7 @@ def _table(path: Path) -> pd.DataFrame:
         raise RunError(
             "A table of the run folder is damaged.",
             where=str(path),
-            found=str(e).splitlines()[0],
+            found=first_line(e),
             fix="run the stage that writes it again with --force",
         ) from None
     return table.fillna({c: "" for c in _TEXT if c in table})

@@ -17,7 +17,7 @@ from weakseg.data.arrays import network_image
 from weakseg.data.cases import Case
 from weakseg.data.geometry import letterbox
 from weakseg.data.images import read_image
-from weakseg.errors import RunError
+from weakseg.errors import RunError, first_line
 from weakseg.masks.affinity import OPEN, confident
 from weakseg.masks.hypercolumn import describe, fit_vote, superpixels, sure_superpixels
 from weakseg.masks.learnt import Learnt
@@ -205,7 +205,7 @@ def load_rule(
         raise RunError(
             "What the rule has learnt was not written by this version of weakseg.",
             where=str(folder),
-            found=str(e).splitlines()[0],
+            found=first_line(e),
             fix=AGAIN,
         ) from None
     return replace(fitted, learnt=_with_affinity(net.eval(), config))

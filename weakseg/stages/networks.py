@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from weakseg.errors import RunError
+from weakseg.errors import RunError, first_line
 from weakseg.progress import say
 from weakseg.runs import remove_tree
 from weakseg.stages.prepare import Prepared
@@ -61,7 +61,7 @@ def load_network(path: Path, what: str, build: Callable[[dict[str, str]], Networ
         raise RunError(
             "The weights file was not written by this version of weakseg.",
             where=str(path),
-            found=str(e).splitlines()[0],
+            found=first_line(e),
             fix=f"train the {what} again with --force",
         ) from None
     model.eval()

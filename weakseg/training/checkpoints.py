@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weakseg.errors import RunError
+from weakseg.errors import RunError, first_line
 from weakseg.runs import atomic_path
 from weakseg.training.optimizers import WeightAverage
 from weakseg.training.weights import BEST, LAST, save_weights, second_name, tensors_of
@@ -82,7 +82,7 @@ class Training:
             raise RunError(
                 "The checkpoint is damaged.",
                 where=str(path),
-                found=str(e).splitlines()[0],
+                found=first_line(e),
                 fix="delete it to train from the beginning",
             ) from None
         if state.get("key") != key:
