@@ -238,6 +238,10 @@ def test_settings_that_are_left_alone_leave_earlier_runs_up_to_date(name, asked,
     settings = config.segmenters[name]
     changed = settings.model_copy(update={"ensemble": True})
     assert fingerprint(settings.settings()) != fingerprint(changed.settings())
+    compiled = config.model_copy(
+        update={"segmenters": {name: settings.model_copy(update={"compile": True})}}
+    )
+    assert (segmenter_asked(compiled, name), curve_asked(compiled, name)) == (asked, curve)
 
 
 @pytest.mark.parametrize("value", ["2", "sometimes", "[0, 1]"])

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
+from tests.training.test_loop import compile_quickly
 from weakseg.config import load_config
 from weakseg.runs import read_json
 from weakseg.scores import dice
@@ -245,6 +246,25 @@ def test_a_tile_or_threshold_does_not_train_anew(tmp_path):
     trained(tmp_path, manifest, "segmenters.net.threshold=0.9", "segmenters.net.flips=x")
     assert (run / "segmenter/net/seed-0/best.safetensors").stat().st_mtime_ns == before
     assert read_json(run / "masks/net/threshold.json")["seed-0"]["threshold"] == 0.9
+
+
+def test_a_compiled_network_is_the_same_and_is_not_trained_anew(tmp_path, monkeypatch):
+    calls = compile_quickly(monkeypatch)
+    manifest = write_set(tmp_path / "data")
+    run = trained(tmp_path, manifest)
+    assert not calls
+    best = run / "segmenter/net/seed-0/best.safetensors"
+    before = best.stat().st_mtime_ns
+    trained(tmp_path, manifest, "segmenters.net.compile=true")
+    assert best.stat().st_mtime_ns == before
+    assert not calls
+    (tmp_path / "compiled").mkdir()
+    other = trained(tmp_path / "compiled", manifest, "segmenters.net.compile=true")
+    assert calls
+    found, expected = (load_file(r / "segmenter/net/seed-0/best.safetensors") for r in (other, run))
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor)
 
 
 @pytest.mark.parametrize("loss", ["ce", "dice", "dice-ce", "focal"])

@@ -122,6 +122,7 @@ class SegmenterConfig(Section):
         "empty mask; run: as masks.gate says; images only",
     )
     precision: Literal["auto", "32-true", "bf16-mixed"] = AUTO
+    compile: bool = Field(False, description="train with torch.compile, see classifier.compile")
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, min_length=1, description="one network a seed; default: the classifier's"
     )
@@ -169,12 +170,12 @@ class SegmenterConfig(Section):
         return ignore
 
     def settings(self) -> dict[str, Any]:
-        """All keys and values, for fingerprints.
+        """What networks and masks depend on, for fingerprints.
 
         Keys that came later are left out at their defaults: runs from before stay up to date.
         """
         fields = type(self).model_fields
-        held = self.model_dump(mode="json")
+        held = self.model_dump(mode="json", exclude={"compile"})
         return {k: v for k, v in held.items() if k not in LATER or v != fields[k].default}
 
     @property

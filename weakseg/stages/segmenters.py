@@ -64,7 +64,7 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
     settings = segmenter_settings(prepared, name).model_dump(mode="json")
     # The best epoch is chosen by looking at whole images, in the way that they are predicted.
     looked = {"tile", "overlap", "flips"} if config.keep == "best" else set()
-    left_out = {*AFTER_TRAINING, "weights"} - looked
+    left_out = {*AFTER_TRAINING, "weights", "compile"} - looked
     left_out |= set() if config.weak else {"masks", "ignore"}
     settings = {k: v for k, v in settings.items() if k not in left_out}
     parts = [] if source is None else [source]

@@ -250,6 +250,7 @@ def fit_segmenter(
             average=settings.average,
             ema_decay=settings.ema_decay,
             swa_start=settings.swa_start,
+            compile=settings.compile,
         ),
         folder,
         fabric,

@@ -192,7 +192,7 @@ def fit(
     history = training.history
     if history:
         say(f"{what}: going on after epoch {len(history)} of {settings.epochs}")
-    trained = compiled(model, fabric.device.type) if settings.compile else model
+    trained = compiled(model, fabric.device.type, what) if settings.compile else model
     wrapped, optimizer = fabric.setup(trained, optimizer)
     saver = Saver(folder, key, metadata)
     with progress(what, settings.epochs * task.steps) as advance:
@@ -228,7 +228,7 @@ def fit(
     return history
 
 
-def compiled(model: nn.Module, device: str) -> nn.Module:
+def compiled(model: nn.Module, device: str, what: str) -> nn.Module:
     """The same network, compiled when it first runs.
 
     Raises
@@ -239,8 +239,8 @@ def compiled(model: nn.Module, device: str) -> nn.Module:
     if device == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         raise ConfigError(
             "torch.compile needs a C++ compiler, and none is installed.",
-            where="classifier.compile",
-            fix="install one (g++), or leave classifier.compile out",
+            where=f"the setting compile of {what}",
+            fix="install one (g++), or set compile: false",
         )
     done: nn.Module = torch.compile(model)  # type: ignore[assignment]
     return done
