@@ -94,6 +94,13 @@ def test_the_loss_is_weighted_cross_entropy():
     torch.testing.assert_close(loss, by_hand)
 
 
+def test_a_network_that_says_nan_is_not_scored():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1, 2))
+    torch.nn.init.constant_(model[1].weight, float("nan"))
+    with pytest.raises(FloatingPointError, match="became nan"):
+        task().validate(model)
+
+
 def test_settings_from_before_localisation_keep_their_fingerprint():
     """The value that the version without these keys gave: its runs stay up to date."""
     assert fingerprint(ClassifierConfig().settings()) == "9557f579c47719d140b2"

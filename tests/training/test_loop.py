@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -22,6 +23,7 @@ from weakseg.training.loop import (
     learning_rate,
     make_fabric,
     pick_device,
+    require_finite,
     seed_epoch,
 )
 from weakseg.training.weights import BEST, LAST, load_weights, save_weights
@@ -219,6 +221,35 @@ def test_metrics_have_a_line_an_epoch(tmp_path):
 def test_a_loss_that_is_no_number_ends_with_advice(tmp_path):
     with pytest.raises(UserError, match=r"became nan in epoch 1(.|\n)*lower the learning rate"):
         run(tmp_path, Line(broken=float("nan")))
+
+
+class Cliff(Line):
+    """Each loss is finite, but the step after it makes every weight nan."""
+
+    steps = 1
+
+    def loss(self, model, batch):
+        loss = super().loss(model, batch)
+        return loss + (loss - loss.detach()).sqrt()  # 0, of infinite slope
+
+    def validate(self, model):
+        pytest.fail("a network that is lost was validated")
+
+
+def test_weights_that_the_last_step_of_an_epoch_breaks_end_with_advice(tmp_path):
+    with pytest.raises(UserError, match=r"weights became(.|\n)*epoch 1(.|\n)*lower the learning"):
+        run(tmp_path, Cliff(), epochs=1)
+    assert not (tmp_path / LAST).exists()
+
+
+class Speechless(Line):
+    def validate(self, model):
+        require_finite(np.array([0.5, np.nan]))
+
+
+def test_probabilities_that_are_no_numbers_end_with_advice(tmp_path):
+    with pytest.raises(UserError, match=r"became nan in epoch 1(.|\n)*lower the learning rate"):
+        run(tmp_path, Speechless())
 
 
 def test_the_rate_rises_then_falls_to_zero():

@@ -399,6 +399,14 @@ def test_figures_of_validation_by_hand(tmp_path):
     assert figures["val_false_alarms"] == 0.5
 
 
+def test_a_network_that_says_nan_is_not_scored(tmp_path):
+    model = small_unet()
+    torch.nn.init.constant_(next(model.parameters()), float("nan"))
+    task = task_of(planted(tmp_path, [(0, 0, 20, 10)]), configured(), model, val=[0])
+    with pytest.raises(FloatingPointError, match="became nan"):
+        task.validate(model.eval())
+
+
 def test_without_validation_cases_the_figures_are_there_but_no_numbers(tmp_path):
     cases = planted(tmp_path, [(5, 5, 8, 8), None])
     expected = {"val_dice", "val_false_alarms"}

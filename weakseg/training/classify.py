@@ -15,7 +15,7 @@ from weakseg.config import ClassifierConfig
 from weakseg.data.arrays import Images, batches_ahead
 from weakseg.data.augment import augment
 from weakseg.data.cases import Labels
-from weakseg.training.loop import seed_epoch
+from weakseg.training.loop import require_finite, seed_epoch
 from weakseg.training.map_losses import lesion_log_odds, map_entropy, map_size
 
 GRID = 4
@@ -202,6 +202,7 @@ class ClassifierTask:
         p = predict_probabilities(
             model, self.images, self.val, 2 * self.config.batch_size, self.device
         )
+        require_finite(p)
         t = self.targets[self.val]
         likelihood = p[np.arange(len(t)), t].clip(1e-7)
         return {

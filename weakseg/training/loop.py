@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -78,7 +79,13 @@ class Task(Protocol):
         """The loss of a batch, a scalar."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Figures of the validation split, by name."""
+        """Figures of the validation split, by name.
+
+        Raises
+        ------
+        FloatingPointError
+            If the network says anything but finite numbers.
+        """
 
 
 def pick_device(device: str) -> str:
@@ -173,7 +180,8 @@ def fit(
     Raises
     ------
     UserError
-        If the loss is not a finite number.
+        If the loss, the weights or what the network says of the validation split are no finite
+        numbers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # Before the optimiser: what it remembers of a checkpoint goes to where the parameters are.
@@ -214,8 +222,14 @@ def fit(
             )
             kept = training.kept
             kept.eval()
-            with torch.no_grad(), fabric.autocast():
-                figures = task.validate(kept)
+            # The losses were seen before their steps: what the last step did they cannot tell.
+            if not all(bool(p.isfinite().all()) for p in kept.parameters()):
+                raise _diverged("The weights became infinite or nan", epoch, what)
+            try:
+                with torch.no_grad(), fabric.autocast():
+                    figures = task.validate(kept)
+            except FloatingPointError as e:
+                raise _diverged(str(e), epoch, what) from None
             rate = float(schedule.get_last_lr()[0])
             history.append({"epoch": epoch + 1.0, "lr": rate, "train_loss": loss, **figures})
             write_text(folder / METRICS, metrics_csv(history))
@@ -272,12 +286,22 @@ def _train_epoch(
         advance()
     mean = float(torch.stack(losses).mean())
     if not math.isfinite(mean):
-        raise UserError(
-            f"The loss became {mean} in epoch {epoch + 1}.",
-            where=what,
-            fix="lower the learning rate (lr), lengthen warmup, or use precision 32-true",
-        )
+        raise _diverged(f"The loss became {mean}", epoch, what)
     return mean
+
+
+def _diverged(said: str, epoch: int, what: str) -> UserError:
+    return UserError(
+        f"{said} in epoch {epoch + 1}.",
+        where=what,
+        fix="lower the learning rate (lr), lengthen warmup, or use precision 32-true",
+    )
+
+
+def require_finite(probabilities: np.ndarray) -> None:
+    """See `Task.validate`."""
+    if not np.isfinite(probabilities).all():
+        raise FloatingPointError("Probabilities of the validation split became nan")
 
 
 def _after_step(model: nn.Module, average: WeightAverage | None) -> Callable[[], None]:

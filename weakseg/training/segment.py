@@ -22,7 +22,7 @@ from weakseg.data.volumes import read_case, read_volume_mask, zscore
 from weakseg.masks.prior import recalibrate
 from weakseg.masks.region import body_region
 from weakseg.training.infer import as_batch, lesion_probability
-from weakseg.training.loop import seed_epoch
+from weakseg.training.loop import require_finite, seed_epoch
 from weakseg.training.losses import make_loss
 
 PIXELS_AT_ONCE = 2**21
@@ -298,6 +298,7 @@ class SegmenterTask:
             return {"val_dice": float("nan"), "val_false_alarms": float("nan")}
         dice, alarms = [], []
         for i, p in predict(model, self.data, self.val, self.config, self.device):
+            require_finite(p)
             truth = self.data.arrays(i).truth
             assert truth is not None
             found, truth = p > 0.5, truth == 1
