@@ -80,6 +80,26 @@ def test_an_error_comes_out_and_ends_the_work():
     assert max(done) <= 5
 
 
+def failing_source():
+    yield from (0, 1)
+    raise OSError("the source")
+
+
+def test_an_error_of_work_comes_before_a_later_one_of_the_source():
+    def work(k):
+        time.sleep(0.05)
+        if k == 1:
+            raise KeyError("the work")
+
+    with pytest.raises(KeyError, match="the work"):
+        list(in_order(work, failing_source(), ahead=5))
+
+
+def test_an_error_of_the_source_comes_out():
+    with pytest.raises(OSError, match="the source"):
+        list(in_order(lambda k: k, failing_source(), ahead=5))
+
+
 def test_a_caller_that_stops_leaves_no_thread():
     before = threading.active_count()
     for _ in in_order(lambda k: k, range(100), workers=3, ahead=5):

@@ -37,12 +37,23 @@ def in_order(
     Raises
     ------
     Exception
-        What ``work`` raised first, in the items' order. No further item is begun then.
+        What ``work`` raised first, in the items' order; else what ``items`` itself raised. No
+        further item is begun then.
     """
     pending: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers)
+    source = iter(items)
     try:
-        for item in items:
+        while True:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception:
+                # Work on the items before may have failed too, and is then what went wrong first.
+                for done in pending:
+                    done.result()
+                raise
             pending.append(pool.submit(work, item))
             if len(pending) >= max(ahead, 1):
                 yield pending.popleft().result()
