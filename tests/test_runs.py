@@ -33,11 +33,16 @@ def test_json_has_null_for_what_json_cannot_say(tmp_path):
     assert read_json(tmp_path / "a.json") == {"x": None, "y": [None, 1.5], "3": None}
 
 
-@pytest.mark.parametrize("text", ["{", ""])
+@pytest.mark.parametrize("text", ["{", "", "[1, 2]", "null", '"run"'])
 def test_a_damaged_file_is_named(tmp_path, text):
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(RunError, match=r"damaged(.|\n)*scores\.json(.|\n)*--force"):
+        read_json(tmp_path / "scores.json")
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(RunError, match=r"damaged(.|\n)*run\.json"):
+    with pytest.raises(RunError, match=r"damaged(.|\n)*run\.json(.|\n)*delete it"):
         _ = Run(tmp_path).record
+    (tmp_path / "run.json").unlink()
+    assert Run(tmp_path).record == {}
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "../run-of-another"])

@@ -69,8 +69,16 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON that weakseg wrote.
+def read_json(
+    path: Path, fix: str = "run the stage that writes it again with --force"
+) -> dict[str, Any]:
+    """Read an object of JSON that weakseg wrote.
+
+    Parameters
+    ----------
+    path : Path
+    fix : str, optional
+        What to do where it is damaged.
 
     Raises
     ------
@@ -78,7 +86,10 @@ def read_json(path: Path) -> Any:
         If the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        held = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(held, dict):
+            raise ValueError(f"a JSON {type(held).__name__} in the place of an object")
+        return held
     except FileNotFoundError:
         raise RunError("A file of the run folder is missing.", where=str(path)) from None
     except (OSError, ValueError) as e:
@@ -86,7 +97,7 @@ def read_json(path: Path) -> Any:
             "A file of the run folder is damaged.",
             where=str(path),
             found=str(e),
-            fix="run the stage that writes it again with --force",
+            fix=fix,
         ) from None
 
 
@@ -220,9 +231,17 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` says; empty where there is none yet."""
+        """What ``run.json`` says; empty where there is none yet.
+
+        Raises
+        ------
+        RunError
+            If it is damaged.
+        """
         path = self.folder / RECORD
-        return read_json(path) if path.exists() else {}
+        # No stage could write it again: all of them read it first.
+        fix = "delete it: what the run has made then counts as not made, and is made again"
+        return read_json(path, fix) if path.exists() else {}
 
     def update(self, **entries: Any) -> None:
         """Set top-level entries of the record."""
