@@ -16,8 +16,10 @@ from tests.tiny import (
     write_set,
 )
 from weakseg.runs import read_json
+from weakseg.scores import youden_threshold
 from weakseg.stages.heatmap_segment import why_left_out
 from weakseg.stages.scoring import read_summary
+from weakseg.stages.train_classifier import read_predictions
 
 CONFIG = """
 name: learnt
@@ -147,6 +149,59 @@ def test_nothing_is_learnt_again_unless_something_has_changed(job, copy, capsys)
     new = learnt(copy)
     assert len(new) == 2
     assert all(new[n] != old[n] for n in new)
+
+
+FIXED = ("--set", "masks.rules=[fixed]", "--set", "segmenters={}")
+
+
+def segment(job, run, *changes):
+    assert weakseg("heatmap-segment", job[1], "--run-dir", run, *changes) == 0
+
+
+def test_another_seed_draws_and_learns_anew(job, copy):
+    only = ("--set", "masks.rules=[{rule: affinity, epochs: 1, steps: 16, low: 0.5}]")
+    only = (*only, "--set", "heatmaps={}", "--set", "segmenters={}")
+    segment(job, copy, *only)
+    first = learnt(copy)
+    segment(job, copy, *only, "--set", "seed=5")
+    assert learnt(copy).keys() == first.keys()
+    assert learnt(copy) != first
+
+
+def test_another_seed_leaves_rules_that_draw_nothing_up_to_date(job, copy, capsys):
+    segment(job, copy, *FIXED, "--set", "heatmaps={}")
+    capsys.readouterr()
+    segment(job, copy, *FIXED, "--set", "heatmaps={}", "--set", "seed=5")
+    assert "masks of heatmaps: up to date" in capsys.readouterr().err
+
+
+def test_the_gate_on_a_heatmap_of_all_is_chosen_on_the_mean_of_all(job, copy):
+    every = "heatmaps={all: {layer: fused, method: layercam, ensemble: true, rules: [fixed]}}"
+    segment(job, copy, *FIXED, "--set", every, "--set", "masks.gate=validation")
+    tables = [read_predictions(copy / f"classifier/squeezenet1_1/seed-{s}") for s in (0, 1)]
+    said = [t["lesion_probability"] for t in tables]
+    val = (tables[0]["split"] == "val").to_numpy()
+    truth = (tables[0]["label"] == "tumor").to_numpy()[val]
+
+    def best(probability):
+        return youden_threshold(truth, probability.to_numpy()[val])
+
+    gates = {
+        method: read_json(copy / "masks" / method / "threshold.json")
+        for method in ("all-fixed", "layercam-fixed")
+    }
+    assert gates["all-fixed"]["seed-0"]["gate"] == best(((said[0] + said[1]) / 2).round(6))
+    for seed in (0, 1):
+        assert gates["layercam-fixed"][f"seed-{seed}"]["gate"] == best(said[seed])
+
+
+def test_a_further_heatmap_that_becomes_the_first_is_made_of_every_image(job, copy):
+    further = "heatmaps={xgradcam: {layer: fused, method: xgradcam, rules: [fixed]}}"
+    segment(job, copy, *FIXED, "--set", further)
+    folder = copy / "heatmaps/squeezenet1_1/seed-0/xgradcam"
+    few = len(list(folder.glob("*.npz")))
+    segment(job, copy, *FIXED, "--set", "heatmaps={}", "--set", "heatmap.method=xgradcam")
+    assert few < len(list(folder.glob("*.npz"))) == 30
 
 
 @pytest.mark.parametrize("harm", ["missing", "other", "foreign"])

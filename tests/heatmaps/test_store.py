@@ -5,6 +5,7 @@ import pytest
 
 from weakseg.errors import RunError
 from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
+from weakseg.scores import score_case
 
 
 def make(raw, shape=(40, 20), size=64):
@@ -56,3 +57,16 @@ def test_a_heatmap_file_that_would_run_code_is_refused(tmp_path):
     with pytest.raises(RunError, match="damaged"):
         load_heatmap(tmp_path / "evil.npz")
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_map_that_is_no_number_somewhere_shows_nothing_and_can_be_scored(bad):
+    raw = np.random.default_rng(0).random((4, 4)).astype(np.float32)
+    raw[1, 2] = bad
+    heat = make(raw)
+    assert heat.flat
+    full = heat.full()
+    assert full.shape == heat.shape
+    assert not full.any()
+    truth = np.eye(*heat.shape, dtype=bool)
+    assert score_case(np.zeros_like(truth), truth, heatmap=full)["pointing"] == 0

@@ -48,9 +48,11 @@ class Heatmap:
     def full(self) -> np.ndarray:
         """Positive heat at the image's own resolution, (H, W) float32, not normalised.
 
-        As in Grad-CAM, the ReLU comes before the bilinear enlargement.
+        As in Grad-CAM, the ReLU comes before the bilinear enlargement. A map with a value that is
+        no number shows nothing: its heat is 0 throughout.
         """
-        return to_original(np.maximum(self.raw, 0), self.box)
+        known = np.isfinite(self.raw).all()
+        return to_original(np.maximum(self.raw, 0) if known else np.zeros_like(self.raw), self.box)
 
     @property
     def flat(self) -> bool:

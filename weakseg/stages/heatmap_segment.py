@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from weakseg.ahead import in_order
-from weakseg.config import Config, Rule, dump_config, fingerprint
+from weakseg.config import Rule, dump_config, fingerprint
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image
-from weakseg.errors import UserError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.compute import target_classes
 from weakseg.masks.rules import FittedRule, segment
@@ -28,9 +27,11 @@ from weakseg.runs import (
     write_json,
     write_text,
 )
-from weakseg.scores import score_case, youden_threshold
+from weakseg.scores import score_case
+from weakseg.stages.gate import chosen_gate, mean_predictions
 from weakseg.stages.heatmaps import (
     HeatReader,
+    classifier_folders,
     heatmap_folder,
     heatmap_key,
     make_heatmaps,
@@ -49,10 +50,7 @@ from weakseg.stages.scoring import (
     scored_cases,
     write_part,
 )
-from weakseg.stages.train_classifier import (
-    read_predictions,
-    seed_folder,
-)
+from weakseg.stages.train_classifier import seed_folder
 from weakseg.training.weights import BEST
 
 CURVES = "curves.csv"
@@ -135,43 +133,11 @@ def why_left_out(lost: Mapping[str, Mapping[int, str]], seeds: Mapping[str, int]
     return found
 
 
-def gate_value(config: Config, model_folder: Path, lesion_labels: Sequence[str]) -> float:
-    """The probability below which an image gets an empty mask; 0 where there is no gate."""
-    if config.masks.gate == "none":
-        return 0.0
-    return chosen_gate(config.masks.gate, read_predictions(model_folder), lesion_labels)
-
-
-def chosen_gate(
-    gate: float | str, predictions: pd.DataFrame, lesion_labels: Sequence[str]
-) -> float:
-    """A gate as a probability.
-
-    Parameters
-    ----------
-    gate : float or str
-        A probability, or ``validation``: Youden's best cut on the validation labels.
-    predictions : DataFrame
-        ``split``, ``label`` and ``lesion_probability`` of every image; no mask is looked at.
-    lesion_labels : sequence of str
-
-    Raises
-    ------
-    UserError
-        If the validation split holds one kind of image only.
-    """
-    if gate != "validation":
-        return float(gate)
-    val = predictions[predictions["split"] == "val"]
-    truth = val["label"].isin(list(lesion_labels)).to_numpy()
-    if truth.all() or not truth.any():
-        raise UserError(
-            "The gate cannot be chosen on the validation labels.",
-            where="masks.gate: validation",
-            found="only one kind of image in the validation split",
-            fix="set masks.gate to a probability, such as 0.5",
-        )
-    return youden_threshold(truth, val["lesion_probability"].to_numpy())
+def gate_value(prepared: Prepared, name: str, seed: int) -> float:
+    """The gate on a heatmap, of the mean of the classifiers that make it; 0 without one."""
+    gate = prepared.config.masks.gate
+    table = mean_predictions(list(classifier_folders(prepared, name, seed).values()))
+    return chosen_gate(gate, table, prepared.cases.labels.lesion)
 
 
 def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
@@ -208,8 +174,7 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
                 reader, (fitted, reasons) = readers[name, seed], fits[name, seed]
                 for rule, why in reasons.items():
                     lost.setdefault(f"{name}-{rule}", {})[seed] = why
-                model_folder = seed_folder(run.folder, config.classifier.arch, seed)
-                gate = gate_value(config, model_folder, prepared.cases.labels.lesion)
+                gate = gate_value(prepared, name, seed)
                 for f in fitted:
                     entry_of = thresholds.setdefault(f"{name}-{f.name}", {})
                     entry_of[f"seed-{seed}"] = f.to_json() | {"split": "test", "gate": gate}

@@ -135,7 +135,10 @@ def make_heatmaps(
     key = heatmap_key(prepared, seed, target, name)
     stage = "heatmaps/" + "/".join(folder.parts[-3:])
     what = f"heatmaps {folder.name}, seed {seed}"
-    if not force and run.is_done(stage, key, folder):
+    wanted = set(_wanted(prepared, name))
+    # A heatmap that was a further one had fewer images, see `_wanted`.
+    enough = run.record.get("stages", {}).get(stage, {}).get("images", 0) >= len(wanted)
+    if not force and enough and run.is_done(stage, key, folder):
         say(f"{what}: up to date")
         return folder
     fabric = make_fabric(config.device, config.heatmap_precision(name))
@@ -152,7 +155,6 @@ def make_heatmaps(
 
     with run.stage(stage, key) as entry:
         work = _explained(prepared, settings, target, model_folder)
-        wanted = set(_wanted(prepared, name))
         work = [(explained, [i for i in chosen if i in wanted]) for explained, chosen in work]
         with progress(what, len(wanted)) as advance, fabric.autocast():
             for explained, chosen in work:

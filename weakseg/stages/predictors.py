@@ -19,9 +19,9 @@ from weakseg.heatmaps.store import Heatmap
 from weakseg.masks.rules import FittedRule, rule_from_json, segment
 from weakseg.models.classifier import Classifier
 from weakseg.runs import Run, file_hash, open_run, read_json
+from weakseg.stages.gate import mean_probability
 from weakseg.stages.learnt_rules import load_rule
 from weakseg.stages.scoring import THRESHOLD
-from weakseg.stages.segmenter_gate import mean_probability
 from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS, network_mask
 from weakseg.stages.segmenter_networks import Networks, load_networks
 from weakseg.stages.segmenters import WEAK, segmenter_folder

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from weakseg.errors import RunError, UserError
 from weakseg.runs import file_hash
-from weakseg.stages.heatmap_segment import chosen_gate
+from weakseg.stages.gate import chosen_gate, mean_predictions
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.train_classifier import (
     classifier_key,
     is_trained,
-    read_predictions,
     seed_folder,
 )
 from weakseg.training.weights import BEST
-
-DIGITS = 6
-"""Of a probability: as many as the classifiers' ``predictions.csv`` holds."""
 
 
 @dataclass(frozen=True)
@@ -112,19 +106,7 @@ def find_gate(prepared: Prepared, name: str, networks: list[int]) -> Gate | None
         return None
     by = tuple(prepared.config.gate_seeds(networks))
     arch = prepared.config.classifier.arch
-    tables = [read_predictions(seed_folder(prepared.run.folder, arch, s)) for s in by]
-    table = tables[0].assign(
-        lesion_probability=mean_probability(
-            [t.set_index("case").loc[tables[0]["case"], "lesion_probability"] for t in tables]
-        )
-    )
+    table = mean_predictions([seed_folder(prepared.run.folder, arch, s) for s in by])
     value = chosen_gate(asked, table, prepared.cases.labels.lesion)
     said = zip(table["case"], table["lesion_probability"], strict=True)
     return Gate(value, by, {str(case): float(p) for case, p in said})
-
-
-def mean_probability(each: Sequence[Any]) -> Any:
-    """What several classifiers say, each rounded as ``predictions.csv`` holds it."""
-    return np.round(
-        np.mean([np.round(np.asarray(p, dtype=float), DIGITS) for p in each], 0), DIGITS
-    )
