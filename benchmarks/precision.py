@@ -38,9 +38,8 @@ def main() -> None:
     print_machine(describe_machine(["torch"]))
     config = load_config(options.run / "config.yaml")
     rows = []
-    print(
-        "\n| heatmap | rule | mean Dice, bf16 against fp32 [lowest] | bf16 is faster by |\n|---|---|---|---|"
-    )
+    print("\n| heatmap | rule | mean Dice, bf16 against fp32 [lowest] | bf16 is faster by |")
+    print("|---|---|---|---|")
     with prepared_run(config, options.run) as prepared:
         cases, labels = prepared.cases.cases, prepared.cases.labels
         every = [i for i, c in enumerate(cases) if c.split == "val" and labels.is_lesion(c.label)]
