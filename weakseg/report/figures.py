@@ -171,18 +171,14 @@ def training_figure(metrics: Mapping[int, pd.DataFrame]) -> str:
         fig = Figure(figsize=(4.2, 3.9), layout="constrained")
         loss, auc = fig.subplots(2, 1, sharex=True)
         for i, table in enumerate(metrics.values()):
-            first = i == 0
-            loss.plot(
-                table["epoch"], table["train_loss"], color=SERIES[0], lw=1.3,
-                label="training" if first else None,
-            )  # fmt: skip
+            first, x = i == 0, table["epoch"]
+            train: dict[str, Any] = {"color": SERIES[0], "lw": 1.3, "marker": _lone(table)}
+            val = train | {"color": SERIES[1], "linestyle": "--"}
+            loss.plot(x, table["train_loss"], label="training" if first else None, **train)
             if "val_loss" in table:
-                loss.plot(
-                    table["epoch"], table["val_loss"], color=SERIES[1], lw=1.3, linestyle="--",
-                    label="validation" if first else None,
-                )  # fmt: skip
+                loss.plot(x, table["val_loss"], label="validation" if first else None, **val)
             if "val_auc" in table:
-                auc.plot(table["epoch"], table["val_auc"], color=SERIES[1], lw=1.3, linestyle="--")
+                auc.plot(x, table["val_auc"], **val)
         loss.set_ylabel("loss")
         loss.set_ylim(bottom=0)
         loss.grid()
@@ -194,6 +190,11 @@ def training_figure(metrics: Mapping[int, pd.DataFrame]) -> str:
         return as_svg(fig, "training")
 
 
+def _lone(table: pd.DataFrame) -> str | None:
+    """The marker of a line: a line of a single epoch is not seen without one."""
+    return "o" if len(table) == 1 else None
+
+
 def segmenter_figure(metrics: Mapping[str, Mapping[int, pd.DataFrame]]) -> str:
     """Loss and validation Dice of the supervised networks over their training, a line a seed."""
     with matplotlib.rc_context(STYLE):
@@ -202,7 +203,8 @@ def segmenter_figure(metrics: Mapping[str, Mapping[int, pd.DataFrame]]) -> str:
         for i, (name, seeds) in enumerate(metrics.items()):
             for j, table in enumerate(seeds.values()):
                 x = table["epoch"] / table["epoch"].max()
-                how = {"color": SERIES[i % len(SERIES)], "lw": 1.3}
+                how: dict[str, Any] = {"color": SERIES[i % len(SERIES)], "lw": 1.3}
+                how["marker"] = _lone(table)
                 loss.plot(x, table["train_loss"], label=name if j == 0 else None, **how)
                 if "val_dice" in table and table["val_dice"].notna().any():
                     dice.plot(x, table["val_dice"], linestyle="--", **how)
