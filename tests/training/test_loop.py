@@ -187,6 +187,32 @@ def test_files_that_are_seldom_written_belong_together(tmp_path, monkeypatch):
     assert done == 1
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_training_killed_while_it_writes_keeps_the_best_weights(tmp_path, monkeypatch, moment):
+    """On a device that repeats no epoch exactly: epoch 3 is the best, but not the second time."""
+    save = checkpoints.Training.save
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
+
+    def killed(self, *a):
+        if len(self.history) == 3:
+            if moment == "after":
+                save(self, *a)
+            raise Killed
+        save(self, *a)
+
+    with monkeypatch.context() as once:
+        once.setattr(checkpoints.Training, "save", killed)
+        with pytest.raises(Killed):
+            run(tmp_path, Line(figures=[0.5, 0.7, 0.9]), epochs=4)
+    _, history = run(tmp_path, Line(figures=[0.6, 0.6]), epochs=4)
+    figures, best = {"before": ([0.5, 0.7, 0.6, 0.6], 2), "after": ([0.5, 0.7, 0.9, 0.6], 3)}[
+        moment
+    ]
+    assert [h["val_auc"] for h in history] == figures
+    assert load_weights(tmp_path / BEST)[1]["epoch"] == str(best)
+    assert not (tmp_path / checkpoints.NEXT_BEST).exists()
+
+
 def test_what_takes_long_to_write_is_written_seldom(tmp_path, monkeypatch):
     now = iter(range(10**6))  # a second for every look at the clock: a write takes one
     monkeypatch.setattr(checkpoints, "monotonic", lambda: float(next(now)))

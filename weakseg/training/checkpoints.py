@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from weakseg.errors import RunError, first_line
 from weakseg.runs import atomic_path
 from weakseg.training.optimizers import WeightAverage
-from weakseg.training.weights import BEST, LAST, save_weights, second_name, tensors_of
+from weakseg.training.weights import BEST, LAST, load_weights, save_weights, second_name, tensors_of
 
 RESUME = "resume.pt"
+NEXT_BEST = "next-best.safetensors"
+"""Best weights whose checkpoint is being written."""
 
 SHARE = 0.02
 """Of the time of a training, how much may go into writing."""
@@ -99,8 +101,9 @@ class Training:
 class Saver:
     """Best weights, last weights and checkpoint of a training, in one folder.
 
-    The three on disk always belong together: a training that was killed goes on from its last
-    checkpoint, and ends with the files of one that was not.
+    Best weights take their place only once the checkpoint that knows their epoch is written: a
+    training that was killed at any moment goes on from its last checkpoint with the best weights
+    up to there, also where a device would not repeat the epochs behind it exactly.
 
     Parameters
     ----------
@@ -109,10 +112,18 @@ class Saver:
         See `Training.save`.
     metadata : dict of str
         For the headers of the weights, which get the epoch besides.
+    done : int, optional
+        Epochs of the checkpoint that the training goes on from.
     """
 
-    def __init__(self, folder: Path, key: str, metadata: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, key: str, metadata: Mapping[str, str], done: int = 0) -> None:
         self.folder, self.key, self.metadata = folder, key, dict(metadata)
+        self._next = folder / NEXT_BEST
+        if self._next.exists():  # killed while it was written, or just after
+            if int(load_weights(self._next)[1]["epoch"]) <= done:
+                self._next.replace(self.folder / BEST)
+            else:
+                self._next.unlink()
         self._took, self._since = 0.0, monotonic()
         self._best: tuple[int, dict[str, Tensor]] | None = None
 
@@ -141,12 +152,14 @@ class Saver:
     def _write(self, training: Training, best: bool) -> None:
         save_weights(self.folder / LAST, training.kept, self._header(len(training.history)))
         if best:
-            second_name(self.folder / LAST, self.folder / BEST)
+            second_name(self.folder / LAST, self._next)
         elif self._best is not None:
             epoch, tensors = self._best
-            save_weights(self.folder / BEST, tensors, self._header(epoch))
+            save_weights(self._next, tensors, self._header(epoch))
         self._best = None
         training.save(self.folder / RESUME, self.key)
+        if self._next.exists():
+            self._next.replace(self.folder / BEST)
 
     def _header(self, epoch: int) -> dict[str, str]:
         return self.metadata | {"epoch": str(epoch)}

@@ -202,7 +202,7 @@ def fit(
         say(f"{what}: going on after epoch {len(history)} of {settings.epochs}")
     trained = compiled(model, fabric.device.type, what) if settings.compile else model
     wrapped, optimizer = fabric.setup(trained, optimizer)
-    saver = Saver(folder, key, metadata)
+    saver = Saver(folder, key, metadata, len(history))
     with progress(what, settings.epochs * task.steps) as advance:
         advance(len(history) * task.steps)
         for epoch in range(len(history), settings.epochs):
