@@ -12,6 +12,7 @@ import numpy as np
 from weakseg.config import MANIFEST, Config, SegmenterConfig, fingerprint, load_config
 from weakseg.data.images import read_image
 from weakseg.data.patches import IGNORE
+from weakseg.data.targets import PackedTargets
 from weakseg.errors import RunError, UserError, did_you_mean
 from weakseg.masks.rules import asked_rule, segment
 from weakseg.masks.thresholds import apply_threshold, normalise
@@ -233,7 +234,7 @@ def _config_of(run: Run) -> Config:
 
 def training_targets(
     source: MaskSource, indices: Sequence[int], settings: SegmenterConfig, what: str
-) -> dict[int, np.ndarray]:
+) -> PackedTargets:
     """What a network is told of training images, by another method; no true mask is opened.
 
     Parameters
@@ -248,11 +249,11 @@ def training_targets(
 
     Returns
     -------
-    dict
+    PackedTargets
         index → target of the case's own size, uint8: 0 background, 1 lesion, `IGNORE`. Cases in
         which the method finds nothing are left out: their label says that something is there.
     """
-    targets = {}
+    targets = PackedTargets()
     with progress(what, len(indices)) as advance:
         for i, mask, sure in _masks(source, indices):
             advance()

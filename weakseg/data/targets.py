@@ -1,0 +1,47 @@
+"""What a network is told of many images, in little memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weakseg.data.patches import IGNORE
+
+
+class PackedTargets(Mapping[int, NDArray[np.uint8]]):
+    """Targets by the index of their case, kept as bits: each is unpacked when it is looked up.
+
+    They have the images' own size and are kept for a whole training, where a byte a pixel would be
+    gigabytes for a large set.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[tuple[int, ...], NDArray[np.uint8], NDArray[np.uint8]]] = {}
+
+    def __setitem__(self, i: int, target: NDArray[np.uint8]) -> None:
+        """Keep a target of 0, 1 and `IGNORE`."""
+        ignored = target == IGNORE
+        left_open = np.packbits(ignored) if ignored.any() else np.empty(0, dtype=np.uint8)
+        self._held[i] = (target.shape, np.packbits(target == 1), left_open)
+
+    def __getitem__(self, i: int) -> NDArray[np.uint8]:
+        shape, lesion, left_open = self._held[i]
+        size = math.prod(shape)
+        target = np.unpackbits(lesion, count=size)
+        if left_open.size:
+            target[np.unpackbits(left_open, count=size) == 1] = IGNORE
+        return target.reshape(shape)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all targets as they are kept."""
+        return sum(a.nbytes + b.nbytes for _, a, b in self._held.values())
