@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -69,6 +70,17 @@ def test_a_second_sweep_is_up_to_date(run, capsys):
     folder, config = run
     args = ("heatmap-segment", config, "--sweep", "--run-dir", folder / "run", *SHORT)
     assert weakseg(*args) == 0
+    assert "sweep: up to date" in capsys.readouterr().err
+
+
+def test_a_precision_that_is_named_is_swept_anew(run, tmp_path, capsys):
+    folder, config = run
+    shutil.copytree(folder / "run", tmp_path / "run")
+    args = ("heatmap-segment", config, "--sweep", "--run-dir", tmp_path / "run", *SHORT)
+    named = ("--set", "heatmap.precision=bf16-mixed")
+    assert weakseg(*args, *named) == 0
+    assert "sweep: up to date" not in capsys.readouterr().err
+    assert weakseg(*args, *named) == 0
     assert "sweep: up to date" in capsys.readouterr().err
 
 

@@ -78,7 +78,9 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
             fix="fill the column `mask` for lesions of the validation split",
         )
     best = seed_folder(run.folder, config.classifier.arch, seed) / BEST
-    settings = config.heatmap.model_dump(mode="json", include={"target", "score", "flips"})
+    # A precision that is not named is left out: sweeps from before stay up to date.
+    named = set() if config.heatmap.precision == "auto" else {"precision"}
+    settings = config.heatmap.model_dump(mode="json", include={"target", "score", "flips"} | named)
     path = run.folder / "scores" / SWEEP
     key = fingerprint("sweep", 1, classifier_key(prepared, seed), file_hash(best), settings, SWEPT)
     if not force and run.is_done("sweep", key, path):
