@@ -38,6 +38,20 @@ def test_beyond_its_limit_it_takes_no_more_and_keeps_what_it_has(tmp_path, small
     assert (second == 9).all()
 
 
+def test_arrays_that_belong_together_are_all_kept_or_take_no_room(tmp_path, small):
+    store = MappedStore(tmp_path, 8192)
+    pair = [np.full(4096, 7, np.uint8), np.ones((3, 5), bool)]
+    held = store.keep_all(pair)
+    for array, found in zip(pair, held, strict=True):
+        assert (found.shape, found.dtype) == (array.shape, array.dtype)
+        np.testing.assert_array_equal(found, array)
+        assert not found.flags.writeable
+    assert store.keep_all([np.zeros(2048, np.uint8), np.zeros(4096, np.uint8)]) is None
+    assert store.keep(np.zeros(4032, np.uint8)) is not None
+    assert store.put(np.zeros(1, np.uint8)) is None
+    np.testing.assert_array_equal(held[1], pair[1])
+
+
 def test_without_room_it_takes_nothing(tmp_path):
     assert MappedStore(tmp_path, 0).put(np.zeros(3)) is None
 

@@ -326,6 +326,17 @@ def test_epochs_differ_and_repeat_and_so_do_seeds(tmp_path):
     assert not torch.equal(first(0, 0), first(1, 0))
 
 
+def test_a_case_that_a_batch_has_twice_is_read_once(tmp_path, monkeypatch):
+    cases = planted(tmp_path, [(8, 8, 8, 12)])
+    task = task_of(cases, configured(patch="whole", batch_size=4, steps=3), small_unet())
+    made = []
+    image = task.data._image
+    monkeypatch.setattr(task.data, "_image", lambda case, i: (made.append(i), image(case, i))[1])
+    for windows, _ in task.batches(0):
+        assert len(windows) == 4
+    assert made == [0, 0, 0]
+
+
 def test_an_epoch_has_the_steps_configured_or_one_pass():
     assert SegmenterTask.steps_of(configured(steps="auto"), 41) == 10
     assert SegmenterTask.steps_of(configured(steps="auto"), 2) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import mmap
 import os
@@ -66,8 +67,20 @@ class MappedStore:
 
     def keep(self, array: np.ndarray) -> np.ndarray | None:
         """`put` and `get` in one: the array as it is kept, or None where the store is full."""
-        at = self.put(array)
-        return None if at is None else self.get(at, array.shape, array.dtype)
+        held = self.keep_all([array])
+        return None if held is None else held[0]
+
+    def keep_all(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+        """Keep arrays that are of use only together: all as they are kept, or None, and no rest."""
+        ends = list(itertools.accumulate(_aligned(a.nbytes) for a in arrays))
+        begin = self._room(ends[-1])
+        if begin is None:
+            return None
+        kept = []
+        for at, array in zip([0, *ends], arrays, strict=False):
+            self._view(begin + at, array.shape, array.dtype)[...] = array
+            kept.append(self.get(begin + at, array.shape, array.dtype))
+        return kept
 
     def _view(self, at: int, shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
         assert self._map is not None
@@ -76,7 +89,7 @@ class MappedStore:
     def _room(self, size: int) -> int | None:
         """Where so many bytes may be written; None where the store is full."""
         with self._lock:
-            end = self._used + -(-max(size, 1) // ALIGN) * ALIGN
+            end = self._used + _aligned(size)
             if end > self.limit:
                 return None
             if self._map is None and not self._open():
@@ -108,3 +121,8 @@ class MappedStore:
                 return False
         self._ready = wanted
         return True
+
+
+def _aligned(size: int) -> int:
+    """Bytes that an array of ``size`` bytes takes up."""
+    return -(-max(size, 1) // ALIGN) * ALIGN

@@ -125,11 +125,12 @@ class SegmentationCases:
 
 def _kept(held: CaseArrays, store: MappedStore) -> CaseArrays | None:
     """A case as a store keeps it; None where there is no room."""
-    image, region = store.keep(held.image), store.keep(held.region)
-    truth = None if held.truth is None else store.keep(held.truth)
-    if image is None or region is None or (truth is None) != (held.truth is None):
+    # In one, for near the limit a part would take room anew whenever the case is looked at.
+    kept = store.keep_all([held.image, held.region, *([] if held.truth is None else [held.truth])])
+    if kept is None:
         return None
-    return CaseArrays(image, truth, region, held.fill)
+    image, region, *truth = kept
+    return CaseArrays(image, truth[0] if truth else None, region, held.fill)
 
 
 def _target_to_network(target: np.ndarray, box: Letterbox) -> np.ndarray:
@@ -271,7 +272,10 @@ class SegmenterTask:
         assert isinstance(augmentation, PatchAugmentConfig)
         for _ in range(self.steps):
             chosen = [next(draws) for _ in range(self.batch)]
-            held = list(self._pool.map(self.data.arrays, (i for i, _ in chosen)))
+            # Cases are drawn with replacement, and two threads must not make one twice.
+            distinct = list(dict.fromkeys(i for i, _ in chosen))
+            made = dict(zip(distinct, self._pool.map(self.data.arrays, distinct), strict=True))
+            held = [made[i] for i, _ in chosen]
             shape = self.shape or whole_shape(self.model, held[0].region.shape)
             # What pads a whole image so that a network takes it lies behind its last voxel.
             starts = [s if s is not None else (0,) * self.dims for _, s in chosen]
