@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 
+from weakseg.masks import set_thresholds
 from weakseg.masks.set_thresholds import (
     GRID,
     POOLED_VALUES,
@@ -268,6 +269,33 @@ def test_train_quantile_weighs_images_alike_whatever_their_size() -> None:
     large, small = rng.uniform(0, 1, (200, 200)), rng.uniform(10, 11, (10, 10))
     assert 0.97 < train_quantile_threshold([large, small], 0.49) <= 1
     assert 10 <= train_quantile_threshold([large, small], 0.51) < 10.1
+
+
+@pytest.mark.parametrize("q", [0.3, 0.9, 0.97])
+def test_a_pool_of_many_images_is_bounded_and_its_rank_stays(
+    monkeypatch: pytest.MonkeyPatch, q: float
+) -> None:
+    monkeypatch.setattr(set_thresholds, "POOL_LIMIT", 10 * POOLED_VALUES)
+    rng = np.random.default_rng(0)
+    maps = [rng.gamma(1 + i % 5, 1.0, (50, 60)).astype(np.float32) for i in range(75)]
+    pool = set_thresholds._pool(maps)
+    assert pool.size == 75 * 128  # the largest power of two that has room
+    assert pool.dtype == np.float32
+    full = np.sort(np.concatenate([m.ravel() for m in maps]))
+    rank = np.searchsorted(full, train_quantile_threshold(maps, q)) / full.size
+    assert rank == pytest.approx(q, abs=1 / 128)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_thresholds_are_those_of_the_same_heat_in_more_bits(kind: type) -> None:
+    rng = np.random.default_rng(0)
+    maps = [rng.random((32, 32)).astype(kind) for _ in range(2000)]
+    exact = [m.astype(np.float64) for m in maps]
+    samples = np.concatenate([np.sort(m, axis=None) for m in exact])
+    for q in (0.1, 0.35, 0.9, 0.97):
+        expected = np.quantile(samples, q, method="higher")
+        assert train_quantile_threshold(maps, q) == expected
+    np.testing.assert_array_equal(candidate_thresholds(maps), candidate_thresholds(exact))
 
 
 def test_train_quantile_reads_a_generator_once_and_is_not_random() -> None:

@@ -17,6 +17,9 @@ from weakseg.masks.thresholds import dice_curve
 POOLED_VALUES = 1024
 """How many values of an image go into a pool over images."""
 
+POOL_LIMIT = 2**25
+"""How many values a pool holds at most: those of 32768 images, 128 MiB of float32."""
+
 GRID: Floats = np.linspace(0.0, 1.0, 101)
 """Thresholds that are tried on normalised heatmaps: 0, 0.01, …, 1."""
 
@@ -25,9 +28,10 @@ def train_quantile_threshold(heatmaps: Iterable[npt.ArrayLike], q: float) -> flo
     """One threshold for a set: the quantile of the heat of many images together.
 
     An image enters with ``POOLED_VALUES`` of its own quantiles, evenly spaced, whatever its size:
-    large images weigh no more than small ones, memory stays bounded (8 KiB an image), and nothing
-    is drawn at random. The result's rank in the full pool is off by less than
-    1 / ``POOLED_VALUES`` (0.1 %).
+    large images weigh no more than small ones, and nothing is drawn at random. The result's rank
+    in the full pool is off by less than 1 / ``POOLED_VALUES`` (0.1 %). Memory is bounded: more
+    images than ``POOL_LIMIT`` has room for enter with half as many values each, or a quarter, and
+    so on, and the rank is off by less than one over that number.
 
     Parameters
     ----------
@@ -48,10 +52,7 @@ def train_quantile_threshold(heatmaps: Iterable[npt.ArrayLike], q: float) -> flo
         When there is no heatmap or ``q`` is out of range.
     """
     fraction("q", q)
-    pool = [_sample(h) for h in heatmaps]
-    if not pool:
-        raise ValueError("heatmaps must hold at least one heatmap, got none")
-    return max(0.0, float(np.quantile(np.concatenate(pool), q, method="higher")))
+    return max(0.0, float(np.quantile(_pool(heatmaps), q, method="higher", overwrite_input=True)))
 
 
 def candidate_thresholds(heatmaps: Iterable[npt.ArrayLike], count: int = 101) -> Floats:
@@ -77,14 +78,11 @@ def candidate_thresholds(heatmaps: Iterable[npt.ArrayLike], count: int = 101) ->
     """
     if count < 2:
         raise ValueError(f"count must be at least 2, got {count}")
-    pool = [_sample(h) for h in heatmaps]
-    if not pool:
-        raise ValueError("heatmaps must hold at least one heatmap, got none")
-    values = np.concatenate(pool)
-    values = values[values > 0]
+    values = _pool(heatmaps)
+    values = values[values > 0].astype(np.float64)
     if not values.size:
         return np.zeros(1)
-    quantiles = np.quantile(values, np.linspace(0, 1, count - 1))
+    quantiles = np.quantile(values, np.linspace(0, 1, count - 1), overwrite_input=True)
     return np.unique(np.concatenate([[0.0], quantiles]))
 
 
@@ -130,8 +128,31 @@ def best_threshold(
     return float(at[curve == curve.max()].max()), curve
 
 
-def _sample(heatmap: npt.ArrayLike) -> Floats:
+def _pool(heatmaps: Iterable[npt.ArrayLike]) -> npt.NDArray[np.floating]:
+    """Evenly spaced quantiles of every image, as many of each, in no order.
+
+    Raises
+    ------
+    ValueError
+        When there is no heatmap.
+    """
+    count = POOLED_VALUES
+    pool: list[npt.NDArray[np.floating]] = []
+    for heatmap in heatmaps:
+        if (len(pool) + 1) * count > POOL_LIMIT and count > 1:
+            count //= 2
+            # Now the lower of two neighbours, now the upper: on the whole no quantile moves.
+            pool = [sample[k % 2 :: 2].copy() for k, sample in enumerate(pool)]
+        pool.append(_sample(heatmap, count))
+    if not pool:
+        raise ValueError("heatmaps must hold at least one heatmap, got none")
+    return np.concatenate(pool)
+
+
+def _sample(heatmap: npt.ArrayLike, count: int) -> npt.NDArray[np.floating]:
+    # Heat as it is stored has few bits, which take no more room here than there.
+    kind = np.result_type(np.asarray(heatmap).dtype, np.float32)
     h = np.sort(heat_of(heatmap), axis=None)
     if not np.isfinite(h[[0, -1]]).all():
-        return np.zeros(POOLED_VALUES)
-    return h[((np.arange(POOLED_VALUES) + 0.5) / POOLED_VALUES * h.size).astype(np.intp)]
+        return np.zeros(count, dtype=kind)
+    return h[((np.arange(count) + 0.5) / count * h.size).astype(np.intp)].astype(kind)
