@@ -136,22 +136,6 @@ def to_square(heat: ArrayLike, size: int) -> NDArray[np.float32]:
     return _resize(np.asarray(heat, dtype=np.float32), (size, size))
 
 
-def to_grid(heat: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """A map on a finer or equal grid of the same area, bilinearly.
-
-    Parameters
-    ----------
-    heat : (h, w) array_like of float
-    shape : tuple of int
-        Rows and columns of the grid.
-
-    Returns
-    -------
-    (*shape) ndarray of float32
-    """
-    return _resize(np.asarray(heat, dtype=np.float32), shape)
-
-
 def to_original(heat: ArrayLike, box: Letterbox) -> NDArray[np.float32]:
     """Lay a map of the whole square over the original image.
 

@@ -69,7 +69,8 @@ def same_grid_average(maps: Sequence[Tensor]) -> Tensor:
 def on_grid(maps: Tensor, grid: Sequence[int]) -> Tensor:
     """Maps on another grid of the same area, (B, h, w) to (B, *grid), bilinearly.
 
-    Half-pixel centres and no antialiasing, as `weakseg.data.geometry.to_grid` does it.
+    With half-pixel centres, as `weakseg.data.geometry.to_original` enlarges maps; a coarser grid
+    is sampled at its centres, without antialiasing.
     """
     if tuple(maps.shape[1:]) == tuple(grid):
         return maps
