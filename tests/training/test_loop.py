@@ -26,7 +26,7 @@ from weakseg.training.loop import (
     require_finite,
     seed_epoch,
 )
-from weakseg.training.weights import BEST, LAST, load_weights, save_weights
+from weakseg.training.weights import BEST, LAST, load_weights, save_weights, second_name
 
 
 class Line:
@@ -293,6 +293,19 @@ def test_weights_go_round(tmp_path):
     state, meta = load_weights(tmp_path / "w.safetensors")
     assert meta == {"x": "y"}
     assert torch.equal(state["0.weight"], model[0].weight)
+
+
+def test_a_second_name_that_is_there_already_leaves_no_rest(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_text("old")
+    for _ in range(2):
+        second_name(first, second)
+        assert second.samefile(first)
+    first.unlink()
+    first.write_text("new")
+    second_name(first, second)
+    assert second.read_text() == "new"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
 
 
 META = {

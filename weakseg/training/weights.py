@@ -53,6 +53,8 @@ def _sorted_header(data: bytes) -> tuple[bytes, memoryview]:
 
 def second_name(path: Path, other: Path) -> None:
     """Give a file a second name, or copy it where the disk cannot."""
+    if other.exists() and other.samefile(path):
+        return  # to rename one name of a file to another does nothing: the temporary would stay
     with atomic_path(other) as part:
         try:
             part.hardlink_to(path)
