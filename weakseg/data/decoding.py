@@ -25,6 +25,9 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz")
 MAX_PIXELS = 89_478_485
 """Larger images are refused, as a small file can claim to be huge; Pillow's own limit."""
 
+DECODERS = 4
+"""Threads that decode images."""
+
 MISSING = "The file does not exist."
 
 _MAGIC = (

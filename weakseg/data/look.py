@@ -17,12 +17,12 @@ from weakseg.config import DataConfig
 from weakseg.data.cases import Labels
 from weakseg.data.check_files import Seen, look_at_files
 from weakseg.data.check_volumes import look_at_volumes
+from weakseg.data.decoding import DECODERS
 from weakseg.data.manifest import Row, Table
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-THREADS = 4
 VOLUME_THREADS = 2  # each holds a volume in memory
 AT_ONCE = 16
 """Rows of one task: handing a task over takes as long as hashing a small file."""
@@ -54,7 +54,7 @@ def look_at_rows(table: Table, data: DataConfig, labels: Labels | None) -> Itera
     if table.volumes:
         yield from in_threads(look, chunks(work, 1), VOLUME_THREADS)
     elif len(work) < MANY or (os.cpu_count() or 1) == 1:
-        yield from in_threads(look, chunks(work, AT_ONCE), THREADS)
+        yield from in_threads(look, chunks(work, AT_ONCE))
     else:
         yield from in_processes(look, chunks(work, MANY_AT_ONCE))
 
@@ -86,7 +86,7 @@ def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[k : k + size] for k in range(0, len(items), size)]
 
 
-def in_threads(work: Callable[[T], R], items: Iterable[T], threads: int = THREADS) -> Iterator[R]:
+def in_threads(work: Callable[[T], R], items: Iterable[T], threads: int = DECODERS) -> Iterator[R]:
     """Results in the order of the items."""
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(work, items)

@@ -15,6 +15,7 @@ import numpy as np
 
 from weakseg.config import SPLITS, DataConfig
 from weakseg.data.cases import Case, CaseSet, Labels
+from weakseg.data.decoding import DECODERS
 from weakseg.data.duplicates import THUMBNAIL, group_near_duplicates, thumbnail
 from weakseg.data.images import read_image
 from weakseg.data.labels import HEALTHY_NAMES, plain, resolve_labels
@@ -389,5 +390,5 @@ def _thumbnails(table: Table) -> list[np.ndarray | None]:
         except DataError:  # the check names every such file at once
             return None
 
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(DECODERS) as pool:
         return list(pool.map(small, table.rows))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from weakseg.config import Condition
 from weakseg.data.arrays import ImageBatches
+from weakseg.data.decoding import DECODERS
 from weakseg.data.mapped import MappedStore
 from weakseg.filtering.filters import channel_means, filtered_image
 from weakseg.filtering.marks import Marker
@@ -58,7 +59,7 @@ class FilteredImages:
         self.kept_area = np.full(len(images), np.nan)
         self._store = None if images.store is None else MappedStore(images.store.folder)
         self._at = np.full(len(images), -1, dtype=np.int64)
-        self._pool = ThreadPoolExecutor(4)
+        self._pool = ThreadPoolExecutor(DECODERS)
 
     def __len__(self) -> int:
         return len(self.cases)
