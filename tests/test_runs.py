@@ -1,6 +1,7 @@
 """The run folder: nothing half-written, nothing outside of it, never two at once."""
 
 import multiprocessing
+import os
 
 import pytest
 
@@ -8,10 +9,13 @@ from weakseg.errors import RunError
 from weakseg.runs import (
     Run,
     atomic_path,
+    cores,
+    environment,
     inside,
     locked,
     make_folder,
     open_run,
+    processor,
     read_json,
     write_json,
     write_text,
@@ -116,6 +120,15 @@ def test_what_is_not_a_run_is_refused(tmp_path):
         open_run(tmp_path / "no")
     with pytest.raises(RunError, match=r"not a weakseg run(.|\n)*run\.json"):
         open_run(tmp_path)
+
+
+def test_the_machine_is_told(monkeypatch):
+    held = environment()
+    assert held["processor"] == processor()
+    assert held["cores"] == cores() >= 1
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert cores() == 1
 
 
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path):

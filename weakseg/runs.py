@@ -186,10 +186,8 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "commit": commit(),
         "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "processor": processor(),
+        "cores": cores(),
     }
 
 
@@ -215,12 +213,20 @@ def commit() -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's model name, as far as the system tells it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass
