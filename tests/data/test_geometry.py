@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weakseg.data.geometry import letterbox, to_network, to_original
+from weakseg.data.geometry import letterbox, mask_to_network, to_network, to_original
 
 SHAPES = st.tuples(st.integers(1, 300), st.integers(1, 300))
 SIZES = st.sampled_from([32, 64, 65, 128, 224])
@@ -116,6 +116,16 @@ def test_enlarging_is_bilinear_with_half_pixel_centres_as_in_torch(shape):
 def test_shrinking_averages_over_areas():
     stripes = np.tile(np.array([0, 0, 0, 1], dtype=np.float32), (128, 32))
     np.testing.assert_allclose(to_network(stripes, letterbox((128, 128), 32)), 0.25, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rule", "pixels"), [("most", 1), ("half", 3), ("any", 4)])
+def test_a_pixel_of_a_mask_that_is_shrunk_follows_the_rule(rule, pixels):
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[10:13, 20:23] = True  # one pixel whole, two half, one a quarter
+    found = mask_to_network(mask, letterbox((64, 64), 32), rule=rule)
+    assert found.sum() == pixels
+    assert found[5, 10]
+    assert found[5:7, 10:12].sum() == pixels
 
 
 def test_enlarging_adds_no_overshoot():

@@ -184,6 +184,19 @@ def test_truth_is_on_the_network_s_grid_and_known_of_healthy_images(tmp_path):
     assert back[:6].max() < 0.5
 
 
+def test_truth_of_exactly_half_a_pixel_is_background(tmp_path):
+    data = loaded(planted(tmp_path, [(10, 20, 3, 3)], size=(40, 40)), size=20)
+    expected = np.zeros((20, 20), dtype=bool)
+    expected[5, 10] = True
+    np.testing.assert_array_equal(data.arrays(0).truth, expected)
+    target = np.zeros((40, 40), dtype=np.uint8)
+    target[10:13, 20:23], target[20:23, 20:23] = 1, IGNORE
+    data.targets = {0: target}
+    found = data.arrays(0).truth
+    np.testing.assert_array_equal(found == 1, expected)
+    np.testing.assert_array_equal(np.argwhere(found == IGNORE), [[10, 10]])
+
+
 def test_a_volume_is_zscored_in_its_region_and_marks_outside_it_are_dropped(tmp_path):
     roi = np.zeros((14, 13, 12), dtype=np.uint8)
     roi[2:10, 2:10, 2:10] = 1

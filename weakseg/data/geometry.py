@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -100,7 +101,9 @@ def to_network(image: ArrayLike, box: Letterbox) -> NDArray[np.float32]:
     return square
 
 
-def mask_to_network(mask: ArrayLike, box: Letterbox, *, covered: bool = False) -> NDArray[np.bool_]:
+def mask_to_network(
+    mask: ArrayLike, box: Letterbox, *, rule: Literal["half", "most", "any"] = "half"
+) -> NDArray[np.bool_]:
     """Lay a mask of the original image into the network's square.
 
     Parameters
@@ -108,16 +111,16 @@ def mask_to_network(mask: ArrayLike, box: Letterbox, *, covered: bool = False) -
     mask : (H, W) array_like of bool
     box : Letterbox
         Of the image's own shape.
-    covered : bool, optional
-        A pixel is marked where at least half of what it shows is; with ``covered`` where any of
-        it is, so that no small mask is lost.
+    rule : {"half", "most", "any"}, optional
+        A pixel is marked where so much of what it shows is: at least half; more than half; or any
+        of it, so that no small mask is lost.
 
     Returns
     -------
     (S, S) ndarray of bool
     """
     share = to_network(np.asarray(mask, dtype=np.float32), box)
-    return share > 0 if covered else share >= 0.5
+    return share >= 0.5 if rule == "half" else share > {"most": 0.5, "any": 0.0}[rule]
 
 
 def to_square(heat: ArrayLike, size: int) -> NDArray[np.float32]:

@@ -75,7 +75,7 @@ class TruthMasks:
         path = self.cases[i].mask
         assert path is not None
         mask = read_mask(path, self.config.data.mask_rule)
-        return np.packbits(mask_to_network(mask, _box(mask, self.size), covered=True))
+        return np.packbits(mask_to_network(mask, _box(mask, self.size), rule="any"))
 
     def _find_lender(self, i: int) -> int:
         """Whose mask an image borrows that has none.

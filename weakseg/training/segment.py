@@ -14,7 +14,7 @@ from weakseg.config import AUTO, DataConfig, PatchAugmentConfig, SegmenterConfig
 from weakseg.data.arrays import network_image
 from weakseg.data.augment import augment_pairs
 from weakseg.data.cases import Case, Labels
-from weakseg.data.geometry import Letterbox, to_network, to_original
+from weakseg.data.geometry import Letterbox, mask_to_network, to_original
 from weakseg.data.images import read_image, read_mask
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE, CaseArrays, PatchSampler, PatchShape, cut, lesion_share
@@ -97,7 +97,7 @@ class SegmentationCases:
             truth = _target_to_network(self.targets[i], box)
         elif case.mask is not None:
             mask = read_mask(case.mask, self.data.mask_rule)
-            truth = to_network(mask.astype(np.float32), box) > 0.5
+            truth = _mask_to_network(mask, box)
         elif self.truth_is_empty(i):
             truth = np.zeros(region.shape, dtype=bool)
         return CaseArrays(image, truth, region, border(image))
@@ -133,10 +133,19 @@ def _kept(held: CaseArrays, store: MappedStore) -> CaseArrays | None:
     return CaseArrays(image, truth[0] if truth else None, region, held.fill)
 
 
+def _mask_to_network(mask: np.ndarray, box: Letterbox) -> np.ndarray:
+    """What a network is trained on.
+
+    A pixel of which exactly half is lesion is background, as a probability of exactly one half is
+    in the network's masks. Filters mark it, but networks trained from now on would be others.
+    """
+    return mask_to_network(mask, box, rule="most")
+
+
 def _target_to_network(target: np.ndarray, box: Letterbox) -> np.ndarray:
     """A target of the image's own size on the network's grid; beside the image is background."""
-    lesion = to_network((target == 1).astype(np.float32), box) > 0.5
-    ignored = to_network((target == IGNORE).astype(np.float32), box) > 0.5
+    lesion = _mask_to_network(target == 1, box)
+    ignored = _mask_to_network(target == IGNORE, box)
     return np.select([lesion, ignored], [1, IGNORE], 0).astype(np.uint8)
 
 
