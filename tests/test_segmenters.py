@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
 from tests.training.test_loop import compile_quickly
-from weakseg.config import load_config
+from weakseg.config import load_config, parse_config, same_start, starting_weights
 from weakseg.runs import read_json
 from weakseg.scores import dice
 from weakseg.stages.prepare import prepared_run
@@ -411,6 +411,40 @@ def test_scores_of_other_settings_are_left_out(job, tmp_path, capsys):
     assert "segmenter-unet: left out" in capsys.readouterr().err
     assert {"dm", "gradcam-fixed"} <= set(read_per_case(run)["method"])
     assert "unet" not in set(read_per_case(run)["method"])
+
+
+def test_scores_and_curves_from_other_starting_weights_are_left_out(job, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(job[0] / "run", run)
+    start = run / "classifier/squeezenet1_1/seed-0/best.safetensors"
+    change = ("--set", f"segmenters.unet.weights={start}")
+    assert weakseg("train-segmenter", job[1], "--run-dir", run, "--only", "dm", *change) == 0
+    assert "segmenter-unet: left out" in capsys.readouterr().err
+    assert "unet" not in set(read_per_case(run)["method"])
+    assert weakseg("report", run, "--out", tmp_path / "page") == 0
+    assert "How many masks is a heatmap worth?" not in (tmp_path / "page/index.html").read_text()
+
+
+def test_starting_weights_are_held_against_each_other_by_their_content(tmp_path):
+    def entry(weights, of_classifier="none"):
+        tree = {"classifier": {"weights": of_classifier}, "segmenters": {"net": {}}}
+        tree["segmenters"]["net"]["weights"] = weights
+        config = parse_config(tree)
+        return config, {"starting_weights": starting_weights(config, "net")}
+
+    files = [tmp_path / n for n in ("one", "same", "other", "gone")]
+    for path, content in zip(files, "112", strict=False):
+        path.write_text(content)
+    one, same, other, gone = (entry(str(f)) for f in files)
+    none, imagenet = entry("none"), entry("imagenet")
+    asked, _ = one
+    for of, expected in ((one, True), (same, True), (other, False), (none, False)):
+        assert same_start(of[1], asked, "net") is expected
+    assert not same_start(none[1], imagenet[0], "net")
+    assert same_start(imagenet[1], entry("classifier", "imagenet")[0], "net")
+    # What earlier versions wrote, and a file that is not there: nothing speaks against it.
+    assert same_start({}, asked, "net")
+    assert same_start(one[1], gone[0], "net")
 
 
 def test_predict_keeps_to_how_a_network_was_trained(job, tmp_path):

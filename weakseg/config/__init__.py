@@ -12,7 +12,15 @@ at once. ``--set a.b=value`` changes one key, with the value read as YAML.
 from weakseg.config.base import AUTO, PHANTOM, SPLITS
 from weakseg.config.classifier import AugmentConfig, ClassifierConfig
 from weakseg.config.data import DataConfig, PhantomConfig, SplitConfig
-from weakseg.config.experiment import Config, curve_asked, filtered_asked, fingerprint
+from weakseg.config.experiment import (
+    STARTING_WEIGHTS,
+    Config,
+    curve_asked,
+    filtered_asked,
+    fingerprint,
+    same_start,
+    starting_weights,
+)
 from weakseg.config.filtered import Condition, FilteredConfig, parse_condition
 from weakseg.config.load import dump_config, load_config, parse_config
 from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap
@@ -53,6 +61,7 @@ __all__ = [
     "PHANTOM",
     "RULE_NAMES",
     "SPLITS",
+    "STARTING_WEIGHTS",
     "AffinityRule",
     "AreaPriorRule",
     "AugmentConfig",
@@ -93,4 +102,6 @@ __all__ = [
     "load_config",
     "parse_condition",
     "parse_config",
+    "same_start",
+    "starting_weights",
 ]

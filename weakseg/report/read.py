@@ -9,7 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from weakseg.config import PHANTOM, Config, curve_asked, filtered_asked, load_config
+from weakseg.config import (
+    PHANTOM,
+    Config,
+    curve_asked,
+    filtered_asked,
+    load_config,
+    same_start,
+)
 from weakseg.data.manifest import read_table
 from weakseg.errors import RunError, WeaksegError, first_line
 from weakseg.runs import file_hash, folder_name, inside, open_run, read_json
@@ -258,6 +265,8 @@ def _equivalence(folder: Path, config: Config) -> pd.DataFrame:
     name, record = config.equivalence.segmenter, open_run(folder).record
     made = record.get("stages", {}).get("equivalence")
     if name is None or made is None or made.get("segmenter") != name:
+        return pd.DataFrame()
+    if not same_start(made, config, name):
         return pd.DataFrame()
     settings = curve_asked(config, name)
     now = record.get("data", {}).get("splits_key")

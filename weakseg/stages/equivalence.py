@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg.config import AUTO, curve_asked, fingerprint
+from weakseg.config import AUTO, STARTING_WEIGHTS, curve_asked, fingerprint, starting_weights
 from weakseg.errors import ConfigError
 from weakseg.progress import say
 from weakseg.runs import inside, remove_tree, write_text
@@ -113,6 +113,7 @@ def mask_equivalence(prepared: Prepared, *, force: bool = False) -> Path:
             settings=curve_asked(config, name),
             draws=len(draws),
             counts=counts,
+            **{STARTING_WEIGHTS: starting_weights(config, name)},
         )
     return path
 

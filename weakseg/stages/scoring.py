@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg.config import Config, DataConfig, LearntRule, Rule, fingerprint
+from weakseg.config import Config, DataConfig, LearntRule, Rule, fingerprint, same_start
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image, read_mask, write_mask
 from weakseg.data.volumes import read_grid, read_volume_mask, write_volume_mask
@@ -183,7 +183,7 @@ def _draws(rule: Rule) -> bool:
 
 
 def segmenter_asked(config: Config, name: str) -> str:
-    """Fingerprint of the settings of a segmenter's masks; weights count by content elsewhere."""
+    """Fingerprint of the settings of a segmenter's masks; its weights see `same_start`."""
     settings = config.segmenters[name].settings()
     settings = {k: v for k, v in settings.items() if k not in ("weights", "seeds")}
     gate = config.segmenter_gate(name)
@@ -210,6 +210,9 @@ def collect(prepared: Prepared) -> Path:
         if entry is None or not path.exists():
             continue
         same = entry.get("data", prepared.key) == prepared.key
+        segmenter = stage.removeprefix("masks/")
+        if segmenter in config.segmenters:
+            same &= same_start(entry, config, segmenter)
         if same and entry.get("asked", asked) == asked:
             paths.append(path)
         else:

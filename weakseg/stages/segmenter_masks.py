@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from weakseg.config import SegmenterConfig, fingerprint
+from weakseg.config import STARTING_WEIGHTS, SegmenterConfig, fingerprint, starting_weights
 from weakseg.errors import UserError
 from weakseg.masks.screen import screen_parts
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
@@ -111,6 +111,7 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
         remove_tree(fresh)
         write_part(prepared, part, rows)
         entry.update(weights=weights, data=prepared.key, asked=asked)
+        entry[STARTING_WEIGHTS] = starting_weights(config, name)
         if gated:
             entry.update(classifiers=gate_weights(prepared, name))
 

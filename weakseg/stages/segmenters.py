@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from weakseg.config import AUTO, SegmenterConfig, fingerprint
+from weakseg.config import AUTO, SegmenterConfig, fingerprint, starting_weights
 from weakseg.data.cases import Case
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import knows_truth
 from weakseg.errors import DataError
 from weakseg.models.segmenters import Segmenter, build_segmenter
-from weakseg.runs import file_hash, inside
+from weakseg.runs import inside
 from weakseg.stages.networks import load_network
 from weakseg.stages.prepare import Prepared
 from weakseg.training.loop import METRICS
@@ -58,9 +58,7 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
     ``source`` is that of the method whose masks it is trained on.
     """
     config = prepared.config.segmenter(name)
-    weights: Any = config.weights
-    if weights not in ("none", "imagenet") and Path(weights).is_file():
-        weights = file_hash(Path(weights))
+    weights = starting_weights(prepared.config, name) or config.weights
     settings = segmenter_settings(prepared, name).model_dump(mode="json")
     # The best epoch is chosen by looking at whole images, in the way that they are predicted.
     looked = {"tile", "overlap", "flips"} if config.keep == "best" else set()
