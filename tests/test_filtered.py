@@ -216,6 +216,29 @@ def test_another_seed_borrows_other_masks_and_trains_the_truth_again(run):
     assert changed == {"truth-keep-mean", "truth-remove-mean", "truth-shape"}
 
 
+def test_a_rule_that_learns_does_so_again_by_another_seed_but_not_to_find_all_up_to_date(
+    run, capsys
+):
+    out, config = run
+    own = out.parent / "learnt"
+    shutil.copytree(out, own)
+    only = "filters: [hard], sides: [keep], shape: false, controls: [], epochs: 1"
+    rule = "rule: {rule: affinity, epochs: 1, low: 0.5}, faithfulness: {images: 3, steps: 2}"
+    heat = "heatmap={layer: fused, method: layercam}"
+    sets = ("--set", f"filtered={{{only}, {rule}}}", "--set", heat)
+    command = ("retrain-filtered", config, "--run-dir", own, *sets)
+    assert weakseg(*command) == 0
+    assert "affinities are learnt" in capsys.readouterr().err
+    before = tree(own / "filtered")
+    assert weakseg(*command) == 0
+    assert "affinities are learnt" not in capsys.readouterr().err
+    assert tree(own / "filtered") == before
+    assert weakseg(*command, "--set", "seed=1") == 0
+    after = tree(own / "filtered")
+    changed = {k.split("/")[2] for k in before if after[k] != before[k]}
+    assert changed == {"heat-hard-keep-mean"}
+
+
 def test_a_run_without_classifiers_says_what_to_do(tmp_path, capsys):
     config = write_config(tmp_path, write_set(tmp_path / "set"), CONFIG)
     assert weakseg("retrain-filtered", config, "--run-dir", tmp_path / "run") == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from weakseg.data.arrays import ImageBatches
 from weakseg.filtering.faithfulness import areas, deletion, insertion, preserved, road
 from weakseg.filtering.marks import Marker
 from weakseg.heatmaps.compute import target_classes
-from weakseg.masks.rules import FittedRule
 from weakseg.progress import progress, say
 from weakseg.runs import folder_name, inside, remove_tree, write_text
 from weakseg.stages.heatmaps import PREDICTED, heatmap_key
@@ -42,7 +41,7 @@ def score_heatmaps(
     settings: FilteredConfig,
     target: str,
     seed: int,
-    fitted: FittedRule,
+    made_by: Mapping[str, Any],
     images: ImageBatches,
     sources: Callable[[], tuple[Marker, Any]],
     *,
@@ -60,8 +59,8 @@ def score_heatmaps(
     target : str
         Of the heatmaps: ``lesion``, a label, or ``predicted``.
     seed : int
-    fitted : FittedRule
-        Of the masks whose preservation is scored.
+    made_by : mapping
+        What the masks whose preservation is scored depend on besides the heatmaps.
     images : ImageBatches
     sources : callable
         Gives what marks the pixels, and the training images' channel means.
@@ -76,7 +75,7 @@ def score_heatmaps(
         prepared.run.forget(stage)
         return
     heat = heatmap_key(prepared, seed, target)
-    key = fingerprint("faithfulness", 2, heat, asked, fitted.to_json(), prepared.config.seed)
+    key = fingerprint("faithfulness", 2, heat, asked, made_by, prepared.config.seed)
     outputs = [folder / name for name in (CURVES, AREAS, PRESERVED)]
     if not force and prepared.run.is_done(stage, key, *outputs):
         say(f"heatmaps against their network, seed {seed}: up to date")

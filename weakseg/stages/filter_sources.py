@@ -156,9 +156,9 @@ def make_marker(
     )
 
 
-def masks_used(condition: Condition, fitted: FittedRule, truth: TruthMasks) -> int:
-    """How many true masks went into a condition's filters."""
-    rule = fitted.masks_seen if condition.size == "hard" else 0
+def masks_used(condition: Condition, of_rule: int, truth: TruthMasks) -> int:
+    """How many true masks went into a condition's filters; ``of_rule``: into the threshold rule."""
+    rule = of_rule if condition.size == "hard" else 0
     return rule + (truth.used if condition.source in ("truth", "box") else 0)
 
 

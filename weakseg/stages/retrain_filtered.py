@@ -14,6 +14,8 @@ from weakseg.errors import UserError
 from weakseg.filtering.images import FilteredImages, training_means
 from weakseg.filtering.marks import Marker
 from weakseg.heatmaps.compute import target_classes
+from weakseg.masks.learnt import LEARNT
+from weakseg.masks.rules import FittedRule
 from weakseg.progress import say
 from weakseg.runs import atomic_path, folder_name, write_text
 from weakseg.stages.evidence import ORIGINAL, PREDICTIONS, condition_folder, write_evidence
@@ -85,9 +87,9 @@ def retrain_filtered(prepared: Prepared, *, force: bool = False) -> Path:
         for n, condition in enumerate(conditions, 1):
             keys[condition.name, seed] = work.train(condition, f"{n} of {len(conditions)}", force)
         score_heatmaps(
-            prepared, settings, target, seed, work.fitted, images, work.sources, force=force
+            prepared, settings, target, seed, work.made_by, images, work.sources, force=force
         )
-    used = {c.name: masks_used(c, work.fitted, truth) for c in conditions}
+    used = {c.name: masks_used(c, work.made_by["masks_seen"], truth) for c in conditions}
     return write_evidence(
         prepared, settings, target, conditions, used, left_out, sorted(keys.values()), force=force
     )
@@ -174,18 +176,38 @@ class _Seed:
         self.prepared, self.settings, self.target, self.seed = prepared, settings, target, seed
         self.images, self.truth = images, truth
         self.reader = HeatReader(prepared, heatmaps)
-        try:
-            self.fitted = self.reader.fit(settings.rule, prepared.config.seed)
-        except LookupError as e:
-            raise UserError(
-                f"The threshold rule {settings.rule.rule} cannot be fitted.",
-                where="filtered.rule",
-                found=str(e),
-                fix="choose a rule that learns nothing, such as fixed",
-            ) from None
+        self._fitted: FittedRule | None = None
         self._marker: Marker | None = None
         self._means: Any = None
         self._original: Any = None
+
+    @property
+    def fitted(self) -> FittedRule:
+        """The threshold rule, fitted when it is first asked for: some learn for minutes."""
+        if self._fitted is None:
+            rule = self.settings.rule
+            try:
+                self._fitted = self.reader.fit(rule, self.prepared.config.seed)
+            except LookupError as e:
+                raise UserError(
+                    f"The threshold rule {rule.rule} cannot be fitted.",
+                    where="filtered.rule",
+                    found=str(e),
+                    fix="choose a rule that learns nothing, such as fixed",
+                ) from None
+        return self._fitted
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """What the masks of the rule depend on besides the heatmaps.
+
+        A rule that learns from the heatmaps does so by the run's seed alone; it sees no mask.
+        """
+        rule = self.settings.rule
+        if isinstance(rule, LEARNT):
+            asked = {"rule": rule.model_dump(mode="json"), "seed": self.prepared.config.seed}
+            return asked | {"masks_seen": 0}
+        return self.fitted.to_json()
 
     @property
     def marker(self) -> Marker:
@@ -212,7 +234,7 @@ class _Seed:
     def key(self, condition: Condition) -> str:
         """Fingerprint of all that a condition's network depends on."""
         settings = self.settings.model_dump(mode="json", include={"epochs", "keep_networks"})
-        rule = self.fitted.to_json() if condition.size == "hard" else None
+        rule = self.made_by if condition.size == "hard" else None
         # Which mask an image without a lesion borrows is drawn by the run's seed.
         truth = (self.settings.margin, self.prepared.config.seed)
         drawn = truth if condition.source in ("truth", "box") else None
@@ -230,6 +252,8 @@ class _Seed:
         if not force and prepared.run.is_done(stage, key, *outputs):
             say(f"{what}: up to date")
             return key
+        # A rule that cannot be fitted is refused while the earlier network is still there.
+        _ = self.fitted
         set_aside(prepared, stage, folder, key, force)
         with prepared.run.stage(stage, key) as entry:
             entry.update(self._train(condition, folder, key, what))
