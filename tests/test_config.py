@@ -1,11 +1,13 @@
 """The experiment file: defaults, overrides, and every problem named at once."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from weakseg.config import (
     RULE_NAMES,
@@ -15,6 +17,7 @@ from weakseg.config import (
     load_config,
     parse_config,
 )
+from weakseg.config.base import Keys
 from weakseg.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -81,6 +84,15 @@ BAD = [
     ("masks: {rules: [{rule: quantile, q: 2}]}", "masks.rules.0.q"),
     ("masks: {rules: [{rule: otsu, at: 0.5}]}", "'masks.rules.0.at'; known keys: rule\n"),
     ("filtered: {rule: {rule: fixed, att: 1}}", "'filtered.rule.att'; did you mean 'at'"),
+    # YAML reads on and yes as true, which Python takes for 1.
+    ("masks: {gate: on}", "masks.gate: must be a number, none or validation, not yes or no"),
+    ("segmenters: {net: {threshold: yes}}", "net.threshold: must be a number or validation, not"),
+    ("segmenters: {net: {gate: no}}", "net.gate: must be a number, none or run, not yes or no"),
+    ("classifier: {lr: true}", "classifier.lr: must be a number or auto, not yes or no"),
+    ("classifier: {map_area: [no, 0.5]}", "classifier.map_area: must be a number, not yes or no"),
+    ("heatmap: {scales: [yes]}", "heatmap.scales: must be a number, not yes or no"),
+    ("masks: {rules: [{rule: validation, max_masks: yes}]}", "rules.0.max_masks: must be a number"),
+    ("seed: yes", "seed: must be a number, not yes or no (found True)"),
     # Keys and names of the user that are called as rules or types are.
     ("validation: 0.2", "unknown key 'validation'; known keys: name, recipe"),
     ("data: {split: {validation: 0.2}}", "'data.split.validation'; known keys: val, test, seed"),
@@ -111,6 +123,26 @@ def test_a_bad_file_says_where_and_what(tmp_path, text, message):
 def test_an_upper_bound_may_be_a_step():
     config = parse_config({"report": {"steps": ["gradcam-otsu", "gradcam-oracle-image"]}})
     assert config.report.steps is not None
+
+
+def sections(base):
+    for section in base.__subclasses__():
+        yield section
+        yield from sections(section)
+
+
+def test_no_number_may_be_yes_or_no():
+    numbers = [
+        (section, key)
+        for section in sections(Keys)
+        for key, field in section.model_fields.items()
+        if re.search(r"\b(int|float)\b", str(field.annotation)) and field.annotation is not bool
+    ]
+    assert len(numbers) > 100
+    for section, key in numbers:
+        for value in (True, False, [True], [False, True]):
+            with pytest.raises(ValidationError):
+                section.model_validate({key: value})
 
 
 def test_all_problems_are_reported_at_once(tmp_path):

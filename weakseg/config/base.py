@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -13,8 +13,42 @@ PHANTOM = "phantom"
 SPLITS = ("train", "val", "test")
 
 
-class Section(BaseModel):
+class Keys(BaseModel):
+    """Keys and values; unknown keys are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Section(Keys):
+    """A part of the experiment."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return no_yes_or_no(cls.model_fields[str(info.field_name)].annotation, value)
+
+
+def no_yes_or_no(annotation: Any, value: Any) -> Any:
+    """Refuse what YAML reads of on, yes and true, where Python would take it for the number 1."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    kinds = _kinds(annotation)
+    if bool in kinds or not (int in kinds or float in kinds):
+        return value
+    if any(isinstance(v, bool) for v in parts):
+        *most, last = "a number", *(k for k in kinds if isinstance(k, str))
+        expected = f"{', '.join(most)} or {last}" if most else last
+        raise ValueError(f"must be {expected}, not yes or no")
+    return value
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """All types and literal values that a field may hold, however deep."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return list(parts)
+    if get_origin(annotation) is Annotated:
+        return _kinds(parts[0])
+    return [k for part in parts for k in _kinds(part)] or [annotation]
 
 
 AUTO: Final = "auto"

@@ -11,16 +11,33 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
 )
 
-from weakseg.config.base import Fraction, Section
+from weakseg.config.base import Fraction, Keys, no_yes_or_no
 from weakseg.errors import nearest
 
+NUMBERS = (
+    *("max_masks", "masks_seen", "warm", "blur", "beta", "edge", "compactness", "penalty"),
+    *("steps", "epochs"),
+)
+"""Keys of rules that may be 0 or 1, which Python would take a no or a yes for."""
 
-class SearchedRule(Section):
+
+class RuleKeys(Keys):
+    """The settings of a rule."""
+
+    # By name: pydantic allows no look at the key `rule`, by which it tells the rules apart.
+    @field_validator(*NUMBERS, mode="before", check_fields=False)
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return no_yes_or_no(cls.model_fields[str(info.field_name)].annotation, value)
+
+
+class SearchedRule(RuleKeys):
     """A rule whose parameters may be chosen on validation masks instead of beforehand."""
 
     search: dict[str, list[Any]] | None = Field(
@@ -116,7 +133,7 @@ class FixedRule(SearchedRule):
     at: Fraction = 0.5
 
 
-class OtsuRule(Section):
+class OtsuRule(RuleKeys):
     """Otsu's threshold of each heatmap."""
 
     rule: Literal["otsu"] = "otsu"
@@ -188,7 +205,7 @@ class CrfRule(SearchedRule):
     steps: int = Field(5, ge=1, le=100)
 
 
-class LearntRule(Section):
+class LearntRule(RuleKeys):
     """What the rules share that learn from the confident parts of the training heatmaps."""
 
     high: Fraction = Field(0.6, description="heat over its maximum above which a place is lesion")
@@ -228,7 +245,7 @@ class HypercolumnRule(LearntRule):
     penalty: float = Field(1000.0, gt=0.0, description="L2 penalty of the linear classifier")
 
 
-class TrainQuantileRule(Section):
+class TrainQuantileRule(RuleKeys):
     """One threshold for the set: the ``q``-quantile of raw heat over unmasked training images
     with a lesion label."""
 
@@ -236,20 +253,20 @@ class TrainQuantileRule(Section):
     q: Fraction = 0.9
 
 
-class ValidationRule(Section):
+class ValidationRule(RuleKeys):
     """One threshold for the set, the best on the masks of the validation split."""
 
     rule: Literal["validation"] = "validation"
     max_masks: int | None = Field(None, ge=1, description="use only so many masks")
 
 
-class OracleDatasetRule(Section):
+class OracleDatasetRule(RuleKeys):
     """UPPER BOUND: one threshold for the set, the best on the test masks themselves."""
 
     rule: Literal["oracle-dataset"] = "oracle-dataset"
 
 
-class OracleImageRule(Section):
+class OracleImageRule(RuleKeys):
     """UPPER BOUND: the best threshold of each test image on its own mask."""
 
     rule: Literal["oracle-image"] = "oracle-image"
@@ -274,7 +291,7 @@ Rule = Annotated[
     Field(discriminator="rule"),
 ]
 
-RULES: dict[str, type[Section]] = {
+RULES: dict[str, type[RuleKeys]] = {
     m.model_fields["rule"].default: m for m in get_args(get_args(Rule)[0])
 }
 """Name of a rule → its settings."""

@@ -132,22 +132,6 @@ class SegmenterConfig(Section):
         "seeds; with one seed that network's",
     )
 
-    @field_validator(
-        *("image_size", "patch", "batch_size", "epochs", "steps", "tile", "lr"), mode="before"
-    )
-    @classmethod
-    def _no_truth_value(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError("must be a number or auto")
-        return value
-
-    @field_validator("gate", mode="before")
-    @classmethod
-    def _no_yes_or_no(cls, gate: Any) -> Any:
-        if isinstance(gate, bool):
-            raise ValueError("must be none, run or a probability")
-        return gate
-
     @field_validator("image_size")
     @classmethod
     def _not_too_small(cls, value: Any) -> Any:
