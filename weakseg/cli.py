@@ -281,7 +281,7 @@ def main(argv: list[str] | None = None) -> None:
         app(args)
     except KeyboardInterrupt:
         print(
-            "\ninterrupted; repeat the command to go on from the last whole epoch", file=sys.stderr
+            "\ninterrupted; repeat the command to go on from the last checkpoint", file=sys.stderr
         )
         sys.exit(EXIT_INTERRUPTED)
     except Exception as e:
