@@ -220,7 +220,9 @@ class AffinityRule(LearntRule):
     of the glioma set."""
 
     rule: Literal["affinity"] = "affinity"
-    radius: int = Field(5, ge=2, le=15, description="pixels of the coarse grid that a step reaches")
+    radius: int = Field(
+        5, ge=2, le=15, description="a step reaches pixels of the coarse grid nearer than this"
+    )
     beta: float = Field(8.0, gt=0.0, le=64.0, description="power of the affinities")
     steps: int = Field(16, ge=0, le=4096, description="of the walk")
     at: Fraction = Field(0.5, description="share of the walked heat's maximum")
