@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weakseg.config import Config, SegmenterConfig, dump_config, load_config, parse_config
-from weakseg.config.recipes import ENCODERS, MAP, METHOD, RECIPES, with_recipe
+from weakseg.config.recipes import ENCODERS, MAP, METHOD, RECIPES, stand_in_note, with_recipe
 from weakseg.errors import ConfigError
 from weakseg.models.segmenters import find_segmenter
 
@@ -202,6 +202,16 @@ def test_its_network_stands_on_the_classifier_where_it_can(arch):
     same = arch in ENCODERS
     assert net.arch == f"encoder-unet:{arch if same else 'resnet18'}"
     assert net.weights == ("classifier" if same else "none")
+
+
+def test_where_it_cannot_it_says_so():
+    tree = {"recipe": "best-weak", "classifier": {"arch": "efficientnet_b0"}}
+    note = stand_in_note(parse_config(tree))
+    assert note is not None
+    assert "no U-Net on efficientnet_b0; it is built on resnet18, from scratch" in note
+    own = {"segmenters": {METHOD: {"arch": "unet"}}}
+    for other in (tree | {"recipe": "none"}, tree | own, {"recipe": "best-weak"}):
+        assert stand_in_note(parse_config(other)) is None
 
 
 @pytest.mark.parametrize("arch", ENCODERS)

@@ -326,6 +326,12 @@ def test_a_teacher_without_masks_yet_names_the_command(job, tmp_path, capsys):
     assert "heatmap-segment" in said
 
 
+def test_a_classifier_that_no_u_net_stands_on_is_told(job, tmp_path, capsys):
+    command = ("train-segmenter", job[1], "--run-dir", tmp_path / "r", *RECIPE)
+    assert weakseg(*command, "--set", "classifier.arch=mobilenet_v3_small") == 2
+    assert "best-weak: there is no U-Net on mobilenet_v3_small" in capsys.readouterr().err
+
+
 def test_a_teacher_that_finds_nothing_is_refused_and_the_earlier_network_kept(job, copy, capsys):
     before = weights(copy, "best-weak")
     change = ("--set", "segmenters.best-weak.threshold=1.0")

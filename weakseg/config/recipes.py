@@ -6,8 +6,11 @@ from copy import deepcopy
 from typing import Any
 
 from weakseg.config.classifier import ClassifierConfig
+from weakseg.config.experiment import Config
 
 MAP, METHOD = "best-map", "best-weak"
+STAND_IN = "resnet18"
+"""What the recipe's network is built on where it cannot be built on the classifier."""
 
 ENCODERS = (
     "resnet18",
@@ -28,7 +31,8 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
     ----------
     tree : dict
         The experiment, for the classifier that it names: the U-Net stands on the same network
-        and begins with the same weights, where there is such a U-Net.
+        and begins with the same weights, where there is such a U-Net; else on `STAND_IN`, from
+        scratch.
 
     Returns
     -------
@@ -52,7 +56,7 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
         },
         "segmenters": {
             METHOD: {
-                "arch": f"encoder-unet:{arch if same else 'resnet18'}",
+                "arch": f"encoder-unet:{arch if same else STAND_IN}",
                 "weights": "classifier" if same else "none",
                 "masks": f"{MAP}-two-tone",
                 "image_size": 128,
@@ -67,6 +71,19 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
         },
         "report": {"method": METHOD},
     }
+
+
+def stand_in_note(config: Config) -> str | None:
+    """What to tell of the recipe's network where it is not built on the classifier."""
+    arch, net = config.classifier.arch, config.segmenters.get(METHOD)
+    if config.recipe != METHOD or arch in ENCODERS or net is None:
+        return None
+    if (net.arch, net.weights) != (f"encoder-unet:{STAND_IN}", "none"):
+        return None  # the experiment's own choice
+    return (
+        f"{METHOD}: there is no U-Net on {arch}; it is built on {STAND_IN}, from scratch. "
+        f"Set segmenters.{METHOD}.arch and weights for another"
+    )
 
 
 RECIPES = {METHOD: best_weak}

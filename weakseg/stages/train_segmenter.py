@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from weakseg.config import MANIFEST, SegmenterConfig
+from weakseg.config.recipes import METHOD, stand_in_note
 from weakseg.data.images import write_target
 from weakseg.data.patches import IGNORE
 from weakseg.errors import UserError
@@ -94,6 +95,9 @@ def train_segmenters(
         The table of scores, ``scores/summary.csv``.
     """
     names = pick_names(prepared, only)
+    note = stand_in_note(prepared.config)
+    if note is not None and METHOD in names:
+        say(note)
     for name in names:
         check_masks(prepared, name)
         check_gate(prepared, name)
