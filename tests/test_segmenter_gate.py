@@ -18,6 +18,7 @@ from tests.tiny import (
 )
 from weakseg.config import load_config
 from weakseg.runs import read_json
+from weakseg.stages import predictors
 from weakseg.stages.scoring import read_per_case, read_summary
 
 CONFIG = """
@@ -117,7 +118,7 @@ def test_each_network_is_screened_by_the_classifier_of_its_seed(job, copy):
 
 
 def test_a_mean_of_networks_is_screened_by_all_classifiers_and_so_are_new_images(
-    job, copy, tmp_path
+    job, copy, tmp_path, monkeypatch
 ):
     folder, _ = job
     gate = middle(copy, [0, 1])
@@ -129,7 +130,15 @@ def test_a_mean_of_networks_is_screened_by_all_classifiers_and_so_are_new_images
     assert (rows["gated"] == (rows["case"].map(p) < gate)).all()
     images = [folder / f"data/images/{c}.png" for c in rows["case"]]
     out = tmp_path / "out"
+    classify, asked = predictors.predict_probabilities, []
+
+    def counted(*args):
+        asked.append(args)
+        return classify(*args)
+
+    monkeypatch.setattr(predictors, "predict_probabilities", counted)
     assert weakseg("predict", copy, *images, "--method", "net", "--out", out) == 0
+    assert len(asked) == 2 * len(images)  # each image once by each of two classifiers
     for c in rows["case"]:
         made = pixels(copy / f"masks/net/seed-0/{c}.png")
         np.testing.assert_array_equal(pixels(out / f"{c}.png"), made)

@@ -172,7 +172,7 @@ def _by_heatmap(
 def _by_segmenter(
     predictor: SegmenterPredictor, case: Case, out: Path, heatmaps: bool, overlays: bool
 ) -> dict[str, Any]:
-    mask, p = predictor.predict(case)
+    mask, p, says = predictor.predict(case)
     suffix = ".nii.gz" if case.dims == 3 else ".png"
     path = inside(out, f"{case.id}{suffix}")
     row: dict[str, Any] = {"file": str(case.image), "mask": path.name}
@@ -191,7 +191,6 @@ def _by_segmenter(
             np.savez_compressed(target, probability=p.astype(np.float16))
         if overlays:
             _overlay(out, case, read_image(case.image), p, mask)
-    says = predictor.lesion_probability(case)
     if says is not None:
         row["lesion_probability"] = says
     return row | {

@@ -153,7 +153,7 @@ class SegmenterPredictor:
         t = self.threshold
         return f"threshold chosen on {t['chosen_on']}; {t['masks_seen']} masks seen"
 
-    def predict(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, case: Case) -> tuple[np.ndarray, np.ndarray, float | None]:
         """Mask and probability of a lesion of one case, on the case's own grid.
 
         Parameters
@@ -165,6 +165,8 @@ class SegmenterPredictor:
         -------
         mask : (*size) ndarray of bool
         probability : (*size) ndarray of float32
+        lesion : float or None
+            What the gate's classifiers say of the whole case; None without a gate.
 
         Raises
         ------
@@ -196,12 +198,12 @@ class SegmenterPredictor:
             int(self.held["image_size"]),
         )
         ((_, p),) = self.networks.probabilities(held, [0], self.settings)
-        says = self.lesion_probability(case)
+        says = self._lesion_probability(case)
         if says is not None and says < float(self.threshold["gate"]):
-            return np.zeros(p.shape, dtype=bool), p
-        return network_mask(p, self.threshold), p
+            return np.zeros(p.shape, dtype=bool), p, says
+        return network_mask(p, self.threshold), p, says
 
-    def lesion_probability(self, case: Case) -> float | None:
+    def _lesion_probability(self, case: Case) -> float | None:
         """What the gate's classifiers say of an image, in [0, 1]; None without a gate."""
         if not self.classifiers or self.labels is None:
             return None
