@@ -11,7 +11,7 @@ from weakseg.errors import ConfigError
 from weakseg.heatmaps.cam import METHODS, raw_cam, target_score
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
-from weakseg.models.layers import ARCHITECTURES, find_layer
+from weakseg.models.layers import ARCHITECTURES, find_layers
 
 
 class Bright(nn.Module):
@@ -80,7 +80,7 @@ def test_raw_maps_equal_the_librarys(arch):
     """Densenet is apart: an in-place ReLU behind its last norm changes what the library records."""
     torch.manual_seed(1)
     model = build_classifier(ClassifierSpec(arch, ("a", "b", "c"), 3)).eval()
-    _, layer = find_layer(model, "auto", 64)
+    _, layer = find_layers(model, "auto", 64)[0]
     images = torch.rand(3, 3, 64, 64)
     ours, _ = raw_cam(model, layer, images, (2,))
     theirs = library_raw(model, layer, images, 2)
@@ -92,7 +92,7 @@ def test_densenet_map_is_that_of_the_norm_before_the_in_place_relu():
     torch.manual_seed(1)
     model = build_classifier(ClassifierSpec("densenet121", ("a", "b"), 3)).eval()
     images = torch.rand(2, 3, 64, 64)
-    ours, _ = raw_cam(model, find_layer(model, "auto")[1], images, (1,))
+    ours, _ = raw_cam(model, find_layers(model, "auto")[0][1], images, (1,))
     x = (images - model.mean) / model.std
     for _name, part in model.net.features.named_children():
         x = part(x)

@@ -7,7 +7,7 @@ import torchvision
 from weakseg.errors import ConfigError, DataError
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier, imagenet_state, load_pretrained
-from weakseg.models.layers import ARCHITECTURES, default_layer, find_layer
+from weakseg.models.layers import ARCHITECTURES, default_layer, find_layers
 
 LABELS = ("normal", "tumor")
 
@@ -20,7 +20,7 @@ def _seeded():
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_network_gives_logits_and_its_default_layer_a_map_of_stride_16_or_32(arch):
     model = build_classifier(ClassifierSpec(arch, ("a", "b", "c"), 1)).eval()
-    _, layer = find_layer(model, "auto", 64)
+    _, layer = find_layers(model, "auto", 64)[0]
     seen = []
     handle = layer.register_forward_hook(lambda _m, _i, out: seen.append(out.shape))
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_timm_network_takes_grey_and_uses_its_own_normalisation():
     pytest.importorskip("timm", reason="timm is an extra")
     model = build_classifier(ClassifierSpec("timm:tf_efficientnet_lite0", LABELS, 1)).eval()
     assert float(model.mean) == pytest.approx(0.5)
-    name, _ = find_layer(model, "auto", 64)
+    name, _ = find_layers(model, "auto", 64)[0]
     with torch.no_grad():
         assert model(torch.rand(1, 1, 64, 64)).shape == (1, 2)
     assert name
@@ -149,7 +149,7 @@ def test_missing_timm_prints_the_install_command(monkeypatch):
 def test_unknown_layer_names_the_nearest():
     model = build_classifier(ClassifierSpec("resnet18", LABELS, 3))
     with pytest.raises(ConfigError, match="did you mean 'layer4'"):
-        find_layer(model, "layer44")
+        find_layers(model, "layer44")
 
 
 def test_a_token_transformer_has_no_default_layer_beyond_its_patches():

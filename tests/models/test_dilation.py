@@ -8,7 +8,7 @@ from weakseg.errors import ConfigError
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier, load_pretrained
 from weakseg.models.dilation import DilatedPool
-from weakseg.models.layers import find_layer
+from weakseg.models.layers import find_layers
 
 LABELS = ("normal", "tumor")
 OWN = {
@@ -35,7 +35,7 @@ def build(arch, stride=None, channels=3):
 
 def last_map(model, images):
     seen = []
-    _, layer = find_layer(model, "auto", images.shape[-1])
+    _, layer = find_layers(model, "auto", images.shape[-1])[0]
     handle = layer.register_forward_hook(lambda _m, _i, out: seen.append(out.clone()))
     with torch.no_grad():
         model(images)

@@ -15,7 +15,6 @@ from weakseg.models.layers import (
     FUSED,
     default_layer,
     depths,
-    find_layer,
     find_layers,
 )
 
@@ -62,7 +61,7 @@ def test_named_depths_are_maps_from_a_quarter_of_the_image_down(arch):
     assert 128 / FINEST - 1 <= sides[0] <= 128 / FINEST
     assert sides == sorted(sides, reverse=True)
     assert len(set(sides)) == len(sides) - (arch == "squeezenet1_1")
-    assert sides[-1] == shapes(model, [find_layer(model, AUTO)])[0][2]
+    assert sides[-1] == shapes(model, find_layers(model, AUTO))[0][2]
     assert layers[-1][0] == ARCHITECTURES[arch] == default_layer(model)
 
 
@@ -126,8 +125,7 @@ def test_a_name_a_list_and_the_two_words():
     assert find_layers(model, "layer2.0") == [("layer2.0", net.layer2[0])]
     several = find_layers(model, ["layer3", "layer1"])
     assert several == [("layer3", net.layer3), ("layer1", net.layer1)]
-    assert find_layers(model, AUTO) == [("layer4", net.layer4)] == [find_layer(model, AUTO)]
-    assert find_layer(model, "layer2") == ("layer2", net.layer2)
+    assert find_layers(model, AUTO) == [("layer4", net.layer4)]
 
 
 @pytest.mark.parametrize("wanted", ["layr2", ["layer1", "layr2"]])

@@ -12,7 +12,7 @@ from weakseg.errors import ConfigError
 from weakseg.heatmaps.cam import METHODS, cams, raw_cam
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier, load_pretrained
-from weakseg.models.layers import DEPTHS, find_layer, find_layers
+from weakseg.models.layers import DEPTHS, find_layers
 from weakseg.models.localising import (
     OF_SCORES,
     generalised_mean,
@@ -169,7 +169,7 @@ def test_heatmaps_of_one_layer_and_of_all_depths(arch, side, more):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.bias.data.normal_(0, 0.3)
     x = torch.rand(2, 1, 64, 64)
-    _, last = find_layer(model, "auto", 64)
+    _, last = find_layers(model, "auto", 64)[0]
     heat, logits = raw_cam(model, last, x, (1,))
     maps, _ = cams(model, [m for _, m in find_layers(model, "fused", 64)], x, (1,))
     assert heat.shape == (2, side, side)
@@ -184,7 +184,7 @@ def test_heatmaps_of_one_layer_and_of_all_depths(arch, side, more):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_makes_heatmaps_of_it(method):
     model = build("squeezenet1_1", 1, pool="lse", exits=True)
-    _, layer = find_layer(model, "auto", 64)
+    _, layer = find_layers(model, "auto", 64)[0]
     heat, _ = raw_cam(model, layer, torch.rand(1, 1, 64, 64), (1,), method=method)
     assert np.isfinite(heat).all()
 

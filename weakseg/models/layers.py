@@ -124,18 +124,6 @@ def _maps(model: Classifier, image_size: int) -> list[tuple[str, tuple[int, ...]
     return maps
 
 
-def find_layer(model: Classifier, name: str, image_size: int = 128) -> tuple[str, nn.Module]:
-    """A module below ``model.net`` by its name, or the default for ``auto``.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown name, with the nearest ones.
-    """
-    ((found, module),) = find_layers(model, AUTO if name == AUTO else [name], image_size)
-    return found, module
-
-
 def find_layers(
     model: Classifier, wanted: str | Sequence[str], image_size: int = 128
 ) -> list[tuple[str, nn.Module]]:
