@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
@@ -15,8 +16,11 @@ from tests.tiny import (
     write_config,
     write_set,
 )
+from weakseg.config import parse_config
+from weakseg.models.classifiers import ClassifierSpec, build_classifier
 from weakseg.runs import read_json
 from weakseg.scores import youden_threshold
+from weakseg.stages import learnt_rules
 from weakseg.stages.heatmap_segment import why_left_out
 from weakseg.stages.scoring import read_summary
 from weakseg.stages.train_classifier import read_predictions
@@ -244,6 +248,23 @@ def test_heatmaps_that_are_sure_of_nothing_leave_the_rule_out(job, copy, capsys)
     assert left_out["layercam-affinity"] in said
     assert "name another method" in said
     assert "heatmap-segment" not in said
+
+
+def test_the_layers_of_a_network_are_looked_for_once(monkeypatch):
+    # Of this network they are found by running it.
+    model = build_classifier(ClassifierSpec("mobilenet_v3_small", ("a", "b"), 1)).eval()
+    found, calls = learnt_rules.find_layers, []
+
+    def counted(*args):
+        calls.append(args)
+        return found(*args)
+
+    monkeypatch.setattr(learnt_rules, "find_layers", counted)
+    config = parse_config({"data": {"image_size": 64}})
+    features = learnt_rules._hypercolumns_of(config, model)
+    image = np.random.default_rng(0).random((40, 30))
+    np.testing.assert_array_equal(features(image), features(image))
+    assert len(calls) == 1
 
 
 def test_seeds_are_named_where_not_all_lost_a_method_alike():

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from weakseg.models.classifiers import ClassifierSpec, build_classifier
 from weakseg.models.hypercolumns import hypercolumns
-from weakseg.models.layers import DEPTHS
+from weakseg.models.layers import DEPTHS, FUSED, find_layers
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -15,6 +15,10 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
 def model():
     torch.manual_seed(0)
     return build_classifier(ClassifierSpec("squeezenet1_1", ("a", "b"), 1)).eval()
+
+
+def layers(model):
+    return find_layers(model, FUSED, 64)
 
 
 def activations(model, image):
@@ -31,16 +35,18 @@ def activations(model, image):
 
 def test_they_are_the_activations_enlarged_to_one_grid(model):
     image = torch.rand(1, 64, 64)
-    found = hypercolumns(model, image, WHOLE, (16, 16))
+    found = hypercolumns(model, layers(model), image, WHOLE, (16, 16))
     expected = [F.interpolate(m, (16, 16), mode="bilinear") for m in activations(model, image)]
     torch.testing.assert_close(found, torch.cat(expected, 1)[0].permute(1, 2, 0))
     assert not any(m._forward_hooks for m in model.modules())
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(hypercolumns(model, image, WHOLE, (16, 16)), found)
+        torch.testing.assert_close(
+            hypercolumns(model, layers(model), image, WHOLE, (16, 16)), found
+        )
 
 
 def test_a_window_is_cut_out_of_the_whole(model):
     image = torch.rand(1, 64, 64)
-    whole = hypercolumns(model, image, WHOLE, (16, 16))
-    part = hypercolumns(model, image, (0.25, 0.0, 0.75, 1.0), (8, 16))
+    whole = hypercolumns(model, layers(model), image, WHOLE, (16, 16))
+    part = hypercolumns(model, layers(model), image, (0.25, 0.0, 0.75, 1.0), (8, 16))
     torch.testing.assert_close(part, whole[4:12])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,21 +10,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weakseg.models.classifiers import Classifier
-from weakseg.models.layers import FUSED, find_layers
 
 
 def hypercolumns(
     model: Classifier,
+    layers: Sequence[tuple[str, nn.Module]],
     image: Tensor,
     window: tuple[float, float, float, float],
     grid: tuple[int, int],
 ) -> Tensor:
-    """What a classifier says of the places of one image at all depths of a fused heatmap.
+    """What a classifier says of the places of one image at several depths.
 
     Parameters
     ----------
     model : Classifier
         In evaluation mode; left as it is.
+    layers : sequence of (str, nn.Module)
+        Of its modules, see `weakseg.models.layers.find_layers`.
     image : (C, S, S) Tensor
         In [0, 1], on any device.
     window : tuple of float
@@ -44,7 +47,6 @@ def hypercolumns(
     2015.
     """
     device = model.mean.device
-    layers = find_layers(model, FUSED, image.shape[-1])
     held: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:

@@ -25,6 +25,7 @@ from weakseg.masks.rules import FittedRule, rule_from_json
 from weakseg.models.affinity import AffinityNet, channels_of
 from weakseg.models.classifiers import Classifier
 from weakseg.models.hypercolumns import hypercolumns
+from weakseg.models.layers import FUSED, find_layers
 from weakseg.progress import say
 from weakseg.runs import atomic_path, file_hash, inside
 from weakseg.stages.prepare import Prepared
@@ -116,7 +117,7 @@ def _with_affinity(net: AffinityNet, config: Config) -> Learnt:
 def _learn_vote(
     rule: HypercolumnRule, config: Config, model: Classifier, lessons: Lessons, seed: int
 ) -> Learnt:
-    features = _hypercolumns_of(config, lambda: model)
+    features = _hypercolumns_of(config, model)
     rng = np.random.default_rng(seed)
     rows: list[np.ndarray] = []
     lesion: list[np.ndarray] = []
@@ -135,13 +136,13 @@ def _learn_vote(
 
 
 def _hypercolumns_of(
-    config: Config, classifier: Callable[[], Classifier]
+    config: Config, model: Classifier
 ) -> Callable[[npt.ArrayLike], npt.NDArray[np.float32]]:
     size = config.data.image_size
+    layers = find_layers(model, FUSED, size)
     one_at_a_time = Lock()  # the hooks that listen to the network hear every thread
 
     def features(image: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        model = classifier()
         planes, box = network_image(
             np.asarray(image), model.spec.channels, size, config.data.intensity
         )
@@ -151,6 +152,7 @@ def _hypercolumns_of(
         with one_at_a_time:
             return hypercolumns(
                 model,
+                layers,
                 torch.from_numpy(planes),
                 window,  # type: ignore[arg-type]
                 (grid.height, grid.width),
@@ -195,8 +197,7 @@ def load_rule(
         return fitted
     arrays = _read_learnt(entry, folder)
     if isinstance(fitted.rule, HypercolumnRule):
-        model = classifier()
-        return replace(fitted, learnt=Learnt(arrays, _hypercolumns_of(config, lambda: model)))
+        return replace(fitted, learnt=Learnt(arrays, _hypercolumns_of(config, classifier())))
     state = {k: torch.from_numpy(v) for k, v in arrays.items()}
     try:
         net = AffinityNet(channels_of(state))
