@@ -165,8 +165,8 @@ def test_the_curve_needs_true_masks(masks):
     assert parse_config(tree).equivalence.segmenter == "e"
 
 
-@pytest.mark.parametrize("method", ["map-two-tone", "gradcam-oracle-image", "a", "e"])
-def test_the_page_may_speak_of_any_method(method):
+@pytest.mark.parametrize("method", ["map-two-tone", "a", "e"])
+def test_the_page_may_speak_of_any_method_but_an_upper_bound(method):
     tree = yaml.safe_load(WEAK) | {"report": {"method": method}}
     assert parse_config(tree).report.method == method
 
