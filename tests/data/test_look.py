@@ -37,7 +37,7 @@ def test_processes_find_what_threads_find(faulty, monkeypatch):
     }
     monkeypatch.setattr(look, "MANY", 1)
     monkeypatch.setattr(look, "MANY_AT_ONCE", 3)
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(look, "cores", lambda: 2)
     monkeypatch.setattr(look, "in_threads", None)
     told: list[tuple[int, int]] = []
     found = check_table(read_table(faulty), DATA, progress=lambda *n: told.append(n))

@@ -6,7 +6,6 @@ second to start.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +18,7 @@ from weakseg.data.check_files import Seen, look_at_files
 from weakseg.data.check_volumes import look_at_volumes
 from weakseg.data.decoding import DECODERS
 from weakseg.data.manifest import Row, Table
+from weakseg.runs import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -53,7 +53,7 @@ def look_at_rows(table: Table, data: DataConfig, labels: Labels | None) -> Itera
     work = list(zip(table.rows, clashes, strict=True))
     if table.volumes:
         yield from in_threads(look, chunks(work, 1), VOLUME_THREADS)
-    elif len(work) < MANY or (os.cpu_count() or 1) == 1:
+    elif len(work) < MANY or cores() == 1:
         yield from in_threads(look, chunks(work, AT_ONCE))
     else:
         yield from in_processes(look, chunks(work, MANY_AT_ONCE))
