@@ -8,6 +8,9 @@ Run `python benchmarks/training.py` from the root of the checkout; `--help` list
 - *loader*: a `DataLoader` that decodes every image in every epoch and augments it by itself with
   torchvision's transforms, as most tutorials have it.
 
+With ``--compile`` the other loops are left out, and weakseg trains with ``classifier.compile`` and
+without: the first epoch, in which the network is compiled, and the others.
+
 All train on the same slices of the phantom. The script ends with an error where weakseg and
 *plain*, which draw the same random numbers, change the weights differently.
 """
@@ -55,6 +58,15 @@ def main() -> None:
     """Measure, print the table, and write it where it was asked for."""
     options = read_options()
     print_machine(describe_machine(["torch", "torchvision", "lightning"]) | {"precision": "fp32"})
+    if options.compile:
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure_compiled(options, Path(folder))
+        print("\n| | first epoch, s | another, s | images/s |\n|---|---|---|---|")
+        for row in found:
+            print(f"| {row['loop']} | {row['first']:.1f} | {row['other']} | {row['speed']:.1f} |")
+        if options.json is not None:
+            options.json.write_text(json.dumps(found, indent=2) + "\n")
+        return
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(options, Path(folder))
     print("\n| | images/s | ours is faster by |\n|---|---|---|")
@@ -78,6 +90,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2, help="processes of the loader")
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile instead")
     parser.add_argument("--json", type=Path, help="file for the rows")
     options = parser.parse_args()
     if options.repeats < 1:
@@ -85,13 +98,39 @@ def read_options() -> argparse.Namespace:
     return options
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, Spread]]:
-    """Time each loop in turns; the first round warms up and is not counted."""
+def prepare(options: argparse.Namespace, folder: Path) -> tuple[CaseSet, DataConfig]:
+    """The phantom, dealt out."""
     phantom = PhantomConfig(patients=options.patients, size=options.size)
     data = DataConfig(image_size=options.size)
     manifest = write_phantom(folder / "phantom", phantom)
     cases = read_manifest(manifest, data)
-    cases = cases.with_cases(make_splits(cases.cases, cases.labels, data.split))
+    return cases.with_cases(make_splits(cases.cases, cases.labels, data.split)), data
+
+
+def measure_compiled(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """Seconds of the first epoch and of the others, compiled and not."""
+    cases, data = prepare(options, folder)
+    epochs = max(options.epochs, 3)
+    rows = []
+    for loop, compiled in (("weakseg", False), ("weakseg, compiled", True)):
+        config = ClassifierConfig(arch=options.arch, epochs=epochs, lr=RATE, compile=compiled)
+        ends = [time.perf_counter()]
+
+        def note(_: int, ends: list[float] = ends) -> None:
+            ends.append(time.perf_counter())
+
+        by_weakseg(cases, data, config, folder / loop, options, note)
+        trained = len(of_split(cases, "train")) // config.batch_size * config.batch_size
+        each = np.diff(ends)
+        other = spread(each[1:].tolist())
+        speed = trained / other.median
+        rows.append({"loop": loop, "first": float(each[0]), "other": other, "speed": speed})
+    return rows
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, Spread]]:
+    """Time each loop in turns; the first round warms up and is not counted."""
+    cases, data = prepare(options, folder)
     config = ClassifierConfig(arch=options.arch, epochs=options.epochs, lr=RATE)
     trained = len([c for c in cases.cases if c.split == "train"]) // config.batch_size
     images = trained * config.batch_size * options.epochs
@@ -147,19 +186,28 @@ def of_split(cases: CaseSet, split: str) -> list[int]:
 
 
 def by_weakseg(
-    cases: CaseSet, data: DataConfig, config: ClassifierConfig, folder: Path, options: Any
+    cases: CaseSet,
+    data: DataConfig,
+    config: ClassifierConfig,
+    folder: Path,
+    options: Any,
+    after_epoch: Callable[[int], None] | None = None,
 ) -> Classifier:
     """As `weakseg train-classifier` trains."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     images = ImageBatches(cases.cases, data, 1, MappedStore(folder))
     fabric = make_fabric("cpu", "32-true")
     train, val = of_split(cases, "train"), of_split(cases, "val")
     task = ClassifierTask(config, cases.labels, images, train, val, 0, fabric.device)
     settings = FitSettings(
-        config.epochs, config.optimizer, RATE, config.weight_decay, config.warmup, 0, "val_auc"
-    )
+        config.epochs, config.optimizer, RATE, config.weight_decay, config.warmup, 0, "val_auc",
+        compile=config.compile,
+    )  # fmt: skip
     model = network(cases, config)
-    fit(model, task, settings, folder, fabric, key="benchmark", metadata={}, what="weakseg")
+    fit(
+        model, task, settings, folder, fabric,
+        key="benchmark", metadata={}, what="weakseg", after_epoch=after_epoch,
+    )  # fmt: skip
     return model
 
 
