@@ -8,14 +8,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from weakseg.masks.hypercolumn import (
+    coarse_superpixels,
     describe,
     fit_vote,
     hypercolumn_mask,
-    means,
-    superpixels,
     sure_superpixels,
     vote_of,
 )
+from weakseg.masks.superpixels import part_means
 from weakseg.masks.thresholds import normalise
 from weakseg.scores import dice
 
@@ -78,7 +78,7 @@ def test_a_superpixel_s_feature_is_the_mean_of_the_enlarged_map(shape, grid):
 @pytest.mark.parametrize("shape", [(64, 48), (500, 420), (7, 7)])
 def test_superpixels_are_numbered_without_a_gap(shape):
     image = np.random.default_rng(0).random(shape)
-    parts = superpixels(image, count=40)
+    parts = coarse_superpixels(image, count=40)
     assert parts.shape == shape
     np.testing.assert_array_equal(np.unique(parts), np.arange(parts.max() + 1))
 
@@ -86,8 +86,8 @@ def test_superpixels_are_numbered_without_a_gap(shape):
 def test_superpixels_of_a_large_image_lie_where_its_edges_are():
     image = np.zeros((600, 800))
     image[150:450, 200:600] = 1
-    parts = superpixels(image, count=60)
-    inside = means(parts, image)
+    parts = coarse_superpixels(image, count=60)
+    inside = part_means(parts, image)
     assert (np.minimum(inside, 1 - inside) < 0.1).all()
 
 
@@ -104,7 +104,7 @@ def test_heat_on_half_a_disc_finds_the_whole_of_it():
     image, heat, truth = disc()
     columns = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA)[..., None]
     columns = columns.astype(np.float32)
-    parts = superpixels(image, count=200)
+    parts = coarse_superpixels(image, count=200)
     hot, cold = sure_superpixels(heat, parts, high=0.6, low=0.05)
     assert len(hot) >= 3
     features = describe(image, parts, columns)
@@ -119,7 +119,7 @@ def test_heat_on_half_a_disc_finds_the_whole_of_it():
     # Only what is warm may be chosen.
     warm = hypercolumn_mask(heat, image, columns, vote, warm=0.3, count=200)
     assert not (warm & ~mask).any()
-    np.testing.assert_array_equal(warm, mask & (means(parts, heat / heat.max()) > 0.3)[parts])
+    np.testing.assert_array_equal(warm, mask & (part_means(parts, heat / heat.max()) > 0.3)[parts])
     for flat in (0 * heat, heat * 0 + 4, heat * np.nan):
         assert not hypercolumn_mask(flat, image, columns, vote, warm=0).any()
 
@@ -134,9 +134,9 @@ def test_bad_parameters_are_refused():
     with pytest.raises(ValueError, match="the heatmap is"):
         hypercolumn_mask(heat[:-1], image, columns, vote)
     with pytest.raises(ValueError, match="low < high"):
-        sure_superpixels(heat, superpixels(image), high=0.2, low=0.3)
+        sure_superpixels(heat, coarse_superpixels(image), high=0.2, low=0.3)
 
 
 def test_of_a_flat_heatmap_nothing_is_sure():
-    parts = superpixels(np.random.default_rng(0).random((20, 20)), count=10)
+    parts = coarse_superpixels(np.random.default_rng(0).random((20, 20)), count=10)
     assert [len(k) for k in sure_superpixels(np.ones((20, 20)), parts, high=0.6, low=0.2)] == [0, 0]

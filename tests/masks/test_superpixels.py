@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from weakseg.masks.superpixels import superpixel_mask
+from weakseg.masks.superpixels import part_means, superpixel_mask
 
 
 def _quarters() -> np.ndarray:
@@ -40,6 +40,12 @@ def test_units_of_heat_and_image_do_not_matter():
     mask = superpixel_mask(heat, image)
     np.testing.assert_array_equal(superpixel_mask(heat * 4, image * 128 + 32), mask)
     assert 0 < mask.sum() < mask.size
+
+
+def test_a_number_that_no_part_has_means_nothing():
+    np.testing.assert_array_equal(
+        part_means(np.array([[0, 2], [2, 0]]), [[1, 3], [5, 2]]), [1.5, 0, 4]
+    )
 
 
 def test_a_flat_heatmap_gives_an_empty_mask():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.heatmaps.cam import target_score
+from weakseg.masks.superpixels import slic_parts
 
 COUNTS = (20, 60, 150)
 """About how many superpixels an image is divided into, coarse to fine: a lesion is not known to be
@@ -58,8 +59,6 @@ def occlusion_maps(
     Zeiler, Fergus, "Visualizing and understanding convolutional networks", ECCV 2014. Rajapaksa,
     Khalvati, "Relevance maps", 2022, for superpixels.
     """
-    from skimage.segmentation import slic
-
     with torch.no_grad():
         logits = model(images).float()
         base = target_score(logits, target, score)
@@ -68,10 +67,7 @@ def occlusion_maps(
             grey = image.float().mean(0).cpu().numpy()
             fill = image.mean((1, 2), keepdim=True)
             for count in counts:
-                parts = slic(
-                    grey, n_segments=count, compactness=COMPACTNESS, channel_axis=None,
-                    start_label=0,
-                )  # fmt: skip
+                parts = slic_parts(grey, count=count, compactness=COMPACTNESS)
                 numbers = torch.from_numpy(np.unique(parts))
                 where = torch.from_numpy(parts).to(image.device)
                 falls = []

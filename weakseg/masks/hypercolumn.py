@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from skimage.segmentation import slic
 from skimage.transform import resize
 
 from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.superpixels import Ints, part_means, slic_parts
 from weakseg.masks.thresholds import normalise
 
 LONGEST_SIDE = 384
@@ -29,7 +29,6 @@ FEWEST = 10
 """Confident superpixels of each kind without which nothing is learnt."""
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +71,8 @@ def vote_of(arrays: Mapping[str, npt.NDArray[Any]]) -> Vote:
     return Vote(*(np.asarray(arrays[n], dtype=np.float64) for n in Vote.__dataclass_fields__))
 
 
-def superpixels(image: npt.ArrayLike, *, count: int = 300, compactness: float = 0.1) -> Ints:
-    """Superpixels of an image, by scikit-image's SLIC.
+def coarse_superpixels(image: npt.ArrayLike, *, count: int = 300, compactness: float = 0.1) -> Ints:
+    """Superpixels of an image, those of a large one found in a smaller copy.
 
     Parameters
     ----------
@@ -93,7 +92,7 @@ def superpixels(image: npt.ArrayLike, *, count: int = 300, compactness: float = 
     if shrink < 1:
         small = tuple(max(1, round(side * shrink)) for side in shape)
         grey = resize(grey, small, order=1, anti_aliasing=True)
-    parts = slic(grey, n_segments=count, compactness=compactness, channel_axis=None, start_label=0)
+    parts = slic_parts(grey, count=count, compactness=compactness)
     if parts.shape != shape:
         rows, columns = (
             np.minimum((np.arange(n) + 0.5) * m // n, m - 1).astype(np.int64)
@@ -101,14 +100,6 @@ def superpixels(image: npt.ArrayLike, *, count: int = 300, compactness: float = 
         )
         parts = parts[np.ix_(rows, columns)]
     return np.unique(parts, return_inverse=True)[1].reshape(shape)
-
-
-def means(parts: Ints, values: npt.ArrayLike) -> Floats:
-    """The mean over every superpixel of values (M, N), (K,)."""
-    flat = parts.ravel()
-    return np.bincount(flat, weights=np.asarray(values, dtype=np.float64).ravel()) / np.bincount(
-        flat
-    )
 
 
 def describe(
@@ -120,7 +111,7 @@ def describe(
     ----------
     image : (M, N[, C]) array_like
     parts : (M, N) ndarray of int
-        See `superpixels`.
+        See `coarse_superpixels`.
     columns : (h, w, C) ndarray
         Hypercolumns on a coarse grid over the same image. They are enlarged bilinearly, with
         half-pixel centres.
@@ -137,7 +128,7 @@ def describe(
     sizes = np.bincount(flat)
     member = sparse.csr_array((1 / sizes[flat], (flat, np.arange(flat.size))))
     deep = (member @ enlarge).astype(np.float32) @ columns.reshape(h * w, c)
-    grey = means(parts, unit_range(brightness(image)))
+    grey = part_means(parts, unit_range(brightness(image)))
     return np.column_stack([deep, grey]).astype(np.float32)
 
 
@@ -170,7 +161,7 @@ def sure_superpixels(
     heat = normalise(heatmap)
     if not heat.any():
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    mean = means(parts, heat)
+    mean = part_means(parts, heat)
     return np.flatnonzero(mean > high), np.flatnonzero(mean < low)
 
 
@@ -238,7 +229,7 @@ def hypercolumn_mask(
     at : float, optional
         Probability above which a superpixel is lesion, in (0, 1).
     count, compactness
-        See `superpixels`.
+        See `coarse_superpixels`.
 
     Returns
     -------
@@ -262,8 +253,8 @@ def hypercolumn_mask(
         raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
     if not heat.any():
         return np.zeros(heat.shape, dtype=bool)
-    parts = superpixels(image, count=count, compactness=compactness)
+    parts = coarse_superpixels(image, count=count, compactness=compactness)
     chosen = vote.probability(describe(image, parts, columns)) > at
     if warm > 0:
-        chosen &= means(parts, heat) > warm
+        chosen &= part_means(parts, heat) > warm
     return np.asarray(chosen[parts])

@@ -8,6 +8,42 @@ import numpy.typing as npt
 from weakseg.masks.region import brightness, unit_range
 from weakseg.masks.thresholds import normalise
 
+Ints = npt.NDArray[np.int64]
+
+
+def slic_parts(grey: npt.ArrayLike, *, count: int, compactness: float) -> Ints:
+    """Parts of a grey image that look alike, by scikit-image's SLIC.
+
+    Parameters
+    ----------
+    grey : (M, N) array_like
+    count : int
+        About how many parts.
+    compactness : float
+        How much distance counts beside grey values in [0, 1].
+
+    Returns
+    -------
+    (M, N) ndarray of int64
+        Numbers from 0; some may be missing.
+    """
+    from skimage.segmentation import slic
+
+    parts = slic(
+        np.asarray(grey),
+        n_segments=count,
+        compactness=compactness,
+        channel_axis=None,
+        start_label=0,
+    )
+    return np.asarray(parts, dtype=np.int64)
+
+
+def part_means(parts: Ints, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The mean over every part of values (M, N), (K,); 0 for numbers that are missing."""
+    flat, of = parts.ravel(), np.asarray(values, dtype=np.float64).ravel()
+    return np.bincount(flat, weights=of) / np.maximum(np.bincount(flat), 1)
+
 
 def superpixel_mask(
     heatmap: npt.ArrayLike,
@@ -48,8 +84,6 @@ def superpixel_mask(
     Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", IEEE TPAMI
     34(11), 2012, by scikit-image.
     """
-    from skimage.segmentation import slic
-
     if not 0 < at < 1:
         raise ValueError(f"at must be in (0, 1), got {at}")
     if count < 2 or compactness <= 0:
@@ -61,7 +95,6 @@ def superpixel_mask(
         raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
     if not heat.any():
         return np.zeros(heat.shape, dtype=bool)
-    parts = slic(grey, n_segments=count, compactness=compactness, channel_axis=None, start_label=0)
-    sizes = np.bincount(parts.ravel())
-    means = np.bincount(parts.ravel(), weights=heat.ravel()) / np.maximum(sizes, 1)
+    parts = slic_parts(grey, count=count, compactness=compactness)
+    means = part_means(parts, heat)
     return np.asarray((means > at * means.max())[parts])

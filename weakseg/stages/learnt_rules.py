@@ -19,7 +19,7 @@ from weakseg.data.geometry import letterbox
 from weakseg.data.images import read_image
 from weakseg.errors import RunError, first_line
 from weakseg.masks.affinity import OPEN, confident
-from weakseg.masks.hypercolumn import describe, fit_vote, superpixels, sure_superpixels
+from weakseg.masks.hypercolumn import coarse_superpixels, describe, fit_vote, sure_superpixels
 from weakseg.masks.learnt import Learnt
 from weakseg.masks.rules import FittedRule, rule_from_json
 from weakseg.models.affinity import AffinityNet, channels_of
@@ -123,7 +123,7 @@ def _learn_vote(
     lesion: list[np.ndarray] = []
     for case, heat in lessons():
         image = read_image(case.image)
-        parts = superpixels(image, count=rule.count, compactness=rule.compactness)
+        parts = coarse_superpixels(image, count=rule.count, compactness=rule.compactness)
         kinds = sure_superpixels(heat, parts, high=rule.high, low=rule.low)
         hot, cold = (rng.permutation(k)[:MOST_SUPERPIXELS] for k in kinds)
         if len(hot) or len(cold):
