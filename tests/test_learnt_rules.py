@@ -18,7 +18,7 @@ from tests.tiny import (
 )
 from weakseg.config import parse_config
 from weakseg.models.classifiers import ClassifierSpec, build_classifier
-from weakseg.runs import read_json
+from weakseg.runs import read_json, write_json
 from weakseg.scores import youden_threshold
 from weakseg.stages import learnt_rules
 from weakseg.stages.heatmap_segment import why_left_out
@@ -265,6 +265,19 @@ def test_the_layers_of_a_network_are_looked_for_once(monkeypatch):
     image = np.random.default_rng(0).random((40, 30))
     np.testing.assert_array_equal(features(image), features(image))
     assert len(calls) == 1
+
+
+def test_a_seed_that_lost_a_rule_is_not_taken_unasked(job, copy, tmp_path, capsys):
+    path = copy / "masks/layercam-affinity/threshold.json"
+    entries = read_json(path)
+    image = job[0] / "data/images/p00_0.png"
+    command = ("predict", copy, image, "--method", "layercam-affinity", "--out", tmp_path / "out")
+    for lost, kept in ((0, 1), (1, 0)):
+        write_json(path, {f"seed-{kept}": entries[f"seed-{kept}"]})
+        assert weakseg(*command) == 0
+        assert f", seed {kept}\n" in capsys.readouterr().err
+        assert weakseg(*command, "--seed", lost) == 2
+        assert f"it has masks of the seeds {kept}\n" in capsys.readouterr().err
 
 
 def test_seeds_are_named_where_not_all_lost_a_method_alike():

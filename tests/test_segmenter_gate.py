@@ -18,7 +18,7 @@ from tests.tiny import (
 )
 from weakseg.config import load_config
 from weakseg.runs import read_json
-from weakseg.stages import predictors
+from weakseg.stages import segmenter_predictor
 from weakseg.stages.scoring import read_per_case, read_summary
 
 CONFIG = """
@@ -130,13 +130,13 @@ def test_a_mean_of_networks_is_screened_by_all_classifiers_and_so_are_new_images
     assert (rows["gated"] == (rows["case"].map(p) < gate)).all()
     images = [folder / f"data/images/{c}.png" for c in rows["case"]]
     out = tmp_path / "out"
-    classify, asked = predictors.predict_probabilities, []
+    classify, asked = segmenter_predictor.predict_probabilities, []
 
     def counted(*args):
         asked.append(args)
         return classify(*args)
 
-    monkeypatch.setattr(predictors, "predict_probabilities", counted)
+    monkeypatch.setattr(segmenter_predictor, "predict_probabilities", counted)
     assert weakseg("predict", copy, *images, "--method", "net", "--out", out) == 0
     assert len(asked) == 2 * len(images)  # each image once by each of two classifiers
     for c in rows["case"]:

@@ -1,14 +1,17 @@
-"""What the stages that train networks share: loading them, and keeping those of before."""
+"""What stages share that train or load networks: loading them, and keeping those of before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from torch import nn
 
-from weakseg.errors import RunError, first_line
+from weakseg.data.cases import Labels
+from weakseg.errors import RunError, UserError, first_line
+from weakseg.models.classifier import Classifier
 from weakseg.progress import say
 from weakseg.runs import remove_tree
 from weakseg.stages.prepare import Prepared
@@ -66,3 +69,30 @@ def load_network(path: Path, what: str, build: Callable[[dict[str, str]], Networ
         ) from None
     model.eval()
     return model
+
+
+def classifier_labels(folder: Path, model: Classifier) -> Labels:
+    """A classifier's labels, the healthy ones first."""
+    _, meta = load_weights(folder / BEST)
+    healthy = tuple(json.loads(meta["healthy"]))
+    return Labels(healthy, tuple(n for n in model.spec.labels if n not in healthy))
+
+
+def refuse_one_seed(name: str, seeds: Sequence[int], seed: int | None) -> None:
+    """Refuse one seed of a method that averages the networks of several."""
+    if seed is not None and len(seeds) > 1:
+        raise UserError(
+            f"{name} averages the networks of the seeds {', '.join(map(str, seeds))}: it has no "
+            "masks of one of them.",
+            where=f"--seed {seed}",
+            fix="leave --seed out, or name another method with --method",
+        )
+
+
+def other_network(best: Path) -> RunError:
+    """What is wrong where a network was trained anew after its masks were made."""
+    return RunError(
+        "The run's masks and thresholds were made by another network than it holds now.",
+        where=str(best),
+        fix="run `weakseg heatmap-segment CONFIG` or `weakseg compare CONFIG` again",
+    )

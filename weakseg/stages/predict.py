@@ -25,7 +25,9 @@ from weakseg.errors import DataError, UserError
 from weakseg.heatmaps.store import save_heatmap
 from weakseg.progress import progress, say
 from weakseg.runs import inside, make_folder, write_text
-from weakseg.stages.predictors import Predictor, SegmenterPredictor, load_predictor
+from weakseg.stages.heatmap_predictor import Predictor
+from weakseg.stages.predictors import load_predictor
+from weakseg.stages.segmenter_predictor import SegmenterPredictor
 
 __all__ = ["load_predictor", "predict"]
 
