@@ -14,6 +14,7 @@ from weakseg.masks.rules import ON_IMAGE
 from weakseg.runs import read_json
 from weakseg.scores import dice
 from weakseg.stages.scoring import read_per_case, read_summary
+from weakseg.training import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -316,9 +317,8 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     one = ["--set", "classifier.seeds=[0]", "--set", "classifier.epochs=3"]
     assert weakseg("train-classifier", config, "--run-dir", tmp_path / "whole", *one) == 0
 
-    from weakseg.training import loop
-
-    original, calls = loop._checkpoint, []
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
+    original, calls = checkpoints.Training.save, []
 
     def interrupt(*args):
         original(*args)
@@ -326,9 +326,9 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path, monkeypatch):
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_checkpoint", interrupt)
+    monkeypatch.setattr(checkpoints.Training, "save", interrupt)
     assert weakseg("train-classifier", config, "--run-dir", tmp_path / "broken", *one) == 130
-    monkeypatch.setattr(loop, "_checkpoint", original)
+    monkeypatch.setattr(checkpoints.Training, "save", original)
     assert weakseg("train-classifier", config, "--run-dir", tmp_path / "broken", *one) == 0
     for name in ("metrics.csv", "predictions.csv", "scores.json"):
         whole = tmp_path / "whole/classifier/resnet18/seed-0" / name
