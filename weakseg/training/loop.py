@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.errors import ConfigError, UserError
+from weakseg.memory import keep_freed_memory
 from weakseg.progress import progress, say
 from weakseg.runs import write_text
 from weakseg.training.checkpoints import RESUME, Saver, Training
@@ -127,6 +128,8 @@ def make_fabric(device: str, precision: str) -> Any:
     kind, _, index = device.partition(":")
     if precision == "auto":
         precision = "bf16-mixed" if kind == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+    if kind == "cpu":
+        keep_freed_memory()
     devices: Any = [int(index)] if index else 1
     return Fabric(accelerator=kind, devices=devices, precision=precision)
 

@@ -1,0 +1,54 @@
+"""Memory of freed arrays is kept for the next ones, unless the user has said how."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from weakseg.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def use():
+    np.ones(64 * 2**20, dtype=np.uint8)
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(how: str, **environment: str) -> int:
+    """Pages that the system had to clear while 64 MB were taken and freed four times."""
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS, how],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | environment,
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_freed_memory_is_used_again():
+    # Where the system hands out pages of 2 MB there are 128 of them.
+    assert faults("leave") > 100
+    assert faults("keep") < 10
+    own = {"MALLOC_TRIM_THRESHOLD_": str(128 * 1024), "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
+    assert faults("keep", **own) > 100
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    from weakseg import memory
+
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(memory.ctypes, "CDLL", None)
+    memory.keep_freed_memory()
