@@ -18,8 +18,9 @@ def keep_freed_memory() -> None:
     """Let glibc keep the memory of freed tensors for the next ones.
 
     By itself it takes every block above 32 MB anew from the system, which has to clear each page:
-    with batches whose activations are larger, a forward pass took up to 1.8 times as long.
-    Nothing is done with another C library, nor where the environment says how memory is kept.
+    with batches whose activations are larger, a forward pass took up to 1.7 times as long
+    (`benchmarks/allocator.py`). Nothing is done with another C library, nor where the environment
+    says how memory is kept.
     """
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _OWN):
         return
