@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
+import yaml.reader
 from pydantic import BaseModel, ValidationError
 
 from weakseg.config.experiment import Config
@@ -14,6 +14,7 @@ from weakseg.config.masks import NamedHeatmap
 from weakseg.config.recipes import with_recipe
 from weakseg.config.rules import RULES
 from weakseg.config.segmenter import SegmenterConfig
+from weakseg.config.yaml_text import MAX_DEPTH, RefusedError, dump, parse, read_yaml
 from weakseg.errors import ConfigError, nearest
 
 NAMED: dict[str, type[BaseModel]] = {"segmenters": SegmenterConfig, "heatmaps": NamedHeatmap}
@@ -36,30 +37,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         With every problem of the file, not just the first.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(
-            "The experiment file does not exist.",
-            where=str(path),
-            fix="check the path; the configs/ folder of weakseg holds examples",
-        ) from None
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(
-            "The experiment file cannot be read.",
-            where=str(path),
-            found=str(e),
-            expected="a text file (UTF-8) of YAML",
-        ) from None
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as e:
-        raise ConfigError(
-            "The experiment file is not YAML.",
-            where=str(path),
-            found=" ".join(str(e).split()),
-            fix="mend the line that is named; text with ': ' or a leading '*' needs quotes",
-        ) from None
+    tree = read_yaml(path)
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise ConfigError(
@@ -97,18 +75,16 @@ def parse_config(tree: dict[str, Any], where: str = "config") -> Config:
 def _apply(tree: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     key = key.strip()
-    if not equals or not key or any(not part for part in key.split(".")):
+    parts = key.split(".")
+    if not equals or not all(parts) or not key.isprintable() or len(parts) > MAX_DEPTH:
         raise ConfigError(
             "A --set is not of the form KEY=VALUE.",
-            where=f"--set {text}",
+            where=_cut(f"--set {text}"),
             expected="for example --set classifier.epochs=5",
         )
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        parsed = value
+    parsed = _value(text, value)
     node = tree
-    *parents, last = key.split(".")
+    *parents, last = parts
     for i, part in enumerate(parents):
         child = node.setdefault(part, {})
         if child is None:
@@ -116,11 +92,28 @@ def _apply(tree: dict[str, Any], text: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(
                 f"{'.'.join(parents[: i + 1])} is a value and has no keys below it.",
-                where=f"--set {text}",
-                found=repr(child),
+                where=_cut(f"--set {text}"),
+                found=_short(child),
             )
         node = child
     node[last] = parsed
+
+
+def _value(text: str, value: str) -> Any:
+    """The value of a ``--set``: YAML, else the text as it stands."""
+    try:
+        return parse(value)
+    except RefusedError as e:
+        where, found = _cut(f"--set {text}"), str(e.problem)
+        raise ConfigError(
+            "The value of a --set cannot be taken.", where=where, found=found
+        ) from None
+    except yaml.reader.ReaderError:
+        raise ConfigError(
+            "The value of a --set has characters that are no text.", where=_cut(f"--set {text!r}")
+        ) from None
+    except yaml.YAMLError:
+        return value
 
 
 def _problem(error: Any, tree: dict[str, Any]) -> str:
@@ -136,7 +129,10 @@ def _problem(error: Any, tree: dict[str, Any]) -> str:
     message = message[0].lower() + message[1:]
     if not key:
         return message
-    return f"{key}: {message} (found {_short(error.get('input'))})"
+    found = error.get("input")
+    if error["type"] == "string_type" and isinstance(found, bool | int | float):
+        message += "; put words such as 'no', and numbers, in quotation marks"
+    return f"{key}: {message} (found {_short(found)})"
 
 
 def _place(loc: Iterable[Any], tree: dict[str, Any]) -> tuple[list[Any], Any]:
@@ -180,10 +176,13 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def dump_config(config: Config) -> str:
     """The experiment as YAML, every default written out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump(config.model_dump(mode="json"))
