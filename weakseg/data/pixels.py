@@ -1,0 +1,90 @@
+"""Raw samples of an image file, upright, and the errors that its decoders share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weakseg.errors import DataError, first_line
+
+MAX_PIXELS = 89_478_485
+"""Larger images are refused, as a small file can claim to be huge; Pillow's own limit."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Raw samples, upright.
+
+    Attributes
+    ----------
+    values : (M, N) or (M, N, 3) ndarray
+        Samples as stored; indices where there is a palette; 0 to 1, 3 or 15 for 1, 2 or 4 bits.
+    bits : int
+        Bits a sample.
+    alpha : (M, N) ndarray, optional
+        Opacity, 0 to the type's maximum, where samples are not multiplied by it yet.
+    colours : (K, 3) ndarray of uint8, optional
+        The palette, laid over black where it is transparent.
+    """
+
+    values: NDArray[Any]
+    bits: int
+    alpha: NDArray[Any] | None = None
+    colours: NDArray[np.uint8] | None = None
+
+
+def damaged(path: Path, e: Exception) -> DataError:
+    """The error for what no decoder reads to its end."""
+    if type(e).__name__ == "DecompressionBombError":
+        return too_large(path, None)
+    return DataError(
+        "The image is damaged or of a variant that cannot be decoded.",
+        where=str(path),
+        found=first_line(e),
+        fix="copy the file again from its source, or save it as PNG with another program",
+    )
+
+
+def too_large(path: Path, shape: tuple[int, int] | None) -> DataError:
+    """The error for an image of more than `MAX_PIXELS`."""
+    return DataError(
+        "The image is too large.",
+        where=str(path),
+        found=f"{shape[0]} × {shape[1]} pixels" if shape else None,
+        expected=f"at most {MAX_PIXELS / 1e6:.0f} million pixels",
+        fix="shrink it, or cut it into tiles",
+    )
+
+
+def stack(path: Path, found: str) -> DataError:
+    """The error for a file of several images."""
+    return DataError(
+        "The file is a stack of several images.",
+        where=str(path),
+        found=found,
+        expected="one two-dimensional image",
+        fix="split the stack into one file a slice, and give each a row of the manifest",
+    )
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """The samples turned as an orientation tag says, 1 to 8; other tags say nothing."""
+    if orientation not in range(2, 9):
+        return pixels
+
+    def turn(a: NDArray[Any]) -> NDArray[Any]:
+        # EXIF 2.3, tag 274: where the stored first row and first column belong.
+        if orientation >= 5:
+            a = a.swapaxes(0, 1)
+        if orientation in (3, 4, 7, 8):
+            a = a[::-1]
+        if orientation in (2, 3, 6, 7):
+            a = a[:, ::-1]
+        return np.ascontiguousarray(a)
+
+    alpha = None if pixels.alpha is None else turn(pixels.alpha)
+    return replace(pixels, values=turn(pixels.values), alpha=alpha)
