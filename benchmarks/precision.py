@@ -20,9 +20,10 @@ from machine import describe_machine, print_machine
 from weakseg.config import FixedRule, load_config
 from weakseg.data.images import read_image
 from weakseg.heatmaps.compute import heatmaps_of
+from weakseg.layout import seed_folder
 from weakseg.masks.rules import fit_rule, segment
 from weakseg.stages.prepare import prepared_run
-from weakseg.stages.train_classifier import load_classifier, seed_folder
+from weakseg.stages.train_classifier import load_classifier
 from weakseg.training.loop import make_fabric
 
 SAME = 0.99

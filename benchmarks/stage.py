@@ -31,10 +31,11 @@ from machine import Spread, describe_machine, print_machine, spread
 from weakseg.config import Config, PhantomConfig
 from weakseg.data.images import read_mask
 from weakseg.data.phantom import write_phantom
+from weakseg.layout import seed_folder
 from weakseg.models.layers import default_layer
 from weakseg.stages.heatmap_segment import heatmap_segment
 from weakseg.stages.prepare import Prepared, prepared_run
-from weakseg.stages.train_classifier import load_classifier, seed_folder, train_classifiers
+from weakseg.stages.train_classifier import load_classifier, train_classifiers
 from weakseg.training.loop import make_fabric
 
 ALIKE = 0.9

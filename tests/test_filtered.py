@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tests.layout_of_run import files_of, named_files
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
 
 CONFIG = """
@@ -319,3 +320,7 @@ def test_the_leak_test_would_see_a_leak(tmp_path, monkeypatch):
     unmirrored = ("--set", "classifier.augment.flip=false")
     assert weakseg("compare", config, "--run-dir", run, *unmirrored) == 0
     assert max(auc for _, auc, _ in _auc_of_shapes(run).values()) > 0.65
+
+
+def test_no_file_of_the_run_is_without_a_name_in_the_layout(run):
+    assert files_of(run[0]) == named_files(run[0])

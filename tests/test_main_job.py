@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tests.layout_of_run import files_of, named_files
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
 from weakseg.config import Config
 from weakseg.masks.rules import ON_IMAGE
@@ -415,3 +416,7 @@ def test_a_runs_own_weights_start_another_training(job, tmp_path):
     assert weakseg("train-classifier", config, *args) == 0
     entry = read_json(tmp_path / "run/run.json")["stages"]["classifier/resnet18/0"]
     assert entry["random_tensors"] == []
+
+
+def test_no_file_of_the_run_is_without_a_name_in_the_layout(job):
+    assert files_of(job[0] / "run") == named_files(job[0] / "run")

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.layout_of_run import files_of, named_files
 from tests.tiny import tree, weakseg, write_config, write_manifest
 from weakseg.scores import score_case
 from weakseg.stages.scoring import read_per_case
@@ -164,3 +165,7 @@ def test_without_test_masks_there_is_a_report_that_says_so(job, tmp_path):
     page = (tmp_path / "run/report/index.html").read_text()
     assert "Nothing could be scored" in page
     assert len(list((tmp_path / "run/masks/dm/seed-0").glob("*.nii.gz"))) == 2
+
+
+def test_no_file_of_the_run_is_without_a_name_in_the_layout(job):
+    assert files_of(job[0] / "run") == named_files(job[0] / "run")

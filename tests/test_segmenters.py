@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests.layout_of_run import files_of, named_files
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
 from tests.training.test_loop import compile_quickly
 from weakseg.config import load_config, parse_config, same_start, starting_weights
@@ -515,3 +516,7 @@ def test_one_augmentation_is_laid_over_the_recipe(tmp_path):
     )  # fmt: skip
     held = read_json(run / "segmenter/net/seed-0/settings.json")["settings"]["augment"]
     assert (held["rotate"], held["contrast"], held["intensity_shift"]) == (5, 0, 0.05)
+
+
+def test_no_file_of_the_run_is_without_a_name_in_the_layout(job):
+    assert files_of(job[0] / "run") == named_files(job[0] / "run")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.layout_of_run import files_of, named_files
 from tests.tiny import read_rows, weakseg, write_config, write_set
 from weakseg.data.images import read_mask
 from weakseg.heatmaps.store import load_heatmap
@@ -97,3 +98,7 @@ def test_without_validation_masks_it_says_what_to_do(run, tmp_path, capsys):
     assert weakseg("heatmap-segment", config, "--sweep", "--run-dir", out, *SHORT) == 2
     assert "column `mask`" in capsys.readouterr().err
     assert not (out / "scores/sweep.csv").exists()
+
+
+def test_no_file_of_the_run_is_without_a_name_in_the_layout(run):
+    assert files_of(run[0] / "run") == named_files(run[0] / "run")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from tests.layout_of_run import files_of, named_files
 from tests.tiny import (
     cases,
     only_test_masks,
@@ -415,3 +416,7 @@ def test_predict_says_which_method_it_takes(job, tmp_path, capsys):
     image = folder / "data/images/p00_0.png"
     assert weakseg("predict", folder / "run", image, "--out", tmp_path / "out") == 0
     assert "method best-weak" in capsys.readouterr().err
+
+
+def test_no_file_of_the_run_is_without_a_name_in_the_layout(job):
+    assert files_of(job[0] / "run") == named_files(job[0] / "run")

@@ -14,10 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from weakseg.errors import ConfigError, RunError, UserError
+from weakseg.layout import BEST, LAST, METRICS, RESUME
 from weakseg.training import checkpoints
-from weakseg.training.checkpoints import RESUME
 from weakseg.training.loop import (
-    METRICS,
     FitSettings,
     fit,
     learning_rate,
@@ -26,7 +25,7 @@ from weakseg.training.loop import (
     require_finite,
     seed_epoch,
 )
-from weakseg.training.weights import BEST, LAST, load_weights, save_weights, second_name
+from weakseg.training.weights import load_weights, save_weights, second_name
 
 
 class Line:

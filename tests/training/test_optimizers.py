@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tests.training.test_loop import Killed, Line, network
+from weakseg.layout import BEST, LAST
 from weakseg.training.loop import FitSettings, fit, make_fabric
 from weakseg.training.optimizers import (
     HALVINGS,
@@ -17,7 +18,7 @@ from weakseg.training.optimizers import (
     learning_rate,
     make_optimizer,
 )
-from weakseg.training.weights import BEST, LAST, load_weights
+from weakseg.training.weights import load_weights
 
 # --- the optimiser of DeepMedic
 

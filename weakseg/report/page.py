@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from weakseg.config import FixedRule
+from weakseg.layout import config_file
 from weakseg.report import figures, words
 from weakseg.report.filtered import (
     faithfulness_table,
@@ -219,7 +220,7 @@ def _part(run: RunTables, anchor: str) -> _Part:
             n.rsplit("/", 1)[-1]: str(s["layer"]) for n, s in run.stages.items() if "layer" in s
         },
         "random_tensors": _random_tensors(run),
-        "config_text": (run.folder / "config.yaml").read_text(encoding="utf-8"),
+        "config_text": config_file(run.folder).read_text(encoding="utf-8"),
         "command": _command(run.folder),
     }
     captions = pd.DataFrame([asdict(s) for s in shown]).drop(columns="picture", errors="ignore")
@@ -354,7 +355,7 @@ def _random_tensors(run: RunTables) -> str:
 
 
 def _command(folder: Path) -> str:
-    config, again = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}-again")
+    config, again = shlex.quote(str(config_file(folder))), shlex.quote(f"{folder}-again")
     return f"weakseg compare {config} --run-dir {again}"
 
 

@@ -19,7 +19,42 @@ from weakseg.config import (
 )
 from weakseg.data.manifest import read_table
 from weakseg.errors import RunError, WeaksegError, first_line
-from weakseg.runs import file_hash, folder_name, inside, open_run, read_json
+from weakseg.layout import (
+    BEST,
+    CLASSIFIER_SCORES,
+    CURVES,
+    EQUIVALENCE,
+    EQUIVALENCE_STAGE,
+    EXAMPLES,
+    FILTERED,
+    FILTERED_ANSWERS,
+    FILTERED_STAGE,
+    METRICS,
+    PER_CASE,
+    PREDICTIONS,
+    SCORES_STAGE,
+    SEGMENT_STAGE,
+    SETTINGS,
+    SUMMARY,
+    SWEEP,
+    SWEEP_STAGE,
+    condition_folder,
+    condition_stage,
+    config_file,
+    heatmap_file,
+    heatmap_folder,
+    mask_file,
+    masks_config,
+    masks_folder,
+    masks_stage,
+    scores_file,
+    scores_folder,
+    seed_folder,
+    segmenter_folder,
+    splits_file,
+    threshold_files,
+)
+from weakseg.runs import file_hash, open_run, read_json
 
 _TEXT = ("case", "image", "patient", "split", "label", "predicted", "method", "kind")
 
@@ -99,11 +134,9 @@ class RunTables:
 
     def heatmap_path(self, method: str, seed: int, case: str) -> Path:
         """Where the heatmap lies of which a method made the mask of a case."""
-        arch, (name, _) = (
-            folder_name(self.config.classifier.arch),
-            self.config.heatmap_methods[method],
-        )
-        return inside(self.folder, "heatmaps", arch, f"seed-{seed}", name, f"{case}.npz")
+        name, _ = self.config.heatmap_methods[method]
+        arch = self.config.classifier.arch
+        return heatmap_file(heatmap_folder(self.folder, arch, seed, name), case)
 
     def averaged(self, method: str) -> list[int]:
         """Seeds of the networks whose mean a method is; empty where each stands for itself."""
@@ -117,13 +150,12 @@ class RunTables:
 
     def mask_path(self, method: str, seed: int, case: str) -> Path:
         """Where the mask of a case lies."""
-        suffix = ".nii.gz" if self.data.get("dims", 2) == 3 else ".png"
-        return inside(self.folder, "masks", method, f"seed-{seed}", f"{case}{suffix}")
+        return mask_file(masks_folder(self.folder), method, seed, case, self.data.get("dims", 2))
 
     def examples_path(self, seed: int, condition: str) -> Path:
         """Where some test images lie as the network of a condition sees them."""
-        arch = folder_name(self.config.classifier.arch)
-        return inside(self.folder, "filtered", arch, f"seed-{seed}", condition, "examples.png")
+        arch = self.config.classifier.arch
+        return condition_folder(self.folder, arch, seed, condition) / EXAMPLES
 
     def true_masks(self) -> dict[str, Path]:
         """Image path → path of its true mask; empty where the manifest is no longer there."""
@@ -159,15 +191,15 @@ def read_runs(folders: Sequence[Path]) -> list[RunTables]:
 
 
 def _read_run(folder: Path, name: str) -> RunTables:
-    config_path = folder / "config.yaml"
-    for needed in (config_path, folder / "splits.csv"):
+    config_path = config_file(folder)
+    for needed in (config_path, splits_file(folder)):
         if not needed.is_file():
             raise RunError(
                 "The run folder is not complete.",
                 where=str(needed),
                 fix="run `weakseg compare CONFIG` again; it goes on where it ended",
             )
-    made_by = folder / "masks" / "config.yaml"
+    made_by = masks_config(folder)
     config = load_config(config_path)
     if made_by.exists():
         # Of heatmaps the masks tell; of all else the run.
@@ -177,20 +209,19 @@ def _read_run(folder: Path, name: str) -> RunTables:
     _check_splits(folder)
     _check_networks(folder, config)
     filtered, filtered_answers = _filtered(folder, config)
-    scores = folder / "scores"
     return RunTables(
         name=name,
         folder=folder,
         record=open_run(folder).record,
         config=config,
-        splits=_table(folder / "splits.csv"),
-        per_case=_table(scores / "per_case.csv"),
-        summary=_table(scores / "summary.csv"),
-        curves=_table(scores / "curves.csv"),
+        splits=_table(splits_file(folder)),
+        per_case=_table(scores_file(folder, PER_CASE)),
+        summary=_table(scores_file(folder, SUMMARY)),
+        curves=_table(scores_file(folder, CURVES)),
         thresholds={
-            p.parent.name: read_json(p)
-            for p in sorted(folder.glob("masks/*/threshold.json"))
-            if p.parent.name in config.segmenters or p.parent.name in config.heatmap_methods
+            method: read_json(p)
+            for method, p in threshold_files(folder)
+            if method in config.segmenters or method in config.heatmap_methods
         },
         classifiers=_classifiers(folder, config),
         segmenters=_segmenters(folder, config),
@@ -204,19 +235,19 @@ def _read_run(folder: Path, name: str) -> RunTables:
 def _check_networks(folder: Path, config: Config) -> None:
     """Refuse masks of one network beside the scores of another."""
     stages = open_run(folder).record.get("stages", {})
-    arch = folder_name(config.classifier.arch)
+    arch = config.classifier.arch
     made_by = [
-        (("classifier", arch, f"seed-{seed}"), made)
-        for seed, made in stages.get("segment", {}).get("weights", {}).items()
+        (seed_folder(folder, arch, seed), made)
+        for seed, made in stages.get(SEGMENT_STAGE, {}).get("weights", {}).items()
     ]
     for name in config.segmenters:
-        entry = stages.get(f"masks/{name}", {})
+        entry = stages.get(masks_stage(name), {})
         for seed, made in entry.get("weights", {}).items():
-            made_by.append((("segmenter", name, f"seed-{seed}"), made))
+            made_by.append((segmenter_folder(folder, name, seed), made))
         for seed, made in entry.get("classifiers", {}).items():
-            made_by.append((("classifier", arch, f"seed-{seed}"), made))
+            made_by.append((seed_folder(folder, arch, seed), made))
     for part, made in made_by:
-        best = inside(folder, *part, "best.safetensors")
+        best = part / BEST
         if not best.is_file() or file_hash(best) != made:
             raise RunError(
                 "The run's masks were made by another network than it holds now.",
@@ -228,12 +259,12 @@ def _check_networks(folder: Path, config: Config) -> None:
 def _classifiers(folder: Path, config: Config) -> dict[int, SeedTables]:
     found = {}
     for seed in config.seeds:
-        part = inside(folder, "classifier", folder_name(config.classifier.arch), f"seed-{seed}")
-        if (part / "scores.json").is_file():
+        part = seed_folder(folder, config.classifier.arch, seed)
+        if (part / CLASSIFIER_SCORES).is_file():
             found[seed] = SeedTables(
-                _table(part / "metrics.csv"),
-                _table(part / "predictions.csv"),
-                read_json(part / "scores.json"),
+                _table(part / METRICS),
+                _table(part / PREDICTIONS),
+                read_json(part / CLASSIFIER_SCORES),
             )
     return found
 
@@ -242,11 +273,11 @@ def _segmenters(folder: Path, config: Config) -> dict[str, dict[int, SegmenterTa
     found: dict[str, dict[int, SegmenterTables]] = {}
     for name in config.segmenters:
         for seed in config.segmenter_seeds(name):
-            part = inside(folder, "segmenter", name, f"seed-{seed}")
-            if (part / "settings.json").is_file():
+            part = segmenter_folder(folder, name, seed)
+            if (part / SETTINGS).is_file():
                 # Figures that were not looked at stand as nan, which `_table` takes for a word.
-                metrics = _table(part / "metrics.csv").apply(pd.to_numeric, errors="coerce")
-                tables = SegmenterTables(metrics, read_json(part / "settings.json"))
+                metrics = _table(part / METRICS).apply(pd.to_numeric, errors="coerce")
+                tables = SegmenterTables(metrics, read_json(part / SETTINGS))
                 found.setdefault(name, {})[seed] = tables
     return found
 
@@ -254,16 +285,16 @@ def _segmenters(folder: Path, config: Config) -> dict[str, dict[int, SegmenterTa
 def _sweep(folder: Path) -> pd.DataFrame:
     """The sweep, if it is of the splits that the run has now."""
     record = open_run(folder).record
-    made = record.get("stages", {}).get("sweep")
+    made = record.get("stages", {}).get(SWEEP_STAGE)
     if made is None or made.get("data") != record.get("data", {}).get("splits_key"):
         return pd.DataFrame()
-    return _table(folder / "scores" / "sweep.csv")
+    return _table(scores_file(folder, SWEEP))
 
 
 def _equivalence(folder: Path, config: Config) -> pd.DataFrame:
     """The curve, if it is of the network, the settings and the splits that the run has now."""
     name, record = config.equivalence.segmenter, open_run(folder).record
-    made = record.get("stages", {}).get("equivalence")
+    made = record.get("stages", {}).get(EQUIVALENCE_STAGE)
     if name is None or made is None or made.get("segmenter") != name:
         return pd.DataFrame()
     if not same_start(made, config, name):
@@ -272,30 +303,30 @@ def _equivalence(folder: Path, config: Config) -> pd.DataFrame:
     now = record.get("data", {}).get("splits_key")
     if made.get("settings", settings) != settings or made.get("data", now) != now:
         return pd.DataFrame()
-    return _table(folder / "scores" / "equivalence.csv")
+    return _table(scores_file(folder, EQUIVALENCE))
 
 
 def _filtered(folder: Path, config: Config) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Filtered retraining, if it is of the splits, the networks and the seeds of the run."""
     none: tuple[pd.DataFrame, dict[str, Any]] = (pd.DataFrame(), {})
     record = open_run(folder).record
-    stages, answers = record.get("stages", {}), folder / "scores" / "filtered.json"
-    made = stages.get("filtered")
+    stages, answers = record.get("stages", {}), scores_file(folder, FILTERED_ANSWERS)
+    made = stages.get(FILTERED_STAGE)
     if made is None or not answers.is_file():
         return none
     if made.get("data") != record.get("data", {}).get("splits_key"):
         return none
     if made.get("asked", filtered_asked(config)) != filtered_asked(config):
         return none
-    arch = folder_name(config.classifier.arch)
-    if any(f"filtered/{arch}/{seed}/raw" not in stages for seed in config.seeds):
+    arch = config.classifier.arch
+    if any(condition_stage(arch, seed, "raw") not in stages for seed in config.seeds):
         return none
     for seed, made_by in made.get("weights", {}).items():
-        best = inside(folder, "classifier", arch, f"seed-{seed}", "best.safetensors")
+        best = seed_folder(folder, arch, seed) / BEST
         if not best.is_file() or file_hash(best) != made_by:
             return none
     found = read_json(answers)
-    table = _table(folder / "scores" / "filtered.csv")
+    table = _table(scores_file(folder, FILTERED))
     return (table, found) if found.get("seeds") == list(config.seeds) and len(table) else none
 
 
@@ -303,11 +334,11 @@ def _check_splits(folder: Path) -> None:
     """Refuse scores of other splits than the run has now."""
     record = open_run(folder).record
     now = record.get("data", {}).get("splits_key")
-    scored = record.get("stages", {}).get("scores", {}).get("data", now)
+    scored = record.get("stages", {}).get(SCORES_STAGE, {}).get("data", now)
     if scored != now:
         raise RunError(
             "The run's scores are of other data or splits than it holds now.",
-            where=str(folder / "scores"),
+            where=str(scores_folder(folder)),
             fix="run `weakseg compare CONFIG` again; it makes anew what is out of date",
         )
 

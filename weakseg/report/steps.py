@@ -13,12 +13,12 @@ from scipy import ndimage
 from weakseg.config import Config
 from weakseg.data.images import read_image, read_mask
 from weakseg.errors import WeaksegError
+from weakseg.layout import classifier_stage, heatmap_stage, segmenter_stage
 from weakseg.masks.region import brightness
 from weakseg.report import words
 from weakseg.report.read import RunTables
 from weakseg.report.supervised import reference_of
 from weakseg.report.tables import paired_difference
-from weakseg.runs import folder_name
 from weakseg.scores import weak_to_full_ratio
 
 STEP_COLUMNS = (
@@ -85,14 +85,14 @@ def _heat_seeds(config: Config, method: str) -> list[int]:
 
 def _stands_on(config: Config, method: str, seed: int) -> set[str]:
     """The stages that the masks of a method and a seed were made by."""
-    arch = folder_name(config.classifier.arch)
+    arch = config.classifier.arch
     if method in config.segmenters:
         masks, found = config.segmenters[method].masks, set()
         together = config.mask_seeds(method)[seed]
         if config.segmenter_gate(method) != "none":
-            found |= {f"classifier/{arch}/{s}" for s in config.gate_seeds(together)}
+            found |= {classifier_stage(arch, s) for s in config.gate_seeds(together)}
         for one in together:
-            found.add(f"segmenter/{method}/{one}")
+            found.add(segmenter_stage(method, one))
             if masks in config.segmenters or masks in config.heatmap_methods:
                 own = masks in config.segmenters
                 seeds = list(config.mask_seeds(masks)) if own else _heat_seeds(config, masks)
@@ -100,7 +100,7 @@ def _stands_on(config: Config, method: str, seed: int) -> set[str]:
         return found
     name, _ = config.heatmap_methods[method]
     by = config.seeds if config.all_heatmaps[name].ensemble else [seed]
-    return {f"classifier/{arch}/{s}" for s in by} | {f"heatmaps/{arch}/seed-{seed}/{name}"}
+    return {classifier_stage(arch, s) for s in by} | {heatmap_stage(arch, seed, name)}
 
 
 def shortfall_table(run: RunTables, method: str | None) -> pd.DataFrame:

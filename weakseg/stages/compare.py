@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from weakseg.layout import report_folder
 from weakseg.progress import say
 from weakseg.stages.equivalence import lesion_patients, mask_equivalence, patient_counts
 from weakseg.stages.heatmap_segment import heatmap_segment
@@ -54,7 +55,7 @@ def compare(prepared: Prepared, *, force: bool = False) -> Path:
     if asks:
         mask_equivalence(prepared, force=force)
     folder = prepared.run.folder
-    return make_report([folder], folder / "report")
+    return make_report([folder], report_folder(folder))
 
 
 def _that_need_no_masks(prepared: Prepared) -> list[str]:

@@ -10,10 +10,21 @@ import pandas as pd
 
 from weakseg.config import AUTO, STARTING_WEIGHTS, curve_asked, fingerprint, starting_weights
 from weakseg.errors import ConfigError
+from weakseg.layout import (
+    EQUIVALENCE,
+    EQUIVALENCE_STAGE,
+    part_path,
+    point_file,
+    point_stage,
+    point_training,
+    scores_file,
+    segmenter_part,
+    segmenter_stage,
+)
 from weakseg.progress import say
-from weakseg.runs import inside, remove_tree, write_text
+from weakseg.runs import remove_tree, write_text
 from weakseg.stages.prepare import Prepared
-from weakseg.stages.scoring import part_path, read_rows, scored_cases
+from weakseg.stages.scoring import read_rows, scored_cases
 from weakseg.stages.segmenter_masks import score_probability
 from weakseg.stages.segmenters import (
     SUPERVISED,
@@ -28,7 +39,6 @@ from weakseg.stages.segmenters import (
 from weakseg.stages.train_segmenter import fit_segmenter
 from weakseg.training.segment import SegmentationCases, SegmenterTask, predict
 
-CURVE_CASES = "equivalence.csv"
 COLUMNS = ("case", "patient", "draw", "k", "masks", "dice", "has_lesion", "false_alarm")
 
 
@@ -86,15 +96,15 @@ def mask_equivalence(prepared: Prepared, *, force: bool = False) -> Path:
     counts = patient_counts(prepared, len(everyone))
     draws = list(range(config.equivalence.draws))
     seeds = _seeds(config.segmenter_seeds(name), len(draws))
-    path = run.folder / "scores" / CURVE_CASES
+    path = scores_file(run.folder, EQUIVALENCE)
     points = {(d, k): _point_key(prepared, name, d, k, seeds[d]) for d in draws for k in counts}
-    key = fingerprint("equivalence", 1, list(points.values()))
-    if not force and run.is_done("equivalence", key, path):
+    key = fingerprint(EQUIVALENCE_STAGE, 1, list(points.values()))
+    if not force and run.is_done(EQUIVALENCE_STAGE, key, path):
         say("mask-equivalence curve: up to date")
         return path
     data = segmentation_cases(prepared, name)
     tables = []
-    with run.stage("equivalence", key) as entry:
+    with run.stage(EQUIVALENCE_STAGE, key) as entry:
         for draw in draws:
             order = np.random.default_rng([config.seed, draw]).permutation(len(everyone))
             for k in counts:
@@ -147,19 +157,20 @@ def _point(
     """The scores of one training; kept, so that a curve that was broken off goes on."""
     run = prepared.run
     k = len(patients)
-    kept = inside(run.folder, "equivalence", name, f"draw-{draw}", f"{k}-patients.csv")
-    stage = f"equivalence/{name}/{draw}/{k}"
+    kept = point_file(run.folder, name, draw, k)
+    stage = point_stage(name, draw, k)
     if not force and run.is_done(stage, key, kept):
         return _read(kept)
     train = training_cases(prepared, patients)
     with run.stage(stage, key) as entry:
         if is_all and is_trained(prepared, name, seed) and _plain(prepared, name):
-            rows = read_rows(part_path(prepared, f"segmenter-{name}"))
+            rows = read_rows(part_path(run.folder, segmenter_part(name)))
             rows = rows[rows["seed"] == seed]
-            entry.update(same_as=f"segmenter/{name}/{seed}")
+            entry.update(same_as=segmenter_stage(name, seed))
         else:
+            folder = point_training(run.folder, name, draw, k)
             what = f"{name}, masks of {k} of the patients, draw {draw}"
-            rows = pd.DataFrame(_trained_rows(prepared, name, data, train, seed, key, kept, what))
+            rows = pd.DataFrame(_trained_rows(prepared, name, data, train, seed, key, folder, what))
         table = rows.assign(draw=draw, k=k, masks=masks_of(prepared, train))
         table = table.reindex(columns=list(COLUMNS))
         write_text(kept, table.to_csv(index=False, float_format="%.6g"))
@@ -185,7 +196,7 @@ def _trained_rows(
     train: list[int],
     seed: int,
     key: str,
-    kept: Path,
+    folder: Path,
     what: str,
 ) -> list[dict[str, Any]]:
     settings = segmenter_settings(prepared, name)
@@ -195,7 +206,6 @@ def _trained_rows(
     # What a validation mask could tell is not asked.
     quiet = {"keep": "last", "validation_cases": 0, "recalibrate": False}
     settings = settings.model_copy(update=quiet)
-    folder = kept.with_name(f".{kept.stem}")
     trained = fit_segmenter(prepared, settings, data, train, folder, seed, key=key, what=what)
     threshold = {"kind": SUPERVISED, "threshold": 0.5, "masks_seen": masks_of(prepared, train)}
     test = [i for i, c in enumerate(prepared.cases.cases) if c.split == "test"]

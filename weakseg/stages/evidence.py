@@ -11,8 +11,24 @@ import pandas as pd
 
 from weakseg.config import Condition, FilteredConfig, filtered_asked, fingerprint
 from weakseg.errors import RunError
+from weakseg.layout import (
+    AREAS,
+    BEST,
+    CURVES,
+    FILTERED,
+    FILTERED_ANSWERS,
+    FILTERED_STAGE,
+    ORIGINAL,
+    PREDICTIONS,
+    PRESERVED,
+    condition_folder,
+    faithfulness_folder,
+    filtered_folder,
+    scores_file,
+    seed_folder,
+)
 from weakseg.progress import say
-from weakseg.runs import file_hash, folder_name, inside, write_json, write_text
+from weakseg.runs import file_hash, write_json, write_text
 from weakseg.scores import (
     Evidence,
     caution,
@@ -22,22 +38,12 @@ from weakseg.scores import (
     evidence_intervals,
     keeps_more,
 )
-from weakseg.stages.faithfulness import AREAS, CURVES, PRESERVED, faithfulness_folder
 from weakseg.stages.heatmaps import PREDICTED
 from weakseg.stages.prepare import Prepared
-from weakseg.stages.train_classifier import seed_folder
-from weakseg.training.weights import BEST
 
-TABLE, ANSWERS = "filtered.csv", "filtered.json"
-PREDICTIONS, ORIGINAL = "predictions.csv", "original.csv"
 NETWORKS = {"retrained": PREDICTIONS, "original": ORIGINAL}
 SCORES = ("auc", "accuracy", "balanced_accuracy")
 RAW = "raw"
-
-
-def condition_folder(run: Path, arch: str, seed: int, condition: str) -> Path:
-    """Where the network of a condition and a seed lives."""
-    return inside(run, "filtered", folder_name(arch), f"seed-{seed}", condition)
 
 
 def write_evidence(
@@ -74,8 +80,8 @@ def write_evidence(
         ``scores/filtered.csv``.
     """
     config, run = prepared.config, prepared.run
-    out, answers = run.folder / "scores" / TABLE, run.folder / "scores" / ANSWERS
-    stage = "filtered"
+    out, answers = (scores_file(run.folder, n) for n in (FILTERED, FILTERED_ANSWERS))
+    stage = FILTERED_STAGE
     key = fingerprint(stage, 2, keys, masks_used, left_out, settings, config.scores, config.seed)
     if not force and run.is_done(stage, key, out, answers):
         say("answers of filtered retraining: up to date")
@@ -130,7 +136,7 @@ def _read(
         if any(t["case"].tolist() != cases["case"].tolist() for t in tables):
             raise RunError(
                 "The seeds of a condition were predicted on other cases.",
-                where=str(prepared.run.folder / "filtered"),
+                where=str(filtered_folder(prepared.run.folder)),
                 fix="run `weakseg retrain-filtered CONFIG --force`",
             )
         predictions[condition.name] = np.stack([t[columns].to_numpy(dtype=float) for t in tables])

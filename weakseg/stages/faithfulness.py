@@ -15,25 +15,15 @@ from weakseg.data.arrays import ImageBatches
 from weakseg.filtering.faithfulness import areas, deletion, insertion, preserved, road
 from weakseg.filtering.marks import Marker
 from weakseg.heatmaps.compute import target_classes
+from weakseg.layout import FAITHFULNESS, faithfulness_folder, faithfulness_stage, seed_folder
 from weakseg.progress import progress, say
-from weakseg.runs import folder_name, inside, remove_tree, write_text
+from weakseg.runs import remove_tree, write_text
 from weakseg.stages.heatmaps import PREDICTED, heatmap_key
 from weakseg.stages.prepare import Prepared
-from weakseg.stages.train_classifier import (
-    indices,
-    load_classifier,
-    read_predictions,
-    seed_folder,
-)
+from weakseg.stages.train_classifier import indices, load_classifier, read_predictions
 from weakseg.training.loop import pick_device
 
-CURVES, AREAS, PRESERVED = "curves.csv", "areas.csv", "preserved.csv"
 _AT_ONCE = 16
-
-
-def faithfulness_folder(run: Path, arch: str, seed: int) -> Path:
-    """Where the scores of a seed's heatmaps live."""
-    return inside(run, "faithfulness", folder_name(arch), f"seed-{seed}")
 
 
 def score_heatmaps(
@@ -69,14 +59,14 @@ def score_heatmaps(
     asked = settings.faithfulness
     arch = prepared.config.classifier.arch
     folder = faithfulness_folder(prepared.run.folder, arch, seed)
-    stage = f"faithfulness/{folder_name(arch)}/{seed}"
+    stage = faithfulness_stage(arch, seed)
     if asked.images == 0:
         remove_tree(folder)
         prepared.run.forget(stage)
         return
     heat = heatmap_key(prepared, seed, target)
     key = fingerprint("faithfulness", 2, heat, asked, made_by, prepared.config.seed)
-    outputs = [folder / name for name in (CURVES, AREAS, PRESERVED)]
+    outputs = [folder / name for name in FAITHFULNESS]
     if not force and prepared.run.is_done(stage, key, *outputs):
         say(f"heatmaps against their network, seed {seed}: up to date")
         return

@@ -14,18 +14,14 @@ from weakseg.data.cases import Labels
 from weakseg.errors import RunError, UserError
 from weakseg.heatmaps.compute import heatmap
 from weakseg.heatmaps.store import Heatmap
+from weakseg.layout import BEST, masks_folder, method_folder, seed_folder
 from weakseg.masks.rules import FittedRule, rule_from_json, segment
 from weakseg.models.classifier import Classifier
 from weakseg.runs import Run, file_hash
 from weakseg.stages.learnt_rules import load_rule
 from weakseg.stages.networks import classifier_labels, other_network, refuse_one_seed
-from weakseg.stages.train_classifier import (
-    load_classifier,
-    read_classifier_scores,
-    seed_folder,
-)
+from weakseg.stages.train_classifier import load_classifier, read_classifier_scores
 from weakseg.training.loop import make_fabric, pick_device
-from weakseg.training.weights import BEST
 
 Entries = Mapping[str, Mapping[str, Any]]
 """Method → ``seed-<n>`` → its entry in ``threshold.json``."""
@@ -152,7 +148,7 @@ def load_heatmap_predictor(
         config,
         classifier_labels(folders[0], models[0]),
         name,
-        load_rule(entry, folder / "masks" / name, config, lambda: models[0]),
+        load_rule(entry, method_folder(masks_folder(folder), name), config, lambda: models[0]),
         float(entry["gate"]),
         tuple(seeds),
     )

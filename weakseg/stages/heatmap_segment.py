@@ -15,13 +15,29 @@ from weakseg.data.cases import Case
 from weakseg.data.images import read_image
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.compute import target_classes
+from weakseg.layout import (
+    BEST,
+    CURVES,
+    HEATMAP_PART,
+    SEGMENT_STAGE,
+    fresh_masks,
+    heatmap_folder,
+    learnt_file,
+    mask_file,
+    masks_config,
+    masks_folder,
+    method_folder,
+    part_path,
+    scores_file,
+    seed_folder,
+    threshold_file,
+)
 from weakseg.masks.rules import FittedRule, segment
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.progress import progress, say
 from weakseg.runs import (
     file_hash,
-    inside,
     read_json,
     remove_tree,
     write_json,
@@ -32,7 +48,6 @@ from weakseg.stages.gate import chosen_gate, mean_predictions
 from weakseg.stages.heatmaps import (
     HeatReader,
     classifier_folders,
-    heatmap_folder,
     heatmap_key,
     make_heatmaps,
     require_classifiers,
@@ -40,20 +55,14 @@ from weakseg.stages.heatmaps import (
 from weakseg.stages.learnt_rules import save_learnt
 from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.stages.scoring import (
-    THRESHOLD,
     case_entry,
     collect,
     heatmap_asked,
-    mask_file,
-    part_path,
     save_mask,
     scored_cases,
     write_part,
 )
-from weakseg.stages.train_classifier import seed_folder
-from weakseg.training.weights import BEST
 
-CURVES = "curves.csv"
 SCORERS, AHEAD = 2, 32
 """Threads that make, write and score masks, and how many images they are ahead of the table."""
 
@@ -142,16 +151,16 @@ def gate_value(prepared: Prepared, name: str, seed: int) -> float:
 
 def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
     config, run = prepared.config, prepared.run
-    curves_path, masks = run.folder / "scores" / CURVES, run.folder / "masks"
-    stage = "segment"
+    curves_path, masks = scores_file(run.folder, CURVES), masks_folder(run.folder)
+    stage = SEGMENT_STAGE
     asked = heatmap_asked(config)
     key = fingerprint(stage, 5, heatmap_keys, asked)
-    outputs = (part_path(prepared, "heatmap"), curves_path, masks / "config.yaml")
+    outputs = (part_path(run.folder, HEATMAP_PART), curves_path, masks_config(run.folder))
     if not force and run.is_done(stage, key, *outputs):
         say("masks of heatmaps: up to date")
         return
     with run.stage(stage, key) as entry:
-        part = run.folder / ".part-masks"
+        part = fresh_masks(run.folder)
         remove_tree(part)
         rows: list[dict[str, Any]] = []
         curves: list[dict[str, Any]] = []
@@ -161,7 +170,9 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
         names = list(config.all_heatmaps)
         work = [(name, seed) for name in names for seed in config.heatmap_seeds(name)]
         readers = {
-            (name, seed): HeatReader(prepared, heatmap_folder(run.folder, config, seed, name=name))
+            (name, seed): HeatReader(
+                prepared, heatmap_folder(run.folder, config.classifier.arch, seed, name)
+            )
             for name, seed in work
         }
         # Before the bar of the masks is drawn: a search has one of its own.
@@ -179,7 +190,7 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
                     entry_of = thresholds.setdefault(f"{name}-{f.name}", {})
                     entry_of[f"seed-{seed}"] = f.to_json() | {"split": "test", "gate": gate}
                     if f.learnt is not None:
-                        path = inside(part, f"{name}-{f.name}", f"seed-{seed}.safetensors")
+                        path = learnt_file(part, f"{name}-{f.name}", seed)
                         entry_of[f"seed-{seed}"] |= save_learnt(path, f.learnt)
                 seeds_curve = Curve() if name == names[0] else None
                 rows += _score_seed(reader, name, seed, fitted, gate, part, advance, seeds_curve)
@@ -189,10 +200,10 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
         for method, why in left_out.items():
             say(f"{method}: left out, {why}")
         for method, entries in thresholds.items():
-            write_json(inside(part, method, THRESHOLD), entries)
+            write_json(threshold_file(part, method), entries)
         _replace_masks(masks, part)
-        write_text(masks / "config.yaml", dump_config(config))
-        write_part(prepared, "heatmap", rows)
+        write_text(masks_config(run.folder), dump_config(config))
+        write_part(prepared, HEATMAP_PART, rows)
         write_text(
             curves_path,
             pd.DataFrame(curves, columns=["seed", "threshold", "dice"]).to_csv(index=False),
@@ -207,13 +218,15 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
 def _replace_masks(masks: Path, part: Path) -> None:
     """Put new masks of heatmaps in the place of all earlier ones; those of networks stay."""
     for method in [p for p in masks.glob("*") if p.is_dir()]:
-        held = read_json(method / THRESHOLD) if (method / THRESHOLD).exists() else {}
+        told = threshold_file(masks, method.name)
+        held = read_json(told) if told.exists() else {}
         if not any("kind" in e for e in held.values()):
             remove_tree(method)
     for method in sorted(part.glob("*")):
-        remove_tree(masks / method.name)
+        there = method_folder(masks, method.name)
+        remove_tree(there)
         masks.mkdir(exist_ok=True)
-        method.replace(masks / method.name)
+        method.replace(there)
     remove_tree(part)
 
 
@@ -281,7 +294,7 @@ def _score_case(
             continue  # it has no threshold for an image that nobody has segmented
         mask = np.zeros(heat.shape, dtype=bool) if gated else segment(f, full, image, truth)
         method = f"{name}-{f.name}"
-        save_mask(mask_file(out, method, seed, case), mask, case)
+        save_mask(mask_file(out, method, seed, case.id, case.dims), mask, case)
         if truth is None:
             continue
         scores = score_case(mask, truth, heatmap=None if of_heat else full)

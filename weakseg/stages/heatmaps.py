@@ -11,17 +11,18 @@ import numpy as np
 import torch
 
 from weakseg.ahead import in_order
-from weakseg.config import Config, HeatmapConfig, Rule, fingerprint
+from weakseg.config import HeatmapConfig, Rule, fingerprint
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image
 from weakseg.errors import RunError
 from weakseg.heatmaps.cam import LAYERLESS
 from weakseg.heatmaps.compute import heatmaps_of
 from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
+from weakseg.layout import BEST, heatmap_file, heatmap_folder, heatmap_stage, seed_folder
 from weakseg.masks.rules import FittedRule, fit_rule
 from weakseg.models.layers import find_layers
 from weakseg.progress import progress, say
-from weakseg.runs import file_hash, folder_name, inside, remove_tree
+from weakseg.runs import file_hash, remove_tree
 from weakseg.stages.learnt_rules import MOST_LESSONS, learn_rule, load_rule
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import read_truth
@@ -30,10 +31,8 @@ from weakseg.stages.train_classifier import (
     is_trained,
     load_classifier,
     read_predictions,
-    seed_folder,
 )
 from weakseg.training.loop import make_fabric, pick_device
-from weakseg.training.weights import BEST
 
 WRITERS = 2
 """Threads that write heatmaps while the network makes further ones."""
@@ -58,16 +57,6 @@ def require_classifiers(prepared: Prepared) -> None:
             fix="run `weakseg train-classifier CONFIG` with the same --set first, or "
             "`weakseg compare CONFIG`",
         )
-
-
-def heatmap_folder(
-    run: Path, config: Config, seed: int, target: str | None = None, name: str | None = None
-) -> Path:
-    """Where the heatmaps of a seed live; those of another target have a folder of their own."""
-    name = name or config.heatmap.method
-    if target is not None and target != config.all_heatmaps[name].target:
-        name += f"-of-{folder_name(target)}"
-    return inside(run, "heatmaps", folder_name(config.classifier.arch), f"seed-{seed}", name)
 
 
 def heatmap_key(
@@ -127,13 +116,14 @@ def make_heatmaps(
     name = name or config.heatmap.method
     settings = config.all_heatmaps[name]
     target = target or settings.target
-    folder = heatmap_folder(run.folder, config, seed, target, name)
-    model_folder = seed_folder(run.folder, config.classifier.arch, seed)
+    arch, other = config.classifier.arch, None if target == settings.target else target
+    folder = heatmap_folder(run.folder, arch, seed, name, other)
+    model_folder = seed_folder(run.folder, arch, seed)
     models = [load_classifier(f) for f in classifier_folders(prepared, name, seed).values()]
     if settings.method not in LAYERLESS:
         find_layers(models[0], settings.layer, config.data.image_size)
     key = heatmap_key(prepared, seed, target, name)
-    stage = "heatmaps/" + "/".join(folder.parts[-3:])
+    stage = heatmap_stage(arch, seed, name, other)
     what = f"heatmaps {folder.name}, seed {seed}"
     wanted = set(_wanted(prepared, name))
     # A heatmap that was a further one had fewer images, see `_wanted`.
@@ -150,7 +140,7 @@ def make_heatmaps(
 
     def save(made: tuple[int, Heatmap]) -> Heatmap:
         i, heat = made
-        save_heatmap(inside(part, f"{cases[i].id}.npz"), heat)
+        save_heatmap(heatmap_file(part, cases[i].id), heat)
         return heat
 
     with run.stage(stage, key) as entry:
@@ -213,7 +203,7 @@ class HeatReader:
 
     def load(self, case: Case) -> Heatmap:
         """The heatmap of a case."""
-        return load_heatmap(inside(self.folder, f"{case.id}.npz"))
+        return load_heatmap(heatmap_file(self.folder, case.id))
 
     def truth(self, case: Case, shape: tuple[int, int]) -> Any:
         """The true mask, see `weakseg.stages.scoring.read_truth`."""

@@ -14,23 +14,29 @@ from weakseg.data.images import read_image
 from weakseg.data.patches import IGNORE
 from weakseg.data.targets import PackedTargets
 from weakseg.errors import RunError, UserError, did_you_mean
+from weakseg.layout import (
+    BEST,
+    SETTINGS,
+    config_file,
+    heatmap_folder,
+    heatmap_stage,
+    masks_config,
+    masks_folder,
+    method_folder,
+    segmenter_folder,
+    threshold_file,
+)
 from weakseg.masks.rules import asked_rule, segment
 from weakseg.masks.thresholds import apply_threshold, normalise
 from weakseg.progress import progress
 from weakseg.runs import Run, file_hash, open_run, read_json
-from weakseg.stages.heatmaps import HeatReader, heatmap_folder, heatmap_key
+from weakseg.stages.heatmaps import HeatReader, heatmap_key
 from weakseg.stages.prepare import Prepared
-from weakseg.stages.scoring import THRESHOLD, heatmap_asked
+from weakseg.stages.scoring import heatmap_asked
 from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS
 from weakseg.stages.segmenter_networks import load_networks
-from weakseg.stages.segmenters import (
-    SETTINGS,
-    is_trained,
-    segmentation_cases,
-    segmenter_folder,
-)
+from weakseg.stages.segmenters import is_trained, segmentation_cases
 from weakseg.training.loop import make_fabric
-from weakseg.training.weights import BEST
 
 SCREENING = ("min_peak", "min_area")
 """Settings of a teacher that its pupils do not follow: their images are known to hold a lesion."""
@@ -108,7 +114,7 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
     else:
         seeds = config.heatmap_seeds(config.heatmap_methods[method][0])
     chosen = seed if seed in seeds else seeds[0]
-    path = run.folder / "masks" / method / THRESHOLD
+    path = threshold_file(masks_folder(run.folder), method)
     entry = read_json(path).get(f"seed-{chosen}") if path.exists() else None
     why = _left_out(held, method) if entry is None else None
     if why is not None:
@@ -155,8 +161,9 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
                 fix=AGAIN,
             )
         made_of = heatmap_key(held, chosen, name=heatmap)
-        folder_of = heatmap_folder(run.folder, config, chosen, name=heatmap)
-        stage = "heatmaps/" + "/".join(folder_of.parts[-3:])
+        arch = config.classifier.arch
+        folder_of = heatmap_folder(run.folder, arch, chosen, heatmap)
+        stage = heatmap_stage(arch, chosen, heatmap)
         if not run.is_done(stage, made_of, folder_of):
             raise RunError(
                 f"The heatmaps of {method} are not those of the run's settings.",
@@ -224,7 +231,7 @@ def _other_run(prepared: Prepared, folder: Path) -> Prepared:
 
 def _config_of(run: Run) -> Config:
     """A run's experiment, its heatmaps as they were when its masks were made."""
-    config, made_by = load_config(run.folder / "config.yaml"), run.folder / "masks" / "config.yaml"
+    config, made_by = load_config(config_file(run.folder)), masks_config(run.folder)
     if not made_by.exists():
         return config
     heat = load_config(made_by)
@@ -276,9 +283,11 @@ def _masks(
     held, config = source.prepared, source.prepared.config
     if not source.of_network:
         name, _ = config.heatmap_methods[source.method]
-        folder = heatmap_folder(held.run.folder, config, source.seed, name=name)
+        folder = heatmap_folder(held.run.folder, config.classifier.arch, source.seed, name)
         reader = HeatReader(held, folder)
-        rule = reader.fitted(source.threshold, held.run.folder / "masks" / source.method)
+        rule = reader.fitted(
+            source.threshold, method_folder(masks_folder(held.run.folder), source.method)
+        )
         for i in indices:
             case = held.cases.cases[i]
             heat = reader.load(case).full()

@@ -11,11 +11,12 @@ from torch import nn
 
 from weakseg.data.cases import Labels
 from weakseg.errors import RunError, UserError, first_line
+from weakseg.layout import BEST, superseded_folder
 from weakseg.models.classifier import Classifier
 from weakseg.progress import say
 from weakseg.runs import remove_tree
 from weakseg.stages.prepare import Prepared
-from weakseg.training.weights import BEST, load_weights
+from weakseg.training.weights import load_weights
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -25,9 +26,7 @@ def set_aside(prepared: Prepared, stage: str, folder: Path, key: str, force: boo
     earlier = prepared.run.record.get("stages", {}).get(stage, {}).get("key")
     prepared.run.forget(stage)
     if earlier and (force or earlier != key) and (folder / BEST).exists():
-        there = (
-            prepared.run.folder / "superseded" / f"{folder.parent.name}-{folder.name}-{earlier[:8]}"
-        )
+        there = superseded_folder(prepared.run.folder, folder, earlier)
         remove_tree(there)
         there.parent.mkdir(parents=True, exist_ok=True)
         folder.replace(there)

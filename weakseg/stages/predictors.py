@@ -8,9 +8,9 @@ from typing import Any
 
 from weakseg.config import load_config
 from weakseg.errors import RunError, UserError, did_you_mean
+from weakseg.layout import config_file, masks_config, threshold_files
 from weakseg.runs import open_run, read_json
 from weakseg.stages.heatmap_predictor import Entries, Predictor, load_heatmap_predictor
-from weakseg.stages.scoring import THRESHOLD
 from weakseg.stages.segmenter_predictor import SegmenterPredictor, load_segmenter_predictor
 from weakseg.stages.segmenters import WEAK
 
@@ -43,12 +43,10 @@ def load_predictor(
         For a method or seed that it does not have, or an upper bound, which needs true masks.
     """
     folder = open_run(run).folder
-    made_by = folder / "masks" / "config.yaml"
-    config = load_config(made_by if made_by.exists() else folder / "config.yaml")
-    networks = load_config(folder / "config.yaml")
-    entries = {
-        p.parent.name: read_json(p) for p in sorted((folder / "masks").glob(f"*/{THRESHOLD}"))
-    }
+    made_by = masks_config(folder)
+    config = load_config(made_by if made_by.exists() else config_file(folder))
+    networks = load_config(config_file(folder))
+    entries = {method: read_json(p) for method, p in threshold_files(folder)}
     if not entries:
         raise RunError(
             "The run has no masks yet, so it has no threshold either.",

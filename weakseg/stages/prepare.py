@@ -19,6 +19,7 @@ from weakseg.data.phantom import write_phantom
 from weakseg.data.splits import make_splits, read_splits, write_splits
 from weakseg.data.volumes import read_grid
 from weakseg.errors import ConfigError, DataError, UserError
+from weakseg.layout import config_file, splits_file
 from weakseg.progress import progress, say
 from weakseg.runs import Run, environment, locked, make_folder, write_text
 
@@ -116,8 +117,8 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
     cases = cases.with_cases(make_splits(cases.cases, cases.labels, config.data.split))
     with locked(folder):
         run = Run(folder)
-        write_text(folder / "config.yaml", dump_config(config))
-        write_splits(folder / "splits.csv", cases.cases)
+        write_text(config_file(folder), dump_config(config))
+        write_splits(splits_file(folder), cases.cases)
         run.update(
             name=config.name,
             seed=config.seed,
@@ -219,7 +220,7 @@ def _check(table: Table, config: Config) -> Findings:
 def _patients_before(folder: Path, table: Table) -> list[str] | None:
     """The patient of each row as an earlier stage of the same data has found it, if it is there."""
     try:
-        patients = [c.patient for c in read_splits(folder / "splits.csv")]
+        patients = [c.patient for c in read_splits(splits_file(folder))]
     except DataError:
         return None
     return patients if len(patients) == len(table.rows) else None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from weakseg.layout import report_page, report_summary, report_table
 from weakseg.runs import make_folder, write_json, write_text
-
-PAGE, TABLES, SUMMARY = "index.html", "tables", "report.json"
 
 
 def make_report(runs: Sequence[Path], out: Path, *, gallery: int | None = None) -> Path:
@@ -43,7 +42,7 @@ def make_report(runs: Sequence[Path], out: Path, *, gallery: int | None = None) 
     report = build_report(read_runs(runs), gallery)
     make_folder(out)
     for name, table in report.tables.items():
-        write_text(out / TABLES / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
-    write_json(out / SUMMARY, report.summary)
-    write_text(out / PAGE, report.html)
-    return out / PAGE
+        write_text(report_table(out, name), table.to_csv(index=False, float_format="%.6g"))
+    write_json(report_summary(out), report.summary)
+    write_text(report_page(out), report.html)
+    return report_page(out)

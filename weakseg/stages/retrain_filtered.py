@@ -14,11 +14,22 @@ from weakseg.errors import UserError
 from weakseg.filtering.images import FilteredImages, training_means
 from weakseg.filtering.marks import Marker
 from weakseg.heatmaps.compute import target_classes
+from weakseg.layout import (
+    BEST,
+    EXAMPLES,
+    LAST,
+    ORIGINAL,
+    PREDICTIONS,
+    RESUME,
+    condition_folder,
+    condition_stage,
+    seed_folder,
+)
 from weakseg.masks.learnt import LEARNT
 from weakseg.masks.rules import FittedRule
 from weakseg.progress import say
-from weakseg.runs import atomic_path, folder_name, write_text
-from weakseg.stages.evidence import ORIGINAL, PREDICTIONS, condition_folder, write_evidence
+from weakseg.runs import atomic_path, write_text
+from weakseg.stages.evidence import write_evidence
 from weakseg.stages.faithfulness import score_heatmaps
 from weakseg.stages.filter_sources import TruthMasks, make_marker, masks_used
 from weakseg.stages.heatmaps import (
@@ -36,14 +47,9 @@ from weakseg.stages.train_classifier import (
     load_classifier,
     new_classifier,
     predictions_table,
-    seed_folder,
 )
-from weakseg.training.checkpoints import RESUME
 from weakseg.training.classify import predict_probabilities
 from weakseg.training.loop import pick_device
-from weakseg.training.weights import BEST, LAST
-
-EXAMPLES = "examples.png"
 
 FRESH = 10_000
 """Added to a seed, so that a retrained network is not the one that made the heatmaps over again."""
@@ -246,7 +252,7 @@ class _Seed:
         prepared, seed = self.prepared, self.seed
         arch = prepared.config.classifier.arch
         folder = condition_folder(prepared.run.folder, arch, seed, condition.name)
-        stage = f"filtered/{folder_name(arch)}/{seed}/{condition.name}"
+        stage = condition_stage(arch, seed, condition.name)
         key, what = self.key(condition), f"filtered {number}: {condition.name}, seed {seed}"
         outputs = (folder / PREDICTIONS, folder / ORIGINAL)
         if not force and prepared.run.is_done(stage, key, *outputs):

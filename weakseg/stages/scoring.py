@@ -18,13 +18,25 @@ from weakseg.config import Config, DataConfig, LearntRule, Rule, fingerprint, sa
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image, read_mask, write_mask
 from weakseg.data.volumes import read_grid, read_volume_mask, write_volume_mask
+from weakseg.layout import (
+    FLOORS_PART,
+    FLOORS_STAGE,
+    HEATMAP_PART,
+    PER_CASE,
+    SCORES_STAGE,
+    SEGMENT_STAGE,
+    SUMMARY,
+    masks_stage,
+    part_path,
+    scores_file,
+    segmenter_part,
+)
 from weakseg.masks.floors import FLOORS
 from weakseg.progress import progress, say
-from weakseg.runs import file_hash, inside, write_text
+from weakseg.runs import file_hash, write_text
 from weakseg.scores import case_columns, score_case, summarise
 from weakseg.stages.prepare import Prepared
 
-PER_CASE, SUMMARY, THRESHOLD = "per_case.csv", "summary.csv", "threshold.json"
 COLUMNS = [*case_columns(), "probability"]
 _TEXT = ("case", "patient", "split", "label", "method", "kind")
 
@@ -47,12 +59,6 @@ def spacing_of(case: Case) -> tuple[float, ...] | None:
         return None
     grid = read_grid(case.image)
     return grid.spacing if grid.known_spacing else None
-
-
-def mask_file(masks: Path, method: str, seed: int, case: Case) -> Path:
-    """Where the mask of a case lies below a folder of masks."""
-    suffix = ".nii.gz" if case.dims == 3 else ".png"
-    return inside(masks, method, f"seed-{seed}", f"{case.id}{suffix}")
 
 
 def save_mask(path: Path, mask: np.ndarray, case: Case) -> None:
@@ -85,14 +91,9 @@ def scored_cases(prepared: Prepared) -> set[str]:
     return masked | healthy if masked else set()
 
 
-def part_path(prepared: Prepared, name: str) -> Path:
-    """Where a source of masks writes its rows."""
-    return inside(prepared.run.folder, "scores", "parts", f"{name}.csv")
-
-
 def write_part(prepared: Prepared, name: str, rows: Sequence[dict[str, Any]]) -> Path:
     """Write the rows of a source of masks."""
-    path = part_path(prepared, name)
+    path = part_path(prepared.run.folder, name)
     table = pd.DataFrame(list(rows), columns=COLUMNS)
     write_text(path, table.to_csv(index=False, float_format="%.6g"))
     return path
@@ -108,12 +109,12 @@ def read_rows(path: Path) -> pd.DataFrame:
 
 def read_per_case(run: Path) -> pd.DataFrame:
     """The table of scores by case of a run."""
-    return read_rows(run / "scores" / PER_CASE)
+    return read_rows(scores_file(run, PER_CASE))
 
 
 def read_summary(run: Path) -> pd.DataFrame:
     """The table of methods; empty where nothing could be scored."""
-    path = run / "scores" / SUMMARY
+    path = scores_file(run, SUMMARY)
     return pd.read_csv(path) if os.path.getsize(path) > 1 else pd.DataFrame()  # noqa: PTH202
 
 
@@ -121,18 +122,18 @@ def _floors(prepared: Prepared) -> None:
     """Masks that know nothing of lesions, without a gate: what any method must beat."""
     run, config = prepared.run, prepared.config
     wanted = config.scores.floors and prepared.cases.dims == 2
-    path = part_path(prepared, "floors")
-    key = fingerprint("floors", 1, prepared.key)
+    path = part_path(run.folder, FLOORS_PART)
+    key = fingerprint(FLOORS_STAGE, 1, prepared.key)
     if not wanted:
         path.unlink(missing_ok=True)
-        run.forget("floors")
+        run.forget(FLOORS_STAGE)
         return
-    if run.is_done("floors", key, path):
+    if run.is_done(FLOORS_STAGE, key, path):
         return
     scored = scored_cases(prepared)
     cases = [c for c in prepared.cases.of("test") if c.id in scored]
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FLOORS}
-    with run.stage("floors", key), progress("trivial floors", len(cases)) as advance:
+    with run.stage(FLOORS_STAGE, key), progress("trivial floors", len(cases)) as advance:
         for case in cases:
             image = read_image(case.image)
             healthy = not prepared.cases.labels.is_lesion(case.label)
@@ -142,7 +143,7 @@ def _floors(prepared: Prepared) -> None:
                 flags = {"flat": False, "gated": False}
                 rows[name].append(case_entry(case, name, "floor", None, 0) | scores | flags)
             advance()
-        write_part(prepared, "floors", [row for of_floor in rows.values() for row in of_floor])
+        write_part(prepared, FLOORS_PART, [row for of_floor in rows.values() for row in of_floor])
 
 
 def part_stages(prepared: Prepared) -> dict[str, tuple[str, Any]]:
@@ -155,12 +156,12 @@ def part_stages(prepared: Prepared) -> dict[str, tuple[str, Any]]:
     """
     config = prepared.config
     segmenters = {
-        f"segmenter-{n}": (f"masks/{n}", segmenter_asked(config, n)) for n in config.segmenters
+        segmenter_part(n): (masks_stage(n), segmenter_asked(config, n)) for n in config.segmenters
     }
     return {
-        "heatmap": ("segment", heatmap_asked(config)),
+        HEATMAP_PART: (SEGMENT_STAGE, heatmap_asked(config)),
         **segmenters,
-        "floors": ("floors", None),
+        FLOORS_PART: (FLOORS_STAGE, None),
     }
 
 
@@ -206,7 +207,7 @@ def collect(prepared: Prepared) -> Path:
     stages = run.record.get("stages", {})
     paths = []
     for part, (stage, asked) in part_stages(prepared).items():
-        path, entry = part_path(prepared, part), stages.get(stage)
+        path, entry = part_path(run.folder, part), stages.get(stage)
         if entry is None or not path.exists():
             continue
         same = entry.get("data", prepared.key) == prepared.key
@@ -217,12 +218,12 @@ def collect(prepared: Prepared) -> Path:
             paths.append(path)
         else:
             say(f"{part}: left out of the scores; it was made of other data or settings")
-    scores = run.folder / "scores"
+    per_case, out = (scores_file(run.folder, n) for n in (PER_CASE, SUMMARY))
     made_of = [file_hash(p) for p in paths]
-    key = fingerprint("scores", 2, prepared.key, made_of, config.scores, config.seed)
-    if run.is_done("scores", key, scores / PER_CASE, scores / SUMMARY):
-        return scores / SUMMARY
-    with run.stage("scores", key) as entry:
+    key = fingerprint(SCORES_STAGE, 2, prepared.key, made_of, config.scores, config.seed)
+    if run.is_done(SCORES_STAGE, key, per_case, out):
+        return out
+    with run.stage(SCORES_STAGE, key) as entry:
         entry.update(data=prepared.key)
         parts = [t for t in (read_rows(p) for p in paths) if len(t)]
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
@@ -232,6 +233,6 @@ def collect(prepared: Prepared) -> Path:
             say("no test image can be scored: no lesion image has a mask. Masks were written.")
         else:
             summary = summarise(table, bootstrap=config.scores.bootstrap, seed=config.seed)
-        write_text(scores / PER_CASE, table.to_csv(index=False, float_format="%.6g"))
-        write_text(scores / SUMMARY, summary.to_csv(index=False, float_format="%.6g"))
-    return scores / SUMMARY
+        write_text(per_case, table.to_csv(index=False, float_format="%.6g"))
+        write_text(out, summary.to_csv(index=False, float_format="%.6g"))
+    return out

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from weakseg.errors import RunError, UserError
+from weakseg.layout import BEST, seed_folder
 from weakseg.runs import file_hash
 from weakseg.stages.gate import chosen_gate, mean_predictions
 from weakseg.stages.prepare import Prepared
-from weakseg.stages.train_classifier import (
-    classifier_key,
-    is_trained,
-    seed_folder,
-)
-from weakseg.training.weights import BEST
+from weakseg.stages.train_classifier import classifier_key, is_trained
 
 
 @dataclass(frozen=True)

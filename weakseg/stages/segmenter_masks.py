@@ -10,18 +10,28 @@ import numpy as np
 
 from weakseg.config import STARTING_WEIGHTS, SegmenterConfig, fingerprint, starting_weights
 from weakseg.errors import UserError
+from weakseg.layout import (
+    BEST,
+    SETTINGS,
+    fresh_masks,
+    mask_file,
+    masks_folder,
+    masks_stage,
+    method_folder,
+    part_path,
+    segmenter_folder,
+    segmenter_part,
+    threshold_file,
+)
 from weakseg.masks.screen import screen_parts
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
 from weakseg.masks.thresholds import apply_threshold
 from weakseg.progress import progress, say
-from weakseg.runs import file_hash, inside, read_json, remove_tree, write_json
+from weakseg.runs import file_hash, read_json, remove_tree, write_json
 from weakseg.scores import score_case
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import (
-    THRESHOLD,
     case_entry,
-    mask_file,
-    part_path,
     read_truth,
     save_mask,
     scored_cases,
@@ -31,17 +41,9 @@ from weakseg.stages.scoring import (
 )
 from weakseg.stages.segmenter_gate import Gate, find_gate, gate_key, gate_weights
 from weakseg.stages.segmenter_networks import Networks, load_networks
-from weakseg.stages.segmenters import (
-    AFTER_TRAINING,
-    SETTINGS,
-    SUPERVISED,
-    WEAK,
-    segmenter_folder,
-    segmenter_settings,
-)
+from weakseg.stages.segmenters import AFTER_TRAINING, SUPERVISED, WEAK, segmenter_settings
 from weakseg.training.loop import make_fabric
 from weakseg.training.segment import SegmentationCases, val_cases
-from weakseg.training.weights import BEST
 
 INFERENCE = ("tile", "overlap", "flips", "recalibrate", "min_peak", "min_area")
 """Settings of the way from a trained network to probabilities."""
@@ -61,18 +63,21 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     folders = {s: segmenter_folder(run.folder, name, s) for s in seeds}
     weights = {str(s): file_hash(f / BEST) for s, f in folders.items()}
     after = {k: v for k, v in settings.settings().items() if k in AFTER_TRAINING}
-    stage, part = f"masks/{name}", f"segmenter-{name}"
+    stage, part = masks_stage(name), segmenter_part(name)
     trained = {str(s): read_json(f / SETTINGS) for s, f in folders.items()}
     asked = segmenter_asked(config, name)
     gated = gate_key(prepared, name)
     key = fingerprint(
         stage, 4, prepared.key, weights, trained, after, asked, *([gated] if gated else [])
     )
-    masks = inside(run.folder, "masks", name)
-    if not force and run.is_done(stage, key, masks / THRESHOLD, part_path(prepared, part)):
+    all_masks = masks_folder(run.folder)
+    masks = method_folder(all_masks, name)
+    if not force and run.is_done(
+        stage, key, threshold_file(all_masks, name), part_path(run.folder, part)
+    ):
         say(f"masks of {name}: up to date")
         return
-    fresh = inside(run.folder, f".part-masks-{name}")
+    fresh = fresh_masks(run.folder, name)
     remove_tree(fresh)
     rows: list[dict[str, Any]] = []
     thresholds: dict[str, Any] = {}
@@ -101,13 +106,13 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
             thresholds[f"seed-{seed}"] = threshold
             for i, p in probabilities(test):
                 rows += score_probability(
-                    prepared, i, p, threshold, name, seed, scored, masks=fresh / name, gate=gate
+                    prepared, i, p, threshold, name, seed, scored, masks=fresh, gate=gate
                 )
                 advance()
-        write_json(fresh / name / THRESHOLD, thresholds)
+        write_json(threshold_file(fresh, name), thresholds)
         remove_tree(masks)
         masks.parent.mkdir(exist_ok=True)
-        (fresh / name).replace(masks)
+        method_folder(fresh, name).replace(masks)
         remove_tree(fresh)
         write_part(prepared, part, rows)
         entry.update(weights=weights, data=prepared.key, asked=asked)
@@ -213,7 +218,7 @@ def score_probability(
     mask = network_mask(probability, threshold)
     mask = np.zeros_like(mask) if gated else mask
     if masks is not None:
-        save_mask(mask_file(masks.parent, masks.name, seed, case), mask, case)
+        save_mask(mask_file(masks, name, seed, case.id, case.dims), mask, case)
     if case.id not in scored:
         return []
     healthy = not prepared.cases.labels.is_lesion(case.label)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from weakseg.config import SegmenterConfig
+from weakseg.layout import SETTINGS, segmenter_folder
 from weakseg.models.segmenters import Segmenter
 from weakseg.runs import read_json
-from weakseg.stages.segmenters import SETTINGS, load_segmenter, priors_of, segmenter_folder
+from weakseg.stages.segmenters import load_segmenter, priors_of
 from weakseg.training.segment import SegmentationCases, predict
 
 

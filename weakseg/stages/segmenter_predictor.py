@@ -12,18 +12,17 @@ from weakseg.config import Config, SegmenterConfig
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case, Labels
 from weakseg.errors import DataError, UserError
+from weakseg.layout import BEST, seed_folder, segmenter_folder
 from weakseg.models.classifier import Classifier
 from weakseg.runs import Run, file_hash
 from weakseg.stages.gate import mean_probability
 from weakseg.stages.networks import classifier_labels, other_network, refuse_one_seed
 from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS, network_mask
 from weakseg.stages.segmenter_networks import Networks, load_networks
-from weakseg.stages.segmenters import segmenter_folder
-from weakseg.stages.train_classifier import load_classifier, seed_folder
+from weakseg.stages.train_classifier import load_classifier
 from weakseg.training.classify import predict_probabilities
 from weakseg.training.loop import pick_device
 from weakseg.training.segment import SegmentationCases
-from weakseg.training.weights import BEST
 
 
 @dataclass(frozen=True)

@@ -13,32 +13,19 @@ from weakseg.data.cases import Case
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import knows_truth
 from weakseg.errors import DataError
+from weakseg.layout import BEST, LAST, METRICS, SETTINGS, segmenter_folder, segmenter_stage
 from weakseg.models.segmenters import Segmenter, build_segmenter
-from weakseg.runs import inside
 from weakseg.stages.networks import load_network
 from weakseg.stages.prepare import Prepared
-from weakseg.training.loop import METRICS
 from weakseg.training.recipes import resolve
 from weakseg.training.segment import SegmentationCases
-from weakseg.training.weights import BEST, LAST
 
-SETTINGS = "settings.json"
 SUPERVISED, WEAK = "supervised", "weak"
 """Kinds of segmenters: trained on the manifest's masks, or on those of another method."""
 
 AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds", "min_peak"}
 AFTER_TRAINING |= {"min_area", "ensemble", "gate"}
 """Settings that a trained network does not depend on."""
-
-
-def segmenter_folder(run: Path, name: str, seed: int) -> Path:
-    """Where the segmenter of a seed lives."""
-    return inside(run, "segmenter", name, f"seed-{seed}")
-
-
-def segmenter_stage(name: str, seed: int) -> str:
-    """The name of a segmenter's stage in the record."""
-    return f"segmenter/{name}/{seed}"
 
 
 def segmenter_settings(prepared: Prepared, name: str) -> SegmenterConfig:

@@ -16,6 +16,7 @@ from weakseg.heatmaps.cam import FULLGRAD, METHODS, PERTURBING, cams
 from weakseg.heatmaps.compute import target_classes
 from weakseg.heatmaps.fullgrad import fullgrad_maps
 from weakseg.heatmaps.fuse import fuse, mirrored
+from weakseg.layout import BEST, SWEEP, SWEEP_STAGE, scores_file, seed_folder
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.models.layers import FUSED, depths, find_layers
@@ -24,11 +25,9 @@ from weakseg.runs import file_hash, write_text
 from weakseg.stages.heatmaps import require_classifiers
 from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.stages.scoring import read_truth
-from weakseg.stages.train_classifier import classifier_key, load_classifier, seed_folder
+from weakseg.stages.train_classifier import classifier_key, load_classifier
 from weakseg.training.loop import make_fabric
-from weakseg.training.weights import BEST
 
-SWEEP = "sweep.csv"
 SWEPT = (*(m for m in METHODS if m not in PERTURBING), FULLGRAD)
 """Methods that are compared: all that take one pass or two."""
 
@@ -81,12 +80,14 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
     # A precision that is not named is left out: sweeps from before stay up to date.
     named = set() if config.heatmap.precision == "auto" else {"precision"}
     settings = config.heatmap.model_dump(mode="json", include={"target", "score", "flips"} | named)
-    path = run.folder / "scores" / SWEEP
-    key = fingerprint("sweep", 1, classifier_key(prepared, seed), file_hash(best), settings, SWEPT)
-    if not force and run.is_done("sweep", key, path):
+    path = scores_file(run.folder, SWEEP)
+    key = fingerprint(
+        SWEEP_STAGE, 1, classifier_key(prepared, seed), file_hash(best), settings, SWEPT
+    )
+    if not force and run.is_done(SWEEP_STAGE, key, path):
         say("sweep: up to date")
         return path
-    with run.stage("sweep", key) as entry:
+    with run.stage(SWEEP_STAGE, key) as entry:
         curves = _curves(prepared, seed, chosen)
         rows = [
             {"method": m, "layer": layer, "threshold": round(float(t), 4), "dice": float(d)}

@@ -10,16 +10,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg.config import ClassifierConfig, Config, fingerprint
+from weakseg.config import ClassifierConfig, fingerprint
 from weakseg.data.arrays import Images
 from weakseg.data.cases import Case, Labels
+from weakseg.layout import (
+    BEST,
+    CLASSIFIER_SCORES,
+    LAST,
+    METRICS,
+    PREDICTIONS,
+    RESUME,
+    classifier_stage,
+    seed_folder,
+)
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier, imagenet_state, load_pretrained
 from weakseg.progress import say
 from weakseg.runs import (
     file_hash,
-    folder_name,
-    inside,
     read_json,
     write_json,
     write_text,
@@ -27,20 +35,12 @@ from weakseg.runs import (
 from weakseg.scores import classification_scores
 from weakseg.stages.networks import load_network, set_aside
 from weakseg.stages.prepare import Prepared, refuse_volumes
-from weakseg.training.checkpoints import RESUME
 from weakseg.training.classify import ClassifierTask, predict_probabilities
-from weakseg.training.loop import METRICS, FitSettings, fit, make_fabric, pick_device
-from weakseg.training.weights import BEST, LAST, load_weights
-
-SCORES, PREDICTIONS = "scores.json", "predictions.csv"
+from weakseg.training.loop import FitSettings, fit, make_fabric, pick_device
+from weakseg.training.weights import load_weights
 
 NOT_SAID = {"pool": "default", "stride": "null", "exits": "false"}
 """What a weights file that does not speak of it is read as."""
-
-
-def seed_folder(run: Path, arch: str, seed: int) -> Path:
-    """Where the classifier of a seed lives."""
-    return inside(run, "classifier", folder_name(arch), f"seed-{seed}")
 
 
 def classifier_key(prepared: Prepared, seed: int) -> str:
@@ -79,7 +79,7 @@ def train_classifiers(
     for seed in config.seeds:
         folder = seed_folder(prepared.run.folder, config.classifier.arch, seed)
         folders.append(folder)
-        stage, key = classifier_stage(config, seed), classifier_key(prepared, seed)
+        stage, key = classifier_stage(config.classifier.arch, seed), classifier_key(prepared, seed)
         if not force and is_trained(prepared, seed):
             say(f"classifier, seed {seed}: up to date")
             continue
@@ -91,16 +91,11 @@ def train_classifiers(
     return folders
 
 
-def classifier_stage(config: Config, seed: int) -> str:
-    """The name of a classifier's stage in the record."""
-    return f"classifier/{folder_name(config.classifier.arch)}/{seed}"
-
-
 def is_trained(prepared: Prepared, seed: int) -> bool:
     """Whether the classifier in the run folder is the one that the experiment asks for."""
     folder = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed)
-    outputs = [folder / name for name in (BEST, LAST, METRICS, SCORES, PREDICTIONS)]
-    stage = classifier_stage(prepared.config, seed)
+    outputs = [folder / name for name in (BEST, LAST, METRICS, CLASSIFIER_SCORES, PREDICTIONS)]
+    stage = classifier_stage(prepared.config.classifier.arch, seed)
     return prepared.run.is_done(stage, classifier_key(prepared, seed), *outputs)
 
 
@@ -164,7 +159,7 @@ def _train_seed(
     table = predictions_table(prepared.cases.cases, prepared.cases.labels, p)
     write_text(folder / PREDICTIONS, table.to_csv(index=False))
     scores = {s: _scores(prepared, p, indices(prepared, s)) for s in ("val", "test")}
-    write_json(folder / SCORES, scores)
+    write_json(folder / CLASSIFIER_SCORES, scores)
     (folder / RESUME).unlink(missing_ok=True)
     auc = scores["test"]["auc_lesion"]
     say(
@@ -315,7 +310,7 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 
 def read_classifier_scores(folder: Path) -> dict[str, Any]:
     """The classification scores of a seed's folder."""
-    return read_json(folder / SCORES)
+    return read_json(folder / CLASSIFIER_SCORES)
 
 
 def _scores(prepared: Prepared, p: np.ndarray, index: Sequence[int]) -> dict[str, Any]:

@@ -14,11 +14,19 @@ from weakseg.config.recipes import METHOD, stand_in_note
 from weakseg.data.images import write_target
 from weakseg.data.patches import IGNORE
 from weakseg.errors import UserError
+from weakseg.layout import (
+    RESUME,
+    SETTINGS,
+    segmenter_folder,
+    segmenter_stage,
+    target_file,
+    target_folder,
+)
 from weakseg.models.classifiers import imagenet_state
 from weakseg.models.pretrained import backbone_name, load_backbone
 from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.progress import say
-from weakseg.runs import inside, remove_tree, write_json
+from weakseg.runs import remove_tree, write_json
 from weakseg.stages.mask_sources import MaskSource, check_source, find_source, training_targets
 from weakseg.stages.networks import set_aside
 from weakseg.stages.prepare import Prepared
@@ -26,20 +34,16 @@ from weakseg.stages.scoring import collect
 from weakseg.stages.segmenter_gate import check_gate
 from weakseg.stages.segmenter_masks import segment_by_network
 from weakseg.stages.segmenters import (
-    SETTINGS,
     is_trained,
     load_segmenter,
     masks_of,
     network_size,
     segmentation_cases,
-    segmenter_folder,
     segmenter_key,
     segmenter_settings,
-    segmenter_stage,
     training_cases,
     training_images,
 )
-from weakseg.training.checkpoints import RESUME
 from weakseg.training.loop import FitSettings, fit, make_fabric
 from weakseg.training.segment import SegmentationCases, SegmenterTask
 from weakseg.training.weights import load_weights
@@ -363,11 +367,11 @@ def _told_by(
             fix="look at its heatmaps and masks, and choose another method",
         )
     if prepared.cases.dims == 2:
-        folder = inside(prepared.run.folder, "targets", name, f"seed-{seed}")
-        remove_tree(folder)
+        run = prepared.run.folder
+        remove_tree(target_folder(run, name, seed))
         for i, target in targets.items():
             case = prepared.cases.cases[i]
-            write_target(inside(folder, f"{case.id}.png"), target, IGNORE)
+            write_target(target_file(run, name, seed, case.id), target, IGNORE)
     left_out = len(lesion) - len(targets)
     if left_out:
         say(f"{what}: {left_out} of {len(lesion)} training images left out, nothing was found")

@@ -17,13 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.errors import RunError, first_line
+from weakseg.layout import BEST, LAST, NEXT_BEST, RESUME
 from weakseg.runs import atomic_path
 from weakseg.training.optimizers import WeightAverage
-from weakseg.training.weights import BEST, LAST, load_weights, save_weights, second_name, tensors_of
-
-RESUME = "resume.pt"
-NEXT_BEST = "next-best.safetensors"
-"""Best weights whose checkpoint is being written."""
+from weakseg.training.weights import load_weights, save_weights, second_name, tensors_of
 
 SHARE = 0.02
 """Of the time of a training, how much may go into writing."""

@@ -18,18 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.errors import ConfigError, UserError
+from weakseg.layout import METRICS, RESUME
 from weakseg.memory import keep_freed_memory
 from weakseg.progress import progress, say
 from weakseg.runs import write_text
-from weakseg.training.checkpoints import RESUME, Saver, Training
+from weakseg.training.checkpoints import Saver, Training
 from weakseg.training.optimizers import (
     WeightAverage,
     add_penalty_gradients,
     learning_rate,
     make_optimizer,
 )
-
-METRICS = "metrics.csv"
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from weakseg.errors import UserError
 from weakseg.runs import atomic_path
 
-BEST, LAST = "best.safetensors", "last.safetensors"
-
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     """A network's tensors by name, on the CPU; not copies where they are there already."""
