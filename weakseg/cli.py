@@ -73,7 +73,7 @@ def validate(
         typer.Option("--lesion", help="A label of images with a lesion; may be repeated."),
     ] = None,
     mask_rule: Annotated[
-        str, typer.Option("--mask-rule", help="nonzero, half, or values such as 1,4.")
+        str, typer.Option("--mask-rule", help="nonzero, half, dark, or values such as 1,4.")
     ] = "nonzero",
     as_json: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,13 @@ def present(path: Path) -> Path:
     if not path.exists():
         pytest.skip(f"no real data: {path} is not there")
     return path
+
+
+def make_case(shared: Path, name: str, out: Path) -> Path:
+    """The manifest of one of the cases beside the checkout, made anew; a skip without them."""
+    script = present(shared / "cases" / name / "make.py")
+    subprocess.run([sys.executable, script, out], check=True)
+    return out / "labels.csv"
 
 
 def noise(seed: int, shape: tuple[int, ...] = (16, 20)) -> np.ndarray:

@@ -21,9 +21,9 @@ from tests.data.helpers import noise, present, save
 from weakseg.data.decoding import decode
 from weakseg.data.images import (
     image_size,
-    inspect_mask,
     is_grey,
     mask_values,
+    open_mask,
     read_image,
     read_mask,
     scale_intensity,
@@ -103,7 +103,7 @@ def test_16_bit_alpha_lies_over_black(tmp_path):
     values = read_image(grey)
     assert is_grey(values)
     np.testing.assert_array_equal(values if values.ndim == 2 else values[..., 0], [[40000, 0]])
-    np.testing.assert_array_equal(read_mask(grey), [[True, True]])
+    np.testing.assert_array_equal(read_mask(grey), [[True, False]])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -117,11 +117,10 @@ def test_8_bit_grey_and_colour(tmp_path, shape, suffix):
     assert image_size(path) == (7, 5)
 
 
-def test_8_bit_alpha_lies_over_black_but_masks_ignore_it(tmp_path):
+def test_8_bit_alpha_lies_over_black(tmp_path):
     rgba = np.array([[[200, 100, 50, 255], [200, 100, 50, 51], [9, 9, 9, 0]]], dtype=np.uint8)
     path = save(tmp_path / "a.png", rgba)
     np.testing.assert_array_equal(read_image(path), [[[200, 100, 50], [40, 20, 10], [0, 0, 0]]])
-    np.testing.assert_array_equal(read_mask(path), [[True, True, True]])
     la = np.array([[[200, 255], [200, 51], [9, 0]]], dtype=np.uint8)
     Image.fromarray(la, mode="LA").save(tmp_path / "la.png")
     np.testing.assert_array_equal(read_image(tmp_path / "la.png"), [[200, 40, 0]])
@@ -143,14 +142,6 @@ def test_palette_is_colours_for_images_and_indices_for_masks(tmp_path):
     np.testing.assert_array_equal(mask_values(path), [0, 1, 2])
     np.testing.assert_array_equal(read_mask(path, [2]), [[False, False, True]])
     np.testing.assert_array_equal(read_mask(path, "half"), [[False, True, True]])
-
-
-def test_palette_whose_first_colour_is_not_black_keeps_index_0_as_background(tmp_path):
-    path = tmp_path / "a.png"
-    plte = chunk(b"PLTE", bytes([255, 255, 255, 0, 0, 0]))
-    path.write_bytes(png([bytes([0b01000000])], 2, 1, 3, plte))
-    np.testing.assert_array_equal(read_mask(path), [[False, True]])
-    np.testing.assert_array_equal(read_image(path), [[255, 0]])
 
 
 def test_palette_of_greys_and_its_transparency(tmp_path):
@@ -519,9 +510,11 @@ def test_half_of_a_float_mask_needs_a_known_range(tmp_path):
 
 def test_values_and_mask_of_one_decoding_agree(tmp_path):
     path = save(tmp_path / "a.png", np.array([[0, 3, 7], [7, 0, 9]], dtype=np.uint8))
-    mask, values = inspect_mask(path, [7])
-    np.testing.assert_array_equal(mask, read_mask(path, [7]))
-    np.testing.assert_array_equal(values, [0, 3, 7, 9])
+    file = open_mask(path)
+    np.testing.assert_array_equal(file.marked([7]), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(file.marked("nonzero"), read_mask(path))
+    np.testing.assert_array_equal(file.values, mask_values(path))
+    np.testing.assert_array_equal(file.values, [0, 3, 7, 9])
 
 
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=20)))

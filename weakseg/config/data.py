@@ -50,10 +50,11 @@ class DataConfig(Section):
     lesion_labels: list[str] | Literal["auto"] = Field(
         "auto", description="labels of images with a lesion; auto: all that are not healthy"
     )
-    mask_rule: Literal["nonzero", "half"] | list[int] = Field(
+    mask_rule: Literal["nonzero", "half", "dark"] | list[int] = Field(
         "nonzero",
         description="which mask values are lesion: every one but 0; those above half of the "
-        "mask's type range (soft or JPEG edges); or a list of values",
+        "mask's type range (soft or JPEG edges); those below (a dark lesion on white); or a list "
+        "of values",
     )
     intensity: Literal["auto", "dtype", "percentile"] = Field(
         "auto",

@@ -12,7 +12,7 @@ from weakseg.config import DataConfig
 from weakseg.data.cases import Labels
 from weakseg.data.decoding import MISSING
 from weakseg.data.duplicates import thumbnail
-from weakseg.data.images import inspect_mask, is_grey, read_image
+from weakseg.data.images import is_grey, open_mask, read_image
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.errors import DataError
 
@@ -158,7 +158,8 @@ def _mask_problems(
         )
         return
     try:
-        mask, values = inspect_mask(path, data.mask_rule)
+        file = open_mask(path)
+        mask, values = file.marked(data.mask_rule), file.values
     except DataError as e:
         yield file_problem("mask", row, row.mask, table, e)
         return

@@ -7,6 +7,7 @@ palettes; each is used for what it keeps whole.
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -204,4 +205,5 @@ def _from_pillow(data: bytes, path: Path) -> Pixels:
     depth, colour = (data[24], data[25]) if image.format == "PNG" else (8, -1)
     if depth == 16 and colour != 0:
         return upright(from_opencv(data), turn)
-    return upright(pillow_pixels(image, depth), turn)
+    pixels = replace(pillow_pixels(image, depth), lossy=image.format in ("JPEG", "MPO"))
+    return upright(pixels, turn)

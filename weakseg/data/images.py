@@ -6,30 +6,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from weakseg.data.colours import (
+    all_hidden,
+    as_displayed,
+    contrast,
+    is_grey,
+    one_channel,
+    top,
+    visible,
+)
 from weakseg.data.decoding import IMAGE_SUFFIXES, MAX_PIXELS, Pixels, decode, image_size
+from weakseg.data.soft import has_soft_edges
 from weakseg.errors import DataError
 from weakseg.runs import atomic_path
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "MaskFile",
     "image_size",
-    "inspect_mask",
     "is_grey",
     "mask_values",
+    "open_mask",
     "read_image",
     "read_mask",
     "scale_intensity",
     "write_mask",
 ]
 
-MaskRule = Literal["nonzero", "half"] | Sequence[int]
+MaskRule = Literal["nonzero", "half", "dark"] | Sequence[int]
 Intensity = Literal["auto", "dtype", "percentile"]
 
 STRETCH = (0.5, 99.5)
@@ -60,7 +73,7 @@ def read_image(path: Path) -> NDArray[Any]:
         `MAX_PIXELS`, or holds NaN or infinity.
     """
     pixels = decode(path)
-    values = _as_displayed(pixels)
+    values = as_displayed(pixels)
     if values.dtype not in (np.uint8, np.uint16, np.float32):
         with np.errstate(over="ignore"):
             values = values.astype(np.float32)
@@ -68,19 +81,102 @@ def read_image(path: Path) -> NDArray[Any]:
     return values
 
 
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask's file that is decoded once, and may be read by several rules.
+
+    Attributes
+    ----------
+    path : Path
+    pixels : Pixels
+    """
+
+    path: Path
+    pixels: Pixels
+
+    def marked(self, rule: MaskRule) -> NDArray[np.bool_]:
+        """(M, N) pixels that are lesion by a rule of `read_mask`, and with its errors."""
+        if rule == "dark":
+            return self._dark()
+        if isinstance(rule, str):
+            return by_rule(contrast(self.pixels), rule, self.path)
+        if self._stored.ndim == 3:
+            raise DataError(
+                "The mask is a colour image, so a list of mask values does not tell lesion from "
+                "background.",
+                where=str(self.path),
+                expected="a mask of one channel, or with a palette",
+                fix="save the mask as a grey image, or set data.mask_rule: nonzero",
+            )
+        return by_rule(self._stored, rule, self.path)
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """The distinct values as stored, ascending; of all channels together in colour images."""
+        return distinct(self._stored)
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the file's JPEG may have changed values, which it does unless all are extreme."""
+        grey = contrast(self.pixels)
+        return self.pixels.lossy and bool(((grey != 0) & (grey != top(grey))).any())
+
+    @property
+    def soft(self) -> bool:
+        """Whether its edges hold values in between, see `has_soft_edges`."""
+        return has_soft_edges(contrast(self.pixels))
+
+    @cached_property
+    def _stored(self) -> NDArray[Any]:
+        """Samples, indices of a palette; 0 where they cannot be seen."""
+        values, seen = one_channel(self.pixels.values), visible(self.pixels)
+        if seen is None or self.pixels.colours is not None:
+            return values
+        return np.where(seen if values.ndim == 2 else seen[..., None], values, 0)
+
+    def _dark(self) -> NDArray[np.bool_]:
+        dark, seen = by_rule(as_displayed(self.pixels), "dark", self.path), visible(self.pixels)
+        dark = np.asarray(dark.any(axis=2) if dark.ndim == 3 else dark)
+        return dark if seen is None else dark & seen
+
+
+def open_mask(path: Path) -> MaskFile:
+    """Decode a mask's file.
+
+    Raises
+    ------
+    DataError
+        As `read_image`; and for a file that holds something, but is transparent everywhere.
+    """
+    pixels = decode(path)
+    refuse_not_finite(pixels.values, path)
+    if all_hidden(pixels):
+        raise DataError(
+            "The mask is transparent everywhere, though something is stored in it.",
+            where=str(path),
+            expected="a layer that is opaque where the lesion was painted, or no transparency",
+            fix="save the mask without transparency (without its alpha channel)",
+        )
+    return MaskFile(path, pixels)
+
+
 def read_mask(path: Path, rule: MaskRule = "nonzero") -> NDArray[np.bool_]:
-    """A mask as booleans.
+    """A mask as booleans, read by what it shows and not by how it is stored.
 
     Parameters
     ----------
     path : Path
-        PNG, JPEG or TIFF. Transparency is ignored.
-    rule : {"nonzero", "half"} or sequence of int
-        Which pixels are lesion. ``nonzero``: every raw value but 0; in colour images any channel;
-        with a palette the index. ``half``: above half of the type's range (127.5 of 8 bits, 0.5
-        of a float), after a palette is replaced by its colours; in colour images any channel. A
-        list: the raw values (with a palette the indices) that it holds. Raw values of 1-, 2- and
-        4-bit images are 0 to 1, 3 and 15.
+        PNG, JPEG or TIFF. Opacity counts where it differs within the image: on a layer where only
+        the lesion was painted, the painted part is the lesion, whatever its colour; elsewhere
+        what is transparent is background.
+    rule : {"nonzero", "half", "dark"} or sequence of int
+        Which pixels are lesion. ``nonzero``: every value but 0; in colour images in any channel;
+        with a palette every colour but that of the ground (`weakseg.data.colours.ground`: black,
+        if it occurs). ``half``: those that stand out of it by more than half of the type's range
+        (127.5 of 8 bits, 0.5 of a float) in any channel; of layers, half of the largest opacity.
+        ``dark``: at most half of the range in any channel, as for a lesion that is drawn dark, or
+        in a colour, on white. A list: the raw values (with a palette the indices) that it holds.
+        Raw values of 1-, 2- and 4-bit images are 0 to 1, 3 and 15.
 
     Returns
     -------
@@ -89,11 +185,10 @@ def read_mask(path: Path, rule: MaskRule = "nonzero") -> NDArray[np.bool_]:
     Raises
     ------
     DataError
-        As `read_image`; for a list of values and a mask of several colours; and for ``half`` and
-        a float mask with values above 1, whose range is not known.
+        As `open_mask`; for a list of values and a mask of several colours; and for ``half`` or
+        ``dark`` and a float mask with values above 1, whose range is not known.
     """
-    pixels = decode(path)
-    return _lesion(pixels, _raw_mask(pixels, path), rule, path)
+    return open_mask(path).marked(rule)
 
 
 def mask_values(path: Path) -> NDArray[Any]:
@@ -102,24 +197,9 @@ def mask_values(path: Path) -> NDArray[Any]:
     Raises
     ------
     DataError
-        As `read_image`.
+        As `open_mask`.
     """
-    return distinct(_raw_mask(decode(path), path))
-
-
-def inspect_mask(path: Path, rule: MaskRule) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """`read_mask` and `mask_values` of a file that is decoded once."""
-    pixels = decode(path)
-    raw = _raw_mask(pixels, path)
-    return _lesion(pixels, raw, rule, path), distinct(raw)
-
-
-def is_grey(image: NDArray[Any]) -> bool:
-    """Whether an (M, N) or (M, N, 3) image holds no colour: one channel, or three equal ones."""
-    if image.ndim == 2:
-        return True
-    first = image[..., :1]
-    return bool((image[..., 1:] == first).all())
+    return open_mask(path).values
 
 
 def scale_intensity(image: ArrayLike, how: Intensity = "auto") -> NDArray[np.float32]:
@@ -206,30 +286,11 @@ def write_target(path: Path, target: ArrayLike, ignored: int) -> None:
         Image.fromarray(grey).save(part, format="PNG")
 
 
-def _raw_mask(pixels: Pixels, path: Path) -> NDArray[Any]:
-    values = pixels.values
-    refuse_not_finite(values, path)
-    return values[..., 0] if values.ndim == 3 and is_grey(values) else values
-
-
 def distinct(raw: NDArray[Any]) -> NDArray[Any]:
     """The values that an array holds, ascending."""
     if raw.dtype in (np.uint8, np.uint16):
         return np.flatnonzero(np.bincount(raw.ravel())).astype(raw.dtype)
     return np.unique(raw)
-
-
-def _lesion(pixels: Pixels, raw: NDArray[Any], rule: MaskRule, path: Path) -> NDArray[np.bool_]:
-    if not isinstance(rule, str) and raw.ndim == 3:
-        raise DataError(
-            "The mask is a colour image, so a list of mask values does not tell lesion from "
-            "background.",
-            where=str(path),
-            expected="a mask of one channel, or with a palette",
-            fix="save the mask as a grey image, or set data.mask_rule: nonzero",
-        )
-    hot = by_rule(_as_displayed(pixels) if rule == "half" else raw, rule, path)
-    return np.asarray(hot.any(axis=2) if hot.ndim == 3 else hot)
 
 
 def by_rule(values: NDArray[Any], rule: MaskRule, path: Path) -> NDArray[np.bool_]:
@@ -238,36 +299,14 @@ def by_rule(values: NDArray[Any], rule: MaskRule, path: Path) -> NDArray[np.bool
     Raises
     ------
     DataError
-        For ``half`` and floats above 1, whose range is not known.
+        For ``half`` or ``dark`` and floats above 1, whose range is not known.
     """
     if not isinstance(rule, str):
         return np.isin(values, np.asarray(rule))
-    return np.asarray(values > _half_of_range(values, path) if rule == "half" else values != 0)
-
-
-def _as_displayed(pixels: Pixels) -> NDArray[Any]:
-    values, alpha = pixels.values, pixels.alpha
-    if pixels.colours is not None:
-        colours, used = pixels.colours, np.unique(values)
-        if used[-1] >= len(colours):  # some writers leave out the end of the palette: black
-            colours = np.pad(colours, ((0, int(used[-1]) + 1 - len(colours)), (0, 0)))
-        if is_grey(colours[used][None]):
-            colours = colours[:, 0]
-        return colours[values]
-    if pixels.bits < 8:
-        values = values.astype(np.uint8) * np.uint8(255 // (2**pixels.bits - 1))
-    if alpha is None:
-        return values
-    share = alpha if values.ndim == 2 else alpha[..., None]
-    if values.dtype not in (np.uint8, np.uint16):
-        return values * (share / _top(alpha))
-    # 65535² + 32767 still fits into 32 bits.
-    top = np.uint32(_top(alpha))
-    return ((values.astype(np.uint32) * share + top // 2) // top).astype(values.dtype)
-
-
-def _top(values: NDArray[Any]) -> float:
-    return np.iinfo(values.dtype).max if np.issubdtype(values.dtype, np.integer) else 1.0
+    if rule == "nonzero":
+        return np.asarray(values != 0)
+    half = _half_of_range(values, path)
+    return np.asarray(values > half if rule == "half" else values <= half)
 
 
 def _half_of_range(values: NDArray[Any], path: Path) -> float:
@@ -278,7 +317,7 @@ def _half_of_range(values: NDArray[Any], path: Path) -> float:
             found=f"values up to {float(values.max()):g}",
             fix="save the mask with 8 bits, or set data.mask_rule: nonzero",
         )
-    return _top(values) / 2
+    return top(values) / 2
 
 
 def refuse_not_finite(values: NDArray[Any], path: Path) -> None:

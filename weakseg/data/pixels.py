@@ -26,15 +26,24 @@ class Pixels:
     bits : int
         Bits a sample.
     alpha : (M, N) ndarray, optional
-        Opacity, 0 to the type's maximum, where samples are not multiplied by it yet.
+        Opacity, 0 to its type's maximum.
     colours : (K, 3) ndarray of uint8, optional
         The palette, laid over black where it is transparent.
+    over_black : bool
+        Whether the samples, or the palette's colours, are multiplied by the opacity already.
+    lossy : bool
+        Whether samples went through JPEG, which adds to them what was not there.
+    orientation : int
+        By which orientation tag the samples have been turned upright; 1 where by none.
     """
 
     values: NDArray[Any]
     bits: int
     alpha: NDArray[Any] | None = None
     colours: NDArray[np.uint8] | None = None
+    over_black: bool = False
+    lossy: bool = False
+    orientation: int = 1
 
 
 def damaged(path: Path, e: Exception) -> DataError:
@@ -87,4 +96,4 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
         return np.ascontiguousarray(a)
 
     alpha = None if pixels.alpha is None else turn(pixels.alpha)
-    return replace(pixels, values=turn(pixels.values), alpha=alpha)
+    return replace(pixels, values=turn(pixels.values), alpha=alpha, orientation=orientation)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def pillow_pixels(image: Image.Image, depth: int) -> Pixels:
     """The samples of a decoded image, given the bits a sample that its file has."""
     if image.mode == "P":
-        return Pixels(np.asarray(image), depth, colours=_palette(image))
+        return _palette_pixels(image, depth)
     if image.mode == "1":
         depth, values = 1, np.asarray(image).astype(np.uint8)
     elif image.mode == "L" and depth < 8:  # Pillow spreads 2 and 4 bits over 0 to 255
@@ -39,18 +39,20 @@ def pillow_pixels(image: Image.Image, depth: int) -> Pixels:
     return Pixels(values, depth, np.where(hidden, 0, top).astype(values.dtype))
 
 
-def _palette(image: Image.Image) -> NDArray[np.uint8]:
+def _palette_pixels(image: Image.Image, depth: int) -> Pixels:
+    values = np.asarray(image)
     colours = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
     clear = image.info.get("transparency")
     if clear is None:
-        return colours
-    alpha = np.full(len(colours), 255, dtype=np.uint16)
+        return Pixels(values, depth, colours=colours)
+    alpha = np.full(256, 255, dtype=np.uint16)
     if isinstance(clear, int):
         alpha[clear : clear + 1] = 0
     else:
-        some = np.frombuffer(clear, dtype=np.uint8)[: len(alpha)]
+        some = np.frombuffer(clear, dtype=np.uint8)[:256]
         alpha[: len(some)] = some
-    return ((colours * alpha[:, None] + 127) // 255).astype(np.uint8)
+    colours = ((colours * alpha[: len(colours), None] + 127) // 255).astype(np.uint8)
+    return Pixels(values, depth, alpha[values].astype(np.uint8), colours, over_black=True)
 
 
 def from_opencv(data: bytes) -> Pixels:

@@ -14,6 +14,9 @@ from weakseg.data.pixels import MAX_PIXELS, Pixels, stack, too_large, upright
 from weakseg.data.samples import opencv_samples, pillow_pixels
 from weakseg.errors import DataError
 
+_JPEG = (6, 7, 33007, 34892)
+"""Compression tags that stand for JPEG with loss."""
+
 
 def _tiff(f: IO[bytes]) -> Any:
     from tifffile import TiffFile
@@ -87,8 +90,8 @@ def decode_tiff(data: bytes, path: Path) -> Pixels:
     image.load()  # turns a TIFF upright itself
     pixels = pillow_pixels(image, 8)
     if image.mode == "P" and plain:
-        return replace(pixels, bits=page.bitspersample)
-    return pixels
+        pixels = replace(pixels, bits=page.bitspersample)
+    return replace(pixels, orientation=turn, lossy=int(page.compression) in _JPEG)
 
 
 def _as_stored(data: bytes, page: Any) -> bytes:
@@ -119,11 +122,12 @@ def _tiff_pixels(page: Any, values: NDArray[Any]) -> Pixels:
     ):
         raise ValueError(f"samples of type {values.dtype} are no intensities")
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    alpha = None
+    alpha, lossy, over_black = None, int(page.compression) in _JPEG, False
     if values.shape[2] in (2, 4):
         # 2: straight opacity. 1: already multiplied, which is how it looks over black.
-        if page.extrasamples and int(page.extrasamples[0]) == 2:
+        if page.extrasamples and int(page.extrasamples[0]) in (1, 2):
             alpha = np.ascontiguousarray(values[..., -1])
+            over_black = int(page.extrasamples[0]) == 1
         values = values[..., :-1]
     values = np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values)
     if page.photometric == 3:
@@ -134,4 +138,4 @@ def _tiff_pixels(page: Any, values: NDArray[Any]) -> Pixels:
     if page.photometric == 0 and not np.issubdtype(values.dtype, np.floating):
         top = 1 if page.bitspersample == 1 else np.iinfo(values.dtype).max
         values = (top - values).astype(values.dtype)
-    return Pixels(values, page.bitspersample, alpha)
+    return Pixels(values, page.bitspersample, alpha, over_black=over_black, lossy=lossy)

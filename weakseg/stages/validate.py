@@ -12,14 +12,14 @@ from weakseg.progress import progress
 
 
 def parse_mask_rule(text: str) -> str | list[int]:
-    """``nonzero``, ``half``, or values separated by commas.
+    """``nonzero``, ``half``, ``dark``, or values separated by commas.
 
     Raises
     ------
     ConfigError
         For anything else.
     """
-    if text in ("nonzero", "half"):
+    if text in ("nonzero", "half", "dark"):
         return text
     try:
         return [int(v) for v in text.split(",")]
@@ -28,7 +28,7 @@ def parse_mask_rule(text: str) -> str | list[int]:
             "The mask rule is not known.",
             where="--mask-rule",
             found=repr(text),
-            expected="nonzero, half, or whole numbers such as 1,4",
+            expected="nonzero, half, dark, or whole numbers such as 1,4",
         ) from None
 
 
