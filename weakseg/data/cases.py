@@ -8,6 +8,9 @@ from pathlib import Path
 
 from weakseg.data.decoding import is_volume
 
+MaskFiles = Path | tuple[Path, ...]
+"""The file of a true mask, or several, which together are the mask."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -21,8 +24,8 @@ class Case:
         Absolute path.
     label : str
         The image-level label as written.
-    mask : Path or None
-        Absolute path, or None where there is none.
+    mask : Path, tuple of Path, or None
+        Absolute path; several where all of them together are the mask; None where there is none.
     patient : str
         The patient; where the manifest names none, the group of near-duplicates, or the volume.
     split : str or None
@@ -38,7 +41,7 @@ class Case:
     id: str
     image: Path
     label: str
-    mask: Path | None = None
+    mask: MaskFiles | None = None
     patient: str = ""
     split: str | None = None
     row: int = 0

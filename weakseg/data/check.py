@@ -25,6 +25,7 @@ from weakseg.data.manifest import (
     table_labels,
 )
 from weakseg.data.splits import FEW_PATIENTS_FIX, make_splits, split_troubles
+from weakseg.data.table import JOINED
 from weakseg.errors import DataError
 
 __all__ = [
@@ -120,6 +121,7 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
 
 def _same_paths(table: Table) -> Iterator[Problem]:
     first: dict[str, Row] = {}
+    joined = _masks_to_join(table)
     for row in table.rows:
         for k, cell in enumerate(modalities(row)):
             image = table.real(cell)
@@ -128,13 +130,32 @@ def _same_paths(table: Table) -> Iterator[Problem]:
             else:
                 earlier = first[image]
                 place = "this row" if earlier is row else f"row {earlier.line}"
+                fix = "name the file of the other modality" if k else "keep one of the two rows"
+                if image in joined and earlier is not row and not k:
+                    fix = _join_fix(joined[image])
                 yield Problem(
                     "image-twice",
                     row.line,
                     cell,
                     f"the image is listed in {place} already",
-                    "name the file of the other modality" if k else "keep one of the two rows",
+                    fix,
                 )
+
+
+def _join_fix(masks: str) -> str:
+    return (
+        f"if the masks are parts of one truth, join them: `{masks}` as the mask of one row, and "
+        "delete the others; else keep one of the rows"
+    )
+
+
+def _masks_to_join(table: Table) -> dict[str, str]:
+    """Of images that several rows list with a mask each, the cell that names all of them."""
+    masks: dict[str, dict[str, str]] = {}
+    for row in table.rows:
+        for cell in table.masks(row):
+            masks.setdefault(table.real(row.image), {}).setdefault(table.real(cell), cell)
+    return {image: JOINED.join(m.values()) for image, m in masks.items() if len(m) > 1}
 
 
 def _same_pixels(
@@ -179,7 +200,10 @@ def _same_pixels(
                 "put both rows into one split, or delete one",
             )
         else:
-            yield Problem("duplicate", *at, same, "delete one of the rows", "warning")
+            cells = dict.fromkeys((*table.masks(earlier), *table.masks(row)))
+            two = row.mask != earlier.mask and len(cells) > 1
+            fix = _join_fix(JOINED.join(cells)) if two else "delete one of the rows"
+            yield Problem("duplicate", *at, same, fix, "warning")
 
 
 def _patients_and_splits(
@@ -290,7 +314,7 @@ def table_fingerprint(table: Table, data: DataConfig | None = None) -> str:
     total = hashlib.blake2b(table.path.read_bytes(), digest_size=16)
     if data is not None:
         total.update(repr((data.healthy_labels, data.lesion_labels, data.mask_rule)).encode())
-    files = [table.resolve(c) for c in dict.fromkeys(c for r in table.rows for c in r.files)]
+    files = [table.resolve(c) for c in dict.fromkeys(c for r in table.rows for c in table.files(r))]
     for digests in in_threads(_contents, chunks(files, AT_ONCE)):
         for digest in digests:
             total.update(digest)

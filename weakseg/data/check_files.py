@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from weakseg.data.decoding import MISSING
 from weakseg.data.duplicates import thumbnail
 from weakseg.data.images import is_grey, open_mask, read_image
 from weakseg.data.manifest import Problem, Row, Table
+from weakseg.data.truth import union
 from weakseg.errors import DataError
 
 SMALLEST = 8
@@ -148,27 +149,42 @@ def _mask_problems(
     shape: tuple[int, int] | None,
     mask_is_image: bool,
 ) -> Iterator[Problem]:
-    def here(kind: str, message: str, fix: str) -> Problem:
-        return Problem(kind, row.line, row.mask, message, fix)
+    def here(kind: str, message: str, fix: str, file: str = row.mask) -> Problem:
+        return Problem(kind, row.line, file, message, fix)
 
-    path = table.resolve(row.mask)
     if mask_is_image:
         yield here(
             "mask-is-image", "the mask is the file of an image", "name the mask, or leave it blank"
         )
         return
-    try:
-        file = open_mask(path)
-        mask, values = file.marked(data.mask_rule), file.values
-    except DataError as e:
-        yield file_problem("mask", row, row.mask, table, e)
-        return
-    if shape is not None and mask.shape != shape:
-        sizes = f"{mask.shape[0]} × {mask.shape[1]} pixels, its image {shape[0]} × {shape[1]}"
-        yield here(
-            "mask-size", f"the mask has {sizes}", "export the mask on the image's own pixel grid"
-        )
-    yield from mask_content_problems(row, mask, values, data, labels)
+    masks: list[np.ndarray] = []
+    held: list[np.ndarray] = []
+    files = table.masks(row)
+    for cell in files:
+        try:
+            file = open_mask(table.resolve(cell))
+            mask, values = file.marked(data.mask_rule), file.values
+        except DataError as e:
+            yield file_problem("mask", row, cell, table, e)
+            continue
+        masks.append(mask)
+        held.append(values)
+        if shape is not None and mask.shape != shape:
+            sizes = f"{mask.shape[0]} × {mask.shape[1]} pixels, its image {shape[0]} × {shape[1]}"
+            fix = "export the mask on the image's own pixel grid"
+            yield here("mask-size", f"the mask has {sizes}", fix, cell)
+    if can_be_joined(masks, files):
+        yield from mask_content_problems(row, union(masks), all_values(held), data, labels)
+
+
+def can_be_joined(masks: Sequence[np.ndarray], files: Sequence[str]) -> bool:
+    """Whether all files of a mask were read, and have one size."""
+    return len(masks) == len(files) > 0 and len({m.shape for m in masks}) == 1
+
+
+def all_values(held: Sequence[np.ndarray]) -> np.ndarray:
+    """The distinct values of several masks, ascending, given those of each."""
+    return held[0] if len(held) == 1 else np.unique(np.concatenate(held))
 
 
 def mask_content_problems(

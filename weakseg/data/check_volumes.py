@@ -9,9 +9,17 @@ import numpy as np
 
 from weakseg.config import DataConfig
 from weakseg.data.cases import Labels
-from weakseg.data.check_files import SMALLEST, Seen, file_problem, mask_content_problems
+from weakseg.data.check_files import (
+    SMALLEST,
+    Seen,
+    all_values,
+    can_be_joined,
+    file_problem,
+    mask_content_problems,
+)
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.data.nifti import Grid, grid_difference, shape_words
+from weakseg.data.truth import union
 from weakseg.data.volumes import inspect_volume_mask, read_volume
 from weakseg.errors import DataError
 
@@ -139,7 +147,7 @@ def _look_at_roi(
     """The region of interest where it can be laid over a mask; its problems are added."""
     if not row.roi:
         return None
-    if row.mask and table.real(row.roi) == table.real(row.mask):
+    if table.real(row.roi) in {table.real(c) for c in table.masks(row)}:
         problems.append(
             Problem(
                 "roi-is-mask",
@@ -179,7 +187,6 @@ def _mask_problems(
     roi: np.ndarray | None,
     mask_is_image: bool,
 ) -> Iterator[Problem]:
-    path = table.resolve(row.mask)
     if mask_is_image:
         yield Problem(
             "mask-is-image",
@@ -189,13 +196,22 @@ def _mask_problems(
             "name the mask, or leave it blank",
         )
         return
-    try:
-        mask, values, its = inspect_volume_mask(path, data.mask_rule)
-    except DataError as e:
-        yield file_problem("mask", row, row.mask, table, e)
+    masks: list[np.ndarray] = []
+    held: list[np.ndarray] = []
+    files = table.masks(row)
+    for cell in files:
+        try:
+            part, values, its = inspect_volume_mask(table.resolve(cell), data.mask_rule)
+        except DataError as e:
+            yield file_problem("mask", row, cell, table, e)
+            continue
+        masks.append(part)
+        held.append(values)
+        yield from _off_grid("mask", row, cell, its, grid)
+    if not can_be_joined(masks, files):
         return
-    yield from _off_grid("mask", row, row.mask, its, grid)
-    yield from mask_content_problems(row, mask, values, data, labels, unit="voxels")
+    mask = union(masks)
+    yield from mask_content_problems(row, mask, all_values(held), data, labels, unit="voxels")
     if roi is None or roi.shape != mask.shape:
         return
     marked, outside = int(mask.sum()), int((mask & ~roi).sum())

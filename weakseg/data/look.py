@@ -48,7 +48,7 @@ def look_at_rows(table: Table, data: DataConfig, labels: Labels | None) -> Itera
         Of some rows that follow each other, in their order.
     """
     images = {table.real(c) for r in table.rows for c in modalities(r)}
-    clashes = [bool(r.mask) and table.real(r.mask) in images for r in table.rows]
+    clashes = [any(table.real(c) in images for c in table.masks(r)) for r in table.rows]
     look = partial(_look, table.path, data, labels, not table.has_patients)
     work = list(zip(table.rows, clashes, strict=True))
     if table.volumes:

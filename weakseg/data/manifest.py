@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from weakseg.config import SPLITS, DataConfig
-from weakseg.data.cases import Case, CaseSet, Labels
+from weakseg.data.cases import Case, CaseSet, Labels, MaskFiles
 from weakseg.data.decoding import DECODERS
 from weakseg.data.duplicates import THUMBNAIL, group_near_duplicates, thumbnail
 from weakseg.data.images import read_image
@@ -338,7 +338,7 @@ def table_cases(table: Table) -> list[Case]:
             id=name,
             image=image,
             label=r.label,
-            mask=table.resolve(r.mask) if r.mask else None,
+            mask=_mask_files(table, r),
             patient=name if own else r.patient,
             split=r.split or None,
             row=r.line,
@@ -347,6 +347,11 @@ def table_cases(table: Table) -> list[Case]:
         )
         for r, name, image in zip(table.rows, safe_ids(images), images, strict=True)
     ]
+
+
+def _mask_files(table: Table, row: Row) -> MaskFiles | None:
+    files = tuple(table.resolve(c) for c in table.masks(row))
+    return files[0] if len(files) == 1 else files or None
 
 
 def patient_stand_ins(table: Table, groups: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,8 @@ REQUIRED = ("image", "label")
 OPTIONAL = ("mask", "patient", "split")
 FURTHER = tuple(f"image{k}" for k in range(2, 10))
 """Further modalities on the image's grid; for volumes only, as is ``roi``."""
+JOINED = ";"
+"""Between the files of a mask."""
 EXAMPLE = "image,label,mask,patient,split"
 
 _KNOWN = (*REQUIRED, *OPTIONAL, *FURTHER, "roi")
@@ -61,11 +63,6 @@ class Row:
         """Whether the image's name is a volume's."""
         return is_volume(self.image)
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Every file that the row names."""
-        return tuple(c for c in (self.image, self.mask, *self.more, self.roi) if c)
-
 
 @dataclass(frozen=True)
 class Table:
@@ -93,12 +90,50 @@ class Table:
         named = [r.is_volume for r in self.rows if r.image]
         return 2 * sum(named) > len(named)
 
+    def masks(self, row: Row) -> tuple[str, ...]:
+        """The files that a row's mask names: one, or several joined by `JOINED`.
+
+        A file whose own name holds the sign is that file: of the parts, as many as name a file
+        belong together.
+        """
+        if JOINED not in row.mask:
+            return (row.mask,) if row.mask else ()
+        if row.mask not in self._masks:
+            self._masks[row.mask] = tuple(dict.fromkeys(self._split_mask(row.mask)))
+        return self._masks[row.mask]
+
+    def _split_mask(self, cell: str) -> Iterator[str]:
+        parts = cell.split(JOINED)
+        while parts:
+            names = [JOINED.join(parts[:k]).strip() for k in range(len(parts), 0, -1)]
+            whole = next((n for n in names[:-1] if os.path.isfile(self.resolve(n))), None)  # noqa: PTH113
+            name = names[-1] if whole is None else whole
+            if name:
+                yield name
+            parts = parts[len(parts) - names.index(name) :]
+
+    def files(self, row: Row) -> tuple[str, ...]:
+        """Every file that a row names."""
+        return tuple(c for c in (row.image, *self.masks(row), *row.more, row.roi) if c)
+
     def resolve(self, cell: str) -> Path:
-        """The absolute path that a cell means."""
+        """The absolute path that a cell means to the operating system."""
         path = self._paths.get(cell)
         if path is None:
-            path = self._paths[cell] = Path(os.path.normpath(self._folder / cell))
+            path = self._folder / cell
+            if ".." in path.parts:
+                path = self._without_dots(path)
+            self._paths[cell] = path
         return path
+
+    def _without_dots(self, path: Path) -> Path:
+        """Without ``..``, which behind a link is the folder above the link's target."""
+        folder = str(path.parent)
+        if folder not in self._plain_folders:
+            folded, real = os.path.normpath(folder), os.path.realpath(folder)
+            # Where no link is in the way, the path stays as it was written.
+            self._plain_folders[folder] = folded if os.path.realpath(folded) == real else real
+        return Path(self._plain_folders[folder]) / path.name
 
     def real(self, cell: str) -> str:
         """The file behind the path that a cell means, whatever links lead to it.
@@ -123,6 +158,14 @@ class Table:
 
     @cached_property
     def _paths(self) -> dict[str, Path]:
+        return {}
+
+    @cached_property
+    def _masks(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    @cached_property
+    def _plain_folders(self) -> dict[str, str]:
         return {}
 
     @cached_property

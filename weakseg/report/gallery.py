@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from weakseg.data.cases import MaskFiles
 from weakseg.data.images import read_image, read_mask
+from weakseg.data.truth import read_true_mask, read_true_volume_mask
 from weakseg.data.volumes import is_volume, read_volume, read_volume_mask
 from weakseg.errors import WeaksegError, first_line
 from weakseg.heatmaps.store import load_heatmap
@@ -179,7 +181,7 @@ def _picture(
     seed: int,
     case: str,
     path: Path,
-    truth: Path | None,
+    truth: MaskFiles | None,
     other: str | None,
 ) -> RGB:
     data = run.config.data
@@ -187,7 +189,7 @@ def _picture(
         return _volume_picture(run, method, seed, case, path, truth)
     image = read_image(path)
     mask = read_mask(run.mask_path(method, seed, case))
-    true = None if truth is None else read_mask(truth, data.mask_rule)
+    true = None if truth is None else read_true_mask(truth, data.mask_rule)
     how = data.intensity
     parts = [contours(image, intensity=how)]
     if method not in run.segmenters:
@@ -201,12 +203,13 @@ def _picture(
 
 
 def _volume_picture(
-    run: RunTables, method: str, seed: int, case: str, path: Path, truth: Path | None
+    run: RunTables, method: str, seed: int, case: str, path: Path, truth: MaskFiles | None
 ) -> RGB:
     """The axial slice with most of the lesion (else of the mask), and outlines on it."""
     values = read_volume(path).values
     mask = read_volume_mask(run.mask_path(method, seed, case))
-    true = None if truth is None else read_volume_mask(truth, run.config.data.mask_rule)
+    rule = run.config.data.mask_rule
+    true = None if truth is None else read_true_volume_mask(truth, rule)
     marked = true if true is not None and true.any() else mask
     z = int(marked.sum(axis=(0, 1)).argmax())
 

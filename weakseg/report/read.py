@@ -17,7 +17,8 @@ from weakseg.config import (
     load_config,
     same_start,
 )
-from weakseg.data.manifest import read_table
+from weakseg.data.cases import MaskFiles
+from weakseg.data.manifest import read_table, table_cases
 from weakseg.errors import RunError, WeaksegError, first_line
 from weakseg.layout import (
     BEST,
@@ -157,8 +158,8 @@ class RunTables:
         arch = self.config.classifier.arch
         return condition_folder(self.folder, arch, seed, condition) / EXAMPLES
 
-    def true_masks(self) -> dict[str, Path]:
-        """Image path → path of its true mask; empty where the manifest is no longer there."""
+    def true_masks(self) -> dict[str, MaskFiles]:
+        """Image path → its true mask's files; empty where the manifest is no longer there."""
         images = self.splits["image"].tolist()
         source = self.data.get("source", "")
         if source == PHANTOM and images:
@@ -167,7 +168,7 @@ class RunTables:
             table = read_table(Path(source))
         except (OSError, WeaksegError):
             return {}
-        return {str(table.resolve(r.image)): table.resolve(r.mask) for r in table.rows if r.mask}
+        return {str(c.image): c.mask for c in table_cases(table) if c.mask is not None}
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunTables]:

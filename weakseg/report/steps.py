@@ -11,7 +11,8 @@ import pandas as pd
 from scipy import ndimage
 
 from weakseg.config import Config
-from weakseg.data.images import read_image, read_mask
+from weakseg.data.images import read_image
+from weakseg.data.truth import read_true_mask
 from weakseg.errors import WeaksegError
 from weakseg.layout import classifier_stage, heatmap_stage, segmenter_stage
 from weakseg.masks.region import brightness
@@ -167,7 +168,7 @@ def _contrasts(run: RunTables, cases: Sequence[str]) -> dict[str, float]:
             truth = truths[images[case]]
             image, mask = (
                 read_image(Path(images[case])),
-                read_mask(truth, run.config.data.mask_rule),
+                read_true_mask(truth, run.config.data.mask_rule),
             )
             found[case] = lesion_contrast(image, mask)
         except (KeyError, WeaksegError, OSError, ValueError):

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from weakseg.config import Condition, FilteredConfig
 from weakseg.data.geometry import Letterbox, letterbox, mask_to_network, to_square
-from weakseg.data.images import read_image, read_mask
+from weakseg.data.images import read_image
+from weakseg.data.truth import read_true_mask
 from weakseg.errors import UserError
 from weakseg.filtering.marks import Marker, partners
 from weakseg.heatmaps.store import Heatmap
@@ -74,7 +75,7 @@ class TruthMasks:
     def _read(self, i: int) -> NDArray[np.uint8]:
         path = self.cases[i].mask
         assert path is not None
-        mask = read_mask(path, self.config.data.mask_rule)
+        mask = read_true_mask(path, self.config.data.mask_rule)
         return np.packbits(mask_to_network(mask, _box(mask, self.size), rule="any"))
 
     def _find_lender(self, i: int) -> int:

@@ -16,8 +16,9 @@ import pandas as pd
 
 from weakseg.config import Config, DataConfig, LearntRule, Rule, fingerprint, same_start
 from weakseg.data.cases import Case
-from weakseg.data.images import read_image, read_mask, write_mask
-from weakseg.data.volumes import read_grid, read_volume_mask, write_volume_mask
+from weakseg.data.images import read_image, write_mask
+from weakseg.data.truth import read_true_mask, read_true_volume_mask
+from weakseg.data.volumes import read_grid, write_volume_mask
 from weakseg.layout import (
     FLOORS_PART,
     FLOORS_STAGE,
@@ -47,9 +48,9 @@ def read_truth(case: Case, shape: Sequence[int], healthy: bool, data: DataConfig
     None where a lesion is there but nobody has drawn it: such an image cannot be scored.
     """
     if case.mask is not None and case.dims == 3:
-        return read_volume_mask(case.mask, data.mask_rule)
+        return read_true_volume_mask(case.mask, data.mask_rule)
     if case.mask is not None:
-        return read_mask(case.mask, data.mask_rule)
+        return read_true_mask(case.mask, data.mask_rule)
     return np.zeros(tuple(shape), dtype=bool) if healthy else None
 
 

@@ -15,10 +15,11 @@ from weakseg.data.arrays import network_image
 from weakseg.data.augment import augment_pairs
 from weakseg.data.cases import Case, Labels
 from weakseg.data.geometry import Letterbox, mask_to_network, to_original
-from weakseg.data.images import read_image, read_mask
+from weakseg.data.images import read_image
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE, CaseArrays, PatchSampler, PatchShape, cut, lesion_share
-from weakseg.data.volumes import read_case, read_volume_mask, zscore
+from weakseg.data.truth import read_true_mask, read_true_volume_mask
+from weakseg.data.volumes import read_case, zscore
 from weakseg.masks.prior import recalibrate
 from weakseg.masks.region import body_region
 from weakseg.training.infer import as_batch, lesion_probability
@@ -96,7 +97,7 @@ class SegmentationCases:
         if i in self.targets:
             truth = _target_to_network(self.targets[i], box)
         elif case.mask is not None:
-            mask = read_mask(case.mask, self.data.mask_rule)
+            mask = read_true_mask(case.mask, self.data.mask_rule)
             truth = _mask_to_network(mask, box)
         elif self.truth_is_empty(i):
             truth = np.zeros(region.shape, dtype=bool)
@@ -110,7 +111,7 @@ class SegmentationCases:
         if i in self.targets:
             truth = self.targets[i]
         elif case.mask is not None:
-            truth = read_volume_mask(case.mask, self.data.mask_rule, volume.grid)
+            truth = read_true_volume_mask(case.mask, self.data.mask_rule, volume.grid)
         elif self.truth_is_empty(i):
             truth = np.zeros(region.shape, dtype=bool)
         return CaseArrays(image.astype(np.float16), truth, region, border(image))

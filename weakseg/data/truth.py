@@ -1,0 +1,77 @@
+"""True masks of cases: what one file marks, or several together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weakseg.data.cases import MaskFiles
+from weakseg.data.images import MaskRule, read_mask
+from weakseg.data.nifti import Grid
+from weakseg.data.volumes import read_volume_mask
+from weakseg.errors import DataError
+
+__all__ = ["read_true_mask", "read_true_volume_mask", "union"]
+
+
+def read_true_mask(files: MaskFiles, rule: MaskRule = "nonzero") -> NDArray[np.bool_]:
+    """The true mask of an image: all that its files mark.
+
+    Parameters
+    ----------
+    files : Path or tuple of Path
+        `Case.mask`, where there is one.
+    rule : {"nonzero", "half", "dark"} or sequence of int
+        As for `weakseg.data.images.read_mask`; it counts in each file.
+
+    Returns
+    -------
+    (M, N) ndarray of bool
+
+    Raises
+    ------
+    DataError
+        As `read_mask`, and where two files have different sizes.
+    """
+    paths = _each(files)
+    return _joined([read_mask(p, rule) for p in paths], paths)
+
+
+def read_true_volume_mask(
+    files: MaskFiles, rule: MaskRule = "nonzero", grid: Grid | None = None
+) -> NDArray[np.bool_]:
+    """As `read_true_mask`, of a volume, (X, Y, Z).
+
+    Parameters
+    ----------
+    files, rule
+        As above.
+    grid : Grid, optional
+        Where given, every file has to lie on it.
+    """
+    paths = _each(files)
+    return _joined([read_volume_mask(p, rule, grid) for p in paths], paths)
+
+
+def union(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """What any of some masks of one shape marks; at least one."""
+    return masks[0] if len(masks) == 1 else np.logical_or.reduce(masks)
+
+
+def _each(files: MaskFiles) -> tuple[Path, ...]:
+    return (files,) if isinstance(files, Path) else files
+
+
+def _joined(masks: Sequence[NDArray[np.bool_]], paths: Sequence[Path]) -> NDArray[np.bool_]:
+    for mask, path in zip(masks, paths, strict=True):
+        if mask.shape != masks[0].shape:
+            raise DataError(
+                "Two masks of one image have different sizes.",
+                where=f"{path} beside {paths[0]}",
+                found=" and ".join(" × ".join(map(str, m.shape)) for m in (mask, masks[0])),
+                fix="export both on the image's own grid",
+            )
+    return union(masks)
