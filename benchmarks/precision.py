@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from machine import describe_machine, print_machine
 
-from weakseg.config import FixedRule, load_config
+from weakseg.config import load_config
 from weakseg.data.images import read_image
 from weakseg.heatmaps.compute import heatmaps_of
 from weakseg.layout import seed_folder
-from weakseg.masks.rules import fit_rule, segment
+from weakseg.masks.rules import Evidence, FixedRule, segment
 from weakseg.stages.prepare import prepared_run
 from weakseg.stages.train_classifier import load_classifier
 from weakseg.training.loop import make_fabric
@@ -63,7 +63,7 @@ def main() -> None:
             rules = {r.rule: r for r in [FixedRule(), *config.rules_of(name)]}
             for rule in rules.values():
                 try:
-                    fitted = fit_rule(rule, train=list, val=list, test=list)
+                    fitted = rule.fit(Evidence(train=list, val=list, test=list))
                 except (LookupError, ValueError):  # it needs masks, or training heatmaps
                     continue
                 dice = [

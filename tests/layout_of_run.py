@@ -78,7 +78,7 @@ def _masks(run: Path, config: Config) -> Iterator[Path]:
                 continue
             seeds[method] = config.heatmap_seeds(name)
             if rule in ("affinity", "hypercolumn"):
-                yield from (layout.learnt_file(masks, method, s) for s in seeds[method])
+                yield from (layout.trained_file(masks, method, s) for s in seeds[method])
     for method, of in seeds.items():
         yield layout.threshold_file(masks, method)
         for seed in of:

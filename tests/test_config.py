@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from weakseg.config import (
-    RULE_NAMES,
     Config,
     dump_config,
     fingerprint,
     load_config,
     parse_config,
 )
-from weakseg.config.base import Keys
 from weakseg.errors import ConfigError
+from weakseg.masks.rules import (
+    RULE_NAMES,
+)
+from weakseg.settings import Keys
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -11,7 +11,6 @@ from PIL import Image
 from tests.layout_of_run import files_of, named_files
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
 from weakseg.config import Config
-from weakseg.masks.rules import ON_IMAGE
 from weakseg.runs import read_json
 from weakseg.scores import dice
 from weakseg.stages.scoring import read_per_case, read_summary
@@ -94,7 +93,7 @@ def test_oracle_of_each_image_bounds_every_rule(job):
     table = read_per_case(job[0] / "run")
     table = table[table.has_lesion.astype(bool) & (table.kind != "floor")]
     wide = table.pivot_table(index=["case", "seed"], columns="method", values="dice")
-    thresholds = [r.rule for r in Config().masks.rules if not isinstance(r, ON_IMAGE)]
+    thresholds = [r.rule for r in Config().masks.rules if not r.needs_image]
     assert len(thresholds) > 4
     for rule in thresholds:
         assert (wide[f"gradcam-{rule}"] <= wide["gradcam-oracle-image"] + 1e-6).all(), rule

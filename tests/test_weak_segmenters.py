@@ -20,8 +20,8 @@ from tests.tiny import (
     write_set,
 )
 from weakseg.heatmaps.store import load_heatmap
+from weakseg.masks.rules.two_tone import two_tone_mask
 from weakseg.masks.thresholds import normalise
-from weakseg.masks.tones import two_tone_mask
 from weakseg.runs import read_json
 from weakseg.stages.scoring import read_per_case, read_summary
 

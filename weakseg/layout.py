@@ -144,7 +144,7 @@ def threshold_files(run: Path) -> Iterator[tuple[str, Path]]:
         yield path.parent.name, path
 
 
-def learnt_file(masks: Path, method: str, seed: int) -> Path:
+def trained_file(masks: Path, method: str, seed: int) -> Path:
     """What the rule of a method has learnt."""
     return inside(masks, method, f"seed-{seed}.safetensors")
 

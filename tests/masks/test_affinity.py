@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from weakseg.masks.affinity import (
+from weakseg.masks.rules.affinity import (
     BACKGROUND,
     LESION,
     OPEN,

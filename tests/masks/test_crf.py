@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from weakseg.errors import ConfigError
-from weakseg.masks.crf import crf_mask
+from weakseg.masks.rules.crf import crf_mask
 
 
 def test_without_the_package_the_error_prints_how_to_install_it(monkeypatch):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from weakseg.masks.geodesic import geodesic_mask
+from weakseg.masks.rules.geodesic import geodesic_mask
 
 
 def _ramp(width: int = 41) -> np.ndarray:

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from weakseg.masks.hypercolumn import (
+from weakseg.masks.rules.hypercolumn import (
     coarse_superpixels,
     describe,
     fit_vote,

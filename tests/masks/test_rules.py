@@ -5,21 +5,23 @@ import json
 import numpy as np
 import pytest
 
-from weakseg.config import (
-    RULE_NAMES,
+from weakseg.masks.rules import (
+    RULES,
     AffinityRule,
     AreaPriorRule,
+    Evidence,
     FixedRule,
     OracleDatasetRule,
     OracleImageRule,
     OtsuRule,
     QuantileRule,
+    TrainedState,
     TrainQuantileRule,
     ValidationRule,
     default_rules,
+    rule_from_json,
+    segment,
 )
-from weakseg.masks.learnt import LEARNT, Learnt
-from weakseg.masks.rules import fit_rule, rule_from_json, segment
 from weakseg.scores import dice
 
 
@@ -39,7 +41,7 @@ IMAGE = np.full((24, 24), 200, dtype=np.uint8)
 
 def fit(rule, train=None, val=PAIRS, test=PAIRS):
     heats = [h for h, _ in PAIRS] if train is None else train
-    return fit_rule(rule, train=lambda: heats, val=lambda: val, test=lambda: test)
+    return rule.fit(Evidence(train=lambda: heats, val=lambda: val, test=lambda: test))
 
 
 @pytest.mark.parametrize("rule", default_rules(), ids=lambda r: r.rule)
@@ -93,10 +95,10 @@ def test_a_rule_looks_only_at_what_it_says():
         raise AssertionError("looked")
 
     for rule in (FixedRule(), OtsuRule(), QuantileRule(), AreaPriorRule()):
-        fit_rule(rule, train=forbidden, val=forbidden, test=forbidden)
+        rule.fit(Evidence(train=forbidden, val=forbidden, test=forbidden))
     heats = [h for h, _ in PAIRS]
-    fit_rule(TrainQuantileRule(), train=lambda: heats, val=forbidden, test=forbidden)
-    fit_rule(ValidationRule(), train=forbidden, val=lambda: PAIRS, test=forbidden)
+    TrainQuantileRule().fit(Evidence(train=lambda: heats, val=forbidden, test=forbidden))
+    ValidationRule().fit(Evidence(train=forbidden, val=lambda: PAIRS, test=forbidden))
 
 
 @pytest.mark.parametrize(
@@ -123,8 +125,7 @@ def test_fitted_rules_go_through_json(rule):
 def test_oracle_of_an_image_is_never_below_another_rule():
     oracle = fit(OracleImageRule())
     others = [fit(r) for r in default_rules() if r.rule != "oracle-image"]
-    # Nor crf, which needs an extra, nor those that learn first.
-    assert len(others) == len(RULE_NAMES) - 2 - len(LEARNT)
+    assert len(others) == sum(r.by_default for r in RULES.values()) - 1
     for heat, truth in PAIRS:
         best = dice(segment(oracle, heat, IMAGE, truth), truth)
         for f in others:
@@ -139,17 +140,17 @@ def test_what_a_rule_needs_is_asked_for():
         segment(fit(OracleImageRule()), PAIRS[0][0])
 
 
-def test_a_rule_that_learns_is_given_what_it_learnt_and_nothing_with_masks():
+def test_a_trainable_rule_is_given_its_trainer_and_nothing_with_masks():
     def forbidden():
         raise AssertionError("looked")
 
     def flat_features(image):
         return np.zeros((12, 12, 1), np.float32)
 
-    learnt = Learnt({"w": np.ones(3)}, flat_features)
+    trained = TrainedState({"w": np.ones(3)}, flat_features)
     sources = {"train": forbidden, "val": forbidden, "test": forbidden}
-    fitted = fit_rule(AffinityRule(steps=0), **sources, learn=lambda rule: learnt)
-    assert (fitted.learnt, fitted.masks_seen, fitted.oracle) == (learnt, 0, False)
+    fitted = AffinityRule(steps=0).fit(Evidence(**sources, trainer=lambda rule: trained))
+    assert (fitted.trained, fitted.masks_seen, fitted.oracle) == (trained, 0, False)
     assert fitted.needs_image
     heat, truth = PAIRS[0]
     assert dice(segment(fitted, heat, IMAGE), truth) > 0.7
@@ -157,7 +158,7 @@ def test_a_rule_that_learns_is_given_what_it_learnt_and_nothing_with_masks():
         segment(fitted, heat)
     bare = rule_from_json(json.loads(json.dumps(fitted.to_json())))
     assert bare == fitted
-    with pytest.raises(ValueError, match="learnt nothing yet"):
+    with pytest.raises(ValueError, match="not trained yet"):
         segment(bare, heat, IMAGE)
     with pytest.raises(LookupError, match="no training images"):
-        fit_rule(AffinityRule(), **sources)
+        AffinityRule().fit(Evidence(**sources))

@@ -8,19 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weakseg.config import (
+from weakseg.config import fingerprint, parse_config
+from weakseg.errors import ConfigError
+from weakseg.masks.rules import (
+    Evidence,
     FixedRule,
     GeodesicRule,
     QuantileRule,
     SearchedRule,
     SuperpixelRule,
     TwoToneRule,
-    fingerprint,
-    parse_config,
+    configured_rule,
+    rule_from_json,
+    segment,
 )
-from weakseg.errors import ConfigError
-from weakseg.masks.rules import asked_rule, fit_rule, rule_from_json, segment
-from weakseg.masks.tones import two_tone_mask
+from weakseg.masks.rules.two_tone import two_tone_mask
 from weakseg.scores import dice
 
 
@@ -43,14 +45,14 @@ def forbidden():
 
 
 def fit(rule, triples=TRIPLES, seed=0):
-    return fit_rule(
-        rule,
+    evidence = Evidence(
         train=forbidden,
         val=lambda: [(h, t) for h, _, t in triples],
         test=forbidden,
         val_images=lambda: triples,
         seed=seed,
     )
+    return rule.fit(evidence)
 
 
 def test_the_best_of_all_combinations_is_taken_and_all_are_told():
@@ -107,7 +109,7 @@ def test_what_threshold_json_holds_gives_the_same_masks():
     entry = json.loads(json.dumps(fitted.to_json()))
     again = rule_from_json(entry)
     assert again.to_json() == entry
-    assert asked_rule(entry) == rule.model_dump(mode="json")
+    assert configured_rule(entry) == rule.model_dump(mode="json")
     assert entry["rule"] == fitted.rule.model_dump(mode="json")
     heat, image, _ = TRIPLES[0]
     np.testing.assert_array_equal(segment(again, heat, image), segment(fitted, heat, image))
@@ -130,7 +132,7 @@ def test_no_candidate_is_better_than_the_chosen_one(qs, seed):
     fitted = fit(QuantileRule(search={"q": qs}), triples)
     reached = np.mean([dice(segment(fitted, h, i), t) for h, i, t in triples])
     for q in qs:
-        alone = fit_rule(QuantileRule(q=q), train=forbidden, val=forbidden, test=forbidden)
+        alone = QuantileRule(q=q).fit(Evidence(train=forbidden, val=forbidden, test=forbidden))
         assert reached >= np.mean([dice(segment(alone, h, i), t) for h, i, t in triples]) - 1e-12
 
 
@@ -177,7 +179,7 @@ def test_a_search_survives_being_written():
     assert again.masks.rules[0].search == rule["search"]
 
 
-def test_rules_without_a_search_are_written_and_named_as_before():
+def test_rules_without_a_search_are_written_without_a_word_of_it():
     config = parse_config({})
     for rule in config.masks.rules:
         if isinstance(rule, SearchedRule):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from weakseg.masks.superpixels import part_means, superpixel_mask
+from weakseg.masks.rules.superpixel import superpixel_mask
+from weakseg.masks.superpixels import part_means
 
 
 def _quarters() -> np.ndarray:

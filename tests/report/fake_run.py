@@ -14,7 +14,7 @@ from weakseg.config import Config, dump_config, parse_config
 from weakseg.data.images import write_mask
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.masks.floors import FLOORS
-from weakseg.masks.rules import fit_rule, segment
+from weakseg.masks.rules import Evidence, segment
 from weakseg.runs import write_json, write_text
 from weakseg.scores import case_columns, classification_scores, score_case, summarise
 
@@ -174,7 +174,9 @@ def _segment(
         pairs = [(_full(c["truth"], sharp, seed), c["truth"]) for _, c in test.iterrows()]
         lesions = [(h, t) for h, t in pairs if t.any()]
         for rule in config.masks.rules:
-            fitted = fit_rule(rule, train=list, val=lambda x=lesions: x, test=lambda x=lesions: x)
+            fitted = rule.fit(
+                Evidence(train=list, val=lambda x=lesions: x, test=lambda x=lesions: x)
+            )
             method = f"gradcam-{rule.rule}"
             entry = fitted.to_json() | {"split": "test", "gate": 0.5}
             thresholds.setdefault(method, {})[f"seed-{seed}"] = entry

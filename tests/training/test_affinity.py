@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from weakseg.masks.affinity import BACKGROUND, LESION, OPEN, affinity_mask, confident
+from weakseg.masks.rules.affinity import BACKGROUND, LESION, OPEN, affinity_mask, confident
 from weakseg.masks.thresholds import normalise
 from weakseg.scores import dice
 from weakseg.training.affinity import affinity_loss, train_affinity

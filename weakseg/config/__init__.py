@@ -9,7 +9,6 @@ at once. ``--set a.b=value`` changes one key, with the value read as YAML.
 - `load`: from a file and back
 """
 
-from weakseg.config.base import AUTO, PHANTOM, SPLITS
 from weakseg.config.classifier import AugmentConfig, ClassifierConfig
 from weakseg.config.data import DataConfig, PhantomConfig, SplitConfig
 from weakseg.config.experiment import (
@@ -24,78 +23,35 @@ from weakseg.config.experiment import (
 from weakseg.config.filtered import Condition, FilteredConfig, parse_condition
 from weakseg.config.load import dump_config, load_config, parse_config
 from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap
-from weakseg.config.rules import (
-    ORACLES,
-    RULE_NAMES,
-    AffinityRule,
-    AreaPriorRule,
-    CrfRule,
-    FixedRule,
-    GeodesicRule,
-    HypercolumnRule,
-    LearntRule,
-    OracleDatasetRule,
-    OracleImageRule,
-    OtsuRule,
-    QuantileRule,
-    RandomWalkerRule,
-    Rule,
-    SearchedRule,
-    SuperpixelRule,
-    TrainQuantileRule,
-    TwoToneRule,
-    ValidationRule,
-    default_rules,
-)
 from weakseg.config.segmenter import (
     MANIFEST,
     EquivalenceConfig,
     PatchAugmentConfig,
     SegmenterConfig,
 )
+from weakseg.settings import AUTO, PHANTOM, SPLITS
 
 __all__ = [
     "AUTO",
     "MANIFEST",
-    "ORACLES",
     "PHANTOM",
-    "RULE_NAMES",
     "SPLITS",
     "STARTING_WEIGHTS",
-    "AffinityRule",
-    "AreaPriorRule",
     "AugmentConfig",
     "ClassifierConfig",
     "Condition",
     "Config",
-    "CrfRule",
     "DataConfig",
     "EquivalenceConfig",
     "FilteredConfig",
-    "FixedRule",
-    "GeodesicRule",
     "HeatmapConfig",
-    "HypercolumnRule",
-    "LearntRule",
     "MasksConfig",
     "NamedHeatmap",
-    "OracleDatasetRule",
-    "OracleImageRule",
-    "OtsuRule",
     "PatchAugmentConfig",
     "PhantomConfig",
-    "QuantileRule",
-    "RandomWalkerRule",
-    "Rule",
-    "SearchedRule",
     "SegmenterConfig",
     "SplitConfig",
-    "SuperpixelRule",
-    "TrainQuantileRule",
-    "TwoToneRule",
-    "ValidationRule",
     "curve_asked",
-    "default_rules",
     "dump_config",
     "filtered_asked",
     "fingerprint",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from weakseg.config.base import Probability, Section, seeds_differ
+from weakseg.settings import Probability, Section, seeds_differ
 
 Pool = Literal["default", "avg", "max", "lse", "topk", "gem"]
 """How class scores over places become an image's logits, see `weakseg.models.localising`."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from weakseg.config.base import PHANTOM, Fraction, Section, label_text
+from weakseg.settings import PHANTOM, Fraction, Section, label_text
 
 
 class PhantomConfig(Section):

@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from weakseg.config.base import AUTO, Section
 from weakseg.config.classifier import ClassifierConfig
 from weakseg.config.data import DataConfig
 from weakseg.config.filtered import FilteredConfig
 from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap
-from weakseg.config.rules import ORACLES, Rule
 from weakseg.config.segmenter import MANIFEST, EquivalenceConfig, SegmenterConfig
+from weakseg.masks.rules import ORACLES, Rule
+from weakseg.settings import AUTO, Section
 
 
 class ScoresConfig(Section):

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from weakseg.config.base import AUTO, Auto, Section, label_text
-from weakseg.config.rules import ORACLES, RULE_NAMES, FixedRule, Rule
 from weakseg.errors import nearest
+from weakseg.masks.rules import ORACLES, RULE_NAMES, FixedRule, Rule
+from weakseg.settings import AUTO, Auto, Section, label_text
 
 Source = Literal["heat", "random", "gaussian", "shuffled", "truth", "box"]
 Side = Literal["keep", "remove"]

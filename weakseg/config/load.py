@@ -12,10 +12,10 @@ from pydantic import BaseModel, ValidationError
 from weakseg.config.experiment import Config
 from weakseg.config.masks import NamedHeatmap
 from weakseg.config.recipes import with_recipe
-from weakseg.config.rules import RULES
 from weakseg.config.segmenter import SegmenterConfig
 from weakseg.config.yaml_text import MAX_DEPTH, RefusedError, dump, parse, read_yaml
 from weakseg.errors import ConfigError, nearest
+from weakseg.masks.rules import RULES
 
 NAMED: dict[str, type[BaseModel]] = {"segmenters": SegmenterConfig, "heatmaps": NamedHeatmap}
 """Keys below which the user's own names stand, and what each of them holds."""

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from weakseg.config.base import Probability, Section, label_text
-from weakseg.config.rules import Rule, default_rules, rules_by_name, rules_differ
+from weakseg.masks.rules import Rule, default_rules, rules_by_name, rules_differ
+from weakseg.settings import Probability, Section, label_text
 
 
 class HeatmapConfig(Section):

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator
 
-from weakseg.config.base import AUTO, Auto, Fraction, Probability, Section, seeds_differ
 from weakseg.config.classifier import AugmentConfig
+from weakseg.settings import AUTO, Auto, Fraction, Probability, Section, seeds_differ
 
 MANIFEST: Final = "manifest"
 """The masks that the manifest names."""

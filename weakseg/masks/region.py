@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 _FLOOR = 0.02
 _SMALLEST_PART = 0.1
@@ -46,6 +44,9 @@ def body_region(image: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     ----------
     N. Otsu, "A Threshold Selection Method from Gray-Level Histograms", IEEE Trans. SMC 9(1), 1979.
     """
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
     grey = brightness(image)
     whole = np.ones(grey.shape, dtype=bool)
     finite = np.isfinite(grey)
@@ -98,6 +99,8 @@ def unit_range(grey: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _solid(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The large parts of a mask, with their holes filled."""
+    from scipy import ndimage
+
     labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 Bools = npt.NDArray[np.bool_]
 
@@ -31,6 +30,8 @@ def keep_large_parts(mask: npt.ArrayLike, share: float) -> Bools:
     ValueError
         For a share outside [0, 1].
     """
+    from scipy import ndimage
+
     if not 0 <= share <= 1:
         raise ValueError(f"share must be in [0, 1], got {share}")
     labels, count = ndimage.label(np.asarray(mask, dtype=bool))
@@ -70,6 +71,8 @@ def screen_parts(
     ValueError
         For shapes that differ, or a share outside [0, 1].
     """
+    from scipy import ndimage
+
     found, scores = np.asarray(mask, dtype=bool), np.asarray(score, dtype=np.float64)
     if found.shape != scores.shape:
         raise ValueError(f"the mask is {found.shape}, the score {scores.shape}")

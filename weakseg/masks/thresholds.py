@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from skimage.filters import threshold_otsu
 
 from weakseg.masks.checks import Bools, Floats, fraction, heat_of, truth_of
 
@@ -124,6 +123,8 @@ def otsu_threshold(heatmap: npt.ArrayLike) -> float:
     ----------
     N. Otsu, "A Threshold Selection Method from Gray-Level Histograms", IEEE Trans. SMC 9(1), 1979.
     """
+    from skimage.filters import threshold_otsu
+
     h = normalise(heatmap)
     # Flat, lest scikit-image takes a volume four voxels deep for a colour image.
     return float(threshold_otsu(h.ravel())) if h.any() else np.inf

@@ -12,8 +12,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from weakseg.config import FixedRule
 from weakseg.layout import config_file
+from weakseg.masks.rules import FixedRule
 from weakseg.report import figures, words
 from weakseg.report.filtered import (
     faithfulness_table,

@@ -16,9 +16,10 @@ from weakseg.heatmaps.compute import heatmap
 from weakseg.heatmaps.store import Heatmap
 from weakseg.layout import BEST, masks_folder, method_folder, seed_folder
 from weakseg.masks.rules import FittedRule, rule_from_json, segment
+from weakseg.methods.trainable.base import Context
+from weakseg.methods.trainable.registry import load_rule
 from weakseg.models.classifier import Classifier
 from weakseg.runs import Run, file_hash
-from weakseg.stages.learnt_rules import load_rule
 from weakseg.stages.networks import classifier_labels, other_network, refuse_one_seed
 from weakseg.stages.train_classifier import load_classifier, read_classifier_scores
 from weakseg.training.loop import make_fabric, pick_device
@@ -148,7 +149,9 @@ def load_heatmap_predictor(
         config,
         classifier_labels(folders[0], models[0]),
         name,
-        load_rule(entry, method_folder(masks_folder(folder), name), config, lambda: models[0]),
+        load_rule(
+            entry, method_folder(masks_folder(folder), name), Context(config, lambda: models[0])
+        ),
         float(entry["gate"]),
         tuple(seeds),
     )

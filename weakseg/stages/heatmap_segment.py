@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from weakseg.ahead import in_order
-from weakseg.config import Rule, dump_config, fingerprint
+from weakseg.config import dump_config, fingerprint
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image
 from weakseg.heatmaps.cam import check_method
@@ -22,7 +22,6 @@ from weakseg.layout import (
     SEGMENT_STAGE,
     fresh_masks,
     heatmap_folder,
-    learnt_file,
     mask_file,
     masks_config,
     masks_folder,
@@ -31,10 +30,12 @@ from weakseg.layout import (
     scores_file,
     seed_folder,
     threshold_file,
+    trained_file,
 )
-from weakseg.masks.rules import FittedRule, segment
+from weakseg.masks.rules import FittedRule, Rule, segment
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
+from weakseg.methods.trainable.registry import save_trained
 from weakseg.progress import progress, say
 from weakseg.runs import (
     file_hash,
@@ -52,7 +53,6 @@ from weakseg.stages.heatmaps import (
     make_heatmaps,
     require_classifiers,
 )
-from weakseg.stages.learnt_rules import save_learnt
 from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.stages.scoring import (
     case_entry,
@@ -189,9 +189,9 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
                 for f in fitted:
                     entry_of = thresholds.setdefault(f"{name}-{f.name}", {})
                     entry_of[f"seed-{seed}"] = f.to_json() | {"split": "test", "gate": gate}
-                    if f.learnt is not None:
-                        path = learnt_file(part, f"{name}-{f.name}", seed)
-                        entry_of[f"seed-{seed}"] |= save_learnt(path, f.learnt)
+                    if f.trained is not None:
+                        path = trained_file(part, f"{name}-{f.name}", seed)
+                        entry_of[f"seed-{seed}"] |= save_trained(path, f.trained)
                 seeds_curve = Curve() if name == names[0] else None
                 rows += _score_seed(reader, name, seed, fitted, gate, part, advance, seeds_curve)
                 curves += [] if seeds_curve is None else seeds_curve.rows(seed)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from weakseg.ahead import in_order
-from weakseg.config import HeatmapConfig, Rule, fingerprint
+from weakseg.config import HeatmapConfig, fingerprint
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image
 from weakseg.errors import RunError
@@ -19,11 +19,12 @@ from weakseg.heatmaps.cam import LAYERLESS
 from weakseg.heatmaps.compute import heatmaps_of
 from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
 from weakseg.layout import BEST, heatmap_file, heatmap_folder, heatmap_stage, seed_folder
-from weakseg.masks.rules import FittedRule, fit_rule
+from weakseg.masks.rules import Evidence, FittedRule, Rule
+from weakseg.methods.trainable.base import Context
+from weakseg.methods.trainable.registry import fit_trainable, load_rule
 from weakseg.models.layers import find_layers
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, remove_tree
-from weakseg.stages.learnt_rules import MOST_LESSONS, learn_rule, load_rule
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import read_truth
 from weakseg.stages.train_classifier import (
@@ -36,6 +37,9 @@ from weakseg.training.loop import make_fabric, pick_device
 
 WRITERS = 2
 """Threads that write heatmaps while the network makes further ones."""
+
+MAX_TRAINING_IMAGES = 300
+"""Training images that a rule is trained on; of more, evenly spaced ones."""
 
 PREDICTED = "predicted"
 """The target of heatmaps that explain each image's predicted class."""
@@ -233,11 +237,12 @@ class HeatReader:
                 yield heat.full(), read_image(case.image), self.truth(case, heat.shape)
                 advance()
 
-    def lessons(self) -> Iterator[tuple[Case, np.ndarray]]:
+    def training_pairs(self) -> Iterator[tuple[Case, np.ndarray]]:
         """Training images with a lesion label, evenly spaced, and their raw heat; no masks."""
         is_lesion = self.prepared.cases.labels.is_lesion
         cases = [c for c in self.prepared.cases.of("train") if is_lesion(c.label)]
-        few = np.linspace(0, len(cases) - 1, min(len(cases), MOST_LESSONS)).round().astype(int)
+        count = min(len(cases), MAX_TRAINING_IMAGES)
+        few = np.linspace(0, len(cases) - 1, count).round().astype(int)
         for k in few:
             yield cases[k], self.load(cases[k]).full()
 
@@ -248,15 +253,19 @@ class HeatReader:
         seed = int(self.folder.parent.name.removeprefix("seed-"))
         return seed_folder(self.prepared.run.folder, arch, seed)
 
+    def _context(self, seed: int = 0) -> Context:
+        config, folder = self.prepared.config, self.classifier
+        return Context(
+            config,
+            lambda: load_classifier(folder).to(pick_device(config.device)),
+            self.prepared.channels,
+            self.training_pairs,
+            seed,
+        )
+
     def fitted(self, entry: dict[str, Any], method: Path) -> FittedRule:
         """The rule of an entry of ``threshold.json`` in the folder of a method's masks."""
-        config = self.prepared.config
-        return load_rule(
-            entry,
-            method,
-            config,
-            lambda: load_classifier(self.classifier).to(pick_device(config.device)),
-        )
+        return load_rule(entry, method, self._context())
 
     def fit(self, rule: Rule, seed: int) -> FittedRule:
         """A threshold rule, fitted to these heatmaps; a search shows its progress.
@@ -266,12 +275,13 @@ class HeatReader:
         LookupError
             If the rule needs masks or heatmaps and there are none.
         """
-        return fit_rule(
-            rule,
-            train=lambda: self.heats("train"),
-            val=lambda: self.pairs("val"),
-            test=lambda: self.pairs("test"),
-            val_images=lambda: self.triples("val", f"search for the best {rule.rule}"),
-            seed=seed,
-            learn=lambda r: learn_rule(r, self.prepared, self.classifier, self.lessons, seed),
+        return rule.fit(
+            Evidence(
+                train=lambda: self.heats("train"),
+                val=lambda: self.pairs("val"),
+                test=lambda: self.pairs("test"),
+                val_images=lambda: self.triples("val", f"search for the best {rule.rule}"),
+                seed=seed,
+                trainer=lambda r: fit_trainable(r, self._context(seed)),
+            )
         )

@@ -26,7 +26,7 @@ from weakseg.layout import (
     segmenter_folder,
     threshold_file,
 )
-from weakseg.masks.rules import asked_rule, segment
+from weakseg.masks.rules import configured_rule, segment
 from weakseg.masks.thresholds import apply_threshold, normalise
 from weakseg.progress import progress
 from weakseg.runs import Run, file_hash, open_run, read_json
@@ -154,7 +154,7 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
     else:
         heatmap, rule = config.heatmap_methods[method]
         (asked,) = (r for r in config.rules_of(heatmap) if r.rule == rule)
-        if asked_rule(entry) != asked.model_dump(mode="json"):
+        if configured_rule(entry) != asked.model_dump(mode="json"):
             raise RunError(
                 f"The masks of {method} were made with other settings of the rule {rule}.",
                 where=str(path),

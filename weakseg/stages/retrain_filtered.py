@@ -25,7 +25,6 @@ from weakseg.layout import (
     condition_stage,
     seed_folder,
 )
-from weakseg.masks.learnt import LEARNT
 from weakseg.masks.rules import FittedRule
 from weakseg.progress import say
 from weakseg.runs import atomic_path, write_text
@@ -210,7 +209,7 @@ class _Seed:
         A rule that learns from the heatmaps does so by the run's seed alone; it sees no mask.
         """
         rule = self.settings.rule
-        if isinstance(rule, LEARNT):
+        if rule.trainable:
             asked = {"rule": rule.model_dump(mode="json"), "seed": self.prepared.config.seed}
             return asked | {"masks_seen": 0}
         return self.fitted.to_json()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg.config import Config, DataConfig, LearntRule, Rule, fingerprint, same_start
+from weakseg.config import Config, DataConfig, fingerprint, same_start
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image, write_mask
 from weakseg.data.truth import read_true_mask, read_true_volume_mask
@@ -171,17 +171,12 @@ def heatmap_asked(config: Config) -> str:
     classifier = config.classifier.settings()
     heatmaps = {name: heat.asked() for name, heat in config.all_heatmaps.items()}
     further: list[Any] = []
-    if any(_draws(r) for name in heatmaps for r in config.rules_of(name)):
+    if any(r.draws for name in heatmaps for r in config.rules_of(name)):
         further.append({"seed": config.seed})
     together = any(h.ensemble for h in config.all_heatmaps.values())
     if together and config.masks.gate == "validation":
         further.append("gate of the mean")  # once it was the first classifier's
     return fingerprint(classifier, heatmaps, config.masks, config.seeds, *further)
-
-
-def _draws(rule: Rule) -> bool:
-    """Whether a rule depends on the experiment's seed: it learns, or takes some of the masks."""
-    return isinstance(rule, LearntRule) or getattr(rule, "max_masks", None) is not None
 
 
 def segmenter_asked(config: Config, name: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weakseg.masks.affinity import (
+from weakseg.masks.rules.affinity import (
     BACKGROUND,
     FEWEST_PAIRS,
     LESION,

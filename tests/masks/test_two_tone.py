@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from weakseg.config import TwoToneRule
-from weakseg.masks.rules import fit_rule, segment
-from weakseg.masks.tones import two_tone_mask
+from weakseg.masks.rules import (
+    Evidence,
+    TwoToneRule,
+    segment,
+)
+from weakseg.masks.rules.two_tone import two_tone_mask
 
 SHAPE = (48, 40)
 
@@ -201,7 +204,7 @@ def test_what_is_no_image_is_refused(shape):
 
 def test_the_rule_two_tone_is_this_function():
     image = 100 - 60.0 * LESION + 20 * (_far(10, 20) < 9)
-    rule = fit_rule(TwoToneRule(warm=0.5, blur=0.01), train=list, val=list, test=list)
+    rule = TwoToneRule(warm=0.5, blur=0.01).fit(Evidence(train=list, val=list, test=list))
     assert rule.needs_image
     assert not rule.oracle
     assert rule.masks_seen == 0

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from skimage.filters import threshold_otsu
+from pydantic import Field
 
+from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.region import brightness
+from weakseg.masks.rules.base import FittedRule
+from weakseg.masks.rules.search import SearchedRule
 from weakseg.masks.screen import keep_large_parts
 from weakseg.masks.thresholds import normalise
+from weakseg.settings import Fraction
 
 SMALLEST_PART = 0.1
 """Parts of a mask below this share of the largest are dropped."""
 
 
+class TwoToneRule(SearchedRule):
+    """The bright or the dark part of the heatmap's warm region, see `two_tone_mask`."""
+
+    rule: Literal["two-tone"] = "two-tone"
+    warm: Fraction = Field(0.35, description="share of the heatmap's maximum: below, no lesion")
+    blur: float = Field(
+        0.008, ge=0.0, le=0.1, description="sd of the image's smoothing, share of its longer side"
+    )
+
+    needs_image = True
+
+    def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
+        return two_tone_mask(heat, image, warm=self.warm, blur=self.blur)
+
+
 def two_tone_mask(
     heatmap: npt.ArrayLike, image: npt.ArrayLike, *, warm: float = 0.35, blur: float = 0.008
-) -> npt.NDArray[np.bool_]:
+) -> Bools:
     """Split a heatmap's warm region into its bright and its dark part, and take the hotter one.
 
     A heatmap knows about where a lesion lies and not its outline; within the warm region the
@@ -54,6 +74,9 @@ def two_tone_mask(
     of the higher mean heat is the lesion. That threshold is the middle of one of 256 bins, so that
     values within half a bin of it may fall on either side.
     """
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
     if not 0 < warm < 1:
         raise ValueError(f"warm must be in (0, 1), got {warm}")
     if blur < 0:
@@ -75,5 +98,5 @@ def two_tone_mask(
     return keep_large_parts(chosen, SMALLEST_PART)
 
 
-def _mean(heat: npt.NDArray[np.float64], part: npt.NDArray[np.bool_]) -> float:
+def _mean(heat: Floats, part: Bools) -> float:
     return float(heat[part].mean()) if part.any() else -1.0

@@ -17,16 +17,17 @@ from tests.tiny import (
     write_set,
 )
 from weakseg.config import parse_config
+from weakseg.methods.trainable import hypercolumn
+from weakseg.methods.trainable.base import Context
 from weakseg.models.classifiers import ClassifierSpec, build_classifier
 from weakseg.runs import read_json, write_json
 from weakseg.scores import youden_threshold
-from weakseg.stages import learnt_rules
 from weakseg.stages.heatmap_segment import why_left_out
 from weakseg.stages.scoring import read_summary
 from weakseg.stages.train_classifier import read_predictions
 
 CONFIG = """
-name: learnt
+name: trained
 data: {{manifest: {manifest}, image_size: 64}}
 classifier: {{arch: squeezenet1_1, epochs: 1, batch_size: 8, seeds: [0, 1]}}
 heatmap: {{layer: fused, method: layercam}}
@@ -51,7 +52,7 @@ METHODS = ("layercam-affinity", "layercam-hypercolumn", "all-hypercolumn")
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     """All stages but the report; tests read the run and leave it as it is."""
-    folder = tmp_path_factory.mktemp("learnt")
+    folder = tmp_path_factory.mktemp("trained")
     config = write_config(folder, write_set(folder / "data", patients=10), CONFIG)
     make(config, folder / "run")
     return folder, config
@@ -68,7 +69,7 @@ def copy(job, tmp_path):
     return Path(shutil.copytree(job[0] / "run", tmp_path / "run"))
 
 
-def learnt(run):
+def trained(run):
     return {
         str(p.relative_to(run)): p.read_bytes()
         for p in sorted((run / "masks").rglob("*.safetensors"))
@@ -78,7 +79,7 @@ def learnt(run):
 def test_what_was_learnt_lies_beside_the_masks_and_saw_none(job):
     run = job[0] / "run"
     seeds = {m: (0,) if m.startswith("all") else (0, 1) for m in METHODS}
-    assert set(learnt(run)) == {
+    assert set(trained(run)) == {
         f"masks/{m}/seed-{s}.safetensors" for m in METHODS for s in seeds[m]
     }
     summary = read_summary(run).set_index("method")
@@ -87,7 +88,7 @@ def test_what_was_learnt_lies_beside_the_masks_and_saw_none(job):
             entry = read_json(run / f"masks/{method}/threshold.json")[f"seed-{seed}"]
             assert entry["masks_seen"] == 0
             assert entry["chosen_on"] == "heatmaps of training images, no masks"
-            assert entry["learnt"]["file"] == f"seed-{seed}.safetensors"
+            assert entry["trained"]["file"] == f"seed-{seed}.safetensors"
             made = list((run / f"masks/{method}/seed-{seed}").glob("*.png"))
             assert len(made) == len(cases(run, "test"))
         assert summary.loc[method, "masks_seen"] == 0
@@ -121,7 +122,7 @@ def test_without_any_training_or_validation_mask_it_learns_the_same(job, tmp_pat
     config = write_config(tmp_path, bare, CONFIG)
     run = tmp_path / "run"
     make(config, run)
-    assert learnt(run) == learnt(folder / "run")
+    assert trained(run) == trained(folder / "run")
     for method in METHODS:
         for path in (folder / f"run/masks/{method}").rglob("*.png"):
             other = run / path.relative_to(folder / "run")
@@ -146,11 +147,11 @@ def test_nothing_is_learnt_again_unless_something_has_changed(job, copy, capsys)
     assert weakseg("heatmap-segment", config, "--run-dir", copy) == 0
     assert "learnt" not in capsys.readouterr().err
     assert tree(copy / "masks") == before
-    old = learnt(copy)
+    old = trained(copy)
     change = ("--set", "masks.rules=[{rule: affinity, epochs: 1, steps: 16, low: 0.5}, fixed]")
     drop = ("--set", "segmenters={}", "--set", "heatmap.flips=true", "--set", "heatmaps={}")
     assert weakseg("heatmap-segment", config, "--run-dir", copy, *change, *drop) == 0
-    new = learnt(copy)
+    new = trained(copy)
     assert len(new) == 2
     assert all(new[n] != old[n] for n in new)
 
@@ -166,10 +167,10 @@ def test_another_seed_draws_and_learns_anew(job, copy):
     only = ("--set", "masks.rules=[{rule: affinity, epochs: 1, steps: 16, low: 0.5}]")
     only = (*only, "--set", "heatmaps={}", "--set", "segmenters={}")
     segment(job, copy, *only)
-    first = learnt(copy)
+    first = trained(copy)
     segment(job, copy, *only, "--set", "seed=5")
-    assert learnt(copy).keys() == first.keys()
-    assert learnt(copy) != first
+    assert trained(copy).keys() == first.keys()
+    assert trained(copy) != first
 
 
 def test_another_seed_leaves_rules_that_draw_nothing_up_to_date(job, copy, capsys):
@@ -222,7 +223,7 @@ def test_a_file_that_is_gone_or_another_is_no_traceback(job, copy, tmp_path, cap
     out = tmp_path / "out"
     assert weakseg("predict", copy, image, "--method", method, "--seed", 0, "--out", out) == 2
     said = capsys.readouterr().err
-    assert "What the rule has learnt is" in said
+    assert "What the rule was trained to is" in said
     assert "heatmap-segment" in said
     assert "Traceback" not in said
 
@@ -235,7 +236,7 @@ def test_heatmaps_that_are_sure_of_nothing_leave_the_rule_out(job, copy, capsys)
     said = capsys.readouterr().err
     assert "affinity: left out, the training heatmaps are sure of only" in said
     assert "hypercolumn: left out, the training heatmaps are sure of" in said
-    assert not learnt(copy)
+    assert not trained(copy)
     assert set(read_summary(copy)["method"]) == {"layercam-fixed"}
     left_out = read_json(copy / "run.json")["stages"]["segment"]["left_out"]
     assert set(left_out) == {"layercam-affinity", "layercam-hypercolumn"}
@@ -253,15 +254,15 @@ def test_heatmaps_that_are_sure_of_nothing_leave_the_rule_out(job, copy, capsys)
 def test_the_layers_of_a_network_are_looked_for_once(monkeypatch):
     # Of this network they are found by running it.
     model = build_classifier(ClassifierSpec("mobilenet_v3_small", ("a", "b"), 1)).eval()
-    found, calls = learnt_rules.find_layers, []
+    found, calls = hypercolumn.find_layers, []
 
     def counted(*args):
         calls.append(args)
         return found(*args)
 
-    monkeypatch.setattr(learnt_rules, "find_layers", counted)
+    monkeypatch.setattr(hypercolumn, "find_layers", counted)
     config = parse_config({"data": {"image_size": 64}})
-    features = learnt_rules._hypercolumns_of(config, model)
+    features = hypercolumn._features(Context(config, lambda: model))
     image = np.random.default_rng(0).random((40, 30))
     np.testing.assert_array_equal(features(image), features(image))
     assert len(calls) == 1

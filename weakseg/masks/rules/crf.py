@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from weakseg.errors import ConfigError
+from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.rules.base import FittedRule
+from weakseg.masks.rules.search import SearchedRule
 from weakseg.masks.thresholds import normalise
+from weakseg.settings import Fraction
 
 INSTALL = "pip install 'weakseg[crf]' (it is compiled: a C++ compiler is needed)"
 SMOOTH_SD, SMOOTH_WEIGHT = 3.0, 3.0
@@ -17,9 +22,23 @@ COLOUR_SD, GREY_SD, COLOUR_WEIGHT = 50.0, 13.0, 10.0
 """The pairwise terms of pydensecrf's own examples: pixels, pixels and grey levels of 255."""
 
 
+class CrfRule(SearchedRule):
+    """A dense conditional random field on the image; needs the extra ``crf``."""
+
+    rule: Literal["crf"] = "crf"
+    at: Fraction = Field(0.5, description="heat over its maximum at which lesion is as likely")
+    steps: int = Field(5, ge=1, le=100)
+
+    needs_image = True
+    by_default = False
+
+    def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
+        return crf_mask(heat, image, at=self.at, steps=self.steps)
+
+
 def crf_mask(
     heatmap: npt.ArrayLike, image: npt.ArrayLike, *, at: float = 0.5, steps: int = 5
-) -> npt.NDArray[np.bool_]:
+) -> Bools:
     """The most probable mask where near pixels of like brightness want to be of one kind.
 
     Parameters

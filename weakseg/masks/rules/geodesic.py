@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
+from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.rules.base import FittedRule
+from weakseg.masks.rules.search import SearchedRule, low_below_high
 from weakseg.masks.thresholds import normalise
+from weakseg.settings import Fraction
+
+
+class GeodesicRule(SearchedRule):
+    """Grown from the heatmap's confident parts to what is nearer to them, by way of the image, than
+    to the background, see `geodesic_mask`."""
+
+    rule: Literal["geodesic"] = "geodesic"
+    high: Fraction = Field(0.7, description="above this share of its maximum: lesion")
+    low: Fraction = Field(0.3, description="below: background")
+    edge: float = Field(20.0, ge=0.0, description="cost of a step across the full range of grey")
+
+    needs_image = True
+
+    _low_is_lower = model_validator(mode="after")(low_below_high)
+
+    def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
+        return geodesic_mask(heat, image, high=self.high, low=self.low, edge=self.edge)
 
 
 def geodesic_mask(
@@ -16,7 +40,7 @@ def geodesic_mask(
     high: float = 0.7,
     low: float = 0.3,
     edge: float = 20.0,
-) -> npt.NDArray[np.bool_]:
+) -> Bools:
     """Grow a mask from the confident parts of a heatmap along the shortest ways over the image.
 
     Pixels above ``high`` of the heatmap's maximum are lesion, those below ``low`` background. Each

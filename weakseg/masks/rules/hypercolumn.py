@@ -3,7 +3,7 @@
 A hypercolumn is what a network says of a place at several of its depths, one above the other. A
 linear classifier of the superpixels' hypercolumns is trained on those of which the training
 heatmaps are sure; no true mask has a part in it. (The default parameters, and those of
-`weakseg.masks.affinity`, were chosen on 60 validation masks of the glioma set.)
+`weakseg.masks.rules.affinity`, were chosen on 60 validation masks of the glioma set.)
 """
 
 from __future__ import annotations
@@ -11,16 +11,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
-from skimage.transform import resize
+from pydantic import Field
 
+from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.rules.base import FittedRule
+from weakseg.masks.rules.trained import TrainableRule
 from weakseg.masks.superpixels import Ints, part_means, slic_parts
 from weakseg.masks.thresholds import normalise
+from weakseg.settings import Fraction
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 LONGEST_SIDE = 384
 """Superpixels of larger images are found in a smaller copy."""
@@ -28,7 +34,36 @@ LONGEST_SIDE = 384
 FEWEST = 10
 """Confident superpixels of each kind without which nothing is learnt."""
 
-Floats = npt.NDArray[np.float64]
+
+class HypercolumnRule(TrainableRule):
+    """Superpixels that a linear classifier of the network's activations calls lesion, trained on
+    the training heatmaps, see `hypercolumn_mask`. The defaults saw 60 validation masks of the
+    glioma set."""
+
+    rule: Literal["hypercolumn"] = "hypercolumn"
+    warm: float = Field(
+        0.5,
+        ge=0.0,
+        lt=1.0,
+        description="superpixels of a lower mean heat are no lesion; 0: all ask",
+    )
+    at: Fraction = Field(0.5, description="probability above which a superpixel is lesion")
+    count: int = Field(300, ge=2, le=10_000, description="how many superpixels an image has")
+    compactness: float = Field(0.1, gt=0.0, description="space against grey values, see SLIC")
+    penalty: float = Field(1000.0, gt=0.0, description="L2 penalty of the linear classifier")
+
+    def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
+        assert fitted.trained is not None
+        return hypercolumn_mask(
+            heat,
+            image,
+            fitted.trained.features(image),
+            vote_of(fitted.trained.arrays),
+            warm=self.warm,
+            at=self.at,
+            count=self.count,
+            compactness=self.compactness,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +125,8 @@ def coarse_superpixels(image: npt.ArrayLike, *, count: int = 300, compactness: f
     grey = unit_range(brightness(image))
     shape, shrink = grey.shape, LONGEST_SIDE / max(grey.shape)
     if shrink < 1:
+        from skimage.transform import resize
+
         small = tuple(max(1, round(side * shrink)) for side in shape)
         grey = resize(grey, small, order=1, anti_aliasing=True)
     parts = slic_parts(grey, count=count, compactness=compactness)
@@ -120,6 +157,8 @@ def describe(
     -------
     (K, C + 1) ndarray of float32
     """
+    from scipy import sparse
+
     h, w, c = columns.shape
     M, N = parts.shape
     # The mean of an enlarged map is linear in the map: nothing needs to be enlarged.
@@ -134,6 +173,8 @@ def describe(
 
 def _bilinear(fine: int, coarse: int) -> sparse.csr_array:
     """The matrix (fine, coarse) that enlarges a row of values."""
+    from scipy import sparse
+
     at = np.clip((np.arange(fine) + 0.5) * coarse / fine - 0.5, 0, coarse - 1)
     left = np.minimum(at.astype(np.int64), max(coarse - 2, 0))
     right = np.minimum(left + 1, coarse - 1)
@@ -212,7 +253,7 @@ def hypercolumn_mask(
     at: float = 0.5,
     count: int = 300,
     compactness: float = 0.1,
-) -> npt.NDArray[np.bool_]:
+) -> Bools:
     """The superpixels of an image's warm region that are voted lesion.
 
     Parameters

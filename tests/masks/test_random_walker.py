@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from weakseg.masks.walker import LONGEST_SIDE, random_walker_mask
+from weakseg.masks.rules.random_walker import LONGEST_SIDE, random_walker_mask
 
 
 def _dice(a: np.ndarray, b: np.ndarray) -> float:

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
+from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.region import brightness
+from weakseg.masks.rules.base import FittedRule
+from weakseg.masks.rules.search import SearchedRule, low_below_high
 from weakseg.masks.thresholds import normalise
+from weakseg.settings import Fraction
 
 LONGEST_SIDE = 384
 """Larger images are made smaller for the walk: its cost grows faster than the image."""
+
+
+class RandomWalkerRule(SearchedRule):
+    """Grown from the heatmap's confident parts by a random walk on the image, see
+    `random_walker_mask`."""
+
+    rule: Literal["random-walker"] = "random-walker"
+    high: Fraction = Field(0.7, description="above this share of its maximum: lesion")
+    low: Fraction = Field(0.3, description="below: background")
+    beta: float = Field(130.0, ge=0.0, description="how much an edge of the image hinders")
+
+    needs_image = True
+
+    _low_is_lower = model_validator(mode="after")(low_below_high)
+
+    def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
+        return random_walker_mask(heat, image, high=self.high, low=self.low, beta=self.beta)
 
 
 def random_walker_mask(
@@ -21,7 +44,7 @@ def random_walker_mask(
     high: float = 0.7,
     low: float = 0.3,
     beta: float = 130.0,
-) -> npt.NDArray[np.bool_]:
+) -> Bools:
     """Grow a mask from the confident parts of a heatmap by a random walk on the image.
 
     Pixels above ``high`` of the heatmap's maximum are lesion, those below ``low`` background. Each
@@ -71,11 +94,11 @@ def random_walker_mask(
 
 
 def _walk(
-    grey: npt.NDArray[np.float64],
-    sure: npt.NDArray[np.bool_],
-    far: npt.NDArray[np.bool_],
+    grey: Floats,
+    sure: Bools,
+    far: Bools,
     beta: float,
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """The probability that a walker meets the lesion first, (M, N)."""
     from skimage.segmentation import random_walker
     from skimage.transform import resize

@@ -1,0 +1,80 @@
+"""Rules that choose their threshold on true masks, and count them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import tee
+from typing import Any, Literal
+
+from pydantic import Field
+
+from weakseg.masks.checks import Bools, Floats
+from weakseg.masks.rules.base import Evidence, FittedRule, Pairs, Rule, SetThresholdRule
+from weakseg.masks.rules.search import chosen_masks
+from weakseg.masks.set_thresholds import best_threshold
+from weakseg.masks.thresholds import apply_threshold, normalise, oracle_threshold
+
+ORACLE_LABEL = "upper bound: chosen on the test masks themselves"
+
+
+class ValidationRule(SetThresholdRule):
+    """One threshold for the set, the best on the masks of the validation split."""
+
+    rule: Literal["validation"] = "validation"
+    max_masks: int | None = Field(None, ge=1, description="use only so many masks")
+
+    def fit(self, evidence: Evidence) -> FittedRule:
+        at, seen = _best(evidence.val, "validation", self.max_masks, evidence.seed)
+        return FittedRule(self, at, "image", "masks of the validation split", seen)
+
+
+class OracleDatasetRule(SetThresholdRule):
+    """UPPER BOUND: one threshold for the set, the best on the test masks themselves."""
+
+    rule: Literal["oracle-dataset"] = "oracle-dataset"
+
+    oracle = True
+
+    def fit(self, evidence: Evidence) -> FittedRule:
+        at, seen = _best(evidence.test, "test")
+        return FittedRule(self, at, "image", ORACLE_LABEL, seen)
+
+
+class OracleImageRule(Rule):
+    """UPPER BOUND: the best threshold of each test image on its own mask."""
+
+    rule: Literal["oracle-image"] = "oracle-image"
+
+    oracle = True
+    needs_truth = True
+
+    def fit(self, evidence: Evidence) -> FittedRule:
+        masks = sum(1 for _ in evidence.test())
+        if not masks:
+            raise LookupError("no lesion image of the test split has a mask")
+        return FittedRule(self, None, "image", ORACLE_LABEL, masks)
+
+    def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
+        return apply_threshold(heat, oracle_threshold(heat, truth))
+
+
+def _best(pairs: Pairs, split: str, at_most: int | None = None, seed: int = 0) -> tuple[float, int]:
+    """The threshold of the highest mean Dice, and on how many masks; one pair in memory a time."""
+    chosen = chosen_masks(pairs, at_most, seed)
+    seen = 0
+
+    def normalised() -> Iterator[tuple[Any, Any]]:
+        nonlocal seen
+        for i, (heat, truth) in enumerate(pairs()):
+            if chosen is None or i in chosen:
+                seen += 1
+                yield normalise(heat), truth
+
+    one, other = tee(normalised())
+    try:
+        threshold, _ = best_threshold((h for h, _ in one), (t for _, t in other))
+    except ValueError:
+        if seen:
+            raise
+        raise LookupError(f"no lesion image of the {split} split has a mask") from None
+    return threshold, seen

@@ -1,0 +1,1 @@
+"""Whatever makes a mask of a case."""
