@@ -65,7 +65,7 @@ class SearchedRule(Rule):
             raise ValueError(f"{name}: the rule has no such parameter; {known}")
         field = cls.model_fields[name]
         adapter = TypeAdapter[Any](
-            Annotated[field.annotation, field],
+            Annotated[field.annotation, field],  # type: ignore[arg-type]
             config=ConfigDict(allow_inf_nan=False),
         )
         valid = []
