@@ -25,6 +25,7 @@ from weakseg.training.loop import (
     require_finite,
     seed_epoch,
 )
+from weakseg.training.selection import best_epoch
 from weakseg.training.weights import load_weights, save_weights, second_name
 
 
@@ -33,8 +34,9 @@ class Line:
 
     steps = 4
 
-    def __init__(self, seed=0, figures=None, broken=None):
+    def __init__(self, seed=0, figures=None, broken=None, losses=None):
         self.seed, self.figures, self.broken, self.calls = seed, figures, broken, 0
+        self.losses = losses
 
     def batches(self, epoch):
         g = seed_epoch(self.seed, epoch)
@@ -50,7 +52,10 @@ class Line:
     def validate(self, model):
         self.calls += 1
         if self.figures is not None:
-            return {"val_auc": self.figures[self.calls - 1]}
+            told = {"val_auc": self.figures}
+            if self.losses is not None:
+                told["val_loss"] = self.losses
+            return {k: float(v[self.calls - 1]) for k, v in told.items()}
         x = torch.linspace(0, 1, 20)[:, None]
         return {"val_auc": -float(F.mse_loss(model(x), 2 * x - 1))}
 
@@ -228,11 +233,38 @@ def test_what_takes_long_to_write_is_written_seldom(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("share", [0, 1e9], ids=["seldom", "always"])
-def test_best_is_the_first_epoch_of_the_highest_figure(tmp_path, monkeypatch, share):
+@pytest.mark.parametrize(
+    ("figures", "losses", "best"),
+    [
+        ([0.5, 0.9, math.nan, 0.9, 0.7, 0.6], [1, 2, 0, 1, 0, 0], 4),  # the tie by its loss
+        ([0.5, 0.9, math.nan, 0.9, 0.7, 0.6], [1, 1, 0, 1, 0, 0], 2),  # no loss parts it: first
+        ([1.0] * 6, [5, 4, 3, 1, 2, 3], 4),  # saturated
+        ([math.nan] * 6, [5, 4, 1, 3, 2, 2], 3),  # undefined throughout
+    ],
+)
+def test_of_equal_epochs_that_of_the_lower_loss_is_kept(
+    tmp_path, monkeypatch, figures, losses, best, share
+):
     monkeypatch.setattr(checkpoints, "SHARE", share)
-    run(tmp_path, Line(figures=[0.5, 0.9, math.nan, 0.9, 0.7, 0.6]))
-    assert load_weights(tmp_path / BEST)[1] == {"a": "b", "epoch": "2"}
+    _, history = run(tmp_path, Line(figures=figures, losses=losses))
+    assert load_weights(tmp_path / BEST)[1] == {"a": "b", "epoch": str(best)}
     assert load_weights(tmp_path / LAST)[1]["epoch"] == "6"
+    assert best_epoch(history, "val_auc").epoch == best
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5])
+def test_a_killed_run_chooses_between_equal_epochs_as_an_unbroken_one(tmp_path, after):
+    figures, losses = [1.0] * 6, [5, 4, 1, 3, 2, 2]
+
+    def kill(epoch):
+        if epoch == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, Line(figures=figures, losses=losses), after_epoch=kill)
+    done = len(torch.load(tmp_path / RESUME, weights_only=True)["history"])
+    run(tmp_path, Line(figures=figures[done:], losses=losses[done:]))
+    assert load_weights(tmp_path / BEST)[1]["epoch"] == "3"
 
 
 def test_metrics_have_a_line_an_epoch(tmp_path):

@@ -421,6 +421,11 @@ def test_figures_of_validation_by_hand(tmp_path):
     figures = task.validate(task.model)
     assert figures["val_dice"] == pytest.approx((0.5 + 0 + 1) / 3)
     assert figures["val_false_alarms"] == 0.5
+    # Every pixel was given 0.75 to what it shows by its brightness, so that the loss is that of
+    # 0.75 but where brightness and mask disagree: 2 × 32 of half's, 64 + 16 of none's, 1 pixel.
+    wrong = np.array([2 * 4 * 8, 64 + 16, 0, 0, 1]) / SIDE**2
+    by_hand = -(wrong * np.log(0.25) + (1 - wrong) * np.log(0.75)).mean()
+    assert figures["val_loss"] == pytest.approx(by_hand)
 
 
 def test_a_network_that_says_nan_is_not_scored(tmp_path):
@@ -433,7 +438,7 @@ def test_a_network_that_says_nan_is_not_scored(tmp_path):
 
 def test_without_validation_cases_the_figures_are_there_but_no_numbers(tmp_path):
     cases = planted(tmp_path, [(5, 5, 8, 8), None])
-    expected = {"val_dice", "val_false_alarms"}
+    expected = {"val_dice", "val_false_alarms", "val_loss"}
     for val, most in (([], 64), ([0, 1], 0)):
         task = task_of(cases, configured(validation_cases=most), Brightness(), train=[], val=val)
         figures = task.validate(task.model)

@@ -244,7 +244,7 @@ class _Seed:
         truth = (self.settings.margin, self.prepared.config.seed)
         drawn = truth if condition.source in ("truth", "box") else None
         heat = heatmap_key(self.prepared, self.seed, self.target)
-        return fingerprint("filtered", 1, heat, settings, rule, drawn, condition.name, FRESH)
+        return fingerprint("filtered", 2, heat, settings, rule, drawn, condition.name, FRESH)
 
     def train(self, condition: Condition, number: str, force: bool) -> str:
         """Train a condition's network unless it is there; its key."""

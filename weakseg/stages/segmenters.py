@@ -53,7 +53,8 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
     left_out |= set() if config.weak else {"masks", "ignore"}
     settings = {k: v for k, v in settings.items() if k not in left_out}
     parts = [] if source is None else [source]
-    return fingerprint("segmenter", 1, prepared.key, settings, weights, seed, *parts)
+    way = 2 if config.keep == "best" else 1  # of choosing the epoch; the last one needs none
+    return fingerprint("segmenter", way, prepared.key, settings, weights, seed, *parts)
 
 
 def is_trained(prepared: Prepared, name: str, seed: int, source: str | None = None) -> bool:

@@ -37,7 +37,11 @@ from weakseg.stages.networks import load_network, set_aside
 from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.training.classify import ClassifierTask, predict_probabilities
 from weakseg.training.loop import FitSettings, fit, make_fabric, pick_device
+from weakseg.training.selection import best_epoch
 from weakseg.training.weights import load_weights
+
+SELECT = "val_auc"
+"""The validation figure that chooses a classifier's epoch."""
 
 NOT_SAID = {"pool": "default", "stride": "null", "exits": "false"}
 """What a weights file that does not speak of it is read as."""
@@ -49,7 +53,7 @@ def classifier_key(prepared: Prepared, seed: int) -> str:
     weights: Any = config.weights
     if weights not in ("none", "imagenet") and Path(weights).is_file():
         weights = file_hash(Path(weights))
-    return fingerprint("classifier", 1, prepared.key, config.settings(), weights, seed)
+    return fingerprint("classifier", 2, prepared.key, config.settings(), weights, seed)
 
 
 def train_classifiers(
@@ -164,7 +168,8 @@ def _train_seed(
     auc = scores["test"]["auc_lesion"]
     say(
         f"{what}: test AUC {auc['value']:.3f} "
-        f"[{auc['low']:.3f}, {auc['high']:.3f}], best epoch {entry['best_epoch']} of {c.epochs}"
+        f"[{auc['low']:.3f}, {auc['high']:.3f}], best epoch {entry['best_epoch']} of {c.epochs}: "
+        f"{entry['best_because']}"
     )
     return entry | {"random_tensors": random}
 
@@ -196,7 +201,7 @@ def fit_classifier(
     Returns
     -------
     dict
-        What the record says of it: device, precision and best_epoch.
+        What the record says of it: device, precision, best_epoch and why it is the best.
     """
     import torch
 
@@ -211,7 +216,7 @@ def fit_classifier(
         task,
         FitSettings(
             config.epochs, config.optimizer, rate, config.weight_decay, config.warmup, seed,
-            "val_auc", compile=config.compile,
+            SELECT, compile=config.compile,
         ),
         folder,
         fabric,
@@ -220,10 +225,12 @@ def fit_classifier(
         what=what,
         after_epoch=after_epoch,
     )  # fmt: skip
+    chosen = best_epoch(history, SELECT)
     return {
         "device": str(fabric.device),
         "precision": str(fabric._precision.precision),
-        "best_epoch": int(max(history, key=lambda h: h["val_auc"])["epoch"]),
+        "best_epoch": chosen.epoch,
+        "best_because": chosen.why,
     }
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from weakseg.config import MANIFEST, SegmenterConfig
 from weakseg.config.recipes import METHOD, stand_in_note
 from weakseg.data.images import write_target
@@ -46,7 +44,11 @@ from weakseg.stages.segmenters import (
 )
 from weakseg.training.loop import FitSettings, fit, make_fabric
 from weakseg.training.segment import SegmentationCases, SegmenterTask
+from weakseg.training.selection import best_epoch
 from weakseg.training.weights import load_weights
+
+SELECT = "val_dice"
+"""The validation figure that chooses the epoch of ``keep: best``."""
 
 
 def pick_names(prepared: Prepared, only: Sequence[str] | None) -> list[str]:
@@ -241,6 +243,7 @@ def fit_segmenter(
     looks = source is None or settings.keep == "best"
     val = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val" and looks]
     task = SegmenterTask(settings, model, data, train, val, seed, fabric.device)
+    select = SELECT if settings.keep == "best" else None
     history = fit(
         model,
         task,
@@ -251,7 +254,7 @@ def fit_segmenter(
             weight_decay=float(settings.weight_decay),
             warmup=settings.warmup,
             seed=seed,
-            select="val_dice" if settings.keep == "best" else None,
+            select=select,
             schedule=settings.schedule,
             l1=float(settings.l1),
             l2=float(settings.l2),
@@ -275,9 +278,8 @@ def fit_segmenter(
     seen = masks_of(prepared, train) if source is None else source.masks_seen
     looked = masks_of(prepared, task.val) if settings.keep == "best" else 0
     sampled, true = task.priors()
-    best = max(range(len(history)), key=lambda k: np.nan_to_num(history[k]["val_dice"], nan=-1.0))
+    chosen = best_epoch(history, select)
     held = load_segmenter(folder).to(fabric.device)
-    kept = best + 1 if settings.keep == "best" else len(history)
     return Trained(
         held,
         fabric,
@@ -285,7 +287,8 @@ def fit_segmenter(
             "device": str(fabric.device),
             "precision": str(fabric._precision.precision),
             "random_tensors": random,
-            "kept_epoch": kept,
+            "kept_epoch": chosen.epoch,
+            "kept_because": chosen.why,
             "epochs": len(history),
             "training_masks": seen,
             "validation_masks": looked,

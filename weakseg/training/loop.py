@@ -29,6 +29,7 @@ from weakseg.training.optimizers import (
     learning_rate,
     make_optimizer,
 )
+from weakseg.training.selection import best_epoch
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class FitSettings:
     Attributes
     ----------
     select : str or None
-        The validation figure whose highest value marks the best epoch; None where the last one
-        is taken, and validation is for looking only.
+        The validation figure whose highest value marks the best epoch, see
+        `weakseg.training.selection.best_epoch`; None where the last one is taken, and validation
+        is for looking only.
     schedule : str
         See `weakseg.training.optimizers.learning_rate`.
     l1, l2 : float
@@ -225,7 +227,7 @@ def fit(
             kept = training.kept
             kept.eval()
             # The losses were seen before their steps: what the last step did they cannot tell.
-            if not all(bool(p.isfinite().all()) for p in kept.parameters()):
+            if not all(bool(t.isfinite().all()) for t in kept.state_dict().values()):
                 raise _diverged("The weights became infinite or nan", epoch, what)
             try:
                 with torch.no_grad(), fabric.autocast():
@@ -235,7 +237,7 @@ def fit(
             rate = float(schedule.get_last_lr()[0])
             history.append({"epoch": epoch + 1.0, "lr": rate, "train_loss": loss, **figures})
             write_text(folder / METRICS, metrics_csv(history))
-            best = settings.select is None or _is_best(history, settings.select)
+            best = best_epoch(history, settings.select).epoch == len(history)
             saver.after_epoch(training, best=best, last=epoch + 1 == settings.epochs)
             note = ", ".join(f"{k} {v:.3f}" for k, v in {"loss": loss, **figures}.items())
             advance(0, f"epoch {epoch + 1}: {note}")
@@ -312,14 +314,6 @@ def _after_step(model: nn.Module, average: WeightAverage | None) -> Callable[[],
             average.update(model)
 
     return update
-
-
-def _is_best(history: Sequence[dict[str, float]], select: str) -> bool:
-    return all(_rank(history[-1][select]) > _rank(h[select]) for h in history[:-1])
-
-
-def _rank(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
 
 
 def metrics_csv(history: Sequence[dict[str, float]]) -> str:

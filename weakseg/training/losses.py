@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -82,3 +83,22 @@ def make_loss(name: str) -> Loss:
             return chosen(logits.float(), truth)
 
     return loss
+
+
+def voxel_cross_entropy(probability: np.ndarray, truth: np.ndarray) -> float:
+    """Mean of -log of the probability that the truth was given.
+
+    Parameters
+    ----------
+    probability : ndarray of float
+        Of a lesion, in [0, 1].
+    truth : ndarray of bool
+        Of its shape.
+
+    Returns
+    -------
+    float
+        In nats, a voxel; one that was given no probability at all counts as 1e-7.
+    """
+    given = np.where(truth, probability, 1 - probability).astype(np.float64)
+    return float(-np.log(given.clip(1e-7)).mean())

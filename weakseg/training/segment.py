@@ -24,7 +24,7 @@ from weakseg.masks.prior import recalibrate
 from weakseg.masks.region import body_region
 from weakseg.training.infer import as_batch, lesion_probability
 from weakseg.training.loop import require_finite, seed_epoch
-from weakseg.training.losses import make_loss
+from weakseg.training.losses import make_loss, voxel_cross_entropy
 
 PIXELS_AT_ONCE = 2**21
 """Pixels of 2D images that are predicted together: 32 images of 256²."""
@@ -307,23 +307,24 @@ class SegmenterTask:
         return self.compute(logits[cut_to], truths)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Mean Dice over validation lesions, and the share of healthy images with any mark."""
-        if not self.val:
-            return {"val_dice": float("nan"), "val_false_alarms": float("nan")}
-        dice, alarms = [], []
+        """Figures of the validation cases.
+
+        Mean Dice over lesions, the share of healthy images with any mark, and the mean
+        cross-entropy a voxel, which tells masks of equal Dice apart.
+        """
+        dice, alarms, losses = [], [], []
         for i, p in predict(model, self.data, self.val, self.config, self.device):
             require_finite(p)
             truth = self.data.arrays(i).truth
             assert truth is not None
             found, truth = p > 0.5, truth == 1
+            losses.append(voxel_cross_entropy(p, truth))
             if self.data.truth_is_empty(i):
                 alarms.append(float(found.any()))
             elif truth.any():
                 dice.append(2 * float((found & truth).sum()) / float(found.sum() + truth.sum()))
-        return {
-            "val_dice": float(np.mean(dice)) if dice else float("nan"),
-            "val_false_alarms": float(np.mean(alarms)) if alarms else float("nan"),
-        }
+        figures = {"val_dice": dice, "val_false_alarms": alarms, "val_loss": losses}
+        return {k: float(np.mean(v)) if v else float("nan") for k, v in figures.items()}
 
 
 def val_cases(data: SegmentationCases, val: Sequence[int], most: int) -> list[int]:
