@@ -275,7 +275,7 @@ WARN: dict[str, tuple[Callable[[Path, Rows], None], dict, str, int | None, str, 
     "constant image": (
         image(4, np.full((16, 20), 9, np.uint8)), {}, "image-constant", 4, "[9]", "look",
     ),
-    "soft mask": (mask(4, GRADIENT), {}, "mask-soft", 4, "distinct values", "mask_rule: half"),
+    "soft mask": (mask(4, GRADIENT), {}, "mask-soft", 4, "soft edges", "mask_rule: half"),
     "jpeg mask": (mask(4, GRADIENT, ".jpg"), {}, "mask-soft", 4, "JPEG", "mask_rule: half"),
     "mask full": (
         mask(4, np.full((16, 20), 255, np.uint8)), {}, "mask-full", 4, "100 %", "inverted",

@@ -10,18 +10,16 @@ import numpy as np
 
 from weakseg.config import DataConfig
 from weakseg.data.cases import Labels
-from weakseg.data.decoding import MISSING
+from weakseg.data.check_masks import HALF, NEARLY_FULL, MaskLook, edge_problems, look_at_mask
+from weakseg.data.decoding import MISSING, decode
 from weakseg.data.duplicates import thumbnail
-from weakseg.data.images import is_grey, open_mask, read_image
+from weakseg.data.images import MaskFile, is_grey, open_mask, shown
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.data.truth import union
 from weakseg.errors import DataError
 
 SMALLEST = 8
 """Pixels or voxels a side; less shows nothing."""
-MOST_MASK_VALUES = 20
-"""A mask with more distinct values is soft, or went through JPEG."""
-NEARLY_FULL = 0.95
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,10 @@ class Seen:
         False for a volume that does not tell the size of its voxels.
     grey : bool
         False for an image that holds a colour.
+    orientation : int
+        By which tag the image was turned upright; 1 where by none.
+    mask : MaskLook or None
+        How the mask lies in its image; None without one that can be read, and for volumes.
     """
 
     problems: tuple[Problem, ...]
@@ -46,6 +48,8 @@ class Seen:
     small: np.ndarray | None = None
     known_spacing: bool = True
     grey: bool = True
+    orientation: int = 1
+    mask: MaskLook | None = None
 
 
 def look_at_files(
@@ -73,9 +77,11 @@ def look_at_files(
     if not row.image:
         return Seen(())
     problems: list[Problem] = []
-    grey = True
+    grey, turned = True, 1
     try:
-        image = read_image(table.resolve(row.image))
+        path = table.resolve(row.image)
+        pixels = decode(path)
+        image, turned = shown(pixels, path), pixels.orientation
     except DataError as e:
         problems.append(file_problem("image", row, row.image, table, e))
         shape = digest = small = None
@@ -89,9 +95,10 @@ def look_at_files(
         # Black slices are alike, whoever they show; the warning says enough.
         digest = None if constant else hashlib.blake2b(head + flat.tobytes()).hexdigest()
         small = thumbnail(image) if thumbnails else None
+    look = None
     if row.mask:
-        problems += _mask_problems(row, table, data, labels, shape, mask_is_image)
-    return Seen(tuple(problems), digest, small, grey=grey)
+        look = _look_at_mask(row, table, data, labels, shape, mask_is_image, problems)
+    return Seen(tuple(problems), digest, small, grey=grey, orientation=turned, mask=look)
 
 
 def file_problem(what: str, row: Row, cell: str, table: Table, e: DataError) -> Problem:
@@ -141,40 +148,47 @@ def _image_problems(
             )
 
 
-def _mask_problems(
+def _look_at_mask(
     row: Row,
     table: Table,
     data: DataConfig,
     labels: Labels | None,
     shape: tuple[int, int] | None,
     mask_is_image: bool,
-) -> Iterator[Problem]:
+    problems: list[Problem],
+) -> MaskLook | None:
+    """How the mask lies in its image, all files together; its problems are added."""
+
     def here(kind: str, message: str, fix: str, file: str = row.mask) -> Problem:
         return Problem(kind, row.line, file, message, fix)
 
     if mask_is_image:
-        yield here(
-            "mask-is-image", "the mask is the file of an image", "name the mask, or leave it blank"
-        )
-        return
+        what = "the mask is the file of an image"
+        problems.append(here("mask-is-image", what, "name the mask, or leave it blank"))
+        return None
     masks: list[np.ndarray] = []
-    held: list[np.ndarray] = []
-    files = table.masks(row)
-    for cell in files:
+    files: list[MaskFile] = []
+    cells = table.masks(row)
+    for cell in cells:
         try:
             file = open_mask(table.resolve(cell))
-            mask, values = file.marked(data.mask_rule), file.values
+            mask = file.marked(data.mask_rule)
         except DataError as e:
-            yield file_problem("mask", row, cell, table, e)
+            problems.append(file_problem("mask", row, cell, table, e))
             continue
         masks.append(mask)
-        held.append(values)
+        files.append(file)
+        problems += edge_problems(row, cell, file, mask, data.mask_rule)
         if shape is not None and mask.shape != shape:
             sizes = f"{mask.shape[0]} × {mask.shape[1]} pixels, its image {shape[0]} × {shape[1]}"
             fix = "export the mask on the image's own pixel grid"
-            yield here("mask-size", f"the mask has {sizes}", fix, cell)
-    if can_be_joined(masks, files):
-        yield from mask_content_problems(row, union(masks), all_values(held), data, labels)
+            problems.append(here("mask-size", f"the mask has {sizes}", fix, cell))
+    if not can_be_joined(masks, cells):
+        return None
+    whole = union(masks)
+    values = all_values([f.values for f in files])
+    problems += mask_content_problems(row, whole, values, data, labels)
+    return look_at_mask(files, whole, data.mask_rule)
 
 
 def can_be_joined(masks: Sequence[np.ndarray], files: Sequence[str]) -> bool:
@@ -219,21 +233,15 @@ def mask_content_problems(
             "healthy-with-mask",
             f"the label {row.label!r} means healthy, but the mask marks {int(mask.sum())} {unit}: "
             f"it holds {listed}, and data.mask_rule is {data.mask_rule}",
-            "correct the label or the mask",
-        )
-    if data.mask_rule == "nonzero" and len(values) > MOST_MASK_VALUES:
-        yield here(
-            "mask-soft",
-            f"the mask has {len(values)} distinct values, so it is soft or went through JPEG; all "
-            "but 0 count as lesion",
-            "set data.mask_rule: half",
-            warn=True,
+            "correct the label or the mask"
+            + ("; if it is inverted, set data.mask_rule: dark" if mask.mean() > HALF else ""),
         )
     if mask.mean() > NEARLY_FULL:
         yield here(
             "mask-full",
             f"the mask marks {100 * mask.mean():.0f} % of the image: it holds {listed}",
-            "look at it; if it is inverted, list the lesion's values in data.mask_rule",
+            "look at it; if it is inverted, save it the other way round, or set data.mask_rule: "
+            "dark where all are",
             warn=True,
         )
 

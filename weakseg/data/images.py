@@ -72,7 +72,11 @@ def read_image(path: Path) -> NDArray[Any]:
         If the file is missing, empty, damaged, no image, a stack of slices, larger than
         `MAX_PIXELS`, or holds NaN or infinity.
     """
-    pixels = decode(path)
+    return shown(decode(path), path)
+
+
+def shown(pixels: Pixels, path: Path) -> NDArray[Any]:
+    """As `read_image`, of a file that has been decoded."""
     values = as_displayed(pixels)
     if values.dtype not in (np.uint8, np.uint16, np.float32):
         with np.errstate(over="ignore"):
@@ -100,7 +104,7 @@ class MaskFile:
             return self._dark()
         if isinstance(rule, str):
             return by_rule(contrast(self.pixels), rule, self.path)
-        if self._stored.ndim == 3:
+        if self.stored.ndim == 3:
             raise DataError(
                 "The mask is a colour image, so a list of mask values does not tell lesion from "
                 "background.",
@@ -108,26 +112,30 @@ class MaskFile:
                 expected="a mask of one channel, or with a palette",
                 fix="save the mask as a grey image, or set data.mask_rule: nonzero",
             )
-        return by_rule(self._stored, rule, self.path)
+        return by_rule(self.stored, rule, self.path)
 
-    @property
+    @cached_property
     def values(self) -> NDArray[Any]:
         """The distinct values as stored, ascending; of all channels together in colour images."""
-        return distinct(self._stored)
+        return distinct(self.stored)
 
     @property
     def lossy(self) -> bool:
         """Whether the file's JPEG may have changed values, which it does unless all are extreme."""
+        if not self.pixels.lossy:
+            return False
         grey = contrast(self.pixels)
-        return self.pixels.lossy and bool(((grey != 0) & (grey != top(grey))).any())
+        return bool(((grey != 0) & (grey != top(grey))).any())
 
     @property
     def soft(self) -> bool:
         """Whether its edges hold values in between, see `has_soft_edges`."""
+        if self.pixels.alpha is None and len(self.values) <= 2:
+            return False
         return has_soft_edges(contrast(self.pixels))
 
     @cached_property
-    def _stored(self) -> NDArray[Any]:
+    def stored(self) -> NDArray[Any]:
         """Samples, indices of a palette; 0 where they cannot be seen."""
         values, seen = one_channel(self.pixels.values), visible(self.pixels)
         if seen is None or self.pixels.colours is not None:

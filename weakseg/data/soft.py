@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVELS = 2
-"""Values between the extremes that soft edges have at the least; a mask of one is drawn so."""
+"""Values between the extremes that soft edges have at the least: one alone may be drawn."""
 ROOM = 16
 """What the largest value of soft edges exceeds the smallest by at the least. Classes are numbered
 1, 2, 3, and leave interpolation nothing in between."""
 MOSTLY = 0.5
+NEAR, PARTLY = 8 / 255, 0.25
+"""Values so near to an extreme, by the share of the range, are a faint noise, such as JPEG of high
+quality leaves. It needs one level only, and `PARTLY` of it on slopes, for its blocks are flat."""
 
 
 def has_soft_edges(values: NDArray[Any]) -> bool:
@@ -29,17 +32,33 @@ def has_soft_edges(values: NDArray[Any]) -> bool:
     Returns
     -------
     bool
-        Where there are `LEVELS` values or more in between, over a range of `ROOM` (of floats: any
-        range), and more than half of their pixels lie on slopes.
+        Where `LEVELS` values or more lie in between, over a range of `ROOM` (of floats: any
+        range), and more than half of their pixels are on slopes; see `NEAR` for faint ones.
     """
-    low, high = values.min(), values.max()
+    held, counts = np.unique(values, return_counts=True)
+    low, reach = float(held[0]), float(held[-1]) - float(held[0])
     whole = np.issubdtype(values.dtype, np.integer)
-    if low == high or (whole and int(high) - int(low) < ROOM):
+    if len(held) < 3 or (whole and reach < ROOM):
         return False
-    between = (values > low) & (values < high)
-    if not between.any() or len(np.unique(values[between])) < LEVELS:
+    levels = _between(held, counts, low + reach / 2)
+    place = (levels.astype(np.float64) - low) / reach
+    faint = bool(((place <= NEAR) | (place >= 1 - NEAR)).all())
+    if len(levels) < (1 if faint else LEVELS):
         return False
-    return bool((between & _on_slopes(values)).sum() > MOSTLY * between.sum())
+    between = np.isin(values, levels)
+    share = PARTLY if faint else MOSTLY
+    return bool((between & _on_slopes(values)).sum() > share * between.sum())
+
+
+def _between(held: NDArray[Any], counts: NDArray[Any], middle: float) -> NDArray[Any]:
+    """Values but the extremes, and but the commonest above and below the middle.
+
+    Bicubic interpolation overshoots, so that the lesion's own value need not be the largest.
+    """
+    upper = held > middle
+    ground = held[~upper][counts[~upper].argmax()]
+    lesion = held[upper][counts[upper].argmax()]
+    return held[~np.isin(held, [held[0], held[-1], ground, lesion])]
 
 
 def _on_slopes(values: NDArray[Any]) -> NDArray[np.bool_]:

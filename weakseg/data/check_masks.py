@@ -1,0 +1,191 @@
+"""Whether masks mean what they seem to: soft edges, the wrong way round, turned unlike their image.
+
+None of this shows in one pixel or is certain of one mask; most of it is asked of the whole set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weakseg.data.images import MaskFile, MaskRule
+from weakseg.data.manifest import Problem, Row, Table
+from weakseg.errors import DataError
+
+MASK_FULL = "mask-full"
+HALF, NEARLY_FULL = 0.5, 0.95
+_FEW_VALUES = 8
+_LOOK = "look at the outlines (weakseg validate … --pictures FOLDER)"
+
+
+@dataclass(frozen=True)
+class MaskLook:
+    """How a mask lies in its image.
+
+    Attributes
+    ----------
+    share : float
+        Of the pixels that are marked, 0 to 1.
+    sides : int
+        Borders of the image that it touches, 0 to 4.
+    border : float
+        Share of the border's pixels that are marked, 0 to 1.
+    orientations : tuple of int
+        By which tag each of its files was turned upright; 1 where by none.
+    other_rule : str
+        A ``mask_rule`` by which it does not look inverted, as the experiment file has it; blank
+        where it looks well, or no rule helps.
+    """
+
+    share: float
+    sides: int
+    border: float
+    orientations: tuple[int, ...] = (1,)
+    other_rule: str = ""
+
+    @property
+    def looks_inverted(self) -> bool:
+        """Whether it covers its image as a background does."""
+        return self.share > HALF or self.sides == 4
+
+
+def look_at_mask(files: Sequence[MaskFile], mask: NDArray[np.bool_], rule: MaskRule) -> MaskLook:
+    """How a mask lies that a rule has read from its files, all together."""
+    look = replace(_look(mask), orientations=tuple(f.pixels.orientation for f in files))
+    return replace(look, other_rule=_other_rule(files, rule)) if look.looks_inverted else look
+
+
+def _look(mask: NDArray[np.bool_]) -> MaskLook:
+    lines = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
+    return MaskLook(
+        float(mask.mean()),
+        sum(bool(line.any()) for line in lines),
+        float(np.concatenate(lines).mean()),
+    )
+
+
+def _other_rule(files: Sequence[MaskFile], rule: MaskRule) -> str:
+    listed = _values_off_border(files[0]) if len(files) == 1 else []
+    for other in ("nonzero", listed, "half", "dark"):
+        if not other or other == rule:
+            continue
+        try:
+            mask = np.logical_or.reduce([f.marked(other) for f in files])
+        except DataError:
+            continue
+        if mask.any() and not _look(mask).looks_inverted:
+            return str(other)
+    return ""
+
+
+def _values_off_border(file: MaskFile) -> list[int]:
+    """The values other than the border's commonest, where they are few and may be listed."""
+    stored = file.stored
+    if stored.ndim == 3 or len(file.values) > _FEW_VALUES or stored.dtype.kind not in "biu":
+        return []
+    border = np.concatenate([stored[0], stored[-1], stored[:, 0], stored[:, -1]])
+    held, counts = np.unique(border, return_counts=True)
+    listed = [int(v) for v in file.values if v != held[counts.argmax()]]
+    return [] if 0 in listed else listed  # a list takes no 0
+
+
+def edge_problems(
+    row: Row, cell: str, file: MaskFile, mask: NDArray[np.bool_], rule: MaskRule
+) -> Iterator[Problem]:
+    """A warning for a file of soft edges, unless the rule cuts them at half of the range."""
+    if rule in ("half", "dark") or not (file.lossy or file.soft):
+        return
+    try:
+        half = int(file.marked("half").sum())
+    except DataError:  # floats without a known range
+        half = 0
+    marked = int(mask.sum())
+    what = "is a JPEG, which changes values and blurs edges" if file.lossy else "has soft edges"
+    taken = "every value but 0 counts" if rule == "nonzero" else "only the listed values count"
+    more = f"{marked} pixels, and {half} above half of the range"
+    fix = "set data.mask_rule: half"
+    if marked and not half:
+        fix = "save the mask anew as PNG, without interpolation and from its source"
+    yield Problem(
+        "mask-soft",
+        row.line,
+        cell,
+        f"the mask {what}: it holds values in between, {len(file.values)} in all, and {taken} as "
+        f"lesion ({more})",
+        fix,
+        "warning",
+    )
+
+
+def polarity_problem(table: Table, looks: Sequence[MaskLook | None]) -> Problem | None:
+    """One warning where most masks of a set cover their images as backgrounds do."""
+    marked = [(r, m) for r, m in zip(table.rows, looks, strict=True) if m is not None and m.share]
+    inverted = [(row, look) for row, look in marked if look.looks_inverted]
+    if 2 * len(inverted) <= len(marked):
+        return None
+    row, look = inverted[0]
+    rules = [m.other_rule for _, m in inverted]
+    rule = max(dict.fromkeys(rules), key=rules.count)
+    way = f"set data.mask_rule: {rule}" if rule else "save the masks the other way round"
+    return Problem(
+        "masks-inverted",
+        None,
+        None,
+        f"{len(inverted)} of {len(marked)} masks that are not empty mark more than half of their "
+        f"image or touch all four of its borders, as a background does (the first: {row.mask} in "
+        f"row {row.line}, {_percent(look.share)} of the image)",
+        f"{_LOOK}; if what is marked is not the lesion, {way}",
+        "warning",
+    )
+
+
+def bordered_problems(table: Table, looks: Sequence[MaskLook | None]) -> Iterator[Problem]:
+    """A warning for each mask that alone looks inverted; nearly full ones are told already."""
+    for row, look in zip(table.rows, looks, strict=True):
+        if look and HALF < look.share <= NEARLY_FULL and look.border > NEARLY_FULL:
+            yield Problem(
+                MASK_FULL,
+                row.line,
+                row.mask,
+                f"the mask marks {_percent(look.share)} of the image, and its border all round, "
+                "unlike most masks here",
+                "look at it; if it is inverted, save it the other way round",
+                "warning",
+            )
+
+
+def orientation_problems(
+    table: Table, looks: Sequence[MaskLook | None], images: Sequence[int]
+) -> Iterator[Problem]:
+    """One warning for all masks whose orientation tag is not that of their image."""
+    pairs = [
+        (row, tag, next((o for o in look.orientations if o != tag), tag))
+        for row, look, tag in zip(table.rows, looks, images, strict=True)
+        if look
+    ]
+    differ = [(row, image, mask) for row, image, mask in pairs if image != mask]
+    if not differ:
+        return
+    row, image, mask = differ[0]
+    yield Problem(
+        "orientation-differs",
+        None,
+        None,
+        f"{len(differ)} of {len(pairs)} masks and their images differ in the orientation tag (the "
+        f"first in row {row.line}: {row.image} has {_tag(image)}, {row.mask} {_tag(mask)}); each "
+        "was turned by its own tag, or left as it is stored where it has none",
+        f"{_LOOK}; where they lie wrongly, save images and masks alike: both turned and without "
+        "the tag, or both as they are stored",
+        "warning",
+    )
+
+
+def _tag(orientation: int) -> str:
+    return "none" if orientation == 1 else f"orientation {orientation}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
