@@ -45,6 +45,25 @@ def test_processes_find_what_threads_find(faulty, monkeypatch):
     assert told == [(3, 10), (3, 10), (3, 10), (1, 10)]
 
 
+def test_a_row_that_breaks_a_reader_hides_no_other(faulty, monkeypatch):
+    table = read_table(faulty)
+    expected = check_table(table, DATA).problems
+    row = table.rows[2]
+    its = look.look_at_files
+
+    def breaks(some, *args):
+        if some == row:
+            raise RecursionError("too deep")
+        return its(some, *args)
+
+    monkeypatch.setattr(look, "look_at_files", breaks)
+    found = check_table(table, DATA).problems
+    broken = [p for p in found if p.kind == "row-unreadable"]
+    assert [(p.row, p.file, p.severity) for p in broken] == [(row.line, row.image, "error")]
+    assert "RecursionError: too deep" in broken[0].message
+    assert [p for p in found if p.row != row.line] == [p for p in expected if p.row != row.line]
+
+
 def test_a_handful_of_rows_starts_no_process(faulty, monkeypatch):
     monkeypatch.setattr(look, "in_processes", None)
     assert check_table(read_table(faulty), DATA).problems

@@ -6,18 +6,16 @@ palettes; each is used for what it keeps whole.
 
 from __future__ import annotations
 
-import io
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
-from weakseg.data.pixels import MAX_PIXELS, Pixels, damaged, stack, too_large, upright
-from weakseg.data.samples import from_opencv, pillow_pixels
+from weakseg.data.jpeg import decode_jpeg, jpeg_size
+from weakseg.data.pixels import MAX_PIXELS, Pixels, damaged
+from weakseg.data.png import decode_png, png_size
 from weakseg.data.tiff import decode_tiff, tiff_size
 from weakseg.errors import DataError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 __all__ = [
     "DECODERS",
@@ -70,22 +68,24 @@ _OTHERS = (
 )
 
 
+_DECODE = {"png": decode_png, "jpeg": decode_jpeg, "tiff": decode_tiff}
+_SIZE = {"png": png_size, "jpeg": jpeg_size, "tiff": tiff_size}
+
+
 def decode(path: Path) -> Pixels:
-    """Read a PNG, JPEG or TIFF file.
+    """Read a PNG, JPEG or TIFF file; its header is judged before more is read.
 
     Raises
     ------
     DataError
-        If the file is missing, empty, damaged, no image, a stack, or larger than `MAX_PIXELS`.
+        If the file is missing, empty, damaged, no image, a stack, or too large (`check_size`,
+        `check_file_size`); also where a decoder would only warn, or leave pixels unfilled.
     """
-    data = _contents(path)
-    kind = _kind(data[:512], path)
-    try:
-        return decode_tiff(data, path) if kind == "tiff" else _from_pillow(data, path)
-    except DataError:
-        raise
-    except Exception as e:  # decoders raise whatever comes to their mind
-        raise damaged(path, e) from None
+    with open_file(path) as f, _errors_of(path):
+        pixels = _DECODE[_kind(f, path)](f, path)
+        if pixels.values.size == 0 or pixels.values.ndim not in (2, 3):
+            raise ValueError(f"samples of the shape {pixels.values.shape} were decoded")
+    return pixels
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -94,23 +94,23 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises
     ------
     DataError
-        If the file is missing, empty, no image, a stack, or larger than `MAX_PIXELS`. Damage
+        If the file is missing, empty, no image, a stack, or too large (`check_size`). Damage
         behind the header goes unseen.
     """
-    with open_file(path) as f:
-        kind = _kind(f.read(512), path)
-        f.seek(0)
-        try:
-            if kind == "tiff":
-                shape, turn = tiff_size(f, path)
-            else:
-                image = _pillow(f, path)
-                shape, turn = (image.height, image.width), _orientation(image)
-        except DataError:
-            raise
-        except Exception as e:  # as above
-            raise damaged(path, e) from None
-    return (shape[1], shape[0]) if turn >= 5 else shape
+    with open_file(path) as f, _errors_of(path):
+        shape, turn = _SIZE[_kind(f, path)](f, path)
+    return (shape[1], shape[0]) if turn in range(5, 9) else shape
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """What a decoder raises, which may be anything, as a DataError."""
+    try:
+        yield
+    except (DataError, ImportError):
+        raise
+    except Exception as e:
+        raise damaged(path, e) from None
 
 
 def is_volume(path: Path | str) -> bool:
@@ -145,12 +145,8 @@ def open_file(path: Path) -> IO[bytes]:
         ) from None
 
 
-def _contents(path: Path) -> bytes:
-    with open_file(path) as f:
-        return f.read()
-
-
-def _kind(head: bytes, path: Path) -> str:
+def _kind(f: IO[bytes], path: Path) -> str:
+    head = f.read(512)
     if not head:
         raise empty_file(path)
     for magic, kind in _MAGIC:
@@ -173,37 +169,3 @@ def foreign_kind(head: bytes) -> tuple[str, str] | None:
         if head[at:].startswith(magic):
             return name, remedy
     return None
-
-
-# PNG and JPEG
-
-
-def _pillow(f: IO[bytes], path: Path) -> Image.Image:
-    from PIL import Image
-
-    image = Image.open(f, formats=("PNG", "JPEG", "TIFF"))
-    if image.width * image.height > MAX_PIXELS:
-        raise too_large(path, (image.height, image.width))
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # a phone's MPO: the photo and its thumbnails
-        raise stack(path, f"{frames} frames")
-    return image
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(0x0112, 1))
-    except Exception:  # a broken tag is no reason to refuse an image
-        return 1
-
-
-def _from_pillow(data: bytes, path: Path) -> Pixels:
-    image = _pillow(io.BytesIO(data), path)
-    image.load()
-    turn = _orientation(image)
-    # The first chunk of a PNG holds bit depth and colour type at these bytes.
-    depth, colour = (data[24], data[25]) if image.format == "PNG" else (8, -1)
-    if depth == 16 and colour != 0:
-        return upright(from_opencv(data), turn)
-    pixels = replace(pillow_pixels(image, depth), lossy=image.format in ("JPEG", "MPO"))
-    return upright(pixels, turn)

@@ -17,7 +17,8 @@ from weakseg.data.cases import Labels
 from weakseg.data.check_files import Seen, look_at_files
 from weakseg.data.check_volumes import look_at_volumes
 from weakseg.data.decoding import DECODERS
-from weakseg.data.manifest import Row, Table
+from weakseg.data.manifest import Problem, Row, Table
+from weakseg.errors import first_line
 from weakseg.runs import cores
 
 T = TypeVar("T")
@@ -73,12 +74,30 @@ def _look(
     work: Sequence[tuple[Row, bool]],
 ) -> list[Seen]:
     table = Table(path, tuple(row for row, _ in work))
-    return [
-        look_at_volumes(row, table, data, labels, clash)
-        if row.is_volume
-        else look_at_files(row, table, data, labels, clash, thumbnails)
-        for row, clash in work
-    ]
+    return [_look_at(row, table, data, labels, clash, thumbnails) for row, clash in work]
+
+
+def _look_at(
+    row: Row, table: Table, data: DataConfig, labels: Labels | None, clash: bool, thumbnails: bool
+) -> Seen:
+    try:
+        if row.is_volume:
+            return look_at_volumes(row, table, data, labels, clash)
+        return look_at_files(row, table, data, labels, clash, thumbnails)
+    except Exception as e:  # whatever breaks a reader must not hide the other rows
+        found = f"{type(e).__name__}: {first_line(e)}"
+        return Seen(
+            (
+                Problem(
+                    "row-unreadable",
+                    row.line,
+                    row.image,
+                    f"looking into the files of this row failed ({found})",
+                    "write its files anew, or delete the row; weakseg should have said what is "
+                    "wrong, so please report it with the file",
+                ),
+            )
+        )
 
 
 def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,12 @@ from weakseg.errors import DataError, first_line
 
 MAX_PIXELS = 89_478_485
 """Larger images are refused, as a small file can claim to be huge; Pillow's own limit."""
+MAX_BYTES = 2**28
+"""Nor may an image's samples take more: as many 8-bit colour pixels as `MAX_PIXELS`."""
+MAX_FILE_BYTES = MAX_BYTES + 2**26
+"""The same of a file, which may hold a little beside its pixels."""
+
+_MB = 1e6
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,6 @@ class Pixels:
 
 def damaged(path: Path, e: Exception) -> DataError:
     """The error for what no decoder reads to its end."""
-    if type(e).__name__ == "DecompressionBombError":
-        return too_large(path, None)
     return DataError(
         "The image is damaged or of a variant that cannot be decoded.",
         where=str(path),
@@ -58,14 +63,52 @@ def damaged(path: Path, e: Exception) -> DataError:
     )
 
 
-def too_large(path: Path, shape: tuple[int, int] | None) -> DataError:
-    """The error for an image of more than `MAX_PIXELS`."""
+def check_size(path: Path, shape: tuple[int, int], channels: int, sample: int) -> None:
+    """Judge an image by its header, before its pixels are read.
+
+    Parameters
+    ----------
+    path : Path
+    shape : (height, width)
+    channels : int
+        Samples of a pixel.
+    sample : int
+        Bytes of a sample.
+
+    Raises
+    ------
+    DataError
+        Above `MAX_PIXELS` or `MAX_BYTES`.
+    ValueError
+        Where a side has no pixel, or a pixel no sample.
+    """
+    pixels = shape[0] * shape[1]
+    if pixels < 1 or channels < 1:
+        raise ValueError(f"a size of {shape[0]} × {shape[1]} pixels of {channels} channels")
+    if pixels > MAX_PIXELS or pixels * channels * sample > MAX_BYTES:
+        size = pixels * channels * sample / _MB
+        raise _too_large(
+            path,
+            f"{shape[0]} × {shape[1]} pixels take {size:.0f} MB of memory",
+            f"{MAX_PIXELS / _MB:.0f} million pixels and {MAX_BYTES / _MB:.0f} MB",
+        )
+
+
+def check_file_size(f: IO[bytes], path: Path) -> None:
+    """Raise a DataError for a file above `MAX_FILE_BYTES`; call before it is read whole."""
+    size = f.seek(0, os.SEEK_END)
+    if size > MAX_FILE_BYTES:
+        raise _too_large(
+            path, f"the file has {size / _MB:.0f} MB", f"{MAX_FILE_BYTES / _MB:.0f} MB"
+        )
+
+
+def _too_large(path: Path, found: str, limit: str) -> DataError:
+    # Cause and limit stand in the sentence itself, as some lists show nothing else.
     return DataError(
-        "The image is too large.",
+        f"The image is too large: {found}, and the limit is {limit}.",
         where=str(path),
-        found=f"{shape[0]} × {shape[1]} pixels" if shape else None,
-        expected=f"at most {MAX_PIXELS / 1e6:.0f} million pixels",
-        fix="shrink it, or cut it into tiles",
+        fix="shrink it, save it with 8 bits, or cut it into tiles",
     )
 
 

@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+ORIENTATION = 0x0112
+"""The tag of EXIF and TIFF that says where the first row and column belong."""
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """What a photo's tag says, 1 where there is none."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a broken tag is no reason to refuse an image
+        return 1
+
+
 def pillow_pixels(image: Image.Image, depth: int) -> Pixels:
     """The samples of a decoded image, given the bits a sample that its file has."""
     if image.mode == "P":

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-import io
+import json
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -10,36 +14,99 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from weakseg.data.pixels import MAX_PIXELS, Pixels, stack, too_large, upright
-from weakseg.data.samples import opencv_samples, pillow_pixels
+from weakseg.data.pixels import Pixels, check_file_size, check_size, stack, upright
+from weakseg.data.samples import ORIENTATION, opencv_samples, pillow_pixels
+from weakseg.data.tiff_data import BOUNDED, refuse_missing_data
+from weakseg.data.tiff_directories import directories
 from weakseg.errors import DataError
 
 _JPEG = (6, 7, 33007, 34892)
 """Compression tags that stand for JPEG with loss."""
 
+_PHOTOMETRIC = 262
+_METAMORPH_PLANES = 33629  # its tag counts the slices behind the first one's pixels
+_IMAGEJ_SLICES = re.compile(r"ImageJ=.*^images=(\d+)", re.DOTALL | re.MULTILINE)
 
-def _tiff(f: IO[bytes]) -> Any:
+
+def tiff_size(f: IO[bytes], path: Path) -> tuple[tuple[int, int], int]:
+    """(height, width) as stored, and the orientation."""
+    with _only_page(f, path) as page:
+        return (page.imagelength, page.imagewidth), _orientation(page)
+
+
+def decode_tiff(f: IO[bytes], path: Path) -> Pixels:
+    """The samples of a TIFF file."""
+    with _only_page(f, path) as page:
+        check_file_size(f, path)
+        refuse_missing_data(page, f)
+        turn, deep = _orientation(page), page.bitspersample > 8
+        plain = page.photometric in (0, 1, 2, 3) and page.bitspersample in (1, 8, 16, 32, 64)
+        if plain and page.compression in BOUNDED:
+            try:
+                return upright(_tiff_pixels(page, np.asarray(page.asarray())), turn)
+            except ValueError as e:
+                if "imagecodecs" not in str(e):
+                    raise
+        if plain and deep:
+            f.seek(0)
+            values = opencv_samples(_as_stored(f.read(), page))
+            if values.dtype != page.dtype.newbyteorder("=") or values.size != page.size:
+                raise ValueError("samples of this kind cannot be decoded whole")
+            return upright(_tiff_pixels(page, values), turn)
+        return _from_pillow(f, page, turn)
+
+
+def _from_pillow(f: IO[bytes], page: Any, turn: int) -> Pixels:
+    from PIL import Image
+
+    f.seek(0)
+    image = Image.open(f, formats=("TIFF",))
+    image.seek(page.index)
+    image.load()  # turns a TIFF upright itself
+    shape = (page.imagelength, page.imagewidth)
+    if (image.height, image.width) != (shape[::-1] if turn in range(5, 9) else shape):
+        raise ValueError("another size was decoded than the header says")
+    pixels = pillow_pixels(image, 8)
+    # Fewer bits are spread over 8 by Pillow, but for the indices of palettes.
+    if image.mode == "P":
+        pixels = replace(pixels, bits=page.bitspersample)
+    return replace(pixels, orientation=turn, lossy=int(page.compression) in _JPEG)
+
+
+@contextmanager
+def _only_page(f: IO[bytes], path: Path) -> Iterator[Any]:
+    """tifffile's page of the one image, judged by its header."""
     from tifffile import TiffFile
 
-    return TiffFile(f)
-
-
-def _only_page(tiff: Any, path: Path) -> Any:
+    found = directories(f, path)
     # Reduced copies of the same image, as scanners write them, do not make a stack.
-    pages = [p for p in tiff.pages if not int(p.subfiletype) & 1] or list(tiff.pages)
-    if not pages:
+    images = [d for d in found if not d.reduced] or found
+    if not images:
         raise ValueError("the file holds no image")
-    if len(pages) > 1:
-        raise stack(path, f"{len(pages)} pages")
-    page = pages[0]
-    if page.imagedepth > 1:
-        raise stack(path, f"{page.imagedepth} slices in one page")
-    # ImageJ describes slices that lie behind the first page's pixels without pages of their own.
-    whole = max((s.size for s in tiff.series if s.keyframe is page.keyframe), default=page.size)
-    if whole > page.size > 0:
-        raise stack(path, f"{whole // page.size} slices in one page")
-    if page.imagelength * page.imagewidth > MAX_PIXELS:
-        raise too_large(path, (page.imagelength, page.imagewidth))
+    if len(images) > 1:
+        raise stack(path, f"{len(images)} pages")
+    f.seek(0)
+    with TiffFile(f) as tiff:
+        page = tiff.pages[images[0].index]
+        if page.offset != images[0].offset:
+            raise ValueError("the directories of the TIFF cannot be followed")
+        _refuse_kind(page, path)
+        if slices := _slices(page, tiff.filehandle.size):
+            raise stack(path, f"{slices} slices in one page")
+        yield page
+
+
+def _refuse_kind(page: Any, path: Path) -> None:
+    if page.dtype is None or page.dtype.kind not in "buif":
+        raise DataError(
+            "The TIFF's type of samples is not supported.",
+            where=str(path),
+            found=_sample_type(page),
+            expected="integers, or floats of 16, 32 or 64 bits",
+            fix="save it as PNG or TIFF of 8 or 16 bits with another program",
+        )
+    shape = (page.imagelength, page.imagewidth)
+    check_size(path, shape, page.samplesperpixel, page.dtype.itemsize)
     if page.samplesperpixel > 4 or (page.samplesperpixel == 2 and not page.extrasamples):
         raise DataError(
             "The image has more channels than a grey or colour image.",
@@ -48,63 +115,56 @@ def _only_page(tiff: Any, path: Path) -> Any:
             expected="1 (grey) or 3 (red, green, blue), and opacity",
             fix="save the channel that matters as an image of its own",
         )
-    return page
 
 
-def _tiff_orientation(page: Any) -> int:
-    tag = page.tags.get(274)
+def _sample_type(page: Any) -> str:
+    if page.dtype is not None:
+        return f"{page.dtype.name} samples"
+    names = {1: "unsigned integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
+    kind = names.get(page.sampleformat, f"the unknown sample format {page.sampleformat}")
+    return f"{kind} of {page.bitspersample} bits"
+
+
+def _slices(page: Any, size: int) -> int:
+    """How many slices a page holds where they are more than one, else 0.
+
+    ImageJ, MetaMorph and tifffile describe slices that lie behind the first one's pixels without
+    pages of their own. Other programs copy ImageJ's description without the slices.
+    """
+    if page.imagedepth > 1:
+        return int(page.imagedepth)
+    if _METAMORPH_PLANES in page.tags:
+        planes = int(page.tags[_METAMORPH_PLANES].count)
+        return planes if planes > 1 else 0
+    text = page.description or ""
+    slices = 0
+    if said := _IMAGEJ_SLICES.match(text[:10_000]):
+        slices = int(said[1][:9])
+    elif text.startswith('{"shape":'):
+        slices = math.prod(json.loads(text)["shape"]) // max(page.size, 1)
+    behind = size - (page.dataoffsets[0] if page.dataoffsets else 0)
+    return slices if slices > 1 and behind >= 2 * page.nbytes else 0
+
+
+def _orientation(page: Any) -> int:
+    tag = page.tags.get(ORIENTATION)
     return int(tag.value) if tag is not None else 1
-
-
-def tiff_size(f: IO[bytes], path: Path) -> tuple[tuple[int, int], int]:
-    """(height, width) as stored, and the orientation."""
-    with _tiff(f) as tiff:
-        page = _only_page(tiff, path)
-        return (page.imagelength, page.imagewidth), _tiff_orientation(page)
-
-
-def decode_tiff(data: bytes, path: Path) -> Pixels:
-    """The samples of a TIFF file."""
-    with _tiff(io.BytesIO(data)) as tiff:
-        page = _only_page(tiff, path)
-        turn, deep = _tiff_orientation(page), page.bitspersample > 8
-        plain = page.photometric in (0, 1, 2, 3) and page.bitspersample in (1, 8, 16, 32, 64)
-        # Damage must not be mistaken for a codec that tifffile lacks.
-        ends = (o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True))
-        if max(ends) > len(data):
-            raise ValueError("the file is truncated")
-        if plain:
-            try:
-                return upright(_tiff_pixels(page, np.asarray(page.asarray())), turn)
-            except ValueError as e:
-                if "imagecodecs" not in str(e):
-                    raise
-            if deep:
-                values = opencv_samples(_as_stored(data, page))
-                if values.dtype != page.dtype.newbyteorder("=") or values.size != page.size:
-                    raise ValueError("samples of this kind cannot be decoded whole")
-                return upright(_tiff_pixels(page, values), turn)
-    from PIL import Image
-
-    image = Image.open(io.BytesIO(data), formats=("TIFF",))
-    image.load()  # turns a TIFF upright itself
-    pixels = pillow_pixels(image, 8)
-    if image.mode == "P" and plain:
-        pixels = replace(pixels, bits=page.bitspersample)
-    return replace(pixels, orientation=turn, lossy=int(page.compression) in _JPEG)
 
 
 def _as_stored(data: bytes, page: Any) -> bytes:
     """The file without what OpenCV would do to some types of samples and not to others.
 
     It turns deep samples upright, but never inverts them where white is zero: both are left to
-    us, so the tags are set to upright, and to grey where black is zero.
+    us, so the tags are set to upright, and to grey where black is zero. Of several directories it
+    reads the first, so that becomes the page's.
     """
     plain = bytearray(data)
     order: Literal["little", "big"] = "little" if page.parent.byteorder == "<" else "big"
-    for code in (274, 262):
+    first = slice(8, 16) if page.parent.is_bigtiff else slice(4, 8)
+    plain[first] = page.offset.to_bytes(first.stop - first.start, order)
+    for code in (ORIENTATION, _PHOTOMETRIC):
         tag = page.tags.get(code)
-        if tag is None or (code == 262 and page.photometric == 2):
+        if tag is None or (code == _PHOTOMETRIC and page.photometric == 2):
             continue
         size = tag.valuebytecount // tag.count
         plain[tag.valueoffset : tag.valueoffset + size] = (1).to_bytes(size, order)

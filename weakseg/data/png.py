@@ -1,0 +1,185 @@
+"""PNG files: their chunks are counted and their checksums compared, which Pillow leaves undone.
+
+Pillow neither compares the checksums of the pixels nor asks whether they fill the image, and
+decodes all of a file to learn its orientation.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from weakseg.data.pixels import Pixels, check_file_size, check_size, stack, upright
+from weakseg.data.samples import ORIENTATION, from_opencv, pillow_pixels
+
+MAX_CHUNKS = 100_000
+"""Encoders that cut the pixels finely write chunks of 8 KiB: 40,000 of the largest image."""
+
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+# First row and column, and steps between rows and columns, of the seven passes of Adam7.
+_PASSES = (
+    *((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4)),
+    *((2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)),
+)
+_TELLING = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+_PIECE = 2**20
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The first chunk of a PNG."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+    interlaced: bool
+
+    def raw_size(self) -> int:
+        """Bytes of all rows, each with the number of its filter."""
+        passes = _PASSES if self.interlaced else ((0, 0, 1, 1),)
+        bits = _SAMPLES[self.colour] * self.depth
+        total = 0
+        for row, column, down, across in passes:
+            rows = -(-(self.height - row) // down)
+            columns = -(-(self.width - column) // across)
+            if rows > 0 and columns > 0:
+                total += rows * (1 + -(-columns * bits // 8))
+        return total
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    name: bytes
+    at: int
+    length: int
+
+
+def png_size(f: IO[bytes], path: Path) -> tuple[tuple[int, int], int]:
+    """(height, width) as stored, and the orientation."""
+    header = _header(f, path)
+    chunks = list(_chunks(f))
+    _refuse_animation(f, chunks, path)
+    return (header.height, header.width), _orientation(f, chunks)
+
+
+def decode_png(f: IO[bytes], path: Path) -> Pixels:
+    """The samples of a PNG file."""
+    from PIL import Image
+
+    header = _header(f, path)
+    check_file_size(f, path)
+    chunks = list(_chunks(f))
+    if chunks[-1].name != b"IEND":
+        raise ValueError("the PNG has no end")
+    _refuse_animation(f, chunks, path)
+    turn = _orientation(f, chunks)
+    _check_pixels(f, chunks, header)
+    f.seek(0)
+    if header.depth == 16 and header.colour != 0:
+        return upright(from_opencv(f.read()), turn)
+    image = Image.open(f, formats=("PNG",))
+    image.load()
+    return upright(pillow_pixels(image, header.depth), turn)
+
+
+def _header(f: IO[bytes], path: Path) -> _Header:
+    f.seek(8)
+    data = f.read(25)
+    if len(data) < 25 or data[:8] != b"\0\0\0\x0dIHDR":
+        raise ValueError("the PNG's header is damaged")
+    width, height = int.from_bytes(data[8:12], "big"), int.from_bytes(data[12:16], "big")
+    depth, colour, interlaced = data[16], data[17], data[20]
+    if depth not in _DEPTHS.get(colour, ()) or interlaced > 1:
+        raise ValueError("the PNG's header is damaged")
+    check_size(path, (height, width), _SAMPLES[colour], 2 if depth == 16 else 1)
+    return _Header(width, height, depth, colour, bool(interlaced))
+
+
+def _chunks(f: IO[bytes]) -> Iterator[_Chunk]:
+    """Every chunk up to the end of the image; contents are passed over."""
+    size = f.seek(0, os.SEEK_END)
+    at = 8
+    for _ in range(MAX_CHUNKS):
+        f.seek(at)
+        head = f.read(8)
+        length = int.from_bytes(head[:4], "big")
+        if len(head) < 8 or at + 12 + length > size:
+            raise ValueError("the PNG is truncated")
+        if not head[4:].isalpha():
+            raise ValueError("a chunk of the PNG has no name")
+        yield _Chunk(head[4:], at + 8, length)
+        if head[4:] == b"IEND":
+            return
+        at += 12 + length
+    raise ValueError(f"the PNG has more than {MAX_CHUNKS} chunks")
+
+
+def _refuse_animation(f: IO[bytes], chunks: list[_Chunk], path: Path) -> None:
+    for chunk in chunks:
+        if chunk.name == b"acTL":
+            f.seek(chunk.at)
+            frames = int.from_bytes(f.read(min(chunk.length, 4)), "big")
+            if frames > 1:
+                raise stack(path, f"{frames} frames")
+
+
+def _orientation(f: IO[bytes], chunks: list[_Chunk]) -> int:
+    """What Pillow finds in the chunks that may tell it, wherever they stand; else 1."""
+    from PIL import Image
+
+    told = [c for c in chunks if c.name in _TELLING and c.length <= _PIECE]
+    if not told:
+        return 1
+    told += [c for c in chunks if c.name == b"IEND"]
+    f.seek(0)
+    without_pixels = [f.read(33)]
+    for chunk in told:
+        f.seek(chunk.at - 8)
+        without_pixels.append(f.read(chunk.length + 12))
+    try:
+        image = Image.open(io.BytesIO(b"".join(without_pixels)), formats=("PNG",))
+        return int(Image.Image.getexif(image).get(ORIENTATION, 1))  # PNG's own wants the pixels
+    except Exception:  # a broken tag is no reason to refuse an image
+        return 1
+
+
+def _check_pixels(f: IO[bytes], chunks: list[_Chunk], header: _Header) -> None:
+    """Compare all checksums, and the number of bytes that the pixels unpack to."""
+    wanted, unpacked = header.raw_size(), 0
+    unpack = zlib.decompressobj()
+    for chunk in chunks:
+        f.seek(chunk.at - 4)
+        crc = zlib.crc32(f.read(4))
+        for piece in _pieces(f, chunk.length):
+            crc = zlib.crc32(piece, crc)
+            if chunk.name == b"IDAT":
+                unpacked += _unpacked(unpack, piece, wanted - unpacked)
+        if crc != int.from_bytes(f.read(4), "big"):
+            raise ValueError(f"the checksum of a PNG chunk ({chunk.name!r}) does not agree")
+    if unpacked != wanted or not unpack.eof:
+        raise ValueError("the pixels of the PNG do not fill the image")
+
+
+def _pieces(f: IO[bytes], length: int) -> Iterator[bytes]:
+    for at in range(0, length, _PIECE):
+        yield f.read(min(_PIECE, length - at))
+
+
+def _unpacked(unpack: zlib._Decompress, piece: bytes, room: int) -> int:
+    """The number of bytes that a piece unpacks to; with little memory, however many they are."""
+    total = 0
+    while True:
+        some = len(unpack.decompress(piece, _PIECE))
+        total += some
+        if total > room:
+            raise ValueError("the PNG holds more pixels than its header says")
+        piece = unpack.unconsumed_tail
+        if not piece and some < _PIECE:
+            return total
