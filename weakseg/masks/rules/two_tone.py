@@ -74,6 +74,35 @@ def two_tone_mask(
     of the higher mean heat is the lesion. That threshold is the middle of one of 256 bins, so that
     values within half a bin of it may fall on either side.
     """
+    heat = normalise(heatmap)
+    chosen, _ = warm_tone(heat, image, warm=warm, blur=blur)
+    return keep_large_parts(chosen, SMALLEST_PART)
+
+
+def warm_tone(
+    heat: Floats, image: npt.ArrayLike, *, warm: float, blur: float
+) -> tuple[Bools, Bools]:
+    """The tone of a lesion: what of the warm region is of it, and what of the whole image.
+
+    Parameters
+    ----------
+    heat : (M, N) ndarray
+        Over its maximum.
+    image, warm, blur
+        See `two_tone_mask`.
+
+    Returns
+    -------
+    inside : (M, N) ndarray of bool
+        The warm region's part of the tone; all of it where the image is even there.
+    tone : (M, N) ndarray of bool
+        The same tone anywhere; nothing but ``inside`` where the image is even there.
+
+    Raises
+    ------
+    ValueError
+        For shapes that differ, or parameters out of range.
+    """
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 
@@ -81,21 +110,21 @@ def two_tone_mask(
         raise ValueError(f"warm must be in (0, 1), got {warm}")
     if blur < 0:
         raise ValueError(f"blur must not be negative, got {blur}")
-    heat = normalise(heatmap)
     grey = brightness(image)
     if heat.shape != grey.shape:
         raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
     region = heat > warm
     if not region.any():
-        return region
+        return region, region
     smooth = ndimage.gaussian_filter(grey, blur * max(grey.shape))
     values = smooth[region]
     if not np.ptp(values) > 1e-6 * max(float(np.abs(values).max()), 1e-12):
-        return keep_large_parts(region, SMALLEST_PART)
+        return region, region
     bright = smooth > threshold_otsu(values)
     light, dark = region & bright, region & ~bright
-    chosen = light if _mean(heat, light) >= _mean(heat, dark) else dark
-    return keep_large_parts(chosen, SMALLEST_PART)
+    if _mean(heat, light) >= _mean(heat, dark):
+        return light, bright
+    return dark, ~bright
 
 
 def _mean(heat: Floats, part: Bools) -> float:
