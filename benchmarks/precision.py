@@ -21,7 +21,8 @@ from weakseg.config import load_config
 from weakseg.data.images import read_image
 from weakseg.heatmaps.compute import heatmaps_of
 from weakseg.layout import seed_folder
-from weakseg.masks.rules import Evidence, FixedRule, segment
+from weakseg.masks.rules import Evidence, segment
+from weakseg.masks.rules.global_thresholds import FixedRule
 from weakseg.stages.prepare import prepared_run
 from weakseg.stages.train_classifier import load_classifier
 from weakseg.training.loop import make_fabric

@@ -7,21 +7,21 @@ import pytest
 
 from weakseg.masks.rules import (
     RULES,
-    AffinityRule,
-    AreaPriorRule,
     Evidence,
-    FixedRule,
-    OracleDatasetRule,
-    OracleImageRule,
-    OtsuRule,
-    QuantileRule,
     TrainedState,
-    TrainQuantileRule,
-    ValidationRule,
     default_rules,
     rule_from_json,
     segment,
 )
+from weakseg.masks.rules.affinity import AffinityRule
+from weakseg.masks.rules.global_thresholds import (
+    AreaPriorRule,
+    FixedRule,
+    OtsuRule,
+    QuantileRule,
+    TrainQuantileRule,
+)
+from weakseg.masks.rules.masks_seen import OracleDatasetRule, OracleImageRule, ValidationRule
 from weakseg.scores import dice
 
 

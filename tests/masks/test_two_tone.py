@@ -8,12 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from weakseg.masks.rules import (
-    Evidence,
-    TwoToneRule,
-    segment,
-)
-from weakseg.masks.rules.two_tone import two_tone_mask
+from weakseg.masks.rules import Evidence, segment
+from weakseg.masks.rules.two_tone import TwoToneRule, two_tone_mask
 
 SHAPE = (48, 40)
 

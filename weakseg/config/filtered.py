@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from weakseg.errors import nearest
-from weakseg.masks.rules import ORACLES, RULE_NAMES, FixedRule, Rule
+from weakseg.masks.rules import ORACLES, RULE_NAMES, Rule
+from weakseg.masks.rules.global_thresholds import FixedRule
 from weakseg.settings import AUTO, Auto, Section, label_text
 
 Source = Literal["heat", "random", "gaussian", "shuffled", "truth", "box"]

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from weakseg.layout import config_file
-from weakseg.masks.rules import FixedRule
+from weakseg.masks.rules.global_thresholds import FixedRule
 from weakseg.report import figures, words
 from weakseg.report.filtered import (
     faithfulness_table,

@@ -9,8 +9,7 @@ import torch
 from weakseg.config import Config
 from weakseg.data.arrays import network_image
 from weakseg.data.images import read_image
-from weakseg.masks.rules import AffinityRule
-from weakseg.masks.rules.affinity import OPEN, confident
+from weakseg.masks.rules.affinity import OPEN, AffinityRule, confident
 from weakseg.methods.trainable.base import Arrays, Context, TrainedState, Trainer, coarse_side
 from weakseg.models.affinity import AffinityNet, channels_of
 from weakseg.training.affinity import train_affinity

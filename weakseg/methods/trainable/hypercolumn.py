@@ -12,8 +12,8 @@ import torch
 from weakseg.data.arrays import network_image
 from weakseg.data.geometry import letterbox
 from weakseg.data.images import read_image
-from weakseg.masks.rules import HypercolumnRule
 from weakseg.masks.rules.hypercolumn import (
+    HypercolumnRule,
     coarse_superpixels,
     describe,
     fit_vote,
