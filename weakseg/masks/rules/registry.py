@@ -18,6 +18,7 @@ from weakseg.masks.rules.global_thresholds import (
     QuantileRule,
     TrainQuantileRule,
 )
+from weakseg.masks.rules.grown import GrownRule
 from weakseg.masks.rules.hypercolumn import HypercolumnRule
 from weakseg.masks.rules.masks_seen import OracleDatasetRule, OracleImageRule, ValidationRule
 from weakseg.masks.rules.random_walker import RandomWalkerRule
@@ -31,6 +32,7 @@ _ALL: tuple[type[base.Rule], ...] = (
     AreaPriorRule,
     RandomWalkerRule,
     TwoToneRule,
+    GrownRule,
     GeodesicRule,
     SuperpixelRule,
     CrfRule,

@@ -1,0 +1,112 @@
+"""The grown rule against lesions that reach beyond the warm region."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from weakseg.config import parse_config
+from weakseg.errors import ConfigError
+from weakseg.masks.rules import Evidence, segment
+from weakseg.masks.rules.grown import GrownRule, grown_mask
+from weakseg.masks.rules.two_tone import two_tone_mask
+
+SHAPE = (48, 44)
+
+
+def far(y: float, x: float) -> np.ndarray:
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    return np.hypot(rows - y, columns - x)
+
+
+HEAT = np.exp(-((far(20, 20) / 8) ** 2))
+"""Above 0.35 within 8.2 pixels of its middle, above 0.2 within 10.1."""
+
+LESION = far(20, 22) < 7.5
+"""Up to 9.5 pixels from the middle of the heat."""
+
+
+@pytest.mark.parametrize("tone", [60.0, -60.0], ids=["bright", "dark"])
+def test_a_lesion_is_found_to_its_end_outside_the_warm_region(tone):
+    image = 100 + tone * LESION
+    part = two_tone_mask(HEAT, image, blur=0)
+    assert part.sum() < 0.97 * LESION.sum()
+    np.testing.assert_array_equal(grown_mask(HEAT, image, blur=0), LESION)
+
+
+def test_what_has_the_tone_and_does_not_touch_the_part_stays_outside():
+    near = far(20, 20) < 10
+    other = near & ~LESION & (far(20, 10.5) < 1.2)
+    assert other.any()
+    assert (HEAT[other] > 0.2).all()
+    assert (HEAT[other] < 0.35).all()
+    image = 100 + 60.0 * (LESION | other)
+    np.testing.assert_array_equal(grown_mask(HEAT, image, blur=0), LESION)
+
+
+def test_where_it_would_become_too_large_more_heat_is_asked_for():
+    """By hand: a row whose heat falls by a tenth a pixel; all but the ends is of one tone."""
+    heat = np.tile(
+        np.array([0.05, 0.25, 0.45, 0.65, 0.85, 1.0, 0.85, 0.65, 0.45, 0.25, 0.05]), (3, 1)
+    )
+    image = np.tile(np.array([0, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0.0]), (3, 1))
+    image[0] = 0
+    column = np.arange(11)
+    warm_part = (heat > 0.6) & (image > 0)  # 5 columns of two rows
+    assert warm_part.sum() == 10
+    reached = {
+        most: grown_mask(heat, image, warm=0.6, reach=0.1, most=most, blur=0)
+        for most in (1, 1.5, 3)
+    }
+    np.testing.assert_array_equal(reached[1], warm_part)
+    np.testing.assert_array_equal(reached[1.5], (image > 0) & (abs(column - 5) < 4))
+    np.testing.assert_array_equal(reached[3], image > 0)
+
+
+def test_holes_are_filled():
+    image = 100 + 60.0 * (LESION & (far(20, 22) >= 1.5))
+    np.testing.assert_array_equal(grown_mask(HEAT, image, blur=0), LESION)
+
+
+@given(st.integers(0, 60), st.floats(1.0, 5.0))
+def test_it_holds_the_two_tone_part_and_keeps_its_bounds(seed, most):
+    rng = np.random.default_rng(seed)
+    heat = ndimage.gaussian_filter(rng.normal(size=SHAPE), 4)
+    heat = np.maximum(heat / heat.max(), 0)
+    image = ndimage.gaussian_filter(rng.normal(size=SHAPE), 1.5)
+    part = two_tone_mask(heat, image)
+    grown = grown_mask(heat, image, most=most)
+    assert grown[part].all()
+    outside = grown & ~ndimage.binary_fill_holes(grown & (heat > 0.2))
+    assert not (outside & ~part).any()
+    if most == 1:
+        np.testing.assert_array_equal(grown, part)
+
+
+def test_a_flat_heatmap_and_an_even_image():
+    image = np.full(SHAPE, 7.0)
+    assert not grown_mask(np.zeros(SHAPE), image).any()
+    np.testing.assert_array_equal(grown_mask(HEAT, image), two_tone_mask(HEAT, image))
+
+
+def test_it_is_a_rule_of_the_experiment():
+    config = parse_config({"masks": {"rules": [{"rule": "grown", "reach": 0.1, "most": 2}]}})
+    (rule,) = config.masks.rules
+    assert rule == GrownRule(reach=0.1, most=2)
+    fitted = rule.fit(Evidence(train=list, val=list, test=list))
+    assert (fitted.masks_seen, fitted.needs_image) == (0, True)
+    image = 100 + 60.0 * LESION
+    np.testing.assert_array_equal(
+        segment(fitted, HEAT, image), grown_mask(HEAT, image, reach=0.1, most=2)
+    )
+    with pytest.raises(ConfigError, match="reach must be below warm"):
+        parse_config({"masks": {"rules": [{"rule": "grown", "reach": 0.5}]}})
+
+
+@pytest.mark.parametrize("wrong", [{"reach": 0.4}, {"reach": 0.0}, {"most": 0.5}, {"blur": -1}])
+def test_parameters_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        grown_mask(HEAT, np.zeros(SHAPE), **wrong)
