@@ -75,6 +75,10 @@ def validate(
     mask_rule: Annotated[
         str, typer.Option("--mask-rule", help="nonzero, half, dark, or values such as 1,4.")
     ] = "nonzero",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="E.g. data.similar_patients=same."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
 ) -> None:
     """List every problem of a manifest.
@@ -83,7 +87,9 @@ def validate(
     """
     from weakseg.stages.validate import validate_manifest
 
-    report, failed = validate_manifest(manifest, healthy, lesion, mask_rule, as_json=as_json)
+    report, failed = validate_manifest(
+        manifest, healthy, lesion, mask_rule, changes=overrides or (), as_json=as_json
+    )
     print(report)
     if failed:
         raise typer.Exit(EXIT_USER)

@@ -59,7 +59,9 @@ def label_text(value: Any) -> Any:
     """A label as text: YAML reads 0 as a number, and no as false."""
     if isinstance(value, bool):
         raise ValueError("put labels such as 'yes' and 'no' into quotation marks")
-    return str(value) if isinstance(value, int) else value
+    if value is None:
+        raise ValueError("put labels such as 'null' and '~' into quotation marks")
+    return str(value) if isinstance(value, int | float) else value
 
 
 def seeds_differ(seeds: list[int] | None) -> list[int] | None:

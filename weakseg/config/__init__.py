@@ -21,7 +21,7 @@ from weakseg.config.experiment import (
     starting_weights,
 )
 from weakseg.config.filtered import Condition, FilteredConfig, parse_condition
-from weakseg.config.load import dump_config, load_config, parse_config
+from weakseg.config.load import apply_change, dump_config, load_config, parse_config
 from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap
 from weakseg.config.segmenter import (
     MANIFEST,
@@ -51,6 +51,7 @@ __all__ = [
     "PhantomConfig",
     "SegmenterConfig",
     "SplitConfig",
+    "apply_change",
     "curve_asked",
     "dump_config",
     "filtered_asked",

@@ -50,6 +50,19 @@ class DataConfig(Section):
     lesion_labels: list[str] | Literal["auto"] = Field(
         "auto", description="labels of images with a lesion; auto: all that are not healthy"
     )
+    drop_labels: list[str] = Field(
+        [], description="rows with one of these labels are left out; '' for blank ones"
+    )
+    label_separator: str | None = Field(
+        None,
+        description="what stands between the findings of a label, such as '|': their order does "
+        "not count then, and an image with any lesion label is a lesion",
+    )
+    similar_patients: Literal["ask", "same", "different"] = Field(
+        "ask",
+        description="patients whose names differ only in case, space, punctuation, or zeros, as "
+        "007 and 7: an error, one person, or different people",
+    )
     mask_rule: Literal["nonzero", "half", "dark"] | list[int] = Field(
         "nonzero",
         description="which mask values are lesion: every one but 0; those above half of the "
@@ -70,12 +83,34 @@ class DataConfig(Section):
     split: SplitConfig = SplitConfig()
     phantom: PhantomConfig = PhantomConfig()
 
-    @field_validator("healthy_labels", "lesion_labels", mode="before")
+    def later_keys(self) -> dict[str, Any]:
+        """Keys that came later, where they are not at their defaults."""
+        fields = type(self).model_fields
+        held = {k: getattr(self, k) for k in ("drop_labels", "label_separator", "similar_patients")}
+        return {k: v for k, v in held.items() if v != fields[k].default}
+
+    def settings(self) -> dict[str, Any]:
+        """How data are read, for fingerprints; the files count by content elsewhere.
+
+        Keys that came later are left out at their defaults: runs from before stay up to date.
+        """
+        later = {"drop_labels", "label_separator", "similar_patients"}
+        held = self.model_dump(mode="json", exclude={"manifest", "phantom"} | later)
+        return held | self.later_keys()
+
+    @field_validator("healthy_labels", "lesion_labels", "drop_labels", mode="before")
     @classmethod
     def _labels_are_text(cls, labels: Any) -> Any:
         if labels == "auto":
             return labels
         return [label_text(v) for v in (labels if isinstance(labels, list) else [labels])]
+
+    @field_validator("label_separator")
+    @classmethod
+    def _separator_is_a_sign(cls, sign: str | None) -> str | None:
+        if sign is not None and (not sign.strip() or any(c.isalnum() for c in sign)):
+            raise ValueError("must be a sign such as '|' or ', ', without letters and numbers")
+        return sign
 
     @field_validator("mask_rule")
     @classmethod

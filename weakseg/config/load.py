@@ -47,7 +47,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
             expected="lines of the form 'key: value'",
         )
     for text_override in overrides:
-        _apply(tree, text_override)
+        apply_change(tree, text_override)
     return parse_config(tree, where=str(path))
 
 
@@ -72,7 +72,14 @@ def parse_config(tree: dict[str, Any], where: str = "config") -> Config:
         ) from None
 
 
-def _apply(tree: dict[str, Any], text: str) -> None:
+def apply_change(tree: dict[str, Any], text: str) -> None:
+    """Change one key of a tree, as ``a.b=value`` says.
+
+    Raises
+    ------
+    ConfigError
+        If the text is not of that form, or the key cannot have keys below it.
+    """
     key, equals, value = text.partition("=")
     key = key.strip()
     parts = key.split(".")

@@ -25,6 +25,7 @@ from weakseg.data.manifest import (
     Row,
     Table,
     look_alikes,
+    read_configured,
     read_table,
     row_problems,
     table_cases,
@@ -91,7 +92,7 @@ def check_manifest(
     """
     path = Path(path)
     try:
-        table = read_table(path)
+        table = read_configured(path, data)
     except DataError as e:
         found = f" ({e.found})" if e.found else ""
         at = f"{e.where}: " if e.where else ""
@@ -224,11 +225,14 @@ def _patients_and_splits(
     groups: Sequence[str] | None,
     before: Sequence[Problem],
 ) -> Iterator[Problem]:
-    if labels is None:
-        return
     cases = table_cases(table)
     if groups is not None:
         cases = [replace(c, patient=g) for c, g in zip(cases, groups, strict=True)]
+    if labels is None:  # who is on two sides can be told all the same
+        if table.has_splits:
+            named = [c for c in cases if c.patient]
+            yield from _given_splits(table, named, Labels((), ()), may_lack=True)
+        return
     whole = [c for c in cases if c.label in labels.names and c.patient]
     # A row whose label, patient or split has to be mended first may yet fill what seems to lack.
     spare = len(cases) - len(whole)
@@ -317,14 +321,17 @@ def data_fingerprint(path: Path, data: DataConfig | None = None) -> str:
     DataError
         If the manifest cannot be read.
     """
-    return table_fingerprint(read_table(Path(path)), data)
+    table = read_table(Path(path)) if data is None else read_configured(path, data)
+    return table_fingerprint(table, data)
 
 
 def table_fingerprint(table: Table, data: DataConfig | None = None) -> str:
-    """As `data_fingerprint`, of a manifest whose text has been read."""
+    """As `data_fingerprint`, of a table as the configuration has it."""
     total = hashlib.blake2b(table.path.read_bytes(), digest_size=16)
     if data is not None:
         total.update(repr((data.healthy_labels, data.lesion_labels, data.mask_rule)).encode())
+        if later := data.later_keys():
+            total.update(repr(later).encode())
     files = [table.resolve(c) for c in dict.fromkeys(c for r in table.rows for c in table.files(r))]
     for digests in in_threads(_contents, chunks(files, AT_ONCE)):
         for digest in digests:

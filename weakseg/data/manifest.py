@@ -1,26 +1,25 @@
-"""The manifest: a CSV with a row an image or a volume, and what is wrong with its text."""
+"""The manifest: a CSV with a row an image or a volume, read as the configuration has it."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from weakseg.config import SPLITS, DataConfig
-from weakseg.data.cases import Case, CaseSet, Labels, MaskFiles
+from weakseg.config import DataConfig
+from weakseg.data.cases import Case, CaseSet, MaskFiles
 from weakseg.data.decoding import DECODERS
 from weakseg.data.duplicates import THUMBNAIL, group_near_duplicates, thumbnail
+from weakseg.data.ids import safe_ids
 from weakseg.data.images import read_image
-from weakseg.data.labels import HEALTHY_NAMES, plain, resolve_labels
-from weakseg.data.table import FURTHER, Row, Table, read_table
-from weakseg.errors import DataError, did_you_mean
+from weakseg.data.labels import HEALTHY_NAMES, findings, plain, resolve_labels
+from weakseg.data.people import one_name_each
+from weakseg.data.problems import Problem
+from weakseg.data.row_checks import row_problems, table_labels
+from weakseg.data.table import Row, Table, read_table
+from weakseg.errors import DataError
 
 __all__ = [
     "HEALTHY_NAMES",
@@ -28,9 +27,11 @@ __all__ = [
     "Row",
     "Table",
     "case_set",
+    "configured_table",
     "look_alikes",
     "patient_stand_ins",
     "plain",
+    "read_configured",
     "read_manifest",
     "read_table",
     "resolve_labels",
@@ -39,176 +40,6 @@ __all__ = [
     "table_cases",
     "table_labels",
 ]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with a manifest or its files.
-
-    Attributes
-    ----------
-    kind : str
-        A short code, for instance ``mask-size``.
-    row : int or None
-        The line in the manifest as an editor counts it; None where it concerns the whole.
-    file : str or None
-        The image or mask, as the manifest writes it.
-    message : str
-        What is wrong, what was found.
-    fix : str
-        The way out.
-    severity : {"error", "warning"}
-    """
-
-    kind: str
-    row: int | None
-    file: str | None
-    message: str
-    fix: str
-    severity: Literal["error", "warning"] = "error"
-
-
-def safe_ids(paths: Sequence[Path]) -> list[str]:
-    """Names for files that are unique, also where case is ignored, and safe as file names.
-
-    A file's stem; where two are the same, the path below the folder that all have in common; and
-    where that does not tell them apart, with a short hash of it.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-
-    Returns
-    -------
-    list of str
-        1 to 100 characters of A–Z, a–z, 0–9, ``.``, ``_`` and ``-``; none begins with ``.`` or
-        ``-`` or ends with ``.``.
-    """
-    below = _below_common([os.path.abspath(p) for p in paths])  # noqa: PTH100
-    ids = [_safe(_bare(p).rpartition("/")[2], p) for p in below]
-    ids = _where_repeated(ids, [_safe(_bare(p), p) for p in below])
-    ids = _where_repeated(
-        ids, [f"{name[:80]}-{_short_hash(p)}" for name, p in zip(ids, below, strict=True)]
-    )
-    # Only the same file twice, or a file that is called like the hash of another, is left.
-    taken = {name.casefold() for name in ids}
-    seen: set[str] = set()
-    numbers: dict[str, int] = {}
-    for k, wanted in enumerate(ids):
-        number = numbers.get(wanted, 2)
-        while ids[k].casefold() in seen or (number > 2 and ids[k].casefold() in taken):
-            ids[k], number = f"{wanted}-{number}", number + 1
-        numbers[wanted] = number
-        seen.add(ids[k].casefold())
-    return ids
-
-
-def _below_common(paths: Sequence[str]) -> list[str]:
-    """Absolute paths from the folder on that all have in common, with / between folders."""
-    if not paths:
-        return []
-    folders = {os.path.dirname(p) for p in paths}  # noqa: PTH120
-    if len({os.path.splitdrive(p)[0] for p in paths}) > 1:
-        return [p.replace(os.sep, "/") for p in paths]
-    root = os.path.commonpath(folders).rstrip(os.sep) + os.sep
-    return [p[len(root) :].replace(os.sep, "/") for p in paths]
-
-
-def _bare(path: str) -> str:
-    """Without its suffix, of which ``.nii.gz`` is one."""
-    bare = _without_suffix(path)
-    return _without_suffix(bare) if path.lower().endswith(".nii.gz") else bare
-
-
-def _without_suffix(path: str) -> str:
-    folder, slash, name = path.rpartition("/")
-    dot = name.rfind(".")
-    return folder + slash + (name[:dot] if 0 < dot < len(name) - 1 else name)
-
-
-def _safe(name: str, path: str) -> str:
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("-.").rstrip(".") or "case"
-    return name if len(name) <= 80 else f"{name[:80]}-{_short_hash(path)}"
-
-
-def _short_hash(path: str) -> str:
-    return hashlib.blake2b(os.fsencode(path), digest_size=4).hexdigest()
-
-
-def _where_repeated(ids: list[str], others: list[str]) -> list[str]:
-    count = Counter(i.casefold() for i in ids)
-    return [o if count[i.casefold()] > 1 else i for i, o in zip(ids, others, strict=True)]
-
-
-def table_labels(table: Table, data: DataConfig) -> Labels:
-    """What the labels of a manifest mean; volumes, from which no classifier learns, may all be ill.
-
-    Raises
-    ------
-    DataError
-        As `resolve_labels`.
-    """
-    found = (r.label for r in table.rows)
-    return resolve_labels(found, data.healthy_labels, data.lesion_labels, both=not table.volumes)
-
-
-def row_problems(table: Table, data: DataConfig) -> Iterator[Problem]:
-    """Everything that can be told from the manifest's text alone."""
-    yield from _volume_problems(table)
-    spelt: dict[str, Counter[str]] = {}
-    for r in table.rows:
-        spelt.setdefault(plain(r.label), Counter())[r.label] += 1
-    try:
-        names: tuple[str, ...] | None = table_labels(table, data).names
-    except DataError as e:
-        names = None
-        detail = "; ".join(t for t in (e.where, e.found) if t)
-        yield Problem("label-roles", None, None, f"{e.what} ({detail})", e.fix or "")
-    for r in table.rows:
-
-        def here(kind: str, message: str, fix: str, r: Row = r) -> Problem:
-            return Problem(kind, r.line, r.image or None, message, fix)
-
-        if r.fields != r.expected:
-            yield here(
-                "fields",
-                f"the row has {r.fields} fields, the header {r.expected}",
-                'put text that holds the delimiter into quotation marks "'
-                if r.fields > r.expected
-                else "add the missing delimiters",
-            )
-        if not r.image:
-            yield here("image-blank", "no image is named", "name the image, or delete the row")
-        if not r.label:
-            yield here("label-blank", "the label is blank", "write a label, or delete the row")
-        elif len(spelt[plain(r.label)]) > 1:
-            usual = max(spelt[plain(r.label)], key=lambda s: (spelt[plain(r.label)][s], s))
-            if r.label != usual:
-                yield here(
-                    "label-spelling",
-                    f"the label {r.label!r} differs from {usual!r} only in case, space, - or _",
-                    f"write {usual!r} in both",
-                )
-        if r.label and names is not None and r.label not in names:
-            yield here(
-                "label-unknown",
-                f"the label {r.label!r} is in neither data.healthy_labels nor data.lesion_labels",
-                did_you_mean(r.label, names),
-            )
-        if table.has_patients and not r.patient:
-            yield here(
-                "patient-blank",
-                "the patient is blank, while other rows name one",
-                "name the patient; one that is unknown but alone gets a name of its own",
-            )
-        if table.has_splits and r.split not in SPLITS:
-            yield here(
-                "split-unknown" if r.split else "split-blank",
-                f"the split {r.split!r} is not known"
-                if r.split
-                else "the split is blank, while other rows name one",
-                f"write one of {', '.join(SPLITS)}",
-            )
 
 
 def read_manifest(path: Path, data: DataConfig) -> CaseSet:
@@ -229,7 +60,48 @@ def read_manifest(path: Path, data: DataConfig) -> CaseSet:
     DataError
         If the text cannot be used, with every row that is at fault.
     """
-    return case_set(read_table(Path(path)), data)
+    return case_set(read_configured(path, data), data)
+
+
+def read_configured(path: Path, data: DataConfig) -> Table:
+    """`read_table`, with its rows as the configuration has them, see `configured_table`."""
+    return configured_table(read_table(Path(path)), data)
+
+
+def configured_table(table: Table, data: DataConfig) -> Table:
+    """The rows that count, with the findings of each label in order and one name a patient.
+
+    Rows of ``data.drop_labels`` are left out, and stand in `Table.dropped`.
+    """
+    separator, rows = data.label_separator, table.rows
+    if separator:
+        rows = tuple(_with_label(r, separator.join(findings(r.label, separator))) for r in rows)
+    dropped = _unwanted(rows, data.drop_labels, separator)
+    if dropped:
+        left_out = {r.line for r in dropped}
+        rows = tuple(r for r in rows if r.line not in left_out)
+    if data.similar_patients == "same":
+        names = one_name_each([r.patient for r in rows])
+        rows = tuple(
+            r if r.patient == n else replace(r, patient=n) for r, n in zip(rows, names, strict=True)
+        )
+    if rows is table.rows and not dropped:
+        return table
+    return replace(table, rows=rows, dropped=dropped)
+
+
+def _unwanted(rows: Sequence[Row], labels: Sequence[str], separator: str | None) -> tuple[Row, ...]:
+    """The rows whose label, or a finding in it, is one of some."""
+    if not labels:
+        return ()
+    unwanted = {separator.join(findings(v, separator)) if separator else v for v in labels}
+    return tuple(
+        r for r in rows if not unwanted.isdisjoint((r.label, *findings(r.label, separator)))
+    )
+
+
+def _with_label(row: Row, label: str) -> Row:
+    return row if row.label == label else replace(row, label=label)
 
 
 def case_set(table: Table, data: DataConfig, stand_ins: Sequence[str] | None = None) -> CaseSet:
@@ -243,7 +115,7 @@ def case_set(table: Table, data: DataConfig, stand_ins: Sequence[str] | None = N
         What stands for the patient of each row of images, where the manifest names none, see
         `patient_stand_ins`; else every image is decoded to find it.
     """
-    problems = list(row_problems(table, data))
+    problems = [p for p in row_problems(table, data) if p.severity == "error"]
     if problems:
         raise DataError(
             f"The manifest has {len(problems)} problem{'' if len(problems) == 1 else 's'}:\n"
@@ -260,70 +132,6 @@ def case_set(table: Table, data: DataConfig, stand_ins: Sequence[str] | None = N
             stand_ins = patient_stand_ins(table, look_alikes(table, _thumbnails(table)))
         cases = [replace(c, patient=p) for c, p in zip(cases, stand_ins, strict=True)]
     return CaseSet(tuple(cases), labels, str(table.path), table.has_patients)
-
-
-def _volume_problems(table: Table) -> Iterator[Problem]:
-    """Volumes among images, and columns that are for volumes."""
-    kinds = Counter(r.is_volume for r in table.rows if r.image)
-    usual = Counter(tuple(bool(c) for c in r.more) for r in table.rows if r.is_volume)
-    most = max(usual, key=lambda m: (usual[m], m), default=())
-    with_roi = any(r.roi for r in table.rows if r.is_volume)
-    volumes = table.volumes
-    for r in table.rows:
-
-        def here(kind: str, file: str, message: str, fix: str, r: Row = r) -> Problem:
-            return Problem(kind, r.line, file, message, fix)
-
-        if r.image and r.is_volume != volumes:
-            kind, others = ("a volume", "2D images") if r.is_volume else ("2D", "volumes")
-            yield here(
-                "image-mixed",
-                r.image,
-                f"the image is {kind}, while {kinds[volumes]} other rows list {others}",
-                "write two manifests, one of volumes (.nii, .nii.gz) and one of 2D images",
-            )
-            continue
-        extra = [(n, c) for n, c in zip((*FURTHER, "roi"), _padded(r), strict=True) if c]
-        if not r.is_volume:
-            for name, cell in extra if r.image else ():
-                yield here(
-                    "column-for-volumes",
-                    cell,
-                    f"the column {name!r} is for volumes (.nii, .nii.gz), and the image is 2D",
-                    f"leave {name!r} blank, or rename the column",
-                )
-            continue
-        gaps = [n for n, c in zip(FURTHER, r.more, strict=False) if not c]
-        if gaps:
-            last = FURTHER[len(r.more) - 1]
-            yield here(
-                "modality-gap",
-                r.image,
-                f"{last!r} is filled, but not {' and '.join(map(repr, gaps))}",
-                f"name the modalities from {FURTHER[0]!r} on, without a gap",
-            )
-        elif tuple(bool(c) for c in r.more) != most:
-            yield here(
-                "modalities-differ",
-                r.image,
-                f"the row fills {_columns(len(r.more))}, and most others {_columns(len(most))}",
-                "give every row the same modalities, in the same columns",
-            )
-        if with_roi and not r.roi:
-            yield here(
-                "roi-blank",
-                r.image,
-                "the region of interest ('roi') is blank, while other rows name one",
-                "name it in every row, or in none",
-            )
-
-
-def _columns(further: int) -> str:
-    return ", ".join(("image", *FURTHER[:further]))
-
-
-def _padded(row: Row) -> list[str]:
-    return [*row.more, *[""] * (len(FURTHER) - len(row.more)), row.roi]
 
 
 def table_cases(table: Table) -> list[Case]:

@@ -69,10 +69,18 @@ class Table:
     """A manifest as text.
 
     What is asked of the whole is asked at every row, and therefore found once.
+
+    Attributes
+    ----------
+    path : Path
+    rows : tuple of Row
+    dropped : tuple of Row
+        Rows that the configuration leaves out.
     """
 
     path: Path
     rows: tuple[Row, ...]
+    dropped: tuple[Row, ...] = ()
 
     @cached_property
     def has_patients(self) -> bool:

@@ -13,7 +13,7 @@ from weakseg.config import PHANTOM, Config, dump_config, fingerprint
 from weakseg.data.arrays import ImageBatches, channels_of
 from weakseg.data.cases import CaseSet, Labels
 from weakseg.data.check import Findings, check_table, format_problems, table_fingerprint
-from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_table
+from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_configured
 from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import write_phantom
 from weakseg.data.splits import make_splits, read_splits, write_splits
@@ -97,9 +97,9 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
         make_folder(folder)  # says what is wrong
     known = Run(folder).record
     path = manifest_path(config, folder)
-    table = read_table(path)
+    table = read_configured(path, config.data)
     data = table_fingerprint(table, config.data)
-    reading = config.data.model_dump(mode="json", exclude={"manifest", "phantom"})
+    reading = config.data.settings()
     key = fingerprint(data, reading)
     before = known.get("data", {})
     if before.get("key") == key:

@@ -1,0 +1,73 @@
+"""What is wrong with the rows of a manifest of volumes, from their text alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from weakseg.data.problems import Problem
+from weakseg.data.table import FURTHER, Row, Table
+
+
+def volume_row_problems(table: Table) -> Iterator[Problem]:
+    """Volumes among images, and columns that are for volumes."""
+    kinds = Counter(r.is_volume for r in table.rows if r.image)
+    usual = Counter(tuple(bool(c) for c in r.more) for r in table.rows if r.is_volume)
+    most = max(usual, key=lambda m: (usual[m], m), default=())
+    with_roi = any(r.roi for r in table.rows if r.is_volume)
+    volumes = table.volumes
+    for r in table.rows:
+
+        def here(kind: str, file: str, message: str, fix: str, r: Row = r) -> Problem:
+            return Problem(kind, r.line, file, message, fix)
+
+        if r.image and r.is_volume != volumes:
+            kind, others = ("a volume", "2D images") if r.is_volume else ("2D", "volumes")
+            yield here(
+                "image-mixed",
+                r.image,
+                f"the image is {kind}, while {kinds[volumes]} other rows list {others}",
+                "write two manifests, one of volumes (.nii, .nii.gz) and one of 2D images",
+            )
+            continue
+        extra = [(n, c) for n, c in zip((*FURTHER, "roi"), _padded(r), strict=True) if c]
+        if not r.is_volume:
+            for name, cell in extra if r.image else ():
+                yield here(
+                    "column-for-volumes",
+                    cell,
+                    f"the column {name!r} is for volumes (.nii, .nii.gz), and the image is 2D",
+                    f"leave {name!r} blank, or rename the column",
+                )
+            continue
+        gaps = [n for n, c in zip(FURTHER, r.more, strict=False) if not c]
+        if gaps:
+            last = FURTHER[len(r.more) - 1]
+            yield here(
+                "modality-gap",
+                r.image,
+                f"{last!r} is filled, but not {' and '.join(map(repr, gaps))}",
+                f"name the modalities from {FURTHER[0]!r} on, without a gap",
+            )
+        elif tuple(bool(c) for c in r.more) != most:
+            yield here(
+                "modalities-differ",
+                r.image,
+                f"the row fills {_columns(len(r.more))}, and most others {_columns(len(most))}",
+                "give every row the same modalities, in the same columns",
+            )
+        if with_roi and not r.roi:
+            yield here(
+                "roi-blank",
+                r.image,
+                "the region of interest ('roi') is blank, while other rows name one",
+                "name it in every row, or in none",
+            )
+
+
+def _columns(further: int) -> str:
+    return ", ".join(("image", *FURTHER[:further]))
+
+
+def _padded(row: Row) -> list[str]:
+    return [*row.more, *[""] * (len(FURTHER) - len(row.more)), row.roi]
