@@ -228,7 +228,7 @@ SPLIT = both(
 OTHER = np.diag([1.0, 1.0, 3.0, 1.0])
 NAN = volume(4)
 NAN[3, 3, 3] = np.nan
-SOFT = np.where(part() > 0, np.abs(volume(5)), 0).astype(np.float32)
+SOFT = np.where(part() > 0, np.abs(volume(5)) / np.abs(volume(5)).max(), 0).astype(np.float32)
 
 # change, configuration, kind, row, file, part of the message, part of the way out, severity
 BAD: dict[str, tuple[Change, dict, str, int | None, str, str, str, str]] = {
@@ -334,7 +334,7 @@ BAD: dict[str, tuple[Change, dict, str, int | None, str, str, str, str]] = {
         "masks/v2", "range is not known", "nonzero", "error",
     ),
     "soft mask": (
-        write(4, "mask", SOFT), {}, "mask-soft", 4, "masks/v2", "distinct values", "half",
+        write(4, "mask", SOFT), {}, "mask-soft", 4, "masks/v2", "soft edges", "half",
         "warning",
     ),
     "mask full": (

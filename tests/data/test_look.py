@@ -113,8 +113,8 @@ def test_patients_that_were_found_once_are_not_looked_for_again(tmp_path, monkey
     def decode(*_: object) -> None:
         raise AssertionError("an image is decoded")
 
-    for module in ("check_files", "manifest"):
-        monkeypatch.setattr(f"weakseg.data.{module}.read_image", decode)
+    monkeypatch.setattr("weakseg.data.check_files.decode", decode)
+    monkeypatch.setattr("weakseg.data.manifest.read_image", decode)
     with prepared_run(config, tmp_path / "run") as prepared:
         assert prepared.cases == first
     (tmp_path / "run" / "splits.csv").unlink()

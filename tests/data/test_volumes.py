@@ -21,8 +21,8 @@ from weakseg.data import nifti
 from weakseg.data.cases import Case, CaseSet, Labels
 from weakseg.data.volumes import (
     grid_difference,
-    inspect_volume_mask,
     is_volume,
+    open_volume_mask,
     read_case,
     read_grid,
     read_volume,
@@ -240,7 +240,8 @@ def test_mask_rules(tmp_path, kind):
     np.testing.assert_array_equal(read_volume_mask(path), PARTS > 0)
     np.testing.assert_array_equal(read_volume_mask(path, [4]), PARTS == 4)
     np.testing.assert_array_equal(read_volume_mask(path, [1, 4]), PARTS > 0)
-    mask, values, grid = inspect_volume_mask(path, [1])
+    file = open_volume_mask(path, [1])
+    mask, values, grid = file.marked([1]), file.values, file.grid
     np.testing.assert_array_equal(mask, PARTS == 1)
     assert values.tolist() == [0, 1, 4]
     assert grid.shape == SHAPE
@@ -267,7 +268,7 @@ def test_masks_of_floats_that_a_program_has_spread_over_integers(tmp_path, kind)
     nib.save(file, path)
     for rule in ("nonzero", "half", [1]):
         np.testing.assert_array_equal(read_volume_mask(path, rule), PARTS > 0, err_msg=str(rule))
-    assert inspect_volume_mask(path, "nonzero")[1].tolist() == [0, 1]
+    assert open_volume_mask(path, "nonzero").values.tolist() == [0, 1]
 
 
 def test_lists_take_floats_near_their_values(tmp_path):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from weakseg.data.images import MaskFile, MaskRule
 from weakseg.data.manifest import Problem, Row, Table
+from weakseg.data.volumes import VolumeMaskFile
 from weakseg.errors import DataError
 
 MASK_FULL = "mask-full"
@@ -93,7 +94,13 @@ def _values_off_border(file: MaskFile) -> list[int]:
 
 
 def edge_problems(
-    row: Row, cell: str, file: MaskFile, mask: NDArray[np.bool_], rule: MaskRule
+    row: Row,
+    cell: str,
+    file: MaskFile | VolumeMaskFile,
+    mask: NDArray[np.bool_],
+    rule: MaskRule,
+    *,
+    unit: str = "pixels",
 ) -> Iterator[Problem]:
     """A warning for a file of soft edges, unless the rule cuts them at half of the range."""
     if rule in ("half", "dark") or not (file.lossy or file.soft):
@@ -105,10 +112,10 @@ def edge_problems(
     marked = int(mask.sum())
     what = "is a JPEG, which changes values and blurs edges" if file.lossy else "has soft edges"
     taken = "every value but 0 counts" if rule == "nonzero" else "only the listed values count"
-    more = f"{marked} pixels, and {half} above half of the range"
+    more = f"{marked} {unit}, and {half} above half of the range"
     fix = "set data.mask_rule: half"
     if marked and not half:
-        fix = "save the mask anew as PNG, without interpolation and from its source"
+        fix = "save the mask anew from its source, without interpolation and not as JPEG"
     yield Problem(
         "mask-soft",
         row.line,

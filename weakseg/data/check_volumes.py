@@ -17,10 +17,11 @@ from weakseg.data.check_files import (
     file_problem,
     mask_content_problems,
 )
+from weakseg.data.check_masks import edge_problems
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.data.nifti import Grid, grid_difference, shape_words
 from weakseg.data.truth import union
-from weakseg.data.volumes import inspect_volume_mask, read_volume
+from weakseg.data.volumes import open_volume_mask, read_volume
 from weakseg.errors import DataError
 
 _OWN_GRID = {
@@ -159,7 +160,8 @@ def _look_at_roi(
         )
         return None
     try:
-        roi, _, its = inspect_volume_mask(table.resolve(row.roi), "nonzero")
+        file = open_volume_mask(table.resolve(row.roi), "nonzero")
+        roi, its = file.marked("nonzero"), file.grid
     except DataError as e:
         problems.append(file_problem("roi", row, row.roi, table, e))
         return None
@@ -201,13 +203,15 @@ def _mask_problems(
     files = table.masks(row)
     for cell in files:
         try:
-            part, values, its = inspect_volume_mask(table.resolve(cell), data.mask_rule)
+            file = open_volume_mask(table.resolve(cell), data.mask_rule)
+            part = file.marked(data.mask_rule)
         except DataError as e:
             yield file_problem("mask", row, cell, table, e)
             continue
         masks.append(part)
-        held.append(values)
-        yield from _off_grid("mask", row, cell, its, grid)
+        held.append(file.values)
+        yield from edge_problems(row, cell, file, part, data.mask_rule, unit="voxels")
+        yield from _off_grid("mask", row, cell, file.grid, grid)
     if not can_be_joined(masks, files):
         return
     mask = union(masks)

@@ -21,13 +21,14 @@ quality leaves. It needs one level only, and `PARTLY` of it on slopes, for its b
 def has_soft_edges(values: NDArray[Any]) -> bool:
     """Whether values between a mask's extremes lie along its edges, as no class does.
 
-    Classes fill areas: most of their pixels belong to a 2 × 2 block of one value. What
+    Classes fill areas: most of their pixels belong to a 2 × 2 block (of voxels 2 × 2 × 2) of one
+    value. What
     interpolation, blurring or compression puts between two values is a slope: neighbours differ,
     and both lower and higher values are within two pixels.
 
     Parameters
     ----------
-    values : (M, N) ndarray
+    values : (M, N[, ...]) ndarray
 
     Returns
     -------
@@ -47,7 +48,7 @@ def has_soft_edges(values: NDArray[Any]) -> bool:
         return False
     between = np.isin(values, levels)
     share = PARTLY if faint else MOSTLY
-    return bool((between & _on_slopes(values)).sum() > share * between.sum())
+    return bool(_on_slopes(values, between).sum() > share * between.sum())
 
 
 def _between(held: NDArray[Any], counts: NDArray[Any], middle: float) -> NDArray[Any]:
@@ -61,20 +62,21 @@ def _between(held: NDArray[Any], counts: NDArray[Any], middle: float) -> NDArray
     return held[~np.isin(held, [held[0], held[-1], ground, lesion])]
 
 
-def _on_slopes(values: NDArray[Any]) -> NDArray[np.bool_]:
+def _on_slopes(values: NDArray[Any], between: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of some pixels have lower and higher ones near, and are in no block of one value."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
+    near = _around(between)
+    values, between = values[near], between[near]
     lower = minimum_filter(values, 5, mode="nearest") < values
     higher = maximum_filter(values, 5, mode="nearest") > values
-    return np.asarray(lower & higher & ~_in_flat_blocks(values))
+    block = minimum_filter(values, 2, mode="nearest") == maximum_filter(values, 2, mode="nearest")
+    flat = maximum_filter(block, 2, mode="nearest", origin=-1)  # all pixels of such blocks
+    return np.asarray(between & lower & higher & ~flat)
 
 
-def _in_flat_blocks(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Pixels of some 2 × 2 block whose four values are one."""
-    down, right = values[:-1] == values[1:], values[:, :-1] == values[:, 1:]
-    block = down[:, :-1] & down[:, 1:] & right[:-1] & right[1:]
-    flat = np.zeros(values.shape, dtype=bool)
-    for y in (slice(None, -1), slice(1, None)):
-        for x in (slice(None, -1), slice(1, None)):
-            flat[y, x] |= block
-    return flat
+def _around(chosen: NDArray[np.bool_], margin: int = 3) -> tuple[slice, ...]:
+    """The box of what is chosen and a margin, which is all that its neighbourhoods need."""
+    axes = range(chosen.ndim)
+    ends = (np.flatnonzero(chosen.any(axis=tuple(a for a in axes if a != k))) for k in axes)
+    return tuple(slice(max(0, e[0] - margin), e[-1] + 1 + margin) for e in ends)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from weakseg.data.nifti import (
     read_grid,
     write_nifti,
 )
+from weakseg.data.soft import has_soft_edges
 from weakseg.errors import DataError
 
 __all__ = [
@@ -32,9 +34,10 @@ __all__ = [
     "CaseVolume",
     "Grid",
     "Volume",
+    "VolumeMaskFile",
     "grid_difference",
-    "inspect_volume_mask",
     "is_volume",
+    "open_volume_mask",
     "read_case",
     "read_grid",
     "read_volume",
@@ -172,11 +175,42 @@ def read_volume_mask(
     return by_rule(_mask_values(stored, path, rule), rule, path)
 
 
-def inspect_volume_mask(path: Path, rule: MaskRule) -> tuple[NDArray[np.bool_], NDArray[Any], Grid]:
-    """`read_volume_mask`, the distinct values ascending, and the grid, of a file read once."""
+@dataclass(frozen=True)
+class VolumeMaskFile:
+    """A mask's file that is read once.
+
+    Attributes
+    ----------
+    path : Path
+    voxels : (X, Y, Z) ndarray
+        As stored, whole numbers where floats only miss them by what their storage costs.
+    grid : Grid
+    """
+
+    path: Path
+    voxels: NDArray[Any]
+    grid: Grid
+    lossy = False
+
+    def marked(self, rule: MaskRule) -> NDArray[np.bool_]:
+        """(X, Y, Z) voxels that are lesion by a rule of `weakseg.data.images.read_mask`."""
+        return by_rule(self.voxels, rule, self.path)
+
+    @cached_property
+    def values(self) -> NDArray[Any]:
+        """The distinct values, ascending."""
+        return distinct(self.voxels)
+
+    @property
+    def soft(self) -> bool:
+        """Whether its edges hold values in between, see `has_soft_edges`."""
+        return len(self.values) > 2 and has_soft_edges(self.voxels)
+
+
+def open_volume_mask(path: Path, rule: MaskRule) -> VolumeMaskFile:
+    """A mask's file, to be read by a rule; with the errors of `read_volume_mask`."""
     stored = decode_volume(path)
-    values = _mask_values(stored, path, rule)
-    return by_rule(values, rule, path), distinct(values), stored.grid
+    return VolumeMaskFile(path, _mask_values(stored, path, rule), stored.grid)
 
 
 def read_case(case: Case) -> CaseVolume:
@@ -196,8 +230,9 @@ def read_case(case: Case) -> CaseVolume:
         values[k] = volume.values
     roi = None
     if case.roi is not None:
-        roi, _, grid = inspect_volume_mask(case.roi, "nonzero")
-        _refuse_other_grid(grid, case.roi, first.grid, case.image)
+        file = open_volume_mask(case.roi, "nonzero")
+        roi = file.marked("nonzero")
+        _refuse_other_grid(file.grid, case.roi, first.grid, case.image)
     return CaseVolume(values, roi, first.grid)
 
 
