@@ -11,6 +11,7 @@ import typer
 
 from weakseg import __version__
 from weakseg.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, WeaksegError
+from weakseg.progress import print_anywhere
 
 app = typer.Typer(
     name="weakseg",
@@ -280,6 +281,7 @@ def models(
 
 def main(argv: list[str] | None = None) -> None:
     """Run a command; a user's mistake ends with a message and exit code 2, ours with 1."""
+    print_anywhere()
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [a for a in args if a != "--debug"]

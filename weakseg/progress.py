@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import sys
 import time
@@ -10,6 +11,39 @@ from collections.abc import Callable, Iterator
 Advance = Callable[..., None]
 LOG_EVERY = 20.0
 """Seconds between two lines in a log."""
+
+
+_PLAIN = {
+    **dict.fromkeys("–—−‑", "-"),
+    **{"→": "->", "←": "<-", "×": "x", "·": ".", "…": "...", "±": "+/-", "²": "^2", "³": "^3"},
+    **{"≥": ">=", "≤": "<=", "≈": "~", "√": "sqrt", "π": "pi", "μ": "u", "\u00b5": "u"},
+    **dict.fromkeys("‘’", "'"),
+    **dict.fromkeys("“”„«»", '"'),
+}
+"""Signs that our messages use, for terminals that lack them."""
+
+
+def _in_plain_letters(e: UnicodeError) -> tuple[str, int]:
+    if not isinstance(e, UnicodeEncodeError):
+        raise e
+    cannot = e.object[e.start : e.end]
+    escaped = (c.encode("ascii", "backslashreplace").decode() for c in cannot)
+    return "".join(_PLAIN.get(c, x) for c, x in zip(cannot, escaped, strict=True)), e.end
+
+
+def print_anywhere() -> None:
+    """Let nothing that is printed fail, whatever the terminal's or the pipe's encoding.
+
+    Signs become ASCII that looks like them, other letters their number, such as ``\\u6f22``: names
+    of files stay unambiguous.
+    """
+    codecs.register_error("weakseg", _in_plain_letters)
+    for stream in (sys.stdout, sys.stderr):
+        # What stands in for a stream, as in notebooks, may lack the method; or be closed.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            with contextlib.suppress(OSError, ValueError):
+                reconfigure(errors="weakseg")
 
 
 def say(message: str) -> None:
@@ -52,7 +86,7 @@ def _bar(what: str, total: int) -> Iterator[Advance]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
