@@ -150,6 +150,12 @@ def packed(strip: bytes) -> bytes:
     return patched(data, 279, {0: len(strip)}) + strip
 
 
+def wrong_code(compression: str) -> bytes:
+    data = bytearray(pillow_tiff(noise(1) > 127, compression))
+    data[40:44] = bytes(4)  # no code has so many zeros
+    return bytes(data)
+
+
 def cut_strip(data: bytes) -> bytes:
     """A TIFF whose first strip has lost its second half; its size says so."""
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
@@ -199,7 +205,10 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str]] = {
     "PackBits that is a bomb": (lambda: packed(b"\x81\0" * 50_000), "more than"),
     "LZW cut": (lambda: cut_strip(pillow_tiff(SMOOTH, "tiff_lzw")), "damaged"),
     "JPEG in a TIFF cut": (lambda: cut_strip(pillow_tiff(COLOUR, "jpeg")), "end of JPEG file"),
-    "group 4 cut": (lambda: cut_strip(pillow_tiff(noise(1) > 127, "group4")), "cut off"),
+    "group 4 cut": (lambda: cut_strip(pillow_tiff(noise(1) > 127, "group4")), "fax-coded"),
+    "group 3 cut": (lambda: cut_strip(pillow_tiff(noise(1) > 127, "group3")), "fax-coded"),
+    "group 4 with a wrong code": (lambda: wrong_code("group4"), "fax-coded"),
+    "group 3 with a wrong code": (lambda: wrong_code("group3"), "fax-coded"),
     # JPEG
     "JPEG cut in half": (lambda: in_two(jpeg_of()), "premature end"),
     "grey JPEG cut in half": (lambda: in_two(jpeg_of(noise(1, (64, 48)))), "premature end"),
@@ -304,6 +313,8 @@ def test_headers_alone_are_bounded_as_well(tmp_path, kind):
         lambda: pillow_tiff(COLOUR, "jpeg"),
         lambda: pillow_tiff(noise(1) > 127, "group4"),
         lambda: pillow_tiff(noise(1) > 127, "group3"),
+        lambda: pillow_tiff(noise(1) > 127, "tiff_ccitt"),
+        lambda: pillow_tiff(SMOOTH > 90, "group4"),
     ],
 )
 def test_whole_files_of_these_kinds_are_read_as_pillow_or_tifffile_read_them(tmp_path, make):

@@ -81,6 +81,8 @@ def opencv_samples(data: bytes) -> NDArray[Any]:
     """Samples as OpenCV decodes them, red first: (M, N), (M, N, 3) or (M, N, 4)."""
     import cv2
 
+    # What it would print of damage, None says.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError("the pixels cannot be decoded")

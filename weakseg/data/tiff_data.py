@@ -9,9 +9,10 @@ import math
 import zlib
 from typing import IO, Any, NamedTuple
 
+from weakseg.data.fax import FAX, refuse_changed
 from weakseg.data.jpeg import refuse_unfilled
 
-NONE, GROUP_4, JPEG, PACKBITS = 1, 4, 7, 32773
+NONE, JPEG, PACKBITS = 1, 7, 32773
 DEFLATE = (8, 32946)
 BOUNDED = (NONE, *DEFLATE, PACKBITS)
 """Compressions whose unpacked size is compared here, so that tifffile may unpack them."""
@@ -23,7 +24,6 @@ _OFFSETS = {True: 324, False: 273}  # of tiles, of strips
 _COUNTS = {True: 325, False: 279}
 _FIRST_BYTE = 8  # behind the file's header
 _SUBSAMPLED = 6  # YCbCr: rows take fewer bytes than pixels
-_END_OF_FAX = f"{1:012b}" * 2
 _NOTHING = 128  # PackBits' code for no operation
 
 
@@ -34,12 +34,15 @@ class _Segment(NamedTuple):
     ----------
     rows, columns : int
         Of the image that lie in it.
+    coded : (rows, columns)
+        Of all that is coded: tiles reach beyond the image.
     least, most : int
         Bytes of those when unpacked, and of a whole segment.
     """
 
     rows: int
     columns: int
+    coded: tuple[int, int]
     least: int
     most: int
 
@@ -92,7 +95,11 @@ def _segment(page: Any, index: int) -> _Segment:
     samples = page.samplesperpixel if page.planarconfig == 1 else 1
     bits = samples * page.bitspersample
     return _Segment(
-        rows, columns, rows * -(-columns * bits // 8), full_rows * -(-full_columns * bits // 8)
+        rows,
+        columns,
+        (full_rows if page.is_tiled else rows, full_columns),
+        rows * -(-columns * bits // 8),
+        full_rows * -(-full_columns * bits // 8),
     )
 
 
@@ -103,7 +110,7 @@ def _check_segment(
     if kind == NONE:
         whole = segment.most if page.is_tiled else segment.least
         held = count if page.photometric != _SUBSAMPLED else whole
-    elif kind in (*DEFLATE, PACKBITS, GROUP_4, JPEG):
+    elif kind in (*DEFLATE, *FAX, PACKBITS, JPEG):
         f.seek(offset)
         data = f.read(count)
         whole, held = segment.least, _held(page, data, segment)
@@ -119,8 +126,9 @@ def _held(page: Any, data: bytes, segment: _Segment) -> int:
         return _inflated(data, segment.most)
     if page.compression == PACKBITS:
         return _unpacked(data, segment.most)
-    if page.compression == GROUP_4:
-        return segment.least if _ends_fax(data, page.fillorder == 2) else 0
+    if page.compression in FAX:
+        refuse_changed(page, data, segment.coded)
+        return segment.least
     tables = page.tags.get(347)
     stream = data if tables is None else bytes(tables.value)[:-2] + data[2:]
     height, width = refuse_unfilled(stream)
@@ -148,9 +156,3 @@ def _unpacked(data: bytes, most: int) -> int:
         if held > most:
             raise ValueError("a strip or tile unpacks to more than its rows")
     return held
-
-
-def _ends_fax(data: bytes, reversed_bits: bool) -> bool:
-    """Whether CCITT's group 4 ends with its code for the end, and zeros to fill the last byte."""
-    tail = "".join(f"{b:08b}"[:: -1 if reversed_bits else 1] for b in data[-16:])
-    return tail.rstrip("0").endswith(_END_OF_FAX.rstrip("0"))
