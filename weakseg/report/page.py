@@ -46,6 +46,7 @@ from weakseg.report.tables import (
 )
 from weakseg.report.together import named, side_by_side
 from weakseg.scores import DISTANCE_RULE, EMPTY_RULE
+from weakseg.scores.metrics import SHOWN
 
 TEMPLATE = "page.html.jinja"
 
@@ -107,6 +108,7 @@ def build_report(runs: Sequence[RunTables], gallery_size: int | None = None) -> 
         together=together,
         groups=GROUPS,
         colours=figures.COLOURS,
+        metrics=SHOWN,
         empty_rule=EMPTY_RULE,
         distance_rule=DISTANCE_RULE,
         mask_colour=MASK_COLOUR,

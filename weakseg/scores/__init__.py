@@ -3,6 +3,7 @@
 - `overlap`: Dice, intersection over union, precision, recall, and the rule for empty masks
 - `surface`: HD95 and mean surface distance, with the rule for missed lesions
 - `localisation`: scores of a heatmap before any threshold
+- `metrics`: the table of all of these: a further one is an entry there
 - `cases`: all of these for one image; the columns of ``per_case.csv``
 - `classification`: the classifier's areas, rates and calibration; Youden's cut
 - `statistics`: means with intervals over patients
@@ -42,6 +43,7 @@ from weakseg.scores.equivalence import (
 from weakseg.scores.evidence import EVIDENCE_SCORES, Evidence, evidence_intervals
 from weakseg.scores.learning_curve import draw_curves, mask_curve
 from weakseg.scores.localisation import energy_inside, pixel_average_precision, pointing_game
+from weakseg.scores.metrics import METRICS, OF_HEAT, Metric
 from weakseg.scores.overlap import EMPTY_RULE, dice, iou, precision, recall
 from weakseg.scores.paired import holm, paired_tests
 from weakseg.scores.statistics import Interval, cluster_mean_interval
@@ -66,6 +68,8 @@ __all__ = [
     "DISTANCE_RULE",
     "EMPTY_RULE",
     "EVIDENCE_SCORES",
+    "METRICS",
+    "OF_HEAT",
     "SCORE_COLUMNS",
     "SUMMARY_COLUMNS",
     "Comparison",
@@ -73,6 +77,7 @@ __all__ = [
     "Equivalence",
     "Evidence",
     "Interval",
+    "Metric",
     "Verdict",
     "by_lesion_size",
     "case_columns",

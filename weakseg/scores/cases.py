@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from weakseg.scores.checks import as_heatmap, as_masks
-from weakseg.scores.localisation import energy_inside, pixel_average_precision, pointing_game
-from weakseg.scores.overlap import overlap_scores
-from weakseg.scores.surface import hd95_and_mean
+from weakseg.scores.mask_pair import mask_pair
+from weakseg.scores.metrics import METRICS
 
 CASE_COLUMNS = ("case", "patient", "split", "label", "method", "kind", "seed", "masks_seen")
-OVERLAP_COLUMNS = ("dice", "iou", "precision", "recall")
-DISTANCE_COLUMNS = ("hd95", "msd")
-EVENT_COLUMNS = ("missed", "no_overlap", "false_alarm")
-TRUTH_COLUMNS = ("has_lesion", "lesion_pixels", "predicted_pixels")
-HEATMAP_COLUMNS = ("ap", "pointing", "energy")
-SCORE_COLUMNS = OVERLAP_COLUMNS + DISTANCE_COLUMNS + EVENT_COLUMNS + TRUTH_COLUMNS + HEATMAP_COLUMNS
+SCORE_COLUMNS = tuple(m.column for m in METRICS)
 FLAG_COLUMNS = ("flat", "gated")
 
 
@@ -66,28 +58,5 @@ def score_case(
         For arrays that are no masks, differ in shape or are not finite, or a spacing that does
         not fit.
     """
-    p, t = as_masks(pred, truth)
-    lesion_pixels, predicted_pixels = int(np.count_nonzero(t)), int(np.count_nonzero(p))
-    has_lesion = lesion_pixels > 0
-    overlap = overlap_scores(p, t)
-    far, mean = hd95_and_mean(p, t, spacing)
-    ap = pointing = energy = float("nan")
-    if heatmap is not None:
-        heat, _ = as_heatmap(heatmap, t)
-        ap = pixel_average_precision(heat, t)
-        pointing = pointing_game(heat, t)
-        energy = energy_inside(heat, t)
-    return {
-        **overlap,
-        "hd95": far if has_lesion else float("nan"),
-        "msd": mean if has_lesion else float("nan"),
-        "missed": has_lesion and predicted_pixels == 0,
-        "no_overlap": has_lesion and overlap["dice"] == 0,
-        "false_alarm": not has_lesion and predicted_pixels > 0,
-        "has_lesion": has_lesion,
-        "lesion_pixels": lesion_pixels,
-        "predicted_pixels": predicted_pixels,
-        "ap": ap,
-        "pointing": pointing,
-        "energy": energy,
-    }
+    pair = mask_pair(pred, truth, heatmap, spacing)
+    return {m.column: m.of(pair) for m in METRICS}

@@ -9,73 +9,20 @@ import numpy as np
 import pandas as pd
 
 from weakseg.errors import did_you_mean
-from weakseg.scores.statistics import cluster_mean_interval
+from weakseg.scores.cases import FLAG_COLUMNS
+from weakseg.scores.metrics import METRICS
+from weakseg.scores.statistics import Interval, cluster_mean_interval
 
 SUMMARY_COLUMNS = (
-    "method",
-    "kind",
-    "masks_seen",
-    "seeds",
-    "dice",
-    "dice_low",
-    "dice_high",
-    "dice_seed_sd",
-    "dice_all",
-    "dice_all_low",
-    "dice_all_high",
-    "dice_patient",
-    "dice_patient_low",
-    "dice_patient_high",
-    "iou",
-    "precision",
-    "recall",
-    "hd95",
-    "hd95_low",
-    "hd95_high",
-    "msd",
-    "missed",
-    "no_overlap",
-    "false_positive_rate",
-    "false_positive_rate_low",
-    "false_positive_rate_high",
-    "ap",
-    "pointing",
-    "energy",
-    "flat",
-    "gated_lesions",
-    "lesion_images",
-    "healthy_images",
-    "patients",
+    *("method", "kind", "masks_seen", "seeds"),
+    *("dice", "dice_low", "dice_high", "dice_seed_sd"),
+    *("dice_all", "dice_all_low", "dice_all_high"),
+    *("dice_patient", "dice_patient_low", "dice_patient_high"),
+    *(c for m in METRICS if m.column != "dice" for c in m.summary_columns),
+    *("flat", "gated_lesions", "lesion_images", "healthy_images", "patients"),
 )
 _REQUIRED = ("case", "patient", "method", "kind", "masks_seen", "has_lesion", "dice")
-_OPTIONAL = (
-    "iou",
-    "precision",
-    "recall",
-    "hd95",
-    "msd",
-    "missed",
-    "no_overlap",
-    "false_alarm",
-    "ap",
-    "pointing",
-    "energy",
-    "flat",
-    "gated",
-    "lesion_pixels",
-    "predicted_pixels",
-)
-_LESION_MEANS = (
-    "iou",
-    "precision",
-    "recall",
-    "msd",
-    "missed",
-    "no_overlap",
-    "ap",
-    "pointing",
-    "energy",
-)
+_SCORES = (*(m.column for m in METRICS), *FLAG_COLUMNS)
 
 
 def summarise(per_case: pd.DataFrame, *, bootstrap: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -231,36 +178,33 @@ def _method_row(method: str, rows: pd.DataFrame, bootstrap: int, seed: int) -> d
         "healthy_images": len(healthy),
         "patients": int(cases["patient"].nunique()),
     }
-    row |= {name: float(lesion[name].mean()) for name in _LESION_MEANS}
+    subsets = {"lesions": lesion, "healthy": healthy, "all": cases}
+
+    def interval(values: Any, patients: Any) -> Interval:
+        return cluster_mean_interval(values, patients, bootstrap=bootstrap, seed=seed)
+
     together = patient_dice(rows)
     names = together.index.to_numpy(dtype=str)
-    mean = cluster_mean_interval(together.to_numpy(), names, bootstrap=bootstrap, seed=seed)
-    row |= {
-        "dice_patient": mean.value,
-        "dice_patient_low": mean.low,
-        "dice_patient_high": mean.high,
-    }
-    for name, subset, column in (
-        ("dice", lesion, "dice"),
-        ("dice_all", cases, "dice"),
-        ("hd95", lesion, "hd95"),
-        ("false_positive_rate", healthy, "false_alarm"),
-    ):
-        mean = cluster_mean_interval(
-            subset[column].to_numpy(),
-            subset["patient"].to_numpy(),
-            bootstrap=bootstrap,
-            seed=seed,
-        )
-        row |= {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
+    row |= _with_ends("dice_patient", interval(together.to_numpy(), names))
+    averaged = [(m, m.summary, subsets[m.over]) for m in METRICS if m.summary]
+    averaged.append((METRICS[0], "dice_all", cases))
+    for metric, name, subset in averaged:
+        values = subset[metric.column]
+        if metric.interval:
+            row |= _with_ends(name, interval(values.to_numpy(), subset["patient"].to_numpy()))
+        else:
+            row[name] = float(values.mean())
     return row
+
+
+def _with_ends(name: str, mean: Interval) -> dict[str, float]:
+    return {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
 
 
 def _case_means(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a case: its patient and the mean of each score over seeds."""
-    scores = ("has_lesion", "dice", *_OPTIONAL)
     table = pd.DataFrame(
-        {name: _numbers(rows[name]) if name in rows else np.nan for name in scores},
+        {name: _numbers(rows[name]) if name in rows else np.nan for name in _SCORES},
         index=rows.index,
     )
     means = table.groupby(rows["case"], sort=False).mean()

@@ -133,12 +133,18 @@ def mean_surface_distance(
 
 
 def hd95_and_mean(
-    pred: ArrayLike, truth: ArrayLike, spacing: Sequence[float] | None = None
+    pred: ArrayLike,
+    truth: ArrayLike,
+    spacing: Sequence[float] | None = None,
+    distances: tuple[Floats, Floats] | None = None,
 ) -> tuple[float, float]:
-    """`hd95` and `mean_surface_distance` from one computation of the distances."""
+    """`hd95` and `mean_surface_distance` from one computation of the distances.
+
+    ``distances`` are those of `surface_distances`, where they are there already.
+    """
     p, t = as_masks(pred, truth)
     diagonal = image_diagonal(p.shape, spacing)
-    there, back = surface_distances(p, t, spacing)
+    there, back = surface_distances(p, t, spacing) if distances is None else distances
     if there.size == 0:
         apart = diagonal if p.any() or t.any() else 0.0
         return apart, apart

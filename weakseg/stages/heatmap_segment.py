@@ -44,7 +44,7 @@ from weakseg.runs import (
     write_json,
     write_text,
 )
-from weakseg.scores import score_case
+from weakseg.scores import OF_HEAT, score_case
 from weakseg.stages.gate import chosen_gate, mean_predictions
 from weakseg.stages.heatmaps import (
     HeatReader,
@@ -299,7 +299,7 @@ def _score_case(
             continue
         scores = score_case(mask, truth, heatmap=None if of_heat else full)
         # The scores of the heatmap itself are the same under every rule.
-        of_heat = of_heat or {k: scores[k] for k in ("ap", "pointing", "energy")}
+        of_heat = of_heat or {k: scores[k] for k in OF_HEAT}
         kind = "oracle" if f.oracle else "heatmap"
         rows[f.name] = (
             case_entry(case, method, kind, seed, f.masks_seen)
