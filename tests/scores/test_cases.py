@@ -27,6 +27,7 @@ from weakseg.scores import (
     recall,
     score_case,
 )
+from weakseg.scores.surface_dice import normalised_surface_dice
 
 from .blobs import blob
 
@@ -46,6 +47,7 @@ def test_every_key_is_the_score_of_its_name(spacing):
         "recall": recall(pred, LESION),
         "hd95": hd95(pred, LESION, spacing),
         "msd": mean_surface_distance(pred, LESION, spacing),
+        "nsd": normalised_surface_dice(pred, LESION, spacing),
         "missed": False,
         "no_overlap": False,
         "false_alarm": False,

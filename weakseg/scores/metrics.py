@@ -12,6 +12,7 @@ from typing import Literal
 
 from weakseg.scores.localisation import energy_inside, pixel_average_precision, pointing_game
 from weakseg.scores.mask_pair import MaskPair
+from weakseg.scores.surface_dice import TOLERANCE, surface_dice_of
 
 NAN = float("nan")
 
@@ -84,6 +85,12 @@ METRICS: tuple[Metric, ...] = (
         better="low",
     ),
     Metric("msd", lambda x: _on_lesion(x, x.apart[1]), heading="MSD", digits=1, better="low"),
+    Metric(
+        "nsd",
+        lambda x: _on_lesion(x, surface_dice_of(x)),
+        heading=f"NSD ({TOLERANCE:g})",
+        better="high",
+    ),
     Metric(
         "missed",
         lambda x: x.has_lesion and x.predicted_pixels == 0,
