@@ -27,6 +27,7 @@ from weakseg.scores import (
     recall,
     score_case,
 )
+from weakseg.scores.lesions import false_lesions, lesion_sensitivity
 from weakseg.scores.surface_dice import normalised_surface_dice
 
 from .blobs import blob
@@ -51,6 +52,8 @@ def test_every_key_is_the_score_of_its_name(spacing):
         "missed": False,
         "no_overlap": False,
         "false_alarm": False,
+        "lesion_sensitivity": lesion_sensitivity(pred, LESION),
+        "false_lesions": false_lesions(pred, LESION),
         "has_lesion": True,
         "lesion_pixels": int(LESION.sum()),
         "predicted_pixels": int(pred.sum()),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from weakseg.scores.lesions import false_lesions_of, sensitivity_of
 from weakseg.scores.localisation import energy_inside, pixel_average_precision, pointing_game
 from weakseg.scores.mask_pair import MaskPair
 from weakseg.scores.surface_dice import TOLERANCE, surface_dice_of
@@ -107,6 +108,17 @@ METRICS: tuple[Metric, ...] = (
         interval=True,
         heading="false positives",
         digits="%",
+        better="low",
+    ),
+    Metric(
+        "lesion_sensitivity", sensitivity_of, heading="lesions found", digits="%", better="high"
+    ),
+    Metric(
+        "false_lesions",
+        false_lesions_of,
+        over="all",
+        heading="false lesions an image",
+        digits=2,
         better="low",
     ),
     Metric("has_lesion", lambda x: x.has_lesion, mean=""),
