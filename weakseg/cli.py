@@ -80,6 +80,14 @@ def validate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="E.g. data.similar_patients=same."),
     ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            "--pictures",
+            metavar="DIR",
+            help="A folder for a sheet of images with their masks' outlines: look at it.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
 ) -> None:
     """List every problem of a manifest.
@@ -89,7 +97,13 @@ def validate(
     from weakseg.stages.validate import validate_manifest
 
     report, failed = validate_manifest(
-        manifest, healthy, lesion, mask_rule, changes=overrides or (), as_json=as_json
+        manifest,
+        healthy,
+        lesion,
+        mask_rule,
+        changes=overrides or (),
+        pictures=pictures,
+        as_json=as_json,
     )
     print(report)
     if failed:

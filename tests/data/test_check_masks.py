@@ -218,11 +218,11 @@ def test_masks_the_other_way_round_are_said_once_with_a_way_that_works(tmp_path,
     problems = check(manifest, rule)
     inverted = [p for p in problems if p.kind == "masks-inverted"]
     assert len(inverted) == 1, problems
-    assert (inverted[0].row, inverted[0].severity) == (None, "warning")
+    assert (inverted[0].row, inverted[0].file, inverted[0].severity) == (2, "m0.png", "warning")
     whole = name.startswith(("red", "green", "values"))
     expected = 100 if whole else 100 * (1 - SHAPES["disc"].mean())
     assert f"{4 if rule == 'dark' else 3} of 4 masks" in inverted[0].message
-    assert f"m0.png in row 2, {expected:.0f} %" in inverted[0].message
+    assert f"as this one ({expected:.0f} % of the image)" in inverted[0].message
     assert "--pictures" in inverted[0].fix
     assert "mask-full" not in kinds(problems)
     if not way:
@@ -281,11 +281,10 @@ def test_unlike_orientation_is_counted_once(tmp_path, tag, where):
             image.load()
         image.save(tmp_path / name, exif=exif)
     (problem,) = check(manifest)
-    assert (problem.kind, problem.row, problem.severity) == ("orientation-differs", None, "warning")
+    assert (problem.kind, problem.row, problem.severity) == ("orientation-differs", 2, "warning")
     assert "3 of 4 masks" in problem.message
-    pair = (f"orientation {tag}", "none")
-    image_tag, mask_tag = pair if where == "image" else pair[::-1]
-    assert f"row 2: i0.png has {image_tag}, m0.png {mask_tag})" in problem.message
+    image_tag, mask_tag = (tag, "none") if where == "image" else ("none", tag)
+    assert f"the image has {image_tag}, the mask {mask_tag})" in problem.message
     assert "as they are stored" in problem.fix
 
 
@@ -302,10 +301,10 @@ def test_the_same_orientation_of_both_is_well_in_any_format(tmp_path):
         tifffile.imwrite(tmp_path / name, array, extratags=[(274, "H", 1, 6, True)])
     assert check(manifest) == []
     exif[274] = 8
-    with Image.open(tmp_path / "i0.png") as image:
+    with Image.open(tmp_path / "m0.png") as image:
         image.load()
     image.save(tmp_path / "m0.png", exif=exif)
-    assert "orientation 6, m0.png orientation 8" in check(manifest)[0].message
+    assert "the image has 6, the mask 8)" in check(manifest)[0].message
 
 
 def test_the_orientation_case_is_said_and_counted(shared, tmp_path):
@@ -329,10 +328,10 @@ def test_several_files_of_one_mask_are_looked_at_each_and_judged_together(tmp_pa
     save(tmp_path / "white.png", 255 - GREY["disc"])
     text = manifest.read_text()
     manifest.write_text(text.replace("m0.png", "m0.png;soft.png").replace("m1", "turned.png;m1"))
-    turned, blurred = check(manifest)
+    blurred, turned = check(manifest)
     assert (blurred.kind, blurred.file) == ("mask-soft", "soft.png")
-    assert "1 of 3 masks" in turned.message
-    assert "row 4: i1.png has none, turned.png;m1.png orientation 3)" in turned.message
+    assert (turned.row, turned.file) == (4, "turned.png;m1.png")
+    assert "the image has none, the mask 3), 1 of 3 masks" in turned.message
     manifest.write_text(text.replace("m1.png", "m1.png;white.png"))
     assert [(p.kind, p.row) for p in check(manifest)] == [("mask-full", 4)]
 

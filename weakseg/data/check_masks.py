@@ -128,7 +128,7 @@ def edge_problems(
 
 
 def polarity_problem(table: Table, looks: Sequence[MaskLook | None]) -> Problem | None:
-    """One warning where most masks of a set cover their images as backgrounds do."""
+    """One warning, with the first mask, where most of a set cover their image as a ground does."""
     marked = [(r, m) for r, m in zip(table.rows, looks, strict=True) if m is not None and m.share]
     inverted = [(row, look) for row, look in marked if look.looks_inverted]
     if 2 * len(inverted) <= len(marked):
@@ -139,11 +139,11 @@ def polarity_problem(table: Table, looks: Sequence[MaskLook | None]) -> Problem 
     way = f"set data.mask_rule: {rule}" if rule else "save the masks the other way round"
     return Problem(
         "masks-inverted",
-        None,
-        None,
-        f"{len(inverted)} of {len(marked)} masks that are not empty mark more than half of their "
-        f"image or touch all four of its borders, as a background does (the first: {row.mask} in "
-        f"row {row.line}, {_percent(look.share)} of the image)",
+        row.line,
+        row.mask,
+        f"as this one ({_percent(look.share)} of the image), {len(inverted)} of {len(marked)} "
+        "masks that are not empty mark more than half of their image or touch all four of its "
+        "borders, as a background does",
         f"{_LOOK}; if what is marked is not the lesion, {way}",
         "warning",
     )
@@ -167,7 +167,7 @@ def bordered_problems(table: Table, looks: Sequence[MaskLook | None]) -> Iterato
 def orientation_problems(
     table: Table, looks: Sequence[MaskLook | None], images: Sequence[int]
 ) -> Iterator[Problem]:
-    """One warning for all masks whose orientation tag is not that of their image."""
+    """One warning, with the first mask, for all whose orientation tag is not their image's."""
     pairs = [
         (row, tag, next((o for o in look.orientations if o != tag), tag))
         for row, look, tag in zip(table.rows, looks, images, strict=True)
@@ -179,11 +179,11 @@ def orientation_problems(
     row, image, mask = differ[0]
     yield Problem(
         "orientation-differs",
-        None,
-        None,
-        f"{len(differ)} of {len(pairs)} masks and their images differ in the orientation tag (the "
-        f"first in row {row.line}: {row.image} has {_tag(image)}, {row.mask} {_tag(mask)}); each "
-        "was turned by its own tag, or left as it is stored where it has none",
+        row.line,
+        row.mask,
+        f"as here (the image has {_tag(image)}, the mask {_tag(mask)}), {len(differ)} of "
+        f"{len(pairs)} masks and their images differ in the orientation tag; each was turned by "
+        "its own tag, or left as it is stored where it has none",
         f"{_LOOK}; where they lie wrongly, save images and masks alike: both turned and without "
         "the tag, or both as they are stored",
         "warning",
@@ -191,7 +191,7 @@ def orientation_problems(
 
 
 def _tag(orientation: int) -> str:
-    return "none" if orientation == 1 else f"orientation {orientation}"
+    return "none" if orientation == 1 else f"{orientation}"
 
 
 def _percent(share: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from weakseg.data.cases import MaskFiles
@@ -14,7 +13,7 @@ from weakseg.data.truth import read_true_mask, read_true_volume_mask
 from weakseg.data.volumes import is_volume, read_volume, read_volume_mask
 from weakseg.errors import WeaksegError, first_line
 from weakseg.heatmaps.store import load_heatmap
-from weakseg.report.pictures import RGB, contours, data_uri, overlay, strip
+from weakseg.report.pictures import RGB, axial, contours, data_uri, overlay, strip
 from weakseg.report.read import RunTables
 
 ROWS = {
@@ -213,12 +212,8 @@ def _volume_picture(
     marked = true if true is not None and true.any() else mask
     z = int(marked.sum(axis=(0, 1)).argmax())
 
-    def turned(a: np.ndarray) -> np.ndarray:
-        # First axis to the right, second upwards, as viewers show an axial slice.
-        return np.ascontiguousarray(np.rot90(a[:, :, z]))
-
-    image, outline = turned(values), turned(mask)
-    drawn = None if true is None else turned(true)
+    image, outline = axial(values, z), axial(mask, z)
+    drawn = None if true is None else axial(true, z)
     return strip(
         [
             contours(image, intensity="percentile"),

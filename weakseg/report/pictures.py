@@ -88,6 +88,11 @@ def contours(
     return _outlined(_scaled(image, size, intensity), image, mask, truth)
 
 
+def axial(volume: npt.NDArray[Any], z: int) -> npt.NDArray[Any]:
+    """A slice of an (X, Y, Z) volume as viewers show it: X to the right, Y upwards."""
+    return np.ascontiguousarray(np.rot90(volume[:, :, z]))
+
+
 def strip(pictures: list[RGB], gap: int = 4) -> RGB:
     """Pictures of equal height side by side, with grey between them."""
     height = pictures[0].shape[0]

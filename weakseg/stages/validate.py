@@ -6,10 +6,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from weakseg.config import apply_change, parse_config
-from weakseg.data.check import check_manifest, format_problems, problems_json
-from weakseg.errors import ConfigError
-from weakseg.progress import progress
+from weakseg.config import DataConfig, apply_change, parse_config
+from weakseg.data.check import Problem, check_manifest, format_problems, problems_json
+from weakseg.data.manifest import read_configured, table_labels
+from weakseg.errors import ConfigError, DataError
+from weakseg.progress import progress, say
+
+SHEET = "masks.png"
+"""The sheet's name in the folder for pictures."""
 
 
 def parse_mask_rule(text: str) -> str | list[int]:
@@ -40,6 +44,7 @@ def validate_manifest(
     mask_rule: str = "nonzero",
     *,
     changes: Sequence[str] = (),
+    pictures: Path | None = None,
     as_json: bool = False,
 ) -> tuple[str, bool]:
     """Check a manifest.
@@ -53,6 +58,8 @@ def validate_manifest(
         See `parse_mask_rule`.
     changes : sequence of str
         ``data.key=value``, applied in order.
+    pictures : Path, optional
+        A folder, made where it is missing, for a sheet of images with their masks' outlines.
     as_json : bool
 
     Returns
@@ -73,9 +80,45 @@ def validate_manifest(
     for change in changes:
         apply_change(tree, change)
     data = parse_config(tree, where="command line").data
+    if pictures is not None:
+        _make_folder(pictures)
     with progress("checking images and masks", 0) as advance:
         problems = check_manifest(Path(manifest), data, progress=lambda n, of: advance(n, of=of))
+    if pictures is not None:
+        _draw(pictures / SHEET, Path(manifest), data, problems)
     failed = any(p.severity == "error" for p in problems)
     if as_json:
         return json.dumps(problems_json(problems), indent=2), failed
     return format_problems(problems) if problems else f"{manifest}: no problems", failed
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder for pictures, before the files are looked at, which may take long."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ConfigError(
+            "The folder for pictures cannot be made.",
+            where=f"--pictures {folder}",
+            found=e.strerror or type(e).__name__,
+            fix="name a folder that can be written to",
+        ) from None
+
+
+def _draw(sheet: Path, manifest: Path, data: DataConfig, problems: Sequence[Problem]) -> None:
+    from weakseg.report.sheet import write_sheet
+
+    try:
+        table = read_configured(manifest, data)
+    except DataError:  # the problems tell
+        say(f"no pictures: {manifest} cannot be read")
+        return
+    try:
+        labels = table_labels(table, data)
+    except DataError:  # as above
+        labels = None
+    with progress("drawing pictures", 0) as advance:
+        shown = write_sheet(
+            sheet, table, data, problems, labels, progress=lambda n, of: advance(n, of=of)
+        )
+    say(f"{shown} images with the outlines of their masks: {sheet}" if shown else "no pictures")

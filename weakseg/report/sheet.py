@@ -1,0 +1,234 @@
+"""A sheet of a manifest's images with the outlines of their masks: what only people can judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from weakseg.config import DataConfig
+from weakseg.data.cases import Labels
+from weakseg.data.images import read_image
+from weakseg.data.manifest import Problem, Row, Table
+from weakseg.data.truth import read_true_mask, read_true_volume_mask
+from weakseg.data.volumes import read_volume
+from weakseg.errors import DataError
+from weakseg.report.pictures import RGB, TRUTH_COLOUR, axial, contours
+from weakseg.runs import atomic_path
+
+SHOWN = 24
+"""Images on a sheet."""
+HEALTHY = 6
+"""Of these without a lesion, where there are enough of both."""
+COLUMNS = 6
+SIDE = 240
+"""Pixels of a picture's longest side."""
+_GAP, _LINE, _TEXT = 14, 18, 13
+_GROUND, _WHITE, _GREY, _ALARM = "#1e1e1e", "#ffffff", "#b8b8b8", "#ffb000"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image of a sheet.
+
+    Attributes
+    ----------
+    picture : (m, n, 3) ndarray of uint8 or None
+        With its mask's outline; None where it cannot be read.
+    row : int
+    file, told, alarm : str
+        Its caption: the image's file, label and mask, and what is wrong, which may be blank.
+    """
+
+    picture: RGB | None
+    row: int
+    file: str
+    told: str
+    alarm: str
+
+
+def choose_rows(table: Table, problems: Sequence[Problem], labels: Labels | None) -> list[Row]:
+    """The rows that a sheet shows, in their order.
+
+    Parameters
+    ----------
+    table : Table
+    problems : sequence of Problem
+        Up to half of the sheet is for rows of whose mask one tells.
+    labels : Labels or None
+        None where the labels' meaning cannot be told.
+
+    Returns
+    -------
+    list of Row
+        At most `SHOWN`, spread evenly over the rows of each kind.
+    """
+    rows = [r for r in table.rows if r.image]
+    told = _told(problems)
+    suspect = _spread([r for r in rows if r.mask and r.line in told], SHOWN // 2)
+    lines = {r.line for r in suspect}
+    rest = [r for r in rows if r.line not in lines]
+    healthy = labels.healthy if labels else ()
+    ill = [r for r in rest if r.mask and r.label not in healthy]
+    other = [r for r in rest if not r.mask or r.label in healthy]
+    places = SHOWN - len(suspect)
+    without = min(len(other), max(HEALTHY, places - len(ill)))
+    lines.update(r.line for r in (*_spread(ill, places - without), *_spread(other, without)))
+    return [r for r in rows if r.line in lines]
+
+
+def _told(problems: Sequence[Problem]) -> dict[int, str]:
+    """What is said of the masks of rows: line → kinds."""
+    kinds: dict[int, str] = {}
+    for p in problems:
+        if p.row is not None and ("mask" in p.kind or p.kind == "orientation-differs"):
+            kinds[p.row] = ", ".join(dict.fromkeys([*filter(None, [kinds.get(p.row)]), p.kind]))
+    return kinds
+
+
+def _spread(rows: Sequence[Row], count: int) -> list[Row]:
+    if count <= 0 or not rows:
+        return []
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows)))
+    return [rows[i] for i in np.rint(places).astype(int)]
+
+
+def write_sheet(
+    path: Path,
+    table: Table,
+    data: DataConfig,
+    problems: Sequence[Problem],
+    labels: Labels | None,
+    progress: Callable[[int, int], object] | None = None,
+) -> int:
+    """Write a PNG of images, each with the outline of its mask, row, name and label.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.png``.
+    table : Table
+    data : DataConfig
+        What mask values mean, and how intensities are shown.
+    problems : sequence of Problem
+    labels : Labels or None
+        See `choose_rows`.
+    progress : callable, optional
+        Called after each image, with 1 and the number of all.
+
+    Returns
+    -------
+    int
+        Images on the sheet; where it is 0, nothing is written.
+    """
+    rows = choose_rows(table, problems, labels)
+    tiles = []
+    for row in rows:
+        tiles.append(_tile(row, table, data, _told(problems)))
+        if progress is not None:
+            progress(1, len(rows))
+    if tiles:
+        title = (
+            f"{_plain(table.path.name)}: {len(tiles)} of {len(table.rows)} images, and what "
+            f"data.mask_rule: {data.mask_rule} takes for the lesion"
+        )
+        with atomic_path(path) as part:
+            _sheet(tiles, title).save(part, format="PNG")
+    return len(tiles)
+
+
+def _tile(row: Row, table: Table, data: DataConfig, told: dict[int, str]) -> Tile:
+    file, label = _plain(row.image), _plain(row.label)
+    alarm = told.get(row.line, "")
+    try:
+        image, mask = _image_and_mask(row, table, data)
+        if mask is not None and mask.shape != image.shape[:2]:
+            mask, alarm = None, alarm or "mask-size"
+        intensity = "percentile" if row.is_volume else data.intensity
+        picture = contours(image, truth=mask, size=SIDE, intensity=intensity)
+    except DataError as e:
+        return Tile(None, row.line, file, label, alarm or _plain(e.what))
+    if not row.mask:
+        marked = "no mask"
+    elif mask is None:
+        marked = "mask not shown"
+    else:
+        marked = f"{100 * mask.mean():.3g} % marked" if mask.any() else "mask empty"
+    return Tile(picture, row.line, file, f"{label} · {marked}", alarm)
+
+
+def _image_and_mask(
+    row: Row, table: Table, data: DataConfig
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """An image and its mask; of volumes the axial slice with most of the mask."""
+    path = table.resolve(row.image)
+    files = tuple(table.resolve(cell) for cell in table.masks(row)) if row.mask else ()
+    if not row.is_volume:
+        mask = read_true_mask(files, data.mask_rule) if files else None
+        return read_image(path), mask
+    volume = read_volume(path)
+    if not files:
+        return axial(volume.values, volume.values.shape[2] // 2), None
+    mask = read_true_volume_mask(files, data.mask_rule, volume.grid)
+    z = int(mask.sum(axis=(0, 1)).argmax())
+    return axial(volume.values, z), axial(mask, z)
+
+
+def _sheet(tiles: Sequence[Tile], title: str) -> Image.Image:
+    columns = min(COLUMNS, len(tiles))
+    step_x, step_y = SIDE + _GAP, SIDE + 3 * _LINE + _GAP
+    rows = -(-len(tiles) // columns)
+    top = 2 * _LINE + _GAP
+    size = (max(columns, 3) * step_x + _GAP, top + rows * step_y + _GAP // 2)
+    sheet = Image.new("RGB", size, _GROUND)
+    draw, font = ImageDraw.Draw(sheet), _font()
+    _line(draw, (_GAP, _GAP), title, _WHITE, font, size[0] - 2 * _GAP)
+    legend = "outlines: the mask; captions: row, file, label, what `weakseg validate` says of it"
+    _line(draw, (_GAP, _GAP + _LINE), legend, TRUTH_COLOUR, font, size[0] - 2 * _GAP)
+    for i, tile in enumerate(tiles):
+        x, y = _GAP + i % columns * step_x, top + _GAP // 2 + i // columns * step_y
+        if tile.picture is None:
+            draw.rectangle((x, y, x + SIDE - 1, y + SIDE - 1), outline=_GREY)
+        else:
+            height, width = tile.picture.shape[:2]
+            place = (x + (SIDE - width) // 2, y + (SIDE - height) // 2)
+            sheet.paste(Image.fromarray(tile.picture), place)
+        name = f"{tile.row}: {tile.file}"
+        if draw.textlength(name, font=font) > SIDE:  # rather without its folders
+            name = f"{tile.row}: {tile.file.rpartition('/')[2]}"
+        lines = ((name, _WHITE), (tile.told, _GREY), (tile.alarm, _ALARM))
+        for k, (text, colour) in enumerate(lines):
+            _line(draw, (x, y + SIDE + 3 + k * _LINE), text, colour, font, SIDE)
+    return sheet
+
+
+def _line(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    text: str,
+    colour: str,
+    font: ImageFont.FreeTypeFont,
+    width: int,
+) -> None:
+    """A line of text; where it is too long, its middle is left out."""
+    half = len(text) // 2
+    shown = text
+    while half and draw.textlength(shown, font=font) > width:
+        half -= 1
+        shown = f"{text[:half]}…{text[-half:]}" if half else "…"
+    draw.text(place, shown, fill=colour, font=font)
+
+
+def _font() -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which matplotlib brings along: Latin, Greek, Cyrillic and more."""
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(str(Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf")), _TEXT)
+
+
+def _plain(text: str) -> str:
+    """Text on one line, without what no font shows."""
+    return "".join(c if c.isprintable() else "?" for c in text)
