@@ -1,6 +1,6 @@
 """Damage valid files at random and read them: only weakseg's own errors may come out.
 
-``python -m tests.fuzz --seconds 300`` tries all kinds in turn. An input depends on the seed, the
+``python -m tests.fuzz --seconds 300`` tries all kinds. An input depends on the seed, the
 kind and its number alone: ``--again images:17`` makes one again, and shows its whole traceback.
 """
 
@@ -23,17 +23,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.fuzz_kinds import KINDS, Kind, Seed
+from tests.fuzz_damage import damage
+from tests.fuzz_kinds import KINDS
+from tests.fuzz_seed import Kind, Seed
 from weakseg.errors import WeaksegError
 
-SLOW = 1.0
-"""Seconds of this process that one input may take."""
 HANGS = 20
 """Seconds after which an input is given up."""
 HEAVY = 300
 """MB by which one input may raise the highest memory of this process."""
-
-NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**40, 2**63 - 1)
 
 
 class Hang(BaseException):
@@ -56,52 +54,11 @@ class Tally:
         return [*self.foreign, *self.slow, *self.heavy]
 
 
-def damage(data: bytes, rng: np.random.Generator, other: bytes, words: Sequence[bytes]) -> bytes:
-    """Some mutations of a file, of which each may be any of a dozen."""
-    file = bytearray(data)
-    for _ in range(int(rng.integers(1, 5))):
-        _mutate(file, rng, other, words)
-    return bytes(file)
-
-
-def _mutate(
-    file: bytearray, rng: np.random.Generator, other: bytes, words: Sequence[bytes]
-) -> None:
-    # Headers are short and matter most: half of all places lie in the first 512 bytes.
-    size = len(file)
-    at = int(rng.integers(0, max(1, min(size, 512) if rng.random() < 0.5 else size)))
-    end = min(size, at + int(rng.integers(1, 64)))
-    match int(rng.integers(0, 10 if words else 9)):
-        case 0:
-            file[at:end] = rng.bytes(end - at)
-        case 1 if size:
-            file[min(at, size - 1)] ^= 1 << int(rng.integers(8))
-        case 2:
-            del file[at:]
-        case 3:
-            del file[at:end]
-        case 4:
-            file[at:at] = file[at:end] * int(rng.integers(1, 20))
-        case 5:
-            width = int(rng.choice([1, 2, 4, 8]))
-            number = int(rng.choice(NUMBERS)) & (256**width - 1)
-            file[at : at + width] = number.to_bytes(width, str(rng.choice(["little", "big"])))
-        case 6:
-            file[at:end] = bytes(end - at)
-        case 7:
-            begin = int(rng.integers(0, max(1, len(other))))
-            file[at:end] = other[begin : begin + end - at]
-        case 8:
-            file[at:] = other[min(at, len(other)) :]
-        case 9:
-            file[at:at] = words[int(rng.integers(len(words)))]
-
-
 def make(kind: Kind, seeds: Sequence[Seed], seed: int, number: int) -> tuple[Seed, bytes]:
     """The input of a number: which seed was damaged, and its new content."""
     rng = np.random.default_rng([seed, list(KINDS).index(kind.name), number])
     first, other = (seeds[int(i)] for i in rng.integers(0, len(seeds), 2))
-    return first, damage(first.data, rng, other.data, kind.words)
+    return first, damage(first.name, first.data, rng, other.data, kind.words)
 
 
 def try_one(kind: Kind, source: Seed, data: bytes, folder: Path, name: str, tally: Tally) -> None:
@@ -118,11 +75,12 @@ def try_one(kind: Kind, source: Seed, data: bytes, folder: Path, name: str, tall
     except (Exception, Hang, SystemExit) as e:
         where = traceback.extract_tb(e.__traceback__)[-1]
         place = f"{Path(where.filename).name}:{where.lineno}"
-        tally.foreign.append(f"{name} ({source.name}): {type(e).__name__}: {e} at {place}"[:300])
+        says = " ".join(f"{e}".split())[:160]
+        tally.foreign.append(f"{name} ({source.name}): {type(e).__name__} at {place}: {says}")
     else:
         tally.read += 1
     taken, grown = time.process_time() - begun, _peak() - before
-    if taken > SLOW:
+    if taken > kind.seconds:
         tally.slow.append(f"{name} ({source.name}): {taken:.1f} s")
     if grown > HEAVY:
         tally.heavy.append(f"{name} ({source.name}): {grown:.0f} MB")
@@ -160,27 +118,26 @@ def fuzz(
     goes_on: Callable[[int], bool],
     tell: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Tally]:
-    """Try inputs of every kind in turn, as long as ``goes_on`` of their number so far."""
+    """Try inputs as long as ``goes_on`` of their number so far; all kinds get the same time."""
     tallies = {name: Tally() for name in kinds}
     with tempfile.TemporaryDirectory() as top, contextlib.ExitStack() as stack:
         made = {}
         for name in kinds:
             (folder := Path(top) / name).mkdir()
             made[name] = (folder, stack.enter_context(_prepared(KINDS[name], folder)))
-            for source in made[name][1]:  # whole files have to be read
+            for source in (s for s in made[name][1] if s.valid):
                 try_whole(KINDS[name], source, folder)
-        number = 0
-        while goes_on(number):
-            name = kinds[number % len(kinds)]
+        spent = dict.fromkeys(kinds, 0.0)
+        while goes_on(sum(t.tried for t in tallies.values())):
+            name = min(spent, key=lambda n: spent[n])
             folder, seeds = made[name]
-            its = number // len(kinds)
-            source, data = make(KINDS[name], seeds, seed, its)
-            tally = tallies[name]
+            tally, begun = tallies[name], time.monotonic()
+            source, data = make(KINDS[name], seeds, seed, tally.tried)
             known = len(tally.faults)
-            try_one(KINDS[name], source, data, folder, f"{name}:{its}", tally)
+            try_one(KINDS[name], source, data, folder, f"{name}:{tally.tried}", tally)
             for fault in tally.faults[known:]:
                 tell(fault)
-            number += 1
+            spent[name] += time.monotonic() - begun
     return tallies
 
 

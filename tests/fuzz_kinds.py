@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,40 +12,16 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from tests.data.helpers import good_rows, write_rows
+from tests.fuzz_runs import read_a_run, run_seeds
+from tests.fuzz_seed import Kind, Seed
+from weakseg.config import DataConfig, load_config
+from weakseg.data.check import check_manifest, format_problems
 from weakseg.data.images import image_size, read_image, read_mask
 from weakseg.data.nifti import read_grid
+from weakseg.data.table import read_table
 from weakseg.data.volumes import read_volume, read_volume_mask
 from weakseg.errors import DataError
-
-
-@dataclass(frozen=True)
-class Seed:
-    """A valid file, by its path inside the folder of its kind."""
-
-    name: str
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Valid files, and how one of them is read once it is damaged.
-
-    Attributes
-    ----------
-    name : str
-    seeds : callable
-        Makes the files, and what has to lie beside them, in a folder.
-    read : callable
-        Takes the file and the folder; what it raises is judged.
-    words : tuple of bytes
-        What a text is damaged with besides.
-    """
-
-    name: str
-    seeds: Callable[[Path], list[Seed]]
-    read: Callable[[Path, Path], None]
-    words: tuple[bytes, ...] = ()
-
 
 GREY = np.add.outer(np.arange(40) * 5, np.arange(48) * 2).astype(np.uint8)
 GREY[5:20, 8:30] = np.random.default_rng(1).integers(0, 256, (15, 22))
@@ -179,10 +153,64 @@ def read_a_volume(path: Path, _: Path) -> None:
     assert read_volume_mask(path, "nonzero").shape == shape
 
 
+def manifest_seeds(folder: Path) -> list[Seed]:
+    """One manifest in several encodings and with several separators, beside its files."""
+    rows = good_rows(folder)
+    text = write_rows(folder, rows).read_text(encoding="utf-8")
+    named = text.replace("tumor", "tumör")
+    splits = {"patient": "split", "p0": "train", "p1": "train", "p2": "val", "p3": "test"}
+    whole = [[*row, splits[row[-1]]] for row in rows]
+    files = {
+        "comma.csv": text.encode(),
+        "bom.csv": named.encode("utf-8-sig"),
+        "wide.csv": named.encode("utf-16"),
+        "latin.csv": named.encode("latin-1"),
+        "semicolon.csv": text.replace(",", ";").encode(),
+        "tab.tsv": text.replace(",", "\t").encode(),
+        "excel.csv": ("sep=;\r\n" + text.replace(",", ";").replace("\n", "\r\n")).encode(),
+        "splits.csv": "\n".join(",".join(row) for row in whole).encode(),
+    }
+    return [Seed(n, d, n in ("comma.csv", "splits.csv", "tab.tsv")) for n, d in files.items()]
+
+
+def read_a_manifest(path: Path, _: Path) -> None:
+    """As `validate` checks it; its errors are problems, so that one is raised here."""
+    problems = check_manifest(path, DataConfig())
+    failed = [p for p in problems if p.kind == "row-unreadable"]
+    assert not failed, failed[0].message
+    format_problems(problems)
+    read_table(path)
+    if any(p.severity == "error" for p in problems):
+        raise DataError("The manifest has problems.")
+
+
+def experiment_seeds(_: Path) -> list[Seed]:
+    """The experiments that come with weakseg."""
+    folder = Path(__file__).parent.parent / "configs"
+    return [Seed(p.name, p.read_bytes()) for p in sorted(folder.glob("*.yaml"))]
+
+
+def read_an_experiment(path: Path, _: Path) -> None:
+    """As every command reads it."""
+    load_config(path)
+
+
+YAML_WORDS = (
+    *(b"&a ", b"*a", b"<<: *a\n", b"[" * 200, b"{", b"- ", b": ", b"\t", b"!!python/none ", b"? "),
+    *(b"9" * 5000, b".inf", b".nan", b"null", b"'", b"|\n", b"---\n", b"data: 1\n", b"\0", b"\xff"),
+    *(b"2001-13-40", b"0x", b"1e999", b"~", b"yes", b"!!binary ", b"%YAML 9\n", b"a: " * 50),
+)
+TEXT_WORDS = (b'"', b"\r", b"\n", b";", b",", b"\t", b"\0", b"\xff\xfe", b"sep=|\n", b"../")
+JSON_WORDS = (b"{", b"[" * 3000, b"null", b"NaN", b"1e999", b'"', b"9" * 5000, b"\\ud800", b"\xff")
+
+
 KINDS: dict[str, Kind] = {
     k.name: k
     for k in (
         Kind("images", image_seeds, read_an_image),
         Kind("volumes", volume_seeds, read_a_volume),
+        Kind("csv", manifest_seeds, read_a_manifest, TEXT_WORDS),
+        Kind("yaml", experiment_seeds, read_an_experiment, YAML_WORDS),
+        Kind("runs", run_seeds, read_a_run, (*TEXT_WORDS, *JSON_WORDS), seconds=10),
     )
 }

@@ -8,18 +8,18 @@ import time
 import pytest
 
 from tests import fuzz
-from tests.fuzz_kinds import KINDS, Kind, Seed
+from tests.fuzz_kinds import KINDS
+from tests.fuzz_seed import Kind, Seed
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="counts memory by Unix's means")
 
 
-def test_damaged_images_and_volumes_raise_nothing_but_weaksegs_errors():
-    tallies = fuzz.fuzz(["images", "volumes"], 0, lambda n: n < 200)
-    for tally in tallies.values():
-        assert tally.faults == []
-        assert tally.tried == 100
-        assert tally.read + tally.refused == 100
-        assert min(tally.read, tally.refused) > 5
+@pytest.mark.parametrize("kind", ["images", "volumes", "csv", "yaml"])
+def test_damaged_files_raise_nothing_but_weaksegs_errors(kind):
+    tally = fuzz.fuzz([kind], 0, lambda n: n < 60)[kind]
+    assert tally.faults == []
+    assert tally.tried == tally.read + tally.refused == 60
+    assert min(tally.read, tally.refused) > 2
 
 
 def test_an_input_depends_on_its_number_alone(tmp_path):
@@ -52,20 +52,19 @@ def heavy(path, folder):
 @pytest.mark.parametrize(
     ("read", "list_of", "says"),
     [
-        (wrong, "foreign", "RuntimeError: not ours at test_fuzz.py"),
-        (endless, "foreign", "Hang: no end"),
+        (wrong, "foreign", "RuntimeError at test_fuzz.py"),
+        (endless, "foreign", ": no end within"),
         (slow, "slow", "0.2 s"),
         (heavy, "heavy", "MB"),
     ],
 )
 def test_faults_are_noticed(tmp_path, monkeypatch, read, list_of, says):
     monkeypatch.setattr(fuzz, "HANGS", 0.3 if read is endless else 20)
-    monkeypatch.setattr(fuzz, "SLOW", 0.1)
     monkeypatch.setattr(fuzz, "HEAVY", 5)
     peaks = iter([100, 110])
     monkeypatch.setattr(fuzz, "_peak", lambda: next(peaks) if read is heavy else 0)
     tally, seed = fuzz.Tally(), Seed("a", b"abc")
-    fuzz.try_one(Kind("x", lambda _: [seed], read), seed, b"b", tmp_path, "x:7", tally)
+    fuzz.try_one(Kind("x", lambda _: [seed], read, seconds=0.1), seed, b"b", tmp_path, "x:7", tally)
     (fault,) = getattr(tally, list_of)
     assert fault.startswith("x:7 (a)")
     assert says in fault
