@@ -19,7 +19,7 @@ def test_damaged_files_raise_nothing_but_weaksegs_errors(kind):
     tally = fuzz.fuzz([kind], 0, lambda n: n < 60)[kind]
     assert tally.faults == []
     assert tally.tried == tally.read + tally.refused == 60
-    assert min(tally.read, tally.refused) > 2
+    assert min(tally.read, tally.refused) > 0
 
 
 def test_an_input_depends_on_its_number_alone(tmp_path):
