@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 
@@ -57,6 +58,22 @@ PLAIN = "image,label,patient\na.png,tumor,p\nb.png,normal,q\n"
         PLAIN.encode("utf-8-sig"),
         PLAIN.replace(",", ";"),
         PLAIN.replace(",", "\t"),
+        PLAIN.replace(",", "|"),
+        "sep=;\n" + PLAIN.replace(",", ";"),
+        "sep=,\r\n" + PLAIN.replace("\n", "\r\n"),
+        "\ufeffSEP=\t\n" + PLAIN.replace(",", "\t"),
+        '"sep=|"\n' + PLAIN.replace(",", "|"),
+        "sep=^\n" + PLAIN.replace(",", "^"),
+        ("sep=;\n" + PLAIN.replace(",", ";")).encode("utf-16"),
+        PLAIN.replace(",", "\t").encode("utf-16"),
+        codecs.BOM_UTF16_BE + PLAIN.encode("utf-16-be"),
+        PLAIN.encode("utf-32"),
+        ("\ufeff" + PLAIN).encode("utf-8-sig"),
+        PLAIN.replace("a.png", "\u200ba.png\ufeff").replace("tumor", "\u00a0tumor\u2060"),
+        "Image Index,Finding Labels,Patient ID\na.png,tumor,p\nb.png,normal,q\n",
+        "filename;class;subject_id\na.png;tumor;p\nb.png;normal;q\n",
+        "Image-Path|DIAGNOSIS|PatientID\na.png|tumor|p\nb.png|normal|q\n",
+        "image,class,label,patient,subject\na.png,x,tumor,p,8\nb.png,y,normal,q,9\n",
         PLAIN.replace("\n", "\r\n"),
         PLAIN.replace("\n", "\r"),
         PLAIN.rstrip(),
@@ -68,7 +85,10 @@ PLAIN = "image,label,patient\na.png,tumor,p\nb.png,normal,q\n"
         "note;image;label;patient\n1,5;a.png;tumor;p\n2,5;b.png;normal;q\n",
     ],
     ids=[
-        *("bom", "semicolon", "tab", "crlf", "cr", "no-end", "blank-first", "header-case"),
+        *("bom", "semicolon", "tab", "pipe", "sep=;", "sep=,", "sep=tab", "sep quoted", "sep=^"),
+        *("sep utf-16", "utf-16", "utf-16-be", "utf-32", "two boms", "unseen", "nih", "names"),
+        *("signs", "own names win"),
+        *("crlf", "cr", "no-end", "blank-first", "header-case"),
         *("quotes", "quoted-header", "empty-fields-behind", "comma-between-semicolons"),
     ],
 )
@@ -93,13 +113,16 @@ def test_rows_count_as_in_an_editor_also_behind_cells_of_several_lines(tmp_path)
         ("image,label\n", ["no rows"]),
         ("a.png,tumor\nb.png,normal\n", ["no header", "a.png, tumor", "image,label"]),
         ("imgae,label\na,b\n", ["no column 'image'", "rename 'imgae' to 'image'", "row 1"]),
-        ("filename,label\na,b\n", ["rename 'filename' to 'image'"]),
-        ("image,diagnosis\na,b\n", ["no column 'label'", "rename 'diagnosis' to 'label'"]),
+        ("file,path,label\na,b,c\n", ["2 that may be it", "'file' and 'path'", "to 'image'"]),
+        ("image,label,Subject,PID\na,b,c,d\n", ["no column 'patient'", "'Subject' and 'PID'"]),
         ("image,foo\na,b\n", ["no column 'label'", "columns image, foo", "add the column"]),
-        ("img,class\na,b\n", ["'image' and no column 'label'", "'img'", "'class'"]),
+        ("imgs,clas\na,b\n", ["'image' and no column 'label'", "'imgs'"]),
         ("image,label,Label\na,b,c\n", ["two columns 'label'", "remove or rename"]),
         ('image,label\na.png,tumor\nb.png,"normal\n', ["not well-formed", "row 3", "quotation"]),
-        (PLAIN.encode("utf-16"), ["UTF-16", "CSV UTF-8"]),
+        (PLAIN.encode("utf-16-le"), ["UTF-16 without its mark", "CSV UTF-8"]),
+        (PLAIN.encode("utf-16-be"), ["UTF-16 without its mark", "CSV UTF-8"]),
+        (PLAIN.encode("utf-16")[:-1], ["which is not UTF-16", "CSV UTF-8"]),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", ["old Excel", "CSV UTF-8"]),
         ("image,label\na.png,Gliöm\n".encode("latin-1"), ["0xf6 in row 2", "CSV UTF-8"]),
         (b"PK\x03\x04\0\0", ["Excel", "CSV UTF-8"]),
         (b"image,label\n\0\0", ["binary"]),

@@ -15,6 +15,7 @@ from weakseg.data.decoding import MISSING, decode
 from weakseg.data.duplicates import thumbnail
 from weakseg.data.images import MaskFile, is_grey, open_mask, shown
 from weakseg.data.manifest import Problem, Row, Table
+from weakseg.data.near_files import missing_fix
 from weakseg.data.truth import union
 from weakseg.errors import DataError
 
@@ -106,10 +107,8 @@ def file_problem(what: str, row: Row, cell: str, table: Table, e: DataError) -> 
     missing = e.what == MISSING
     found = f" ({e.found})" if e.found else ""
     fix = e.fix or ""
-    if missing and "\\" in cell:
-        fix = "write / instead of \\ between folders"
-    elif missing:
-        fix = f"check its name; it is looked for in {table.resolve(cell).parent}"
+    if missing:
+        fix = missing_fix(what, cell, table)
     kind = f"{what}-missing" if missing else f"{what}-unreadable"
     return Problem(kind, row.line, cell, e.what.rstrip(".") + found, fix)
 

@@ -47,6 +47,7 @@ def table_labels(table: Table, data: DataConfig) -> Labels:
 
 def row_problems(table: Table, data: DataConfig) -> Iterator[Problem]:
     """Everything that can be told from the manifest's text alone."""
+    yield from _taken_columns(table)
     yield from volume_row_problems(table)
     yield from _label_roles(table, data)
     yield from _label_sets(table, data)
@@ -73,6 +74,18 @@ def row_problems(table: Table, data: DataConfig) -> Iterator[Problem]:
             yield here("image-blank", "no image is named", "name the image, or delete the row")
         yield from _label_problems(r, here, data, usual, names)
         yield from _patient_and_split_problems(r, here, table)
+
+
+def _taken_columns(table: Table) -> Iterator[Problem]:
+    for written, name in table.taken:
+        yield Problem(
+            "column-name",
+            None,
+            None,
+            f"the column {written!r} is read as {name!r}",
+            f"rename it to {name!r}, or, if it is something else, to a name that says what",
+            "warning",
+        )
 
 
 def _label_roles(table: Table, data: DataConfig) -> Iterator[Problem]:

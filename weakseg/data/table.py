@@ -1,33 +1,23 @@
-"""A manifest as text: rows of a CSV, in whatever way a spreadsheet has written it."""
+"""A manifest as text: its rows, and what their paths mean."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from weakseg.config import SPLITS
+from weakseg.data.columns import FURTHER, REQUIRED, find_columns
+from weakseg.data.csv_text import read_cells
 from weakseg.data.decoding import is_volume
-from weakseg.errors import DataError, nearest
+from weakseg.errors import DataError
 
-REQUIRED = ("image", "label")
-OPTIONAL = ("mask", "patient", "split")
-FURTHER = tuple(f"image{k}" for k in range(2, 10))
-"""Further modalities on the image's grid; for volumes only, as is ``roi``."""
 JOINED = ";"
 """Between the files of a mask."""
-EXAMPLE = "image,label,mask,patient,split"
-
-_KNOWN = (*REQUIRED, *OPTIONAL, *FURTHER, "roi")
-
-_SYNONYMS = {
-    "image": ("img", "file", "filename", "path", "image_path", "picture"),
-    "label": ("class", "diagnosis", "category", "target", "labels"),
-}
+MANIFEST_SUFFIXES = frozenset({".csv", ".tsv"})
+"""Endings of manifests, in small letters."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +66,14 @@ class Table:
     rows : tuple of Row
     dropped : tuple of Row
         Rows that the configuration leaves out.
+    taken : tuple of (str, str)
+        Of columns under another name: that name, and ours.
     """
 
     path: Path
     rows: tuple[Row, ...]
     dropped: tuple[Row, ...] = ()
+    taken: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def has_patients(self) -> bool:
@@ -188,49 +181,25 @@ class Table:
 def read_table(path: Path, required: Sequence[str] = REQUIRED) -> Table:
     """Read a manifest's text.
 
-    The delimiter is a comma, semicolon or tab; names of columns ignore case and space; other
-    columns are left alone. Blank lines are skipped.
+    Delimiter and encoding are recognised, see `weakseg.data.csv_text.read_cells`; columns may have
+    the names that other sets give them, see `weakseg.data.columns.OTHER_NAMES`; others are left
+    alone. Blank lines are skipped.
 
     Raises
     ------
     DataError
-        If the file is missing, not text in UTF-8, or lacks its header, a column, or any row.
+        If the file is missing, not text, or lacks its header, a column, or any row.
     """
-    text = _text(path)
-    first, _, _ = text.lstrip("\r\n \t").partition("\n")
-    delimiter = max(",;\t", key=lambda d: (len(_known(first, d)), first.count(d)))
-    lines: list[tuple[int, list[str]]] = []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    at = 1
-    try:
-        for cells in reader:
-            if any(c.strip() for c in cells):
-                lines.append((at, [c.strip() for c in cells]))
-            at = reader.line_num + 1
-    except csv.Error as e:
-        raise DataError(
-            "The manifest is not well-formed CSV.",
-            where=f"{path}, row {at}",
-            found=str(e),
-            fix='look for a quotation mark " that is not closed',
-        ) from None
+    (_, header), *lines = read_cells(path)
+    columns = find_columns(header, [cells for _, cells in lines], path, required, SPLITS)
     if not lines:
-        raise DataError(
-            "The manifest is empty.",
-            where=str(path),
-            expected=f"a header such as {EXAMPLE}, and a row an image",
-            fix="write a row an image below the header",
-        )
-    header = [c.casefold() for c in lines[0][1]]
-    _check_header(header, lines[0][1], path, required)
-    if len(lines) == 1:
         raise DataError(
             "The manifest has a header but no rows.",
             where=str(path),
             fix="write a row an image below the header",
         )
-    place = {name: header.index(name) for name in _KNOWN if name in header}
-    return Table(path, tuple(_row(line, cells, place, len(header)) for line, cells in lines[1:]))
+    rows = (_row(line, cells, columns.place, columns.count) for line, cells in lines)
+    return Table(path, tuple(rows), taken=columns.taken)
 
 
 def _row(line: int, cells: list[str], place: dict[str, int], expected: int) -> Row:
@@ -256,73 +225,3 @@ def _row(line: int, cells: list[str], place: dict[str, int], expected: int) -> R
         tuple(more),
         cell("roi"),
     )
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(
-            "The manifest does not exist.", where=str(path), fix="check its name and folder"
-        ) from None
-    except (OSError, ValueError) as e:
-        raise DataError(
-            "The manifest cannot be read.",
-            where=str(path),
-            found=getattr(e, "strerror", None) or str(e),
-            fix="name a CSV file",
-        ) from None
-    fix = "save it as CSV in UTF-8 (in Excel: CSV UTF-8)"
-    found = None
-    if data.startswith(b"PK\x03\x04"):
-        found = "a zip file, such as an Excel workbook"
-    elif data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        found = "text in UTF-16"
-    elif b"\0" in data:
-        found = "binary data"
-    else:
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError as e:
-            line = data[: e.start].count(b"\n") + 1
-            found = f"byte 0x{data[e.start]:02x} in row {line}, which is not UTF-8"
-    raise DataError("The manifest is not text in UTF-8.", where=str(path), found=found, fix=fix)
-
-
-def _known(line: str, delimiter: str) -> set[str]:
-    cells = {c.strip().strip('"').strip().casefold() for c in line.split(delimiter)}
-    return cells & {*_KNOWN}
-
-
-def _check_header(
-    header: list[str], written: list[str], path: Path, required: Sequence[str]
-) -> None:
-    missing = [name for name in required if name not in header]
-    near = {m: nearest(m, [*header]) for m in missing}
-    for m in missing:
-        near[m] = next((s for s in _SYNONYMS[m] if s in header), near[m])
-    if len(missing) == len(required) and not any(near.values()):
-        raise DataError(
-            "The manifest has no header.",
-            where=f"{path}, row 1",
-            found=", ".join(written),
-            expected=f"names of columns, such as {EXAMPLE}",
-            fix="write the header above the rows",
-        )
-    if missing:
-        renames = [f"rename {near[m]!r} to {m!r}" for m in missing if near[m]]
-        raise DataError(
-            f"The manifest has no column {' and no column '.join(repr(m) for m in missing)}.",
-            where=f"{path}, row 1",
-            found=f"columns {', '.join(written)}",
-            expected=f"image, label and optionally {', '.join(OPTIONAL)}",
-            fix="; ".join(renames) or "add the column",
-        )
-    twice = [n for n, k in Counter(header).items() if k > 1 and n in _KNOWN]
-    if twice:
-        raise DataError(
-            f"The manifest has two columns {twice[0]!r}.",
-            where=f"{path}, row 1",
-            found=f"columns {', '.join(written)}",
-            fix="remove or rename one of them",
-        )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from weakseg.data.columns import FURTHER
 from weakseg.data.problems import Problem
-from weakseg.data.table import FURTHER, Row, Table
+from weakseg.data.table import Row, Table
 
 
 def volume_row_problems(table: Table) -> Iterator[Problem]:
