@@ -36,6 +36,12 @@ def test_the_example_of_your_own_network_runs(capsys):
     assert capsys.readouterr().out.strip() == "(2, 7, 7)"
 
 
+def test_the_example_of_your_own_weights_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(blocks("docs/python.md")[2], "docs/python.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == ["['fc.weight', 'fc.bias']", "first-layer"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_to_files_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

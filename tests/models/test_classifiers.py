@@ -6,8 +6,9 @@ import torchvision
 
 from weakseg.errors import ConfigError, DataError
 from weakseg.models.classifier import ClassifierSpec
-from weakseg.models.classifiers import build_classifier, imagenet_state, load_pretrained
+from weakseg.models.classifiers import build_classifier, imagenet_state
 from weakseg.models.layers import ARCHITECTURES, default_layer, find_layers
+from weakseg.models.transfer import load_pretrained
 
 LABELS = ("normal", "tumor")
 

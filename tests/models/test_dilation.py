@@ -6,9 +6,10 @@ import torchvision
 
 from weakseg.errors import ConfigError
 from weakseg.models.classifier import ClassifierSpec
-from weakseg.models.classifiers import build_classifier, load_pretrained
+from weakseg.models.classifiers import build_classifier
 from weakseg.models.dilation import DilatedPool
 from weakseg.models.layers import find_layers
+from weakseg.models.transfer import load_pretrained
 
 LABELS = ("normal", "tumor")
 OWN = {

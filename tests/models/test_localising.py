@@ -11,7 +11,7 @@ import torchvision
 from weakseg.errors import ConfigError
 from weakseg.heatmaps.cam import METHODS, cams, raw_cam
 from weakseg.models.classifier import ClassifierSpec
-from weakseg.models.classifiers import build_classifier, load_pretrained
+from weakseg.models.classifiers import build_classifier
 from weakseg.models.layers import DEPTHS, find_layers
 from weakseg.models.localising import (
     OF_SCORES,
@@ -20,6 +20,7 @@ from weakseg.models.localising import (
     score_places,
     top_mean,
 )
+from weakseg.models.transfer import load_pretrained
 
 LABELS = ("normal", "tumor", "cyst")
 POOLS = ("avg", "max", "lse", "topk", "gem")

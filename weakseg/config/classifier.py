@@ -27,11 +27,15 @@ class ClassifierConfig(Section):
     """The image classifier and its training."""
 
     arch: str = Field("resnet18", description="a torchvision classifier or timm:NAME")
-    weights: str = Field("none", description="none, imagenet, or a .safetensors file")
+    weights: str = Field(
+        "none",
+        description="none, imagenet, or a file: safetensors, or a state dict that torch.save wrote",
+    )
     grey_input: Literal["first-layer", "repeat"] = Field(
         "first-layer",
         description="grey images: sum the first layer's weights over the colours (equal to "
-        "repetition, and faster), or repeat the channel three times",
+        "repetition, and faster; where it is not equal, repeat is taken), or repeat the channel "
+        "three times",
     )
     epochs: int = Field(12, ge=1, le=10_000)
     batch_size: int = Field(32, ge=2, le=4096)

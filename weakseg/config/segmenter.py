@@ -38,8 +38,8 @@ class SegmenterConfig(Section):
     arch: str = Field("unet", description="see `weakseg models`; a backbone behind a colon")
     weights: str = Field(
         "none",
-        description="none, imagenet (backbones), a .safetensors file of the backbone, or "
-        "classifier: as classifier.weights says",
+        description="none, imagenet (backbones), a file of the backbone's weights (safetensors, or "
+        "a state dict that torch.save wrote), or classifier: as classifier.weights says",
     )
     masks: str = Field(
         MANIFEST,

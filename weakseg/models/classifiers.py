@@ -8,14 +8,15 @@ heatmaps are made.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
-from weakseg.errors import ConfigError, DataError, did_you_mean, nearest
+from weakseg.errors import ConfigError, did_you_mean, nearest
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.dilation import dilate
+from weakseg.models.grey import COLOURS, take_grey
 from weakseg.models.layers import ARCHITECTURES, default_layer, depths
 from weakseg.models.localising import find_end, make_exits
 
@@ -23,12 +24,19 @@ RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Means and standard deviations of ImageNet, which pretrained weights expect."""
 
 Found = TypeVar("Found")
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 TIMM_PREFIX = "timm:"
-_AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 _WITHOUT_AUX: dict[str, dict[str, Any]] = {
     "inception_v3": {"aux_logits": False, "init_weights": True},
     "googlenet": {"aux_logits": False, "init_weights": True},
 }
+_TRANSFORM_INPUT = ("inception_v3", "googlenet")
+"""Networks whose weights expect intensities in [-1, 1]. torchvision normalises for them as for all
+others and changes that back inside of the network, in a flag that no weights file holds; here their
+normalisation is the one that results."""
+
+_SIDE = 224
+"""Of images that all of torchvision's networks take."""
 
 
 def torchvision_names() -> list[str]:
@@ -84,29 +92,55 @@ def build_classifier(spec: ClassifierSpec) -> Classifier:
     Raises
     ------
     ConfigError
-        For an unknown name, or a network that cannot be given the pool or the stride.
+        For an unknown name, images of neither one nor three channels, or a network that cannot be
+        given the pool or the stride.
+
+    Notes
+    -----
+    Where a grey image through summed first-layer weights would be another function than the image
+    repeated (see `weakseg.models.grey`), the specification of what is returned says ``repeat``.
     """
     check_arch(spec.arch)
-    classes, mean, std = len(spec.labels), RGB_MEAN, RGB_STD
-    if spec.arch.startswith(TIMM_PREFIX):
-        net = _timm().create_model(
-            spec.arch.removeprefix(TIMM_PREFIX), pretrained=False, num_classes=classes
+    if spec.channels not in (1, COLOURS):
+        raise ConfigError(
+            f"{spec.arch} takes grey or colour images.",
+            where="classifier.arch",
+            found=f"{spec.channels} channels",
+            expected="1 or 3",
+            fix="make grey or colour images of these; segmentation networks take more modalities",
         )
-        mean, std = tuple(net.pretrained_cfg["mean"]), tuple(net.pretrained_cfg["std"])
-    else:
-        from torchvision import models
+    build = _timm_net if spec.arch.startswith(TIMM_PREFIX) else _torchvision_net
+    net, normalisation, side = build(spec.arch, len(spec.labels))
+    summed = spec.channels == 1 and spec.grey_input == "first-layer"
+    # Of the tested networks it is known that only the first convolution sees the image.
+    if summed and not take_grey(net, None if spec.arch in ARCHITECTURES else side):
+        spec = replace(spec, grey_input="repeat")
+    model = Classifier(net, spec, *normalisation)
+    _localise(model)
+    return model
 
-        extra = _WITHOUT_AUX.get(spec.arch, {})
-        net = models.get_model(spec.arch, weights=None, num_classes=classes, **extra)
-    if spec.arch.startswith("squeezenet"):
+
+def _timm_net(arch: str, classes: int) -> tuple[nn.Module, Normalisation, int]:
+    """A network of timm, the mean and standard deviation of its images, and their side."""
+    name = arch.removeprefix(TIMM_PREFIX)
+    net = _timm().create_model(name, pretrained=False, num_classes=classes)
+    known = net.pretrained_cfg
+    return net, (tuple(known["mean"]), tuple(known["std"])), known["input_size"][-1]
+
+
+def _torchvision_net(arch: str, classes: int) -> tuple[nn.Module, Normalisation, int]:
+    """A network of torchvision, the mean and standard deviation of its images, and their side."""
+    from torchvision import models
+
+    net = models.get_model(arch, weights=None, num_classes=classes, **_WITHOUT_AUX.get(arch, {}))
+    if arch.startswith("squeezenet"):
         # Its head ends in a ReLU: a class with a negative score would have neither a gradient nor
         # a heatmap. 1000-class training can live with that, two classes cannot.
         net.classifier[2] = nn.Identity()
-    if spec.channels == 1 and spec.grey_input == "first-layer":
-        _take_grey(net)
-    model = Classifier(net, spec, mean, std)
-    _localise(model)
-    return model
+    if arch in _TRANSFORM_INPUT:
+        return net, ((0.5,) * COLOURS, (0.5,) * COLOURS), _SIDE
+    wanted = models.get_model_weights(arch).DEFAULT.transforms()
+    return net, (tuple(wanted.mean), tuple(wanted.std)), _SIDE
 
 
 def _localise(model: Classifier) -> None:
@@ -134,119 +168,6 @@ def _layers(find: Callable[[Classifier], Found], model: Classifier, where: str) 
             found=e.what,
             fix=f"leave {where} out, or choose another network: {', '.join(ARCHITECTURES)}",
         ) from None
-
-
-def _first_conv(net: nn.Module) -> tuple[str, nn.Conv2d]:
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d) and module.in_channels == 3:
-            return name, module
-    raise ConfigError(
-        "The network has no first layer that takes three colours.",
-        where="classifier.grey_input",
-        fix="set classifier.grey_input: repeat",
-    )
-
-
-def _take_grey(net: nn.Module) -> None:
-    """Replace the first convolution by one for a single channel, its weights summed."""
-    name, conv = _first_conv(net)
-    grey = nn.Conv2d(
-        1,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]
-        conv.stride,  # type: ignore[arg-type]
-        conv.padding,  # type: ignore[arg-type]
-        conv.dilation,  # type: ignore[arg-type]
-        bias=conv.bias is not None,
-        padding_mode=conv.padding_mode,
-    )
-    with torch.no_grad():
-        grey.weight.copy_(conv.weight.sum(1, keepdim=True))
-        if conv.bias is not None and grey.bias is not None:
-            grey.bias.copy_(conv.bias)
-    parent, _, last = name.rpartition(".")
-    setattr(net.get_submodule(parent), last, grey)
-
-
-def load_pretrained(model: Classifier, state: dict[str, Tensor], source: str) -> list[str]:
-    """Copy weights of a network that was trained on other classes.
-
-    Every tensor must fit but those of the last layer, which stays random when its number of
-    classes differs, and the auxiliary heads of older networks, which are not used. Exits stay
-    random where the source has none that fit. A first layer for three colours is summed where
-    ours takes one.
-
-    Parameters
-    ----------
-    model : Classifier
-    state : dict of Tensor
-        Names as in torchvision or timm, or as weakseg saves them (``net.`` before).
-    source : str
-        Where it comes from, for messages.
-
-    Returns
-    -------
-    list of str
-        The tensors that stayed random.
-
-    Raises
-    ------
-    DataError
-        If the weights belong to another network.
-    """
-    held = model.exits.state_dict(prefix="exits.")
-    exits = {k: state[k] for k, v in held.items() if k in state and state[k].shape == v.shape}
-    if any(k.startswith("net.") for k in state):
-        state = {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
-    state = {k: v for k, v in state.items() if not k.startswith(_AUXILIARY)}
-    own = model.net.state_dict()
-    head = _head_names(model.net, len(model.spec.labels))
-    fitted, random = {}, []
-    for name, tensor in own.items():
-        given = state.get(name)
-        if given is None:
-            if name.endswith("num_batches_tracked"):
-                continue
-            raise _foreign(model.spec.arch, source, f"no tensor {name!r}")
-        if given.shape != tensor.shape and given.ndim == 4 and given.shape[1] == 3:
-            summed = given.float().sum(1, keepdim=True)
-            given = summed if summed.shape == tensor.shape else given
-        if given.shape != tensor.shape:
-            if name not in head:
-                raise _foreign(
-                    model.spec.arch,
-                    source,
-                    f"{name}: {tuple(given.shape)}, not {tuple(tensor.shape)}",
-                )
-            random.append(name)
-            continue
-        fitted[name] = given.to(tensor.dtype)
-    unknown = sorted(set(state) - set(own))
-    if unknown:
-        raise _foreign(model.spec.arch, source, f"unknown tensor {unknown[0]!r}")
-    model.net.load_state_dict(fitted, strict=False)
-    model.load_state_dict(exits, strict=False)
-    return random + [k for k in held if k not in exits]
-
-
-def _head_names(net: nn.Module, classes: int) -> set[str]:
-    """Names of the tensors of the last layer: the last module with `classes` outputs."""
-    last = ""
-    for name, module in net.named_modules():
-        out = getattr(module, "out_features", None) or getattr(module, "out_channels", None)
-        if isinstance(module, nn.Linear | nn.Conv2d) and out == classes:
-            last = name
-    return {f"{last}.weight", f"{last}.bias"}
-
-
-def _foreign(arch: str, source: str, found: str) -> DataError:
-    return DataError(
-        f"The weights do not belong to {arch}.",
-        where=source,
-        found=found,
-        expected=f"the tensors of {arch}",
-        fix="set classifier.arch to the network that the weights were made for",
-    )
 
 
 def imagenet_state(arch: str) -> dict[str, Tensor]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from weakseg.errors import ConfigError, UserError
 from weakseg.models.encoder_unet import EncoderUNet
 from weakseg.models.fcn import FCN, TorchvisionSegmenter
 from weakseg.models.segmenters import find_segmenter
+from weakseg.models.states import Match, load_tensors, match, refuse_not_finite
+from weakseg.models.transfer import first_layer_channels, fit_words
 
 
 def backbone_of(net: nn.Module) -> nn.Module | None:
@@ -41,7 +45,7 @@ def backbone_name(arch: str) -> str:
     )
 
 
-def load_backbone(net: nn.Module, state: dict[str, Tensor], source: str) -> list[str]:
+def load_backbone(net: nn.Module, state: Mapping[str, Tensor], source: str) -> list[str]:
     """Copy weights into a segmentation network.
 
     Parameters
@@ -49,9 +53,9 @@ def load_backbone(net: nn.Module, state: dict[str, Tensor], source: str) -> list
     net : nn.Module
     state : dict of Tensor
         Of the same network as weakseg saves it (all of it is copied), or of a classifier, named
-        as in torchvision or timm or as weakseg saves classifiers (``net.`` before): then all of
-        the backbone is copied, and the rest stays random. A first layer for three colours is
-        summed where ours takes one.
+        as in torchvision or timm or as weakseg saves classifiers: then all of the backbone is
+        copied, and the rest stays random. Anything may stand before all names, see
+        `weakseg.models.states`. A first layer for three colours is summed where ours takes one.
     source : str
         Where it comes from, for messages.
 
@@ -63,38 +67,52 @@ def load_backbone(net: nn.Module, state: dict[str, Tensor], source: str) -> list
     Raises
     ------
     UserError
-        If the weights belong to another network, or the network has no such part.
+        If the weights belong to another network, are for images of other channels or are no finite
+        numbers, or the network has no such part.
     """
     own = net.state_dict()
-    if own.keys() == state.keys() and all(own[k].shape == state[k].shape for k in own):
-        net.load_state_dict(state)
+    whole = match(own, state)
+    if not (whole.missing or whole.other or whole.unknown):
+        refuse_not_finite(whole.fitting, source)
+        load_tensors(net, whole.fitting, strict=False)
         return []
     backbone = backbone_of(net)
     if backbone is None:
-        raise _foreign(source, "a network of other layers", "weights of this very network")
+        found = fit_words(whole, own, {*whole.missing, *whole.other}, whole.unknown)
+        raise _foreign(source, found, "weights of this very network")
     names = backbone.state_dict()
-    wanted = {n: n.removeprefix("model.") for n in names}
-    state = {k.removeprefix("net."): v for k, v in state.items()}
-    fitted = {}
-    for name, elsewhere in wanted.items():
-        given = state.get(elsewhere)
-        if given is None and name.endswith("num_batches_tracked"):
-            continue
-        if given is None:
-            raise _foreign(source, f"no tensor {elsewhere!r}", "weights of the named backbone")
-        given, shape = given.float(), names[name].shape
-        if given.shape != shape and given.ndim == 4 and given.shape[1] == 3:
-            given = given.sum(1, keepdim=True)
-        if given.shape != shape:
-            raise _foreign(
-                source, f"{elsewhere}: {tuple(given.shape)}", f"the shape {tuple(shape)}"
-            )
-        fitted[name] = given.to(names[name].dtype)
-    backbone.load_state_dict(fitted, strict=False)
+    ours = {n.removeprefix("model."): n for n in names}
+    found_there = match({theirs: names[n] for theirs, n in ours.items()}, state)
+    _refuse_other(names, ours, found_there, source)
+    refuse_not_finite(found_there.fitting, source)
+    load_tensors(backbone, {ours[k]: v for k, v in found_there.fitting.items()}, strict=False)
     loaded = {id(p) for p in backbone.parameters()}
     return sorted(
         {_part(net, n, backbone) for n, p in net.named_parameters() if id(p) not in loaded}
     )
+
+
+def _refuse_other(
+    names: Mapping[str, Tensor], ours: Mapping[str, str], found: Match, source: str
+) -> None:
+    """Refuse weights that lack something of a backbone, or have more of what it is made of."""
+    own = {theirs: names[n] for theirs, n in ours.items()}
+    parts = {k.partition(".")[0] for k in own}
+    unknown = [k for k in found.unknown if k.partition(".")[0] in parts]
+    lacking = {*found.missing, *found.other}
+    if not (lacking or unknown):
+        return
+    channels = next(v.shape[1] for v in own.values() if v.ndim == 4)
+    given = first_layer_channels(own, found.other, channels)
+    if given is not None and not (unknown or found.missing):
+        raise UserError(
+            "The weights are for images of another number of channels.",
+            where=f"{source}, tensor {next(iter(found.other))!r}",
+            found=f"{given} {'channel' if given == 1 else 'channels'}",
+            expected=f"{channels}, or 3 colours" if channels == 1 else str(channels),
+            fix="take weights for images like these, or set weights: none",
+        )
+    raise _foreign(source, fit_words(found, own, lacking, unknown), "weights of the named backbone")
 
 
 def _part(net: nn.Module, parameter: str, backbone: nn.Module) -> str:

@@ -13,6 +13,7 @@ from weakseg.data.cases import Labels
 from weakseg.errors import RunError, UserError, first_line
 from weakseg.layout import BEST, superseded_folder
 from weakseg.models.classifier import Classifier
+from weakseg.models.states import load_tensors, not_finite, tell
 from weakseg.progress import say
 from weakseg.runs import remove_tree
 from weakseg.stages.prepare import Prepared
@@ -33,6 +34,12 @@ def set_aside(prepared: Prepared, stage: str, folder: Path, key: str, force: boo
         say(f"the earlier {stage} was made with other settings; it is kept in {there}")
 
 
+def say_random(weights: str, random: Sequence[str]) -> None:
+    """Tell what of a network starts anew, although it was given weights."""
+    if weights != "none" and random:
+        say(f"weights {weights}: loaded, but for {tell(random, 4)}, which start anew")
+
+
 def load_network(path: Path, what: str, build: Callable[[dict[str, str]], Network]) -> Network:
     """A network that a stage saved, in evaluation mode.
 
@@ -47,7 +54,7 @@ def load_network(path: Path, what: str, build: Callable[[dict[str, str]], Networ
     Raises
     ------
     RunError
-        If it is not there, or is not one of ours.
+        If it is not there, is not one of ours, or holds NaN or infinity.
     """
     if not path.exists():
         raise RunError(
@@ -56,9 +63,16 @@ def load_network(path: Path, what: str, build: Callable[[dict[str, str]], Networ
             fix=f"run `weakseg train-{what} CONFIG` first, or `weakseg compare CONFIG`",
         )
     state, meta = load_weights(path)
+    if (name := not_finite(state)) is not None:
+        raise RunError(
+            f"The weights of the trained {what} are no finite numbers.",
+            where=f"{path}, tensor {name!r}",
+            found="NaN or infinity",
+            fix=f"train the {what} again with --force",
+        )
     try:
         model = build(meta)
-        model.load_state_dict(state)
+        load_tensors(model, state)
     except (KeyError, ValueError, RuntimeError) as e:
         raise RunError(
             "The weights file was not written by this version of weakseg.",

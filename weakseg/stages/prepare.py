@@ -147,10 +147,11 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     from weakseg.heatmaps.cam import LAYERLESS, check_method
     from weakseg.heatmaps.compute import target_classes
     from weakseg.models.classifier import ClassifierSpec
-    from weakseg.models.classifiers import build_classifier, load_pretrained
+    from weakseg.models.classifiers import build_classifier
     from weakseg.models.layers import find_layers
+    from weakseg.models.transfer import load_pretrained
+    from weakseg.training.given import given_weights
     from weakseg.training.loop import make_fabric
-    from weakseg.training.weights import load_weights
 
     _check_segmenters(config, channels, dims)
     if dims == 3:
@@ -165,19 +166,24 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     c = config.classifier
     spec = ClassifierSpec(c.arch, labels.names, channels, c.grey_input, c.pool, c.stride, c.exits)
     model = build_classifier(spec)
+    if model.spec.grey_input != c.grey_input:
+        say(
+            f"{c.arch} takes grey images repeated (classifier.grey_input: repeat): summed "
+            "first-layer weights would be another function"
+        )
     for heat in config.all_heatmaps.values():
         if heat.method not in LAYERLESS:
             find_layers(model, heat.layer, config.data.image_size)
     if c.weights not in ("none", "imagenet"):
-        load_pretrained(model, load_weights(Path(c.weights))[0], c.weights)
+        load_pretrained(model, given_weights(Path(c.weights))[0], c.weights)
 
 
 def _check_segmenters(config: Config, channels: int, dims: int) -> None:
     from weakseg.models.pretrained import backbone_name, load_backbone
     from weakseg.models.segmenters import build_segmenter
+    from weakseg.training.given import given_weights
     from weakseg.training.loop import make_fabric
     from weakseg.training.recipes import resolve
-    from weakseg.training.weights import load_weights
 
     for name in config.segmenters:
         s = config.segmenter(name)
@@ -194,7 +200,7 @@ def _check_segmenters(config: Config, channels: int, dims: int) -> None:
             ) from None
         make_fabric(config.device, s.precision)
         if s.weights not in ("none", "imagenet"):
-            load_backbone(model, load_weights(Path(s.weights))[0], s.weights)
+            load_backbone(model, given_weights(Path(s.weights))[0], s.weights)
 
 
 def _check(table: Table, config: Config) -> Findings:

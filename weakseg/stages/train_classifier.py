@@ -24,7 +24,8 @@ from weakseg.layout import (
     seed_folder,
 )
 from weakseg.models.classifier import Classifier, ClassifierSpec
-from weakseg.models.classifiers import build_classifier, imagenet_state, load_pretrained
+from weakseg.models.classifiers import build_classifier, imagenet_state
+from weakseg.models.transfer import load_pretrained
 from weakseg.progress import say
 from weakseg.runs import (
     file_hash,
@@ -33,12 +34,12 @@ from weakseg.runs import (
     write_text,
 )
 from weakseg.scores import classification_scores
-from weakseg.stages.networks import load_network, set_aside
+from weakseg.stages.networks import load_network, say_random, set_aside
 from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.training.classify import ClassifierTask, predict_probabilities
+from weakseg.training.given import given_weights
 from weakseg.training.loop import FitSettings, fit, make_fabric, pick_device
 from weakseg.training.selection import best_epoch
-from weakseg.training.weights import load_weights
 
 SELECT = "val_auc"
 """The validation figure that chooses a classifier's epoch."""
@@ -89,6 +90,7 @@ def train_classifiers(
             continue
         # Before anything is moved: weights from a server may not be there.
         initial = new_classifier(config.classifier, prepared.cases.labels, prepared.channels, seed)
+        say_random(config.classifier.weights, initial[1])
         set_aside(prepared, stage, folder, key, force)
         with prepared.run.stage(stage, key) as entry:
             entry.update(_train_seed(prepared, initial, folder, seed, key, after_epoch))
@@ -137,7 +139,7 @@ def new_classifier(
     if config.weights == "imagenet":
         state = imagenet_state(config.arch)
     else:
-        state, _ = load_weights(Path(config.weights))
+        state, _ = given_weights(Path(config.weights))
     return model, load_pretrained(model, state, config.weights)
 
 

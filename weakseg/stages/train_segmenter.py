@@ -26,7 +26,7 @@ from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.progress import say
 from weakseg.runs import remove_tree, write_json
 from weakseg.stages.mask_sources import MaskSource, check_source, find_source, training_targets
-from weakseg.stages.networks import set_aside
+from weakseg.stages.networks import say_random, set_aside
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import collect
 from weakseg.stages.segmenter_gate import check_gate
@@ -42,10 +42,10 @@ from weakseg.stages.segmenters import (
     training_cases,
     training_images,
 )
+from weakseg.training.given import given_weights
 from weakseg.training.loop import FitSettings, fit, make_fabric
 from weakseg.training.segment import SegmentationCases, SegmenterTask
 from weakseg.training.selection import best_epoch
-from weakseg.training.weights import load_weights
 
 SELECT = "val_dice"
 """The validation figure that chooses the epoch of ``keep: best``."""
@@ -169,7 +169,7 @@ def starting_weights(config: SegmenterConfig) -> dict[str, Any]:
     """
     if config.weights == "imagenet":
         return imagenet_state(backbone_name(config.arch))
-    state, meta = load_weights(Path(config.weights))
+    state, meta = given_weights(Path(config.weights))
     if meta.get("format", "").startswith("weakseg-segmenter"):
         raise UserError(
             "The weights are those of a whole segmenter: which masks it saw is not known here.",
@@ -327,7 +327,8 @@ def _train(
     part = None if source is None else source.key
     stage, key = segmenter_stage(name, seed), segmenter_key(prepared, name, seed, part)
     # Before anything is moved: weights from a server may not be there, or nothing be found.
-    new_segmenter(settings, prepared.channels, prepared.cases.dims, seed)
+    _, random = new_segmenter(settings, prepared.channels, prepared.cases.dims, seed)
+    say_random(settings.weights, random)
     if source is None:
         train = training_cases(prepared)
     else:

@@ -94,7 +94,7 @@ def _read_trained(entry: dict[str, Any], folder: Path) -> dict[str, npt.NDArray[
             fix=RERUN_HINT,
         )
     try:
-        return load_file(path)
+        arrays = load_file(path)
     except (SafetensorError, OSError, ValueError) as e:
         raise RunError(
             "What the rule was trained to is damaged.",
@@ -102,3 +102,11 @@ def _read_trained(entry: dict[str, Any], folder: Path) -> dict[str, npt.NDArray[
             found=str(e),
             fix=RERUN_HINT,
         ) from None
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise RunError(
+                "What the rule was trained to holds values that are no finite numbers.",
+                where=f"{path}, array {name!r}",
+                fix=RERUN_HINT,
+            )
+    return arrays
