@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import struct
@@ -20,6 +21,7 @@ from PIL import Image
 from tests.data.helpers import good_rows, noise, present, write_rows
 from tests.tiny import weakseg
 from weakseg.data import decoding, jpeg, pixels
+from weakseg.data.check import data_fingerprint
 from weakseg.data.decoding import decode, image_size
 from weakseg.data.images import read_image
 from weakseg.errors import DataError
@@ -501,3 +503,17 @@ def test_validate_names_every_damaged_file_and_what_else_is_wrong(tmp_path, caps
     assert "circle" in found[2, "image-unreadable"]["message"]
     assert "premature end" in found[3, "image-unreadable"]["message"]
     assert "not supported (floats of 1 bits)" in found[4, "image-unreadable"]["message"]
+
+
+def test_a_fingerprint_reads_a_large_file_a_little_at_a_time(tmp_path):
+    sparse(tmp_path / "a.png", WHOLE, 2**26)
+    manifest = write_rows(tmp_path, [["image", "label"], ["a.png", "tumor"], ["gone.png", "x"]])
+    tracemalloc.start()
+    try:
+        found = data_fingerprint(manifest)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+    content = hashlib.blake2b((tmp_path / "a.png").read_bytes()).digest()
+    whole = manifest.read_bytes() + content + b"missing"
+    assert found == hashlib.blake2b(whole, digest_size=16).hexdigest()

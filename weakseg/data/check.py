@@ -345,6 +345,9 @@ def _contents(files: Sequence[Path]) -> list[bytes]:
 
 def _content(file: Path) -> bytes:
     try:
-        return hashlib.blake2b(file.read_bytes()).digest()
+        if file.is_file():
+            with file.open("rb") as f:
+                return hashlib.file_digest(f, "blake2b").digest()  # a little at a time
     except (OSError, ValueError):
-        return b"missing"
+        pass
+    return b"missing"
