@@ -71,7 +71,9 @@ def test_interpolation_is_seen_at_every_size_and_nearest_never(shape, how):
 @SHAPE
 def test_shrinking_by_area_and_blurring_are_seen(shape):
     image = Image.fromarray(GREY[shape])
-    assert has_soft_edges(np.asarray(image.resize((64, 48), Image.Resampling.BOX)))
+    by_area = np.asarray(image.resize((64, 48), Image.Resampling.BOX))
+    # An upright box has sides of one value and corners of another: as few as classes have.
+    assert has_soft_edges(by_area) == (shape != "box")
     for sigma in (0.7, 2, 8):
         blurred = ndimage.gaussian_filter(GREY[shape] * 1.0, sigma)
         assert has_soft_edges(np.rint(blurred).astype(np.uint8)), sigma
@@ -126,6 +128,7 @@ CLASSES = {
     "touching": touching(),
     "specks": specks(),
     "with a border": with_border(),
+    "spread, a pixel wide": np.select([Y < 40, Y < 41, Y < 42], [0, 85, 170], 255).astype(np.uint8),
     "1 and 2": np.where(SHAPES["disc"], 2, 1).astype(np.uint8),
     "254 and 255": np.where(SHAPES["disc"], 255, 254).astype(np.uint8),
     "0 and 1": SHAPES["ragged"].astype(np.uint8),
@@ -137,6 +140,7 @@ CLASSES = {
 @pytest.mark.parametrize("name", CLASSES)
 def test_classes_are_no_soft_edges(name):
     assert not has_soft_edges(CLASSES[name])
+    assert not has_soft_edges(CLASSES[name].repeat(3, axis=0).repeat(3, axis=1))
 
 
 def test_one_stray_pixel_is_no_soft_edge():
@@ -163,6 +167,14 @@ def test_where_half_marks_nothing_it_is_not_proposed(tmp_path):
     assert (found.kind, found.severity) == ("mask-soft", "warning")
     assert "half" not in found.fix
     assert "from its source" in found.fix
+
+
+def test_soft_and_dark_on_white_has_one_way(tmp_path):
+    dark = 255 - np.asarray(Image.fromarray(GREY["disc"]).resize((256, 192)))
+    problems = check(set_of(tmp_path, [dark] * 3))
+    assert kinds(problems) == {"mask-soft", "masks-inverted"}
+    assert all("mask_rule: dark" in p.fix for p in problems)
+    assert check(tmp_path / "labels.csv", "dark") == []
 
 
 @pytest.mark.parametrize("name", ["03_jpeg_mask", "48_resized_masks"])

@@ -106,15 +106,17 @@ def edge_problems(
     if rule in ("half", "dark") or not (file.lossy or file.soft):
         return
     try:
-        half = int(file.marked("half").sum())
+        half = file.marked("half")
     except DataError:  # floats without a known range
-        half = 0
+        half = np.zeros_like(mask)
     marked = int(mask.sum())
     what = "is a JPEG, which changes values and blurs edges" if file.lossy else "has soft edges"
     taken = "every value but 0 counts" if rule == "nonzero" else "only the listed values count"
-    more = f"{marked} {unit}, and {half} above half of the range"
+    more = f"{marked} {unit}, and {int(half.sum())} above half of the range"
     fix = "set data.mask_rule: half"
-    if marked and not half:
+    if half.ndim == 2 and _look(half).looks_inverted and not _look(~half).looks_inverted:
+        fix = "set data.mask_rule: dark if the lesion is dark, else half"
+    elif marked and not half.any():
         fix = "save the mask anew from its source, without interpolation and not as JPEG"
     yield Problem(
         "mask-soft",

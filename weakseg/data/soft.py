@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LEVELS = 2
-"""Values between the extremes that soft edges have at the least: one alone may be drawn."""
+LEVELS = 3
+"""Values between the extremes that soft edges have at the least. One or two may be classes, spread
+over the range, that are a pixel wide."""
 ROOM = 16
 """What the largest value of soft edges exceeds the smallest by at the least. Classes are numbered
 1, 2, 3, and leave interpolation nothing in between."""
@@ -44,7 +45,7 @@ def has_soft_edges(values: NDArray[Any]) -> bool:
     levels = _between(held, counts, low + reach / 2)
     place = (levels.astype(np.float64) - low) / reach
     faint = bool(((place <= NEAR) | (place >= 1 - NEAR)).all())
-    if len(levels) < (1 if faint else LEVELS):
+    if not len(levels) or (not faint and len(held) - 2 < LEVELS):
         return False
     between = np.isin(values, levels)
     share = PARTLY if faint else MOSTLY
