@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 import tifffile
 from PIL import Image
 
@@ -23,7 +24,7 @@ from tests.tiny import weakseg
 from weakseg.data import decoding, jpeg, pixels
 from weakseg.data.check import data_fingerprint
 from weakseg.data.decoding import decode, image_size
-from weakseg.data.images import read_image
+from weakseg.data.images import read_image, read_mask
 from weakseg.errors import DataError
 
 SMOOTH = np.add.outer(np.arange(64) * 3, np.arange(48) * 2).astype(np.uint8)
@@ -378,6 +379,18 @@ def test_slices_that_tifffile_describes_in_one_page_are_a_stack(tmp_path):
         decode(tmp_path / "a.tif")
 
 
+def test_a_palette_of_one_bit_has_indices(tmp_path):
+    colours = np.zeros((3, 256), dtype=np.uint16)
+    colours[:, 1] = 0xFFFF
+    eight = tiff_of(np.full((16, 16), 0xF0, np.uint8), photometric="palette", colormap=colours)
+    few = patched(patched(eight, 258, {0: 1}), 256, {0: 16})
+    (tmp_path / "a.tif").write_bytes(few)
+    found = decode(tmp_path / "a.tif")
+    assert found.values.dtype == np.uint8
+    np.testing.assert_array_equal(found.values, [[1, 1, 1, 1, 0, 0, 0, 0] * 2] * 16)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), found.values == 1)
+
+
 def test_an_unknown_type_of_samples_is_named(tmp_path):
     floats_of_a_bit = patched(tiff_of(SMOOTH.astype(np.float32)), 258, {0: 1})
     (tmp_path / "a.tif").write_bytes(floats_of_a_bit)
@@ -468,6 +481,44 @@ def test_an_unexpected_exception_of_a_decoder_is_a_data_error(tmp_path, monkeypa
 
 def test_the_check_of_a_jpeg_gives_its_size():
     assert jpeg.refuse_unfilled(jpeg_of()) == (64, 48)
+
+
+def rare_jpeg(scan: bytes) -> bytes:
+    """64 × 48 pixels by hand: of its three components the second is the finest, as no library
+    writes it. 0 codes a block of the same mean, and its end; 101 a step up, 100 a step down.
+    """
+
+    def segment(marker: int, *parts: bytes) -> bytes:
+        data = b"".join(parts)
+        return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+
+    sampling = bytes([1, 0x11, 0, 2, 0x21, 0, 3, 0x11, 0])
+    return b"".join(
+        (
+            b"\xff\xd8",
+            segment(0xDB, b"\0", b"\x08" * 64),  # a change by one is one level
+            segment(0xC0, struct.pack(">BHHB", 8, 48, 64, 3), sampling),
+            segment(0xC4, b"\0", bytes([1, 1, *[0] * 14]), b"\0\1"),
+            segment(0xC4, b"\x10", bytes([1, *[0] * 15]), b"\0"),
+            segment(0xDA, bytes([3, 1, 0, 2, 0, 3, 0, 0, 63, 0])),
+            scan,
+            b"\xff\xd9",
+        )
+    )
+
+
+def test_a_jpeg_of_rare_sampling_is_judged_by_its_pixels(tmp_path):
+    # 4 × 6 units of 16 × 8 pixels, of 4 blocks each, of 4 bits each.
+    whole = rare_jpeg(b"\xa8" * 48)
+    with pytest.raises(ValueError, match="subsampling level"):
+        simplejpeg.decode_jpeg(whole, "GRAY")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(decode(path).values, np.asarray(Image.open(path)))
+    for cut in (10, 40, 47):
+        path.write_bytes(rare_jpeg(b"\xa8" * cut))
+        with pytest.raises(DataError, match="end before the image does"):
+            decode(path)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from weakseg.data.pixels import Pixels, check_file_size, check_size, upright
 from weakseg.data.samples import exif_orientation, pillow_pixels
 
@@ -22,6 +24,7 @@ MAX_SCANS = 128
 """Usual progressive files have 10; each costs as much as decoding the image."""
 
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # no stuffed zero, no restart, no filling
+_PADDINGS = (b"\xaa" * 256, b"\x55" * 256, b"\xb6\xdb\x6d" * 85)
 _SCAN, _END = 0xDA, 0xD9
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
@@ -77,9 +80,32 @@ def refuse_unfilled(data: bytes) -> tuple[int, int]:
         # At an eighth of the size everything is unpacked, and little computed.
         simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=1)
     except ValueError as e:
-        if "subsampling level" not in str(e):  # rare ones, which libjpeg reads
+        if "subsampling level" not in str(e):
             raise
+        _refuse_by_pixels(data)  # a rare one, which libjpeg reads and simplejpeg does not
     return frame.height, frame.width
+
+
+def _refuse_by_pixels(data: bytes) -> None:
+    """Decode with other bytes behind each scan: where they show, the scan is too short."""
+    from PIL import Image
+
+    plain = np.asarray(Image.open(io.BytesIO(data)))
+    for padding in _PADDINGS:
+        padded = np.asarray(Image.open(io.BytesIO(_padded(data, padding))))
+        if not np.array_equal(plain, padded):
+            raise ValueError("the JPEG data end before the image does")
+
+
+def _padded(data: bytes, padding: bytes) -> bytes:
+    parts, at = [], 0
+    for marker, _, end in _segments(data):
+        if marker == _SCAN:
+            following = _MARKER.search(data, end)
+            here = following.start() if following else len(data)
+            parts += [data[at:here], padding]
+            at = here
+    return b"".join([*parts, data[at:]])
 
 
 def _header(f: IO[bytes], path: Path) -> _Frame:
@@ -121,7 +147,7 @@ def _complete(data: bytes) -> _Frame:
     frame: _Frame | None = None
     missing: dict[int, list[int]] = {}
     scans = 0
-    for marker, payload in _segments(data):
+    for marker, payload, _ in _segments(data):
         if marker in _FRAMES and frame is None:
             frame = _frame(marker, payload)
             # Of each coefficient the bits that are still to come; 16 where none has come.
@@ -138,8 +164,8 @@ def _complete(data: bytes) -> _Frame:
     return frame
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and content of every segment up to the end of the image."""
+def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Marker, content and end of every segment up to the end of the image."""
     at = 2
     for _ in range(MAX_SEGMENTS):
         found = _MARKER.search(data, at)
@@ -149,7 +175,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         end = found.end() + int.from_bytes(data[found.end() : begin], "big")
         if end < begin:
             raise ValueError("a segment of the JPEG is damaged")
-        yield data[found.start() + 1], data[begin:end]
+        yield data[found.start() + 1], data[begin:end], end
         at = end
     raise ValueError(f"the JPEG has more than {MAX_SEGMENTS} segments")
 

@@ -190,11 +190,11 @@ def _tiff_pixels(page: Any, values: NDArray[Any]) -> Pixels:
             over_black = int(page.extrasamples[0]) == 1
         values = values[..., :-1]
     values = np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values)
+    if values.dtype == bool:
+        values = values.astype(np.uint8)
     if page.photometric == 3:
         colours = (np.asarray(page.colormap).T >> 8).astype(np.uint8)
         return Pixels(values, page.bitspersample, colours=colours)
-    if values.dtype == bool:
-        values = values.astype(np.uint8)
     if page.photometric == 0 and not np.issubdtype(values.dtype, np.floating):
         top = 1 if page.bitspersample == 1 else np.iinfo(values.dtype).max
         values = (top - values).astype(values.dtype)
