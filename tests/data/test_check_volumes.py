@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -183,6 +184,18 @@ def both(*changes: Change) -> Change:
     def change(folder: Path, rows: Rows) -> None:
         for c in changes:
             c(folder, rows)
+
+    return change
+
+
+def each_other_row(where: np.ndarray) -> Change:
+    """All files of every other row are written again with another affine."""
+
+    def change(folder: Path, rows: Rows) -> None:
+        for row in rows[2::2]:
+            for name in (row[0], row[2], row[4], row[5]):
+                held = nib.load(folder / name)
+                save_volume(folder / name, np.asarray(held.dataobj), where)
 
     return change
 
@@ -418,6 +431,28 @@ BAD: dict[str, tuple[Change, dict, str, int | None, str, str, str, str]] = {
         None, "", "'p0' is in train (row 2), test (row 7)", "one split", "error",
     ),
     "split blank": (SPLIT, {}, "split-blank", 7, "flair/v5", "blank", "train, val", "error"),
+    "spacing mixed": (
+        each_other_row(np.diag([-1.0, 1.0, 3.2, 1.0])), {}, "spacing-mixed", None, "",
+        "3 of 1 × 1 × 3 mm, 3 of 1 × 1 × 3.2 mm; networks see voxels", "resample", "warning",
+    ),
+    "orientation mixed": (
+        each_other_row(np.diag([1.0, 1.0, 3.0, 1.0])), {}, "orientation-mixed", None, "",
+        "3 of LAS, 3 of RAS; networks see voxel axes", "one orientation", "warning",
+    ),
+    "mask without a place": (
+        both(write(4, "mask", part(), np.eye(4)), write(6, "mask", part(), np.eye(4))), {},
+        "mask-affine", None, "", "2 masks (the first in row 4) have another affine than their "
+        "image, but its shape, and are taken to lie on its voxels: 2 tell no place",
+        "look at one", "warning",
+    ),
+    "modality nearly in place": (
+        write(4, "image2", volume(9), WHERE + 0.05 * np.eye(4, k=3)), {}, "image-affine", None, "",
+        "1 further modalities (the first in row 4)", "look at one", "warning",
+    ),
+    "roi without a place": (
+        write(4, "roi", np.ones(SHAPE, np.uint8), np.eye(4)), {}, "roi-affine", None, "",
+        "1 regions of interest", "look at one", "warning",
+    ),
     "spacing unknown": (
         both(*(drop(c) for c in ("mask", "roi", "image2")),
              *(write(k, "image", volume(k), np.eye(4)) for k in (3, 5))),
@@ -459,11 +494,11 @@ def test_problems_of_all_files_come_at_once_and_sorted(tmp_path):
         write(5, "mask", part(0)),
         content(4, "image2", lambda d: b""),
         put(7, "patient", ""),
-        write(6, "image", volume(50), np.eye(4)),
+        write(6, "image", volume(50), OTHER),
     ):
         change(tmp_path, rows)
     assert [(p.row, p.kind) for p in check(tmp_path, rows)] == [
-        (None, "spacing-unknown"),
+        (None, "orientation-mixed"),
         (3, "image-missing"),
         (3, "roi-missing"),
         (4, "image-unreadable"),

@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from tests.data.helpers import present, save_volume
 from weakseg.data import nifti
 from weakseg.data.cases import Case, CaseSet, Labels
+from weakseg.data.grids import grid_leeway
 from weakseg.data.volumes import (
     grid_difference,
     is_volume,
@@ -332,7 +333,7 @@ def shifted(by: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("where", "says"),
     [
-        (shifted(0.01), "an origin of (-12.24, 7, 40) mm, not (-12.25, 7, 40) mm"),
+        (shifted(0.2), "an origin of (-12.05, 7, 40) mm, not (-12.25, 7, 40) mm"),
         (affine(TURN, (0.7, 0.7, 2), (-12.25, 7, 40)), "spacing of (0.7, 0.7, 2) mm"),
         (affine(TURN.T, (0.7, 0.7, 3), (-12.25, 7, 40)), "axes towards R (0.8, -0.6, 0)"),
         (affine(np.diag([-1, 1, 1]), (0.7, 0.7, 3), (-12.25, 7, 40)), "axes towards L (-1, 0, 0)"),
@@ -617,3 +618,123 @@ def test_glioma_stacks_do_not_tell_their_spacing(shared):
         assert not volume.known_spacing
         assert volume.spacing == (1, 1, 1)
         assert volume.values.shape[:2] == (128, 128)
+
+
+# Masks whose affine is not their image's, and which lie on its voxels all the same
+
+SCANNER = affine(np.diag([-1, -1, 1]), (1.5, 1.5, 2), (20, 30, -40))
+TURNED = affine(TURN, (1.5, 1.5, 2), (20, 30, -40))
+
+
+def two_forms(path, sform, qform, values=PARTS):
+    made = nib.Nifti1Image(values.astype(np.int16), None)
+    made.set_sform(sform, 2)
+    made.set_qform(qform, 1)
+    nib.save(made, path)
+    return read_grid(path)
+
+
+def one_form(path, where, shape=SHAPE):
+    return read_grid(save_volume(path, np.zeros(shape, np.uint8), where))
+
+
+def without_form(path, zooms):
+    made = nib.Nifti1Image(PARTS.astype(np.uint8), None)
+    made.header.set_zooms(zooms)
+    made.header["sform_code"] = made.header["qform_code"] = 0
+    nib.save(made, path)
+    return read_grid(path)
+
+
+def moved(by):
+    """The scanner's affine, its origin moved so many voxels along the first axis."""
+    where = SCANNER.copy()
+    where[:3, 3] += by * SCANNER[:3, 0]
+    return where
+
+
+def longer(share):
+    """The scanner's affine with longer voxels along the first axis."""
+    return SCANNER @ np.diag([1 + share, 1, 1, 1])
+
+
+def test_the_forms_of_a_file_are_its_frames(tmp_path):
+    grid = two_forms(tmp_path / "a.nii.gz", TURNED, SCANNER)
+    np.testing.assert_allclose(grid.affine, TURNED, atol=1e-5)
+    (other,) = grid.further
+    np.testing.assert_allclose(other, SCANNER, atol=1e-5)
+    assert two_forms(tmp_path / "b.nii.gz", SCANNER, SCANNER).orientation == "LPS"
+    assert grid_difference(grid, grid) is None
+    assert grid_leeway(grid, grid) is None
+
+
+LEEWAYS = {
+    "mask in the qform's frame": (lambda f: one_form(f / "m.nii", SCANNER), "other-frame"),
+    "mask in the sform's frame": (lambda f: one_form(f / "m.nii", TURNED), None),
+    "mask of both, the other way round": (
+        lambda f: two_forms(f / "m.nii", SCANNER, TURNED), "other-frame",
+    ),
+    "identity": (lambda f: one_form(f / "m.nii", np.eye(4)), "no-place"),
+    "identity in ITK's directions": (
+        lambda f: one_form(f / "m.nii", np.diag([-1.0, -1, 1, 1])), "no-place",
+    ),
+    "no form": (lambda f: without_form(f / "m.nii", (1, 1, 1)), "no-place"),
+    "no form, but sizes": (lambda f: without_form(f / "m.nii", (1.5, 1.5, 2)), "no-place"),
+    "sizes alone": (lambda f: one_form(f / "m.nii", np.diag([1.5, 1.5, 2, 1])), "no-place"),
+    "origin 0.005 mm off": (lambda f: one_form(f / "m.nii", moved(0.005 / 1.5)), "nearly"),
+    "a tenth of a voxel off": (lambda f: one_form(f / "m.nii", moved(0.099)), "nearly"),
+    "sizes rounded": (lambda f: one_form(f / "m.nii", longer(0.09 / SHAPE[0])), "nearly"),
+}  # fmt: skip
+REFUSED = {
+    "no form, other sizes": (lambda f: without_form(f / "m.nii", (3, 3, 2)), "spacing"),
+    "other sizes alone": (lambda f: one_form(f / "m.nii", np.diag([3.0, 3, 2, 1])), "spacing"),
+    "a fifth of a voxel off": (lambda f: one_form(f / "m.nii", moved(0.2)), "origin"),
+    "a voxel off": (lambda f: one_form(f / "m.nii", moved(1)), "origin"),
+    "at the last voxel a fifth off": (lambda f: one_form(f / "m.nii", longer(0.2 / (SHAPE[0] - 1))),
+        "spacing"),
+    "mirrored": (lambda f: one_form(f / "m.nii", SCANNER @ np.diag([-1, 1, 1, 1.0])), "axes"),
+    "identity of another shape": (
+        lambda f: one_form(f / "m.nii", np.eye(4), SHAPE[::-1]), "voxels, not",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEEWAYS)
+def test_a_mask_that_means_its_images_voxels_is_accepted(tmp_path, name):
+    image = two_forms(tmp_path / "image.nii", TURNED, SCANNER)
+    plain = one_form(tmp_path / "plain.nii", SCANNER)
+    make, how = LEEWAYS[name]
+    grid = make(tmp_path)
+    beside = plain if "off" in name or "rounded" in name else image
+    assert grid_leeway(grid, beside) == how
+    assert grid_difference(grid, beside) is None
+    assert read_volume_mask(tmp_path / "m.nii", "nonzero", beside).shape == SHAPE
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_mask_on_a_really_different_grid_is_refused(tmp_path, name):
+    image = one_form(tmp_path / "image.nii", SCANNER)
+    make, says = REFUSED[name]
+    grid = make(tmp_path)
+    assert grid_leeway(grid, image) is None
+    assert says in (grid_difference(grid, image) or "")
+    with pytest.raises(DataError, match="another grid"):
+        read_volume_mask(tmp_path / "m.nii", "nonzero", image)
+
+
+def test_a_mask_with_a_place_fits_an_image_without_one(tmp_path):
+    for image in (
+        one_form(tmp_path / "i.nii", np.eye(4)),
+        without_form(tmp_path / "j.nii", (1,) * 3),
+    ):
+        assert grid_leeway(one_form(tmp_path / "m.nii", SCANNER), image) == "no-place"
+
+
+def test_a_broken_qform_is_no_reason_to_refuse(tmp_path):
+    two_forms(tmp_path / "a.nii", SCANNER, TURNED)
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[256:268] = struct.pack("<3f", 2, 2, 2)  # quaternions longer than 1
+    (tmp_path / "a.nii").write_bytes(data)
+    grid = read_grid(tmp_path / "a.nii")
+    np.testing.assert_allclose(grid.affine, SCANNER, atol=1e-5)
+    assert grid.further == ()

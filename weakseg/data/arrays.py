@@ -141,6 +141,19 @@ class ImageBatches:
         return [letterbox((height, width), self.data.image_size) for height, width in sides]
 
 
+def filled(batch: Tensor, size: int) -> Tensor:
+    """A batch of at most ``size`` images, its last one repeated until it holds so many.
+
+    Which kernels a network takes, and so in what order it adds, depends on the number of images.
+    Filled batches give an image the same answer whatever its company, to the last bit.
+    """
+    lacks = size - len(batch)
+    if lacks <= 0:
+        return batch
+    whole = torch.cat([batch, batch[-1:].expand(lacks, *batch.shape[1:])])
+    return whole.contiguous(memory_format=torch.channels_last)
+
+
 def batches_ahead(
     images: Images, batches: Iterable[Sequence[int] | np.ndarray], device: Any
 ) -> Iterator[Tensor]:

@@ -12,13 +12,13 @@ from typing import Any
 from weakseg.config import SPLITS, DataConfig
 from weakseg.data.cases import Case, Labels
 from weakseg.data.check_files import Seen
+from weakseg.data.check_grids import grid_problems
 from weakseg.data.check_masks import (
     MASK_FULL,
     bordered_problems,
     orientation_problems,
     polarity_problem,
 )
-from weakseg.data.check_volumes import spacing_problems
 from weakseg.data.look import AT_ONCE, chunks, in_threads, look_at_rows, modalities
 from weakseg.data.manifest import (
     Problem,
@@ -121,7 +121,7 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
         problems = [inverted, *(p for p in problems if p.kind != MASK_FULL)]
     problems += bordered_problems(table, looks) if not inverted else ()
     problems += orientation_problems(table, looks, [s.orientation for s in seen])
-    problems += spacing_problems(table, seen)
+    problems += grid_problems(table, seen)
     problems += _same_pixels(table, [s.digest for s in seen], images)
     groups = None
     if not table.has_patients and not table.volumes:

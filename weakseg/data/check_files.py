@@ -13,6 +13,7 @@ from weakseg.data.cases import Labels
 from weakseg.data.check_masks import HALF, NEARLY_FULL, MaskLook, edge_problems, look_at_mask
 from weakseg.data.decoding import MISSING, decode
 from weakseg.data.duplicates import thumbnail
+from weakseg.data.grids import Grid, Leeway
 from weakseg.data.images import MaskFile, is_grey, open_mask, shown
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.data.near_files import missing_fix
@@ -34,8 +35,11 @@ class Seen:
         A hash of the image's pixels; None where it cannot be read or is constant.
     small : (24, 24) ndarray or None
         The image's thumbnail, where patients are not known.
-    known_spacing : bool
-        False for a volume that does not tell the size of its voxels.
+    grid : Grid or None
+        Of a volume; None for an image, and for a volume that cannot be read.
+    leeways : tuple of (str, str)
+        What kind of file of a volume's row has another affine and still its voxels, and how so,
+        see `weakseg.data.grids.grid_leeway`.
     grey : bool
         False for an image that holds a colour.
     orientation : int
@@ -47,7 +51,8 @@ class Seen:
     problems: tuple[Problem, ...]
     digest: str | None = None
     small: np.ndarray | None = None
-    known_spacing: bool = True
+    grid: Grid | None = None
+    leeways: tuple[tuple[str, Leeway], ...] = ()
     grey: bool = True
     orientation: int = 1
     mask: MaskLook | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -18,11 +18,14 @@ from weakseg.data.check_files import (
     mask_content_problems,
 )
 from weakseg.data.check_masks import edge_problems
+from weakseg.data.grids import Grid, Leeway, grid_difference, grid_leeway, shape_words
 from weakseg.data.manifest import Problem, Row, Table
-from weakseg.data.nifti import Grid, grid_difference, shape_words
 from weakseg.data.truth import union
 from weakseg.data.volumes import open_volume_mask, read_volume
 from weakseg.errors import DataError
+
+Leeways = list[tuple[str, Leeway]]
+"""What kind of file lies on its image's voxels though its affine says otherwise, and how so."""
 
 _OWN_GRID = {
     "image": "resample it to the image's voxel grid",
@@ -52,9 +55,10 @@ def look_at_volumes(
         With the digest of the first modality.
     """
     problems: list[Problem] = []
+    leeways: list[tuple[str, Leeway]] = []
     digests: dict[str, str] = {}
     grid: Grid | None = None
-    digest, known = None, True
+    digest = None
     for cell in (row.image, *row.more):
         if not cell:
             continue
@@ -64,10 +68,10 @@ def look_at_volumes(
             problems.append(file_problem("image", row, cell, table, e))
             continue
         if cell == row.image:
-            grid, known = volume.grid, volume.known_spacing
+            grid = volume.grid
             problems += _small(row, grid)
         else:
-            problems += _off_grid("image", row, cell, volume.grid, grid)
+            problems += _off_grid("image", row, cell, volume.grid, grid, leeways)
         first = volume.values.flat[0]
         if (volume.values == first).all():
             problems.append(_constant(row, cell, float(first)))
@@ -78,27 +82,10 @@ def look_at_volumes(
             digest = content
         if (earlier := digests.setdefault(content, cell)) != cell:
             problems.append(_same_modality(row, cell, earlier))
-    roi = _look_at_roi(row, table, grid, problems)
+    roi = _look_at_roi(row, table, grid, problems, leeways)
     if row.mask:
-        problems += _mask_problems(row, table, data, labels, grid, roi, mask_is_image)
-    return Seen(tuple(problems), digest, None, known)
-
-
-def spacing_problems(table: Table, seen: Sequence[Seen]) -> Iterator[Problem]:
-    """One warning for all volumes that do not tell the size of their voxels."""
-    unknown = [r.line for r, s in zip(table.rows, seen, strict=True) if not s.known_spacing]
-    if unknown:
-        volumes = sum(r.is_volume for r in table.rows)
-        yield Problem(
-            "spacing-unknown",
-            None,
-            None,
-            f"{len(unknown)} of {volumes} volumes (the first in row {unknown[0]}) do not tell the "
-            "size of their voxels: their affine is the identity, or missing; their distances will "
-            "be in voxels",
-            "write the files anew with the affine of their source, or read distances as voxels",
-            "warning",
-        )
+        problems += _mask_problems(row, table, data, labels, grid, roi, mask_is_image, leeways)
+    return Seen(tuple(problems), digest, grid=grid, leeways=tuple(leeways))
 
 
 def _small(row: Row, grid: Grid) -> Iterator[Problem]:
@@ -134,16 +121,22 @@ def _same_modality(row: Row, cell: str, earlier: str) -> Problem:
     )
 
 
-def _off_grid(what: str, row: Row, cell: str, grid: Grid, first: Grid | None) -> Iterator[Problem]:
-    other = None if first is None else grid_difference(grid, first)
+def _off_grid(
+    what: str, row: Row, cell: str, grid: Grid, first: Grid | None, leeways: Leeways
+) -> Iterator[Problem]:
+    if first is None:
+        return
+    if how := grid_leeway(grid, first):
+        leeways.append((what, how))
+    other = grid_difference(grid, first)
     if other:
-        kind = "size" if first is not None and grid.shape != first.shape else "grid"
+        kind = "size" if grid.shape != first.shape else "grid"
         message = f"the grid is not that of {row.image}: {other}"
         yield Problem(f"{what}-{kind}", row.line, cell, message, _OWN_GRID[what])
 
 
 def _look_at_roi(
-    row: Row, table: Table, grid: Grid | None, problems: list[Problem]
+    row: Row, table: Table, grid: Grid | None, problems: list[Problem], leeways: Leeways
 ) -> np.ndarray | None:
     """The region of interest where it can be laid over a mask; its problems are added."""
     if not row.roi:
@@ -165,7 +158,7 @@ def _look_at_roi(
     except DataError as e:
         problems.append(file_problem("roi", row, row.roi, table, e))
         return None
-    problems += _off_grid("roi", row, row.roi, its, grid)
+    problems += _off_grid("roi", row, row.roi, its, grid, leeways)
     if not roi.any():
         problems.append(
             Problem(
@@ -188,6 +181,7 @@ def _mask_problems(
     grid: Grid | None,
     roi: np.ndarray | None,
     mask_is_image: bool,
+    leeways: Leeways,
 ) -> Iterator[Problem]:
     if mask_is_image:
         yield Problem(
@@ -211,7 +205,7 @@ def _mask_problems(
         masks.append(part)
         held.append(file.values)
         yield from edge_problems(row, cell, file, part, data.mask_rule, unit="voxels")
-        yield from _off_grid("mask", row, cell, file.grid, grid)
+        yield from _off_grid("mask", row, cell, file.grid, grid, leeways)
     if not can_be_joined(masks, files):
         return
     mask = union(masks)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from weakseg.data.foreign import DICOM, DICOM_REMEDY, folder_error, is_dicom
 from weakseg.data.jpeg import decode_jpeg, jpeg_size
 from weakseg.data.pixels import MAX_PIXELS, Pixels, damaged
 from weakseg.data.png import decode_png, png_size
@@ -55,7 +56,6 @@ _AS_VOLUME = (
 )
 _OTHERS = (
     (0, b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself: git lfs pull"),
-    (128, b"DICM", "a DICOM file", "export it as 16-bit PNG or TIFF"),
     (344, b"n+1\0", "a NIfTI volume", _AS_VOLUME),
     (4, b"n+2\0", "a NIfTI volume", _AS_VOLUME),
     (0, b"\x1f\x8b", "gzip data, perhaps a NIfTI volume", _AS_VOLUME),
@@ -127,9 +127,11 @@ def open_file(path: Path) -> IO[bytes]:
         If it is missing (with the message `MISSING`), no file, or may not be read.
     """
     try:
+        if path.is_dir():
+            raise folder_error(path)
         if path.exists() and not path.is_file():
             raise DataError(
-                "An image was expected, but the path is a folder or a device.",
+                "An image was expected, but the path is a device.",
                 where=str(path),
                 fix="name the image file itself",
             )
@@ -165,6 +167,8 @@ def empty_file(path: Path) -> DataError:
 
 def foreign_kind(head: bytes) -> tuple[str, str] | None:
     """What a file that is no PNG, JPEG or TIFF is, and the way out; None where it is not known."""
+    if is_dicom(head):
+        return DICOM, DICOM_REMEDY
     for at, magic, name, remedy in _OTHERS:
         if head[at:].startswith(magic):
             return name, remedy

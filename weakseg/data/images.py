@@ -231,9 +231,11 @@ def scale_intensity(image: ArrayLike, how: Intensity = "auto") -> NDArray[np.flo
     Raises
     ------
     DataError
-        For ``dtype`` and a float image that leaves [0, 1].
+        For an image that holds NaN or infinity; for ``dtype`` and a float image that leaves
+        [0, 1].
     """
     values = np.asarray(image)
+    refuse_not_finite(values)
     if how == "auto":
         how = "dtype" if values.dtype == np.uint8 else "percentile"
     if how == "dtype":
@@ -328,15 +330,15 @@ def _half_of_range(values: NDArray[Any], path: Path) -> float:
     return top(values) / 2
 
 
-def refuse_not_finite(values: NDArray[Any], path: Path) -> None:
-    """Raise a DataError for an image or volume that holds NaN or infinity."""
+def refuse_not_finite(values: NDArray[Any], path: Path | None = None) -> None:
+    """Raise a DataError for an image or volume, of a file or not, that holds NaN or infinity."""
     if not np.issubdtype(values.dtype, np.floating):
         return
     bad = int((~np.isfinite(values)).sum())
     if bad:
         raise DataError(
             "The image holds values that are no numbers (NaN or infinity).",
-            where=str(path),
+            where=None if path is None else str(path),
             found=f"{bad} of {values.size} values",
             fix="replace them before saving the image, for instance by the background's value",
         )

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weakseg.data.decoding import empty_file, foreign_kind, open_file
+from weakseg.data.foreign import DICOM, SERIES_REMEDY
+from weakseg.data.grids import Affine, Grid, shape_words
 from weakseg.errors import DataError, first_line
 from weakseg.runs import atomic_path
 
 MAX_VOXELS = 2**28
 """Larger volumes are refused, as a small file can claim to be huge; 1 GiB of float32."""
-GRID_TOLERANCE = 1e-3
-"""Grids are the same where their affines differ by less than this share of a voxel."""
 
 _LAST_OFFSET = 2**26  # where voxels may begin, behind a header's extensions
 _LONGEST_TAIL = 2**26  # bytes behind them
@@ -41,28 +41,6 @@ _COPY = "copy the file again from its source, or write it anew"
 _QUIET = logging.getLogger(__name__)  # nibabel's own prints what it mends in a header
 _QUIET.addHandler(logging.NullHandler())
 _QUIET.propagate = False
-
-
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Where the voxels of a file lie.
-
-    Attributes
-    ----------
-    shape : (X, Y, Z)
-    affine : (4, 4) ndarray of float64
-        From voxel indices to mm, in the directions right, anterior, superior.
-    spacing : tuple of 3 floats
-        Size of a voxel in mm; 1 where it is not known.
-    known_spacing : bool
-        False where the file tells no place in the patient: its affine is the identity, which
-        programs write that know none, or it has neither affine nor voxel sizes.
-    """
-
-    shape: tuple[int, int, int]
-    affine: NDArray[np.float64]
-    spacing: tuple[float, float, float]
-    known_spacing: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,45 +121,6 @@ def read_grid(path: Path) -> Grid:
     """
     with _stream(path) as f:
         return _grid(_read_header(f, path), path)
-
-
-def grid_difference(grid: Grid, other: Grid) -> str | None:
-    """How a grid differs from another, in words; None where it is the same.
-
-    Each column of the affines may differ by `GRID_TOLERANCE` of the other's voxel.
-    """
-    if grid.shape != other.shape:
-        return f"{shape_words(grid.shape)} voxels, not {shape_words(other.shape)}"
-    size = np.array([*other.spacing, min(other.spacing)])
-    apart = np.abs(grid.affine - other.affine)[:3] / size
-    if (apart <= GRID_TOLERANCE).all():
-        return None
-    if (apart[:, :3] <= GRID_TOLERANCE).all():
-        return f"an origin of {_mm(grid.affine[:3, 3])}, not {_mm(other.affine[:3, 3])}"
-    if not np.allclose(grid.spacing, other.spacing, rtol=GRID_TOLERANCE, atol=0):
-        return f"a spacing of {_mm(grid.spacing)}, not {_mm(other.spacing)}"
-    return f"axes towards {_axes(grid)}, not {_axes(other)}"
-
-
-def shape_words(shape: tuple[int, ...]) -> str:
-    """A shape as text: 128 × 128 × 23."""
-    return " × ".join(map(str, shape))
-
-
-def _mm(numbers: ArrayLike) -> str:
-    return f"({', '.join(f'{v:.6g}' for v in np.asarray(numbers).tolist())}) mm"
-
-
-def _axes(grid: Grid) -> str:
-    """The direction of each voxel axis: its nearest letter, and the unit vector."""
-    letters = (("L", "R"), ("P", "A"), ("I", "S"))
-    unit = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
-    names = []
-    for k in range(3):
-        main = int(np.abs(unit[:, k]).argmax())
-        vector = ", ".join(f"{v:.3g}" for v in (unit[:, k] + 0.0).tolist())
-        names.append(f"{letters[main][int(unit[main, k] > 0)]} ({vector})")
-    return " ".join(names)
 
 
 def write_nifti(path: Path, values: NDArray[Any], like: Path) -> None:
@@ -291,8 +230,8 @@ def _not_nifti(head: bytes, path: Path) -> DataError:
         found = "an NRRD file"
     elif other := foreign_kind(head):
         found, remedy = other
-        if found == "a DICOM file":
-            fix = "convert its series to one NIfTI file (.nii.gz), for instance with dcm2niix"
+        if found == DICOM:
+            fix = SERIES_REMEDY
         elif "fetch" in remedy:
             fix = remedy
     return DataError("The file is not a NIfTI volume.", where=str(path), found=found, fix=fix)
@@ -334,18 +273,40 @@ def _grid(header: Any, path: Path) -> Grid:
             expected="one integer or float a voxel",
             fix="save it as float32, one file a channel",
         )
-    return Grid((shape[0], shape[1], shape[2]), *_place(header, path))
+    return _placed(header, (shape[0], shape[1], shape[2]), path)
 
 
-def _place(header: Any, path: Path) -> tuple[NDArray[np.float64], tuple[float, float, float], bool]:
-    """Affine in mm, spacing, and whether it is known."""
-    affine = np.array(header.get_best_affine(), dtype=np.float64)
-    affine[:3] *= _MM.get(int(header["xyzt_units"]) & 7, 1.0)
+def _in_mm(affine: ArrayLike, header: Any) -> Affine:
+    out = np.array(affine, dtype=np.float64)
+    out[:3] *= _MM.get(int(header["xyzt_units"]) & 7, 1.0)
+    return out
+
+
+def _usable(affine: Affine) -> bool:
+    """Whether an affine's columns are numbers, and independent."""
     size = np.linalg.norm(affine[:3, :3], axis=0)
     # Not a number is not greater either.
-    if not (
+    return bool(
         np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-6 * size.prod() > 0
-    ):
+    )
+
+
+def _further(header: Any, affine: Affine) -> tuple[Affine, ...]:
+    """The qform, where the sform counts and it is another."""
+    if not (int(header["sform_code"]) > 0 and int(header["qform_code"]) > 0):
+        return ()
+    try:
+        other = _in_mm(header.get_qform(), header)
+    except Exception:  # a broken quaternion is no reason to refuse what nobody has asked for
+        return ()
+    return (other,) if _usable(other) and not np.array_equal(other, affine) else ()
+
+
+def _placed(header: Any, shape: tuple[int, int, int], path: Path) -> Grid:
+    """The grid of a header: affine in mm, spacing, and what of both is known."""
+    affine = _in_mm(header.get_best_affine(), header)
+    size = np.linalg.norm(affine[:3, :3], axis=0)
+    if not _usable(affine):
         rows = "; ".join(" ".join(f"{v:g}" for v in row) for row in affine[:3].tolist())
         raise DataError(
             "The volume's affine places voxels nowhere, or all in one plane.",
@@ -359,4 +320,13 @@ def _place(header: Any, path: Path) -> tuple[NDArray[np.float64], tuple[float, f
     blank = np.array_equal(np.abs(affine), np.eye(4))
     known = not blank if coded else any(float(z) != 1 for z in header.get_zooms()[:3])
     x, y, z = (float(f"{v:.6g}") for v in size)
-    return affine, (x, y, z), known
+    plain = np.array_equal(affine, np.diag(np.diag(affine)))
+    return Grid(
+        shape,
+        affine,
+        (x, y, z),
+        known,
+        _further(header, affine),
+        coded=coded and not blank,
+        placed=coded and not plain,
+    )

@@ -15,16 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from weakseg.data.cases import Case
 from weakseg.data.decoding import VOLUME_SUFFIXES, is_volume
+from weakseg.data.grids import Grid, grid_difference
 from weakseg.data.images import MaskRule, by_rule, distinct, refuse_not_finite
-from weakseg.data.nifti import (
-    MAX_VOXELS,
-    Grid,
-    Stored,
-    decode_volume,
-    grid_difference,
-    read_grid,
-    write_nifti,
-)
+from weakseg.data.nifti import MAX_VOXELS, Stored, decode_volume, read_grid, write_nifti
 from weakseg.data.soft import has_soft_edges
 from weakseg.errors import DataError
 
@@ -152,7 +145,7 @@ def read_volume_mask(
         file's slope and intercept applied. Where there are any, values that rounding has moved
         off a whole number count as that number; for a list, floats within 0.001 of it as well.
     grid : Grid, optional
-        Where given, the mask has to lie on it.
+        Where given, the mask has to lie on it, as `weakseg.data.grids.grid_difference` has it.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,14 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from weakseg.config import HeatmapConfig
-from weakseg.data.arrays import ImageBatches, batches_ahead, network_image
+from weakseg.data.arrays import ImageBatches, batches_ahead, filled, network_image
 from weakseg.data.cases import Labels
-from weakseg.errors import ConfigError, did_you_mean
+from weakseg.errors import ConfigError, RunError, did_you_mean
 from weakseg.heatmaps.cam import FULLGRAD, LAYERLESS, OCCLUSION, cams
 from weakseg.heatmaps.fullgrad import fullgrad_maps
 from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
 from weakseg.heatmaps.occlusion import occlusion_maps
-from weakseg.heatmaps.store import Heatmap
+from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.models.classifier import Classifier
 from weakseg.models.layers import find_layers
 
@@ -76,7 +77,7 @@ def heatmaps_of(
     before: _Explained | None = None
     decoded = batches_ahead(images, batches, device)
     for chosen, batch in zip(batches, decoded, strict=True):
-        after = _Explained(chosen, *explain_by_all(models, labels, batch, config))
+        after = _Explained(chosen, *explain_by_all(models, labels, batch, config, fill=True))
         # The device is busy with this batch while the one before is fetched and written.
         if before is not None:
             yield from _as_heatmaps(before, labels, images, config)
@@ -100,18 +101,52 @@ def _as_heatmaps(
     maps = batch.maps.cpu().numpy()
     lesion = batch.probabilities.cpu()[:, list(labels.lesion_indices)].sum(1).tolist()
     boxes = images.boxes(batch.chosen)
+    for i, raw, p in zip(batch.chosen, maps, lesion, strict=True):
+        _require_numbers(raw, p, str(images.cases[i].image))
     size, how, what = images.data.image_size, config.method, config.target
     for i, box, raw, p in zip(batch.chosen, boxes, maps, lesion, strict=True):
         yield i, Heatmap(raw, box.original, size, batch.layer, how, what, p)
 
 
+def _require_numbers(raw: np.ndarray, probability: float, image: str | None) -> None:
+    """Refuse what a broken network says: it would pass for an image without a lesion.
+
+    Raises
+    ------
+    RunError
+        If the probability or any value of the map is NaN or infinite.
+    """
+    bad = int((~np.isfinite(raw)).sum())
+    if math.isfinite(probability) and not bad:
+        return
+    raise RunError(
+        "The classifier's answer is no number (NaN or infinity).",
+        where=image,
+        found=f"a lesion's probability of {probability:g}, and {bad} of {raw.size} values of the "
+        "heatmap that are none",
+        fix="look at the network's weights, and train it again: weakseg train-classifier CONFIG "
+        "--force; in low precision set heatmap.precision: 32-true",
+    )
+
+
 def explain_by_all(
-    models: Sequence[Classifier], labels: Labels, batch: Tensor, config: HeatmapConfig
+    models: Sequence[Classifier],
+    labels: Labels,
+    batch: Tensor,
+    config: HeatmapConfig,
+    *,
+    fill: bool = False,
 ) -> tuple[str, Tensor, Tensor]:
-    """`explain` by several classifiers of one architecture, averaged."""
+    """`explain` by several classifiers of one architecture, averaged.
+
+    With ``fill`` the network gets batches of one size, see `filled`.
+    """
+    n = len(batch)
+    if fill and config.method != OCCLUSION:  # which fills the one batch that it shares
+        batch = filled(batch, config.batch_size)
     found = [explain(m, labels, batch, config) for m in models]
     maps, p = average([m for _, m, _ in found]), torch.stack([p for *_, p in found]).mean(0)
-    return found[0][0], maps, p
+    return found[0][0], maps[:n], p[:n]
 
 
 def rescaled(images: Tensor, scale: float) -> Tensor:
@@ -185,6 +220,34 @@ def explain(
     return name, heat, p
 
 
+def heatmaps_of_arrays(
+    models: Sequence[Classifier],
+    images: Sequence[np.ndarray],
+    labels: Labels,
+    *,
+    image_size: int,
+    intensity: str,
+    config: HeatmapConfig,
+    fill: bool = True,
+) -> list[tuple[Heatmap, np.ndarray]]:
+    """`heatmap` of several images at once; with ``fill`` to the last bit what a run stores."""
+    made = [network_image(i, models[0].spec.channels, image_size, intensity) for i in images]
+    # Rounded and laid out as `ImageBatches` does it: other kernels add in another order.
+    stacked = np.stack([planes for planes, _ in made]).astype(np.float16).astype(np.float32)
+    batch = torch.from_numpy(stacked).contiguous(memory_format=torch.channels_last)
+    batch = batch.to(models[0].mean.device)
+    name, maps, found = explain_by_all(models, labels, batch, config, fill=fill)
+    lesion = found.cpu()[:, list(labels.lesion_indices)].sum(1).tolist()
+    out = []
+    for (_, box), raw, p, q in zip(
+        made, maps.cpu().numpy(), found.cpu().numpy(), lesion, strict=True
+    ):
+        _require_numbers(raw, q, None)
+        heat = Heatmap(raw, box.original, image_size, name, config.method, config.target, q)
+        out.append((as_stored(heat), p))
+    return out
+
+
 def heatmap(
     model: Classifier | Sequence[Classifier],
     image: np.ndarray,
@@ -194,7 +257,7 @@ def heatmap(
     intensity: str = "auto",
     config: HeatmapConfig | None = None,
 ) -> tuple[Heatmap, np.ndarray]:
-    """The heatmap of one image.
+    """The heatmap of one image, rounded as a run stores it.
 
     Parameters
     ----------
@@ -217,13 +280,23 @@ def heatmap(
         `Heatmap.full` gives it at the image's own resolution.
     probabilities : (K,) ndarray of float32
         Of the classes, in the order of ``labels.names``.
+
+    Raises
+    ------
+    DataError
+        If the image holds NaN or infinity.
+    RunError
+        If what the network says is NaN or infinite.
     """
     config = config or HeatmapConfig()
     models = [model] if isinstance(model, Classifier) else list(model)
-    planes, box = network_image(image, models[0].spec.channels, image_size, intensity)
-    batch = torch.from_numpy(planes)[None].to(models[0].mean.device)
-    name, maps, found = explain_by_all(models, labels, batch, config)
-    p, raw = found[0].cpu().numpy(), maps[0].cpu().numpy()
-    lesion = float(p[list(labels.lesion_indices)].sum())
-    heat = Heatmap(raw, box.original, image_size, name, config.method, config.target, lesion)
-    return heat, p
+    (found,) = heatmaps_of_arrays(
+        models,
+        [image],
+        labels,
+        image_size=image_size,
+        intensity=intensity,
+        config=config,
+        fill=False,
+    )
+    return found

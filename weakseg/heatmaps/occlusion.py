@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from weakseg.data.arrays import filled
 from weakseg.heatmaps.cam import target_score
 from weakseg.masks.superpixels import slic_parts
 
@@ -60,7 +61,7 @@ def occlusion_maps(
     Khalvati, "Relevance maps", 2022, for superpixels.
     """
     with torch.no_grad():
-        logits = model(images).float()
+        logits = model(filled(images, batch_size)).float()[: len(images)]
         base = target_score(logits, target, score)
         maps = np.zeros((images.shape[0], *images.shape[2:]), dtype=np.float32)
         for k, image in enumerate(images):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,11 +60,26 @@ class Heatmap:
         return is_flat(self.raw)
 
 
-def save_heatmap(path: Path, heatmap: Heatmap) -> None:
-    """Write a heatmap: half-precision values between -1 and 1, times a scale."""
-    raw = np.asarray(heatmap.raw, dtype=np.float32)
+def _packed(raw: np.ndarray) -> tuple[np.ndarray, float]:
+    """Half-precision values between -1 and 1, and their scale."""
+    raw = np.asarray(raw, dtype=np.float32)
     finite = np.abs(raw[np.isfinite(raw)])
     scale = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    return (raw / scale).astype(np.float16), scale
+
+
+def _unpacked(values: np.ndarray, scale: float) -> np.ndarray:
+    return values.astype(np.float32) * np.float32(scale)
+
+
+def as_stored(heatmap: Heatmap) -> Heatmap:
+    """A heatmap rounded as `save_heatmap` rounds it: one of a file gives no other mask."""
+    return replace(heatmap, raw=_unpacked(*_packed(heatmap.raw)))
+
+
+def save_heatmap(path: Path, heatmap: Heatmap) -> None:
+    """Write a heatmap: half-precision values between -1 and 1, times a scale."""
+    values, scale = _packed(heatmap.raw)
     about = {
         "scale": scale,
         "shape": [int(n) for n in heatmap.shape],
@@ -76,7 +91,7 @@ def save_heatmap(path: Path, heatmap: Heatmap) -> None:
     }
     # All words and numbers in one entry: an entry takes longer to write than a map.
     with atomic_path(path) as part, part.open("wb") as f:
-        np.savez(f, values=(raw / scale).astype(np.float16), about=np.str_(json.dumps(about)))
+        np.savez(f, values=values, about=np.str_(json.dumps(about)))
 
 
 def load_heatmap(path: Path) -> Heatmap:
@@ -93,7 +108,7 @@ def load_heatmap(path: Path) -> Heatmap:
             about = json.loads(str(z["about"])) if "about" in z else z
             height, width = (int(v) for v in about["shape"])
             return Heatmap(
-                raw=z["values"].astype(np.float32) * np.float32(about["scale"]),
+                raw=_unpacked(z["values"], about["scale"]),
                 shape=(height, width),
                 size=int(about["size"]),
                 layer=str(about["layer"]),

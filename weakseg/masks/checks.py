@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,3 +32,11 @@ def fraction(name: str, value: float) -> float:
     if not 0.0 < value < 1.0:
         raise ValueError(f"{name} must be in (0, 1), got {value}")
     return float(value)
+
+
+def finite(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array of numbers; a ValueError when it holds NaN or infinity."""
+    bad = int((~np.isfinite(values)).sum()) if values.dtype.kind in "fc" else 0
+    if bad:
+        raise ValueError(f"{name} must hold numbers, got NaN or infinity {bad} times")
+    return values

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from weakseg.config import Config
 from weakseg.data.cases import Labels
 from weakseg.errors import RunError, UserError
-from weakseg.heatmaps.compute import heatmap
+from weakseg.heatmaps.compute import heatmaps_of_arrays
 from weakseg.heatmaps.store import Heatmap
 from weakseg.layout import BEST, masks_folder, method_folder, seed_folder
 from weakseg.masks.rules import FittedRule, rule_from_json, segment
@@ -61,36 +62,60 @@ class Predictor:
         """What the threshold was chosen on, and how many masks were seen."""
         return f"threshold chosen on {self.rule.chosen_on}; {self.rule.masks_seen} masks seen"
 
+    @property
+    def at_once(self) -> int:
+        """How many images the network takes together."""
+        return self.config.all_heatmaps[self.config.heatmap_methods[self.method][0]].batch_size
+
     def predict(self, image: np.ndarray) -> tuple[np.ndarray, Heatmap, np.ndarray]:
-        """Mask, heatmap and class probabilities of one image.
+        """`predict_all` of one image, which takes as long as of `at_once` images."""
+        (found,) = self.predict_all([image])
+        return found
+
+    def predict_all(
+        self, images: Sequence[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, Heatmap, np.ndarray]]:
+        """Mask, heatmap and class probabilities of each image.
+
+        Heatmaps are rounded, and made in batches, as in the stage that scores masks, so that an
+        image gets the same mask from both.
 
         Parameters
         ----------
-        image : (M, N) or (M, N, 3) ndarray
-            As `weakseg.data.images.read_image` gives it.
+        images : sequence of (M, N) or (M, N, 3) ndarray
+            At most `at_once`, as `weakseg.data.images.read_image` gives them.
 
-        Returns
-        -------
+        Yields
+        ------
         mask : (M, N) ndarray of bool
         heatmap : Heatmap
         probabilities : (K,) ndarray
             In the order of ``labels.names``.
+
+        Raises
+        ------
+        DataError
+            If the image holds NaN or infinity.
+        RunError
+            If what the network says is NaN or infinite.
         """
         data = self.config.data
         name, _ = self.config.heatmap_methods[self.method]
         fabric = make_fabric(str(self.models[0].mean.device), self.config.heatmap_precision(name))
         with fabric.autocast():
-            heat, p = heatmap(
+            found = heatmaps_of_arrays(
                 self.models,
-                image,
+                images,
                 self.labels,
                 image_size=data.image_size,
                 intensity=data.intensity,
                 config=self.config.all_heatmaps[name],
             )
-        if heat.probability < self.gate:
-            return np.zeros(heat.shape, dtype=bool), heat, p
-        return segment(self.rule, heat.full(), image), heat, p
+        for image, (heat, p) in zip(images, found, strict=True):
+            if heat.probability < self.gate:
+                yield np.zeros(heat.shape, dtype=bool), heat, p
+            else:
+                yield segment(self.rule, heat.full(), image), heat, p
 
 
 def load_heatmap_predictor(
@@ -141,7 +166,13 @@ def load_heatmap_predictor(
         )
     seeds = config.seeds if _of_all(config, name) else [seed]
     folders = [seed_folder(folder, config.classifier.arch, s) for s in seeds]
-    models = tuple(load_classifier(f).to(pick_device(device)) for f in folders)
+    on = pick_device(device)
+    # Laid out as in the stage: other kernels add in another order.
+    models = tuple(load_classifier(f).to(on).to(memory_format=torch.channels_last) for f in folders)
+
+    def for_rules() -> Classifier:
+        return load_classifier(folders[0]).to(on)
+
     for s in seeds:
         check_same_network(folder, config, s)
     return Predictor(
@@ -149,9 +180,7 @@ def load_heatmap_predictor(
         config,
         classifier_labels(folders[0], models[0]),
         name,
-        load_rule(
-            entry, method_folder(masks_folder(folder), name), Context(config, lambda: models[0])
-        ),
+        load_rule(entry, method_folder(masks_folder(folder), name), Context(config, for_rules)),
         float(entry["gate"]),
         tuple(seeds),
     )

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from weakseg.config import SegmenterConfig
+from weakseg.data.cases import Case
+from weakseg.errors import RunError
 from weakseg.layout import SETTINGS, segmenter_folder
 from weakseg.models.segmenters import Segmenter
 from weakseg.runs import read_json
@@ -37,6 +40,11 @@ class Networks:
         """The ``settings.json`` of the first."""
         return self.held[0]
 
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return next(self.models[0].parameters()).device
+
     def masks_seen(self, kind: str) -> int:
         """How many different masks they saw; all saw the same ones.
 
@@ -63,10 +71,14 @@ class Networks:
         ------
         index : int
         probability : (*size) ndarray of float32
+
+        Raises
+        ------
+        RunError
+            If a network says NaN or infinity.
         """
-        device = next(self.models[0].parameters()).device
         each = [
-            predict(model, data, indices, settings, device, priors_of(held))
+            predict(model, data, indices, settings, self.device, priors_of(held), fill=True)
             for model, held in zip(self.models, self.held, strict=True)
         ]
         # Side by side, so that a case is read once and never more than a batch is in memory.
@@ -74,7 +86,21 @@ class Networks:
             i, mean = found[0]
             if len(found) > 1:
                 mean = np.mean(np.stack([p for _, p in found]), axis=0, dtype=np.float32)
+            _require_numbers(mean, data.cases[i])
             yield i, data.original(i, mean)
+
+
+def _require_numbers(probability: np.ndarray, case: Case) -> None:
+    """Refuse what a broken network says: no threshold is below NaN, so the mask would be empty."""
+    bad = int((~np.isfinite(probability)).sum())
+    if bad:
+        raise RunError(
+            "The network's answer is no number (NaN or infinity).",
+            where=str(case.image),
+            found=f"{bad} of {probability.size} probabilities",
+            fix="look at the network's weights, and train it again: weakseg train-segmenter CONFIG "
+            "--force",
+        )
 
 
 def load_networks(run: Path, name: str, seeds: Sequence[int], device: Any) -> Networks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from weakseg.config import Config, SegmenterConfig
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case, Labels
-from weakseg.errors import DataError, UserError
+from weakseg.errors import DataError, RunError, UserError
 from weakseg.layout import BEST, seed_folder, segmenter_folder
 from weakseg.models.classifier import Classifier
 from weakseg.runs import Run, file_hash
@@ -21,8 +22,8 @@ from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS, network_mask
 from weakseg.stages.segmenter_networks import Networks, load_networks
 from weakseg.stages.train_classifier import load_classifier
 from weakseg.training.classify import predict_probabilities
-from weakseg.training.loop import pick_device
-from weakseg.training.segment import SegmentationCases
+from weakseg.training.loop import make_fabric, pick_device
+from weakseg.training.segment import SegmentationCases, cases_at_once
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,31 @@ class SegmenterPredictor:
         t = self.threshold
         return f"threshold chosen on {t['chosen_on']}; {t['masks_seen']} masks seen"
 
+    @property
+    def at_once(self) -> int:
+        """How many cases the network takes together."""
+        return cases_at_once(int(self.held["image_size"])) if self.dims == 2 else 1
+
     def predict(self, case: Case) -> tuple[np.ndarray, np.ndarray, float | None]:
-        """Mask and probability of a lesion of one case, on the case's own grid.
+        """`predict_all` of one case, which takes as long as of `at_once` cases."""
+        (found,) = self.predict_all([case])
+        return found
+
+    def predict_all(
+        self, cases: Sequence[Case]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, float | None]]:
+        """Mask and probability of a lesion of each case, on the case's own grid.
+
+        The networks get `at_once` cases at a time, as in the stage that scores masks, so that
+        a case gets the same mask from both.
 
         Parameters
         ----------
-        case : Case
+        cases : sequence of Case
             Of which only the image, further modalities and the region of interest are read.
 
-        Returns
-        -------
+        Yields
+        ------
         mask : (*size) ndarray of bool
         probability : (*size) ndarray of float32
         lesion : float or None
@@ -94,8 +110,31 @@ class SegmenterPredictor:
         DataError
             If a file cannot be read, or the case has another number of modalities than the
             network was trained on.
+        RunError
+            If a network says NaN or infinity.
         """
         channels = int(self.held["channels"])
+        for case in cases:
+            self._refuse_others(case, channels)
+        held = SegmentationCases(
+            cases,
+            Labels((), (cases[0].label,)),
+            self.config.data,
+            channels,
+            self.settings.normalise,
+            int(self.held["image_size"]),
+        )
+        fabric = make_fabric(str(self.networks.device), self.settings.precision)
+        with fabric.autocast():  # as the stage made its masks
+            found = list(self.networks.probabilities(held, range(len(cases)), self.settings))
+        for case, (_, p) in zip(cases, found, strict=True):
+            says = self._lesion_probability(case)
+            gated = says is not None and says < float(self.threshold["gate"])
+            mask = np.zeros(p.shape, dtype=bool) if gated else network_mask(p, self.threshold)
+            yield mask, p, says
+
+    def _refuse_others(self, case: Case, channels: int) -> None:
+        """Refuse a case that the network does not take."""
         if case.dims != self.dims or (self.dims == 3 and 1 + len(case.more) != channels):
             kind = "volumes" if self.dims == 3 else "images"
             raise DataError(
@@ -110,19 +149,6 @@ class SegmenterPredictor:
                 where=str(case.image),
                 fix="name the region in a manifest with the column roi",
             )
-        held = SegmentationCases(
-            [case],
-            Labels((), (case.label,)),
-            self.config.data,
-            channels,
-            self.settings.normalise,
-            int(self.held["image_size"]),
-        )
-        ((_, p),) = self.networks.probabilities(held, [0], self.settings)
-        says = self._lesion_probability(case)
-        if says is not None and says < float(self.threshold["gate"]):
-            return np.zeros(p.shape, dtype=bool), p, says
-        return network_mask(p, self.threshold), p, says
 
     def _lesion_probability(self, case: Case) -> float | None:
         """What the gate's classifiers say of an image, in [0, 1]; None without a gate."""
@@ -135,7 +161,15 @@ class SegmenterPredictor:
             predict_probabilities(m, image, np.arange(1), 1, m.mean.device)[:, lesion].sum(1)
             for m in self.classifiers
         ]
-        return float(mean_probability(said)[0])
+        found = float(mean_probability(said)[0])
+        if not np.isfinite(found):
+            raise RunError(
+                "The gate's classifier gives no probability (NaN or infinity).",
+                where=str(case.image),
+                fix="look at its weights, and train it again: weakseg train-classifier CONFIG "
+                "--force",
+            )
+        return found
 
 
 def load_segmenter_predictor(

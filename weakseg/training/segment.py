@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.config import AUTO, DataConfig, PatchAugmentConfig, SegmenterConfig
-from weakseg.data.arrays import network_image
+from weakseg.data.arrays import filled, network_image
 from weakseg.data.augment import augment_pairs
 from weakseg.data.cases import Case, Labels
 from weakseg.data.geometry import Letterbox, mask_to_network, to_original
@@ -339,6 +339,11 @@ def val_cases(data: SegmentationCases, val: Sequence[int], most: int) -> list[in
     return sorted(some(lesions) + some([i for i in val if data.truth_is_empty(i)])) if most else []
 
 
+def cases_at_once(image_size: int) -> int:
+    """How many 2D images of so many pixels a side are predicted together."""
+    return max(1, min(32, PIXELS_AT_ONCE // image_size**2))
+
+
 def predict(
     model: nn.Module,
     data: SegmentationCases,
@@ -346,6 +351,8 @@ def predict(
     config: SegmenterConfig,
     device: Any,
     priors: tuple[float, float] | None = None,
+    *,
+    fill: bool = False,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Probabilities of a lesion on the network's grid, case by case.
 
@@ -360,25 +367,32 @@ def predict(
     device : torch.device
     priors : tuple of float, optional
         See `SegmenterTask.priors`; where given and asked for, probabilities are recalibrated.
+    fill : bool, optional
+        Give the network batches of one size, see `weakseg.data.arrays.filled`: a case's answer
+        does not depend on its company then.
     """
     flat = bool(data.cases) and data.cases[0].dims == 2
-    together = max(1, min(32, PIXELS_AT_ONCE // data.size**2)) if flat else 1
+    together = cases_at_once(data.size) if flat else 1
     for start in range(0, len(indices), together):
         chosen = [int(i) for i in indices[start : start + together]]
         held = [data.arrays(i) for i in chosen]
         image = as_batch([h.image for h in held], device)
+        outside = as_batch([h.fill for h in held], device)
         if flat:
             image = image.contiguous(memory_format=torch.channels_last)
+        if flat and fill:
+            image = filled(image, together)
+            outside = outside[torch.arange(together).clamp(max=len(held) - 1)]
         with torch.no_grad():
             p = lesion_probability(
                 model,
                 image,
-                as_batch([h.fill for h in held], device),
+                outside,
                 tile=config.tile,
                 overlap=config.overlap,
                 flips=config.flips,
             )
-        for i, probability in zip(chosen, p.cpu().numpy(), strict=True):
+        for i, probability in zip(chosen, p[: len(held)].cpu().numpy(), strict=True):
             if priors is not None and config.recalibrate and 0 < min(priors) <= max(priors) < 1:
                 yield i, recalibrate(probability, *priors).astype(np.float32)
             else:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from weakseg.masks.checks import Bools, Floats
+from weakseg.masks.checks import Bools, Floats, finite
 from weakseg.masks.thresholds import apply_threshold, is_flat, normalise
 from weakseg.settings import Section
 
@@ -215,14 +215,16 @@ def segment(
     Raises
     ------
     ValueError
-        If a rule lacks what it needs.
+        If a rule lacks what it needs, or the heatmap or the image holds NaN or infinity.
     """
     rule = fitted.rule
-    heat = np.asarray(heatmap, dtype=np.float64)
+    heat = finite("heatmap", np.asarray(heatmap, dtype=np.float64))
     if is_flat(heat):
         return np.zeros(heat.shape, dtype=bool)
-    if rule.needs_image and image is None:
-        raise ValueError(f"the rule {rule.rule} needs the image")
+    if rule.needs_image:
+        if image is None:
+            raise ValueError(f"the rule {rule.rule} needs the image")
+        finite("image", np.asarray(image))
     if rule.needs_truth and truth is None:
         raise ValueError(f"the rule {rule.rule} needs the true mask")
     if rule.trainable and fitted.trained is None:

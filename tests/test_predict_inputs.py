@@ -1,0 +1,120 @@
+"""What `predict` takes for images of patients, and how it names what it cannot read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.helpers import noise, save, save_volume
+from weakseg.data.cases import Case
+from weakseg.errors import DataError
+from weakseg.stages.predict_inputs import collect_inputs, readable, together, why_no_scan
+
+SCANS = ["a.png", "p1/b.jpg", "benign (1).png", "masked.png", "segment_3.png", "t1/gtx.tif"]
+JUNK = {
+    "a_mask.png": "mask",
+    "a_mask_1.png": "mask",
+    "benign (1)_mask.png": "mask",
+    "benign (1)_mask_2.png": "mask",
+    "a-MASK.png": "mask",
+    "seg.png": "mask",
+    "a_seg.nii.gz": "mask",
+    "a.segmentation.nii": "mask",
+    "a_brainmask.nii.gz": "mask",
+    "a_gt.tif": "mask",
+    "masks/a.png": "mask",
+    "labelsTr/a.nii.gz": "mask",
+    "._a.png": "operating system",
+    "__MACOSX/a.png": "operating system",
+    "Thumbs.db": "operating system",
+    "p1/.ipynb_checkpoints/a-checkpoint.png": "operating system",
+    ".DS_Store": "hidden",
+    ".hidden.png": "hidden",
+    ".cache/a.png": "hidden",
+}
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_scans_are_taken(name):
+    assert why_no_scan(Path(name)) is None
+
+
+@pytest.mark.parametrize(("name", "why"), JUNK.items())
+def test_what_is_no_scan_is_left_out(name, why):
+    assert why in (why_no_scan(Path(name)) or "")
+
+
+def names(cases):
+    return sorted(str(c.image.name) for c in cases)
+
+
+def test_a_folder_gives_its_scans_and_counts_the_rest(tmp_path, capsys):
+    for name in ("a.png", "p1/b.png", "a_mask.png", "masks/b.png", "._a.png", ".x.png"):
+        save(tmp_path / name, noise(1))
+    (tmp_path / "old").mkdir()
+    save(tmp_path / "old/a.png", noise(1))
+    (tmp_path / "old/predictions.csv").write_text("file,mask\n")
+    out = tmp_path / "out"
+    assert names(collect_inputs([tmp_path], out)) == ["a.png", "b.png"]
+    said = capsys.readouterr().err
+    for part in ("2 named as a mask", "1 hidden (.x.png)", "1 of the operating", "1 of an earlier"):
+        assert part in said
+    # A file, or a folder, that is named is taken at its word.
+    assert names(collect_inputs([tmp_path / "a_mask.png", tmp_path / "._a.png"], out)) == [
+        *("._a.png", "a_mask.png"),
+    ]
+    assert names(collect_inputs([tmp_path / "masks"], out)) == ["b.png"]
+    assert names(collect_inputs([tmp_path / "old"], out)) == ["a.png"]
+    assert "left out" not in capsys.readouterr().err
+
+
+def test_a_folder_of_volumes_gives_its_scans(tmp_path):
+    for name in ("a.nii.gz", "a_seg.nii.gz", "labels/a.nii.gz"):
+        save_volume(tmp_path / name, np.zeros((8, 8, 8), np.uint8))
+    assert names(collect_inputs([tmp_path], tmp_path / "out", dims=3)) == ["a.nii.gz"]
+
+
+def test_a_folder_with_nothing_else_says_what_it_holds(tmp_path):
+    save(tmp_path / "m/a_mask.png", noise(1))
+    with pytest.raises(DataError, match="but what was left out") as e:
+        collect_inputs([tmp_path / "m"], tmp_path / "out")
+    assert "1 named as a mask (a_mask.png)" in e.value.render()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/IM0001").write_bytes(bytes(128) + b"DICM" + bytes(50))
+    (tmp_path / "d/notes.txt").write_text("x")
+    with pytest.raises(DataError, match="no image") as e:
+        collect_inputs([tmp_path / "d"], tmp_path / "out")
+    assert "1 DICOM file, 1 .txt" in e.value.render()
+    assert "dcm2niix" in e.value.render()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt", ".TSV"])
+def test_manifests_of_any_delimiter_are_read(tmp_path, suffix):
+    save(tmp_path / "a.png", noise(1))
+    path = tmp_path / f"new{suffix}"
+    path.write_text("note\timage\nx\ta.png\n")
+    assert [c.image for c in collect_inputs([path], tmp_path / "out")] == [tmp_path / "a.png"]
+
+
+def test_unreadable_files_are_told_with_cause_limit_and_way_out(tmp_path, capsys):
+    large, good = tmp_path / "large.png", save(tmp_path / "good.png", noise(1))
+    Image.new("1", (10000, 9000)).save(large)
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(bytes(128) + b"DICM" + bytes(50))
+    cases = [Case(p.stem, p, "") for p in (large, good, bad)]
+    with pytest.raises(DataError) as e:
+        readable(cases, False, 2)
+    said = e.value.render()
+    for part in ("2 of 3", "9000 × 10000 pixels", "limit is 89 million", "shrink", "a DICOM file"):
+        assert part in said
+    assert [c.id for c in readable(cases, True, 2)] == ["good"]
+    assert "limit is 89 million" in capsys.readouterr().err
+
+
+def test_large_images_are_taken_a_few_at_a_time(tmp_path):
+    cases = [Case(f"s{i}", save(tmp_path / f"s{i}.png", noise(i)), "") for i in range(5)]
+    sizes = [
+        [len(some) for some in together(cases, *how)] for how in ((2,), (9,), (9, 640), (9, 1))
+    ]
+    assert sizes == [[2, 2, 1], [5], [2, 2, 1], [1] * 5]

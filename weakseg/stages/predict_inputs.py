@@ -1,0 +1,213 @@
+"""What `weakseg predict` is asked to segment: files, folders without what is no scan, manifests."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from weakseg.data.cases import Case
+from weakseg.data.foreign import SERIES_REMEDY, begins_as_dicom, folder_content
+from weakseg.data.images import IMAGE_SUFFIXES, image_size, read_image
+from weakseg.data.manifest import safe_ids
+from weakseg.data.table import read_table
+from weakseg.data.volumes import VOLUME_SUFFIXES, is_volume, read_case, read_grid
+from weakseg.errors import DataError
+from weakseg.progress import say
+
+PREDICTIONS = "predictions.csv"
+MANIFESTS = (".csv", ".tsv", ".tab", ".txt")
+"""Endings of manifests; `validate` reads them by the same function."""
+
+_MASK_WORDS = (
+    r"\w*masks?|msks?|segm?|segmentations?|gt|ground[ _-]?truths?|annotations?|contours?"
+    r"|labels?(?:tr|ts)?"
+)
+_MASK_NAME = re.compile(rf"(?:^|[ _.-])(?:{_MASK_WORDS})(?:[ _.-]?\(?\d+\)?)?$", re.IGNORECASE)
+_MASK_FOLDER = re.compile(rf"(?:.*[ _.-])?(?:{_MASK_WORDS})$", re.IGNORECASE)
+_SYSTEM = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin")
+
+MASK, HIDDEN, SYSTEM, EARLIER = (
+    "named as a mask",
+    "hidden",
+    "of the operating system or of a notebook",
+    "of an earlier prediction",
+)
+_EXAMPLES = 3
+
+
+def collect_inputs(inputs: Sequence[Path], out: Path, dims: int = 2) -> list[Case]:
+    """The images or volumes that the arguments stand for: files, folders, or manifests.
+
+    Of a manifest only the column ``image`` is needed; of volumes ``image2``, … and ``roi`` count
+    as well. Of a folder, what is no scan by its name is left out and counted, see
+    `why_no_scan`; a file that is named, or listed in a manifest, is taken at its word.
+
+    Raises
+    ------
+    DataError
+        For a path that is not there, or a folder without images.
+    """
+    found: list[tuple[Path, tuple[Path, ...], Path | None]] = []
+    for path in inputs:
+        if path.is_dir():
+            found += [(p, (), None) for p in _in_folder(path, out, dims)]
+        elif not path.exists():
+            raise DataError("The input does not exist.", where=str(path), fix="check the path")
+        elif path.suffix.lower() in MANIFESTS:
+            table = read_table(path, required=("image",))
+            for r in table.rows:
+                more = tuple(table.resolve(c) for c in r.more if c)
+                roi = table.resolve(r.roi) if r.roi else None
+                found.append((table.resolve(r.image), more, roi))
+        else:
+            found.append((path, (), None))
+    unique = {image: (more, roi) for image, more, roi in found}
+    names = safe_ids(list(unique))
+    return [
+        Case(id=name, image=image, label="", more=more, roi=roi)
+        for name, (image, (more, roi)) in zip(names, unique.items(), strict=True)
+    ]
+
+
+def why_no_scan(path: Path) -> str | None:
+    """Why a file of a folder is no image of a patient, by its name; None where it may be one.
+
+    Parameters
+    ----------
+    path : Path
+        Relative to the folder that was named.
+    """
+    parts = [p.casefold() for p in path.parts]
+    if any(p in _SYSTEM for p in parts) or ".ipynb_checkpoints" in parts or parts[-1][:2] == "._":
+        return SYSTEM
+    if any(p.startswith(".") for p in parts):
+        return HIDDEN
+    stem = parts[-1].removesuffix(".gz").rpartition(".")[0]
+    if _MASK_NAME.search(stem) or any(_MASK_FOLDER.match(p) for p in parts[:-1]):
+        return MASK
+    return None
+
+
+def _in_folder(path: Path, out: Path, dims: int) -> list[Path]:
+    everything = sorted(p for p in path.rglob("*") if p.is_file())
+    inner = [p for p in everything if _wanted(p, dims)]
+    if out.resolve() != path.resolve():  # masks of an earlier call are no images
+        inner = [p for p in inner if not p.resolve().is_relative_to(out.resolve())]
+    earlier = _earlier_folders(everything, path)
+    why = {p: _why(p, path, earlier) for p in inner}
+    left = {p: w for p, w in why.items() if w is not None}
+    if left:
+        say(f"{path}: {_left_out(left, path)}")
+    scans = [p for p in inner if p not in left]
+    if not scans:
+        raise _nothing(path, everything, left, dims)
+    return scans
+
+
+def _wanted(path: Path, dims: int) -> bool:
+    return is_volume(path) if dims == 3 else path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _earlier_folders(files: Sequence[Path], path: Path) -> list[Path]:
+    """Folders below that an earlier call has written; not the one that was named."""
+    tables = [f for f in files if f.name == PREDICTIONS and f.parent != path]
+    return [t.parent for t in tables if t.read_bytes()[:9] == b"file,mask"]
+
+
+def _why(file: Path, root: Path, earlier: Sequence[Path]) -> str | None:
+    if any(file.is_relative_to(f) for f in earlier):
+        return EARLIER
+    return why_no_scan(file.relative_to(root))
+
+
+def _left_out(left: dict[Path, str], root: Path) -> str:
+    """What was left out of a folder and why, counted."""
+    parts = []
+    for why, n in Counter(left.values()).most_common():
+        names = [str(p.relative_to(root)) for p, w in left.items() if w == why]
+        some = ", ".join(names[:_EXAMPLES]) + (", …" if n > _EXAMPLES else "")
+        parts.append(f"{n} {why} ({some})")
+    return f"left out {'; '.join(parts)}. Name a file itself to have it segmented"
+
+
+def _nothing(path: Path, files: Sequence[Path], left: dict[Path, str], dims: int) -> DataError:
+    suffixes = ", ".join(VOLUME_SUFFIXES if dims == 3 else sorted(IMAGE_SUFFIXES))
+    if left:
+        return DataError(
+            "The folder holds no image but what was left out.",
+            where=str(path),
+            found=_left_out(left, path).partition(". ")[0],
+            fix="name the folder itself, or the files, if they are images of patients",
+        )
+    return DataError(
+        "The folder holds no image.",
+        where=str(path),
+        found=folder_content(files),
+        expected=f"files ending in {suffixes}",
+        fix=SERIES_REMEDY if any(map(begins_as_dicom, files)) else None,
+    )
+
+
+def readable(cases: Sequence[Case], skip: bool, dims: int) -> list[Case]:
+    """Read everything first, so that a bad file does not end a long run half-way.
+
+    Where bad files are skipped anyway, a look at the headers is enough.
+
+    Raises
+    ------
+    DataError
+        With every file that cannot be read: the cause, the limit and the way out of each.
+    """
+    good, bad = [], []
+    for case in cases:
+        try:
+            if dims == 3:
+                (read_grid(case.image) if skip else read_case(case))
+            else:
+                (image_size if skip else read_image)(case.image)
+            good.append(case)
+        except DataError as e:
+            bad.append((case.image, e))
+    if bad and not (skip and good):
+        lines = "\n".join(f"  - {f}: {cause(e)}" for f, e in bad)
+        raise DataError(
+            f"{len(bad)} of {len(cases)} files cannot be read as "
+            f"{'volumes' if dims == 3 else 'images'}:\n{lines}",
+            fix="mend them, or leave them out with --skip-unreadable",
+        )
+    for file, error in bad:
+        say(f"left out {file}: {cause(error)}")
+    return good
+
+
+def cause(e: DataError) -> str:
+    """What is wrong with a file, what was found, what is allowed, and the way out, on one line."""
+    found = [t for t in (e.found, f"expected {e.expected}" if e.expected else None) if t]
+    about = f" ({'; '.join(found)})" if found else ""
+    return e.what.rstrip(".") + about + (f" → {e.fix}" if e.fix else "")
+
+
+def together(cases: Sequence[Case], most: int, pixels: int = 2**26) -> Iterator[list[Case]]:
+    """Cases that are predicted at once: so many, and fewer of large 2D images.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+    most : int
+        Cases at once.
+    pixels : int, optional
+        Of all images at once; a single image may have more.
+    """
+    chosen: list[Case] = []
+    held = 0
+    for case in cases:
+        height, width = (0, 0) if case.dims == 3 else image_size(case.image)
+        if chosen and (len(chosen) == most or held + height * width > pixels):
+            yield chosen
+            chosen, held = [], 0
+        chosen.append(case)
+        held += height * width
+    if chosen:
+        yield chosen
