@@ -91,30 +91,6 @@ def test_a_second_command_is_refused(tmp_path):
         assert (tmp_path / ".lock").exists()
 
 
-def test_a_stage_is_done_only_after_it_ended_well(tmp_path):
-    run, out = Run(tmp_path), tmp_path / "out"
-    with pytest.raises(RuntimeError), run.stage("s", "k1"):
-        raise RuntimeError
-    assert not run.is_done("s", "k1")
-    with run.stage("s", "k1") as entry:
-        out.write_text("x")
-        entry["n"] = 3
-    assert run.is_done("s", "k1", out)
-    assert run.record["stages"]["s"]["n"] == 3
-    assert not run.is_done("s", "k2", out)
-    out.unlink()
-    assert not run.is_done("s", "k1", out)
-
-
-def test_a_stage_that_is_made_again_and_fails_is_not_done(tmp_path):
-    run = Run(tmp_path)
-    with run.stage("s", "k"):
-        pass
-    with pytest.raises(RuntimeError), run.stage("s", "k"):
-        raise RuntimeError
-    assert not run.is_done("s", "k")
-
-
 def test_what_is_not_a_run_is_refused(tmp_path):
     with pytest.raises(RunError, match="no such run"):
         open_run(tmp_path / "no")

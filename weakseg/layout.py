@@ -54,6 +54,11 @@ def splits_file(run: Path) -> Path:
     return run / "splits.csv"
 
 
+def outputs_file(run: Path, stage: str) -> Path:
+    """The list of the files that a stage has written."""
+    return inside(run, "outputs", f"{stage}.json")
+
+
 def report_folder(run: Path) -> Path:
     """Where `weakseg compare` writes its report."""
     return run / "report"
@@ -87,6 +92,11 @@ def seed_folder(run: Path, arch: str, seed: int | str) -> Path:
 def classifier_stage(arch: str, seed: int) -> str:
     """The stage of a classifier."""
     return f"classifier/{folder_name(arch)}/{seed}"
+
+
+def predictions_stage(arch: str, seed: int) -> str:
+    """The stage of what a classifier says of every case."""
+    return f"predictions/{folder_name(arch)}/{seed}"
 
 
 def heatmap_folder(run: Path, arch: str, seed: int, name: str, target: str | None = None) -> Path:
@@ -167,6 +177,11 @@ def segmenter_stage(name: str, seed: int) -> str:
 def masks_stage(segmenter: str) -> str:
     """The stage of a segmenter's masks."""
     return f"masks/{segmenter}"
+
+
+def targets_stage(segmenter: str, seed: int) -> str:
+    """The stage of the targets of a segmenter on another method's masks."""
+    return f"targets/{segmenter}/{seed}"
 
 
 def target_folder(run: Path, segmenter: str, seed: int) -> Path:

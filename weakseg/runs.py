@@ -1,7 +1,6 @@
 """The run folder: atomic writes, a lock, and a record of what was made from what.
 
-A stage is skipped when ``run.json`` holds the same key for it (a fingerprint of everything that
-it reads) and its outputs are still there.
+What makes a stage up to date, and how it is recorded, is said in `weakseg.stages.base`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -253,33 +251,11 @@ class Run:
         """Set top-level entries of the record."""
         write_json(self.folder / RECORD, {**self.record, **entries})
 
-    def is_done(self, stage: str, key: str, *outputs: Path) -> bool:
-        """Whether a stage was made from the same inputs and its outputs are there."""
-        entry = self.record.get("stages", {}).get(stage, {})
-        return entry.get("key") == key and all(p.exists() for p in outputs)
-
     def forget(self, stage: str) -> None:
         """Take a stage out of the record before its outputs are touched."""
         stages = dict(self.record.get("stages", {}))
         if stages.pop(stage, None) is not None:
             self.update(stages=stages)
-
-    @contextlib.contextmanager
-    def stage(self, name: str, key: str) -> Iterator[dict[str, Any]]:
-        """Record a stage when its block ends well; the yielded dict adds to the entry."""
-        self.forget(name)
-        started = time.time()
-        extra: dict[str, Any] = {}
-        yield extra
-        entry = {
-            "key": key,
-            "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "seconds": round(time.time() - started, 1),
-            "commit": commit(),
-            **extra,
-        }
-        stages = {**self.record.get("stages", {}), name: entry}
-        self.update(stages=stages)
 
 
 def open_run(folder: Path) -> Run:

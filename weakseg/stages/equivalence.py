@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from weakseg.errors import ConfigError
 from weakseg.layout import (
     EQUIVALENCE,
     EQUIVALENCE_STAGE,
+    masks_stage,
     part_path,
     point_file,
     point_stage,
@@ -21,8 +24,8 @@ from weakseg.layout import (
     segmenter_part,
     segmenter_stage,
 )
-from weakseg.progress import say
 from weakseg.runs import remove_tree, write_text
+from weakseg.stages.base import Stage, perform
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import read_rows, scored_cases
 from weakseg.stages.segmenter_masks import score_probability
@@ -97,34 +100,36 @@ def mask_equivalence(prepared: Prepared, *, force: bool = False) -> Path:
     draws = list(range(config.equivalence.draws))
     seeds = _seeds(config.segmenter_seeds(name), len(draws))
     path = scores_file(run.folder, EQUIVALENCE)
-    points = {(d, k): _point_key(prepared, name, d, k, seeds[d]) for d in draws for k in counts}
-    key = fingerprint(EQUIVALENCE_STAGE, 1, list(points.values()))
-    if not force and run.is_done(EQUIVALENCE_STAGE, key, path):
-        say("mask-equivalence curve: up to date")
-        return path
-    data = segmentation_cases(prepared, name)
-    tables = []
-    with run.stage(EQUIVALENCE_STAGE, key) as entry:
-        for draw in draws:
-            order = np.random.default_rng([config.seed, draw]).permutation(len(everyone))
-            for k in counts:
-                chosen = [everyone[i] for i in order[:k]]
-                tables.append(
-                    _point(
-                        prepared, name, data, chosen, draw, seeds[draw], points[draw, k],
-                        is_all=k == len(everyone), force=force,
-                    )
-                )  # fmt: skip
-        table = pd.concat(tables, ignore_index=True)
+    data = cache(lambda: segmentation_cases(prepared, name))
+    points = [
+        _point_of(prepared, name, data, everyone, draw, k, seeds[draw])
+        for draw in draws
+        for k in counts
+    ]
+    for point in points:
+        perform(run, point, force=force)
+
+    def write(_: None) -> dict[str, Any]:
+        table = pd.concat([_read(point.outputs[0]) for point in points], ignore_index=True)
         write_text(path, table.to_csv(index=False, float_format="%.6g"))
-        entry.update(
-            data=prepared.key,
-            segmenter=name,
-            settings=curve_asked(config, name),
-            draws=len(draws),
-            counts=counts,
-            **{STARTING_WEIGHTS: starting_weights(config, name)},
-        )
+        return {
+            "data": prepared.key,
+            "segmenter": name,
+            "settings": curve_asked(config, name),
+            "draws": len(draws),
+            "counts": counts,
+            STARTING_WEIGHTS: starting_weights(config, name),
+        }
+
+    curve = Stage(
+        EQUIVALENCE_STAGE,
+        fingerprint(EQUIVALENCE_STAGE, 1, [point.key for point in points]),
+        (path,),
+        write,
+        what="mask-equivalence curve",
+        inputs=tuple(point.name for point in points),
+    )
+    perform(run, curve, force=force)
     return path
 
 
@@ -142,40 +147,41 @@ def _point_key(prepared: Prepared, name: str, draw: int, k: int, seed: int) -> s
     return fingerprint("equivalence-point", 1, *made_of, draw, k)
 
 
-def _point(
+def _point_of(
     prepared: Prepared,
     name: str,
-    data: SegmentationCases,
-    patients: list[str],
+    data: Callable[[], SegmentationCases],
+    everyone: list[str],
     draw: int,
+    k: int,
     seed: int,
-    key: str,
-    *,
-    is_all: bool,
-    force: bool,
-) -> pd.DataFrame:
-    """The scores of one training; kept, so that a curve that was broken off goes on."""
+) -> Stage:
+    """One training and its scores; kept, so that a curve that was broken off goes on."""
     run = prepared.run
-    k = len(patients)
+    order = np.random.default_rng([prepared.config.seed, draw]).permutation(len(everyone))
+    train = training_cases(prepared, [everyone[i] for i in order[:k]])
     kept = point_file(run.folder, name, draw, k)
-    stage = point_stage(name, draw, k)
-    if not force and run.is_done(stage, key, kept):
-        return _read(kept)
-    train = training_cases(prepared, patients)
-    with run.stage(stage, key) as entry:
-        if is_all and is_trained(prepared, name, seed) and _plain(prepared, name):
+    key = _point_key(prepared, name, draw, k, seed)
+    # The run's own network of all masks needs no second training.
+    same = k == len(everyone) and _plain(prepared, name) and is_trained(prepared, name, seed)
+
+    def write(_: None) -> dict[str, Any]:
+        if same:
             rows = read_rows(part_path(run.folder, segmenter_part(name)))
             rows = rows[rows["seed"] == seed]
-            entry.update(same_as=segmenter_stage(name, seed))
         else:
-            folder = point_training(run.folder, name, draw, k)
             what = f"{name}, masks of {k} of the patients, draw {draw}"
-            rows = pd.DataFrame(_trained_rows(prepared, name, data, train, seed, key, folder, what))
+            folder = point_training(run.folder, name, draw, k)
+            trained = _trained_rows(prepared, name, data(), train, seed, key, folder, what)
+            rows = pd.DataFrame(trained)
         table = rows.assign(draw=draw, k=k, masks=masks_of(prepared, train))
         table = table.reindex(columns=list(COLUMNS))
         write_text(kept, table.to_csv(index=False, float_format="%.6g"))
-        entry.update(masks=masks_of(prepared, train), patients=k)
-    return _read(kept)
+        about = {"masks": masks_of(prepared, train), "patients": k}
+        return about | ({"same_as": segmenter_stage(name, seed)} if same else {})
+
+    inputs = (masks_stage(name),) if same else ()
+    return Stage(point_stage(name, draw, k), key, (kept,), write, inputs=inputs)
 
 
 def _plain(prepared: Prepared, name: str) -> bool:

@@ -22,12 +22,13 @@ from weakseg.layout import (
     PREDICTIONS,
     PRESERVED,
     condition_folder,
+    condition_stage,
     faithfulness_folder,
+    faithfulness_stage,
     filtered_folder,
     scores_file,
     seed_folder,
 )
-from weakseg.progress import say
 from weakseg.runs import file_hash, write_json, write_text
 from weakseg.scores import (
     Evidence,
@@ -38,6 +39,7 @@ from weakseg.scores import (
     evidence_intervals,
     keeps_more,
 )
+from weakseg.stages.base import Stage, perform
 from weakseg.stages.heatmaps import PREDICTED
 from weakseg.stages.prepare import Prepared
 
@@ -71,7 +73,7 @@ def write_evidence(
     left_out : dict
         What was left out → why.
     keys : sequence of str
-        Of the networks, see `weakseg.runs.Run.is_done`.
+        Of the networks, see `weakseg.stages.base.Stage`.
     force : bool
 
     Returns
@@ -83,10 +85,8 @@ def write_evidence(
     out, answers = (scores_file(run.folder, n) for n in (FILTERED, FILTERED_ANSWERS))
     stage = FILTERED_STAGE
     key = fingerprint(stage, 2, keys, masks_used, left_out, settings, config.scores, config.seed)
-    if not force and run.is_done(stage, key, out, answers):
-        say("answers of filtered retraining: up to date")
-        return out
-    with run.stage(stage, key) as entry:
+
+    def write(_: None) -> dict[str, Any]:
         evidence, rows = {}, []
         for network, name in NETWORKS.items():
             evidence[network], areas = _read(prepared, conditions, name)
@@ -110,10 +110,22 @@ def write_evidence(
                 "faithfulness": _faithfulness(prepared, target),
             },
         )
-        arch = config.classifier.arch
         weights = {str(s): file_hash(seed_folder(run.folder, arch, s) / BEST) for s in config.seeds}
         asked = filtered_asked(config)
-        entry.update(data=prepared.key, conditions=len(conditions), weights=weights, asked=asked)
+        return {
+            "data": prepared.key,
+            "conditions": len(conditions),
+            "weights": weights,
+            "asked": asked,
+        }
+
+    arch = config.classifier.arch
+    read = [condition_stage(arch, s, c.name) for s in config.seeds for c in conditions]
+    if settings.faithfulness.images:
+        read += [faithfulness_stage(arch, s) for s in config.seeds]
+    what = "answers of filtered retraining"
+    made = Stage(stage, key, (out, answers), write, what=what, inputs=tuple(read))
+    perform(run, made, force=force)
     return out
 
 

@@ -15,9 +15,16 @@ from weakseg.data.arrays import ImageBatches
 from weakseg.filtering.faithfulness import areas, deletion, insertion, preserved, road
 from weakseg.filtering.marks import Marker
 from weakseg.heatmaps.compute import target_classes
-from weakseg.layout import FAITHFULNESS, faithfulness_folder, faithfulness_stage, seed_folder
-from weakseg.progress import progress, say
+from weakseg.layout import (
+    FAITHFULNESS,
+    faithfulness_folder,
+    faithfulness_stage,
+    predictions_stage,
+    seed_folder,
+)
+from weakseg.progress import progress
 from weakseg.runs import remove_tree, write_text
+from weakseg.stages.base import Stage, forget, perform
 from weakseg.stages.heatmaps import PREDICTED, heatmap_key
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.train_classifier import indices, load_classifier, read_predictions
@@ -34,6 +41,7 @@ def score_heatmaps(
     made_by: Mapping[str, Any],
     images: ImageBatches,
     sources: Callable[[], tuple[Marker, Any]],
+    inputs: tuple[str, ...],
     *,
     force: bool = False,
 ) -> None:
@@ -54,6 +62,8 @@ def score_heatmaps(
     images : ImageBatches
     sources : callable
         Gives what marks the pixels, and the training images' channel means.
+    inputs : tuple of str
+        Names of the heatmaps' stages.
     force : bool
     """
     asked = settings.faithfulness
@@ -61,22 +71,24 @@ def score_heatmaps(
     folder = faithfulness_folder(prepared.run.folder, arch, seed)
     stage = faithfulness_stage(arch, seed)
     if asked.images == 0:
+        forget(prepared.run, stage)
         remove_tree(folder)
-        prepared.run.forget(stage)
         return
     heat = heatmap_key(prepared, seed, target)
     key = fingerprint("faithfulness", 2, heat, asked, made_by, prepared.config.seed)
-    outputs = [folder / name for name in FAITHFULNESS]
-    if not force and prepared.run.is_done(stage, key, *outputs):
-        say(f"heatmaps against their network, seed {seed}: up to date")
-        return
-    with prepared.run.stage(stage, key) as entry:
+    outputs = tuple(folder / name for name in FAITHFULNESS)
+
+    def write(_: None) -> dict[str, Any]:
         model_folder = seed_folder(prepared.run.folder, arch, seed)
         chosen = called_target(prepared, target, model_folder, asked.images)
         tables = _score(prepared, settings, target, seed, chosen, images, *sources())
         for path, table in zip(outputs, tables, strict=True):
             write_text(path, table.to_csv(index=False))
-        entry.update(images=len(chosen))
+        return {"images": len(chosen)}
+
+    what = f"heatmaps against their network, seed {seed}"
+    inputs = (*inputs, predictions_stage(arch, seed))
+    perform(prepared.run, Stage(stage, key, outputs, write, what=what, inputs=inputs), force=force)
 
 
 def called_target(prepared: Prepared, target: str, model_folder: Path, at_most: int) -> list[int]:

@@ -22,11 +22,13 @@ from weakseg.layout import (
     SEGMENT_STAGE,
     fresh_masks,
     heatmap_folder,
+    heatmap_stage,
     mask_file,
     masks_config,
     masks_folder,
     method_folder,
     part_path,
+    predictions_stage,
     scores_file,
     seed_folder,
     threshold_file,
@@ -45,6 +47,7 @@ from weakseg.runs import (
     write_text,
 )
 from weakseg.scores import OF_HEAT, score_case
+from weakseg.stages.base import Stage, perform
 from weakseg.stages.gate import chosen_gate, mean_predictions
 from weakseg.stages.heatmaps import (
     HeatReader,
@@ -151,68 +154,81 @@ def gate_value(prepared: Prepared, name: str, seed: int) -> float:
 
 def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
     config, run = prepared.config, prepared.run
-    curves_path, masks = scores_file(run.folder, CURVES), masks_folder(run.folder)
-    stage = SEGMENT_STAGE
     asked = heatmap_asked(config)
-    key = fingerprint(stage, 5, heatmap_keys, asked)
-    outputs = (part_path(run.folder, HEATMAP_PART), curves_path, masks_config(run.folder))
-    if not force and run.is_done(stage, key, *outputs):
-        say("masks of heatmaps: up to date")
-        return
-    with run.stage(stage, key) as entry:
-        part = fresh_masks(run.folder)
-        remove_tree(part)
-        rows: list[dict[str, Any]] = []
-        curves: list[dict[str, Any]] = []
-        thresholds: dict[str, dict[str, Any]] = {}
-        lost: dict[str, dict[int, str]] = {}
-        test = prepared.cases.of("test")
-        names = list(config.all_heatmaps)
-        work = [(name, seed) for name in names for seed in config.heatmap_seeds(name)]
-        readers = {
-            (name, seed): HeatReader(
-                prepared, heatmap_folder(run.folder, config.classifier.arch, seed, name)
-            )
-            for name, seed in work
-        }
-        # Before the bar of the masks is drawn: a search has one of its own.
-        fits = {
-            of: fit_rules(config.rules_of(of[0]), reader, config.seed)
-            for of, reader in readers.items()
-        }
-        with progress("masks and scores", len(work) * len(test)) as advance:
-            for name, seed in work:
-                reader, (fitted, reasons) = readers[name, seed], fits[name, seed]
-                for rule, why in reasons.items():
-                    lost.setdefault(f"{name}-{rule}", {})[seed] = why
-                gate = gate_value(prepared, name, seed)
-                for f in fitted:
-                    entry_of = thresholds.setdefault(f"{name}-{f.name}", {})
-                    entry_of[f"seed-{seed}"] = f.to_json() | {"split": "test", "gate": gate}
-                    if f.trained is not None:
-                        path = trained_file(part, f"{name}-{f.name}", seed)
-                        entry_of[f"seed-{seed}"] |= save_trained(path, f.trained)
-                seeds_curve = Curve() if name == names[0] else None
-                rows += _score_seed(reader, name, seed, fitted, gate, part, advance, seeds_curve)
-                curves += [] if seeds_curve is None else seeds_curve.rows(seed)
-        seeds_of = {m: len(config.heatmap_seeds(h)) for m, (h, _) in config.heatmap_methods.items()}
-        left_out = why_left_out(lost, seeds_of)
-        for method, why in left_out.items():
-            say(f"{method}: left out, {why}")
-        for method, entries in thresholds.items():
-            write_json(threshold_file(part, method), entries)
-        _replace_masks(masks, part)
-        write_text(masks_config(run.folder), dump_config(config))
-        write_part(prepared, HEATMAP_PART, rows)
-        write_text(
-            curves_path,
-            pd.DataFrame(curves, columns=["seed", "threshold", "dice"]).to_csv(index=False),
-        )
-        weights = {
-            str(s): file_hash(seed_folder(run.folder, config.classifier.arch, s) / BEST)
-            for s in config.seeds
-        }
-        entry.update(left_out=left_out, weights=weights, data=prepared.key, asked=asked)
+    masks = masks_folder(run.folder)
+    arch = config.classifier.arch
+    heats = [(name, seed) for name in config.all_heatmaps for seed in config.heatmap_seeds(name)]
+    stage = Stage(
+        SEGMENT_STAGE,
+        fingerprint(SEGMENT_STAGE, 5, heatmap_keys, asked),
+        (
+            part_path(run.folder, HEATMAP_PART),
+            scores_file(run.folder, CURVES),
+            masks_config(run.folder),
+            *(method_folder(masks, method) for method in config.heatmap_methods),
+        ),
+        lambda _: _write_masks(prepared, asked),
+        what="masks of heatmaps",
+        inputs=(
+            *(heatmap_stage(arch, s, n) for n, s in heats),
+            *(predictions_stage(arch, s) for s in config.seeds),
+        ),
+    )
+    perform(run, stage, force=force)
+
+
+def _write_masks(prepared: Prepared, asked: str) -> dict[str, Any]:
+    """Masks and scores of every heatmap, seed and rule; what the record says of them."""
+    config, run = prepared.config, prepared.run
+    part = fresh_masks(run.folder)
+    remove_tree(part)
+    rows: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    thresholds: dict[str, dict[str, Any]] = {}
+    lost: dict[str, dict[int, str]] = {}
+    test = prepared.cases.of("test")
+    names = list(config.all_heatmaps)
+    work = [(name, seed) for name in names for seed in config.heatmap_seeds(name)]
+    arch = config.classifier.arch
+    readers = {
+        (name, seed): HeatReader(prepared, heatmap_folder(run.folder, arch, seed, name))
+        for name, seed in work
+    }
+    # Before the bar of the masks is drawn: a search has one of its own.
+    fits = {
+        of: fit_rules(config.rules_of(of[0]), reader, config.seed) for of, reader in readers.items()
+    }
+    with progress("masks and scores", len(work) * len(test)) as advance:
+        for name, seed in work:
+            reader, (fitted, reasons) = readers[name, seed], fits[name, seed]
+            for rule, why in reasons.items():
+                lost.setdefault(f"{name}-{rule}", {})[seed] = why
+            gate = gate_value(prepared, name, seed)
+            for f in fitted:
+                entry_of = thresholds.setdefault(f"{name}-{f.name}", {})
+                entry_of[f"seed-{seed}"] = f.to_json() | {"split": "test", "gate": gate}
+                if f.trained is not None:
+                    path = trained_file(part, f"{name}-{f.name}", seed)
+                    entry_of[f"seed-{seed}"] |= save_trained(path, f.trained)
+            seeds_curve = Curve() if name == names[0] else None
+            rows += _score_seed(reader, name, seed, fitted, gate, part, advance, seeds_curve)
+            curves += [] if seeds_curve is None else seeds_curve.rows(seed)
+    seeds_of = {m: len(config.heatmap_seeds(h)) for m, (h, _) in config.heatmap_methods.items()}
+    left_out = why_left_out(lost, seeds_of)
+    for method, why in left_out.items():
+        say(f"{method}: left out, {why}")
+    for method, entries in thresholds.items():
+        write_json(threshold_file(part, method), entries)
+    _replace_masks(masks_folder(run.folder), part)
+    write_text(masks_config(run.folder), dump_config(config))
+    write_part(prepared, HEATMAP_PART, rows)
+    table = pd.DataFrame(curves, columns=["seed", "threshold", "dice"])
+    write_text(scores_file(run.folder, CURVES), table.to_csv(index=False))
+    weights = {
+        str(s): file_hash(seed_folder(run.folder, config.classifier.arch, s) / BEST)
+        for s in config.seeds
+    }
+    return {"left_out": left_out, "weights": weights, "data": prepared.key, "asked": asked}
 
 
 def _replace_masks(masks: Path, part: Path) -> None:

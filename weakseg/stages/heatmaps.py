@@ -18,13 +18,22 @@ from weakseg.errors import RunError
 from weakseg.heatmaps.cam import LAYERLESS
 from weakseg.heatmaps.compute import heatmaps_of
 from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
-from weakseg.layout import BEST, heatmap_file, heatmap_folder, heatmap_stage, seed_folder
+from weakseg.layout import (
+    BEST,
+    heatmap_file,
+    heatmap_folder,
+    heatmap_stage,
+    predictions_stage,
+    seed_folder,
+)
 from weakseg.masks.rules import Evidence, FittedRule, Rule
 from weakseg.methods.trainable.base import Context
 from weakseg.methods.trainable.registry import fit_trainable, load_rule
+from weakseg.models.classifier import Classifier
 from weakseg.models.layers import find_layers
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, remove_tree
+from weakseg.stages.base import Stage, perform
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import read_truth
 from weakseg.stages.train_classifier import (
@@ -116,53 +125,84 @@ def make_heatmaps(
     Path
         Their folder.
     """
-    config, run, cases = prepared.config, prepared.run, prepared.cases.cases
+    stage = heatmaps_of_seed(prepared, seed, name=name, target=target)
+    perform(prepared.run, stage, force=force)
+    return stage.outputs[0]
+
+
+def heatmaps_of_seed(
+    prepared: Prepared, seed: int, *, name: str | None = None, target: str | None = None
+) -> Stage:
+    """The heatmaps of a seed; see `make_heatmaps`."""
+    config, arch = prepared.config, prepared.config.classifier.arch
     name = name or config.heatmap.method
     settings = config.all_heatmaps[name]
     target = target or settings.target
-    arch, other = config.classifier.arch, None if target == settings.target else target
-    folder = heatmap_folder(run.folder, arch, seed, name, other)
-    model_folder = seed_folder(run.folder, arch, seed)
-    models = [load_classifier(f) for f in classifier_folders(prepared, name, seed).values()]
-    if settings.method not in LAYERLESS:
-        find_layers(models[0], settings.layer, config.data.image_size)
-    key = heatmap_key(prepared, seed, target, name)
-    stage = heatmap_stage(arch, seed, name, other)
+    other = None if target == settings.target else target
+    folder = heatmap_folder(prepared.run.folder, arch, seed, name, other)
     what = f"heatmaps {folder.name}, seed {seed}"
     wanted = set(_wanted(prepared, name))
-    # A heatmap that was a further one had fewer images, see `_wanted`.
-    enough = run.record.get("stages", {}).get(stage, {}).get("images", 0) >= len(wanted)
-    if not force and enough and run.is_done(stage, key, folder):
-        say(f"{what}: up to date")
-        return folder
+
+    def ready() -> list[Classifier]:
+        models = [load_classifier(f) for f in classifier_folders(prepared, name, seed).values()]
+        if settings.method not in LAYERLESS:
+            find_layers(models[0], settings.layer, config.data.image_size)
+        return models
+
+    def run(models: list[Classifier]) -> dict[str, Any]:
+        work = _explained(prepared, settings, target, seed_folder(prepared.run.folder, arch, seed))
+        work = [(explained, [i for i in chosen if i in wanted]) for explained, chosen in work]
+        flat, layer = _write_heatmaps(prepared, models, work, folder, name, what)
+        if flat:
+            say(f"{what}: {flat} of {len(wanted)} are flat (nothing speaks for a lesion)")
+        return {"images": len(wanted), "flat": flat, "layer": layer}
+
+    return Stage(
+        heatmap_stage(arch, seed, name, other),
+        heatmap_key(prepared, seed, target, name),
+        (folder,),
+        run,
+        what=what,
+        inputs=(predictions_stage(arch, seed),) if target == PREDICTED else (),
+        ready=ready,
+        # A heatmap that was a further one had fewer images, see `_wanted`.
+        covers=lambda entry: entry.get("images", 0) >= len(wanted),
+    )
+
+
+def _write_heatmaps(
+    prepared: Prepared,
+    models: Sequence[Classifier],
+    work: Sequence[tuple[HeatmapConfig, Sequence[int]]],
+    folder: Path,
+    name: str,
+    what: str,
+) -> tuple[int, str]:
+    """Make the heatmaps of a seed; how many are flat, and of which layer they are."""
+    config, cases = prepared.config, prepared.cases.cases
     fabric = make_fabric(config.device, config.heatmap_precision(name))
     models = [m.to(fabric.device).to(memory_format=torch.channels_last) for m in models]
-    images = prepared.images.once()
+    images, labels = prepared.images.once(), prepared.cases.labels
     part = folder.with_name(f".part-{folder.name}")
     remove_tree(part)
-    flat = 0
+    flat, layer = 0, ""
 
     def save(made: tuple[int, Heatmap]) -> Heatmap:
         i, heat = made
         save_heatmap(heatmap_file(part, cases[i].id), heat)
         return heat
 
-    with run.stage(stage, key) as entry:
-        work = _explained(prepared, settings, target, model_folder)
-        work = [(explained, [i for i in chosen if i in wanted]) for explained, chosen in work]
-        with progress(what, len(wanted)) as advance, fabric.autocast():
-            for explained, chosen in work:
-                made = heatmaps_of(models, prepared.cases.labels, images, chosen, explained)
-                for heat in in_order(save, made, workers=WRITERS, ahead=2 * settings.batch_size):
-                    flat += heat.flat
-                    layer = heat.layer
-                    advance()
-        remove_tree(folder)
-        part.replace(folder)
-        entry.update(images=len(wanted), flat=flat, layer=layer)
-    if flat:
-        say(f"{what}: {flat} of {len(wanted)} are flat (nothing speaks for a lesion)")
-    return folder
+    with progress(what, sum(len(chosen) for _, chosen in work)) as advance, fabric.autocast():
+        for explained, chosen in work:
+            made = heatmaps_of(models, labels, images, chosen, explained)
+            ahead = 2 * explained.batch_size
+            for heat in in_order(save, made, workers=WRITERS, ahead=ahead):
+                flat += heat.flat
+                layer = heat.layer
+                advance()
+    remove_tree(folder)
+    part.replace(folder)
+    return flat, layer
 
 
 def _wanted(prepared: Prepared, name: str) -> list[int]:

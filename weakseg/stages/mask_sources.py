@@ -16,20 +16,24 @@ from weakseg.data.targets import PackedTargets
 from weakseg.errors import RunError, UserError, did_you_mean
 from weakseg.layout import (
     BEST,
+    SEGMENT_STAGE,
     SETTINGS,
     config_file,
     heatmap_folder,
     heatmap_stage,
     masks_config,
     masks_folder,
+    masks_stage,
     method_folder,
     segmenter_folder,
     threshold_file,
 )
 from weakseg.masks.rules import configured_rule, segment
 from weakseg.masks.thresholds import apply_threshold, normalise
+from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress
 from weakseg.runs import Run, file_hash, open_run, read_json
+from weakseg.stages.base import is_current
 from weakseg.stages.heatmaps import HeatReader, heatmap_key
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import heatmap_asked
@@ -71,6 +75,14 @@ class MaskSource:
     def masks_seen(self) -> int:
         """How many true masks had a part in it."""
         return int(self.threshold["masks_seen"])
+
+    def inputs(self, run: Run) -> tuple[str, ...]:
+        """Stages of a run whose outputs it reads; weights and other runs are in its key."""
+        if self.of_network or self.prepared.run.folder != run.folder:
+            return ()
+        config = self.prepared.config
+        name, _ = config.heatmap_methods[self.method]
+        return (heatmap_stage(config.classifier.arch, self.seed, name),)
 
     @property
     def of_network(self) -> bool:
@@ -115,6 +127,7 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
         seeds = config.heatmap_seeds(config.heatmap_methods[method][0])
     chosen = seed if seed in seeds else seeds[0]
     path = threshold_file(masks_folder(run.folder), method)
+    _check_whole(run, masks_stage(method) if method in config.segmenters else SEGMENT_STAGE, path)
     entry = read_json(path).get(f"seed-{chosen}") if path.exists() else None
     why = _left_out(held, method) if entry is None else None
     if why is not None:
@@ -164,7 +177,7 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
         arch = config.classifier.arch
         folder_of = heatmap_folder(run.folder, arch, chosen, heatmap)
         stage = heatmap_stage(arch, chosen, heatmap)
-        if not run.is_done(stage, made_of, folder_of):
+        if not is_current(run, stage, made_of):
             raise RunError(
                 f"The heatmaps of {method} are not those of the run's settings.",
                 where=str(folder_of),
@@ -179,9 +192,27 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
     return MaskSource(held, method, chosen, entry, key)
 
 
+def _check_whole(run: Run, stage: str, path: Path) -> None:
+    """Refuse a file that is not what its stage wrote.
+
+    Raises
+    ------
+    RunError
+    """
+    entry = run.record.get("stages", {}).get(stage)
+    damages = [] if entry is None else find_damage(run.folder, stage, entry, only=[path])
+    if path.exists() and damages:
+        raise RunError(
+            "A file of the run folder is not what its stage wrote.",
+            where=str(path),
+            found=in_words(damages),
+            fix="run `weakseg compare CONFIG` again; it makes anew what is damaged",
+        )
+
+
 def _left_out(held: Prepared, method: str) -> str | None:
     """Why a heatmap method of the present settings made no masks."""
-    config, entry = held.config, held.run.record.get("stages", {}).get("segment", {})
+    config, entry = held.config, held.run.record.get("stages", {}).get(SEGMENT_STAGE, {})
     asked = heatmap_asked(config)
     if method not in config.heatmap_methods or entry.get("asked", asked) != asked:
         return None

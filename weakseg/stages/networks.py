@@ -1,4 +1,4 @@
-"""What stages share that train or load networks: loading them, and keeping those of before."""
+"""What stages share that load networks."""
 
 from __future__ import annotations
 
@@ -11,27 +11,13 @@ from torch import nn
 
 from weakseg.data.cases import Labels
 from weakseg.errors import RunError, UserError, first_line
-from weakseg.layout import BEST, superseded_folder
+from weakseg.layout import BEST
 from weakseg.models.classifier import Classifier
 from weakseg.models.states import load_tensors, not_finite, tell
 from weakseg.progress import say
-from weakseg.runs import remove_tree
-from weakseg.stages.prepare import Prepared
 from weakseg.training.weights import load_weights
 
 Network = TypeVar("Network", bound=nn.Module)
-
-
-def set_aside(prepared: Prepared, stage: str, folder: Path, key: str, force: bool) -> None:
-    """Move an earlier network of another configuration away: hours of work are not deleted."""
-    earlier = prepared.run.record.get("stages", {}).get(stage, {}).get("key")
-    prepared.run.forget(stage)
-    if earlier and (force or earlier != key) and (folder / BEST).exists():
-        there = superseded_folder(prepared.run.folder, folder, earlier)
-        remove_tree(there)
-        there.parent.mkdir(parents=True, exist_ok=True)
-        folder.replace(there)
-        say(f"the earlier {stage} was made with other settings; it is kept in {there}")
 
 
 def say_random(weights: str, random: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from weakseg.layout import (
     BEST,
     EXAMPLES,
     LAST,
+    METRICS,
     ORIGINAL,
     PREDICTIONS,
     RESUME,
@@ -28,6 +29,7 @@ from weakseg.layout import (
 from weakseg.masks.rules import FittedRule
 from weakseg.progress import say
 from weakseg.runs import atomic_path, write_text
+from weakseg.stages.base import Stage, perform
 from weakseg.stages.evidence import write_evidence
 from weakseg.stages.faithfulness import score_heatmaps
 from weakseg.stages.filter_sources import TruthMasks, make_marker, masks_used
@@ -35,10 +37,10 @@ from weakseg.stages.heatmaps import (
     PREDICTED,
     HeatReader,
     heatmap_key,
+    heatmaps_of_seed,
     make_heatmaps,
     require_classifiers,
 )
-from weakseg.stages.networks import set_aside
 from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.stages.train_classifier import (
     fit_classifier,
@@ -92,7 +94,15 @@ def retrain_filtered(prepared: Prepared, *, force: bool = False) -> Path:
         for n, condition in enumerate(conditions, 1):
             keys[condition.name, seed] = work.train(condition, f"{n} of {len(conditions)}", force)
         score_heatmaps(
-            prepared, settings, target, seed, work.made_by, images, work.sources, force=force
+            prepared,
+            settings,
+            target,
+            seed,
+            work.made_by,
+            images,
+            work.sources,
+            work.inputs,
+            force=force,
         )
     used = {c.name: masks_used(c, work.made_by["masks_seen"], truth) for c in conditions}
     return write_evidence(
@@ -253,16 +263,31 @@ class _Seed:
         folder = condition_folder(prepared.run.folder, arch, seed, condition.name)
         stage = condition_stage(arch, seed, condition.name)
         key, what = self.key(condition), f"filtered {number}: {condition.name}, seed {seed}"
-        outputs = (folder / PREDICTIONS, folder / ORIGINAL)
-        if not force and prepared.run.is_done(stage, key, *outputs):
-            say(f"{what}: up to date")
-            return key
-        # A rule that cannot be fitted is refused while the earlier network is still there.
-        _ = self.fitted
-        set_aside(prepared, stage, folder, key, force)
-        with prepared.run.stage(stage, key) as entry:
-            entry.update(self._train(condition, folder, key, what))
+        networks = (BEST, LAST) if self.settings.keep_networks else ()
+        names = (PREDICTIONS, ORIGINAL, METRICS, EXAMPLES, *networks)
+        made = Stage(
+            stage,
+            key,
+            tuple(folder / n for n in names),
+            lambda _: self._train(condition, folder, key, what),
+            what=what,
+            inputs=self.inputs,
+            # A rule that cannot be fitted is refused while the earlier network is still there.
+            ready=lambda: self.fitted,
+            network=folder,
+        )
+        perform(prepared.run, made, force=force)
+        if not networks:
+            for name in (BEST, LAST):
+                (folder / name).unlink(missing_ok=True)
+        # Only now: what was broken off before it was recorded goes on from here.
+        (folder / RESUME).unlink(missing_ok=True)
         return key
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The stages of the heatmaps that filter the images."""
+        return (heatmaps_of_seed(self.prepared, self.seed, target=self.target).name,)
 
     def _train(self, condition: Condition, folder: Path, key: str, what: str) -> dict[str, Any]:
         prepared, cases = self.prepared, self.prepared.cases.cases
@@ -287,10 +312,6 @@ class _Seed:
             table["kept_area"] = filtered.kept_area[chosen].round(6)
             write_text(path, table.to_csv(index=False))
         self._write_examples(filtered, folder / EXAMPLES)
-        (folder / RESUME).unlink(missing_ok=True)
-        if not self.settings.keep_networks:
-            for name in (BEST, LAST):
-                (folder / name).unlink(missing_ok=True)
         return entry | {"epochs": c.epochs}
 
     @property

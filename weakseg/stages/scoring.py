@@ -7,7 +7,7 @@ joins the parts that are up to date into ``per_case.csv`` and ``summary.csv``.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,11 @@ from weakseg.layout import (
     segmenter_part,
 )
 from weakseg.masks.floors import FLOORS
+from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
 from weakseg.scores import case_columns, score_case, summarise
+from weakseg.stages.base import Stage, forget, perform
 from weakseg.stages.prepare import Prepared
 
 COLUMNS = [*case_columns(), "probability"]
@@ -124,17 +126,20 @@ def _floors(prepared: Prepared) -> None:
     run, config = prepared.run, prepared.config
     wanted = config.scores.floors and prepared.cases.dims == 2
     path = part_path(run.folder, FLOORS_PART)
-    key = fingerprint(FLOORS_STAGE, 1, prepared.key)
     if not wanted:
+        forget(run, FLOORS_STAGE)
         path.unlink(missing_ok=True)
-        run.forget(FLOORS_STAGE)
         return
-    if run.is_done(FLOORS_STAGE, key, path):
-        return
+    key = fingerprint(FLOORS_STAGE, 1, prepared.key)
+    perform(run, Stage(FLOORS_STAGE, key, (path,), lambda _: _write_floors(prepared)))
+
+
+def _write_floors(prepared: Prepared) -> dict[str, Any]:
+    config = prepared.config
     scored = scored_cases(prepared)
     cases = [c for c in prepared.cases.of("test") if c.id in scored]
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FLOORS}
-    with run.stage(FLOORS_STAGE, key), progress("trivial floors", len(cases)) as advance:
+    with progress("trivial floors", len(cases)) as advance:
         for case in cases:
             image = read_image(case.image)
             healthy = not prepared.cases.labels.is_lesion(case.label)
@@ -144,7 +149,8 @@ def _floors(prepared: Prepared) -> None:
                 flags = {"flat": False, "gated": False}
                 rows[name].append(case_entry(case, name, "floor", None, 0) | scores | flags)
             advance()
-        write_part(prepared, FLOORS_PART, [row for of_floor in rows.values() for row in of_floor])
+    write_part(prepared, FLOORS_PART, [row for of_floor in rows.values() for row in of_floor])
+    return {}
 
 
 def part_stages(prepared: Prepared) -> dict[str, tuple[str, Any]]:
@@ -191,7 +197,8 @@ def segmenter_asked(config: Config, name: str) -> str:
 def collect(prepared: Prepared) -> Path:
     """Join the parts into ``scores/per_case.csv`` and ``scores/summary.csv``.
 
-    Parts that were not made of the run's present data, splits and settings are left out.
+    Parts that were not made of the run's present data, splits and settings are left out, and so is
+    one that is not what its stage wrote.
 
     Returns
     -------
@@ -200,35 +207,57 @@ def collect(prepared: Prepared) -> Path:
     """
     run, config = prepared.run, prepared.config
     _floors(prepared)
+    paths = [path for part, path in _parts(prepared) if _is_sound(prepared, part, path)]
+    per_case, out = (scores_file(run.folder, n) for n in (PER_CASE, SUMMARY))
+    made_of = [file_hash(p) for p in paths]
+    key = fingerprint(SCORES_STAGE, 2, prepared.key, made_of, config.scores, config.seed)
+
+    def write(_: None) -> dict[str, Any]:
+        table, summary = _joined(paths, config)
+        write_text(per_case, table.to_csv(index=False, float_format="%.6g"))
+        write_text(out, summary.to_csv(index=False, float_format="%.6g"))
+        return {"data": prepared.key}
+
+    perform(run, Stage(SCORES_STAGE, key, (per_case, out), write))
+    return out
+
+
+def _parts(prepared: Prepared) -> Iterator[tuple[str, Path]]:
+    """Parts that were made of the run's present data, splits and settings."""
+    run, config = prepared.run, prepared.config
     stages = run.record.get("stages", {})
-    paths = []
     for part, (stage, asked) in part_stages(prepared).items():
         path, entry = part_path(run.folder, part), stages.get(stage)
-        if entry is None or not path.exists():
+        if entry is None:
             continue
         same = entry.get("data", prepared.key) == prepared.key
         segmenter = stage.removeprefix("masks/")
         if segmenter in config.segmenters:
             same &= same_start(entry, config, segmenter)
         if same and entry.get("asked", asked) == asked:
-            paths.append(path)
+            yield part, path
         else:
             say(f"{part}: left out of the scores; it was made of other data or settings")
-    per_case, out = (scores_file(run.folder, n) for n in (PER_CASE, SUMMARY))
-    made_of = [file_hash(p) for p in paths]
-    key = fingerprint(SCORES_STAGE, 2, prepared.key, made_of, config.scores, config.seed)
-    if run.is_done(SCORES_STAGE, key, per_case, out):
-        return out
-    with run.stage(SCORES_STAGE, key) as entry:
-        entry.update(data=prepared.key)
-        parts = [t for t in (read_rows(p) for p in paths) if len(t)]
-        table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
-        # A lone floor is no result: something must have been scored besides.
-        if table.empty or set(table["kind"]) == {"floor"}:
-            table, summary = table.iloc[:0], pd.DataFrame()
-            say("no test image can be scored: no lesion image has a mask. Masks were written.")
-        else:
-            summary = summarise(table, bootstrap=config.scores.bootstrap, seed=config.seed)
-        write_text(per_case, table.to_csv(index=False, float_format="%.6g"))
-        write_text(out, summary.to_csv(index=False, float_format="%.6g"))
-    return out
+
+
+def _is_sound(prepared: Prepared, part: str, path: Path) -> bool:
+    """Whether a part is what its stage wrote; else it is said."""
+    run, (stage, _) = prepared.run, part_stages(prepared)[part]
+    damages = find_damage(run.folder, stage, run.record["stages"][stage], only=[path])
+    if damages:
+        say(
+            f"{part}: left out of the scores; {in_words(damages)} "
+            "(`weakseg compare CONFIG` makes it again)"
+        )
+    return not damages
+
+
+def _joined(paths: Sequence[Path], config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables of cases and of methods; empty where nothing could be scored."""
+    parts = [t for t in (read_rows(p) for p in paths) if len(t)]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    # A lone floor is no result: something must have been scored besides.
+    if table.empty or set(table["kind"]) == {"floor"}:
+        say("no test image can be scored: no lesion image has a mask. Masks were written.")
+        return table.iloc[:0], pd.DataFrame()
+    return table, summarise(table, bootstrap=config.scores.bootstrap, seed=config.seed)

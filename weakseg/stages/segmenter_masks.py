@@ -19,6 +19,7 @@ from weakseg.layout import (
     masks_stage,
     method_folder,
     part_path,
+    predictions_stage,
     segmenter_folder,
     segmenter_part,
     threshold_file,
@@ -26,9 +27,10 @@ from weakseg.layout import (
 from weakseg.masks.screen import screen_parts
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
 from weakseg.masks.thresholds import apply_threshold
-from weakseg.progress import progress, say
+from weakseg.progress import progress
 from weakseg.runs import file_hash, read_json, remove_tree, write_json
 from weakseg.scores import score_case
+from weakseg.stages.base import Stage, perform
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import (
     case_entry,
@@ -70,23 +72,38 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     key = fingerprint(
         stage, 4, prepared.key, weights, trained, after, asked, *([gated] if gated else [])
     )
-    all_masks = masks_folder(run.folder)
-    masks = method_folder(all_masks, name)
-    if not force and run.is_done(
-        stage, key, threshold_file(all_masks, name), part_path(run.folder, part)
-    ):
-        say(f"masks of {name}: up to date")
-        return
+    stands = Stage(
+        stage,
+        key,
+        (method_folder(masks_folder(run.folder), name), part_path(run.folder, part)),
+        lambda _: (
+            {"weights": weights, "data": prepared.key, "asked": asked}
+            | _write_masks(prepared, name, data, settings)
+        ),
+        what=f"masks of {name}",
+        inputs=_classifiers(prepared, name),
+    )
+    perform(run, stands, force=force)
+
+
+def _classifiers(prepared: Prepared, name: str) -> tuple[str, ...]:
+    """The stages whose word is the gate of a segmenter."""
+    arch = prepared.config.classifier.arch
+    return tuple(predictions_stage(arch, int(s)) for s in gate_weights(prepared, name))
+
+
+def _write_masks(
+    prepared: Prepared, name: str, data: SegmentationCases, settings: SegmenterConfig
+) -> dict[str, Any]:
+    """Write masks and their scores; what the record says of them."""
+    run, config = prepared.run, prepared.config
     fresh = fresh_masks(run.folder, name)
     remove_tree(fresh)
     rows: list[dict[str, Any]] = []
     thresholds: dict[str, Any] = {}
     test = [i for i, c in enumerate(prepared.cases.cases) if c.split == "test"]
     scored, work = scored_cases(prepared), config.mask_seeds(name)
-    with (
-        run.stage(stage, key) as entry,
-        progress(f"masks of {name}", len(work) * len(test)) as advance,
-    ):
+    with progress(f"masks of {name}", len(work) * len(test)) as advance:
         for seed, together in work.items():
             fabric = make_fabric(config.device, settings.precision)
             networks = load_networks(run.folder, name, together, fabric.device)
@@ -109,16 +126,16 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
                     prepared, i, p, threshold, name, seed, scored, masks=fresh, gate=gate
                 )
                 advance()
-        write_json(threshold_file(fresh, name), thresholds)
-        remove_tree(masks)
-        masks.parent.mkdir(exist_ok=True)
-        method_folder(fresh, name).replace(masks)
-        remove_tree(fresh)
-        write_part(prepared, part, rows)
-        entry.update(weights=weights, data=prepared.key, asked=asked)
-        entry[STARTING_WEIGHTS] = starting_weights(config, name)
-        if gated:
-            entry.update(classifiers=gate_weights(prepared, name))
+    write_json(threshold_file(fresh, name), thresholds)
+    masks = method_folder(masks_folder(run.folder), name)
+    remove_tree(masks)
+    masks.parent.mkdir(exist_ok=True)
+    method_folder(fresh, name).replace(masks)
+    remove_tree(fresh)
+    write_part(prepared, segmenter_part(name), rows)
+    entry: dict[str, Any] = {STARTING_WEIGHTS: starting_weights(config, name)}
+    by = gate_weights(prepared, name)
+    return entry | ({"classifiers": by} if by else {})
 
 
 def _threshold(

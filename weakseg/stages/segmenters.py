@@ -13,8 +13,9 @@ from weakseg.data.cases import Case
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import knows_truth
 from weakseg.errors import DataError
-from weakseg.layout import BEST, LAST, METRICS, SETTINGS, segmenter_folder, segmenter_stage
+from weakseg.layout import BEST, segmenter_stage
 from weakseg.models.segmenters import Segmenter, build_segmenter
+from weakseg.stages.base import is_current
 from weakseg.stages.networks import load_network
 from weakseg.stages.prepare import Prepared
 from weakseg.training.recipes import resolve
@@ -59,10 +60,8 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
 
 def is_trained(prepared: Prepared, name: str, seed: int, source: str | None = None) -> bool:
     """Whether the segmenter in the run folder is the one that the experiment asks for."""
-    folder = segmenter_folder(prepared.run.folder, name, seed)
-    outputs = [folder / f for f in (BEST, LAST, METRICS, SETTINGS)]
     key = segmenter_key(prepared, name, seed, source)
-    return prepared.run.is_done(segmenter_stage(name, seed), key, *outputs)
+    return is_current(prepared.run, segmenter_stage(name, seed), key)
 
 
 def segmentation_cases(

@@ -22,6 +22,7 @@ from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.models.layers import FUSED, depths, find_layers
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
+from weakseg.stages.base import Stage, perform
 from weakseg.stages.heatmaps import require_classifiers
 from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.stages.scoring import read_truth
@@ -84,10 +85,8 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
     key = fingerprint(
         SWEEP_STAGE, 1, classifier_key(prepared, seed), file_hash(best), settings, SWEPT
     )
-    if not force and run.is_done(SWEEP_STAGE, key, path):
-        say("sweep: up to date")
-        return path
-    with run.stage(SWEEP_STAGE, key) as entry:
+
+    def write(_: None) -> dict[str, Any]:
         curves = _curves(prepared, seed, chosen)
         rows = [
             {"method": m, "layer": layer, "threshold": round(float(t), 4), "dice": float(d)}
@@ -96,12 +95,15 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
             for t, d in zip(GRID, curve, strict=True)
         ]
         write_text(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
-        entry.update(masks_seen=len(chosen), seed=seed, data=prepared.key)
-    (m, layer), curve = max(curves.items(), key=lambda kv: float(kv[1].max()))
-    say(
-        f"sweep: {m} at {layer}, threshold {GRID[int(curve.argmax())]:.2f}, reaches a Dice of "
-        f"{curve.max():.3f} on {len(chosen)} validation masks; what is chosen by it has seen them"
-    )
+        (m, layer), curve = max(curves.items(), key=lambda kv: float(kv[1].max()))
+        say(
+            f"sweep: {m} at {layer}, threshold {GRID[int(curve.argmax())]:.2f}, reaches a Dice of "
+            f"{curve.max():.3f} on {len(chosen)} validation masks; what is chosen by it has seen "
+            "them"
+        )
+        return {"masks_seen": len(chosen), "seed": seed, "data": prepared.key}
+
+    perform(run, Stage(SWEEP_STAGE, key, (path,), write, what="sweep"), force=force)
     return path
 
 

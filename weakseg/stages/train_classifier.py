@@ -21,6 +21,7 @@ from weakseg.layout import (
     PREDICTIONS,
     RESUME,
     classifier_stage,
+    predictions_stage,
     seed_folder,
 )
 from weakseg.models.classifier import Classifier, ClassifierSpec
@@ -34,7 +35,8 @@ from weakseg.runs import (
     write_text,
 )
 from weakseg.scores import classification_scores
-from weakseg.stages.networks import load_network, say_random, set_aside
+from weakseg.stages.base import Stage, is_current, perform
+from weakseg.stages.networks import load_network, say_random
 from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.training.classify import ClassifierTask, predict_probabilities
 from weakseg.training.given import given_weights
@@ -84,25 +86,49 @@ def train_classifiers(
     for seed in config.seeds:
         folder = seed_folder(prepared.run.folder, config.classifier.arch, seed)
         folders.append(folder)
-        stage, key = classifier_stage(config.classifier.arch, seed), classifier_key(prepared, seed)
-        if not force and is_trained(prepared, seed):
-            say(f"classifier, seed {seed}: up to date")
-            continue
-        # Before anything is moved: weights from a server may not be there.
-        initial = new_classifier(config.classifier, prepared.cases.labels, prepared.channels, seed)
-        say_random(config.classifier.weights, initial[1])
-        set_aside(prepared, stage, folder, key, force)
-        with prepared.run.stage(stage, key) as entry:
-            entry.update(_train_seed(prepared, initial, folder, seed, key, after_epoch))
+        perform(prepared.run, training_of(prepared, seed, after_epoch), force=force)
+        # Only now: what was broken off before it was recorded goes on from here.
+        (folder / RESUME).unlink(missing_ok=True)
+        perform(prepared.run, predictions_of(prepared, seed), force=force)
     return folders
+
+
+def training_of(
+    prepared: Prepared, seed: int, after_epoch: Callable[[int], None] | None = None
+) -> Stage:
+    """The training of a seed's classifier."""
+    config = prepared.config.classifier
+    folder = seed_folder(prepared.run.folder, config.arch, seed)
+    key = classifier_key(prepared, seed)
+    return Stage(
+        classifier_stage(config.arch, seed),
+        key,
+        tuple(folder / name for name in (BEST, LAST, METRICS)),
+        lambda initial: _train_seed(prepared, initial, folder, seed, key, after_epoch),
+        what=f"classifier, seed {seed}",
+        # Weights from a server may not be there.
+        ready=lambda: new_classifier(config, prepared.cases.labels, prepared.channels, seed),
+        network=folder,
+    )
+
+
+def predictions_of(prepared: Prepared, seed: int) -> Stage:
+    """What a trained classifier says of every case, and how right it is."""
+    arch = prepared.config.classifier.arch
+    folder = seed_folder(prepared.run.folder, arch, seed)
+    return Stage(
+        predictions_stage(arch, seed),
+        fingerprint("predictions", 1, classifier_key(prepared, seed)),
+        (folder / PREDICTIONS, folder / CLASSIFIER_SCORES),
+        lambda _: _predict_seed(prepared, folder, seed),
+        inputs=(classifier_stage(arch, seed),),
+    )
 
 
 def is_trained(prepared: Prepared, seed: int) -> bool:
     """Whether the classifier in the run folder is the one that the experiment asks for."""
-    folder = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed)
-    outputs = [folder / name for name in (BEST, LAST, METRICS, CLASSIFIER_SCORES, PREDICTIONS)]
-    stage = classifier_stage(prepared.config.classifier.arch, seed)
-    return prepared.run.is_done(stage, classifier_key(prepared, seed), *outputs)
+    made = (training_of(prepared, seed), predictions_of(prepared, seed))
+    return all(is_current(prepared.run, stage.name, stage.key) for stage in made)
 
 
 def highest_rate(config: ClassifierConfig) -> float:
@@ -153,10 +179,16 @@ def _train_seed(
 ) -> dict[str, Any]:
     c = prepared.config.classifier
     model, random = initial
+    say_random(c.weights, random)
     what = f"classifier {c.arch}, seed {seed}"
     entry = fit_classifier(
         prepared, c, model, prepared.images, folder, seed, key, what, after_epoch
     )
+    return entry | {"random_tensors": random}
+
+
+def _predict_seed(prepared: Prepared, folder: Path, seed: int) -> dict[str, Any]:
+    c = prepared.config.classifier
     best = load_classifier(folder).to(pick_device(prepared.config.device))
     everything = np.arange(len(prepared.cases.cases))
     p = predict_probabilities(
@@ -166,14 +198,14 @@ def _train_seed(
     write_text(folder / PREDICTIONS, table.to_csv(index=False))
     scores = {s: _scores(prepared, p, indices(prepared, s)) for s in ("val", "test")}
     write_json(folder / CLASSIFIER_SCORES, scores)
-    (folder / RESUME).unlink(missing_ok=True)
     auc = scores["test"]["auc_lesion"]
+    entry = prepared.run.record["stages"][classifier_stage(c.arch, seed)]
     say(
-        f"{what}: test AUC {auc['value']:.3f} "
+        f"classifier {c.arch}, seed {seed}: test AUC {auc['value']:.3f} "
         f"[{auc['low']:.3f}, {auc['high']:.3f}], best epoch {entry['best_epoch']} of {c.epochs}: "
         f"{entry['best_because']}"
     )
-    return entry | {"random_tensors": random}
+    return {}
 
 
 def fit_classifier(

@@ -4,35 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from weakseg.config import MANIFEST, SegmenterConfig
+from weakseg.config import MANIFEST, SegmenterConfig, fingerprint
 from weakseg.config.recipes import METHOD, stand_in_note
 from weakseg.data.images import write_target
 from weakseg.data.patches import IGNORE
+from weakseg.data.targets import PackedTargets
 from weakseg.errors import UserError
 from weakseg.layout import (
+    BEST,
+    LAST,
+    METRICS,
     RESUME,
     SETTINGS,
     segmenter_folder,
     segmenter_stage,
     target_file,
     target_folder,
+    targets_stage,
 )
 from weakseg.models.classifiers import imagenet_state
 from weakseg.models.pretrained import backbone_name, load_backbone
 from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.progress import say
 from weakseg.runs import remove_tree, write_json
+from weakseg.stages.base import Stage, perform
 from weakseg.stages.mask_sources import MaskSource, check_source, find_source, training_targets
-from weakseg.stages.networks import say_random, set_aside
+from weakseg.stages.networks import say_random
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import collect
 from weakseg.stages.segmenter_gate import check_gate
 from weakseg.stages.segmenter_masks import segment_by_network
 from weakseg.stages.segmenters import (
-    is_trained,
     load_segmenter,
     masks_of,
     network_size,
@@ -112,10 +118,6 @@ def train_segmenters(
         masks = prepared.config.segmenters[name].masks
         for seed in prepared.config.segmenter_seeds(name):
             source = None if masks == MANIFEST else find_source(prepared, masks, seed)
-            key = None if source is None else source.key
-            if not force and is_trained(prepared, name, seed, key):
-                say(f"segmenter {name}, seed {seed}: up to date")
-                continue
             _train(prepared, name, seed, data, source, force, after_epoch)
         segment_by_network(prepared, name, data, force)
     return collect(prepared)
@@ -324,22 +326,27 @@ def _train(
 ) -> None:
     settings = segmenter_settings(prepared, name)
     folder = segmenter_folder(prepared.run.folder, name, seed)
-    part = None if source is None else source.key
-    stage, key = segmenter_stage(name, seed), segmenter_key(prepared, name, seed, part)
-    # Before anything is moved: weights from a server may not be there, or nothing be found.
-    _, random = new_segmenter(settings, prepared.channels, prepared.cases.dims, seed)
-    say_random(settings.weights, random)
-    if source is None:
-        train = training_cases(prepared)
-    else:
-        data, train = _told_by(prepared, name, seed, source)
-    set_aside(prepared, stage, folder, key, force)
-    with prepared.run.stage(stage, key) as entry:
+    key = segmenter_key(prepared, name, seed, None if source is None else source.key)
+
+    @cache
+    def told() -> PackedTargets:
+        assert source is not None
+        return _targets(prepared, settings, name, source)
+
+    def ready() -> tuple[SegmentationCases, list[int]]:
+        # Before anything is moved: weights from a server may not be there, or nothing be found.
+        _, random = new_segmenter(settings, prepared.channels, prepared.cases.dims, seed)
+        say_random(settings.weights, random)
+        if source is None:
+            return data, training_cases(prepared)
+        _, healthy = training_images(prepared)
+        return segmentation_cases(prepared, name, told()), sorted([*told(), *healthy])
+
+    def run(chosen: tuple[SegmentationCases, list[int]]) -> dict[str, Any]:
         trained = fit_segmenter(
             prepared,
             settings,
-            data,
-            train,
+            *chosen,
             folder,
             seed,
             key=key,
@@ -348,20 +355,39 @@ def _train(
             source=source,
         )
         write_json(folder / SETTINGS, trained.settings)
-        (folder / RESUME).unlink(missing_ok=True)
-        entry.update(trained.entry)
+        return trained.entry
+
+    inputs = () if source is None else source.inputs(prepared.run)
+    if source is not None and prepared.cases.dims == 2:
+        seen = Stage(
+            targets_stage(name, seed),
+            fingerprint("targets", 1, source.key, settings.ignore),
+            (target_folder(prepared.run.folder, name, seed),),
+            lambda targets: _write_targets(prepared, name, seed, targets),
+            inputs=inputs,
+            ready=told,
+        )
+        perform(prepared.run, seen, force=force)
+    training = Stage(
+        segmenter_stage(name, seed),
+        key,
+        tuple(folder / f for f in (BEST, LAST, METRICS, SETTINGS)),
+        run,
+        what=f"segmenter {name}, seed {seed}",
+        inputs=inputs,
+        ready=ready,
+        network=folder,
+    )
+    perform(prepared.run, training, force=force)
+    # Only now: what was broken off before it was recorded goes on from here.
+    (folder / RESUME).unlink(missing_ok=True)
 
 
-def _told_by(
-    prepared: Prepared, name: str, seed: int, source: MaskSource
-) -> tuple[SegmentationCases, list[int]]:
-    """The cases with another method's masks in the place of true ones, and which to train on.
-
-    Healthy images train with empty masks, as their labels say. What the network is told of the
-    others is written to ``targets/NAME/seed-N/``, for people to look at.
-    """
-    settings = segmenter_settings(prepared, name)
-    lesion, healthy = training_images(prepared)
+def _targets(
+    prepared: Prepared, settings: SegmenterConfig, name: str, source: MaskSource
+) -> PackedTargets:
+    """Another method's masks of the training images with a lesion, in the place of true ones."""
+    lesion, _ = training_images(prepared)
     what = f"masks by {source.method}, seed {source.seed}"
     targets = training_targets(source, lesion, settings, what)
     if not targets:
@@ -370,13 +396,21 @@ def _told_by(
             where=f"segmenters.{name}.masks",
             fix="look at its heatmaps and masks, and choose another method",
         )
-    if prepared.cases.dims == 2:
-        run = prepared.run.folder
-        remove_tree(target_folder(run, name, seed))
-        for i, target in targets.items():
-            case = prepared.cases.cases[i]
-            write_target(target_file(run, name, seed, case.id), target, IGNORE)
     left_out = len(lesion) - len(targets)
     if left_out:
         say(f"{what}: {left_out} of {len(lesion)} training images left out, nothing was found")
-    return segmentation_cases(prepared, name, targets), sorted([*targets, *healthy])
+    return targets
+
+
+def _write_targets(
+    prepared: Prepared, name: str, seed: int, targets: PackedTargets
+) -> dict[str, Any]:
+    """Write what a network is told, for people to look at.
+
+    Healthy images train with empty masks, as their labels say: they have no file.
+    """
+    run = prepared.run.folder
+    remove_tree(target_folder(run, name, seed))
+    for i, target in targets.items():
+        write_target(target_file(run, name, seed, prepared.cases.cases[i].id), target, IGNORE)
+    return {}

@@ -1,0 +1,177 @@
+"""What a stage is: a record, and the one function that decides whether it is up to date.
+
+A stage is made again when its key (a fingerprint of the settings and data that it reads) is
+another, when a stage whose outputs it reads has written others, or when one of its own outputs is
+not what it wrote. The record is taken away before anything is touched, and comes back when all is
+written: whatever is broken off in between is made again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weakseg.layout import BEST, outputs_file, superseded_folder
+from weakseg.outputs import find_damage, in_words, list_outputs
+from weakseg.progress import say
+from weakseg.runs import Run, commit, remove_tree
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A piece of work whose results lie in the run folder.
+
+    Attributes
+    ----------
+    name : str
+        In the record, see `weakseg.layout`.
+    key : str
+        Fingerprint of the data and settings that it depends on.
+    outputs : tuple of Path
+        Files and folders that it writes; some may stay away.
+    run : callable
+        Does the work with what ``ready`` gave; returns what the record says besides.
+    what : str
+        Its name for people; empty for small ones that are not spoken of while they are up to date.
+    inputs : tuple of str
+        Names of the stages whose outputs it reads, as far as they are not in the key.
+    ready : callable
+        Called before anything of earlier results is touched: refuses what cannot be done.
+    covers : callable
+        Whether an entry of the record is of all that is asked for.
+    network : Path or None
+        Folder of a network that is kept elsewhere when one of other settings takes its place.
+    """
+
+    name: str
+    key: str
+    outputs: tuple[Path, ...]
+    run: Callable[[Any], Mapping[str, Any]]
+    what: str = ""
+    inputs: tuple[str, ...] = ()
+    ready: Callable[[], Any] = lambda: None
+    covers: Callable[[Mapping[str, Any]], bool] = lambda entry: True
+    network: Path | None = None
+
+
+@dataclass(frozen=True)
+class Stale:
+    """Why a stage is not up to date.
+
+    Attributes
+    ----------
+    why : str
+    damaged : bool
+        Whether something happened to results that were whole once; else settings or data are
+        others, or nothing was made yet.
+    """
+
+    why: str
+    damaged: bool = False
+
+
+def why_stale(
+    run: Run,
+    name: str,
+    key: str,
+    *,
+    covers: Callable[[Mapping[str, Any]], bool] = lambda entry: True,
+    refresh: bool = False,
+) -> Stale | None:
+    """Why a stage must be made again; None if it is up to date.
+
+    Parameters
+    ----------
+    run : Run
+    name, key, covers
+        See `Stage`.
+    refresh : bool
+        See `weakseg.outputs.find_damage`.
+    """
+    stages = run.record.get("stages", {})
+    entry = stages.get(name)
+    if entry is None:
+        return Stale("it is not made yet")
+    if entry.get("key") != key or not covers(entry):
+        return Stale("it was made with other settings or data")
+    for source, read in entry.get("inputs", {}).items():
+        if _outputs_hash(stages, source) != read:
+            return Stale(f"{source} has other results than it was made of", damaged=True)
+    damages = find_damage(run.folder, name, entry, refresh=refresh)
+    return Stale(in_words(damages), damaged=True) if damages else None
+
+
+def _outputs_hash(stages: Mapping[str, Any], name: str) -> str | None:
+    """The hash over a stage's outputs; None where it is not made."""
+    return stages.get(name, {}).get("outputs", {}).get("hash")
+
+
+def is_current(run: Run, name: str, key: str) -> bool:
+    """Whether a stage is up to date; of one that is damaged it is said which file is."""
+    stale = why_stale(run, name, key)
+    if stale is not None and stale.damaged:
+        say(f"{name}: {stale.why}")
+    return stale is None
+
+
+def forget(run: Run, name: str) -> None:
+    """Take a stage out of the record that is not asked for any more, before its outputs go."""
+    run.forget(name)
+    outputs_file(run.folder, name).unlink(missing_ok=True)
+
+
+def perform(run: Run, stage: Stage, *, force: bool = False) -> bool:
+    """Do the work of a stage unless it is up to date; whether it was done.
+
+    Parameters
+    ----------
+    run : Run
+        Held by this command.
+    stage : Stage
+    force : bool
+        Do it again though it is up to date.
+    """
+    stale = why_stale(run, stage.name, stage.key, covers=stage.covers, refresh=True)
+    if stale is None and not force:
+        if stage.what:
+            say(f"{stage.what}: up to date")
+        return False
+    if stale is not None and stale.damaged:
+        say(f"{stage.what or stage.name}: made again: {stale.why}")
+    ready = stage.ready()
+    if stage.network is not None:
+        _set_aside(run, stage, stage.network, force)
+    run.forget(stage.name)
+    started = time.monotonic()
+    entry = dict(stage.run(ready))
+    _finish(run, stage, entry, time.monotonic() - started)
+    return True
+
+
+def _finish(run: Run, stage: Stage, entry: Mapping[str, Any], seconds: float) -> None:
+    """List the outputs, then record the stage: in this order, so that no record lacks its list."""
+    stages = run.record.get("stages", {})
+    made = {
+        "key": stage.key,
+        "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(seconds, 1),
+        "commit": commit(),
+        "inputs": {name: _outputs_hash(stages, name) for name in stage.inputs},
+        "outputs": list_outputs(run.folder, stage.name, stage.outputs),
+    }
+    run.update(stages={**stages, stage.name: made | dict(entry)})
+
+
+def _set_aside(run: Run, stage: Stage, folder: Path, force: bool) -> None:
+    """Move an earlier network of another configuration away: hours of work are not deleted."""
+    earlier = run.record.get("stages", {}).get(stage.name, {}).get("key")
+    run.forget(stage.name)
+    if earlier and (force or earlier != stage.key) and (folder / BEST).exists():
+        there = superseded_folder(run.folder, folder, earlier)
+        remove_tree(there)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        folder.replace(there)
+        say(f"the earlier {stage.name} was made with other settings; it is kept in {there}")
