@@ -16,8 +16,10 @@ from tests.tiny import (
     write_manifest,
     write_set,
 )
+from weakseg import layout
 from weakseg.config import load_config
-from weakseg.runs import read_json
+from weakseg.outputs import list_outputs
+from weakseg.runs import Run, read_json
 from weakseg.stages import segmenter_predictor
 from weakseg.stages.scoring import read_per_case, read_summary
 
@@ -194,8 +196,23 @@ def test_another_classifier_makes_its_masks_again(job, copy, capsys):
     out = ("--method", "net", "--seed", "0", "--out", copy / "out")
     assert weakseg("predict", copy, image, *out) == 2
     assert "another network" in capsys.readouterr().err
+    gated(job, copy, "gate=0.5", rc=2)
+    told = capsys.readouterr().err
+    assert "classifier/resnet18/seed-0/best.safetensors holds something else" in told
+    record_as_trained(copy)
     gated(job, copy, "gate=0.5")
     assert "masks of net: up to date" not in capsys.readouterr().err
+
+
+def record_as_trained(folder):
+    """As if a device that does not repeat itself had trained the first classifier again."""
+    run, stage = Run(folder), layout.classifier_stage("resnet18", 0)
+    stages, part = run.record["stages"], layout.seed_folder(folder, "resnet18", 0)
+    files = [part / name for name in (layout.BEST, layout.LAST, layout.METRICS)]
+    stages[stage]["outputs"] = list_outputs(folder, stage, files)
+    said = stages[layout.predictions_stage("resnet18", 0)]
+    said["inputs"] = {stage: stages[stage]["outputs"]["hash"]}
+    run.update(stages=stages)
 
 
 def test_without_classifiers_it_is_refused_before_any_training(job, tmp_path, capsys):
