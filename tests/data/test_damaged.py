@@ -69,6 +69,15 @@ def recounted(data: bytes, code: int, count: int) -> bytes:
     return bytes(file)
 
 
+def retyped(data: bytes, code: int, kind: int) -> bytes:
+    """A TIFF with another type of a tag's values."""
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        tag, order = tiff.pages[0].tags[code], tiff.byteorder
+    file = bytearray(data)
+    struct.pack_into(order + "H", file, tag.offset + 2, kind)
+    return bytes(file)
+
+
 def chained(data: bytes, targets: list[int]) -> bytes:
     """A TIFF whose directories point at the directories given by index."""
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
@@ -184,7 +193,18 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: tiff_of(description="x" * 99).replace(b"x" * 99, b"")[:250],
         "damaged",
     ),
+    "a tag of an unknown type": (lambda: retyped(tiff_of(), 258, 99), "wrong type 99"),
+    "a width that is a float": (lambda: retyped(tiff_of(), 256, 11), "tag 256 is of the wrong"),
+    "a TIFF without photometry": (
+        lambda: tiff_of().replace(struct.pack("<HHI", 262, 3, 1), struct.pack("<HHI", 263, 3, 1)),
+        "what its samples mean",
+    ),
     # TIFF: its data
+    "1 bit where 8 were": (lambda: patched(tiff_of(), 258, {0: 1}), "768 bytes where its"),
+    "8 bits where 16 were": (
+        lambda: patched(tiff_of(SMOOTH.astype(np.uint16)), 258, {0: 8}),
+        "1536 bytes where its pixels take 768",
+    ),
     "strip without bytes": (lambda: patched(tiff_of(), 279, {1: 0}), "strip 2 of 4 is missing"),
     "strip at 0": (lambda: patched(tiff_of(), 273, {3: 0}), "strip 4 of 4 is missing"),
     "strip beyond the end": (lambda: patched(tiff_of(), 273, {0: 10**6}), "beyond the end"),
@@ -383,7 +403,7 @@ def test_a_palette_of_one_bit_has_indices(tmp_path):
     colours = np.zeros((3, 256), dtype=np.uint16)
     colours[:, 1] = 0xFFFF
     eight = tiff_of(np.full((16, 16), 0xF0, np.uint8), photometric="palette", colormap=colours)
-    few = patched(patched(eight, 258, {0: 1}), 256, {0: 16})
+    few = patched(patched(eight, 258, {0: 1}), 279, {0: 32})
     (tmp_path / "a.tif").write_bytes(few)
     found = decode(tmp_path / "a.tif")
     assert found.values.dtype == np.uint8

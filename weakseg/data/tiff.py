@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from weakseg.data.samples import ORIENTATION, opencv_samples, pillow_pixels
 from weakseg.data.tiff_data import BOUNDED, refuse_missing_data
 from weakseg.data.tiff_directories import directories
 from weakseg.errors import DataError
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else it prints what it mends
 
 _JPEG = (6, 7, 33007, 34892)
 """Compression tags that stand for JPEG with loss."""
@@ -97,6 +100,8 @@ def _only_page(f: IO[bytes], path: Path) -> Iterator[Any]:
 
 
 def _refuse_kind(page: Any, path: Path) -> None:
+    if _PHOTOMETRIC not in page.tags:
+        raise ValueError("the TIFF does not tell what its samples mean (tag 262)")
     if page.dtype is None or page.dtype.kind not in "buif":
         raise DataError(
             "The TIFF's type of samples is not supported.",

@@ -116,6 +116,8 @@ def _check_segment(
         whole, held = segment.least, _held(page, data, segment)
     else:
         return  # libtiff tells of LZW and most others
+    if kind == NONE and held >= 2 * segment.most:
+        raise ValueError(f"{name} holds {held} bytes where its pixels take {segment.most}")
     if held < whole:
         raise ValueError(f"{name} is cut off: {held} of {whole} bytes")
 

@@ -17,6 +17,9 @@ MAX_COPIES = 2**16
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _SIZES |= {16: 8, 17: 8, 18: 8}  # of BigTIFF
+_INTEGERS = (1, 3, 4, 6, 8, 9, 13, 16, 17, 18)
+_LAYOUT = frozenset({256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320})
+_LAYOUT |= {322, 323, 324, 325, 338, 339}  # tags that say where samples lie, and what they are
 _NEW_SUBFILE, _OLD_SUBFILE = 254, 255
 _REDUCED_NEW, _REDUCED_OLD = 1, 2
 
@@ -115,6 +118,8 @@ def _directory(f: IO[bytes], form: _Form, offset: int, size: int) -> tuple[bool,
         raise ValueError("a directory of the TIFF is cut off")
     reduced, claimed = False, 0
     for code, kind, count, value in entry.iter_unpack(data):
+        if code in _LAYOUT and kind not in _INTEGERS:
+            raise ValueError(f"TIFF tag {code} is of the wrong type {kind}")
         length = _SIZES.get(kind, 0) * count
         if length > len(value):
             claimed += length
