@@ -466,6 +466,14 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "pair": (lambda: made(at=344, data=b"ni1\0"), "half of a NIfTI pair"),
     "analyze": (lambda: made(at=344, data=bytes(4)), "Analyze 7.5"),
     "header only": (lambda: made()[:348], "truncated"),
+    "more bytes than may be": (
+        lambda: made(numbers().astype(np.float64), 40, struct.pack("<4h", 3, 600, 600, 400)),
+        "600 × 600 × 400 voxels take 1152 MB, and the limit is 268 million voxels and 1074 MB",
+    ),
+    "another type than bits": (
+        lambda: made(at=70, data=struct.pack("<h", 4)),
+        "8 bits a voxel beside voxels of the type int16",
+    ),
     "header cut": (lambda: made()[:200], "Analyze 7.5"),
     "truncated": (lambda: made()[:-1], "expected: 990 for 9 × 10 × 11 voxels of uint8"),
     "truncated v2": (lambda: made(kind=nib.Nifti2Image)[:-20], "truncated"),

@@ -27,6 +27,8 @@ from weakseg.runs import atomic_path
 
 MAX_VOXELS = 2**28
 """Larger volumes are refused, as a small file can claim to be huge; 1 GiB of float32."""
+MAX_VOLUME_BYTES = 2**30
+"""Nor may the voxels of a file take more, as they are stored."""
 
 _LAST_OFFSET = 2**26  # where voxels may begin, behind a header's extensions
 _LONGEST_TAIL = 2**26  # bytes behind them
@@ -213,6 +215,9 @@ def _read_header(f: IO[bytes], path: Path) -> Any:
         header = nib.Nifti2Header(head, check=False)
     else:
         raise _not_nifti(head, path)
+    bits, kind = int(header["bitpix"]), header.get_data_dtype()
+    if bits not in (0, kind.itemsize * 8):  # nibabel takes the type, but which of both is right?
+        raise ValueError(f"{bits} bits a voxel beside voxels of the type {kind.name}")
     header.check_fix(logger=_QUIET, error_level=40)
     return header
 
@@ -255,14 +260,6 @@ def _grid(header: Any, path: Path) -> Grid:
             else "stack the slices of a patient into one volume, or list them as PNG or TIFF in a "
             "manifest of 2D images",
         )
-    if math.prod(shape) > MAX_VOXELS:
-        raise DataError(
-            "The volume is too large.",
-            where=str(path),
-            found=f"{shape_words(shape)} voxels",
-            expected=f"at most {MAX_VOXELS / 1e6:.0f} million voxels",
-            fix="crop it, or resample it to larger voxels",
-        )
     kind = header.get_data_dtype()
     if kind.kind not in "iuf" or kind.itemsize > 8:
         what = {"V": "colours", "c": "complex numbers"}.get(kind.kind, "numbers of 128 bits")
@@ -273,7 +270,20 @@ def _grid(header: Any, path: Path) -> Grid:
             expected="one integer or float a voxel",
             fix="save it as float32, one file a channel",
         )
+    _refuse_large(shape, kind.itemsize, path)
     return _placed(header, (shape[0], shape[1], shape[2]), path)
+
+
+def _refuse_large(shape: tuple[int, ...], sample: int, path: Path) -> None:
+    voxels = math.prod(shape)
+    if voxels > MAX_VOXELS or voxels * sample > MAX_VOLUME_BYTES:
+        raise DataError(
+            f"The volume is too large: {shape_words(shape)} voxels take "
+            f"{voxels * sample / 1e6:.0f} MB, and the limit is {MAX_VOXELS / 1e6:.0f} million "
+            f"voxels and {MAX_VOLUME_BYTES / 1e6:.0f} MB.",
+            where=str(path),
+            fix="crop it, save it as float32 or int16, or resample it to larger voxels",
+        )
 
 
 def _in_mm(affine: ArrayLike, header: Any) -> Affine:
