@@ -17,6 +17,7 @@ from weakseg.masks.floors import FLOORS
 from weakseg.masks.rules import Evidence, segment
 from weakseg.runs import write_json, write_text
 from weakseg.scores import case_columns, classification_scores, score_case, summarise
+from weakseg.spreadsheets import csv_text
 
 SHAPE = (24, 20)
 SIDE = 24
@@ -72,20 +73,20 @@ def make_run(
     write_text(folder / "config.yaml", dump_config(config))
     write_text(
         folder / "splits.csv",
-        cases[["case", "image", "label", "patient", "split"]].to_csv(index=False),
+        csv_text(cases[["case", "image", "label", "patient", "split"]]),
     )
     for seed in seeds:
         _classifier(folder, cases, labels, seed)
     rows = _segment(folder, config, cases, labels, sharp)
     table = pd.DataFrame(rows if scored else [], columns=[*case_columns(), "probability"])
-    write_text(folder / "scores" / "per_case.csv", table.to_csv(index=False))
+    write_text(folder / "scores" / "per_case.csv", csv_text(table))
     summary = summarise(table, bootstrap=200) if scored else pd.DataFrame()
-    write_text(folder / "scores" / "summary.csv", summary.to_csv(index=False, float_format="%.6g"))
+    write_text(folder / "scores" / "summary.csv", csv_text(summary, float_format="%.6g"))
     at = np.linspace(0, 1, 11)
     curves = [{"seed": s, "threshold": t, "dice": t * (1 - t)} for s in seeds for t in at]
     columns = ["seed", "threshold", "dice"]
     curves_table = pd.DataFrame(curves if scored else [], columns=columns)
-    write_text(folder / "scores" / "curves.csv", curves_table.to_csv(index=False))
+    write_text(folder / "scores" / "curves.csv", csv_text(curves_table))
     _record(folder, config, cases, labels, simulated, patients_known, fingerprint, scored)
     return folder
 
@@ -132,7 +133,7 @@ def _classifier(folder: Path, cases: pd.DataFrame, labels: tuple[str, str], seed
     table = cases[["case", "patient", "split", "label"]].assign(
         predicted=np.where(p > 0.5, labels[1], labels[0]), lesion_probability=p
     )
-    write_text(out / "predictions.csv", table.to_csv(index=False))
+    write_text(out / "predictions.csv", csv_text(table))
     scores = {}
     for split in ("val", "test"):
         chosen = (cases["split"] == split).to_numpy()
@@ -154,7 +155,7 @@ def _classifier(folder: Path, cases: pd.DataFrame, labels: tuple[str, str], seed
             "val_loss": [0.7, 0.6, 0.6],
         }
     )
-    write_text(out / "metrics.csv", metrics.to_csv(index=False))
+    write_text(out / "metrics.csv", csv_text(metrics))
 
 
 def _segment(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from weakseg.config import SPLITS, SplitConfig
 from weakseg.data.cases import Case, Labels
 from weakseg.errors import DataError
 from weakseg.runs import write_text
+from weakseg.spreadsheets import csv_lines, plain_cell
 
 CANDIDATES = 200
 """Random orders of the patients that are tried."""
@@ -137,12 +137,8 @@ def split_troubles(cases: Sequence[Case], labels: Labels) -> Iterator[tuple[str,
 
 def write_splits(path: Path, cases: Sequence[Case]) -> None:
     """Write ``splits.csv``: case, image, label, patient, split."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for c in cases:
-        writer.writerow((c.id, c.image.as_posix(), c.label, c.patient, c.split or ""))
-    write_text(path, text.getvalue())
+    rows = ((c.id, c.image.as_posix(), c.label, c.patient, c.split or "") for c in cases)
+    write_text(path, csv_lines([COLUMNS, *rows]))
 
 
 def read_splits(path: Path) -> list[Case]:
@@ -155,7 +151,7 @@ def read_splits(path: Path) -> list[Case]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as f:
-            rows = list(csv.reader(f))
+            rows = [[plain_cell(c) for c in row] for row in csv.reader(f)]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise DataError(
             "The splits cannot be read.",

@@ -56,6 +56,7 @@ from weakseg.layout import (
     threshold_files,
 )
 from weakseg.runs import file_hash, open_run, read_json
+from weakseg.spreadsheets import as_written
 
 _TEXT = ("case", "image", "patient", "split", "label", "predicted", "method", "kind")
 
@@ -349,8 +350,10 @@ def _table(path: Path) -> pd.DataFrame:
     if not path.is_file() or path.stat().st_size <= 1:
         return pd.DataFrame()
     try:
-        table = pd.read_csv(
-            path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""]
+        table = as_written(
+            pd.read_csv(
+                path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""]
+            )
         )
     except (ValueError, pd.errors.ParserError) as e:
         raise RunError(

@@ -25,6 +25,7 @@ from weakseg.layout import (
     segmenter_stage,
 )
 from weakseg.runs import remove_tree, write_text
+from weakseg.spreadsheets import as_written, csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import read_rows, scored_cases
@@ -111,7 +112,7 @@ def mask_equivalence(prepared: Prepared, *, force: bool = False) -> Path:
 
     def write(_: None) -> dict[str, Any]:
         table = pd.concat([_read(point.outputs[0]) for point in points], ignore_index=True)
-        write_text(path, table.to_csv(index=False, float_format="%.6g"))
+        write_text(path, csv_text(table, float_format="%.6g"))
         return {
             "data": prepared.key,
             "segmenter": name,
@@ -176,7 +177,7 @@ def _point_of(
             rows = pd.DataFrame(trained)
         table = rows.assign(draw=draw, k=k, masks=masks_of(prepared, train))
         table = table.reindex(columns=list(COLUMNS))
-        write_text(kept, table.to_csv(index=False, float_format="%.6g"))
+        write_text(kept, csv_text(table, float_format="%.6g"))
         about = {"masks": masks_of(prepared, train), "patients": k}
         return about | ({"same_as": segmenter_stage(name, seed)} if same else {})
 
@@ -229,4 +230,4 @@ def _trained_rows(
 
 def _read(path: Path) -> pd.DataFrame:
     text = {"case": str, "patient": str}
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    return as_written(pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""]))

@@ -39,6 +39,7 @@ from weakseg.scores import (
     evidence_intervals,
     keeps_more,
 )
+from weakseg.spreadsheets import as_written, csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.heatmaps import PREDICTED
 from weakseg.stages.prepare import Prepared
@@ -92,7 +93,7 @@ def write_evidence(
             evidence[network], areas = _read(prepared, conditions, name)
             for c in conditions:
                 rows.append(_row(c, network, evidence[network], areas[c.name], masks_used[c.name]))
-        write_text(out, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        write_text(out, csv_text(pd.DataFrame(rows), float_format="%.6g"))
         retrained = evidence["retrained"]
         patients = len({c.patient for c in prepared.cases.of("test")})
         write_json(
@@ -167,7 +168,7 @@ def _read(
 def read_condition(path: Path) -> pd.DataFrame:
     """A table of predictions of a condition, labels as text."""
     text = {"case": str, "patient": str, "split": str, "label": str, "predicted": str}
-    return pd.read_csv(path, dtype=text, keep_default_na=False)
+    return as_written(pd.read_csv(path, dtype=text, keep_default_na=False))
 
 
 def _row(
@@ -302,7 +303,7 @@ def _faithfulness(prepared: Prepared, target: str) -> list[dict[str, Any]]:
 
     def tables(name: str) -> pd.DataFrame:
         text = {"case": str, "patient": str}
-        return pd.concat([pd.read_csv(f / name, dtype=text) for f in folders])
+        return pd.concat([as_written(pd.read_csv(f / name, dtype=text)) for f in folders])
 
     rows: list[dict[str, Any]] = []
 

@@ -24,6 +24,7 @@ from weakseg.layout import (
 )
 from weakseg.progress import progress
 from weakseg.runs import remove_tree, write_text
+from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
 from weakseg.stages.heatmaps import PREDICTED, heatmap_key
 from weakseg.stages.prepare import Prepared
@@ -83,7 +84,7 @@ def score_heatmaps(
         chosen = called_target(prepared, target, model_folder, asked.images)
         tables = _score(prepared, settings, target, seed, chosen, images, *sources())
         for path, table in zip(outputs, tables, strict=True):
-            write_text(path, table.to_csv(index=False))
+            write_text(path, csv_text(table))
         return {"images": len(chosen)}
 
     what = f"heatmaps against their network, seed {seed}"

@@ -47,6 +47,7 @@ from weakseg.runs import (
     write_text,
 )
 from weakseg.scores import OF_HEAT, score_case
+from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.gate import chosen_gate, mean_predictions
 from weakseg.stages.heatmaps import (
@@ -223,7 +224,7 @@ def _write_masks(prepared: Prepared, asked: str) -> dict[str, Any]:
     write_text(masks_config(run.folder), dump_config(config))
     write_part(prepared, HEATMAP_PART, rows)
     table = pd.DataFrame(curves, columns=["seed", "threshold", "dice"])
-    write_text(scores_file(run.folder, CURVES), table.to_csv(index=False))
+    write_text(scores_file(run.folder, CURVES), csv_text(table))
     weights = {
         str(s): file_hash(seed_folder(run.folder, config.classifier.arch, s) / BEST)
         for s in config.seeds

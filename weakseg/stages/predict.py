@@ -18,6 +18,7 @@ from weakseg.errors import DataError, UserError
 from weakseg.heatmaps.store import save_heatmap
 from weakseg.progress import progress, say
 from weakseg.runs import atomic_path, inside, make_folder, write_text
+from weakseg.spreadsheets import csv_text
 from weakseg.stages.heatmap_predictor import Predictor
 from weakseg.stages.predict_inputs import (
     PREDICTIONS,
@@ -96,7 +97,7 @@ def predict(
         for some in together(cases, predictor.at_once):
             rows += _rows(one, some, skip_unreadable)
             advance(len(some))
-    write_text(out / PREDICTIONS, pd.DataFrame(rows).to_csv(index=False))
+    write_text(out / PREDICTIONS, csv_text(pd.DataFrame(rows)))
     return out / PREDICTIONS
 
 

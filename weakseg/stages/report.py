@@ -7,6 +7,7 @@ from pathlib import Path
 
 from weakseg.layout import report_page, report_summary, report_table
 from weakseg.runs import make_folder, write_json, write_text
+from weakseg.spreadsheets import csv_text
 
 
 def make_report(runs: Sequence[Path], out: Path, *, gallery: int | None = None) -> Path:
@@ -42,7 +43,7 @@ def make_report(runs: Sequence[Path], out: Path, *, gallery: int | None = None) 
     report = build_report(read_runs(runs), gallery)
     make_folder(out)
     for name, table in report.tables.items():
-        write_text(report_table(out, name), table.to_csv(index=False, float_format="%.6g"))
+        write_text(report_table(out, name), csv_text(table, float_format="%.6g"))
     write_json(report_summary(out), report.summary)
     write_text(report_page(out), report.html)
     return report_page(out)

@@ -29,6 +29,7 @@ from weakseg.layout import (
 from weakseg.masks.rules import FittedRule
 from weakseg.progress import say
 from weakseg.runs import atomic_path, write_text
+from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.evidence import write_evidence
 from weakseg.stages.faithfulness import score_heatmaps
@@ -310,7 +311,7 @@ class _Seed:
             )
             table = predictions_table(held, labels, p)
             table["kept_area"] = filtered.kept_area[chosen].round(6)
-            write_text(path, table.to_csv(index=False))
+            write_text(path, csv_text(table))
         self._write_examples(filtered, folder / EXAMPLES)
         return entry | {"epochs": c.epochs}
 

@@ -37,6 +37,7 @@ from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
 from weakseg.scores import case_columns, score_case, summarise
+from weakseg.spreadsheets import as_written, csv_text
 from weakseg.stages.base import Stage, forget, perform
 from weakseg.stages.prepare import Prepared
 
@@ -98,14 +99,14 @@ def write_part(prepared: Prepared, name: str, rows: Sequence[dict[str, Any]]) ->
     """Write the rows of a source of masks."""
     path = part_path(prepared.run.folder, name)
     table = pd.DataFrame(list(rows), columns=COLUMNS)
-    write_text(path, table.to_csv(index=False, float_format="%.6g"))
+    write_text(path, csv_text(table, float_format="%.6g"))
     return path
 
 
 def read_rows(path: Path) -> pd.DataFrame:
     """A table of scores by case, names as text even where they look like numbers."""
-    table = pd.read_csv(
-        path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""]
+    table = as_written(
+        pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""])
     )
     return table.fillna(dict.fromkeys(_TEXT, ""))
 
@@ -118,7 +119,7 @@ def read_per_case(run: Path) -> pd.DataFrame:
 def read_summary(run: Path) -> pd.DataFrame:
     """The table of methods; empty where nothing could be scored."""
     path = scores_file(run, SUMMARY)
-    return pd.read_csv(path) if os.path.getsize(path) > 1 else pd.DataFrame()  # noqa: PTH202
+    return as_written(pd.read_csv(path)) if os.path.getsize(path) > 1 else pd.DataFrame()  # noqa: PTH202
 
 
 def _floors(prepared: Prepared) -> None:
@@ -214,8 +215,8 @@ def collect(prepared: Prepared) -> Path:
 
     def write(_: None) -> dict[str, Any]:
         table, summary = _joined(paths, config)
-        write_text(per_case, table.to_csv(index=False, float_format="%.6g"))
-        write_text(out, summary.to_csv(index=False, float_format="%.6g"))
+        write_text(per_case, csv_text(table, float_format="%.6g"))
+        write_text(out, csv_text(summary, float_format="%.6g"))
         return {"data": prepared.key}
 
     perform(run, Stage(SCORES_STAGE, key, (per_case, out), write))

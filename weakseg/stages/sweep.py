@@ -22,6 +22,7 @@ from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.models.layers import FUSED, depths, find_layers
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
+from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.heatmaps import require_classifiers
 from weakseg.stages.prepare import Prepared, refuse_volumes
@@ -94,7 +95,7 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
             for (m, layer), curve in curves.items()
             for t, d in zip(GRID, curve, strict=True)
         ]
-        write_text(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        write_text(path, csv_text(pd.DataFrame(rows), float_format="%.6g"))
         (m, layer), curve = max(curves.items(), key=lambda kv: float(kv[1].max()))
         say(
             f"sweep: {m} at {layer}, threshold {GRID[int(curve.argmax())]:.2f}, reaches a Dice of "

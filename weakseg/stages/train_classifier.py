@@ -35,6 +35,7 @@ from weakseg.runs import (
     write_text,
 )
 from weakseg.scores import classification_scores
+from weakseg.spreadsheets import as_written, csv_text
 from weakseg.stages.base import Stage, is_current, perform
 from weakseg.stages.networks import load_network, say_random
 from weakseg.stages.prepare import Prepared, refuse_volumes
@@ -195,7 +196,7 @@ def _predict_seed(prepared: Prepared, folder: Path, seed: int) -> dict[str, Any]
         best, prepared.images.once(), everything, 2 * c.batch_size, best.mean.device
     )
     table = predictions_table(prepared.cases.cases, prepared.cases.labels, p)
-    write_text(folder / PREDICTIONS, table.to_csv(index=False))
+    write_text(folder / PREDICTIONS, csv_text(table))
     scores = {s: _scores(prepared, p, indices(prepared, s)) for s in ("val", "test")}
     write_json(folder / CLASSIFIER_SCORES, scores)
     auc = scores["test"]["auc_lesion"]
@@ -346,7 +347,7 @@ def predictions_table(
 def read_predictions(folder: Path) -> pd.DataFrame:
     """The predictions of a seed's folder, labels as text even where they look like numbers."""
     text = {"case": str, "patient": str, "split": str, "label": str, "predicted": str}
-    return pd.read_csv(folder / PREDICTIONS, dtype=text, keep_default_na=False)
+    return as_written(pd.read_csv(folder / PREDICTIONS, dtype=text, keep_default_na=False))
 
 
 def read_classifier_scores(folder: Path) -> dict[str, Any]:
