@@ -26,8 +26,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from weakseg.config import DataConfig
 from weakseg.data.cases import CaseSet
-from weakseg.data.check import check_manifest, data_fingerprint
+from weakseg.data.check import check_manifest
 from weakseg.data.duplicates import group_near_duplicates
+from weakseg.data.fingerprint import data_fingerprint
 from weakseg.data.manifest import read_manifest
 from weakseg.data.splits import make_splits, write_splits
 

@@ -15,10 +15,10 @@ from weakseg.config import DataConfig
 from weakseg.data.check import (
     Problem,
     check_manifest,
-    data_fingerprint,
     format_problems,
     problems_json,
 )
+from weakseg.data.fingerprint import data_fingerprint
 
 DATA = DataConfig()
 Rows = list[list[str]]

@@ -16,7 +16,8 @@ from tests.data.helpers import noise, present, save, save_volume, write_rows
 from tests.tiny import weakseg
 from weakseg.config import DataConfig, SplitConfig
 from weakseg.data.cases import Labels
-from weakseg.data.check import Problem, check_manifest, data_fingerprint
+from weakseg.data.check import Problem, check_manifest
+from weakseg.data.fingerprint import data_fingerprint
 from weakseg.data.labels import resolve_labels
 from weakseg.data.manifest import read_manifest, safe_ids
 from weakseg.data.splits import make_splits, read_splits, write_splits

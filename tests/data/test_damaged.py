@@ -22,8 +22,8 @@ from PIL import Image
 from tests.data.helpers import good_rows, noise, present, write_rows
 from tests.tiny import weakseg
 from weakseg.data import decoding, jpeg, pixels
-from weakseg.data.check import data_fingerprint
 from weakseg.data.decoding import decode, image_size
+from weakseg.data.fingerprint import data_fingerprint
 from weakseg.data.images import read_image, read_mask
 from weakseg.errors import DataError
 

@@ -11,7 +11,8 @@ from tests.data.helpers import good_rows, save, write_rows
 from tests.tiny import weakseg
 from weakseg.config import DataConfig
 from weakseg.data.cases import Labels
-from weakseg.data.check import check_manifest, data_fingerprint
+from weakseg.data.check import check_manifest
+from weakseg.data.fingerprint import data_fingerprint
 from weakseg.data.labels import asks, findings, plain, reordered, resolve_labels, seeming_sets
 from weakseg.data.manifest import read_configured, read_manifest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tests.data.helpers import make_case, save
-from weakseg.data.colours import ground
+from tests.data.helpers import make_case, noise, save, write_rows
+from weakseg.data.colours import ground, is_read_by_colour
+from weakseg.data.fingerprint import data_fingerprint
 from weakseg.data.images import open_mask, read_image, read_mask
 from weakseg.errors import DataError
 
@@ -241,3 +243,32 @@ def test_the_red_layer_case_is_read_whole(shared, tmp_path):
             painted = np.asarray(shown)[..., 3] > 0
         assert 0 < painted.mean() < 0.2
         assert_marks(path, painted)
+
+
+def test_what_is_read_by_colour_is_told_by_the_header_and_changes_the_fingerprint(tmp_path):
+    grey = DISC * np.uint8(255)
+    image = save(tmp_path / "i.png", noise(0, DISC.shape))
+    colours = {
+        "p.png": palette(tmp_path / "p.png", DISC, [BLACK, WHITE]),
+        "p.tif": palette(tmp_path / "p.tif", DISC, [BLACK, WHITE]),
+        "layer.png": save(tmp_path / "layer.png", layer(RED, RED, grey)),
+        "layer.tif": save(tmp_path / "layer.tif", layer(RED, RED, grey)),
+        "la.png": save(tmp_path / "la.png", np.dstack([grey, grey])),
+    }
+    plain = {
+        "g.png": save(tmp_path / "g.png", grey),
+        "g.tif": save(tmp_path / "g.tif", grey),
+        "rgb.png": save(tmp_path / "rgb.png", np.dstack([grey] * 3)),
+        "g.jpg": save(tmp_path / "g.jpg", grey),
+        "none.png": tmp_path / "none.png",
+        "text.png": tmp_path / "text.png",
+    }
+    plain["text.png"].write_bytes(b"II")
+    assert {n: is_read_by_colour(p) for n, p in colours.items()} == dict.fromkeys(colours, True)
+    assert {n: is_read_by_colour(p) for n, p in plain.items()} == dict.fromkeys(plain, False)
+    for name, path in {**colours, **plain}.items():
+        manifest = write_rows(tmp_path, [["image", "label", "mask"], [image.name, "ill", name]])
+        files = [hashlib.blake2b(p.read_bytes()).digest() for p in (image, path) if p.exists()]
+        files += [b"missing"] * (2 - len(files))
+        by_content = hashlib.blake2b(manifest.read_bytes() + b"".join(files), digest_size=16)
+        assert (data_fingerprint(manifest) == by_content.hexdigest()) == (name in plain), name

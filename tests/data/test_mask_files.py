@@ -12,7 +12,8 @@ from tests.data.helpers import blob, good_rows, noise, save, save_volume, write_
 from tests.report.fake_run import make_run
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case, Labels
-from weakseg.data.check import check_manifest, data_fingerprint
+from weakseg.data.check import check_manifest
+from weakseg.data.fingerprint import data_fingerprint
 from weakseg.data.images import read_image
 from weakseg.data.manifest import read_manifest, read_table
 from weakseg.data.truth import read_true_mask, read_true_volume_mask

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.data.helpers import good_rows, write_rows
 from tests.tiny import weakseg
 from weakseg.config import DataConfig, SplitConfig
-from weakseg.data.check import check_manifest, data_fingerprint
+from weakseg.data.check import check_manifest
+from weakseg.data.fingerprint import data_fingerprint
 from weakseg.data.manifest import read_manifest
 from weakseg.data.people import one_name_each, person_key, similar_names
 from weakseg.data.splits import make_splits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,14 +18,13 @@ from weakseg.data.check_masks import (
     orientation_problems,
     polarity_problem,
 )
-from weakseg.data.look import AT_ONCE, chunks, in_threads, look_at_rows, modalities
+from weakseg.data.look import look_at_rows, modalities
 from weakseg.data.manifest import (
     Problem,
     Row,
     Table,
     look_alikes,
     read_configured,
-    read_table,
     row_problems,
     table_cases,
     table_labels,
@@ -40,10 +38,8 @@ __all__ = [
     "Problem",
     "check_manifest",
     "check_table",
-    "data_fingerprint",
     "format_problems",
     "problems_json",
-    "table_fingerprint",
 ]
 
 
@@ -299,55 +295,3 @@ def format_problems(problems: Sequence[Problem]) -> str:
 def problems_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     """Problems as plain dictionaries: kind, row, file, message, fix, severity."""
     return [asdict(p) for p in problems]
-
-
-def data_fingerprint(path: Path, data: DataConfig | None = None) -> str:
-    """A hash of all that a manifest stands for.
-
-    Parameters
-    ----------
-    path : Path
-    data : DataConfig, optional
-        Where given, what labels and mask values mean counts as well.
-
-    Returns
-    -------
-    str
-        32 hexadecimal digits of BLAKE2b over the manifest and every file that it names. A file
-        that is missing counts as such.
-
-    Raises
-    ------
-    DataError
-        If the manifest cannot be read.
-    """
-    table = read_table(Path(path)) if data is None else read_configured(path, data)
-    return table_fingerprint(table, data)
-
-
-def table_fingerprint(table: Table, data: DataConfig | None = None) -> str:
-    """As `data_fingerprint`, of a table as the configuration has it."""
-    total = hashlib.blake2b(table.path.read_bytes(), digest_size=16)
-    if data is not None:
-        total.update(repr((data.healthy_labels, data.lesion_labels, data.mask_rule)).encode())
-        if later := data.later_keys():
-            total.update(repr(later).encode())
-    files = [table.resolve(c) for c in dict.fromkeys(c for r in table.rows for c in table.files(r))]
-    for digests in in_threads(_contents, chunks(files, AT_ONCE)):
-        for digest in digests:
-            total.update(digest)
-    return total.hexdigest()
-
-
-def _contents(files: Sequence[Path]) -> list[bytes]:
-    return [_content(f) for f in files]
-
-
-def _content(file: Path) -> bytes:
-    try:
-        if file.is_file():
-            with file.open("rb") as f:
-                return hashlib.file_digest(f, "blake2b").digest()  # a little at a time
-    except (OSError, ValueError):
-        pass
-    return b"missing"

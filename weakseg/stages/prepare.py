@@ -12,7 +12,8 @@ from typing import Any
 from weakseg.config import PHANTOM, Config, dump_config, fingerprint
 from weakseg.data.arrays import ImageBatches, channels_of
 from weakseg.data.cases import CaseSet, Labels
-from weakseg.data.check import Findings, check_table, format_problems, table_fingerprint
+from weakseg.data.check import Findings, check_table, format_problems
+from weakseg.data.fingerprint import table_fingerprint
 from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_configured
 from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import write_phantom
