@@ -168,6 +168,45 @@ def test_a_changed_image_is_noticed(copy):
     assert weakseg("train-classifier", config, "--run-dir", folder / "run") == 2
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("scores/summary.csv", "gradcam-otsu"),
+        ("classifier/resnet18/seed-1/metrics.csv", "epoch"),
+        ("masks/gradcam-otsu/threshold.json", "otsu"),
+    ],
+)
+def test_a_report_refuses_what_no_stage_has_written(copy, tmp_path, capsys, file, text):
+    path = copy[0] / "run" / file
+    path.write_text(path.read_text().replace(text, text.upper(), 1))
+    assert weakseg("report", copy[0] / "run", "--out", tmp_path / "r") == 2
+    told = capsys.readouterr().err
+    assert f"{file} holds something else than was written" in told
+    assert "weakseg compare" in told
+    assert not (tmp_path / "r").exists()
+    path.unlink()
+    assert weakseg("report", copy[0] / "run", "--out", tmp_path / "r") == 2
+    assert f"{file} is missing" in capsys.readouterr().err
+
+
+def test_a_report_says_that_an_image_has_changed_and_needs_no_pictures(copy, tmp_path, capsys):
+    folder, out = copy[0], tmp_path / "r"
+    source = read_json(folder / "run/run.json")["data"]["source"]
+    shutil.rmtree(folder / "run/heatmaps")  # large, and no table is made of them
+    assert weakseg("report", folder / "run", "--out", out) == 0
+    assert "has changed" not in capsys.readouterr().err
+    assert "has changed since this run" not in (out / "index.html").read_text()
+    image = Path(source).parent / "images/p03_0.png"
+    before = image.read_bytes()
+    try:
+        Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
+        assert weakseg("report", folder / "run", "--out", out) == 0
+    finally:
+        image.write_bytes(before)
+    assert "has changed since this run was made" in capsys.readouterr().err
+    assert "has changed since this run was made" in (out / "index.html").read_text()
+
+
 def test_predict_gives_masks_of_the_images_own_sizes(job, tmp_path, capsys):
     folder = job[0]
     sizes = {"tall": (90, 31), "wide": (20, 77), "small": (16, 16)}

@@ -44,7 +44,7 @@ def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
     config = write_config(folder, write_set(folder / "data"), CONFIG)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare, "make_report", lambda runs, out: out)
+        patch.setattr(compare, "make_report", lambda runs, out, **_: out)
         assert again(config, folder / "run") == set(read_json(folder / "run" / RECORD)["stages"])
     return folder, config
 
@@ -52,7 +52,7 @@ def job(tmp_path_factory):
 @pytest.fixture
 def copy(job, tmp_path, monkeypatch):
     """A copy of the run that a test may damage."""
-    monkeypatch.setattr(compare, "make_report", lambda runs, out: out)
+    monkeypatch.setattr(compare, "make_report", lambda runs, out, **_: out)
     return Path(shutil.copytree(job[0] / "run", tmp_path / "run")), job[1]
 
 

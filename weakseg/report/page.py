@@ -161,7 +161,7 @@ def _part(run: RunTables, anchor: str) -> _Part:
     seed = next(iter(run.segmenters.get(pictured or "", run.classifiers)), None)
     shown = gallery(run, pictured, seed) if pictured is not None and seed is not None else []
     cautions = words.warnings(methods, method, run.stages, config.classifier.epochs)
-    cautions = _split_warning(run) + cautions
+    cautions = _split_warning(run) + _data_warning(run) + cautions
     context: dict[str, Any] = {
         "name": run.name,
         "anchor": anchor,
@@ -346,6 +346,11 @@ def _split_warning(run: RunTables) -> list[str]:
                 "holds: test images may have been trained on. Make the run again with --force."
             ]
     return []
+
+
+def _data_warning(run: RunTables) -> list[str]:
+    """Pictures would show other images than those that were scored."""
+    return [words.DATA_CHANGED] if run.data_changed else []
 
 
 def _random_tensors(run: RunTables) -> str:

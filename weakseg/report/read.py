@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from weakseg.config import (
     same_start,
 )
 from weakseg.data.cases import MaskFiles
-from weakseg.data.manifest import read_table, table_cases
+from weakseg.data.manifest import read_configured, table_cases
 from weakseg.errors import RunError, WeaksegError, first_line
 from weakseg.layout import (
     BEST,
@@ -55,6 +55,7 @@ from weakseg.layout import (
     splits_file,
     threshold_files,
 )
+from weakseg.report.intact import check_outputs, data_changed
 from weakseg.runs import file_hash, open_run, read_json
 from weakseg.spreadsheets import as_written
 
@@ -106,6 +107,8 @@ class RunTables:
         ``scores/filtered.csv``; empty where nothing was retrained, or with other splits.
     filtered_answers : dict
         ``scores/filtered.json``; empty as well.
+    data_changed : bool
+        Whether the manifest or one of its files is another than when the run was made.
     """
 
     name: str
@@ -123,6 +126,7 @@ class RunTables:
     equivalence: pd.DataFrame
     filtered: pd.DataFrame
     filtered_answers: dict[str, Any]
+    data_changed: bool = False
 
     @property
     def data(self) -> dict[str, Any]:
@@ -159,26 +163,38 @@ class RunTables:
         arch = self.config.classifier.arch
         return condition_folder(self.folder, arch, seed, condition) / EXAMPLES
 
-    def true_masks(self) -> dict[str, MaskFiles]:
-        """Image path → its true mask's files; empty where the manifest is no longer there."""
+    @property
+    def manifest(self) -> Path:
+        """The manifest; that of the phantom lies beside its images."""
         images = self.splits["image"].tolist()
         source = self.data.get("source", "")
         if source == PHANTOM and images:
-            source = Path(images[0]).parent.parent / "labels.csv"
+            return Path(images[0]).parent.parent / "labels.csv"
+        return Path(source)
+
+    def true_masks(self) -> dict[str, MaskFiles]:
+        """Image path → its true mask's files; empty where the manifest is no longer there."""
         try:
-            table = read_table(Path(source))
+            table = read_configured(self.manifest, self.config.data)
         except (OSError, WeaksegError):
             return {}
         return {str(c.image): c.mask for c in table_cases(table) if c.mask is not None}
 
 
-def read_runs(folders: Sequence[Path]) -> list[RunTables]:
+def read_runs(folders: Sequence[Path], *, look_at_data: bool = True) -> list[RunTables]:
     """Read run folders, each under a name of its own.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+    look_at_data : bool, optional
+        Whether to read the manifest's files, to say where they have changed since.
 
     Raises
     ------
     RunError
-        If a folder is not a run, lacks what the stages write, or stands twice.
+        If a folder is not a run, lacks what the stages write, holds files that are not what they
+        wrote, or stands twice.
     """
     paths = [Path(f) for f in folders]
     resolved = [p.resolve() for p in paths]
@@ -189,7 +205,10 @@ def read_runs(folders: Sequence[Path]) -> list[RunTables]:
     names = [str(r.get("name", p.name)) for r, p in zip(records, paths, strict=True)]
     if len(set(names)) < len(names):
         names = [str(p) for p in paths]
-    return [_read_run(p, n) for p, n in zip(paths, names, strict=True)]
+    runs = [_read_run(p, n) for p, n in zip(paths, names, strict=True)]
+    if not look_at_data:
+        return runs
+    return [replace(r, data_changed=data_changed(r.manifest, r.config, r.record)) for r in runs]
 
 
 def _read_run(folder: Path, name: str) -> RunTables:
@@ -208,6 +227,7 @@ def _read_run(folder: Path, name: str) -> RunTables:
         heat = load_config(made_by)
         parts = {k: getattr(heat, k) for k in ("classifier", "heatmap", "heatmaps", "masks")}
         config = config.model_copy(update=parts)
+    check_outputs(folder, config, open_run(folder).record)
     _check_splits(folder)
     _check_networks(folder, config)
     filtered, filtered_answers = _filtered(folder, config)

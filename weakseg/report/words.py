@@ -15,6 +15,12 @@ from weakseg.scores import Interval
 FEW_PATIENTS = 10
 NONE = "–"
 
+DATA_CHANGED = (
+    "The manifest, or an image or mask that it names, has changed since this run was made: the "
+    "pictures here are of the files as they are now, the figures of those before. Make the run "
+    "again with `weakseg compare`."
+)
+
 
 def number(value: Any, digits: int = 3) -> str:
     """A number for reading; a dash for None and NaN."""

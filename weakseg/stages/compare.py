@@ -55,7 +55,7 @@ def compare(prepared: Prepared, *, force: bool = False) -> Path:
     if asks:
         mask_equivalence(prepared, force=force)
     folder = prepared.run.folder
-    return make_report([folder], report_folder(folder))
+    return make_report([folder], report_folder(folder), look_at_data=False)
 
 
 def _that_need_no_masks(prepared: Prepared) -> list[str]:

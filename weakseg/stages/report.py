@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weakseg.layout import report_page, report_summary, report_table
+from weakseg.progress import say
 from weakseg.runs import make_folder, write_json, write_text
 from weakseg.spreadsheets import csv_text
 
 
-def make_report(runs: Sequence[Path], out: Path, *, gallery: int | None = None) -> Path:
+def make_report(
+    runs: Sequence[Path], out: Path, *, gallery: int | None = None, look_at_data: bool = True
+) -> Path:
     """Write the report.
 
     Files of an earlier report are replaced one by one, the page last; whatever else is in the
@@ -25,6 +28,9 @@ def make_report(runs: Sequence[Path], out: Path, *, gallery: int | None = None) 
     gallery : int, optional
         Cases a row of the galleries, 0 for a report without any image; default: as each run's
         experiment says.
+    look_at_data : bool, optional
+        Whether to say where the manifest's files have changed since a run was made; they are all
+        read for it.
 
     Returns
     -------
@@ -34,13 +40,19 @@ def make_report(runs: Sequence[Path], out: Path, *, gallery: int | None = None) 
     Raises
     ------
     RunError
-        If a folder is not a run, is not complete, or stands twice, or ``out`` cannot be written.
+        If a folder is not a run, is not complete or damaged, or stands twice, or ``out`` cannot be
+        written.
     """
     # matplotlib takes a second to import: not before a report is made.
     from weakseg.report.page import build_report
     from weakseg.report.read import read_runs
+    from weakseg.report.words import DATA_CHANGED
 
-    report = build_report(read_runs(runs), gallery)
+    read = read_runs(runs, look_at_data=look_at_data)
+    for run in read:
+        if run.data_changed:
+            say(f"{run.folder}: {DATA_CHANGED}")
+    report = build_report(read, gallery)
     make_folder(out)
     for name, table in report.tables.items():
         write_text(report_table(out, name), csv_text(table, float_format="%.6g"))

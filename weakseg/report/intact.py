@@ -1,0 +1,87 @@
+"""Whether what a report reads is still what the run has made, and of which images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from weakseg.config import Config
+from weakseg.data.check import table_fingerprint
+from weakseg.data.manifest import read_configured
+from weakseg.errors import RunError, WeaksegError
+from weakseg.layout import (
+    EQUIVALENCE_STAGE,
+    FILTERED_STAGE,
+    FLOORS_STAGE,
+    SCORES_STAGE,
+    SEGMENT_STAGE,
+    SWEEP_STAGE,
+    classifier_stage,
+    heatmap_stage,
+    masks_stage,
+    predictions_stage,
+    segmenter_stage,
+)
+from weakseg.outputs import Damage, find_damage, in_words
+from weakseg.progress import say
+
+PICTURES = (".npz", ".png", ".nii.gz")
+"""Heatmaps and masks: whoever deletes them to save room gets a report without these pictures."""
+
+
+def check_outputs(folder: Path, config: Config, record: Mapping[str, Any]) -> None:
+    """Refuse tables, weights, heatmaps or masks that are not what their stages wrote.
+
+    Raises
+    ------
+    RunError
+        With the first file.
+    """
+    stages = record.get("stages", {})
+    for name in _stages(config):
+        entry = stages.get(name, {})
+        if "outputs" not in entry:
+            continue
+        damages = [d for d in find_damage(folder, name, entry) if not _is_spared(d)]
+        if damages:
+            raise RunError(
+                "A file of the run folder is not what its stage wrote.",
+                where=str(folder / damages[0].path),
+                found=f"{in_words(damages)} (of the stage {name})",
+                fix="run `weakseg compare CONFIG` again; it makes anew what is damaged",
+            )
+
+
+def _stages(config: Config) -> Iterator[str]:
+    """Every stage whose outputs a report reads."""
+    arch = config.classifier.arch
+    for seed in config.seeds:
+        yield from (classifier_stage(arch, seed), predictions_stage(arch, seed))
+    for name in config.all_heatmaps:
+        yield from (heatmap_stage(arch, seed, name) for seed in config.heatmap_seeds(name))
+    for name in config.segmenters:
+        yield from (segmenter_stage(name, seed) for seed in config.segmenter_seeds(name))
+        yield masks_stage(name)
+    yield from (SEGMENT_STAGE, FLOORS_STAGE, SCORES_STAGE)
+    yield from (SWEEP_STAGE, EQUIVALENCE_STAGE, FILTERED_STAGE)
+
+
+def _is_spared(damage: Damage) -> bool:
+    return damage.missing and damage.path.endswith(PICTURES)
+
+
+def data_changed(manifest: Path, config: Config, record: Mapping[str, Any]) -> bool:
+    """Whether the manifest or a file that it names is another than when the run was made.
+
+    It is told by the fingerprint that every other command goes by. Where it cannot be, that is
+    said, and nothing counts as changed.
+    """
+    known = record.get("data", {}).get("fingerprint")
+    if known is None:
+        return False
+    try:
+        return table_fingerprint(read_configured(manifest, config.data), config.data) != known
+    except (OSError, WeaksegError):
+        say(f"{manifest}: not found; whether its images are those of the run is not known")
+        return False
