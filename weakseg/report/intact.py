@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.config import Config
-from weakseg.data.check import table_fingerprint
+from weakseg.data.fingerprint import table_fingerprint
 from weakseg.data.manifest import read_configured
 from weakseg.errors import RunError, WeaksegError
 from weakseg.layout import (
