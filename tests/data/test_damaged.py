@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import simplejpeg
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.data.broken_images import (
     COLOUR,
@@ -62,6 +62,15 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str]] = {
         "tags",
     ),
     "huge count of a tag": (lambda: recounted(tiff_of(), 273, 2**31), "tag 273 lies beyond"),
+    "tags that each claim the whole file": (
+        lambda: (
+            b"II*\0"
+            + struct.pack("<IH", 8, 4000)
+            + b"".join(struct.pack("<HHII", 40_000 + k, 1, 50_000, 0) for k in range(4000))
+            + bytes(10_000)
+        ),
+        "claim more than the file holds",
+    ),
     "a tag beyond the end": (
         lambda: tiff_of(description="x" * 99).replace(b"x" * 99, b"")[:250],
         "damaged",
@@ -154,7 +163,15 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG without an end": (lambda: WHOLE[:-12], "truncated"),
     "PNG without pixels": (lambda: WHOLE.replace(b"IDAT", b"idAT"), "damaged"),
     "PNG of endless chunks": (
-        lambda: png_of(zlib.compress(ROWS), chunk(b"teSt", b"") * 100_001),
+        lambda: png_of(zlib.compress(ROWS), chunk(b"teSt", b"") * 1001),
+        "more than 1000 chunks",
+    ),
+    "PNG of endless texts": (
+        lambda: png_of(zlib.compress(ROWS), chunk(b"tEXt", b"a\0b") * 50_000),
+        "more than 1000 chunks",
+    ),
+    "PNG of endless chunks of pixels": (
+        lambda: png_of(zlib.compress(ROWS), chunk(b"IDAT", b"") * 100_001),
         "more than 100000 chunks",
     ),
     "PNG with a bomb of text": (
@@ -201,10 +218,14 @@ def test_headers_alone_are_bounded_as_well(tmp_path, kind):
         lambda: jpeg_of() + b"what some cameras write behind the end",
         lambda: jpeg_of().replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1),
         lambda: WHOLE,
+        lambda: png_of(b"", b"".join(chunk(b"IDAT", bytes([b])) for b in zlib.compress(ROWS))),
         lambda: WHOLE + b"behind the end",
         lambda: tiff_of(tile=(16, 32)),
         lambda: tiff_of(tile=(16, 32), compression="zlib", predictor=True),
         lambda: tiff_of(bigtiff=True),
+        # Inner and EXIF directories that are the directory itself: nobody asks for them.
+        lambda: tiff_of(extratags=[(330, "I", 3, (8, 8, 8), True)]),
+        lambda: tiff_of(extratags=[(34665, "I", 1, 8, True)]),
         lambda: pillow_tiff(COLOUR, "packbits"),
         lambda: pillow_tiff(COLOUR, "jpeg"),
         lambda: pillow_tiff(noise(1) > 127, "group4"),
@@ -221,6 +242,26 @@ def test_whole_files_of_these_kinds_are_read_as_pillow_or_tifffile_read_them(tmp
     expected = tifffile.imread(path) if tiff else np.asarray(Image.open(io.BytesIO(data)))
     found = decode(path).values
     np.testing.assert_array_equal(found, expected.astype(found.dtype))
+
+
+@pytest.mark.parametrize("where", ["exif", "xmp", "raw profile"])
+def test_the_orientation_of_a_png_is_found_wherever_pillow_finds_it(tmp_path, where):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    raw = b"\nexif\n" + str(len(exif.tobytes())).encode() + b"\n" + exif.tobytes().hex().encode()
+    told = {
+        "exif": chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")),
+        "xmp": chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp),
+        "raw profile": chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(raw)),
+    }
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of(zlib.compress(ROWS), told[where]))
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+        assert image.getexif()[0x0112] == 6
+    np.testing.assert_array_equal(decode(path).values, expected)
+    assert decode(path).orientation == 6
 
 
 def test_interlaced_png_is_whole(tmp_path):

@@ -19,6 +19,8 @@ from weakseg.data.samples import ORIENTATION, from_opencv, pillow_pixels
 
 MAX_CHUNKS = 100_000
 """Encoders that cut the pixels finely write chunks of 8 KiB: 40,000 of the largest image."""
+MAX_OTHERS = 1000
+"""Chunks that hold no pixels; programs write some dozens."""
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -27,7 +29,8 @@ _PASSES = (
     *((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4)),
     *((2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)),
 )
-_TELLING = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_TELLING = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts by their keywords
 _PIECE = 2**20
 
 
@@ -105,7 +108,7 @@ def _header(f: IO[bytes], path: Path) -> _Header:
 def _chunks(f: IO[bytes]) -> Iterator[_Chunk]:
     """Every chunk up to the end of the image; contents are passed over."""
     size = f.seek(0, os.SEEK_END)
-    at = 8
+    at, others = 8, 0
     for _ in range(MAX_CHUNKS):
         f.seek(at)
         head = f.read(8)
@@ -114,6 +117,9 @@ def _chunks(f: IO[bytes]) -> Iterator[_Chunk]:
             raise ValueError("the PNG is truncated")
         if not head[4:].isalpha():
             raise ValueError("a chunk of the PNG has no name")
+        others += head[4:] != b"IDAT"
+        if others > MAX_OTHERS:
+            raise ValueError(f"the PNG has more than {MAX_OTHERS} chunks that hold no pixels")
         yield _Chunk(head[4:], at + 8, length)
         if head[4:] == b"IEND":
             return
@@ -134,7 +140,7 @@ def _orientation(f: IO[bytes], chunks: list[_Chunk]) -> int:
     """What Pillow finds in the chunks that may tell it, wherever they stand; else 1."""
     from PIL import Image
 
-    told = [c for c in chunks if c.name in _TELLING and c.length <= _PIECE]
+    told = [c for c in chunks if c.length <= _PIECE and _may_turn(f, c)]
     if not told:
         return 1
     told += [c for c in chunks if c.name == b"IEND"]
@@ -148,6 +154,13 @@ def _orientation(f: IO[bytes], chunks: list[_Chunk]) -> int:
         return int(Image.Image.getexif(image).get(ORIENTATION, 1))  # PNG's own wants the pixels
     except Exception:  # a broken tag is no reason to refuse an image
         return 1
+
+
+def _may_turn(f: IO[bytes], chunk: _Chunk) -> bool:
+    if chunk.name not in _TEXTS:
+        return chunk.name == b"eXIf"
+    f.seek(chunk.at)
+    return f.read(max(map(len, _TELLING))).startswith(_TELLING)
 
 
 def _check_pixels(f: IO[bytes], chunks: list[_Chunk], header: _Header) -> None:
