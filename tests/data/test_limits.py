@@ -12,8 +12,8 @@ import pytest
 from tests.data.broken_images import WHOLE, jpeg_of, pages, patched, sparse, tiff_of
 from tests.data.helpers import write_rows
 from weakseg.data import decoding, jpeg, pixels
-from weakseg.data.check import data_fingerprint
 from weakseg.data.decoding import decode, image_size
+from weakseg.data.fingerprint import data_fingerprint
 from weakseg.errors import DataError
 
 
