@@ -24,6 +24,7 @@ def named_files(run: Path) -> set[str]:
     config = load_config(layout.config_file(run))
     named = {run / RECORD, layout.config_file(run), layout.splits_file(run)}
     named |= {layout.outputs_file(run, stage) for stage in _stages(run)}
+    named |= {layout.images_file(run)}
     parts = (_classifiers, _heatmaps, _masks, _segmenters, _filtered, _curve, _tables, _report)
     for part in parts:
         named |= set(part(run, config))

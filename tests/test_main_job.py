@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tests.data.helpers import save
 from tests.layout_of_run import files_of, named_files
 from tests.tiny import pixels, read_rows, tree, weakseg, write_config, write_manifest, write_set
 from weakseg.config import Config
@@ -276,6 +277,26 @@ def test_predict_takes_tabs_and_leaves_out_what_is_no_scan(job, tmp_path, capsys
     table.write_text("note\timage\nx\tin/a_mask.png\n")
     assert weakseg("predict", job[0] / "run", table, "--out", tmp_path / "tabs") == 0
     assert [r["mask"] for r in read_rows(tmp_path / "tabs/predictions.csv")] == ["a_mask.png"]
+
+
+def test_predict_tells_which_images_are_unlike_the_runs(job, tmp_path, capsys):
+    """The same picture in 16 bits gets the same mask; another depth and another look are told."""
+    picture = pixels(job[0] / "data/images/p00_0.png")
+    slope = np.tile(np.linspace(120, 255, 40), (48, 1)).astype(np.uint8)
+    wide = picture.astype(np.uint16) * 257
+    made = {"own": picture, "wide": wide, "deep": picture.astype(np.uint16) * 20, "slope": slope}
+    for name, values in made.items():
+        save(tmp_path / "in" / f"{name}.png", values)
+    out = tmp_path / "out"
+    assert weakseg("predict", job[0] / "run", tmp_path / "in", "--out", out) == 0
+    told = {r["mask"]: r["unlike_training"] for r in read_rows(out / "predictions.csv")}
+    assert told["own.png"] == told["wide.png"] == ""
+    np.testing.assert_array_equal(pixels(out / "wide.png"), pixels(out / "own.png"))
+    assert "16 bits a sample, training images 8 bits" in told["deep.png"]
+    assert "from the nearest training image" in told["slope.png"]
+    said = capsys.readouterr().err
+    assert "2 of 4 images are unlike the run's training images" in said
+    assert "1 of another depth" in said
 
 
 def test_predict_takes_a_manifest_and_needs_no_labels_in_it(job, tmp_path):

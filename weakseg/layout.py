@@ -59,6 +59,11 @@ def outputs_file(run: Path, stage: str) -> Path:
     return inside(run, "outputs", f"{stage}.json")
 
 
+def images_file(run: Path) -> Path:
+    """What the training images look like, for `predict` to hold new ones against."""
+    return run / "images.json"
+
+
 def report_folder(run: Path) -> Path:
     """Where `weakseg compare` writes its report."""
     return run / "report"

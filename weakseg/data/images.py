@@ -221,7 +221,8 @@ def scale_intensity(image: ArrayLike, how: Intensity = "auto") -> NDArray[np.flo
         ``dtype``: divide by the type's maximum; a float image must lie in [0, 1] already.
         ``percentile``: stretch between the 0.5th and 99.5th percentile, over all channels
         together, and clip; where both are equal, between minimum and maximum; a constant image
-        becomes 0. ``auto``: ``dtype`` for 8 bits, ``percentile`` for deeper images.
+        becomes 0. ``auto``: ``dtype`` for 8 bits, also where 16 hold them, see `narrowed`;
+        ``percentile`` for deeper images.
 
     Returns
     -------
@@ -237,7 +238,7 @@ def scale_intensity(image: ArrayLike, how: Intensity = "auto") -> NDArray[np.flo
     values = np.asarray(image)
     refuse_not_finite(values)
     if how == "auto":
-        how = "dtype" if values.dtype == np.uint8 else "percentile"
+        values, how = narrowed(values), scaling(values)
     if how == "dtype":
         if np.issubdtype(values.dtype, np.integer):
             return (values / np.float32(np.iinfo(values.dtype).max)).astype(np.float32)
@@ -250,6 +251,28 @@ def scale_intensity(image: ArrayLike, how: Intensity = "auto") -> NDArray[np.flo
             )
         return values.astype(np.float32)
     return _stretch(values)
+
+
+def scaling(image: ArrayLike, how: Intensity = "auto") -> Literal["dtype", "percentile"]:
+    """How `scale_intensity` scales an image."""
+    if how != "auto":
+        return how
+    return "dtype" if narrowed(np.asarray(image)).dtype == np.uint8 else "percentile"
+
+
+def narrowed(image: NDArray[Any]) -> NDArray[Any]:
+    """The 8-bit image that a 16-bit one holds, where programs have widened it; else the image.
+
+    All of its values are multiples of 257 then (255 has become 65535), or of 256. The same
+    picture gets the same answer from a network in either type.
+    """
+    if image.dtype != np.uint16:
+        return image
+    for factor in (257, 256):
+        # A look at a few values spares most deep images the division of all.
+        if not (image.ravel()[:64] % factor).any() and not (image % factor).any():
+            return (image // factor).astype(np.uint8)
+    return image
 
 
 def write_mask(path: Path, mask: ArrayLike) -> None:

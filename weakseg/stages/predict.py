@@ -27,6 +27,7 @@ from weakseg.stages.predict_inputs import (
     readable,
     together,
 )
+from weakseg.stages.predict_unlike import Unlike
 from weakseg.stages.predictors import load_predictor
 from weakseg.stages.segmenter_predictor import SegmenterPredictor
 
@@ -56,7 +57,8 @@ def predict(
     inputs : sequence of Path
         Images or volumes, folders of them, or manifests.
     out : Path
-        Gets ``<stem>.png`` (0 and 255) or ``<stem>.nii.gz`` (0 and 1), and ``predictions.csv``.
+        Gets ``<stem>.png`` (0 and 255) or ``<stem>.nii.gz`` (0 and 1), and ``predictions.csv``,
+        whose column ``unlike_training`` says in what an image differs from the run's.
     method, seed, device
         See `weakseg.stages.predictors.load_predictor`.
     heatmaps, overlays : bool
@@ -93,10 +95,13 @@ def predict(
     else:
         one = partial(_by_heatmap, predictor, write)
     rows: list[dict[str, Any]] = []
+    unlike = Unlike(run, predictor.config.data)
     with progress("predicting", len(cases)) as advance:
         for some in together(cases, predictor.at_once):
-            rows += _rows(one, some, skip_unreadable)
+            made = _rows(one, some, skip_unreadable)
+            rows += unlike.tell(some, made)
             advance(len(some))
+    unlike.say()
     write_text(out / PREDICTIONS, csv_text(pd.DataFrame(rows)))
     return out / PREDICTIONS
 

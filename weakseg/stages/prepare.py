@@ -13,16 +13,17 @@ from weakseg.config import PHANTOM, Config, dump_config, fingerprint
 from weakseg.data.arrays import ImageBatches, channels_of
 from weakseg.data.cases import CaseSet, Labels
 from weakseg.data.check import Findings, check_table, format_problems
+from weakseg.data.familiar import remember
 from weakseg.data.fingerprint import table_fingerprint
 from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_configured
 from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import write_phantom
 from weakseg.data.splits import make_splits, read_splits, write_splits
 from weakseg.data.volumes import read_grid
-from weakseg.errors import ConfigError, DataError, UserError
-from weakseg.layout import config_file, splits_file
+from weakseg.errors import ConfigError, DataError, RunError, UserError
+from weakseg.layout import config_file, images_file, splits_file
 from weakseg.progress import progress, say
-from weakseg.runs import Run, environment, locked, make_folder, write_text
+from weakseg.runs import Run, environment, locked, make_folder, read_json, write_json, write_text
 
 ROOT = Path("runs")
 
@@ -129,8 +130,18 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
         dealt = {c.id: c.split for c in cases.cases}
         whole = fingerprint(key, dealt)
         run.update(data=run.record["data"] | {"splits_key": whole})
+        _remember_images(folder, cases, config, whole)
         images = ImageBatches(cases.cases, config.data, channels, MappedStore(folder))
         yield Prepared(config, run, cases, channels, whole, images)
+
+
+def _remember_images(folder: Path, cases: CaseSet, config: Config, key: str) -> None:
+    """Write what the training images look like, unless that is known of these data and splits."""
+    path = images_file(folder)
+    with contextlib.suppress(RunError):  # a missing or damaged file is written anew
+        if read_json(path).get("key") == key:
+            return
+    write_json(path, remember(cases.of("train"), config.data, key).to_json())
 
 
 def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2) -> None:

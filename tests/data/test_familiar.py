@@ -1,0 +1,146 @@
+"""What training images look like, and which new ones are told to look otherwise."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.helpers import noise, save, save_volume
+from weakseg.config import DataConfig
+from weakseg.data.cases import Case
+from weakseg.data.familiar import (
+    GROUPS,
+    Familiar,
+    features_of,
+    look_at_case,
+    look_at_image,
+    remember,
+)
+from weakseg.data.images import narrowed, scale_intensity
+
+DATA = DataConfig()
+FEATURES = sum(b - a for a, b in GROUPS.values())
+
+
+def speckle(seed: int, size=(60, 80)) -> np.ndarray:
+    """A fine pattern that is brighter towards the top."""
+    fade = np.linspace(1, 0.4, size[0])[:, None]
+    return (noise(seed, size) * fade).astype(np.uint8)
+
+
+def disc(seed: int, size=(60, 80)) -> np.ndarray:
+    """A smooth disc before black."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: size[0], : size[1]]
+    cy, cx = np.array(size) / 2 + rng.normal(0, 2, 2)
+    r = np.hypot(y - cy, x - cx)
+    return np.where(r < 22, 180 - 4 * r, 0).clip(0).astype(np.uint8)
+
+
+def known(folder: Path, make, n: int = 30, **more) -> Familiar:
+    """What `n` images of two a patient look like, after a way through JSON."""
+    cases = [
+        Case(f"s{k}", save(folder / f"s{k}.png", make(k, **more)), "a", patient=f"p{k // 2}")
+        for k in range(n)
+    ]
+    made = remember(cases, DATA, "key")
+    read = Familiar.from_json(json.loads(json.dumps(made.to_json())))
+    assert read == made
+    return read
+
+
+def test_features_are_what_they_are_called():
+    black, half = np.zeros((40, 60)), np.zeros((40, 60))
+    half[:20] = 1
+    found = features_of(half)
+    assert len(found) == len(features_of(black)) == FEATURES
+    assert found[:3] == pytest.approx([0.5, 0.5, 0.5], abs=0.02)  # mean, black, white
+    assert found[8] == pytest.approx(0.5, abs=0.02)
+    np.testing.assert_allclose(found[14:], [1] * 8 + [0] * 8, atol=0.02)  # row by row
+    assert features_of(black)[:2].tolist() == [0, 1]
+    # A fine pattern has its detail in the first band, a slow wave in a later one.
+    wave = np.tile(0.5 + 0.5 * np.sin(np.arange(128) / 8), (128, 1))
+    fine = np.tile(np.arange(128) % 2, (128, 1))
+    assert np.argmax(features_of(fine)[9:14]) == 0
+    assert np.argmax(features_of(wave)[9:14]) >= 3
+
+
+def test_images_of_the_same_kind_are_familiar_and_others_are_not(tmp_path):
+    ours = known(tmp_path / "a", speckle)
+    theirs = known(tmp_path / "b", disc)
+    assert ours.limit is not None
+    same = [bool(ours.unlike(look_at_image(speckle(k)))) for k in range(100, 150)]
+    assert sum(same) <= 5
+    for k in range(100, 110):
+        for run, image in ((ours, disc(k)), (theirs, speckle(k))):
+            assert (
+                "from the nearest training image"
+                in run.unlike(look_at_image(image))["another look"]
+            )
+    assert not theirs.unlike(look_at_image(disc(0)))
+
+
+def test_pictures_of_a_darker_machine_are_told(tmp_path):
+    ours = known(tmp_path, speckle)
+    found = ours.unlike(look_at_image(speckle(200) // 4))["another look"]
+    assert "brightness" in found
+
+
+def test_depth_colour_and_size_are_told(tmp_path):
+    ours = known(tmp_path, speckle)
+    image = speckle(300)
+    deep = image.astype(np.uint16) * 200 + 31
+    found = ours.unlike(look_at_image(deep))
+    assert "16 bits a sample, training images 8 bits" in found["another depth"]
+    colour = np.stack([image, image // 2, image // 3], axis=2)
+    assert ours.unlike(look_at_image(colour))["other colour"] == "in colour, training images grey"
+    assert "other colour" not in ours.unlike(look_at_image(np.stack([image] * 3, axis=2)))
+    large = np.kron(image, np.ones((3, 3), np.uint8))
+    assert "240 pixels, training images 80" in ours.unlike(look_at_image(large))["another size"]
+    # Where the experiment scales all depths in one way, they are no difference.
+    assert look_at_image(deep, "percentile").scaled == look_at_image(image, "percentile").scaled
+
+
+@pytest.mark.parametrize("factor", [257, 256])
+def test_the_same_picture_in_16_bits_is_the_same_to_a_network(tmp_path, factor):
+    image = speckle(1)
+    wide = image.astype(np.uint16) * factor
+    np.testing.assert_array_equal(narrowed(wide), image)
+    np.testing.assert_array_equal(scale_intensity(wide), scale_intensity(image))
+    ours = known(tmp_path, speckle)
+    assert "another depth" not in ours.unlike(look_at_image(wide))
+
+
+def test_deep_images_stay_deep():
+    deep = speckle(1).astype(np.uint16) * 16 + 5
+    assert narrowed(deep) is deep
+    nearly = speckle(1).astype(np.uint16) * 257
+    nearly[-1, -1] = 3
+    assert narrowed(nearly) is nearly
+    assert scale_intensity(nearly).max() == 1
+
+
+def test_of_few_patients_no_distance_is_usual(tmp_path):
+    assert known(tmp_path, speckle, n=4).limit is None
+    assert remember([], DATA, "key").unlike(look_at_image(speckle(0))) == {}
+
+
+def test_volumes_are_held_against_spacing_and_orientation(tmp_path):
+    where = np.array([[-1.0, 0, 0, 9], [0, -1, 0, 9], [0, 0, 2, 9], [0, 0, 0, 1]])
+
+    def case(k, affine, scale=1.0):
+        rng = np.random.default_rng(k)
+        values = (rng.normal(100, 10, (12, 12, 12)) * scale).astype(np.float32)
+        path = save_volume(tmp_path / f"v{k}.nii.gz", values, affine)
+        return Case(f"v{k}", path, "a", patient=f"p{k}")
+
+    ours = remember([case(k, where) for k in range(8)], DATA, "key")
+    # Volumes are z-scored: their unit does not count.
+    assert not ours.unlike(look_at_case(case(20, where, 50.0), DATA)).keys() - {"another look"}
+    found = ours.unlike(look_at_case(case(21, where @ np.diag([2, 1, 1, 1])), DATA))
+    assert found["another spacing"] == "voxels of 2 × 1 × 2 mm, training volumes 1 × 1 × 2 mm"
+    found = ours.unlike(look_at_case(case(22, where @ np.diag([-1, 1, 1, 1])), DATA))
+    assert found["another orientation"] == "axes RPS, training volumes LPS"
+    found = ours.unlike(look_at_case(case(23, np.eye(4)), DATA))
+    assert not found.keys() - {"another look"}

@@ -1,0 +1,65 @@
+"""New images that look unlike the run's training images: told in the table and in the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from weakseg.config import DataConfig
+from weakseg.data.cases import Case
+from weakseg.data.familiar import Familiar, look_at_case
+from weakseg.layout import images_file
+from weakseg.progress import say
+from weakseg.runs import read_json
+
+UNLIKE = "unlike_training"
+"""Column of ``predictions.csv``; blank where an image looks as the training images do."""
+
+
+class Unlike:
+    """Holds new images against what a run remembers of its training images.
+
+    Parameters
+    ----------
+    run : Path
+    data : DataConfig
+        How the run's networks read images.
+    """
+
+    def __init__(self, run: Path, data: DataConfig) -> None:
+        path = images_file(run)
+        self._data = data
+        self._known = Familiar.from_json(read_json(path)) if path.exists() else None
+        self._counts: Counter[str] = Counter()
+        self._unlike = self._seen = 0
+
+    def tell(self, cases: Sequence[Case], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows of ``predictions.csv`` of some cases, with the column `UNLIKE`."""
+        by_file = {str(c.image): c for c in cases}
+        return [row | {UNLIKE: self._reasons(by_file[row["file"]])} for row in rows]
+
+    def _reasons(self, case: Case) -> str:
+        if self._known is None:
+            return ""
+        found = self._known.unlike(look_at_case(case, self._data))
+        self._seen += 1
+        self._unlike += bool(found)
+        self._counts.update(found.keys())
+        return "; ".join(found.values())
+
+    def say(self) -> None:
+        """Warn in the terminal, with counts and reasons."""
+        if self._known is None:
+            say(
+                "the run does not tell what its training images look like, so that new ones are "
+                "not held against them; any of its stages writes it anew"
+            )
+        elif self._unlike:
+            kinds = ", ".join(f"{n} of {what}" for what, n in self._counts.most_common())
+            say(
+                f"warning: {self._unlike} of {self._seen} images are unlike the run's training "
+                f"images: {kinds}. Masks of images unlike those that a network has learnt from may "
+                f"mean nothing; the column {UNLIKE} of predictions.csv tells why"
+            )
