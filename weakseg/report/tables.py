@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weakseg.report.read import RunTables
 from weakseg.scores import Interval, by_lesion_size, cluster_mean_interval
 
 GROUPS = {
@@ -98,6 +99,13 @@ def _group(kind: str, masks_seen: int) -> str:
 def best_floor(summary: pd.DataFrame) -> str | None:
     """The trivial floor of the highest Dice, or None where floors were not scored."""
     return _best(summary[summary["kind"] == "floor"]) if len(summary) else None
+
+
+def reference_of(run: RunTables) -> str | None:
+    """The network that stands for full supervision: the first of the experiment that was scored."""
+    scored = set(run.per_case["method"]) if len(run.per_case) else set()
+    supervised = [n for n, s in run.config.segmenters.items() if not s.weak]
+    return next((n for n in supervised if n in scored), None)
 
 
 def headline(methods: pd.DataFrame, order: Sequence[str], wanted: str | None = None) -> str | None:

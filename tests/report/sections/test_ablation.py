@@ -9,13 +9,14 @@ import pytest
 from tests.report.fake_run import make_run
 from weakseg.config import parse_config
 from weakseg.report.read import read_runs
-from weakseg.report.steps import (
+from weakseg.report.sections.ablation import (
+    build,
+    gap_to_reference,
     lesion_contrast,
     seconds_of,
-    shortfall_table,
-    steps_part,
     steps_table,
 )
+from weakseg.report.sections.base import Subject
 from weakseg.stages.report import make_report
 
 STEPS = {"report": {"gallery": 0, "steps": ["gradcam-fixed", "gradcam-otsu"]}}
@@ -112,7 +113,7 @@ def test_the_table_has_the_paired_gain_of_every_step(tmp_path):
     assert table["gain"].iloc[1] == pytest.approx(difference, abs=1e-5)
     assert table["gain_low"].iloc[1] <= table["gain"].iloc[1] <= table["gain_high"].iloc[1]
     assert table["seconds"].tolist() == [14.0, 14.0]
-    (sentence,) = steps_part(run, "gradcam-otsu")["sentences"]
+    (sentence,) = build(Subject(run, "run1")).context["sentences"]
     assert sentence.startswith("gradcam-otsu is ")
     assert "gradcam-fixed" in sentence
 
@@ -132,7 +133,7 @@ def test_without_steps_the_page_says_nothing_of_them(tmp_path):
 
 def test_without_a_supervised_network_there_is_no_shortfall(tmp_path):
     (run,) = read_runs([make_run(tmp_path / "run", settings=STEPS)])
-    assert shortfall_table(run, "gradcam-otsu").empty
+    assert gap_to_reference(run, "gradcam-otsu").empty
 
 
 def test_the_shortfall_is_that_of_lesions_by_size_contrast_and_patient(tmp_path):
@@ -144,7 +145,7 @@ def test_the_shortfall_is_that_of_lesions_by_size_contrast_and_patient(tmp_path)
     )
     perfect.loc[perfect["has_lesion"].astype(bool), "dice"] = 1.0
     run.__dict__["per_case"] = pd.concat([run.per_case, perfect], ignore_index=True)
-    table = shortfall_table(run, "gradcam-fixed")
+    table = gap_to_reference(run, "gradcam-fixed")
     lesion = run.per_case[run.per_case["has_lesion"].astype(bool)]
     ours = lesion[lesion["method"] == "gradcam-fixed"].groupby(["patient", "case"])["dice"].mean()
     for by in ("size", "contrast"):

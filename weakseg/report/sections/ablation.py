@@ -18,8 +18,8 @@ from weakseg.layout import classifier_stage, heatmap_stage, segmenter_stage
 from weakseg.masks.region import brightness
 from weakseg.report import words
 from weakseg.report.read import RunTables
-from weakseg.report.supervised import reference_of
-from weakseg.report.tables import paired_difference
+from weakseg.report.sections.base import Content, Section, Subject
+from weakseg.report.tables import paired_difference, reference_of
 from weakseg.scores import weak_to_full_ratio
 
 STEP_COLUMNS = (
@@ -27,7 +27,7 @@ STEP_COLUMNS = (
     "ratio_high", "hd95", "missed", "false_positive_rate", "false_positive_rate_low",
     "false_positive_rate_high", "masks_seen", "seeds", "seconds",
 )  # fmt: skip
-SHORTFALL_COLUMNS = ("by", "group", "low", "high", "images", "method", "reference")
+GAP_COLUMNS = ("by", "group", "low", "high", "images", "method", "reference")
 
 RING = 5
 """Pixels around a lesion that its contrast is measured against."""
@@ -104,26 +104,26 @@ def _stands_on(config: Config, method: str, seed: int) -> set[str]:
     return {classifier_stage(arch, s) for s in by} | {heatmap_stage(arch, seed, name)}
 
 
-def shortfall_table(run: RunTables, method: str | None) -> pd.DataFrame:
+def gap_to_reference(run: RunTables, method: str | None) -> pd.DataFrame:
     """Where a method falls short of the reference: by size and contrast of the lesion, by patient.
 
     Returns
     -------
     DataFrame
-        `SHORTFALL_COLUMNS`: ``by`` (size, contrast, patient), the group's ``low`` and ``high`` end
+        `GAP_COLUMNS`: ``by`` (size, contrast, patient), the group's ``low`` and ``high`` end
         (pixels; contrast), how many images, and the mean Dice of both. Patients are those of the
         greatest difference. Empty without a reference; without contrast where the images are no
         longer there.
     """
     reference = reference_of(run)
     if method is None or reference is None or method == reference or run.per_case.empty:
-        return pd.DataFrame(columns=list(SHORTFALL_COLUMNS))
+        return pd.DataFrame(columns=list(GAP_COLUMNS))
     lesion = run.per_case[run.per_case["has_lesion"].astype(bool)]
     both = lesion[lesion["method"].isin([method, reference])]
     dice = both.pivot_table(index=["case", "patient"], columns="method", values="dice")
     dice = dice.dropna().reset_index()
     if dice.empty:
-        return pd.DataFrame(columns=list(SHORTFALL_COLUMNS))
+        return pd.DataFrame(columns=list(GAP_COLUMNS))
     pixels = lesion.drop_duplicates("case").set_index("case")["lesion_pixels"]
     dice["size"] = dice["case"].map(pixels)
     dice["contrast"] = dice["case"].map(_contrasts(run, dice["case"].tolist()))
@@ -141,7 +141,7 @@ def shortfall_table(run: RunTables, method: str | None) -> pd.DataFrame:
     for patient in gap.sort_values(ascending=False, kind="stable").index[:MOST_PATIENTS]:
         part = dice[dice["patient"] == patient]
         rows.append(_row("patient", str(patient), part, method, reference, part["size"]))
-    return pd.DataFrame(rows, columns=list(SHORTFALL_COLUMNS))
+    return pd.DataFrame(rows, columns=list(GAP_COLUMNS))
 
 
 def _row(
@@ -198,26 +198,47 @@ def lesion_contrast(image: np.ndarray, mask: np.ndarray) -> float:
     return float((grey[lesion].mean() - grey[ring].mean()) / grey[ring].std())
 
 
-def steps_part(run: RunTables, method: str | None) -> dict[str, Any]:
-    """What the page says of the steps and of what is missing to full supervision."""
-    steps, short = (
-        steps_table(run),
-        shortfall_table(run, method if run.config.report.steps else None),
-    )
-    sentences = []
-    for before, row in zip([None, *steps["step"]], steps.to_dict(orient="records"), strict=False):
-        if before is None:
-            continue
-        by = words.with_interval(row["gain"], row["gain_low"], row["gain_high"])
-        say = words.verdict(row["gain_low"], row["gain_high"])
-        told = {"above": "better than", "below": "worse than", "unclear": "not told apart from"}
-        sentences.append(f"{row['step']} is {told[say]} {before}: {by}.")
-    return {
+def build(subject: Subject) -> Content:
+    """The steps, and what is missing to full supervision."""
+    run, method = subject.run, subject.method
+    steps = steps_table(run)
+    gap = gap_to_reference(run, method if run.config.report.steps else None)
+    context = {
         "rows": steps.to_dict(orient="records"),
-        "sentences": sentences,
-        "shortfall": short.to_dict(orient="records"),
+        "sentences": _sentences(steps),
+        "gap": gap.to_dict(orient="records"),
         "reference": reference_of(run),
         "method": method,
-        "table": steps,
-        "shortfall_table": short,
     }
+    shown = subject.scored and len(steps) > 0
+    return Content(context, {"steps": steps, "shortfall": gap}, shown=shown)
+
+
+def _sentences(steps: pd.DataFrame) -> list[str]:
+    """Each step against the one before it."""
+    compared = {"above": "better than", "below": "worse than", "unclear": "not told apart from"}
+    sentences = []
+    for before, row in zip(steps["step"], steps.to_dict(orient="records")[1:], strict=False):
+        by = words.with_interval(row["gain"], row["gain_low"], row["gain_high"])
+        verdict = compared[words.verdict(row["gain_low"], row["gain_high"])]
+        sentences.append(f"{row['step']} is {verdict} {before}: {by}.")
+    return sentences
+
+
+TEMPLATE = r"""
+<h2>What each step earned</h2>
+<div class="scroll"><table class="wrapped"><thead><tr><th class="text">step</th><th>Dice</th><th>gain over the step before</th>{% if reference %}<th>share of {{ reference }}</th>{% endif %}<th>HD95</th><th>missed</th><th>false positives</th><th>masks seen</th><th>seeds</th><th>seconds a seed</th></tr></thead><tbody>
+{% for s in rows %}<tr><td class="text">{{ s.step }}</td><td>{{ value(s.dice, s.dice_low, s.dice_high) }}</td><td>{% if s.gain | given %}{{ s.gain | signed }} <small>{{ interval(s.gain_low, s.gain_high) }}</small>{% endif %}</td>{% if reference %}<td>{{ share(s.ratio, s.ratio_low, s.ratio_high) }}</td>{% endif %}<td>{{ s.hd95 | num(1) }}</td><td>{{ s.missed | pct }}</td><td>{{ share(s.false_positive_rate, s.false_positive_rate_low, s.false_positive_rate_high) }}</td><td>{{ s.masks_seen }}</td><td>{{ s.seeds }}</td><td>{{ s.seconds | num(0) }}</td></tr>
+{% endfor %}</tbody></table></div>
+{% for s in sentences %}<p class="note">{{ s }}</p>{% endfor %}
+<p class="note">Gains are paired, image by image. Seconds: training, heatmaps and all that a step stands on; of a mean of several networks those of all.</p>
+{% if gap %}
+<h3>Which lesions hold {{ method }} back</h3>
+<div class="scroll"><table class="wrapped"><thead><tr><th class="text">by</th><th class="text">group</th><th>from</th><th>to</th><th>images</th><th>Dice of {{ method }}</th><th>Dice of {{ reference }}</th></tr></thead><tbody>
+{% for s in gap %}<tr><td class="text">{{ s.by }}</td><td class="text">{{ s.group }}</td><td>{{ s.low | num(0 if s.by != "contrast" else 2) }}</td><td>{{ s.high | num(0 if s.by != "contrast" else 2) }}</td><td>{{ s.images }}</td><td>{{ s.method | num }}</td><td>{{ s.reference | num }}</td></tr>
+{% endfor %}</tbody></table></div>
+<p class="note">Size: pixels of the lesion, in thirds of the test lesions; from and to of a patient are pixels too. Contrast: mean brightness of the lesion minus that of a ring of five pixels around it, over the ring's standard deviation. Patients: the five in whom the method falls shortest of {{ reference }}.</p>
+{% endif %}
+"""
+
+SECTION = Section("ablation", build, TEMPLATE)

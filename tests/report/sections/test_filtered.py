@@ -23,18 +23,18 @@ from tests.report.fake_filtered import (
 from tests.report.fake_run import make_run
 from tests.report.test_page import HOSTILE, Page, read_json
 from weakseg.config import parse_condition
-from weakseg.report.filtered import (
+from weakseg.report.sections.filtered import (
     FAITHFULNESS_COLUMNS,
     FILTERED_COLUMNS,
     condition_rows,
     is_curve,
 )
-from weakseg.report.filtered_figures import (
+from weakseg.report.sections.filtered_figures import (
     conditions_figure,
     curves_figure,
     faithfulness_figure,
 )
-from weakseg.report.filtered_words import answered, condition_words, grouped
+from weakseg.report.sections.filtered_words import answered, condition_words, grouped
 from weakseg.runs import read_json as read_record
 from weakseg.runs import write_json
 from weakseg.stages.report import make_report
@@ -203,7 +203,7 @@ def namespaced(svg: str) -> str:
 
 @pytest.mark.filterwarnings("error")
 def test_one_share_of_all_controls_is_no_curve():
-    from weakseg.report.filtered import is_curve
+    from weakseg.report.sections.filtered import is_curve
 
     sizes = {"size": ["own", "top10", "top10", "hard"], "fill": ["mean", "mean", "shape", "mean"]}
     assert not is_curve(pd.DataFrame(sizes)).any()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +13,18 @@ from weakseg.data.truth import read_true_mask, read_true_volume_mask
 from weakseg.data.volumes import is_volume, read_volume, read_volume_mask
 from weakseg.errors import WeaksegError, first_line
 from weakseg.heatmaps.store import load_heatmap
-from weakseg.report.pictures import RGB, axial, contours, data_uri, overlay, strip
+from weakseg.report.pictures import (
+    MASK_COLOUR,
+    RGB,
+    TRUTH_COLOUR,
+    axial,
+    contours,
+    data_uri,
+    overlay,
+    strip,
+)
 from weakseg.report.read import RunTables
+from weakseg.report.sections.base import Content, Section, Subject
 
 ROWS = {
     "best": "Best",
@@ -220,3 +230,48 @@ def _volume_picture(
             contours(image, outline, drawn, intensity="percentile"),
         ]
     )
+
+
+def build(subject: Subject) -> Content:
+    """The cases of the method that is spoken of; of others where nothing was scored."""
+    run = subject.run
+    method = subject.method or _first_method(subject)
+    seed = next(iter(run.segmenters.get(method or "", run.classifiers)), None)
+    shown = gallery(run, method, seed) if method is not None and seed is not None else []
+    captions = pd.DataFrame([asdict(s) for s in shown]).drop(columns="picture", errors="ignore")
+    context = {
+        "cases": shown,
+        "method": method,
+        "seed": seed,
+        "compared": compared_network(run),
+        "rows": ROWS | BLIND_ROWS,
+        "mask_colour": MASK_COLOUR,
+        "truth_colour": TRUTH_COLOUR,
+    }
+    return Content(context, {"gallery": captions}, shown=bool(shown))
+
+
+def _first_method(subject: Subject) -> str | None:
+    """A method to show where nothing was scored: the one that is asked for, or the first."""
+    order = [subject.config.report.method, *subject.in_order]
+    return next((m for m in order if m in subject.run.thresholds), None)
+
+
+TEMPLATE = r"""
+<h2>Pictures</h2>
+<p class="note">{{ method }}, seed {{ seed }} (the first). Each strip: the image{% if r.volumes %} (the slice of the third axis with most of the lesion){% endif %}{% if method not in r.run.segmenters %}; the heatmap over it, scaled to its own maximum{% endif %}; the outline of {% if r.scored %}<span class="key"><span class="swatch" style="background:{{ truth_colour }}"></span>truth</span> and {% endif %}<span class="key"><span class="swatch" style="background:{{ mask_colour }}"></span>mask</span>{% if compared and method != compared %}; the same for {{ compared }}{% endif %}.</p>
+{% for row, heading in rows.items() %}
+{% set of_row = cases | selectattr("row", "equalto", row) | list %}
+{% if of_row %}
+<h3>{{ heading }}</h3>
+<div class="cases">
+{% for c in of_row %}
+<figure>{% if c.picture %}<img src="{{ c.picture }}" alt="{{ c.case }}: image, heatmap, outlines" loading="lazy">{% else %}<p class="note">No picture: {{ c.problem }}</p>{% endif %}
+<figcaption>{{ c.case }}, patient {{ c.patient }}, {{ c.label }}{% if c.dice | given and row != "false alarm" %}, Dice {{ c.dice | num(2) }}{% endif %}{% if c.probability | given %}, P(lesion) {{ c.probability | num(2) }}{% endif %}</figcaption></figure>
+{% endfor %}
+</div>
+{% endif %}
+{% endfor %}
+"""
+
+SECTION = Section("gallery", build, TEMPLATE)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from weakseg.report.figures import STYLE, as_svg
+from weakseg.report.sections.base import Content, Section, Subject
 from weakseg.report.words import count, number
 
 SHOWN = ("method", "layer", "threshold", "dice", "masks_seen")
@@ -24,11 +23,12 @@ def best_of_sweep(sweep: pd.DataFrame) -> pd.DataFrame:
     return best[list(SHOWN)].reset_index(drop=True)
 
 
-def sweep_part(sweep: pd.DataFrame) -> dict[str, Any] | None:
-    """What the page says of a sweep; None where there was none."""
-    best = best_of_sweep(sweep)
+def build(subject: Subject) -> Content:
+    """The best threshold of every method and layer; shown where there was a sweep."""
+    best = best_of_sweep(subject.run.sweep)
+    tables = {"sweep": best}
     if best.empty:
-        return None
+        return Content(tables=tables, shown=False)
     top = best.iloc[int(best["dice"].to_numpy().argmax())]
     masks = count(int(top["masks_seen"]), "validation mask")
     sentence = (
@@ -36,7 +36,8 @@ def sweep_part(sweep: pd.DataFrame) -> dict[str, Any] | None:
         f"{number(top['threshold'], 2)} reached the highest Dice, {number(top['dice'])}. "
         "An experiment that takes its settings from here has seen these masks."
     )
-    return {"sentence": sentence, "figure": sweep_figure(best), "table": best}
+    figures = {"sweep": sweep_figure(best)}
+    return Content({"sentence": sentence}, tables, figures, shown=subject.scored)
 
 
 def sweep_figure(best: pd.DataFrame) -> str:
@@ -63,3 +64,12 @@ def sweep_figure(best: pd.DataFrame) -> str:
         ax.tick_params(length=0)
         ax.set_title("Mean Dice of validation lesions, at the best threshold", loc="left")
         return as_svg(fig, "sweep")
+
+
+TEMPLATE = r"""
+<h2>Which heatmap, at which layer</h2>
+{{ figure(figures.sweep, "Mean Dice of validation lesions by method and layer, with the best threshold on the heatmap over its own maximum.") }}
+<p class="note">{{ sentence }}</p>
+"""
+
+SECTION = Section("sweep", build, TEMPLATE)

@@ -47,7 +47,7 @@ def conditions_figure(table: pd.DataFrame) -> str:
     Parameters
     ----------
     table : DataFrame
-        As `weakseg.report.filtered.filtered_table`, without the curves. Retrained networks are
+        As `weakseg.report.sections.filtered.filtered_table`, without the curves. Retrained networks are
         filled dots, the original ones hollow; lines stand at chance and at the whole image.
     """
     names = list(dict.fromkeys(table["condition"]))
@@ -98,7 +98,7 @@ def curves_figure(table: pd.DataFrame) -> str:
     Parameters
     ----------
     table : DataFrame
-        As `weakseg.report.filtered.filtered_table`, with the whole image, where every curve of
+        As `weakseg.report.sections.filtered.filtered_table`, with the whole image, where every curve of
         removal begins and every curve of keeping ends.
     """
     fresh = table[table["network"] == "retrained"]
@@ -132,7 +132,7 @@ def faithfulness_figure(faithful: pd.DataFrame) -> str:
     Parameters
     ----------
     faithful : DataFrame
-        As `weakseg.report.filtered.faithfulness_table`; rows of kind ``curve`` are drawn.
+        As `weakseg.report.sections.filtered.faithfulness_table`; rows of kind ``curve`` are drawn.
     """
     curves = faithful[faithful["kind"] == "curve"]
     measures = [m for m in _PANELS if (curves["measure"] == m).any()]

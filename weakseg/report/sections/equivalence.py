@@ -1,114 +1,32 @@
-"""What a report says of supervised networks: how they were trained, and who is better than whom."""
+"""How many masks a heatmap is worth: the section."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
 
-from weakseg.config import MANIFEST
 from weakseg.report import words
-from weakseg.report.equivalence import (
-    MOST_METHODS,
-    equivalence_figure,
-    equivalence_sentences,
-    equivalence_table,
-)
 from weakseg.report.read import RunTables
-from weakseg.report.tables import best_floor
-from weakseg.scores import draw_curves, mask_curve, paired_tests, weak_to_full_ratio
-
-SEGMENTER_COLUMNS = (
-    "name", "arch", "weights", "masks", "seeds", "side", "patch", "sampler", "loss", "optimizer",
-    "lr", "epochs", "steps", "batch", "average", "training_masks", "validation_masks",
-    "sampled_prior", "true_prior", "ensemble", "seconds",
-)  # fmt: skip
-PAIR_COLUMNS = (
-    "method", "other", "difference", "low", "high", "patients", "p", "p_holm", "better", "too_few",
-)  # fmt: skip
+from weakseg.report.sections.base import Content, Section, Subject
+from weakseg.report.sections.equivalence_figure import MOST_METHODS, equivalence_figure
+from weakseg.report.sections.equivalence_words import equivalence_sentences, equivalence_table
+from weakseg.report.tables import reference_of
+from weakseg.scores import draw_curves, mask_curve, weak_to_full_ratio
 
 
-def segmenter_table(run: RunTables) -> pd.DataFrame:
-    """How every supervised network was trained.
-
-    Seconds are the mean over its seeds, or the sum where their networks are averaged.
-    """
-    rows = []
-    for name, seeds in run.segmenters.items():
-        held = next(iter(seeds.values())).settings
-        s = held["settings"]
-        spent = [run.stages.get(f"segmenter/{name}/{seed}", {}).get("seconds") for seed in seeds]
-        known = [t for t in spent if t is not None]
-        together = bool(run.averaged(name))
-        rows.append(
-            {c: s.get(c) for c in SEGMENTER_COLUMNS if c in s}
-            | {c: held.get(c) for c in SEGMENTER_COLUMNS if c in held}
-            | {
-                "masks": s.get("masks", MANIFEST),
-                "name": name,
-                # A report goes to others: what their machine calls the file is no use to them.
-                "weights": Path(s["weights"]).name,
-                "seeds": len(seeds),
-                "side": held["image_size"] if held["dims"] == 2 else None,
-                "ensemble": together,
-                "seconds": sum(known) / (1 if together else len(known)) if known else None,
-            }
-        )
-    return pd.DataFrame(rows, columns=list(SEGMENTER_COLUMNS))
+def build(subject: Subject) -> Content:
+    """The curve with every method on it; shown where it was made."""
+    worth = equivalence_of(subject)
+    tables = {"mask_curve": worth["curve"], "mask_equivalence": worth["table"]}
+    drawn = {} if worth["figure"] is None else {"worth": worth["figure"]}
+    return Content(worth, tables, drawn, shown=subject.scored and bool(drawn))
 
 
-def reference_of(run: RunTables) -> str | None:
-    """The network that stands for full supervision: the first of the experiment that was scored."""
-    scored = set(run.per_case["method"]) if len(run.per_case) else set()
-    supervised = [n for n, s in run.config.segmenters.items() if not s.weak]
-    return next((n for n in supervised if n in scored), None)
-
-
-def pair_table(run: RunTables) -> pd.DataFrame:
-    """Every pair of results: heatmap methods, supervised networks and the best floor."""
-    table = run.per_case
-    if table.empty or run.summary.empty:
-        return pd.DataFrame(columns=list(PAIR_COLUMNS))
-    kinds = run.summary.set_index("method")["kind"]
-    floor = best_floor(run.summary)
-    chosen = [m for m in kinds.index if kinds[m] in ("heatmap", "weak", "supervised") or m == floor]
-    with_lesion = set(table.loc[table["has_lesion"].astype(bool), "method"])
-    chosen = [m for m in chosen if m in with_lesion]
-    draw = {"bootstrap": run.config.scores.bootstrap, "seed": run.config.seed}
-    return paired_tests(table, chosen, **draw)
-
-
-def pair_matrix(pairs: pd.DataFrame) -> dict[str, Any]:
-    """The pairs as a square for the page.
-
-    Returns
-    -------
-    dict
-        ``methods``; ``cells``: method → other → ``difference`` (method minus other), ``p_holm``
-        and ``better`` ("method", "other", "unclear"); ``too_few``: whether some pair has too few
-        patients for any answer.
-    """
-    methods = list(dict.fromkeys([*pairs["method"], *pairs["other"]]))
-    cells: dict[str, dict[str, dict[str, Any]]] = {m: {} for m in methods}
-    turned = {"method": "other", "other": "method", "unclear": "unclear"}
-    for _, row in pairs.iterrows():
-        one, other = str(row["method"]), str(row["other"])
-        cell = {"difference": row["difference"], "p_holm": row["p_holm"], "better": row["better"]}
-        cells[one][other] = cell
-        cells[other][one] = cell | {
-            "difference": -row["difference"],
-            "better": turned[str(row["better"])],
-        }
-    return {
-        "methods": methods,
-        "cells": cells,
-        "too_few": bool(pairs["too_few"].any()) if len(pairs) else False,
-    }
-
-
-def equivalence_part(run: RunTables, methods: pd.DataFrame, headline: str | None) -> dict[str, Any]:
-    """The curve, what each heatmap method is worth on it, and the words for it.
+@lru_cache(maxsize=8)
+def equivalence_of(subject: Subject) -> dict[str, Any]:
+    """The curve, what each heatmap method is worth on it, and the words for it; computed once.
 
     Returns
     -------
@@ -117,11 +35,12 @@ def equivalence_part(run: RunTables, methods: pd.DataFrame, headline: str | None
         the method spoken of), ``sentences`` (of the others), ``figure`` (SVG or None),
         ``network``.
     """
+    run, methods, headline = subject.run, subject.methods, subject.method
     network = run.config.equivalence.segmenter
     weak = methods[methods["group"].isin(["no-masks", "masks", "oracle"])] if len(methods) else None
     empty = pd.DataFrame()
     reference = reference_of(run)
-    draw = {"bootstrap": run.config.scores.bootstrap, "seed": run.config.seed}
+    draw = subject.draw
     none = {"curve": empty, "table": empty, "rows": [], "sentences": [], "figure": None}
     is_weak = weak is not None and headline in set(weak["method"])
     if run.equivalence.empty or network is None or weak is None or weak.empty:
@@ -218,3 +137,20 @@ def _ratio_sentence(method: str, reference: str, ratio: Any) -> str:
     ends = words.interval(100 * ratio.low, 100 * ratio.high, 0)
     share = f"{words.percent(ratio.value)} {ends}".strip()
     return f"{method} reaches {share} of the Dice of the fully supervised {reference}."
+
+
+TEMPLATE = r"""
+<h2>How many masks is a heatmap worth?</h2>
+<div class="grid">
+{{ figure(figures.worth, "Green: " ~ network ~ ", trained with the masks of ever more patients (its Dice on the same test images, made monotone; dots: as measured). Lines: heatmap methods with their 95 % intervals. Where a line meets the curve, a heatmap is worth that many masks. Diamond: the masks that a threshold was tuned on.") }}
+<div>
+<div class="scroll"><table class="wrapped"><thead><tr><th class="text">method</th><th>Dice</th><th>masks seen</th><th>worth masks of {{ network }}</th><th>of patients</th><th>share of the fully supervised Dice</th></tr></thead><tbody>
+{% for w in rows %}<tr><td class="text"><i class="dot" style="background:{{ colours[w.group] }}"></i>{{ w.method }}</td><td>{{ w.dice | num }}</td><td>{{ w.masks_seen }}</td><td>{{ w.masks }}</td><td>{{ w.patients }}</td><td>{{ w.ratio }}</td></tr>
+{% endfor %}</tbody></table></div>
+{% for s in sentences %}<p class="note">{{ s }}</p>{% endfor %}
+<p class="note">Within a draw the patients of a smaller number are among those of a larger. Healthy images train at every number: their labels say that their masks are empty. Every point takes equally many steps, uses no validation mask, and keeps the threshold 0.5.</p>
+</div>
+</div>
+"""
+
+SECTION = Section("equivalence", build, TEMPLATE)

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 
 from weakseg.config import parse_config
-from weakseg.report.equivalence import (
+from weakseg.report.sections.base import Subject
+from weakseg.report.sections.equivalence import equivalence_of
+from weakseg.report.sections.equivalence_figure import equivalence_figure, spread
+from weakseg.report.sections.equivalence_words import (
     EQUIVALENCE_COLUMNS,
-    equivalence_figure,
     equivalence_sentences,
     equivalence_table,
-    spread,
 )
-from weakseg.report.supervised import equivalence_part
 from weakseg.scores import draw_curves, mask_curve
 from weakseg.scores.learning_curve import CURVE_CASE_COLUMNS
 
@@ -162,7 +162,10 @@ def test_where_the_page_speaks_of_a_network_the_curve_is_told_of_the_others():
     groups = ("no-masks", "masks", "oracle", "no-masks", "supervised")
     methods = pd.DataFrame({"method": list(KINDS), "group": groups})
     methods["dice"] = [dice for _, _, dice in KINDS.values()]
-    of_heat, of_network = (equivalence_part(run, methods, m) for m in ("cam-fixed", "unet"))
+    subjects = [Subject(run, "run1") for _ in range(2)]
+    for subject, method in zip(subjects, ("cam-fixed", "unet"), strict=True):
+        vars(subject).update(methods=methods, method=method)
+    of_heat, of_network = map(equivalence_of, subjects)
     pd.testing.assert_frame_equal(of_network["table"], of_heat["table"])
     assert of_network["figure"] is not None
     assert of_network["headline"] == []

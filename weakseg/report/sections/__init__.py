@@ -1,0 +1,1 @@
+"""The sections of a run's part of the page: one file a section, listed in `registry`."""

@@ -1,0 +1,34 @@
+"""Every section, in the order of the page. A further one is a file and a line here."""
+
+from __future__ import annotations
+
+from weakseg.report.sections import (
+    ablation,
+    answer,
+    classifier,
+    equivalence,
+    filtered,
+    gallery,
+    methods,
+    pairs,
+    record,
+    segmenters,
+    sweep,
+    threshold_and_size,
+)
+from weakseg.report.sections.base import Section
+
+SECTIONS: tuple[Section, ...] = (
+    answer.SECTION,
+    methods.SECTION,
+    ablation.SECTION,
+    sweep.SECTION,
+    equivalence.SECTION,
+    segmenters.SECTION,
+    pairs.SECTION,
+    threshold_and_size.SECTION,
+    classifier.SECTION,
+    filtered.SECTION,
+    gallery.SECTION,
+    record.SECTION,
+)
