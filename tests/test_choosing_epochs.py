@@ -141,6 +141,28 @@ def test_equal_segmenters_are_told_apart_by_their_loss(config, tmp_path, monkeyp
     assert entry["kept_because"].startswith("the lowest val_loss (0.1054) of the 3 epochs")
 
 
+def test_one_patient_in_validation_is_enough(config, tmp_path):
+    folder = config.parent / "data"
+    rows = [r for r in read_rows(folder / "labels.csv") if r["patient"] != "P06"]
+    one = write_manifest(folder / "one.csv", [list(r.values()) for r in rows], list(rows[0]))
+    path = write_config(tmp_path, one, CONFIG)
+    assert weakseg("train-classifier", path, "--run-dir", tmp_path / "run") == 0
+    metrics = pd.read_csv(tmp_path / "run/classifier/squeezenet1_1/seed-0/metrics.csv")
+    assert np.isfinite(metrics.to_numpy()).all()
+
+
+def test_a_validation_split_of_one_class_is_refused(config, tmp_path, capsys):
+    folder = config.parent / "data"
+    rows = [
+        r for r in read_rows(folder / "labels.csv") if (r["split"], r["label"]) != ("val", "normal")
+    ]
+    one = write_manifest(folder / "class.csv", [list(r.values()) for r in rows], list(rows[0]))
+    path = write_config(tmp_path, one, CONFIG)
+    assert weakseg("train-classifier", path, "--run-dir", tmp_path / "run") == 2
+    assert "the split 'val' has no image of 'normal'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_classifier_is_validated_on_its_validation_images_alone():
     from tests.training.test_classify import task
 

@@ -105,6 +105,14 @@ def test_a_classifier_as_weakseg_saves_it_is_read(name):
     assert check_copied(net, classifier.net.state_dict()) == 0
 
 
+def test_a_grey_classifier_s_weights_for_a_network_that_repeats_grey_say_where_they_fit():
+    state = source_of("resnet50", channels=1)
+    net = build_segmenter("fcn_resnet50", 1, 2)
+    with pytest.raises(UserError, match=r"another number of channels(.|\n)*1 channel\n(.|\n)*FCN"):
+        load_backbone(net, state, "file")
+    load_backbone(build_segmenter("encoder-unet:resnet50", 1, 2), state, "file")
+
+
 @pytest.mark.parametrize("name", [ENCODER_UNETS[0], FCNS[0], "unet", "deepmedic"])
 def test_weights_of_the_whole_network_are_loaded_whole(name):
     torch.manual_seed(0)

@@ -75,6 +75,23 @@ def test_balanced_weights_are_those_of_sklearn():
     assert class_weights(y, 3, "none").tolist() == [1, 1, 1]
 
 
+def test_classes_are_weighed_by_the_training_labels_alone():
+    """Of 40 images every third is a lesion; of those that train all but one are."""
+    train = [0, 3, 6, 9, 12, 1]
+    val = [i for i in range(40) if i not in train]
+    t = ClassifierTask(ClassifierConfig(), LABELS, Planes(40), train, val, 0, "cpu")
+    assert t.weights.tolist() == pytest.approx([6 / (2 * 1), 6 / (2 * 5)])
+
+
+def test_where_one_class_is_validated_auc_is_undefined_and_the_loss_is_not():
+    lesions = list(range(0, 40, 3))
+    t = ClassifierTask(ClassifierConfig(), LABELS, Planes(40), range(40), lesions, 0, "cpu")
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1, 2))
+    figures = t.validate(model)
+    assert np.isnan(figures["val_auc"])
+    assert np.isfinite(figures["val_loss"])
+
+
 def test_macro_auc_is_sklearns_and_leaves_out_missing_classes():
     rng = np.random.default_rng(0)
     y, p = rng.integers(0, 3, 60), rng.dirichlet(np.ones(3), 60)

@@ -110,7 +110,10 @@ def _refuse_other(
             where=f"{source}, tensor {next(iter(found.other))!r}",
             found=f"{given} {'channel' if given == 1 else 'channels'}",
             expected=f"{channels}, or 3 colours" if channels == 1 else str(channels),
-            fix="take weights for images like these, or set weights: none",
+            fix="this network may take grey images repeated: choose encoder-unet or an FCN on the "
+            "same backbone, which take them as they are, or set weights: none"
+            if given == 1
+            else "take weights for images like these, or set weights: none",
         )
     raise _foreign(source, fit_words(found, own, lacking, unknown), "weights of the named backbone")
 
