@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from tests.tiny import read_rows, weakseg, write_config, write_manifest, write_set
 from weakseg.config import load_config
-from weakseg.layout import BEST
+from weakseg.layout import BEST, CLASSIFIER_SCORES
 from weakseg.runs import read_json
 from weakseg.stages import train_classifier, train_segmenter
 from weakseg.stages.prepare import prepared_run
@@ -86,14 +86,20 @@ def test_the_figures_of_every_epoch_are_those_of_the_validation_split(config, tm
     assert told["val_auc"] == metrics["val_auc"].max()
     assert "val_auc" in entry["best_because"]
     table = pd.read_csv(folder / "predictions.csv")
-    losses = {}
+    losses, scores = {}, read_json(folder / CLASSIFIER_SCORES)
     for split, rows in table.groupby("split"):
         given = np.where(rows["label"] == "tumor", rows["p(tumor)"], rows["p(normal)"])
         losses[split] = float(-np.log(given).mean())
+        auc = roc_auc_score(rows["label"] == "tumor", rows["p(tumor)"])
+        if split != "train":
+            held = scores[split]
+            assert held["auc_lesion"]["value"] == pytest.approx(auc, abs=1e-5)
+            right = (rows["label"] == rows["predicted"]).mean()
+            assert held["accuracy"]["value"] == pytest.approx(right)
         if split == "val":
-            auc = roc_auc_score(rows["label"] == "tumor", rows["p(tumor)"])
             assert told["val_auc"] == pytest.approx(auc, abs=1e-5)
     assert told["val_loss"] == pytest.approx(losses["val"], abs=2e-5)
+    assert scores["val"]["auc_lesion"] != scores["test"]["auc_lesion"]
     assert losses["val"] != pytest.approx(losses["test"], abs=2e-5)
 
 
