@@ -8,10 +8,11 @@ from sklearn.metrics import roc_auc_score
 
 from tests.tiny import read_rows, weakseg, write_config, write_manifest, write_set
 from weakseg.config import load_config
-from weakseg.layout import BEST, CLASSIFIER_SCORES
+from weakseg.layout import BEST, CLASSIFIER_SCORES, LAST
 from weakseg.runs import read_json
 from weakseg.stages import train_classifier, train_segmenter
 from weakseg.stages.prepare import prepared_run
+from weakseg.stages.segmenters import load_segmenter
 from weakseg.stages.train_classifier import train_classifiers
 from weakseg.stages.train_segmenter import train_segmenters
 from weakseg.training import segment
@@ -20,7 +21,7 @@ from weakseg.training.weights import load_weights
 CONFIG = """
 name: tiny
 data: {{manifest: {manifest}, image_size: 32}}
-classifier: {{arch: squeezenet1_1, epochs: 3, batch_size: 8, seeds: [0], lr: 1.0e-6}}
+classifier: {{arch: squeezenet1_1, epochs: 3, batch_size: 8, seeds: [0]}}
 scores: {{bootstrap: 100}}
 segmenters:
   net: {{arch: "encoder-unet:squeezenet1_1", epochs: 3, batch_size: 4, seeds: [0], keep: best}}
@@ -75,16 +76,29 @@ def test_a_network_is_trained_on_training_cases_and_looked_at_on_validation_ones
         assert splits_of(prepared, task.val) == ["val"] * 3 * SIZES["val"]
 
 
-def test_the_figures_of_every_epoch_are_those_of_the_validation_split(config, tmp_path):
-    """As recomputed, with scikit-learn, from what the best network says of each case."""
+def test_the_figures_of_every_epoch_are_those_of_the_validation_split(
+    config, tmp_path, monkeypatch
+):
+    """As recomputed, with scikit-learn, from what the best network says of each case.
+
+    The first of the epochs is told to be the best, so that the last one's network is another.
+    """
+    validate = train_classifier.ClassifierTask.validate
+
+    def told_best(task, model):
+        task.epochs = getattr(task, "epochs", 0) + 1
+        return {**validate(task, model), "told": -task.epochs}
+
+    monkeypatch.setattr(train_classifier.ClassifierTask, "validate", told_best)
+    monkeypatch.setattr(train_classifier, "SELECT", "told")
     assert weakseg("train-classifier", config, "--run-dir", tmp_path / "run") == 0
     entry = read_json(tmp_path / "run/run.json")["stages"]["classifier/squeezenet1_1/0"]
     folder = tmp_path / "run/classifier/squeezenet1_1/seed-0"
     metrics = pd.read_csv(folder / "metrics.csv").set_index("epoch")
     assert int(load_weights(folder / BEST)[1]["epoch"]) == entry["best_epoch"]
     told = metrics.loc[entry["best_epoch"]]
-    assert told["val_auc"] == metrics["val_auc"].max()
-    assert "val_auc" in entry["best_because"]
+    assert entry["best_epoch"] == 1
+    assert abs(told["val_loss"] - metrics.loc[3, "val_loss"]) > 1e-4
     table = pd.read_csv(folder / "predictions.csv")
     losses, scores = {}, read_json(folder / CLASSIFIER_SCORES)
     for split, rows in table.groupby("split"):
@@ -124,8 +138,12 @@ def test_a_segmenter_s_best_epoch_is_that_of_the_validation_cases(config, tmp_pa
     assert len(calls) == 3
     assert entry["kept_epoch"] == 2
     assert entry["kept_because"] == "the highest val_dice (1)"
-    kept = tmp_path / "run/segmenter/net/seed-0" / BEST
-    assert load_weights(kept)[1]["epoch"] == "2"
+    folder = tmp_path / "run/segmenter/net/seed-0"
+    (best, meta), (last, _) = (load_weights(folder / name) for name in (BEST, LAST))
+    assert meta["epoch"] == "2"
+    name, tensor = next(iter(load_segmenter(folder).named_parameters()))
+    assert torch.equal(tensor, best[name])
+    assert not torch.equal(tensor, last[name])
 
 
 def test_equal_segmenters_are_told_apart_by_their_loss(config, tmp_path, monkeypatch):

@@ -64,6 +64,7 @@ def test_a_checkpoint_of_another_training_is_the_beginning(config, tmp_path, che
     assert re.search(r"w\.pth: loaded, but for .*classifier\.1\.bias, which start anew", said)
     entry = read_json(tmp_path / "run/run.json")["stages"]["classifier/squeezenet1_1/0"]
     assert entry["random_tensors"] == ["classifier.1.weight", "classifier.1.bias"]
+    assert entry["best_because"].startswith("the highest val_auc")
     folder = seed_folder(tmp_path / "run", "squeezenet1_1", 0)
     best, _ = load_weights(folder / BEST)
     theirs = checkpoint["state_dict"]
