@@ -15,7 +15,7 @@ from weakseg.data.check import check_manifest
 from weakseg.data.columns import plain_name
 from weakseg.data.manifest import read_manifest
 from weakseg.data.near_files import near_cell
-from weakseg.data.table import MANIFEST_SUFFIXES, Table, read_table
+from weakseg.data.table import Table, read_table
 from weakseg.errors import DataError
 
 DATA = DataConfig()
@@ -71,10 +71,6 @@ def test_rows_count_behind_a_line_that_names_the_delimiter(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("sep=;\nimage;label\na.png;tumor\n\nb.png;normal\n")
     assert [r.line for r in read_table(path).rows] == [3, 5]
-
-
-def test_endings_of_manifests():
-    assert {".csv", ".tsv"} == MANIFEST_SUFFIXES
 
 
 @given(st.sampled_from(["Image Index", "patient_id", "Finding Labels"]),

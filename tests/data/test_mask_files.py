@@ -160,6 +160,7 @@ def test_a_mask_may_be_empty_in_one_of_its_files(tmp_path):
 def test_an_image_among_the_files_of_a_mask_is_an_error(tmp_path):
     path = of_two(tmp_path)
     path.write_text(path.read_text().replace("masks/s0_1.png", "images/s2.png"))
+    (tmp_path / "masks/s0_1.png").unlink()
     (problem,) = check_manifest(path, DATA)
     assert (problem.kind, problem.row) == ("mask-is-image", 2)
 
@@ -231,6 +232,32 @@ def test_the_same_image_with_the_same_mask_is_not_to_be_joined(tmp_path):
     rows.append([rows[1][0], "tumor", f"masks/../{rows[1][2]}", "p0"])
     (problem,) = check_manifest(write_rows(tmp_path, rows), DATA)
     assert (problem.kind, problem.fix) == ("image-twice", "keep one of the two rows")
+
+
+@pytest.mark.parametrize("name", ["s0_1.png", "s0-2.png", "s0_01.png"])
+def test_a_numbered_mask_that_no_row_names_is_told(tmp_path, name):
+    rows = good_rows(tmp_path)
+    save_mask(tmp_path / "masks" / name, B)
+    (problem,) = check_manifest(write_rows(tmp_path, rows), DATA)
+    assert (problem.kind, problem.row, problem.severity) == ("mask-left-out", 2, "warning")
+    assert f"masks/{name}, which no row names" in problem.message
+    assert f"`masks/s0.png;masks/{name}`" in problem.fix
+    rows[1][2] = f"masks/s0.png;masks/{name}"
+    assert check_manifest(write_rows(tmp_path, rows), DATA) == []
+
+
+@pytest.mark.parametrize("name", ["s0_1.jpg", "s01.png", "s0_123.png", "s9_1.png", "s0_b.png"])
+def test_other_files_beside_a_mask_are_not_told(tmp_path, name):
+    rows = good_rows(tmp_path)
+    (tmp_path / "masks" / name).write_bytes(b"x")
+    assert check_manifest(write_rows(tmp_path, rows), DATA) == []
+
+
+def test_a_numbered_mask_of_another_row_is_not_told(tmp_path):
+    rows = good_rows(tmp_path)
+    (tmp_path / "masks/s2.png").rename(tmp_path / "masks/s0_1.png")
+    rows[3][2] = "masks/s0_1.png"
+    assert check_manifest(write_rows(tmp_path, rows), DATA) == []
 
 
 # Paths

@@ -29,6 +29,7 @@ from weakseg.data.manifest import (
     table_cases,
     table_labels,
 )
+from weakseg.data.mask_parts import join_fix, left_out_masks, masks_to_join
 from weakseg.data.splits import FEW_PATIENTS_FIX, make_splits, split_troubles
 from weakseg.data.table import JOINED
 from weakseg.errors import DataError
@@ -105,6 +106,7 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
     problems = list(row_problems(table, data))
     images = [table.real(r.image) if r.image else None for r in table.rows]
     problems += _same_paths(table)
+    problems += left_out_masks(table)
     seen: list[Seen] = []
     for some in look_at_rows(table, data, labels):
         seen += some
@@ -129,7 +131,7 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
 
 def _same_paths(table: Table) -> Iterator[Problem]:
     first: dict[str, Row] = {}
-    joined = _masks_to_join(table)
+    joined = masks_to_join(table)
     for row in table.rows:
         for k, cell in enumerate(modalities(row)):
             image = table.real(cell)
@@ -140,7 +142,7 @@ def _same_paths(table: Table) -> Iterator[Problem]:
                 place = "this row" if earlier is row else f"row {earlier.line}"
                 fix = "name the file of the other modality" if k else "keep one of the two rows"
                 if image in joined and earlier is not row and not k:
-                    fix = _join_fix(joined[image])
+                    fix = join_fix(joined[image])
                 yield Problem(
                     "image-twice",
                     row.line,
@@ -148,22 +150,6 @@ def _same_paths(table: Table) -> Iterator[Problem]:
                     f"the image is listed in {place} already",
                     fix,
                 )
-
-
-def _join_fix(masks: str) -> str:
-    return (
-        f"if the masks are parts of one truth, join them: `{masks}` as the mask of one row, and "
-        "delete the others; else keep one of the rows"
-    )
-
-
-def _masks_to_join(table: Table) -> dict[str, str]:
-    """Of images that several rows list with a mask each, the cell that names all of them."""
-    masks: dict[str, dict[str, str]] = {}
-    for row in table.rows:
-        for cell in table.masks(row):
-            masks.setdefault(table.real(row.image), {}).setdefault(table.real(cell), cell)
-    return {image: JOINED.join(m.values()) for image, m in masks.items() if len(m) > 1}
 
 
 def _same_pixels(
@@ -210,7 +196,7 @@ def _same_pixels(
         else:
             cells = dict.fromkeys((*table.masks(earlier), *table.masks(row)))
             two = row.mask != earlier.mask and len(cells) > 1
-            fix = _join_fix(JOINED.join(cells)) if two else "delete one of the rows"
+            fix = join_fix(JOINED.join(cells)) if two else "delete one of the rows"
             yield Problem("duplicate", *at, same, fix, "warning")
 
 

@@ -168,6 +168,11 @@ def _listing(folder: Path) -> _Listing:
     return _listing_at(str(folder), changed)
 
 
+def names_in(folder: Path) -> list[str]:
+    """What is in a folder, in order; nothing where it cannot be read."""
+    return sorted(name for names in _listing(folder).whole.values() for name in names)
+
+
 # Questions to pathlib fail where a name is too long.
 def _is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113

@@ -16,8 +16,6 @@ from weakseg.errors import DataError
 
 JOINED = ";"
 """Between the files of a mask."""
-MANIFEST_SUFFIXES = frozenset({".csv", ".tsv"})
-"""Endings of manifests, in small letters."""
 
 
 @dataclass(frozen=True)
