@@ -358,3 +358,30 @@ def test_interpolated_volumes_are_seen_and_classes_in_three_dimensions_are_not(f
     assert has_soft_edges(smooth / 255)
     classes = sum((distance < r).astype(np.uint8) for r in (9, 7, 3)) * 80
     assert not has_soft_edges(ndimage.zoom(classes, factor, order=0))
+
+
+def test_half_of_a_set_is_not_most_of_it(tmp_path):
+    dark = 255 - GREY["disc"]
+    half = check(set_of(tmp_path, [dark, GREY["disc"], dark, GREY["box"]]))
+    assert [(p.kind, p.row) for p in half] == [("mask-full", 2), ("mask-full", 6)]
+    empty = np.zeros_like(dark)
+    most = check(set_of(tmp_path, [dark, GREY["disc"], dark, empty]))
+    assert kinds(most) == {"lesion-without-mask", "masks-inverted"}
+    assert any("2 of 3 masks" in p.message for p in most)
+
+
+def test_exactly_half_of_an_image_is_no_background(tmp_path):
+    half = np.zeros((96, 128), dtype=np.uint8)
+    half[:48] = 255
+    assert check(set_of(tmp_path, [half] * 3)) == []
+    half[48, 0] = 255
+    assert kinds(check(set_of(tmp_path, [half] * 3))) == {"masks-inverted"}
+
+
+def test_a_list_of_values_loses_the_edges_of_a_lossy_mask(tmp_path):
+    soft = np.asarray(Image.fromarray(GREY["disc"]).resize((256, 192), Image.Resampling.BILINEAR))
+    found = check(set_of(tmp_path, [soft] * 3), [255])
+    assert [p.kind for p in found] == ["mask-soft"] * 3
+    counts = f"({(soft == 255).sum()} pixels, and {(soft > 127).sum()} above half of the range)"
+    assert f"only the listed values count as lesion {counts}" in found[0].message
+    assert found[0].fix == "set data.mask_rule: half"
