@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from weakseg.data.images import MaskFile, MaskRule
+from weakseg.data.images import MaskFile
 from weakseg.data.manifest import Problem, Row, Table
+from weakseg.data.mask_rules import MaskRule
 from weakseg.data.volumes import VolumeMaskFile
 from weakseg.errors import DataError
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +23,7 @@ from weakseg.data.colours import (
     visible,
 )
 from weakseg.data.decoding import IMAGE_SUFFIXES, MAX_PIXELS, Pixels, decode, image_size
+from weakseg.data.mask_rules import MaskRule, by_rule, distinct
 from weakseg.data.soft import has_soft_edges
 from weakseg.errors import DataError
 from weakseg.runs import atomic_path
@@ -42,7 +42,6 @@ __all__ = [
     "write_mask",
 ]
 
-MaskRule = Literal["nonzero", "half", "dark"] | Sequence[int]
 Intensity = Literal["auto", "dtype", "percentile"]
 
 STRETCH = (0.5, 99.5)
@@ -317,40 +316,6 @@ def write_target(path: Path, target: ArrayLike, ignored: int) -> None:
     grey = np.select([values == 1, values == ignored], [255, 128], 0).astype(np.uint8)
     with atomic_path(path) as part:
         Image.fromarray(grey).save(part, format="PNG")
-
-
-def distinct(raw: NDArray[Any]) -> NDArray[Any]:
-    """The values that an array holds, ascending."""
-    if raw.dtype in (np.uint8, np.uint16):
-        return np.flatnonzero(np.bincount(raw.ravel())).astype(raw.dtype)
-    return np.unique(raw)
-
-
-def by_rule(values: NDArray[Any], rule: MaskRule, path: Path) -> NDArray[np.bool_]:
-    """Which samples of a mask are lesion by a rule of `read_mask`, whatever their dimensions.
-
-    Raises
-    ------
-    DataError
-        For ``half`` or ``dark`` and floats above 1, whose range is not known.
-    """
-    if not isinstance(rule, str):
-        return np.isin(values, np.asarray(rule))
-    if rule == "nonzero":
-        return np.asarray(values != 0)
-    half = _half_of_range(values, path)
-    return np.asarray(values > half if rule == "half" else values <= half)
-
-
-def _half_of_range(values: NDArray[Any], path: Path) -> float:
-    if np.issubdtype(values.dtype, np.floating) and values.max() > 1:
-        raise DataError(
-            "Half of this mask's range is not known: it holds floats above 1.",
-            where=str(path),
-            found=f"values up to {float(values.max()):g}",
-            fix="save the mask with 8 bits, or set data.mask_rule: nonzero",
-        )
-    return top(values) / 2
 
 
 def refuse_not_finite(values: NDArray[Any], path: Path | None = None) -> None:

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from weakseg.data.cases import Case
 from weakseg.data.decoding import VOLUME_SUFFIXES, is_volume
 from weakseg.data.grids import Grid, grid_difference
-from weakseg.data.images import MaskRule, by_rule, distinct, refuse_not_finite
+from weakseg.data.images import refuse_not_finite
+from weakseg.data.mask_rules import MaskRule, by_rule, distinct
 from weakseg.data.nifti import MAX_VOXELS, Stored, decode_volume, read_grid, write_nifti
 from weakseg.data.soft import has_soft_edges
 from weakseg.errors import DataError
