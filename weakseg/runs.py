@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from weakseg import __version__
+from weakseg.contents import Record
 from weakseg.errors import RunError
+from weakseg.stored import AGAIN, read_json
 
 RECORD = "run.json"
 LIBRARIES = ("torch", "torchvision", "grad-cam", "scikit-image", "numpy", "pandas", "lightning")
@@ -67,38 +69,6 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def read_json(
-    path: Path, fix: str = "run the stage that writes it again with --force"
-) -> dict[str, Any]:
-    """Read an object of JSON that weakseg wrote.
-
-    Parameters
-    ----------
-    path : Path
-    fix : str, optional
-        What to do where it is damaged.
-
-    Raises
-    ------
-    RunError
-        If the file is missing or damaged.
-    """
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(held, dict):
-            raise ValueError(f"a JSON {type(held).__name__} in the place of an object")
-        return held
-    except FileNotFoundError:
-        raise RunError("A file of the run folder is missing.", where=str(path)) from None
-    except (OSError, ValueError) as e:
-        raise RunError(
-            "A file of the run folder is damaged.",
-            where=str(path),
-            found=str(e),
-            fix=fix,
-        ) from None
-
-
 def inside(folder: Path, *names: str) -> Path:
     """Join names below a folder, and refuse to leave it.
 
@@ -118,8 +88,18 @@ def folder_name(text: str) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """A short hash of a file's content."""
-    return hashlib.blake2b(path.read_bytes(), digest_size=10).hexdigest()
+    """A short hash of a file's content.
+
+    Raises
+    ------
+    RunError
+        If it is missing or cannot be read.
+    """
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=10).hexdigest()
+    except OSError as e:
+        found = e.strerror or str(e)
+        raise RunError("A file cannot be read.", where=str(path), found=found, fix=AGAIN) from None
 
 
 def remove_tree(path: Path) -> None:
@@ -245,7 +225,7 @@ class Run:
         path = self.folder / RECORD
         # No stage could write it again: all of them read it first.
         fix = "delete it: what the run has made then counts as not made, and is made again"
-        return read_json(path, fix) if path.exists() else {}
+        return read_json(path, fix, Record) if os.path.lexists(path) else {}
 
     def update(self, **entries: Any) -> None:
         """Set top-level entries of the record."""

@@ -240,6 +240,7 @@ def _record(
             "images": len(part),
             "patients": int(part["patient"].nunique()),
             "masks": len(part) if scored else 0,
+            "lesions_with_mask": int((part["label"] == labels[1]).sum()) if scored else 0,
             "labels": part["label"].value_counts().to_dict(),
         }
         for split in ("train", "val", "test")
@@ -271,6 +272,8 @@ def _record(
             "simulated": simulated,
             "patients_known": patients_known,
             "channels": 1,
+            "dims": 2,
+            "distances": "pixels",
             "healthy_labels": [labels[0]],
             "lesion_labels": [labels[1]],
             "splits": splits,

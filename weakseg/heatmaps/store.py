@@ -13,6 +13,9 @@ from weakseg.errors import RunError, first_line
 from weakseg.masks.thresholds import is_flat
 from weakseg.runs import atomic_path
 
+MOST = 2**16
+"""Pixels that a side of an image has at most."""
+
 
 @dataclass(frozen=True)
 class Heatmap:
@@ -94,6 +97,15 @@ def save_heatmap(path: Path, heatmap: Heatmap) -> None:
         np.savez(f, values=values, about=np.str_(json.dumps(about)))
 
 
+def _check(heat: Heatmap) -> None:
+    if heat.raw.ndim != 2 or not heat.raw.size:
+        raise ValueError(f"values of the shape {heat.raw.shape}")
+    if not all(0 < n <= MOST for n in (*heat.shape, heat.size)):
+        raise ValueError(f"an image of {heat.shape}, seen at {heat.size} pixels")
+    if not 0 <= heat.probability <= 1:
+        raise ValueError(f"a probability of {heat.probability}")
+
+
 def load_heatmap(path: Path) -> Heatmap:
     """Read a heatmap.
 
@@ -107,7 +119,7 @@ def load_heatmap(path: Path) -> Heatmap:
             # Files from before had an entry for each.
             about = json.loads(str(z["about"])) if "about" in z else z
             height, width = (int(v) for v in about["shape"])
-            return Heatmap(
+            heat = Heatmap(
                 raw=_unpacked(z["values"], about["scale"]),
                 shape=(height, width),
                 size=int(about["size"]),
@@ -116,6 +128,8 @@ def load_heatmap(path: Path) -> Heatmap:
                 target=str(about["target"]),
                 probability=float(about["probability"]),
             )
+        _check(heat)
+        return heat
     except FileNotFoundError:
         raise RunError(
             "A heatmap is missing.",

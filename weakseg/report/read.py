@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from weakseg import contents
 from weakseg.config import (
     PHANTOM,
     Config,
@@ -19,7 +20,7 @@ from weakseg.config import (
 )
 from weakseg.data.cases import MaskFiles
 from weakseg.data.manifest import read_configured, table_cases
-from weakseg.errors import RunError, WeaksegError, first_line
+from weakseg.errors import RunError, WeaksegError
 from weakseg.layout import (
     BEST,
     CLASSIFIER_SCORES,
@@ -55,11 +56,10 @@ from weakseg.layout import (
     splits_file,
     threshold_files,
 )
+from weakseg.masks.kept import read_thresholds
 from weakseg.report.intact import check_outputs, data_changed
-from weakseg.runs import file_hash, open_run, read_json
-from weakseg.spreadsheets import as_written
-
-_TEXT = ("case", "image", "patient", "split", "label", "predicted", "method", "kind")
+from weakseg.runs import file_hash, open_run
+from weakseg.stored import read_csv, read_json
 
 
 @dataclass(frozen=True)
@@ -236,12 +236,12 @@ def _read_run(folder: Path, name: str) -> RunTables:
         folder=folder,
         record=open_run(folder).record,
         config=config,
-        splits=_table(splits_file(folder)),
-        per_case=_table(scores_file(folder, PER_CASE)),
-        summary=_table(scores_file(folder, SUMMARY)),
-        curves=_table(scores_file(folder, CURVES)),
+        splits=read_csv(splits_file(folder), contents.SPLITS, unique=("case",), blank=False),
+        per_case=_scores(folder, PER_CASE, contents.PER_CASE, "case", "method", "seed"),
+        summary=_scores(folder, SUMMARY, contents.SUMMARY, "method"),
+        curves=_scores(folder, CURVES, contents.CURVES, "seed", "threshold"),
         thresholds={
-            method: read_json(p)
+            method: read_thresholds(p)
             for method, p in threshold_files(folder)
             if method in config.segmenters or method in config.heatmap_methods
         },
@@ -278,15 +278,21 @@ def _check_networks(folder: Path, config: Config) -> None:
             )
 
 
+def _scores(folder: Path, name: str, columns: dict[str, Any], *of: str) -> pd.DataFrame:
+    """A table of scores, of which ``of`` names a row; empty where there is none."""
+    path = scores_file(folder, name)
+    return read_csv(path, columns, unique=of) if path.exists() else pd.DataFrame()
+
+
 def _classifiers(folder: Path, config: Config) -> dict[int, SeedTables]:
     found = {}
     for seed in config.seeds:
         part = seed_folder(folder, config.classifier.arch, seed)
-        if (part / CLASSIFIER_SCORES).is_file():
+        if (part / CLASSIFIER_SCORES).exists():
             found[seed] = SeedTables(
-                _table(part / METRICS),
-                _table(part / PREDICTIONS),
-                read_json(part / CLASSIFIER_SCORES),
+                read_csv(part / METRICS, contents.CLASSIFIER_METRICS, unique=("epoch",)),
+                read_csv(part / PREDICTIONS, contents.PREDICTIONS, unique=("case",)),
+                read_json(part / CLASSIFIER_SCORES, model=contents.ClassifierScores),
             )
     return found
 
@@ -296,11 +302,10 @@ def _segmenters(folder: Path, config: Config) -> dict[str, dict[int, SegmenterTa
     for name in config.segmenters:
         for seed in config.segmenter_seeds(name):
             part = segmenter_folder(folder, name, seed)
-            if (part / SETTINGS).is_file():
-                # Figures that were not looked at stand as nan, which `_table` takes for a word.
-                metrics = _table(part / METRICS).apply(pd.to_numeric, errors="coerce")
-                tables = SegmenterTables(metrics, read_json(part / SETTINGS))
-                found.setdefault(name, {})[seed] = tables
+            if (part / SETTINGS).exists():
+                metrics = read_csv(part / METRICS, contents.SEGMENTER_METRICS, unique=("epoch",))
+                settings = read_json(part / SETTINGS, model=contents.SegmenterSettings)
+                found.setdefault(name, {})[seed] = SegmenterTables(metrics, settings)
     return found
 
 
@@ -310,7 +315,7 @@ def _sweep(folder: Path) -> pd.DataFrame:
     made = record.get("stages", {}).get(SWEEP_STAGE)
     if made is None or made.get("data") != record.get("data", {}).get("splits_key"):
         return pd.DataFrame()
-    return _table(scores_file(folder, SWEEP))
+    return _scores(folder, SWEEP, contents.SWEEP, "method", "layer", "threshold")
 
 
 def _equivalence(folder: Path, config: Config) -> pd.DataFrame:
@@ -325,7 +330,7 @@ def _equivalence(folder: Path, config: Config) -> pd.DataFrame:
     now = record.get("data", {}).get("splits_key")
     if made.get("settings", settings) != settings or made.get("data", now) != now:
         return pd.DataFrame()
-    return _table(scores_file(folder, EQUIVALENCE))
+    return _scores(folder, EQUIVALENCE, contents.EQUIVALENCE, "case", "draw", "k")
 
 
 def _filtered(folder: Path, config: Config) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -334,7 +339,7 @@ def _filtered(folder: Path, config: Config) -> tuple[pd.DataFrame, dict[str, Any
     record = open_run(folder).record
     stages, answers = record.get("stages", {}), scores_file(folder, FILTERED_ANSWERS)
     made = stages.get(FILTERED_STAGE)
-    if made is None or not answers.is_file():
+    if made is None or not answers.exists():
         return none
     if made.get("data") != record.get("data", {}).get("splits_key"):
         return none
@@ -347,8 +352,8 @@ def _filtered(folder: Path, config: Config) -> tuple[pd.DataFrame, dict[str, Any
         best = seed_folder(folder, arch, seed) / BEST
         if not best.is_file() or file_hash(best) != made_by:
             return none
-    found = read_json(answers)
-    table = _table(scores_file(folder, FILTERED))
+    found = read_json(answers, model=contents.FilteredAnswers)
+    table = _scores(folder, FILTERED, contents.FILTERED, "condition", "network")
     return (table, found) if found.get("seeds") == list(config.seeds) and len(table) else none
 
 
@@ -363,23 +368,3 @@ def _check_splits(folder: Path) -> None:
             where=str(scores_folder(folder)),
             fix="run `weakseg compare CONFIG` again; it makes anew what is out of date",
         )
-
-
-def _table(path: Path) -> pd.DataFrame:
-    """A table with names as text even where they look like numbers; empty without a file."""
-    if not path.is_file() or path.stat().st_size <= 1:
-        return pd.DataFrame()
-    try:
-        table = as_written(
-            pd.read_csv(
-                path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""]
-            )
-        )
-    except (ValueError, pd.errors.ParserError) as e:
-        raise RunError(
-            "A table of the run folder is damaged.",
-            where=str(path),
-            found=first_line(e),
-            fix="run the stage that writes it again with --force",
-        ) from None
-    return table.fillna({c: "" for c in _TEXT if c in table})

@@ -72,7 +72,7 @@ def method_table(
     """
     if summary.empty:
         return pd.DataFrame(columns=[*summary.columns, "group", *DIFFERENCE_COLUMNS])
-    groups = [_group(k, m) for k, m in zip(summary["kind"], summary["masks_seen"], strict=True)]
+    groups = [group_of(k, m) for k, m in zip(summary["kind"], summary["masks_seen"], strict=True)]
     floor = best_floor(summary)
     rows = []
     for method in summary["method"]:
@@ -90,7 +90,8 @@ def method_table(
     return table.drop(columns="_order").reset_index(drop=True)
 
 
-def _group(kind: str, masks_seen: int) -> str:
+def group_of(kind: str, masks_seen: int) -> str:
+    """The group of `GROUPS` that a kind of ``per_case.csv`` belongs to."""
     if kind in ("floor", "oracle", "supervised"):
         return kind
     return "masks" if masks_seen > 0 else "no-masks"

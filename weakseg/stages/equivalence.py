@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weakseg import contents
 from weakseg.config import AUTO, STARTING_WEIGHTS, curve_asked, fingerprint, starting_weights
 from weakseg.errors import ConfigError
 from weakseg.layout import (
@@ -25,7 +26,7 @@ from weakseg.layout import (
     segmenter_stage,
 )
 from weakseg.runs import remove_tree, write_text
-from weakseg.spreadsheets import as_written, csv_text
+from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import read_rows, scored_cases
@@ -41,6 +42,7 @@ from weakseg.stages.segmenters import (
     training_cases,
 )
 from weakseg.stages.train_segmenter import fit_segmenter
+from weakseg.stored import read_csv
 from weakseg.training.segment import SegmentationCases, SegmenterTask, predict
 
 COLUMNS = ("case", "patient", "draw", "k", "masks", "dice", "has_lesion", "false_alarm")
@@ -229,5 +231,4 @@ def _trained_rows(
 
 
 def _read(path: Path) -> pd.DataFrame:
-    text = {"case": str, "patient": str}
-    return as_written(pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""]))
+    return read_csv(path, contents.EQUIVALENCE, unique=("case", "draw", "k"), blank=False)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weakseg import contents
 from weakseg.config import Condition, FilteredConfig, filtered_asked, fingerprint
 from weakseg.errors import RunError
 from weakseg.layout import (
@@ -39,10 +40,11 @@ from weakseg.scores import (
     evidence_intervals,
     keeps_more,
 )
-from weakseg.spreadsheets import as_written, csv_text
+from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.heatmaps import PREDICTED
 from weakseg.stages.prepare import Prepared
+from weakseg.stored import read_csv
 
 NETWORKS = {"retrained": PREDICTIONS, "original": ORIGINAL}
 SCORES = ("auc", "accuracy", "balanced_accuracy")
@@ -143,7 +145,7 @@ def _read(
             folder = condition_folder(
                 prepared.run.folder, config.classifier.arch, seed, condition.name
             )
-            table = read_condition(folder / name)
+            table = read_condition(folder / name, columns)
             tables.append(table[table["split"] == "test"].reset_index(drop=True))
         cases = tables[0]
         if any(t["case"].tolist() != cases["case"].tolist() for t in tables):
@@ -165,10 +167,10 @@ def _read(
     return found, areas
 
 
-def read_condition(path: Path) -> pd.DataFrame:
-    """A table of predictions of a condition, labels as text."""
-    text = {"case": str, "patient": str, "split": str, "label": str, "predicted": str}
-    return as_written(pd.read_csv(path, dtype=text, keep_default_na=False))
+def read_condition(path: Path, probabilities: Sequence[str]) -> pd.DataFrame:
+    """A table of predictions of a condition with a column of probabilities a class."""
+    kinds = contents.CONDITION_PREDICTIONS | dict.fromkeys(probabilities, "number")
+    return read_csv(path, kinds, unique=("case",), blank=False)
 
 
 def _row(
@@ -302,8 +304,8 @@ def _faithfulness(prepared: Prepared, target: str) -> list[dict[str, Any]]:
         return []
 
     def tables(name: str) -> pd.DataFrame:
-        text = {"case": str, "patient": str}
-        return pd.concat([as_written(pd.read_csv(f / name, dtype=text)) for f in folders])
+        columns = contents.FAITHFULNESS[name]
+        return pd.concat([read_csv(f / name, columns, blank=False) for f in folders])
 
     rows: list[dict[str, Any]] = []
 

@@ -12,7 +12,16 @@ import torch
 
 from weakseg.config import Condition, FilteredConfig, fingerprint
 from weakseg.data.arrays import ImageBatches
-from weakseg.filtering.faithfulness import areas, deletion, insertion, preserved, road
+from weakseg.filtering.faithfulness import (
+    Area,
+    Preserved,
+    Row,
+    areas,
+    deletion,
+    insertion,
+    preserved,
+    road,
+)
 from weakseg.filtering.marks import Marker
 from weakseg.heatmaps.compute import target_classes
 from weakseg.layout import (
@@ -28,7 +37,7 @@ from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
 from weakseg.stages.heatmaps import PREDICTED, heatmap_key
 from weakseg.stages.prepare import Prepared
-from weakseg.stages.train_classifier import indices, load_classifier, read_predictions
+from weakseg.stages.train_classifier import indices, load_classifier, predicted_labels
 from weakseg.training.loop import pick_device
 
 _AT_ONCE = 16
@@ -95,14 +104,15 @@ def score_heatmaps(
 def called_target(prepared: Prepared, target: str, model_folder: Path, at_most: int) -> list[int]:
     """Test images that the network calls a target class, at most so many, patient by patient."""
     labels = prepared.cases.labels
-    predicted = read_predictions(model_folder).set_index("case")["predicted"]
+    cases = prepared.cases.cases
+    predicted = predicted_labels(model_folder, cases, labels)
     named = range(len(labels.names)) if target == PREDICTED else target_classes(target, labels)
     names = {labels.names[k] for k in named}
     rng = np.random.default_rng(prepared.config.seed)
     by_patient: dict[str, list[int]] = {}
     for i in rng.permutation(indices(prepared, "test")):
-        case = prepared.cases.cases[i]
-        if predicted[case.id] in names:
+        case = cases[i]
+        if predicted[i] in names:
             by_patient.setdefault(case.patient, []).append(int(i))
     rounds = sorted((n, p, i) for p, held in by_patient.items() for n, i in enumerate(held))
     return sorted(i for _, _, i in rounds[:at_most])
@@ -151,10 +161,11 @@ def _score(
             kept += preserved(predict, pixels, marks, valid, classes, fill=means, **of)
             advance(len(part))
     whole = [r for r in curves if r.measure != "road"]
-    tables = [pd.DataFrame(rows) for rows in (curves, areas(whole), kept)]
+    made = ((curves, Row), (areas(whole), Area), (kept, Preserved))
+    tables = [pd.DataFrame(rows, columns=list(kind._fields)) for rows, kind in made]
     cases = prepared.cases.cases
     for table in tables:
-        numbers = table.pop("image").tolist() if len(table) else []
+        numbers = table.pop("image").tolist()
         table.insert(0, "case", [cases[i].id for i in numbers])
         table.insert(1, "patient", [cases[i].patient for i in numbers])
     return [t.round(6) for t in tables]

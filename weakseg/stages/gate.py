@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from weakseg.errors import UserError
+from weakseg.layout import PREDICTIONS
 from weakseg.scores import youden_threshold
 from weakseg.stages.train_classifier import read_predictions
+from weakseg.stored import DELETE, damaged
 
 DIGITS = 6
 """Of a probability: as many as the classifiers' ``predictions.csv`` holds."""
@@ -56,6 +58,10 @@ def mean_predictions(folders: Sequence[Path]) -> pd.DataFrame:
     """The predictions of several classifiers' folders, probabilities of a lesion averaged."""
     tables = [read_predictions(f) for f in folders]
     cases = tables[0]["case"]
+    for folder, table in zip(folders, tables, strict=True):
+        if set(table["case"]) != set(cases) or table["lesion_probability"].isna().any():
+            found = f"not a probability of each case of {folders[0] / PREDICTIONS}"
+            raise damaged(folder / PREDICTIONS, found, DELETE)
     said = [t.set_index("case").loc[cases, "lesion_probability"] for t in tables]
     return tables[0].assign(lesion_probability=mean_probability(said))
 

@@ -11,8 +11,10 @@ import pandas as pd
 
 from weakseg.ahead import in_order
 from weakseg.config import dump_config, fingerprint
+from weakseg.contents import Thresholds
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image
+from weakseg.errors import RunError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.compute import target_classes
 from weakseg.layout import (
@@ -41,7 +43,6 @@ from weakseg.methods.trainable.registry import save_trained
 from weakseg.progress import progress, say
 from weakseg.runs import (
     file_hash,
-    read_json,
     remove_tree,
     write_json,
     write_text,
@@ -66,6 +67,7 @@ from weakseg.stages.scoring import (
     scored_cases,
     write_part,
 )
+from weakseg.stored import read_json
 
 SCORERS, AHEAD = 2, 32
 """Threads that make, write and score masks, and how many images they are ahead of the table."""
@@ -236,8 +238,7 @@ def _replace_masks(masks: Path, part: Path) -> None:
     """Put new masks of heatmaps in the place of all earlier ones; those of networks stay."""
     for method in [p for p in masks.glob("*") if p.is_dir()]:
         told = threshold_file(masks, method.name)
-        held = read_json(told) if told.exists() else {}
-        if not any("kind" in e for e in held.values()):
+        if not (told.exists() and _of_network(told)):
             remove_tree(method)
     for method in sorted(part.glob("*")):
         there = method_folder(masks, method.name)
@@ -245,6 +246,14 @@ def _replace_masks(masks: Path, part: Path) -> None:
         masks.mkdir(exist_ok=True)
         method.replace(there)
     remove_tree(part)
+
+
+def _of_network(told: Path) -> bool:
+    """Whether masks are a network's; damaged ones are nobody's, and are made again."""
+    try:
+        return any("kind" in entry for entry in read_json(told, model=Thresholds).values())
+    except RunError:
+        return False
 
 
 def _score_seed(

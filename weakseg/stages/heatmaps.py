@@ -40,7 +40,7 @@ from weakseg.stages.train_classifier import (
     classifier_key,
     is_trained,
     load_classifier,
-    read_predictions,
+    predicted_labels,
 )
 from weakseg.training.loop import make_fabric, pick_device
 
@@ -227,8 +227,7 @@ def _explained(
     cases = prepared.cases.cases
     if target != PREDICTED:
         return [(settings.model_copy(update={"target": target}), range(len(cases)))]
-    table = read_predictions(model_folder).set_index("case")["predicted"]
-    predicted = np.array([table[c.id] for c in cases])
+    predicted = np.array(predicted_labels(model_folder, cases, prepared.cases.labels))
     return [
         (
             settings.model_copy(update={"target": str(label)}),

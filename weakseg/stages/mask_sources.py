@@ -17,7 +17,6 @@ from weakseg.errors import RunError, UserError, did_you_mean
 from weakseg.layout import (
     BEST,
     SEGMENT_STAGE,
-    SETTINGS,
     config_file,
     heatmap_folder,
     heatmap_stage,
@@ -28,18 +27,19 @@ from weakseg.layout import (
     segmenter_folder,
     threshold_file,
 )
+from weakseg.masks.kept import read_thresholds
 from weakseg.masks.rules import configured_rule, segment
 from weakseg.masks.thresholds import apply_threshold, normalise
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress
-from weakseg.runs import Run, file_hash, open_run, read_json
+from weakseg.runs import Run, file_hash, open_run
 from weakseg.stages.base import is_current
 from weakseg.stages.heatmaps import HeatReader, heatmap_key
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import heatmap_asked
 from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS
 from weakseg.stages.segmenter_networks import load_networks
-from weakseg.stages.segmenters import is_trained, segmentation_cases
+from weakseg.stages.segmenters import is_trained, segmentation_cases, trained_settings
 from weakseg.training.loop import make_fabric
 
 SCREENING = ("min_peak", "min_area")
@@ -128,7 +128,7 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
     chosen = seed if seed in seeds else seeds[0]
     path = threshold_file(masks_folder(run.folder), method)
     _check_whole(run, masks_stage(method) if method in config.segmenters else SEGMENT_STAGE, path)
-    entry = read_json(path).get(f"seed-{chosen}") if path.exists() else None
+    entry = read_thresholds(path).get(f"seed-{chosen}") if path.exists() else None
     why = _left_out(held, method) if entry is None else None
     if why is not None:
         raise RunError(
@@ -324,10 +324,8 @@ def _masks(
             heat = reader.load(case).full()
             yield i, segment(rule, heat, read_image(case.image)), normalise(heat)
         return
-    trained = read_json(segmenter_folder(held.run.folder, source.method, source.seed) / SETTINGS)
-    settings = SegmenterConfig.model_validate(
-        trained["settings"] | source.threshold.get("inference", {})
-    )
+    trained = segmenter_folder(held.run.folder, source.method, source.seed)
+    settings = trained_settings(trained, source.threshold)
     fabric = make_fabric(config.device, settings.precision)
     together = source.threshold.get(NETWORKS, [source.seed])
     networks = load_networks(held.run.folder, source.method, together, fabric.device)

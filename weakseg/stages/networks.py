@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import BaseModel
 from torch import nn
 
 from weakseg.data.cases import Labels
@@ -15,6 +16,7 @@ from weakseg.layout import BEST
 from weakseg.models.classifier import Classifier
 from weakseg.models.states import load_tensors, not_finite, tell
 from weakseg.progress import say
+from weakseg.stored import check, damaged
 from weakseg.training.weights import load_weights
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -26,7 +28,9 @@ def say_random(weights: str, random: Sequence[str]) -> None:
         say(f"weights {weights}: loaded, but for {tell(random, 4)}, which start anew")
 
 
-def load_network(path: Path, what: str, build: Callable[[dict[str, str]], Network]) -> Network:
+def load_network(
+    path: Path, what: str, header: type[BaseModel], build: Callable[[dict[str, str]], Network]
+) -> Network:
     """A network that a stage saved, in evaluation mode.
 
     Parameters
@@ -34,8 +38,10 @@ def load_network(path: Path, what: str, build: Callable[[dict[str, str]], Networ
     path : Path
     what : str
         "classifier" or "segmenter": the command that makes it is ``train-`` and this word.
+    header : type of BaseModel
+        What the weights' header must say.
     build : callable
-        From the weights' header to the network.
+        From the header to the network.
 
     Raises
     ------
@@ -48,23 +54,25 @@ def load_network(path: Path, what: str, build: Callable[[dict[str, str]], Networ
             where=str(path),
             fix=f"run `weakseg train-{what} CONFIG` first, or `weakseg compare CONFIG`",
         )
-    state, meta = load_weights(path)
+    again = f"train the {what} again with --force"
+    state, meta = load_weights(path, again)
     if (name := not_finite(state)) is not None:
         raise RunError(
             f"The weights of the trained {what} are no finite numbers.",
             where=f"{path}, tensor {name!r}",
             found="NaN or infinity",
-            fix=f"train the {what} again with --force",
+            fix=again,
         )
+    check(meta, header, path, again)
     try:
         model = build(meta)
         load_tensors(model, state)
-    except (KeyError, ValueError, RuntimeError) as e:
+    except (KeyError, ValueError, RuntimeError, UserError) as e:
         raise RunError(
             "The weights file was not written by this version of weakseg.",
             where=str(path),
             found=first_line(e),
-            fix=f"train the {what} again with --force",
+            fix=again,
         ) from None
     model.eval()
     return model
@@ -74,6 +82,10 @@ def classifier_labels(folder: Path, model: Classifier) -> Labels:
     """A classifier's labels, the healthy ones first."""
     _, meta = load_weights(folder / BEST)
     healthy = tuple(json.loads(meta["healthy"]))
+    lost = next((n for n in healthy if n not in model.spec.labels), None)
+    if lost is not None:
+        again = "train the classifier again with --force"
+        raise damaged(folder / BEST, f"the healthy label {lost!r} of its header is none", again)
     return Labels(healthy, tuple(n for n in model.spec.labels if n not in healthy))
 
 

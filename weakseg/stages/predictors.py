@@ -9,7 +9,8 @@ from typing import Any
 from weakseg.config import load_config
 from weakseg.errors import RunError, UserError, did_you_mean
 from weakseg.layout import config_file, masks_config, threshold_files
-from weakseg.runs import open_run, read_json
+from weakseg.masks.kept import read_thresholds
+from weakseg.runs import open_run
 from weakseg.stages.heatmap_predictor import Entries, Predictor, load_heatmap_predictor
 from weakseg.stages.segmenter_predictor import SegmenterPredictor, load_segmenter_predictor
 from weakseg.stages.segmenters import WEAK
@@ -46,7 +47,7 @@ def load_predictor(
     made_by = masks_config(folder)
     config = load_config(made_by if made_by.exists() else config_file(folder))
     networks = load_config(config_file(folder))
-    entries = {method: read_json(p) for method, p in threshold_files(folder)}
+    entries = {method: read_thresholds(p) for method, p in threshold_files(folder)}
     if not entries:
         raise RunError(
             "The run has no masks yet, so it has no threshold either.",

@@ -104,8 +104,9 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
     reading = config.data.settings()
     key = fingerprint(data, reading)
     before = known.get("data", {})
-    if before.get("key") == key:
-        stand_ins = None if table.has_patients else _patients_before(folder, table)
+    stand_ins = None if table.has_patients else _patients_before(folder, table)
+    # Without the patients that were found before, the images are looked at again.
+    if before.get("key") == key and (table.has_patients or stand_ins is not None):
         cases = case_set(table, config.data, stand_ins)
         channels = int(before["channels"])
     else:
@@ -238,10 +239,11 @@ def _check(table: Table, config: Config) -> Findings:
 def _patients_before(folder: Path, table: Table) -> list[str] | None:
     """The patient of each row as an earlier stage of the same data has found it, if it is there."""
     try:
-        patients = [c.patient for c in read_splits(splits_file(folder))]
+        held = read_splits(splits_file(folder))
     except DataError:
         return None
-    return patients if len(patients) == len(table.rows) else None
+    same = [c.image for c in held] == [table.resolve(r.image) for r in table.rows]
+    return [c.patient for c in held] if same else None
 
 
 def refuse_volumes(prepared: Prepared, what: str) -> None:

@@ -6,7 +6,6 @@ joins the parts that are up to date into ``per_case.csv`` and ``summary.csv``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weakseg import contents
 from weakseg.config import Config, DataConfig, fingerprint, same_start
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image, write_mask
@@ -37,12 +37,12 @@ from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
 from weakseg.scores import case_columns, score_case, summarise
-from weakseg.spreadsheets import as_written, csv_text
+from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
 from weakseg.stages.prepare import Prepared
+from weakseg.stored import read_csv
 
 COLUMNS = [*case_columns(), "probability"]
-_TEXT = ("case", "patient", "split", "label", "method", "kind")
 
 
 def read_truth(case: Case, shape: Sequence[int], healthy: bool, data: DataConfig) -> Any:
@@ -105,10 +105,7 @@ def write_part(prepared: Prepared, name: str, rows: Sequence[dict[str, Any]]) ->
 
 def read_rows(path: Path) -> pd.DataFrame:
     """A table of scores by case, names as text even where they look like numbers."""
-    table = as_written(
-        pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""])
-    )
-    return table.fillna(dict.fromkeys(_TEXT, ""))
+    return read_csv(path, contents.PER_CASE, unique=("case", "method", "seed"))
 
 
 def read_per_case(run: Path) -> pd.DataFrame:
@@ -118,8 +115,7 @@ def read_per_case(run: Path) -> pd.DataFrame:
 
 def read_summary(run: Path) -> pd.DataFrame:
     """The table of methods; empty where nothing could be scored."""
-    path = scores_file(run, SUMMARY)
-    return as_written(pd.read_csv(path)) if os.path.getsize(path) > 1 else pd.DataFrame()  # noqa: PTH202
+    return read_csv(scores_file(run, SUMMARY), contents.SUMMARY, unique=("method",))
 
 
 def _floors(prepared: Prepared) -> None:

@@ -12,7 +12,6 @@ from weakseg.config import STARTING_WEIGHTS, SegmenterConfig, fingerprint, start
 from weakseg.errors import UserError
 from weakseg.layout import (
     BEST,
-    SETTINGS,
     fresh_masks,
     mask_file,
     masks_folder,
@@ -28,7 +27,7 @@ from weakseg.masks.screen import screen_parts
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
 from weakseg.masks.thresholds import apply_threshold
 from weakseg.progress import progress
-from weakseg.runs import file_hash, read_json, remove_tree, write_json
+from weakseg.runs import file_hash, remove_tree, write_json
 from weakseg.scores import score_case
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.prepare import Prepared
@@ -43,7 +42,13 @@ from weakseg.stages.scoring import (
 )
 from weakseg.stages.segmenter_gate import Gate, find_gate, gate_key, gate_weights
 from weakseg.stages.segmenter_networks import Networks, load_networks
-from weakseg.stages.segmenters import AFTER_TRAINING, SUPERVISED, WEAK, segmenter_settings
+from weakseg.stages.segmenters import (
+    AFTER_TRAINING,
+    SUPERVISED,
+    WEAK,
+    read_settings,
+    segmenter_settings,
+)
 from weakseg.training.loop import make_fabric
 from weakseg.training.segment import SegmentationCases, val_cases
 
@@ -66,7 +71,7 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     weights = {str(s): file_hash(f / BEST) for s, f in folders.items()}
     after = {k: v for k, v in settings.settings().items() if k in AFTER_TRAINING}
     stage, part = masks_stage(name), segmenter_part(name)
-    trained = {str(s): read_json(f / SETTINGS) for s, f in folders.items()}
+    trained = {str(s): read_settings(f) for s, f in folders.items()}
     asked = segmenter_asked(config, name)
     gated = gate_key(prepared, name)
     key = fingerprint(

@@ -13,10 +13,9 @@ import torch
 from weakseg.config import SegmenterConfig
 from weakseg.data.cases import Case
 from weakseg.errors import RunError
-from weakseg.layout import SETTINGS, segmenter_folder
+from weakseg.layout import segmenter_folder
 from weakseg.models.segmenters import Segmenter
-from weakseg.runs import read_json
-from weakseg.stages.segmenters import load_segmenter, priors_of
+from weakseg.stages.segmenters import load_segmenter, priors_of, read_settings
 from weakseg.training.segment import SegmentationCases, predict
 
 
@@ -113,4 +112,4 @@ def load_networks(run: Path, name: str, seeds: Sequence[int], device: Any) -> Ne
     """
     folders = [segmenter_folder(run, name, s) for s in seeds]
     models = tuple(load_segmenter(f).to(device) for f in folders)
-    return Networks(models, tuple(read_json(f / SETTINGS) for f in folders))
+    return Networks(models, tuple(read_settings(f) for f in folders))

@@ -20,6 +20,7 @@ from weakseg.stages.gate import mean_probability
 from weakseg.stages.networks import classifier_labels, other_network, refuse_one_seed
 from weakseg.stages.segmenter_masks import GATE_BY, NETWORKS, network_mask
 from weakseg.stages.segmenter_networks import Networks, load_networks
+from weakseg.stages.segmenters import trained_settings
 from weakseg.stages.train_classifier import load_classifier
 from weakseg.training.classify import predict_probabilities
 from weakseg.training.loop import make_fabric, pick_device
@@ -210,7 +211,7 @@ def load_segmenter_predictor(
             raise other_network(best)
     held = networks.settings
     # As it was trained and as its threshold was chosen, whatever the experiment says by now.
-    settings = SegmenterConfig.model_validate(held["settings"] | threshold.get("inference", {}))
+    settings = trained_settings(segmenter_folder(folder, name, together[0]), threshold)
     data = config.data.model_copy(update={"intensity": held["intensity"]})
     config = config.model_copy(update={"data": data})
     predictor = SegmenterPredictor(networks, config, settings, threshold, name, tuple(together))

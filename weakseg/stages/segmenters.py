@@ -7,17 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from weakseg.config import AUTO, SegmenterConfig, fingerprint, starting_weights
+from weakseg.contents import SegmenterHeader, SegmenterSettings
 from weakseg.data.cases import Case
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import knows_truth
 from weakseg.errors import DataError
-from weakseg.layout import BEST, segmenter_stage
+from weakseg.layout import (
+    BEST,
+    SETTINGS,
+    masks_folder,
+    segmenter_stage,
+    threshold_file,
+)
 from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.stages.base import is_current
 from weakseg.stages.networks import load_network
 from weakseg.stages.prepare import Prepared
+from weakseg.stored import damaged, read_json
 from weakseg.training.recipes import resolve
 from weakseg.training.segment import SegmentationCases
 
@@ -136,6 +145,49 @@ def masks_of(prepared: Prepared, indices: Sequence[int]) -> int:
     return sum(cases[i].mask is not None and labels.is_lesion(cases[i].label) for i in indices)
 
 
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The ``settings.json`` of a seed's folder.
+
+    Raises
+    ------
+    RunError
+        If it is missing or damaged.
+    """
+    path = folder / SETTINGS
+    held = read_json(path, model=SegmenterSettings)
+    _as_settings(held["settings"], path, "settings")
+    return held
+
+
+def trained_settings(folder: Path, threshold: Mapping[str, Any]) -> SegmenterConfig:
+    """A network's settings as it was trained and as its threshold was chosen.
+
+    Parameters
+    ----------
+    folder : Path
+        Of its seed.
+    threshold : mapping
+        Its entry in ``threshold.json``.
+
+    Raises
+    ------
+    RunError
+        If one of the two is damaged.
+    """
+    told = threshold.get("inference", {})
+    where = threshold_file(masks_folder(folder.parents[2]), folder.parent.name)
+    return _as_settings(read_settings(folder)["settings"] | told, where, "inference")
+
+
+def _as_settings(tree: dict[str, Any], path: Path, key: str) -> SegmenterConfig:
+    try:
+        return SegmenterConfig.model_validate(tree)
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        at = ".".join(str(part) for part in (key, *first["loc"]))
+        raise damaged(path, f"{at}: {first['msg']}") from None
+
+
 def load_segmenter(folder: Path) -> Segmenter:
     """The network of a seed's folder whose weights are kept, in evaluation mode.
 
@@ -148,7 +200,7 @@ def load_segmenter(folder: Path) -> Segmenter:
     def build(meta: dict[str, str]) -> Segmenter:
         return build_segmenter(meta["arch"], int(meta["channels"]), 2, int(meta["dims"]))
 
-    return load_network(folder / BEST, "segmenter", build)
+    return load_network(folder / BEST, "segmenter", SegmenterHeader, build)
 
 
 def priors_of(settings: dict[str, Any]) -> tuple[float, float]:

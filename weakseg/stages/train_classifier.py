@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weakseg import contents
 from weakseg.config import ClassifierConfig, fingerprint
 from weakseg.data.arrays import Images
 from weakseg.data.cases import Case, Labels
@@ -30,15 +31,15 @@ from weakseg.models.transfer import load_pretrained
 from weakseg.progress import say
 from weakseg.runs import (
     file_hash,
-    read_json,
     write_json,
     write_text,
 )
 from weakseg.scores import classification_scores
-from weakseg.spreadsheets import as_written, csv_text
+from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, is_current, perform
 from weakseg.stages.networks import load_network, say_random
 from weakseg.stages.prepare import Prepared, refuse_volumes
+from weakseg.stored import DELETE, damaged, read_csv, read_json
 from weakseg.training.classify import ClassifierTask, predict_probabilities
 from weakseg.training.given import given_weights
 from weakseg.training.loop import FitSettings, fit, make_fabric, pick_device
@@ -321,7 +322,7 @@ def load_classifier(folder: Path) -> Classifier:
         )
         return build_classifier(spec)
 
-    return load_network(folder / BEST, "classifier", build)
+    return load_network(folder / BEST, "classifier", contents.ClassifierHeader, build)
 
 
 def predictions_table(
@@ -346,13 +347,22 @@ def predictions_table(
 
 def read_predictions(folder: Path) -> pd.DataFrame:
     """The predictions of a seed's folder, labels as text even where they look like numbers."""
-    text = {"case": str, "patient": str, "split": str, "label": str, "predicted": str}
-    return as_written(pd.read_csv(folder / PREDICTIONS, dtype=text, keep_default_na=False))
+    return read_csv(folder / PREDICTIONS, contents.PREDICTIONS, unique=("case",), blank=False)
+
+
+def predicted_labels(folder: Path, cases: Sequence[Case], labels: Labels) -> list[str]:
+    """The label that the classifier of a seed's folder gives each case."""
+    path = folder / PREDICTIONS
+    known = read_predictions(folder).set_index("case")["predicted"].to_dict()
+    lost = next((c.id for c in cases if known.get(c.id) not in labels.names), None)
+    if lost is not None:
+        raise damaged(path, f"no label of the run's for the case {lost!r}", DELETE)
+    return [known[c.id] for c in cases]
 
 
 def read_classifier_scores(folder: Path) -> dict[str, Any]:
     """The classification scores of a seed's folder."""
-    return read_json(folder / CLASSIFIER_SCORES)
+    return read_json(folder / CLASSIFIER_SCORES, model=contents.ClassifierScores)
 
 
 def _scores(prepared: Prepared, p: np.ndarray, index: Sequence[int]) -> dict[str, Any]:

@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from weakseg.errors import RunError, first_line
 from weakseg.layout import BEST, LAST, NEXT_BEST, RESUME
 from weakseg.runs import atomic_path
+from weakseg.stored import damaged
 from weakseg.training.optimizers import WeightAverage
 from weakseg.training.weights import load_weights, save_weights, second_name, tensors_of
+
+AFRESH = "delete it to train from the beginning"
 
 SHARE = 0.02
 """Of the time of a training, how much may go into writing."""
@@ -82,17 +85,32 @@ class Training:
                 "The checkpoint is damaged.",
                 where=str(path),
                 found=first_line(e),
-                fix="delete it to train from the beginning",
+                fix=AFRESH,
             ) from None
-        if state.get("key") != key:
+        if isinstance(state, dict) and state.get("key") != key:
             return
+        try:
+            self._take(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as e:
+            raise damaged(path, first_line(e), AFRESH) from None
+
+    def _take(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         with contextlib.suppress(KeyError):
             self.schedule.load_state_dict({**self.schedule.state_dict(), **state["schedule"]})
-        self.history = list(state["history"])
+        self.history = [{str(k): float(v) for k, v in h.items()} for h in state["history"]]
+
+
+def _epoch_of(path: Path) -> int:
+    """The epoch in the header of weights; those of a checkpoint cannot be done without."""
+    fix = f"delete it and {RESUME} beside it to train from the beginning"
+    epoch = load_weights(path, fix)[1].get("epoch", "")
+    if not epoch.isdecimal():
+        raise damaged(path, f"the epoch {epoch!r} in its header", fix)
+    return int(epoch)
 
 
 class Saver:
@@ -117,7 +135,7 @@ class Saver:
         self.folder, self.key, self.metadata = folder, key, dict(metadata)
         self._next = folder / NEXT_BEST
         if self._next.exists():  # killed while it was written, or just after
-            if int(load_weights(self._next)[1]["epoch"]) <= done:
+            if _epoch_of(self._next) <= done:
                 self._next.replace(self.folder / BEST)
             else:
                 self._next.unlink()

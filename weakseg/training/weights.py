@@ -60,8 +60,16 @@ def second_name(path: Path, other: Path) -> None:
             shutil.copyfile(path, part)
 
 
-def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def load_weights(
+    path: Path, fix: str = "convert it with safetensors.torch.save_file(state_dict, path)"
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and header of a safetensors file; no code in it is run, as it can hold none.
+
+    Parameters
+    ----------
+    path : Path
+    fix : str, optional
+        What to do where it is damaged.
 
     Raises
     ------
@@ -85,5 +93,5 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             where=str(path),
             found=str(e),
             expected="a .safetensors file (pickled .pth files can run code and are not read)",
-            fix="convert it with safetensors.torch.save_file(state_dict, path)",
+            fix=fix,
         ) from None

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from weakseg.config import parse_config
+from weakseg.report.figures import COLOURS
 from weakseg.report.sections.base import Subject
 from weakseg.report.sections.equivalence import equivalence_of
 from weakseg.report.sections.equivalence_figure import equivalence_figure, spread
@@ -82,6 +83,13 @@ def test_table():
     plain = equivalence_table(method_rows(), curve_rows(), methods, **DRAW)
     assert plain["ratio"].isna().all()
     assert equivalence_table(method_rows(), curve_rows(), []).empty
+
+
+def test_a_network_on_other_methods_masks_stands_with_them():
+    kinds = {"seg": ("weak", 0, 0.5), "tuned": ("weak", 3, 0.5)}
+    found = equivalence_table(method_rows(kinds), curve_rows(), list(kinds), **DRAW)
+    assert found["group"].tolist() == ["no-masks", "masks"]
+    assert set(found["group"]) <= set(COLOURS)
 
 
 def test_worth_in_words():

@@ -102,7 +102,7 @@ def _draw_methods(ax: Axes, methods: pd.DataFrame) -> list[tuple[str, str]]:
     tuned = False
     for i, row in methods.iterrows():
         before = int((methods["group"][:i] == row["group"]).sum())
-        look = (COLOURS.get(row["group"], SERIES[4]), ("-", "--", "-.", ":")[before % 4])
+        look = (COLOURS[row["group"]], ("-", "--", "-.", ":")[before % 4])
         looks.append(look)
         if pd.notna(row["dice_low"]):
             ax.axhspan(row["dice_low"], row["dice_high"], color=look[0], alpha=0.1, lw=0)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from weakseg.report import words
+from weakseg.report.tables import group_of
 from weakseg.scores import Interval, curve_at, mask_equivalence, weak_to_full_ratio
 from weakseg.scores.equivalence import CurvePoint, Equivalence
 
@@ -75,7 +76,7 @@ def equivalence_table(
         worth = mask_equivalence(per_case, method, curve_cases, **draw)
         of = per_case[per_case["method"].astype(str) == method]
         kind, seen = str(of["kind"].iloc[0]), int(of["masks_seen"].max())
-        group = ("masks" if seen > 0 else "no-masks") if kind == "heatmap" else kind
+        group = group_of(kind, seen)
         ratio = Interval(np.nan, np.nan, np.nan, 0, 0)
         if reference is not None:
             ratio = weak_to_full_ratio(per_case, method, reference, **draw)
