@@ -106,6 +106,12 @@ BAD = [
     ("masks: {gate: 3}", "masks.gate"),
     ("report: {method: gradcam-oracle-image}", "report.method: 'gradcam-oracle-image' is an upper"),
     ("name: ../escape", "names a folder"),
+    # Names of devices, and a dot at the end, are no folder's on Windows.
+    ("name: NUL", "Windows cannot have"),
+    ("name: aux.v2", "Windows cannot have"),
+    ("name: run.", "Windows cannot have"),
+    ("segmenters: {com1: {}}", "'com1' becomes a folder's, which Windows cannot have"),
+    ("heatmaps: {lpt9.x: {method: layercam}}", "'lpt9.x' becomes a folder's"),
     ("device: gpu", "choose auto, cpu, cuda"),
     ("seed: -1", "seed: input should be greater than or equal to 0"),
     ("- a\n- b", "not a mapping"),

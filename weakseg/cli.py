@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from weakseg import __version__
+from weakseg.disk import OF_THE_DISK
 from weakseg.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, WeaksegError
+from weakseg.interruption import InterruptedCommand, end_interrupted, signals_raise
 from weakseg.progress import print_anywhere
 
 app = typer.Typer(
@@ -299,13 +301,18 @@ def main(argv: list[str] | None = None) -> None:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [a for a in args if a != "--debug"]
+    command = next((a for a in args if not a.startswith("-")), None)
     try:
-        app(args)
+        with signals_raise():
+            app(args)
+    except InterruptedCommand as e:
+        end_interrupted(command, e.exit_code)
     except KeyboardInterrupt:
-        print(
-            "\ninterrupted; repeat the command to go on from the last checkpoint", file=sys.stderr
-        )
-        sys.exit(EXIT_INTERRUPTED)
+        end_interrupted(command, EXIT_INTERRUPTED)
+    except SystemExit as e:
+        if e.code == EXIT_INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+            end_interrupted(command, EXIT_INTERRUPTED)
+        raise
     except Exception as e:
         if debug:
             raise
@@ -317,8 +324,9 @@ def _explain(e: Exception) -> int:
     if isinstance(e, WeaksegError):
         print(f"error: {e}", file=sys.stderr)
         return e.exit_code
-    if isinstance(e, OSError) and e.filename:
-        print(f"error: {e.strerror}\n  where: {e.filename}", file=sys.stderr)
+    if isinstance(e, OSError) and (e.filename or e.errno in OF_THE_DISK):
+        where = f"\n  where: {e.filename}" if e.filename else ""
+        print(f"error: {e.strerror}{where}", file=sys.stderr)
         return EXIT_USER
     print(
         f"error: weakseg failed: {type(e).__name__}: {e}\n"

@@ -48,6 +48,14 @@ class DataContent(_Content):
     splits_key: str | None = None
 
 
+class OutputsContent(_Content):
+    """How much a stage has written, and a hash over it."""
+
+    files: Count
+    bytes: Count
+    hash: str
+
+
 class StageContent(_Content):
     """A stage that ended well."""
 
@@ -66,6 +74,8 @@ class StageContent(_Content):
     weights: dict[str, str] = {}
     classifiers: dict[str, str] = {}
     left_out: dict[str, str] = {}
+    inputs: dict[str, str | None] = {}
+    outputs: OutputsContent | None = None
     random_tensors: list[str] = []
     images: Count | None = None
     flat: Count | None = None

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from weakseg.errors import RunError
 from weakseg.layout import outputs_file
 from weakseg.runs import file_hash, write_text
 
@@ -136,8 +137,8 @@ def _other_content(path: Path, size: int, held: Sequence[Any]) -> str | None:
         return f"is {size} bytes long, {held[0]} were written"
     try:
         same = file_hash(path) == held[3]
-    except OSError as e:
-        return f"cannot be read ({e.strerror or e})"
+    except RunError as e:
+        return f"cannot be read ({e.found})"
     return None if same else "holds something else than was written"
 
 

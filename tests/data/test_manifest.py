@@ -234,6 +234,9 @@ def test_a_label_in_neither_list_is_a_problem_of_its_row(tmp_path):
         (["/d/größe.png"], ["gr_e"]),
         (["/d/日本.png", "/d/b.png"], ["_", "b"]),
         (["/d/---.png"], ["case"]),
+        (["/d/CON.png", "/d/aux.1.png", "/d/com10.png"], ["case-CON", "case-aux.1", "com10"]),
+        (["/d/a:b.png", "/d/x/nul.png", "/d/y/nul.png"], ["a_b", "x_nul", "y_nul"]),
+        (["/d/a. .png", "/d/a.png"], ["a._", "a"]),
     ],
 )
 def test_ids_by_hand(paths, ids):

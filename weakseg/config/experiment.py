@@ -16,6 +16,7 @@ from weakseg.config.data import DataConfig
 from weakseg.config.filtered import FilteredConfig
 from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap
 from weakseg.config.segmenter import MANIFEST, EquivalenceConfig, SegmenterConfig
+from weakseg.disk import is_reserved
 from weakseg.masks.rules import ORACLES, Rule
 from weakseg.settings import AUTO, Section
 
@@ -76,6 +77,8 @@ class Config(Section):
     def _a_folder_name(cls, name: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
             raise ValueError("use letters, digits, '.', '_' and '-' only: it names a folder")
+        if is_reserved(name):
+            raise ValueError("it names a folder, which Windows cannot have: choose another")
         return name
 
     @field_validator("segmenters", "heatmaps", mode="before")
@@ -94,6 +97,11 @@ class Config(Section):
                 raise ValueError(
                     f"the name {name!r} becomes a folder's: use letters, digits, '.', '_' and '-' "
                     "only"
+                )
+            if is_reserved(name):
+                raise ValueError(
+                    f"the name {name!r} becomes a folder's, which Windows cannot have: choose "
+                    "another"
                 )
             if name.startswith("floor-") or name in ("config.yaml", MANIFEST):
                 raise ValueError(f"{name!r} is taken: choose another name")

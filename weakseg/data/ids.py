@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from weakseg.disk import is_reserved
+
 
 def safe_ids(paths: Sequence[Path]) -> list[str]:
     """Names for files that are unique, also where case is ignored, and safe as file names.
@@ -24,7 +26,7 @@ def safe_ids(paths: Sequence[Path]) -> list[str]:
     -------
     list of str
         1 to 100 characters of A–Z, a–z, 0–9, ``.``, ``_`` and ``-``; none begins with ``.`` or
-        ``-`` or ends with ``.``.
+        ``-`` or ends with ``.``, and none is a device's on Windows.
     """
     below = _below_common([os.path.abspath(p) for p in paths])  # noqa: PTH100
     ids = [_safe(_bare(p).rpartition("/")[2], p) for p in below]
@@ -70,6 +72,7 @@ def _without_suffix(path: str) -> str:
 
 def _safe(name: str, path: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("-.").rstrip(".") or "case"
+    name = f"case-{name}" if is_reserved(name) else name
     return name if len(name) <= 80 else f"{name[:80]}-{_short_hash(path)}"
 
 

@@ -26,7 +26,7 @@ from weakseg.data.decoding import IMAGE_SUFFIXES, MAX_PIXELS, Pixels, decode, im
 from weakseg.data.mask_rules import MaskRule, by_rule, distinct
 from weakseg.data.soft import has_soft_edges
 from weakseg.errors import DataError
-from weakseg.runs import atomic_path
+from weakseg.runs import atomic_path, write_bytes
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -295,8 +295,7 @@ def write_mask(path: Path, mask: ArrayLike) -> None:
     if lesion.ndim != 2 or not lesion.size:
         raise ValueError(f"a mask has the shape (M, N), not {lesion.shape}")
     _, png = cv2.imencode(".png", np.where(lesion, np.uint8(255), np.uint8(0)))
-    with atomic_path(path) as part:
-        part.write_bytes(png.tobytes())
+    write_bytes(path, png.tobytes(), flushed=False)
 
 
 def write_target(path: Path, target: ArrayLike, ignored: int) -> None:
@@ -314,8 +313,8 @@ def write_target(path: Path, target: ArrayLike, ignored: int) -> None:
 
     values = np.asarray(target)
     grey = np.select([values == 1, values == ignored], [255, 128], 0).astype(np.uint8)
-    with atomic_path(path) as part:
-        Image.fromarray(grey).save(part, format="PNG")
+    with atomic_path(path, flushed=False) as part, part.open("wb") as f:
+        Image.fromarray(grey).save(f, format="PNG")
 
 
 def refuse_not_finite(values: NDArray[Any], path: Path | None = None) -> None:

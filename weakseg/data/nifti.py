@@ -23,7 +23,7 @@ from weakseg.data.decoding import empty_file, foreign_kind, open_file
 from weakseg.data.foreign import DICOM, SERIES_REMEDY
 from weakseg.data.grids import Affine, Grid, shape_words
 from weakseg.errors import DataError, first_line
-from weakseg.runs import atomic_path
+from weakseg.runs import write_bytes
 
 MAX_VOXELS = 2**28
 """Larger volumes are refused, as a small file can claim to be huge; 1 GiB of float32."""
@@ -161,8 +161,7 @@ def write_nifti(path: Path, values: NDArray[Any], like: Path) -> None:
     header["vox_offset"] = header.single_vox_offset
     no_extensions = bytes(4)
     whole = b"".join((header.binaryblock, no_extensions, values.tobytes(order="F")))
-    with atomic_path(path) as part:
-        part.write_bytes(gzip.compress(whole, _LEVEL, mtime=0))
+    write_bytes(path, gzip.compress(whole, _LEVEL, mtime=0), flushed=False)
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def save_heatmap(path: Path, heatmap: Heatmap) -> None:
         "probability": float(heatmap.probability),
     }
     # All words and numbers in one entry: an entry takes longer to write than a map.
-    with atomic_path(path) as part, part.open("wb") as f:
+    with atomic_path(path, flushed=False) as part, part.open("wb") as f:
         np.savez(f, values=values, about=np.str_(json.dumps(about)))
 
 

@@ -115,8 +115,8 @@ def write_overlay(
         The longest side of each half in pixels.
     """
     picture = strip([contours(image, size=size), overlay(image, heat, mask, size=size)])
-    with atomic_path(path) as part:
-        Image.fromarray(picture).save(part, format="PNG")
+    with atomic_path(path, flushed=False) as part, part.open("wb") as f:
+        Image.fromarray(picture).save(f, format="PNG")
 
 
 def data_uri(picture: RGB, quality: int = 82) -> str:

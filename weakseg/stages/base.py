@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from weakseg.disk import flush_disk
 from weakseg.layout import BEST, outputs_file, superseded_folder
 from weakseg.outputs import find_damage, in_words, list_outputs
 from weakseg.progress import say
@@ -162,6 +163,7 @@ def _finish(run: Run, stage: Stage, entry: Mapping[str, Any], seconds: float) ->
         "inputs": {name: _outputs_hash(stages, name) for name in stage.inputs},
         "outputs": list_outputs(run.folder, stage.name, stage.outputs),
     }
+    flush_disk(run.folder)  # the record must not outlast a power cut that its outputs do not
     run.update(stages={**stages, stage.name: made | dict(entry)})
 
 

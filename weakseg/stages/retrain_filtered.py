@@ -335,5 +335,5 @@ class _Seed:
         strip = np.concatenate(list(filtered.images(shown).numpy()), axis=2)
         pixels = (np.clip(strip, 0, 1) * 255).round().astype(np.uint8)
         picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, 2))
-        with atomic_path(path) as part:
-            picture.save(part, format="PNG")
+        with atomic_path(path, flushed=False) as part, part.open("wb") as f:
+            picture.save(f, format="PNG")

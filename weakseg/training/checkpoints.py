@@ -65,8 +65,9 @@ class Training:
             "average": None if self.average is None else self.average.state_dict(),
             "history": self.history,
         }
-        with atomic_path(path) as part:
-            torch.save(state, part)
+        # Through a file of Python's: what torch opens itself forgets why it could not be written.
+        with atomic_path(path, size=_bytes(state)) as part, part.open("wb") as f:
+            torch.save(state, f)
 
     def resume(self, path: Path, key: str) -> None:
         """Take a checkpoint in, if there is one and it is of the same key.
@@ -111,6 +112,15 @@ def _epoch_of(path: Path) -> int:
     if not epoch.isdecimal():
         raise damaged(path, f"the epoch {epoch!r} in its header", fix)
     return int(epoch)
+
+
+def _bytes(held: Any) -> int:
+    """About how large a checkpoint is on disk: the tensors in it."""
+    if isinstance(held, Tensor):
+        return held.numel() * held.element_size()
+    if isinstance(held, Mapping):
+        return sum(_bytes(v) for v in held.values())
+    return sum(_bytes(v) for v in held) if isinstance(held, list | tuple) else 0
 
 
 class Saver:

@@ -30,7 +30,8 @@ def save_weights(
     held = tensors_of(weights) if isinstance(weights, nn.Module) else weights
     state = {k: v.contiguous() for k, v in held.items()}
     header, tensors = _sorted_header(save(state, metadata=metadata))
-    with atomic_path(path) as part, part.open("wb") as f:
+    size = len(header) + len(tensors)
+    with atomic_path(path, size=size) as part, part.open("wb") as f:
         f.write(header)
         f.write(tensors)
 
@@ -53,7 +54,7 @@ def second_name(path: Path, other: Path) -> None:
     """Give a file a second name, or copy it where the disk cannot."""
     if other.exists() and other.samefile(path):
         return  # to rename one name of a file to another does nothing: the temporary would stay
-    with atomic_path(other) as part:
+    with atomic_path(other, size=path.stat().st_size) as part:
         try:
             part.hardlink_to(path)
         except OSError:

@@ -14,7 +14,7 @@ from weakseg.masks.rules import FittedRule, Rule, TrainedState, rule_from_json
 from weakseg.methods.trainable import affinity, hypercolumn
 from weakseg.methods.trainable.base import Context, Trainer
 from weakseg.progress import say
-from weakseg.runs import atomic_path, file_hash, inside
+from weakseg.runs import file_hash, inside, write_bytes
 
 TRAINERS: dict[str, Trainer] = {
     "affinity": affinity.TRAINER,
@@ -40,11 +40,10 @@ def fit_trainable(rule: Rule, context: Context) -> TrainedState:
 
 def save_trained(path: Path, trained: TrainedState) -> dict[str, Any]:
     """Write what a rule was trained to; what ``threshold.json`` says of it."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     arrays = {k: np.ascontiguousarray(v) for k, v in trained.arrays.items()}
-    with atomic_path(path) as part:
-        save_file(arrays, part)
+    write_bytes(path, save(arrays))
     return {"trained": {"file": path.name, "hash": file_hash(path)}}
 
 

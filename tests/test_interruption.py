@@ -1,0 +1,130 @@
+"""Ctrl-C and being told to end: a word on what is safe, and nothing half written."""
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tests.tiny import weakseg, write_config, write_set
+from weakseg import interruption
+from weakseg.interruption import InterruptedCommand, signals_raise
+from weakseg.training import loop
+
+CONFIG = """
+name: tiny
+data: {{manifest: {manifest}, image_size: 32}}
+classifier: {{arch: squeezenet1_1, epochs: 2, batch_size: 8, seeds: [0]}}
+scores: {{bootstrap: 100}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_the_foreground():
+    """A job in the background ignores Ctrl-C, and so would these tests there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("args", "module", "said"),
+    [
+        (["report", "run"], "report.make_report", "the runs are untouched"),
+        (["predict", "run", "in"], "predict.predict", "predictions.csv is not there yet"),
+        (["validate", "x.csv"], "validate.validate_manifest", "nothing was written"),
+    ],
+)
+def test_every_command_says_what_is_safe(args, module, said, number, code, monkeypatch, capsys):
+    monkeypatch.setattr(f"weakseg.stages.{module}", lambda *_a, **_k: signal.raise_signal(number))
+    before = signal.getsignal(number)
+    out = ["--out", "out"] if args[0] != "validate" else []
+    assert weakseg(*args, *out) == code
+    err = capsys.readouterr().err
+    assert err.startswith("\ninterrupted: ")
+    assert said in err
+    assert "Traceback" not in err
+    assert signal.getsignal(number) is before
+
+
+def test_a_keyboard_interrupt_that_typer_swallows_is_told_too(monkeypatch, capsys):
+    def stop(*_a, **_k):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("weakseg.stages.report.make_report", stop)
+    assert weakseg("report", "run", "--out", "out") == 130
+    assert "interrupted: every page and table" in capsys.readouterr().err
+
+
+def test_a_training_that_is_interrupted_goes_on(tmp_path, monkeypatch, capsys):
+    config = write_config(tmp_path, write_set(tmp_path / "data"), CONFIG)
+    run = tmp_path / "run"
+    told = ["train-classifier", config, "--run-dir", run, "--device", "cpu"]
+    with monkeypatch.context() as m:
+        written = loop.metrics_csv
+        calls = []
+
+        def interrupted(history):
+            calls.append(len(history))
+            if len(history) == 2:
+                signal.raise_signal(signal.SIGINT)
+            return written(history)
+
+        m.setattr(loop, "metrics_csv", interrupted)
+        assert weakseg(*told) == 130
+    assert calls == [1, 2]
+    err = capsys.readouterr().err
+    assert "trainings from their last checkpoint" in err
+    assert not list(run.rglob(".part-*"))
+    assert weakseg(*told) == 0
+    assert (run / "classifier/squeezenet1_1/seed-0/best.safetensors").exists()
+
+
+def test_a_second_signal_waits_and_a_third_ends_at_once():
+    code = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from weakseg.interruption import *\n"
+        "try:\n"
+        "    with signals_raise():\n"
+        "        try:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "        finally:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "            print('cleared away', flush=True)\n"
+        "            signal.raise_signal(signal.SIGTERM)\n"
+        "            print('never', flush=True)\n"
+        "except InterruptedCommand:\n"
+        "    print('never', flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "cleared away\n"
+    assert done.stderr == "stopping; once more ends at once\n"
+    assert done.returncode == 143
+
+
+def test_what_is_ignored_stays_ignored_and_other_threads_install_nothing():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with signals_raise():
+            signal.raise_signal(signal.SIGTERM)
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+            with pytest.raises(InterruptedCommand):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    held = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def elsewhere():
+        with interruption.signals_raise():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [held]
