@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from tests.damage import copy_run, damages, kinds_of_files
+from tests.damage import copy_run, damages, kinds_of_files, without_lists
 from tests.tiny import weakseg, write_config, write_set
 
 CONFIG = """
@@ -61,13 +61,15 @@ def reads(folder, run, config, out):
     }
 
 
-def try_all(job, tmp_path, of_file, commands):
+def try_all(job, tmp_path, of_file, commands, *, listed):
     """Damage a copy for every pair of file and damage, and run commands on it; what went wrong."""
     folder, config = job
     wrong, told = [], 0
     for name, damage in of_file:
         for command in commands:
             run = copy_run(folder / "run", tmp_path / "run")
+            if not listed:
+                without_lists(run)
             damages(folder / "run" / name)[damage](run / name)
             err = io.StringIO()
             with contextlib.redirect_stderr(err):
@@ -101,7 +103,7 @@ TRIED = {
 def test_a_damaged_file_is_told_or_made_again(name, job, tmp_path):
     commands = ["weak"] if "segmenter" in name or "/weak/" in name else ["predict", "report"]
     commands = ["report"] if name.startswith("scores/") else commands
-    wrong, told = try_all(job, tmp_path, [(name, d) for d in TRIED[name]], commands)
+    wrong, told = try_all(job, tmp_path, [(name, d) for d in TRIED[name]], commands, listed=False)
     assert not wrong, "\n".join(wrong)
     assert told > 0
 
@@ -110,6 +112,7 @@ def test_file_and_key_are_named(job, tmp_path, capsys):
     folder, _ = job
     run = copy_run(folder / "run", tmp_path / "run")
     path = run / "masks/layercam-validation/threshold.json"
+    without_lists(run)
     held = json.loads(path.read_text())
     held["seed-0"]["masks_seen"] = "many"
     path.unlink()
@@ -158,5 +161,6 @@ def test_every_damage_of_every_file(tmp_path):
         pairs += [(name, d) for d in ALWAYS]
         pairs += [(name, d) for d in rng.sample(further, min(len(further), 6))]
     commands = ["report", "predict", "weak", "compare"]
-    wrong, _ = try_all((tmp_path, config), tmp_path / "work", pairs, commands)
-    assert not wrong, f"{len(wrong)} of {len(pairs) * len(commands)}\n" + "\n".join(wrong)
+    for listed in (True, False):
+        wrong, _ = try_all((tmp_path, config), tmp_path / "work", pairs, commands, listed=listed)
+        assert not wrong, f"{len(wrong)} of {len(pairs) * len(commands)}\n" + "\n".join(wrong)

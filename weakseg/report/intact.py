@@ -11,6 +11,7 @@ from weakseg.data.fingerprint import table_fingerprint
 from weakseg.data.manifest import read_configured
 from weakseg.errors import RunError, WeaksegError
 from weakseg.layout import (
+    BEST,
     EQUIVALENCE_STAGE,
     FILTERED_STAGE,
     FLOORS_STAGE,
@@ -21,10 +22,14 @@ from weakseg.layout import (
     heatmap_stage,
     masks_stage,
     predictions_stage,
+    scores_folder,
+    seed_folder,
+    segmenter_folder,
     segmenter_stage,
 )
 from weakseg.outputs import Damage, find_damage, in_words
 from weakseg.progress import say
+from weakseg.runs import file_hash, open_run
 
 PICTURES = (".npz", ".png", ".nii.gz")
 """Heatmaps and masks: whoever deletes them to save room gets a report without these pictures."""
@@ -85,3 +90,40 @@ def data_changed(manifest: Path, config: Config, record: Mapping[str, Any]) -> b
     except (OSError, WeaksegError):
         say(f"{manifest}: not found; whether its images are those of the run is not known")
         return False
+
+
+def check_networks(folder: Path, config: Config) -> None:
+    """Refuse masks of one network beside the scores of another."""
+    stages = open_run(folder).record.get("stages", {})
+    arch = config.classifier.arch
+    made_by = [
+        (seed_folder(folder, arch, seed), made)
+        for seed, made in stages.get(SEGMENT_STAGE, {}).get("weights", {}).items()
+    ]
+    for name in config.segmenters:
+        entry = stages.get(masks_stage(name), {})
+        for seed, made in entry.get("weights", {}).items():
+            made_by.append((segmenter_folder(folder, name, seed), made))
+        for seed, made in entry.get("classifiers", {}).items():
+            made_by.append((seed_folder(folder, arch, seed), made))
+    for part, made in made_by:
+        best = part / BEST
+        if not best.is_file() or file_hash(best) != made:
+            raise RunError(
+                "The run's masks were made by another network than it holds now.",
+                where=str(best),
+                fix="run `weakseg compare CONFIG` again; it makes anew what is out of date",
+            )
+
+
+def check_splits(folder: Path) -> None:
+    """Refuse scores of other splits than the run has now."""
+    record = open_run(folder).record
+    now = record.get("data", {}).get("splits_key")
+    scored = record.get("stages", {}).get(SCORES_STAGE, {}).get("data", now)
+    if scored != now:
+        raise RunError(
+            "The run's scores are of other data or splits than it holds now.",
+            where=str(scores_folder(folder)),
+            fix="run `weakseg compare CONFIG` again; it makes anew what is out of date",
+        )

@@ -34,8 +34,6 @@ from weakseg.layout import (
     METRICS,
     PER_CASE,
     PREDICTIONS,
-    SCORES_STAGE,
-    SEGMENT_STAGE,
     SETTINGS,
     SUMMARY,
     SWEEP,
@@ -48,16 +46,14 @@ from weakseg.layout import (
     mask_file,
     masks_config,
     masks_folder,
-    masks_stage,
     scores_file,
-    scores_folder,
     seed_folder,
     segmenter_folder,
     splits_file,
     threshold_files,
 )
 from weakseg.masks.kept import read_thresholds
-from weakseg.report.intact import check_outputs, data_changed
+from weakseg.report.intact import check_networks, check_outputs, check_splits, data_changed
 from weakseg.runs import file_hash, open_run
 from weakseg.stored import read_csv, read_json
 
@@ -228,8 +224,8 @@ def _read_run(folder: Path, name: str) -> RunTables:
         parts = {k: getattr(heat, k) for k in ("classifier", "heatmap", "heatmaps", "masks")}
         config = config.model_copy(update=parts)
     check_outputs(folder, config, open_run(folder).record)
-    _check_splits(folder)
-    _check_networks(folder, config)
+    check_splits(folder)
+    check_networks(folder, config)
     filtered, filtered_answers = _filtered(folder, config)
     return RunTables(
         name=name,
@@ -252,30 +248,6 @@ def _read_run(folder: Path, name: str) -> RunTables:
         filtered=filtered,
         filtered_answers=filtered_answers,
     )
-
-
-def _check_networks(folder: Path, config: Config) -> None:
-    """Refuse masks of one network beside the scores of another."""
-    stages = open_run(folder).record.get("stages", {})
-    arch = config.classifier.arch
-    made_by = [
-        (seed_folder(folder, arch, seed), made)
-        for seed, made in stages.get(SEGMENT_STAGE, {}).get("weights", {}).items()
-    ]
-    for name in config.segmenters:
-        entry = stages.get(masks_stage(name), {})
-        for seed, made in entry.get("weights", {}).items():
-            made_by.append((segmenter_folder(folder, name, seed), made))
-        for seed, made in entry.get("classifiers", {}).items():
-            made_by.append((seed_folder(folder, arch, seed), made))
-    for part, made in made_by:
-        best = part / BEST
-        if not best.is_file() or file_hash(best) != made:
-            raise RunError(
-                "The run's masks were made by another network than it holds now.",
-                where=str(best),
-                fix="run `weakseg compare CONFIG` again; it makes anew what is out of date",
-            )
 
 
 def _scores(folder: Path, name: str, columns: dict[str, Any], *of: str) -> pd.DataFrame:
@@ -355,16 +327,3 @@ def _filtered(folder: Path, config: Config) -> tuple[pd.DataFrame, dict[str, Any
     found = read_json(answers, model=contents.FilteredAnswers)
     table = _scores(folder, FILTERED, contents.FILTERED, "condition", "network")
     return (table, found) if found.get("seeds") == list(config.seeds) and len(table) else none
-
-
-def _check_splits(folder: Path) -> None:
-    """Refuse scores of other splits than the run has now."""
-    record = open_run(folder).record
-    now = record.get("data", {}).get("splits_key")
-    scored = record.get("stages", {}).get(SCORES_STAGE, {}).get("data", now)
-    if scored != now:
-        raise RunError(
-            "The run's scores are of other data or splits than it holds now.",
-            where=str(scores_folder(folder)),
-            fix="run `weakseg compare CONFIG` again; it makes anew what is out of date",
-        )
