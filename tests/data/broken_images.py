@@ -127,6 +127,12 @@ def cmyk() -> bytes:
     return f.getvalue()
 
 
+def two_channels() -> bytes:
+    f = io.BytesIO()
+    Image.fromarray(COLOUR).convert("LA").save(f, format="TIFF", compression="jpeg")
+    return f.getvalue()
+
+
 def wrong_pixels() -> bytes:
     stored = zlib.compress(ROWS, 0)  # unpacked, so that a changed byte still unpacks
     data = bytearray(png_of(stored))

@@ -8,6 +8,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ from tests.data.broken_images import (
     retyped,
     shortened,
     tiff_of,
+    two_channels,
     without_last_scans,
     wrong_code,
     wrong_pixels,
@@ -46,6 +48,7 @@ from tests.data.helpers import good_rows, noise, present, write_rows
 from tests.tiny import weakseg
 from weakseg.data.decoding import decode, image_size
 from weakseg.data.images import read_image, read_mask
+from weakseg.data.tiff_data import refuse_missing_data
 from weakseg.errors import DataError
 
 DAMAGED: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -114,6 +117,7 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str]] = {
     "group 3 cut": (lambda: cut_strip(pillow_tiff(noise(1) > 127, "group3")), "fax-coded"),
     "group 4 with a wrong code": (lambda: wrong_code("group4"), "fax-coded"),
     "group 3 with a wrong code": (lambda: wrong_code("group3"), "fax-coded"),
+    "JPEG in a TIFF of two channels": (two_channels, "2 channels cannot be checked"),
     # JPEG
     "JPEG cut in half": (lambda: in_two(jpeg_of()), "premature end"),
     "grey JPEG cut in half": (lambda: in_two(jpeg_of(noise(1, (64, 48)))), "premature end"),
@@ -262,6 +266,39 @@ def test_the_orientation_of_a_png_is_found_wherever_pillow_finds_it(tmp_path, wh
         assert image.getexif()[0x0112] == 6
     np.testing.assert_array_equal(decode(path).values, expected)
     assert decode(path).orientation == 6
+
+
+@pytest.mark.parametrize(
+    ("mode", "compression"),
+    [
+        *product(["YCbCr", "CMYK", "RGBA"], [None, "packbits", "tiff_adobe_deflate", "jpeg"]),
+        *product(["LA"], [None, "packbits", "tiff_adobe_deflate"]),
+    ],
+)
+def test_tiffs_of_other_colours_count_as_whole(tmp_path, mode, compression):
+    path = tmp_path / "a.tif"
+    image = Image.fromarray(COLOUR).convert(mode)
+    image.save(path, compression=compression)
+    values = decode(path).values
+    with Image.open(path) as again:
+        expected = np.asarray(again.convert("RGB") if mode != "LA" else again)
+    np.testing.assert_array_equal(values, expected[..., 0] if mode == "LA" else expected)
+
+
+def test_subsampled_colours_take_fewer_bytes(tmp_path):
+    # Units of 2 × 2 pixels: four of brightness, and a pair of colours.
+    grey = np.full((16, 16), 128, np.uint8)
+    data = tiff_of(np.stack([grey] * 3, axis=-1), photometric="ycbcr")
+    data = patched(data, 530, {0: 2, 1: 2})
+    path = tmp_path / "a.tif"
+    for size, whole in ((16 * 16 * 6 // 4, True), (16 * 16 * 6 // 4 - 1, False)):
+        path.write_bytes(patched(data, 279, {0: size}))
+        with tifffile.TiffFile(path) as tiff, path.open("rb") as f:
+            if whole:
+                refuse_missing_data(tiff.pages[0], f)
+            else:
+                with pytest.raises(ValueError, match="383 of 384 bytes"):
+                    refuse_missing_data(tiff.pages[0], f)
 
 
 def test_interlaced_png_is_whole(tmp_path):

@@ -74,6 +74,8 @@ def refuse_unfilled(data: bytes) -> tuple[int, int]:
     import simplejpeg
 
     frame = _complete(data)
+    if len(frame.components) not in (1, 3, 4):
+        raise ValueError(f"JPEG data of {len(frame.components)} channels cannot be checked")
     if len(data) * 8 * _PIXELS_A_BIT < frame.height * frame.width:
         raise ValueError("the JPEG data are too short for its size")
     try:

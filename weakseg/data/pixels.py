@@ -55,10 +55,12 @@ class Pixels:
 
 def damaged(path: Path, e: Exception) -> DataError:
     """The error for what no decoder reads to its end."""
+    # Pillow's own words name an object in memory.
+    unknown = type(e).__name__ == "UnidentifiedImageError"
     return DataError(
         "The image is damaged or of a variant that cannot be decoded.",
         where=str(path),
-        found=first_line(e),
+        found="a header that cannot be understood" if unknown else first_line(e),
         fix="copy the file again from its source, or save it as PNG with another program",
     )
 

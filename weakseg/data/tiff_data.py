@@ -23,7 +23,7 @@ MAX_SEGMENTS = 2**20
 _OFFSETS = {True: 324, False: 273}  # of tiles, of strips
 _COUNTS = {True: 325, False: 279}
 _FIRST_BYTE = 8  # behind the file's header
-_SUBSAMPLED = 6  # YCbCr: rows take fewer bytes than pixels
+_YCBCR, _SUBSAMPLING = 6, 530
 _NOTHING = 128  # PackBits' code for no operation
 
 
@@ -92,15 +92,24 @@ def _segment(page: Any, index: int) -> _Segment:
     row, column = index // across % down, index % across
     rows = min(full_rows, height - row * full_rows)
     columns = min(full_columns, width - column * full_columns)
-    samples = page.samplesperpixel if page.planarconfig == 1 else 1
-    bits = samples * page.bitspersample
     return _Segment(
         rows,
         columns,
         (full_rows if page.is_tiled else rows, full_columns),
-        rows * -(-columns * bits // 8),
-        full_rows * -(-full_columns * bits // 8),
+        _bytes(page, rows, columns),
+        _bytes(page, full_rows, full_columns),
     )
+
+
+def _bytes(page: Any, rows: int, columns: int) -> int:
+    """What so many pixels take, unpacked."""
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    if page.photometric == _YCBCR and samples == 3:
+        # Units of some brightnesses that share one pair of colours; TIFF 6.0, section 21.
+        tag = page.tags.get(_SUBSAMPLING)
+        across, down = (2, 2) if tag is None else (int(v) for v in tag.value)
+        return -(-rows // down) * -(-columns // across) * (across * down + 2)
+    return rows * -(-columns * samples * page.bitspersample // 8)
 
 
 def _check_segment(
@@ -108,8 +117,7 @@ def _check_segment(
 ) -> None:
     kind = page.compression
     if kind == NONE:
-        whole = segment.most if page.is_tiled else segment.least
-        held = count if page.photometric != _SUBSAMPLED else whole
+        whole, held = segment.most if page.is_tiled else segment.least, count
     elif kind in (*DEFLATE, *FAX, PACKBITS, JPEG):
         f.seek(offset)
         data = f.read(count)
