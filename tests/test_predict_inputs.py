@@ -118,3 +118,14 @@ def test_large_images_are_taken_a_few_at_a_time(tmp_path):
         [len(some) for some in together(cases, *how)] for how in ((2,), (9,), (9, 640), (9, 1))
     ]
     assert sizes == [[2, 2, 1], [5], [2, 2, 1], [1] * 5]
+
+
+def test_modalities_without_a_place_are_counted(tmp_path, capsys):
+    where = np.diag([-1.0, -1.0, 2.0, 1.0])
+    where[:3, 3] = (5, 6, 7)
+    values = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32)
+    image = save_volume(tmp_path / "a.nii.gz", values, where)
+    more = save_volume(tmp_path / "b.nii.gz", values, np.eye(4))
+    cases = [Case("a", image, "", more=(more,), roi=save_volume(tmp_path / "r.nii", values, where))]
+    assert readable(cases, False, 3) == cases
+    assert "1 further modalities or regions have another affine" in capsys.readouterr().err

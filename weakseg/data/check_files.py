@@ -110,7 +110,8 @@ def look_at_files(
 def file_problem(what: str, row: Row, cell: str, table: Table, e: DataError) -> Problem:
     """The problem of a file that cannot be read; ``what`` it is begins the kind."""
     missing = e.what == MISSING
-    found = f" ({e.found})" if e.found else ""
+    told = [t for t in (e.found, f"expected {e.expected}" if e.expected else None) if t]
+    found = f" ({'; '.join(told)})" if told else ""
     fix = e.fix or ""
     if missing:
         fix = missing_fix(what, cell, table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from weakseg.data.cases import Case
 from weakseg.data.foreign import SERIES_REMEDY, begins_as_dicom, folder_content
+from weakseg.data.grids import LEEWAY, Leeway, grid_leeway
 from weakseg.data.images import IMAGE_SUFFIXES, image_size, read_image
 from weakseg.data.manifest import safe_ids
 from weakseg.data.table import read_table
@@ -179,7 +181,26 @@ def readable(cases: Sequence[Case], skip: bool, dims: int) -> list[Case]:
         )
     for file, error in bad:
         say(f"left out {file}: {cause(error)}")
+    if dims == 3:
+        _tell_leeways(good)
     return good
+
+
+def _tell_leeways(cases: Sequence[Case]) -> None:
+    """Say how many modalities and regions are taken to lie on an image whose affine is another."""
+    found: Counter[Leeway] = Counter()
+    for case in cases:
+        others = [*case.more, *([case.roi] if case.roi else [])]
+        image = read_grid(case.image) if others else None
+        for path in others:
+            with contextlib.suppress(DataError):  # told where it is read whole
+                if image is not None and (how := grid_leeway(read_grid(path), image)):
+                    found[how] += 1
+    for how, n in found.most_common():
+        say(
+            f"{n} further modalities or regions have another affine than their image and are taken "
+            f"to lie on its voxels: they {LEEWAY[how]}"
+        )
 
 
 def cause(e: DataError) -> str:
