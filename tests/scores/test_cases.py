@@ -57,6 +57,7 @@ def test_every_key_is_the_score_of_its_name(spacing):
         "has_lesion": True,
         "lesion_pixels": int(LESION.sum()),
         "predicted_pixels": int(pred.sum()),
+        "image_pixels": 30 * 40,
         "ap": pixel_average_precision(heat, LESION),
         "pointing": pointing_game(heat, LESION),
         "energy": energy_inside(heat, LESION),

@@ -124,6 +124,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("has_lesion", lambda x: x.has_lesion, mean=""),
     Metric("lesion_pixels", lambda x: x.lesion_pixels, mean=""),
     Metric("predicted_pixels", lambda x: x.predicted_pixels, mean=""),
+    Metric("image_pixels", lambda x: x.truth.size, mean=""),
     Metric(
         "ap",
         lambda x: NAN if x.heat is None else pixel_average_precision(x.heat, x.truth),
