@@ -109,7 +109,7 @@ class DataConfig(Section):
     @classmethod
     def _separator_is_a_sign(cls, sign: str | None) -> str | None:
         if sign is not None and (not sign.strip() or any(c.isalnum() for c in sign)):
-            raise ValueError("must be a sign such as '|' or ', ', without letters and numbers")
+            raise ValueError("must be a sign in quotation marks, such as '|' or ', '")
         return sign
 
     @field_validator("mask_rule")
