@@ -190,6 +190,15 @@ def test_a_report_refuses_what_no_stage_has_written(copy, tmp_path, capsys, file
     assert f"{file} is missing" in capsys.readouterr().err
 
 
+def test_predict_refuses_a_threshold_that_no_stage_has_chosen(copy, tmp_path, capsys):
+    path = copy[0] / "run/masks/gradcam-otsu/threshold.json"
+    path.write_text(path.read_text().replace('"masks_seen": 0', '"masks_seen": 1', 1))
+    args = ("predict", copy[0] / "run", copy[0] / "data/images", "--out", tmp_path / "o")
+    assert weakseg(*args, "--method", "otsu") == 2
+    assert "threshold.json holds something else" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
 def test_a_report_says_that_an_image_has_changed_and_needs_no_pictures(copy, tmp_path, capsys):
     folder, out = copy[0], tmp_path / "r"
     source = read_json(folder / "run/run.json")["data"]["source"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.disk import flush_disk
+from weakseg.errors import RunError
 from weakseg.layout import BEST, outputs_file, superseded_folder
 from weakseg.outputs import find_damage, in_words, list_outputs
 from weakseg.progress import say
@@ -116,6 +117,24 @@ def is_current(run: Run, name: str, key: str) -> bool:
     if stale is not None and stale.damaged:
         say(f"{name}: {stale.why}")
     return stale is None
+
+
+def require_whole(run: Run, stage: str, path: Path) -> None:
+    """Refuse a file that is not what its stage wrote; one that is not there is left to its reader.
+
+    Raises
+    ------
+    RunError
+    """
+    entry = run.record.get("stages", {}).get(stage)
+    damages = [] if entry is None else find_damage(run.folder, stage, entry, only=[path])
+    if path.exists() and damages:
+        raise RunError(
+            "A file of the run folder is not what its stage wrote.",
+            where=str(path),
+            found=in_words(damages),
+            fix="run `weakseg compare CONFIG` again; it makes anew what is damaged",
+        )
 
 
 def forget(run: Run, name: str) -> None:

@@ -30,10 +30,9 @@ from weakseg.layout import (
 from weakseg.masks.kept import read_thresholds
 from weakseg.masks.rules import configured_rule, segment
 from weakseg.masks.thresholds import apply_threshold, normalise
-from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress
 from weakseg.runs import Run, file_hash, open_run
-from weakseg.stages.base import is_current
+from weakseg.stages.base import is_current, require_whole
 from weakseg.stages.heatmaps import HeatReader, heatmap_key
 from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import heatmap_asked
@@ -127,7 +126,7 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
         seeds = config.heatmap_seeds(config.heatmap_methods[method][0])
     chosen = seed if seed in seeds else seeds[0]
     path = threshold_file(masks_folder(run.folder), method)
-    _check_whole(run, masks_stage(method) if method in config.segmenters else SEGMENT_STAGE, path)
+    require_whole(run, masks_stage(method) if method in config.segmenters else SEGMENT_STAGE, path)
     entry = read_thresholds(path).get(f"seed-{chosen}") if path.exists() else None
     why = _left_out(held, method) if entry is None else None
     if why is not None:
@@ -190,24 +189,6 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> MaskSource:
         told["inference"] = {k: v for k, v in told["inference"].items() if k not in SCREENING}
     key = fingerprint("masks of", method, chosen, told, made_of)
     return MaskSource(held, method, chosen, entry, key)
-
-
-def _check_whole(run: Run, stage: str, path: Path) -> None:
-    """Refuse a file that is not what its stage wrote.
-
-    Raises
-    ------
-    RunError
-    """
-    entry = run.record.get("stages", {}).get(stage)
-    damages = [] if entry is None else find_damage(run.folder, stage, entry, only=[path])
-    if path.exists() and damages:
-        raise RunError(
-            "A file of the run folder is not what its stage wrote.",
-            where=str(path),
-            found=in_words(damages),
-            fix="run `weakseg compare CONFIG` again; it makes anew what is damaged",
-        )
 
 
 def _left_out(held: Prepared, method: str) -> str | None:

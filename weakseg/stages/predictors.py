@@ -8,9 +8,18 @@ from typing import Any
 
 from weakseg.config import load_config
 from weakseg.errors import RunError, UserError, did_you_mean
-from weakseg.layout import config_file, masks_config, threshold_files
+from weakseg.layout import (
+    SEGMENT_STAGE,
+    config_file,
+    masks_config,
+    masks_folder,
+    masks_stage,
+    threshold_file,
+    threshold_files,
+)
 from weakseg.masks.kept import read_thresholds
-from weakseg.runs import open_run
+from weakseg.runs import Run, open_run
+from weakseg.stages.base import require_whole
 from weakseg.stages.heatmap_predictor import Entries, Predictor, load_heatmap_predictor
 from weakseg.stages.segmenter_predictor import SegmenterPredictor, load_segmenter_predictor
 from weakseg.stages.segmenters import WEAK
@@ -62,6 +71,8 @@ def load_predictor(
         name = _find_method(config.heatmap.method, usable, method)
     else:
         name = wanted if wanted in usable else _first_method(usable)
+    stage = masks_stage(name) if name in segmenters else SEGMENT_STAGE
+    require_whole(Run(folder), stage, threshold_file(masks_folder(folder), name))
     if name in segmenters:
         return load_segmenter_predictor(folder, networks, name, entries[name], seed, device)
     return load_heatmap_predictor(folder, config, name, entries, seed, device)
