@@ -214,6 +214,17 @@ def test_bytes_in_words():
     ]
 
 
+def test_a_training_without_room_does_not_begin(tmp_path, monkeypatch, capsys):
+    config = write_config(tmp_path, write_set(tmp_path / "data", patients=6), CONFIG)
+    told = ["train-classifier", config, "--run-dir", tmp_path / "run", "--device", "cpu"]
+    monkeypatch.setattr(disk, "free_bytes", lambda _: 10 * 10**6)
+    assert weakseg(*told) == 2
+    err = capsys.readouterr().err
+    assert "too little room for classifier squeezenet1_1, seed 0" in err
+    assert "10.0 MB are free, at least 11.6 MB are needed" in err
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
 def test_a_training_whose_checkpoint_finds_no_room_goes_on_later(tmp_path, capsys):
     config = write_config(tmp_path, write_set(tmp_path / "data", patients=6), CONFIG)
     run = tmp_path / "run"

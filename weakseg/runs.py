@@ -50,7 +50,7 @@ def atomic_path(path: Path, *, size: int | None = None, flushed: bool = True) ->
         Bytes of the file, where they are known: a full disk is then told how much is missing.
     flushed : bool
         Whether the file outlasts a power cut from then on. Not where thousands are written in a
-        stage: that takes 1 to 10 ms each, and they are all flushed at once before the stage is
+        stage: that takes some 10 ms each, and they are all flushed at once before the stage is
         recorded, see `weakseg.stages.base`.
 
     Raises

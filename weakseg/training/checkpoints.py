@@ -114,6 +114,11 @@ def _epoch_of(path: Path) -> int:
     return int(epoch)
 
 
+def least_bytes(model: nn.Module) -> int:
+    """What a training needs on disk at least: weights twice, and a checkpoint with a momentum."""
+    return 4 * _bytes(model.state_dict())
+
+
 def _bytes(held: Any) -> int:
     """About how large a checkpoint is on disk: the tensors in it."""
     if isinstance(held, Tensor):

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from weakseg.disk import require_room
 from weakseg.errors import ConfigError, UserError
 from weakseg.layout import METRICS, RESUME
 from weakseg.memory import keep_freed_memory
 from weakseg.progress import progress, say
 from weakseg.runs import write_text
-from weakseg.training.checkpoints import Saver, Training
+from weakseg.training.checkpoints import Saver, Training, least_bytes
 from weakseg.training.optimizers import (
     WeightAverage,
     add_penalty_gradients,
@@ -202,7 +203,9 @@ def fit(
     training = Training(model, optimizer, schedule, average)
     training.resume(folder / RESUME, key)
     history = training.history
-    if history:
+    if not history:
+        require_room(folder, least_bytes(model), what)
+    else:
         say(f"{what}: going on after epoch {len(history)} of {settings.epochs}")
     trained = compiled(model, fabric.device.type, what) if settings.compile else model
     wrapped, optimizer = fabric.setup(trained, optimizer)
