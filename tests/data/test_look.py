@@ -11,6 +11,7 @@ from weakseg.data import look
 from weakseg.data.check import check_table
 from weakseg.data.look import in_processes, in_threads
 from weakseg.data.manifest import patient_stand_ins, read_manifest, read_table
+from weakseg.errors import DataError
 from weakseg.stages.prepare import prepared_run
 
 DATA = DataConfig()
@@ -119,7 +120,7 @@ def test_patients_that_were_found_once_are_not_looked_for_again(tmp_path, monkey
         assert prepared.cases == first
     (tmp_path / "run" / "splits.csv").unlink()
     with (
-        pytest.raises(AssertionError, match="decoded"),
+        pytest.raises(DataError, match="an image is decoded"),
         prepared_run(config, tmp_path / "run"),
     ):
         pass
