@@ -60,4 +60,4 @@ def _state_of(net: AffinityNet, config: Config) -> TrainedState:
     return TrainedState(state, features)
 
 
-TRAINER = Trainer("affinities are learnt from the training heatmaps", _fit, _restore)
+TRAINER: Trainer = Trainer("affinities are learnt from the training heatmaps", _fit, _restore)

@@ -75,4 +75,6 @@ def _features(context: Context) -> Callable[[npt.ArrayLike], npt.NDArray[np.floa
     return features
 
 
-TRAINER = Trainer("a vote over hypercolumns is learnt from the training heatmaps", _fit, _restore)
+TRAINER: Trainer = Trainer(
+    "a vote over hypercolumns is learnt from the training heatmaps", _fit, _restore
+)

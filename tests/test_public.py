@@ -1,0 +1,36 @@
+"""What `import weakseg` offers, and what it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import weakseg
+
+HEAVY = ["torch", "torchvision", "lightning", "pandas", "matplotlib"]
+HEAVY += ["scipy", "skimage", "sklearn", "numpy", "PIL"]
+
+
+@pytest.mark.parametrize("name", weakseg.__all__)
+def test_every_name_can_be_touched(name):
+    assert callable(getattr(weakseg, name))
+
+
+def test_importing_it_loads_nothing_heavy():
+    code = f"import sys, weakseg; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="dcie"):
+        weakseg.dcie  # noqa: B018
+
+
+def test_names_are_those_of_their_modules():
+    mask = np.eye(4, dtype=bool)
+    assert weakseg.dice(mask, mask) == 1
+    assert weakseg.normalise([[0.0, 2.0]]).tolist() == [[0.0, 1.0]]

@@ -1,0 +1,34 @@
+from .config import Config, load_config, parse_config
+from .data.check import check_manifest
+from .data.images import read_image, read_mask, write_mask
+from .heatmaps import raw_cam
+from .masks import apply_threshold, normalise, otsu_threshold
+from .scores import dice, hd95, score_case, summarise
+from .stages.compare import compare
+from .stages.predictors import load_predictor
+from .stages.prepare import prepared_run
+from .stages.report import make_report
+
+__all__ = [
+    "Config",
+    "apply_threshold",
+    "check_manifest",
+    "compare",
+    "dice",
+    "hd95",
+    "load_config",
+    "load_predictor",
+    "make_report",
+    "normalise",
+    "otsu_threshold",
+    "parse_config",
+    "prepared_run",
+    "raw_cam",
+    "read_image",
+    "read_mask",
+    "score_case",
+    "summarise",
+    "write_mask",
+]
+
+__version__: str
