@@ -162,7 +162,7 @@ def test_the_network_is_left_as_it_was_found_frozen_or_not(fails):
     state = {k: v.clone() for k, v in model.state_dict().items()}
     images = torch.rand(2, 3, 64, 64)
     if fails:
-        with pytest.raises(ValueError, match="target must name"):
+        with pytest.raises(ConfigError, match="target must name"):
             fullgrad_maps(model, images, (5,))
     else:
         free, _ = fullgrad_maps(model, images, (1,))

@@ -153,9 +153,10 @@ def test_unknown_layer_names_the_nearest():
         find_layers(model, "layer44")
 
 
-def test_a_token_transformer_has_no_default_layer_beyond_its_patches():
-    model = build_classifier(ClassifierSpec("vit_b_32", LABELS, 3))
-    assert default_layer(model, 224) == "conv_proj"
+def test_the_default_layer_of_a_token_transformer_is_the_last_whose_places_count():
+    model = build_classifier(ClassifierSpec("timm:test_vit", LABELS, 3))
+    # Of the last block only the class token is read: its places count as what attention reads.
+    assert default_layer(model, 160) == f"blocks.{len(model.net.blocks) - 1}.norm1"
 
 
 def test_imagenet_weights_without_a_network_name_the_alternatives(monkeypatch):

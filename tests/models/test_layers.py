@@ -147,7 +147,7 @@ def classifier(net, arch="own"):
 def test_a_network_without_maps_is_refused():
     model = classifier(nn.Sequential(nn.Flatten(), nn.Linear(64 * 64, 2)))
     for wanted in (AUTO, FUSED):
-        with pytest.raises(ConfigError, match="no convolutional map"):
+        with pytest.raises(ConfigError, match="no map of its images"):
             find_layers(model, wanted, 64)
 
 

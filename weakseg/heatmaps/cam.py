@@ -11,17 +11,30 @@ methods are pytorch-grad-cam's own (``get_cam_image``).
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from weakseg.errors import ConfigError, did_you_mean
+from weakseg.heatmaps.arguments import (
+    read_images,
+    read_layers,
+    read_model,
+    read_target,
+    refuse_bad_scores,
+    refuse_not_finite,
+)
 from weakseg.heatmaps.formulas import FORMULAS, weighted
+from weakseg.heatmaps.library import library_map
+from weakseg.models.layers import known_maps
+from weakseg.models.maps import maps_of
 from weakseg.models.modes import evaluating
+from weakseg.models.outputs import class_scores
+from weakseg.models.space import Space
 
 METHODS: dict[str, str] = {
     "gradcam": "GradCAM",
@@ -45,6 +58,7 @@ channel of the layer: hundreds of times the price of the others.
 PERTURBING = frozenset({"scorecam", "ablationcam"})
 FULLGRAD, OCCLUSION = "fullgrad", "occlusion"
 LAYERLESS = (FULLGRAD, OCCLUSION)
+SCORES = ("logit", "log-odds")
 """Not of a layer: see `weakseg.heatmaps.fullgrad` and `weakseg.heatmaps.occlusion`."""
 
 
@@ -56,11 +70,11 @@ def check_method(name: str, *, where: str = "heatmap.method") -> None:
     ConfigError
         With the nearest name.
     """
-    if name not in METHODS and name not in LAYERLESS:
+    if not isinstance(name, str) or name not in (*METHODS, *LAYERLESS):
         raise ConfigError(
             f"There is no heatmap method {name!r}.",
             where=where,
-            fix=did_you_mean(name, [*METHODS, *LAYERLESS]),
+            fix=did_you_mean(str(name), [*METHODS, *LAYERLESS]),
         )
 
 
@@ -84,12 +98,21 @@ def target_score(logits: Tensor, target: tuple[int, ...], score: str = "logit") 
 
     Raises
     ------
-    ValueError
-        For class numbers that are not there.
+    ConfigError
+        For class numbers that are not there, or another ``score``.
     """
     classes = logits.shape[1]
     if not target or any(not 0 <= k < classes for k in target) or len(set(target)) != len(target):
-        raise ValueError(f"target must name different classes of 0..{classes - 1}; got {target}")
+        raise ConfigError(
+            f"The target must name different classes of 0..{classes - 1}.",
+            where="target",
+            found=str(target),
+            fix="the network gives one score an image: its number is 0" if classes == 1 else None,
+        )
+    if score not in SCORES:
+        raise ConfigError(
+            f"There is no score {score!r}.", where="score", fix=did_you_mean(str(score), SCORES)
+        )
     chosen = logits[:, list(target)].logsumexp(1)
     rest = [k for k in range(classes) if k not in target]
     if score == "logit" or not rest:
@@ -99,29 +122,45 @@ def target_score(logits: Tensor, target: tuple[int, ...], score: str = "logit") 
 
 def raw_cam(
     model: nn.Module,
-    layer: nn.Module,
-    images: Tensor,
-    target: tuple[int, ...],
+    layer: nn.Module | str,
+    images: Tensor | np.ndarray,
+    target: int | Sequence[int],
     *,
     method: str = "gradcam",
     score: str = "logit",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Raw class activation maps of a batch at one layer, as arrays; see `cams`.
 
+    Parameters
+    ----------
+    model, layer, images, target, method, score
+        See `cams`; ``layer`` is one.
+
     Returns
     -------
     maps : (B, h, w) ndarray of float32
     logits : (B, K) ndarray of float32
+
+    Raises
+    ------
+    ConfigError
+        As `cams`.
+    DataError
+        If a value of an image, or a class score, is no finite number.
     """
-    (maps,), logits = cams(model, [layer], images, target, method=method, score=score)
+    net = read_model(model)
+    batch = read_images(net, images)
+    refuse_not_finite(batch)
+    (maps,), logits = cams(net, [layer], batch, target, method=method, score=score)
+    refuse_bad_scores(logits)
     return maps.cpu().numpy(), logits.cpu().numpy()
 
 
 def cams(
     model: nn.Module,
-    layers: Sequence[nn.Module],
-    images: Tensor,
-    target: tuple[int, ...],
+    layers: Sequence[nn.Module | str],
+    images: Tensor | np.ndarray,
+    target: int | Sequence[int],
     *,
     method: str = "gradcam",
     score: str = "logit",
@@ -131,13 +170,17 @@ def cams(
     Parameters
     ----------
     model : nn.Module
-        Gives logits (B, K). Its parameters may be frozen, and the call may stand under
-        ``no_grad``; gradients, hooks and modes are left as they were.
-    layers : sequence of nn.Module
-        Parts of ``model`` whose output is a map (B, C, h, w).
-    images : Tensor
-        (B, ...) as the model takes them.
-    target : tuple of int
+        Gives logits (B, K), as they are or as ``logits`` of something. Its parameters may be
+        frozen, and the call may stand under ``no_grad``; gradients, hooks and modes are left as
+        they were.
+    layers : sequence of nn.Module or str
+        Parts of ``model``, or their names, whose output is a map: (B, C, h, w), (B, h, w, C) or
+        (B, tokens, C). Which it is is seen from what the network does with an image. ``auto`` is
+        the last map before pooling.
+    images : (B, C, H, W) Tensor or ndarray
+        Floats as the model takes them, on any device; see
+        `weakseg.heatmaps.arguments.read_images` for what else is understood.
+    target : int or sequence of int
         Class numbers explained together, the same for every image.
     method : str
         One of `METHODS`.
@@ -147,16 +190,17 @@ def cams(
     Returns
     -------
     maps : list of (B, h, w) Tensor of float32
-        One a layer, where the images are, before the ReLU that ends Grad-CAM: negative values
+        One a layer, where the model is, before the ReLU that ends Grad-CAM: negative values
         speak against the target. Not normalised: comparable between the images of one network.
     logits : (B, K) Tensor of float32
 
     Raises
     ------
     ConfigError
-        If a layer's output is no map, or does not lead to the logits.
-    ValueError
-        If a class number is not there.
+        If a layer's output is no map, or does not lead to the logits; if a class number is not
+        there; for an argument that is not understood.
+    DataError
+        If the images are none.
 
     References
     ----------
@@ -169,66 +213,68 @@ def cams(
             where="heatmap.method",
             fix=f"use weakseg.heatmaps.{method}.{method}_maps",
         )
-    captured: dict[int, list[Tensor]] = {k: [] for k in range(len(layers))}
+    net, classes = read_model(model), read_target(target)
+    batch = read_images(net, images)
+    named = read_layers(net, layers, batch.shape[1:])
+    known = known_maps(net)
+    spaces = maps_of(net, named, batch.shape[1:], known=known)
+    twice = method == "shapleycam"
+    held, gradients, logits = _gradients(net, named, batch, classes, score, twice)
+    if any(h.shape[1:] != s.shape for h, s in zip(held, spaces.values(), strict=True)):
+        # The network was changed since it was looked at.
+        spaces = maps_of(net, named, batch.shape[1:], known=known, afresh=True)
+    explained = [_Score(classes, score)] * len(batch)
+    with torch.inference_mode(False), evaluating(net):
+        maps = [
+            _map(net, method, batch, layer, space, explained, a, g)
+            for layer, space, a, g in zip(
+                named.values(), spaces.values(), held, gradients, strict=True
+            )
+        ]
+    return maps, logits
 
-    def capture(k: int) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            if not isinstance(output, Tensor) or output.ndim != 4:
-                shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-                raise ConfigError(
-                    "The heatmap layer does not give a map.",
-                    where="heatmap.layer",
-                    found=str(shape),
-                    expected="an output of shape (batch, channels, height, width)",
-                    fix="name a convolutional layer before the pooling",
-                )
+
+def _gradients(
+    net: nn.Module,
+    layers: dict[str, nn.Module],
+    images: Tensor,
+    target: tuple[int, ...],
+    score: str,
+    twice: bool,
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """What layers gave, the score's gradient there (with ``twice`` as a graph), and the logits."""
+    captured: dict[str, Tensor] = {}
+
+    def capture(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
             # The graph begins at the first layer: the gradient stops there, and frozen parameters
             # do not matter. A copy goes on, for an in-place ReLU behind the layer would otherwise
             # change what was captured.
             torch.set_grad_enabled(True)
-            known = output.requires_grad and any(captured.values())
+            known = output.requires_grad and bool(captured)
             held = output.clone() if known else output.detach().clone().requires_grad_(True)
-            captured[k].append(held)
+            captured[name] = held
             return held.clone()
 
         return hook
 
     handles = []
-    with torch.inference_mode(False), evaluating(model):
+    with torch.inference_mode(False), evaluating(net):
         try:
-            handles += [layer.register_forward_hook(capture(k)) for k, layer in enumerate(layers)]
-            with torch.no_grad():  # until the first layer is reached, see `capture`
-                logits = model(images.clone() if images.is_inference() else images)
-                runs = [len(held) for held in captured.values()]
-                if set(runs) != {1}:
-                    raise ConfigError(
-                        "A heatmap layer must run exactly once for an image.",
-                        where="heatmap.layer",
-                        found=f"it ran {next(n for n in runs if n != 1)} times",
-                        fix="name another layer",
-                    )
+            handles += [m.register_forward_hook(capture(name)) for name, m in layers.items()]
+            # Fast attention has no second derivative.
+            attention = sdpa_kernel(SDPBackend.MATH) if twice else contextlib.nullcontext()
+            # Without a graph until the first layer is reached, see `capture`.
+            with torch.no_grad(), attention:
+                logits = class_scores(net(images.clone() if images.is_inference() else images))
                 torch.set_grad_enabled(True)
                 total = target_score(logits.float(), target, score).sum()
-                maps_of = [held for (held,) in captured.values()]
-                twice = method == "shapleycam"
-                gradients = torch.autograd.grad(
-                    total, maps_of, allow_unused=True, create_graph=twice
-                )
+                held = [captured[name] for name in layers]
+                gradients = torch.autograd.grad(total, held, create_graph=twice)
         finally:
             for handle in handles:
                 handle.remove()
-        if any(g is None for g in gradients):
-            raise ConfigError(
-                "The heatmap layer does not lead to the class scores.",
-                where="heatmap.layer",
-                fix="name a layer between the image and the classifier's head",
-            )
-        explained = [_Score(target, score)] * len(images)
-        maps = [
-            _map(model, method, images, layer, explained, held, gradient)
-            for layer, held, gradient in zip(layers, maps_of, gradients, strict=True)
-        ]
-    return maps, logits.detach().float()
+    return held, list(gradients), logits.detach().float()
 
 
 class _Score:
@@ -246,43 +292,23 @@ def _map(
     method: str,
     images: Tensor,
     layer: nn.Module,
+    space: Space,
     explained: Sequence[_Score],
     held: Tensor,
     gradient: Tensor,
 ) -> Tensor:
     """The map of activations and gradients, (B, h, w) float32."""
     if method == "shapleycam":
-        return _shapley(held, gradient)
+        return _shapley(held, gradient, space)
+    a, g = space.as_map(held), space.as_map(gradient)
     if method in FORMULAS:
         with torch.no_grad(), torch.autocast(held.device.type, enabled=False):
-            return FORMULAS[method](held.detach().float(), gradient.float())
-    found = _by_library(model, method, images, layer, explained, held, gradient)
+            return FORMULAS[method](a.detach().float(), g.float())
+    found = library_map(METHODS[method], model, images, layer, space.channel, explained, a, g)
     return torch.from_numpy(np.asarray(found, dtype=np.float32)).to(held.device)
 
 
-def _by_library(
-    model: nn.Module,
-    method: str,
-    images: Tensor,
-    layer: nn.Module,
-    explained: Sequence[_Score],
-    held: Tensor,
-    gradient: Tensor,
-) -> np.ndarray:
-    """pytorch-grad-cam's own map; built without layers, so that the library sets no hook."""
-    import pytorch_grad_cam
-
-    cam = getattr(pytorch_grad_cam, METHODS[method])(model, [])
-    a = held.detach().float().cpu().numpy()
-    g = gradient.detach().float().cpu().numpy()
-    if method not in PERTURBING:
-        return cam.get_cam_image(images, layer, [], a, g, False)
-    # Whose progress bars, one for every image, are nobody's business.
-    with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
-        return cam.get_cam_image(images, layer, list(explained), a, g, False)
-
-
-def _shapley(held: Tensor, gradient: Tensor) -> Tensor:
+def _shapley(held: Tensor, gradient: Tensor, space: Space) -> Tensor:
     """Grad-CAM with the gradient minus half its change along the activations.
 
     pytorch-grad-cam's formula; its own call frees the graph that further layers need.
@@ -294,4 +320,5 @@ def _shapley(held: Tensor, gradient: Tensor) -> Tensor:
         )
         weights = gradient if change is None else gradient - change / 2
     with torch.no_grad(), torch.autocast(held.device.type, enabled=False):
-        return weighted(weights.detach().float().mean((2, 3)), held.detach().float())
+        a, w = space.as_map(held.detach()), space.as_map(weights.detach())
+        return weighted(w.float().mean((2, 3)), a.float())

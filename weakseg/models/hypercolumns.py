@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from weakseg.models.classifiers import Classifier
+from weakseg.models.classifier import Classifier
+from weakseg.models.layers import spaces_of
 
 
 def hypercolumns(
@@ -47,12 +48,13 @@ def hypercolumns(
     2015.
     """
     device = model.mean.device
+    spaces = spaces_of(model, dict(layers), image.shape[-1])
     held: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             # A copy, as an in-place ReLU behind the layer would change it.
-            held[name] = output.detach().float().clone()
+            held[name] = spaces[name].as_map(output.detach().float().clone())
 
         return hook
 

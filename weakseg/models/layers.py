@@ -1,20 +1,20 @@
 """The layers of a classifier that heatmaps are made of.
 
 The networks of `ARCHITECTURES` have named defaults; for others they are found by running the
-network once.
+network (`weakseg.models.maps`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from weakseg.errors import ConfigError, first_line, nearest
+from weakseg.errors import ConfigError, nearest
 from weakseg.models.classifier import Classifier
-from weakseg.models.modes import evaluating
+from weakseg.models.maps import all_maps, main_map, main_maps, maps_of
+from weakseg.models.space import Space
 
 AUTO, FUSED = "auto", "fused"
 
@@ -53,20 +53,32 @@ FINEST = 4
 """The output stride of the shallowest layer of a fused heatmap."""
 
 
+_FOUND: WeakKeyDictionary[Classifier, dict[tuple[str, int], list[str]]] = WeakKeyDictionary()
+
+
 def default_layer(model: Classifier, image_size: int = 128) -> str:
     """The name, below ``model.net``, of the layer that heatmaps are made of by default.
 
     For a network outside `ARCHITECTURES`: the last module to run, before the adaptive pooling,
-    whose output is a map (B, C, h, w) with h, w > 1 that is not yet a map of class scores.
+    whose output is a map with more than one row and column that is not yet a map of class scores;
+    of a transformer with a class token see `weakseg.models.maps.main_map`.
 
     Raises
     ------
     ConfigError
-        If there is no such module (a transformer of tokens, say).
+        If there is no such module.
     """
     if model.spec.arch in ARCHITECTURES:
         return ARCHITECTURES[model.spec.arch]
-    return _maps(model, image_size)[-1][0]
+    name = main_map(maps := _maps(model, image_size))
+    if name is None:
+        raise ConfigError(
+            f"{model.spec.arch} has no map of its images to make a heatmap of.",
+            where="heatmap.layer",
+            found=f"images of {image_size} pixels, {len(maps)} maps that lead to no class score",
+            fix=f"choose another network, for example {', '.join(ARCHITECTURES)}, or larger images",
+        )
+    return name
 
 
 def depths(model: Classifier, image_size: int = 128) -> tuple[str, ...]:
@@ -82,46 +94,21 @@ def depths(model: Classifier, image_size: int = 128) -> tuple[str, ...]:
     """
     if model.spec.arch in DEPTHS:
         return DEPTHS[model.spec.arch]
-    last = {side: name for name, (side, _) in _maps(model, image_size)}
-    wanted = [name for side, name in last.items() if side <= -(-image_size // FINEST)]
+    finest = -(-image_size // FINEST)
+    maps = main_maps(_maps(model, image_size))
+    wanted = [name for name, space in maps.items() if max(space.grid) <= finest]
     return tuple(wanted or [default_layer(model, image_size)])
 
 
-def _maps(model: Classifier, image_size: int) -> list[tuple[str, tuple[int, ...]]]:
-    """Modules whose output is a map, in the order in which they run, and the map's sides."""
-    maps: list[tuple[str, tuple[int, ...]]] = []
+def _maps(model: Classifier, image_size: int) -> dict[str, Space]:
+    """The maps of features of a classifier, in the order in which they end."""
+    found = all_maps(model, _shape(model, image_size), model.spec.arch)
+    below = {n.removeprefix("net."): s for n, s in found.items() if n.startswith("net.")}
+    return {n: s for n, s in below.items() if s.channels != len(model.spec.labels)}
 
-    def note(name: str) -> Any:
-        def hook(module: nn.Module, _i: Any, out: Any) -> None:
-            is_map = isinstance(out, Tensor) and out.ndim == 4 and min(out.shape[2:]) > 1
-            passes = isinstance(module, nn.Dropout | nn.AdaptiveAvgPool2d)
-            if is_map and not passes and out.shape[1] != len(model.spec.labels):
-                maps.append((name, tuple(out.shape[2:])))
 
-        return hook
-
-    handles = [m.register_forward_hook(note(n)) for n, m in model.net.named_modules() if n]
-    try:
-        with torch.no_grad(), evaluating(model):
-            blank = torch.zeros(1, model.spec.channels, image_size, image_size)
-            model(blank.to(model.mean.device))
-    except (RuntimeError, AssertionError, ValueError) as e:
-        raise ConfigError(
-            f"{model.spec.arch} does not take images of {image_size} pixels.",
-            where="data.image_size",
-            found=first_line(e),
-            fix="set another data.image_size, or choose another network",
-        ) from None
-    finally:
-        for h in handles:
-            h.remove()
-    if not maps:
-        raise ConfigError(
-            f"{model.spec.arch} has no convolutional map to make a heatmap of.",
-            where="heatmap.layer",
-            fix=f"choose a convolutional network, for example {', '.join(ARCHITECTURES)}",
-        )
-    return maps
+def _shape(model: Classifier, image_size: int) -> tuple[int, int, int]:
+    return model.spec.channels, image_size, image_size
 
 
 def find_layers(
@@ -139,24 +126,63 @@ def find_layers(
     Raises
     ------
     ConfigError
-        For an unknown name, with the nearest ones.
+        For an unknown name, with the nearest ones; for a layer without a map of such images, or
+        with one of a single place, with those that have one.
     """
-    if wanted == AUTO:
-        wanted = default_layer(model, image_size)
-    elif wanted == FUSED:
-        wanted = depths(model, image_size)
-    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    names = _names(model, wanted, image_size)
     modules = dict(model.net.named_modules())
     modules.pop("", None)
     for name in names:
         if name not in modules:
-            top = [n for n in modules if n.count(".") <= 1]
-            close = nearest(name, modules)
-            raise ConfigError(
-                f"{model.spec.arch} has no layer {name!r}.",
-                where="heatmap.layer",
-                fix=f"did you mean {close!r}?"
-                if close
-                else f"some of its layers: {', '.join(top[:40])}",
-            )
-    return [(name, modules[name]) for name in names]
+            raise unknown_layer(model.spec.arch, name, list(modules))
+    layers = {name: modules[name] for name in names}
+    spaces_of(model, layers, image_size)
+    return list(layers.items())
+
+
+def spaces_of(model: Classifier, layers: dict[str, nn.Module], image_size: int) -> dict[str, Space]:
+    """How layers below ``model.net`` hold their maps."""
+    shape, spec = _shape(model, image_size), model.spec
+    below = {f"net.{name}": layer for name, layer in layers.items()}
+    found = maps_of(model, below, shape, title=spec.arch, known=known_maps(model))
+    return dict(zip(layers, found.values(), strict=True))
+
+
+def known_maps(model: nn.Module) -> set[str]:
+    """The layers of a classifier, below ``model``, that are listed here."""
+    listed = DEPTHS.get(model.spec.arch, ()) if isinstance(model, Classifier) else ()
+    return {f"net.{name}" for name in listed}
+
+
+def grids(
+    model: Classifier, wanted: str | Sequence[str], image_size: int
+) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the maps of `find_layers`, by name."""
+    layers = dict(find_layers(model, wanted, image_size))
+    return {name: space.grid for name, space in spaces_of(model, layers, image_size).items()}
+
+
+def _names(model: Classifier, wanted: str | Sequence[str], image_size: int) -> list[str]:
+    """The layers' names; what ``auto`` and ``fused`` mean is looked for once."""
+    if not isinstance(wanted, str):
+        return list(wanted)
+    if wanted not in (AUTO, FUSED):
+        return [wanted]
+    known = _FOUND.setdefault(model, {})
+    if (wanted, image_size) not in known:
+        auto = wanted == AUTO
+        known[wanted, image_size] = (
+            [default_layer(model, image_size)] if auto else list(depths(model, image_size))
+        )
+    return known[wanted, image_size]
+
+
+def unknown_layer(title: str, name: str, known: Sequence[str]) -> ConfigError:
+    """What is wrong with a name that no layer has."""
+    top = [n for n in known if n.count(".") <= 1]
+    close = nearest(name, known)
+    return ConfigError(
+        f"{title} has no layer {name!r}.",
+        where="heatmap.layer",
+        fix=f"did you mean {close!r}?" if close else f"some of its layers: {', '.join(top[:40])}",
+    )

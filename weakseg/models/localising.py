@@ -280,6 +280,14 @@ def make_exits(net: nn.Module, layers: Sequence[str], channels: int, classes: in
     maps: list[Tensor] = []
     with torch.no_grad(), evaluating(net), _hooks(net, layers, maps.append):
         net(torch.zeros(1, channels, _PROBE, _PROBE))
+    for name, m in zip(layers, maps, strict=True):
+        if m.ndim != 4 or m.shape[2] != m.shape[3]:
+            raise ConfigError(
+                "Exits need layers of shape (batch, channels, height, width).",
+                where="classifier.exits",
+                found=f"{name}: {tuple(m.shape)}",
+                fix="leave classifier.exits out, or choose a convolutional network",
+            )
     return nn.ModuleList(nn.Conv2d(m.shape[1], classes, 1) for m in maps)
 
 

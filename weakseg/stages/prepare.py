@@ -25,6 +25,9 @@ from weakseg.layout import config_file, images_file, splits_file
 from weakseg.progress import progress, say
 from weakseg.runs import Run, environment, locked, make_folder, read_json, write_json, write_text
 
+COARSE = 4
+"""Rows and columns of a heatmap below which it is said that it hardly shows where."""
+
 ROOT = Path("runs")
 
 
@@ -161,7 +164,7 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     from weakseg.heatmaps.compute import target_classes
     from weakseg.models.classifier import ClassifierSpec
     from weakseg.models.classifiers import build_classifier
-    from weakseg.models.layers import find_layers
+    from weakseg.models.layers import grids
     from weakseg.models.transfer import load_pretrained
     from weakseg.training.given import given_weights
     from weakseg.training.loop import make_fabric
@@ -186,9 +189,22 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
         )
     for heat in config.all_heatmaps.values():
         if heat.method not in LAYERLESS:
-            find_layers(model, heat.layer, config.data.image_size)
+            size = config.data.image_size
+            found = [grids(model, heat.layer, max(1, round(size * s))) for s in heat.scales]
+            _say_if_coarse(c.arch, found[0])
     if c.weights not in ("none", "imagenet"):
         load_pretrained(model, given_weights(Path(c.weights))[0], c.weights)
+
+
+def _say_if_coarse(arch: str, found: dict[str, tuple[int, int]]) -> None:
+    """Say where the finest map of a heatmap has so few places that it hardly shows where."""
+    name, (height, width) = max(found.items(), key=lambda item: min(item[1]))
+    if min(height, width) < COARSE:
+        say(
+            f"heatmaps of {name} of {arch} have {height} x {width} places at this "
+            "data.image_size: they hardly show where a lesion is; a larger image_size, a "
+            "heatmap.layer before it, or classifier.stride gives more"
+        )
 
 
 def _check_segmenters(config: Config, channels: int, dims: int) -> None:
