@@ -25,6 +25,7 @@ CONFIG = """
 name: tiny
 data: {{manifest: {manifest}, image_size: 32}}
 classifier: {{arch: squeezenet1_1, epochs: 1, batch_size: 8, seeds: [0]}}
+heatmap: {{layer: features.7}}
 masks: {{rules: [fixed, validation, oracle-image]}}
 scores: {{bootstrap: 100}}
 report: {{gallery: 1}}

@@ -129,15 +129,22 @@ def find_layers(
         For an unknown name, with the nearest ones; for a layer without a map of such images, or
         with one of a single place, with those that have one.
     """
+    layers = named_layers(model, wanted, image_size)
+    spaces_of(model, layers, image_size)
+    return list(layers.items())
+
+
+def named_layers(
+    model: Classifier, wanted: str | Sequence[str], image_size: int = 128
+) -> dict[str, nn.Module]:
+    """The modules of `find_layers`, whether they have maps or not; unknown names are refused."""
     names = _names(model, wanted, image_size)
     modules = dict(model.net.named_modules())
     modules.pop("", None)
     for name in names:
         if name not in modules:
             raise unknown_layer(model.spec.arch, name, list(modules))
-    layers = {name: modules[name] for name in names}
-    spaces_of(model, layers, image_size)
-    return list(layers.items())
+    return {name: modules[name] for name in names}
 
 
 def spaces_of(model: Classifier, layers: dict[str, nn.Module], image_size: int) -> dict[str, Space]:

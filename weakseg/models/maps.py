@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from weakseg.errors import ConfigError, first_line
+from weakseg.models.classifier import Classifier
 from weakseg.models.probing import Seen, look, shapes
 from weakseg.models.space import Space
 
@@ -120,8 +121,15 @@ def main_maps(maps: Mapping[str, Space]) -> dict[str, Space]:
 def advice(net: nn.Module, image_shape: Sequence[int]) -> str:
     """Layers of a network that have maps of such images, coarse to fine, as words."""
     maps = main_maps(all_maps(net, image_shape))
-    names = [f"{name} ({s.grid[0]} x {s.grid[1]})" for name, s in reversed(maps.items())]
+    names = [
+        f"{_known_as(net, name)} ({s.grid[0]} x {s.grid[1]})" for name, s in reversed(maps.items())
+    ]
     return ", ".join(names)
+
+
+def _known_as(net: nn.Module, name: str) -> str:
+    """The name of a layer as the experiment gives it: below the network of a classifier."""
+    return name.removeprefix("net.") if isinstance(net, Classifier) else name
 
 
 def _look(
@@ -156,7 +164,7 @@ def _check(
     """Refuse a layer that no heatmap can be made of."""
     if seen is not None and seen.runs == 1 and seen.space is not None and seen.space.alive:
         return
-    others = advice(net, image_shape)
+    others, name = advice(net, image_shape), _known_as(net, name)
     what, expected = _fault(name, seen, image_shape, title)
     raise ConfigError(
         what,

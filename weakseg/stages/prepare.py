@@ -164,7 +164,7 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     from weakseg.heatmaps.compute import target_classes
     from weakseg.models.classifier import ClassifierSpec
     from weakseg.models.classifiers import build_classifier
-    from weakseg.models.layers import grids
+    from weakseg.models.layers import named_layers
     from weakseg.models.transfer import load_pretrained
     from weakseg.training.given import given_weights
     from weakseg.training.loop import make_fabric
@@ -189,11 +189,34 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
         )
     for heat in config.all_heatmaps.values():
         if heat.method not in LAYERLESS:
-            size = config.data.image_size
-            found = [grids(model, heat.layer, max(1, round(size * s))) for s in heat.scales]
-            _say_if_coarse(c.arch, found[0])
+            named_layers(model, heat.layer, config.data.image_size)
     if c.weights not in ("none", "imagenet"):
         load_pretrained(model, given_weights(Path(c.weights))[0], c.weights)
+
+
+def check_places(prepared: Prepared) -> None:
+    """Refuse heatmap layers that have no map of such images, before a classifier is trained.
+
+    Maps of few places are said.
+
+    Raises
+    ------
+    ConfigError
+        With the layers that have one.
+    """
+    from weakseg.heatmaps.cam import LAYERLESS
+    from weakseg.models.classifier import ClassifierSpec
+    from weakseg.models.classifiers import build_classifier
+    from weakseg.models.layers import grids
+
+    config, c = prepared.config, prepared.config.classifier
+    names, channels, size = prepared.cases.labels.names, prepared.channels, config.data.image_size
+    spec = ClassifierSpec(c.arch, names, channels, c.grey_input, c.pool, c.stride, c.exits)
+    model = build_classifier(spec)
+    for heat in config.all_heatmaps.values():
+        if heat.method not in LAYERLESS:
+            found = [grids(model, heat.layer, max(1, round(size * s))) for s in heat.scales]
+            _say_if_coarse(c.arch, found[0])
 
 
 def _say_if_coarse(arch: str, found: dict[str, tuple[int, int]]) -> None:

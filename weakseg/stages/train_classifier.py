@@ -38,7 +38,7 @@ from weakseg.scores import classification_scores
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, is_current, perform
 from weakseg.stages.networks import load_network, say_random
-from weakseg.stages.prepare import Prepared, refuse_volumes
+from weakseg.stages.prepare import Prepared, check_places, refuse_volumes
 from weakseg.stored import DELETE, damaged, read_csv, read_json
 from weakseg.training.classify import ClassifierTask, predict_probabilities
 from weakseg.training.given import given_weights
@@ -83,6 +83,7 @@ def train_classifiers(
         The seeds' folders.
     """
     refuse_volumes(prepared, "A classifier")
+    check_places(prepared)
     config = prepared.config
     folders = []
     for seed in config.seeds:
