@@ -335,7 +335,14 @@ def test_compare_goes_on_without_masks(tmp_path, capsys):
     manifest = write_set(tmp_path / "data", patients=8, slices=2)
     rows = [(r["image"], r["label"], "", r["patient"]) for r in read_rows(manifest)]
     config = write_config(tmp_path, write_manifest(manifest, rows), SMALL)
-    short = ("--set", "classifier.epochs=1", "--set", "classifier.arch=squeezenet1_1")
+    short = (
+        "--set",
+        "classifier.epochs=1",
+        "--set",
+        "classifier.arch=squeezenet1_1",
+        "--set",
+        "heatmap.layer=features.7",
+    )
     assert weakseg("compare", config, "--run-dir", tmp_path / "r", *short) == 0
     assert "segmenters: left out" in capsys.readouterr().err
     assert "Nothing could be scored" in (tmp_path / "r/report/index.html").read_text()
