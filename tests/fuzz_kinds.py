@@ -17,8 +17,8 @@ from tests.fuzz_runs import read_a_run, run_seeds
 from tests.fuzz_seed import Kind, Seed
 from weakseg.config import DataConfig, load_config
 from weakseg.data.check import check_manifest, format_problems
+from weakseg.data.formats.nifti import read_grid
 from weakseg.data.images import image_size, read_image, read_mask
-from weakseg.data.nifti import read_grid
 from weakseg.data.table import read_table
 from weakseg.data.volumes import read_volume, read_volume_mask
 from weakseg.errors import DataError

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from tests.data.helpers import noise, present, save
-from weakseg.data.decoding import decode
+from weakseg.data.formats.raster import decode
 from weakseg.data.images import (
     image_size,
     is_grey,
@@ -29,6 +29,7 @@ from weakseg.data.images import (
     scale_intensity,
     write_mask,
 )
+from weakseg.disk import DiskError
 from weakseg.errors import DataError
 
 
@@ -537,8 +538,9 @@ def test_a_failed_write_leaves_the_old_mask(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DiskError, match="cannot be written") as e:
         write_mask(path, np.zeros((3, 3), dtype=bool))
+    assert "disk full" in str(e.value.found)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
     with pytest.raises(ValueError, match="shape"):

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.data.helpers import present, save_volume
-from weakseg.data import nifti
 from weakseg.data.cases import Case, CaseSet, Labels
-from weakseg.data.grids import grid_leeway
+from weakseg.data.formats import nifti
+from weakseg.data.formats.grids import grid_leeway
 from weakseg.data.volumes import (
     grid_difference,
     is_volume,

@@ -11,9 +11,9 @@ import numpy as np
 from weakseg.config import DataConfig
 from weakseg.data.cases import Labels
 from weakseg.data.check_masks import HALF, NEARLY_FULL, MaskLook, edge_problems, look_at_mask
-from weakseg.data.decoding import MISSING, decode
 from weakseg.data.duplicates import thumbnail
-from weakseg.data.grids import Grid, Leeway
+from weakseg.data.formats.grids import Grid, Leeway
+from weakseg.data.formats.raster import MISSING, decode
 from weakseg.data.images import MaskFile, is_grey, open_mask, shown
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.data.near_files import missing_fix
@@ -39,7 +39,7 @@ class Seen:
         Of a volume; None for an image, and for a volume that cannot be read.
     leeways : tuple of (str, str)
         What kind of file of a volume's row has another affine and still its voxels, and how so,
-        see `weakseg.data.grids.grid_leeway`.
+        see `weakseg.data.formats.grids.grid_leeway`.
     grey : bool
         False for an image that holds a colour.
     orientation : int

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from weakseg.data.check_files import Seen
-from weakseg.data.grids import LEEWAY, Grid
+from weakseg.data.formats.grids import LEEWAY, Grid
 from weakseg.data.manifest import Problem, Row, Table
 
 SPACING_SPREAD = 1.05

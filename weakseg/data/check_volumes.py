@@ -18,7 +18,7 @@ from weakseg.data.check_files import (
     mask_content_problems,
 )
 from weakseg.data.check_masks import edge_problems
-from weakseg.data.grids import Grid, Leeway, grid_difference, grid_leeway, shape_words
+from weakseg.data.formats.grids import Grid, Leeway, grid_difference, grid_leeway, shape_words
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.data.truth import union
 from weakseg.data.volumes import open_volume_mask, read_volume

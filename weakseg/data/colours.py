@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weakseg.data.pixels import Pixels
+from weakseg.data.formats.pixels import Pixels
 
 
 def is_grey(image: NDArray[Any]) -> bool:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case
-from weakseg.data.decoding import DECODERS
+from weakseg.data.formats.raster import DECODERS
 from weakseg.data.images import read_image, scale_intensity, scaling
 from weakseg.data.volumes import read_volume, zscore
 

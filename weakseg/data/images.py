@@ -1,6 +1,6 @@
 """Images and masks as arrays: PNG, JPEG and TIFF of any bit depth, judged by their content.
 
-`weakseg.data.decoding` turns a file into raw samples; here they become images and masks.
+`weakseg.data.formats.raster` turns a file into raw samples; here they become images and masks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from weakseg.data.colours import (
     top,
     visible,
 )
-from weakseg.data.decoding import IMAGE_SUFFIXES, MAX_PIXELS, Pixels, decode, image_size
+from weakseg.data.formats.raster import IMAGE_SUFFIXES, MAX_PIXELS, Pixels, decode, image_size
 from weakseg.data.mask_rules import MaskRule, by_rule, distinct
 from weakseg.data.soft import has_soft_edges
 from weakseg.errors import DataError

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakseg.data.cases import MaskFiles
+from weakseg.data.formats.nifti import Grid
 from weakseg.data.images import read_mask
 from weakseg.data.mask_rules import MaskRule
-from weakseg.data.nifti import Grid
 from weakseg.data.volumes import read_volume_mask
 from weakseg.errors import DataError
 

@@ -1,6 +1,6 @@
 """Volumes and their masks as arrays: all modalities of a case on one grid, normalised by region.
 
-`weakseg.data.nifti` turns a file into raw voxels; here they become volumes and masks.
+`weakseg.data.formats.nifti` turns a file into raw voxels; here they become volumes and masks.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weakseg.data.cases import Case
-from weakseg.data.decoding import VOLUME_SUFFIXES, is_volume
-from weakseg.data.grids import Grid, grid_difference
+from weakseg.data.formats.grids import Grid, grid_difference
+from weakseg.data.formats.nifti import MAX_VOXELS, Stored, decode_volume, read_grid, write_nifti
+from weakseg.data.formats.raster import VOLUME_SUFFIXES, is_volume
 from weakseg.data.images import refuse_not_finite
 from weakseg.data.mask_rules import MaskRule, by_rule, distinct
-from weakseg.data.nifti import MAX_VOXELS, Stored, decode_volume, read_grid, write_nifti
 from weakseg.data.soft import has_soft_edges
 from weakseg.errors import DataError
 
@@ -146,7 +146,8 @@ def read_volume_mask(
         file's slope and intercept applied. Where there are any, values that rounding has moved
         off a whole number count as that number; for a list, floats within 0.001 of it as well.
     grid : Grid, optional
-        Where given, the mask has to lie on it, as `weakseg.data.grids.grid_difference` has it.
+        Where given, the mask has to lie on it, as
+        `weakseg.data.formats.grids.grid_difference` has it.
 
     Returns
     -------

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from weakseg.data.cases import Case
-from weakseg.data.foreign import SERIES_REMEDY, begins_as_dicom, folder_content
-from weakseg.data.grids import LEEWAY, Leeway, grid_leeway
+from weakseg.data.formats.dicom import SERIES_REMEDY, begins_as_dicom, folder_content
+from weakseg.data.formats.grids import LEEWAY, Leeway, grid_leeway
 from weakseg.data.images import IMAGE_SUFFIXES, image_size, read_image
 from weakseg.data.manifest import safe_ids
 from weakseg.data.table import read_table

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from tests.data.helpers import noise, save
-from weakseg.data.foreign import is_dicom
+from weakseg.data.formats.dicom import is_dicom
 from weakseg.data.images import read_image
 from weakseg.data.volumes import read_volume
 from weakseg.errors import DataError

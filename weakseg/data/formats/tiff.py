@@ -15,10 +15,10 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from weakseg.data.pixels import Pixels, check_file_size, check_size, stack, upright
-from weakseg.data.samples import ORIENTATION, opencv_samples, pillow_pixels
-from weakseg.data.tiff_data import BOUNDED, refuse_missing_data
-from weakseg.data.tiff_directories import directories
+from weakseg.data.formats.pixels import Pixels, check_file_size, check_size, stack, upright
+from weakseg.data.formats.samples import ORIENTATION, opencv_samples, pillow_pixels
+from weakseg.data.formats.tiff_data import BOUNDED, refuse_missing_data
+from weakseg.data.formats.tiff_directories import directories
 from weakseg.errors import DataError
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else it prints what it mends

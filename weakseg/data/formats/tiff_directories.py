@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from weakseg.data.pixels import stack
+from weakseg.data.formats.pixels import stack
 
 MAX_DIRECTORIES = 4096
 MAX_TAGS = 4096

@@ -9,8 +9,8 @@ import math
 import zlib
 from typing import IO, Any, NamedTuple
 
-from weakseg.data.fax import FAX, refuse_changed
-from weakseg.data.jpeg import refuse_unfilled
+from weakseg.data.formats.fax import FAX, refuse_changed
+from weakseg.data.formats.jpeg import refuse_unfilled
 
 NONE, JPEG, PACKBITS = 1, 7, 32773
 DEFLATE = (8, 32946)

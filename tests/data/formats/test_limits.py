@@ -9,11 +9,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tests.data.broken_images import WHOLE, jpeg_of, pages, patched, sparse, tiff_of
+from tests.data.formats.broken_images import WHOLE, jpeg_of, pages, patched, sparse, tiff_of
 from tests.data.helpers import write_rows
-from weakseg.data import decoding, jpeg, pixels
-from weakseg.data.decoding import decode, image_size
 from weakseg.data.fingerprint import data_fingerprint
+from weakseg.data.formats import jpeg, pixels, raster
+from weakseg.data.formats.raster import decode, image_size
 from weakseg.errors import DataError
 
 
@@ -63,11 +63,11 @@ def test_an_unexpected_exception_of_a_decoder_is_a_data_error(tmp_path, monkeypa
     def broken(*_: object) -> None:
         raise RecursionError("too deep")
 
-    monkeypatch.setitem(decoding._DECODE, "png", broken)
+    monkeypatch.setitem(raster._DECODE, "png", broken)
     with pytest.raises(DataError, match="too deep"):
         decode(tmp_path / "a.png")
     empty = pixels.Pixels(np.empty((8, 8, 0), dtype=np.uint8), 8)
-    monkeypatch.setitem(decoding._DECODE, "png", lambda *_: empty)
+    monkeypatch.setitem(raster._DECODE, "png", lambda *_: empty)
     with pytest.raises(DataError, match="8, 8, 0"):
         decode(tmp_path / "a.png")
 

@@ -16,7 +16,7 @@ import simplejpeg
 import tifffile
 from PIL import Image, ImageOps
 
-from tests.data.broken_images import (
+from tests.data.formats.broken_images import (
     COLOUR,
     ROWS,
     SMOOTH,
@@ -46,9 +46,9 @@ from tests.data.broken_images import (
 )
 from tests.data.helpers import good_rows, noise, present, write_rows
 from tests.tiny import weakseg
-from weakseg.data.decoding import decode, image_size
+from weakseg.data.formats.raster import decode, image_size
+from weakseg.data.formats.tiff_data import refuse_missing_data
 from weakseg.data.images import read_image, read_mask
-from weakseg.data.tiff_data import refuse_missing_data
 from weakseg.errors import DataError
 
 DAMAGED: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -431,4 +431,5 @@ def test_validate_names_every_damaged_file_and_what_else_is_wrong(tmp_path, caps
     }
     assert "circle" in found[2, "image-unreadable"]["message"]
     assert "premature end" in found[3, "image-unreadable"]["message"]
-    assert "not supported (floats of 1 bits)" in found[4, "image-unreadable"]["message"]
+    told = found[4, "image-unreadable"]["message"]
+    assert "not supported (floats of 1 bits; expected integers" in told

@@ -19,9 +19,9 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from weakseg.data.decoding import empty_file, foreign_kind, open_file
-from weakseg.data.foreign import DICOM, SERIES_REMEDY
-from weakseg.data.grids import Affine, Grid, shape_words
+from weakseg.data.formats.dicom import DICOM, SERIES_REMEDY
+from weakseg.data.formats.grids import Affine, Grid, shape_words
+from weakseg.data.formats.raster import empty_file, foreign_kind, open_file
 from weakseg.errors import DataError, first_line
 from weakseg.runs import write_bytes
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weakseg.data.pixels import Pixels
+from weakseg.data.formats.pixels import Pixels
 
 if TYPE_CHECKING:
     from PIL import Image

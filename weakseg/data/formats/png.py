@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from weakseg.data.pixels import Pixels, check_file_size, check_size, stack, upright
-from weakseg.data.samples import ORIENTATION, from_opencv, pillow_pixels
+from weakseg.data.formats.pixels import Pixels, check_file_size, check_size, stack, upright
+from weakseg.data.formats.samples import ORIENTATION, from_opencv, pillow_pixels
 
 MAX_CHUNKS = 100_000
 """Encoders that cut the pixels finely write chunks of 8 KiB: 40,000 of the largest image."""

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from weakseg.data.foreign import DICOM, DICOM_REMEDY, folder_error, is_dicom
-from weakseg.data.jpeg import decode_jpeg, jpeg_size
-from weakseg.data.pixels import MAX_PIXELS, Pixels, damaged
-from weakseg.data.png import decode_png, png_size
-from weakseg.data.tiff import decode_tiff, tiff_size
+from weakseg.data.formats.dicom import DICOM, DICOM_REMEDY, folder_error, is_dicom
+from weakseg.data.formats.jpeg import decode_jpeg, jpeg_size
+from weakseg.data.formats.pixels import MAX_PIXELS, Pixels, damaged
+from weakseg.data.formats.png import decode_png, png_size
+from weakseg.data.formats.tiff import decode_tiff, tiff_size
 from weakseg.errors import DataError
 
 __all__ = [

@@ -16,8 +16,8 @@ from typing import IO
 
 import numpy as np
 
-from weakseg.data.pixels import Pixels, check_file_size, check_size, upright
-from weakseg.data.samples import exif_orientation, pillow_pixels
+from weakseg.data.formats.pixels import Pixels, check_file_size, check_size, upright
+from weakseg.data.formats.samples import exif_orientation, pillow_pixels
 
 MAX_SEGMENTS = 10_000
 MAX_SCANS = 128
