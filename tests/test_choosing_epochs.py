@@ -8,7 +8,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from tests.tiny import read_rows, weakseg, write_config, write_manifest, write_set
 from weakseg.config import load_config
-from weakseg.layout import BEST, CLASSIFIER_SCORES, LAST
+from weakseg.layout import BEST, CLASSIFIER_SCORES, LAST, SETTINGS
 from weakseg.runs import read_json
 from weakseg.stages import train_classifier, train_segmenter
 from weakseg.stages.prepare import prepared_run
@@ -27,7 +27,7 @@ segmenters:
   net: {{arch: "encoder-unet:squeezenet1_1", epochs: 3, batch_size: 4, seeds: [0], keep: best}}
 """
 SIZES = {"train": 5, "val": 2, "test": 4}
-"""Patients of each split: as many images thrice. No two splits are of one size."""
+"""Patients of each split: as many images thrice, and 8, 3 and 6 lesions."""
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +140,8 @@ def test_a_segmenter_s_best_epoch_is_that_of_the_validation_cases(config, tmp_pa
     assert entry["kept_epoch"] == 2
     assert entry["kept_because"] == "the highest val_dice (1)"
     folder = tmp_path / "run/segmenter/net/seed-0"
+    for told in (entry, read_json(folder / SETTINGS)):
+        assert (told["training_masks"], told["validation_masks"]) == (8, 3)
     (best, meta), (last, _) = (load_weights(folder / name) for name in (BEST, LAST))
     assert meta["epoch"] == "2"
     name, tensor = next(iter(load_segmenter(folder).named_parameters()))
