@@ -17,8 +17,8 @@ from tests.fuzz_runs import read_a_run, run_seeds
 from tests.fuzz_seed import Kind, Seed
 from weakseg.config import DataConfig, load_config
 from weakseg.data.check import check_manifest, format_problems
-from weakseg.data.formats.nifti import read_grid
-from weakseg.data.images import image_size, read_image, read_mask
+from weakseg.data.formats.reading import image_size, read_frame
+from weakseg.data.images import read_image, read_mask
 from weakseg.data.table import read_table
 from weakseg.data.volumes import read_volume, read_volume_mask
 from weakseg.errors import DataError
@@ -143,7 +143,7 @@ def volume_seeds(_: Path) -> list[Seed]:
 def read_a_volume(path: Path, _: Path) -> None:
     """As image, as mask and by its header; all have to agree."""
     try:
-        shape: tuple[int, ...] | None = read_grid(path).shape
+        shape: tuple[int, ...] | None = read_frame(path).shape
     except DataError:
         shape = None
     values = read_volume(path).values

@@ -14,7 +14,8 @@ from torch import nn
 
 from tests.tiny import tree, weakseg, write_config, write_set
 from weakseg import disk, runs
-from weakseg.data.images import write_mask, write_target
+from weakseg.data.formats.writing import write_mask
+from weakseg.data.images import write_target
 from weakseg.disk import DiskError, in_words, require_room
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.report.pictures import write_overlay

@@ -1,6 +1,7 @@
 from .config import Config, load_config, parse_config
 from .data.check import check_manifest
-from .data.images import read_image, read_mask, write_mask
+from .data.formats.writing import write_mask
+from .data.images import read_image, read_mask
 from .heatmaps import raw_cam
 from .masks import apply_threshold, normalise, otsu_threshold
 from .scores import dice, hd95, score_case, summarise

@@ -18,16 +18,15 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from tests.data.helpers import noise, present, save
-from weakseg.data.formats.raster import decode
+from weakseg.data.formats.reading import decode, image_size
+from weakseg.data.formats.writing import write_mask
 from weakseg.data.images import (
-    image_size,
     is_grey,
     mask_values,
     open_mask,
     read_image,
     read_mask,
     scale_intensity,
-    write_mask,
 )
 from weakseg.disk import DiskError
 from weakseg.errors import DataError

@@ -11,8 +11,9 @@ import tifffile
 from PIL import Image
 
 from tests.data.helpers import make_case, noise, save, write_rows
-from weakseg.data.colours import ground, is_read_by_colour
+from weakseg.data.colours import ground
 from weakseg.data.fingerprint import data_fingerprint
+from weakseg.data.formats.reading import is_colour_coded
 from weakseg.data.images import open_mask, read_image, read_mask
 from weakseg.errors import DataError
 
@@ -245,7 +246,7 @@ def test_the_red_layer_case_is_read_whole(shared, tmp_path):
         assert_marks(path, painted)
 
 
-def test_what_is_read_by_colour_is_told_by_the_header_and_changes_the_fingerprint(tmp_path):
+def test_what_is_colour_coded_is_told_by_the_header_and_changes_the_fingerprint(tmp_path):
     grey = DISC * np.uint8(255)
     image = save(tmp_path / "i.png", noise(0, DISC.shape))
     colours = {
@@ -264,8 +265,8 @@ def test_what_is_read_by_colour_is_told_by_the_header_and_changes_the_fingerprin
         "text.png": tmp_path / "text.png",
     }
     plain["text.png"].write_bytes(b"II")
-    assert {n: is_read_by_colour(p) for n, p in colours.items()} == dict.fromkeys(colours, True)
-    assert {n: is_read_by_colour(p) for n, p in plain.items()} == dict.fromkeys(plain, False)
+    assert {n: is_colour_coded(p) for n, p in colours.items()} == dict.fromkeys(colours, True)
+    assert {n: is_colour_coded(p) for n, p in plain.items()} == dict.fromkeys(plain, False)
     for name, path in {**colours, **plain}.items():
         manifest = write_rows(tmp_path, [["image", "label", "mask"], [image.name, "ill", name]])
         files = [hashlib.blake2b(p.read_bytes()).digest() for p in (image, path) if p.exists()]

@@ -18,18 +18,17 @@ from hypothesis.extra import numpy as hnp
 
 from tests.data.helpers import present, save_volume
 from weakseg.data.cases import Case, CaseSet, Labels
-from weakseg.data.formats import nifti
-from weakseg.data.formats.grids import grid_leeway
+from weakseg.data.formats import base
+from weakseg.data.formats.grids import grid_difference, grid_leeway
+from weakseg.data.formats.reading import read_frame
+from weakseg.data.formats.registry import is_volume
+from weakseg.data.formats.writing import write_mask
 from weakseg.data.volumes import (
-    grid_difference,
-    is_volume,
     open_volume_mask,
     read_case,
-    read_grid,
     read_volume,
     read_volume_mask,
     write_volume,
-    write_volume_mask,
     zscore,
 )
 from weakseg.errors import DataError
@@ -83,8 +82,8 @@ def test_place_and_values_are_as_nibabel_reads_them(tmp_path, name, form):
     np.testing.assert_allclose(volume.spacing, nib.affines.voxel_sizes(AFFINES[name]), rtol=1e-5)
     assert volume.known_spacing
     assert volume.values.dtype == np.float32
-    assert volume.grid.shape == SHAPE
-    assert grid_difference(read_grid(path), volume.grid) is None
+    assert volume.frame.shape == SHAPE
+    assert grid_difference(read_frame(path), volume.frame) is None
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -96,7 +95,7 @@ def test_masks_and_maps_are_written_where_their_image_lies(tmp_path, name, form)
     nib.save(source, tmp_path / "image.nii.gz")
     mask = np.random.default_rng(1).random(SHAPE) > 0.7
     values = np.random.default_rng(2).random(SHAPE, dtype=np.float32)
-    write_volume_mask(tmp_path / "out/mask.nii.gz", mask, tmp_path / "image.nii.gz")
+    write_mask(tmp_path / "out/mask.nii.gz", mask, tmp_path / "image.nii.gz")
     write_volume(tmp_path / "out/map.nii.gz", values, tmp_path / "image.nii.gz")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["map.nii.gz", "mask.nii.gz"]
     for file, kind, wanted in (("mask", np.uint8, mask), ("map", np.float32, values)):
@@ -120,7 +119,7 @@ def test_masks_and_maps_are_written_where_their_image_lies(tmp_path, name, form)
 def test_the_same_mask_is_the_same_file(tmp_path):
     like = save_volume(tmp_path / "a.nii.gz", numbers())
     for name in ("x", "y"):
-        write_volume_mask(tmp_path / f"{name}.nii.gz", numbers() > 60, like)
+        write_mask(tmp_path / f"{name}.nii.gz", numbers() > 60, like)
     assert (tmp_path / "x.nii.gz").read_bytes() == (tmp_path / "y.nii.gz").read_bytes()
 
 
@@ -128,14 +127,14 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path):
     like = save_volume(tmp_path / "a.nii.gz", numbers())
     nan = np.full(SHAPE, np.nan)
     for write, name, values in (
-        (write_volume_mask, "b.nii.gz", np.ones((9, 10, 12))),
-        (write_volume_mask, "b.png", np.ones(SHAPE)),
+        (write_mask, "b.nii.gz", np.ones((9, 10, 12))),
+        (write_mask, "b.png", np.ones(SHAPE)),
         (write_volume, "b.nii.gz", nan),
     ):
         with pytest.raises(ValueError):
             write(tmp_path / name, values, like)
     with pytest.raises(DataError, match="does not exist"):
-        write_volume_mask(tmp_path / "b.nii.gz", np.ones(SHAPE), tmp_path / "none.nii.gz")
+        write_mask(tmp_path / "b.nii.gz", np.ones(SHAPE), tmp_path / "none.nii.gz")
     assert [p.name for p in tmp_path.iterdir()] == ["a.nii.gz"]
 
 
@@ -151,7 +150,7 @@ def test_every_type_order_and_version(tmp_path, kind, order, made):
     volume = read_volume(path)
     np.testing.assert_array_equal(volume.values, values.astype(np.float32))
     np.testing.assert_allclose(volume.affine, AFFINES["oblique"], atol=1e-6)
-    write_volume_mask(tmp_path / "m.nii.gz", values > 50, path)
+    write_mask(tmp_path / "m.nii.gz", values > 50, path)
     theirs = nib.load(tmp_path / "m.nii.gz")
     assert type(theirs) is made
     np.testing.assert_array_equal(np.asarray(theirs.dataobj), values > 50)
@@ -178,7 +177,7 @@ def test_trailing_axes_of_length_one_are_dropped(tmp_path):
     path = tmp_path / "a.nii"
     nib.save(image(numbers()[..., None, None], AFFINES["LPS"], "s"), path)
     np.testing.assert_array_equal(read_volume(path).values, numbers())
-    write_volume_mask(tmp_path / "m.nii.gz", numbers() > 60, path)
+    write_mask(tmp_path / "m.nii.gz", numbers() > 60, path)
     assert nib.load(tmp_path / "m.nii.gz").shape == SHAPE
 
 
@@ -242,7 +241,7 @@ def test_mask_rules(tmp_path, kind):
     np.testing.assert_array_equal(read_volume_mask(path, [4]), PARTS == 4)
     np.testing.assert_array_equal(read_volume_mask(path, [1, 4]), PARTS > 0)
     file = open_volume_mask(path, [1])
-    mask, values, grid = file.marked([1]), file.values, file.grid
+    mask, values, grid = file.marked([1]), file.values, file.frame
     np.testing.assert_array_equal(mask, PARTS == 1)
     assert values.tolist() == [0, 1, 4]
     assert grid.shape == SHAPE
@@ -280,7 +279,7 @@ def test_lists_take_floats_near_their_values(tmp_path):
 
 
 def test_a_mask_on_another_grid_is_refused(tmp_path):
-    grid = read_grid(save_volume(tmp_path / "a.nii.gz", numbers(), AFFINES["LPS"]))
+    grid = read_frame(save_volume(tmp_path / "a.nii.gz", numbers(), AFFINES["LPS"]))
     same = save_volume(tmp_path / "m.nii", PARTS, AFFINES["LPS"])
     np.testing.assert_array_equal(read_volume_mask(same, "nonzero", grid), PARTS > 0)
     other = save_volume(tmp_path / "n.nii", PARTS, AFFINES["oblique"])
@@ -524,7 +523,7 @@ def test_what_float32_does_not_hold_is_refused(tmp_path):
         read_volume(save_volume(tmp_path / "a.nii", np.full(SHAPE, 1e300)))
 
 
-@pytest.mark.parametrize("read", [read_volume, read_volume_mask, read_grid])
+@pytest.mark.parametrize("read", [read_volume, read_volume_mask, read_frame])
 def test_missing_files_and_folders(tmp_path, read):
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "none.nii.gz")
@@ -543,7 +542,7 @@ def test_a_small_file_that_unpacks_to_much_is_not_read_to_its_end(tmp_path, monk
 
     path = tmp_path / "a.nii.gz"
     path.write_bytes(gzip.compress(made() + bytes(2**27)))
-    monkeypatch.setattr(nifti.gzip, "GzipFile", Counting)
+    monkeypatch.setattr(base.gzip, "GzipFile", Counting)
     with pytest.raises(DataError, match="behind the voxels"):
         read_volume(path)
     path.write_bytes(gzip.compress(made() + bytes(2**20)))
@@ -613,7 +612,7 @@ def test_brats_volumes_are_as_nibabel_reads_them(shared):
     np.testing.assert_allclose(inside.std(axis=1, dtype=np.float64), 1, atol=1e-4)
     # The source says that it normalised inside the brain, at 1 mm.
     assert np.abs(found.values[:, found.roi].mean(axis=1)).max() < 0.2
-    mask = read_volume_mask(folder / f"labels/{name}_seg.nii.gz", "nonzero", found.grid)
+    mask = read_volume_mask(folder / f"labels/{name}_seg.nii.gz", "nonzero", found.frame)
     theirs = nib.load(folder / f"labels/{name}_seg.nii.gz").get_fdata() > 0
     np.testing.assert_array_equal(mask, theirs)
     assert (mask & found.roi).sum() / mask.sum() > 0.95
@@ -639,11 +638,11 @@ def two_forms(path, sform, qform, values=PARTS):
     made.set_sform(sform, 2)
     made.set_qform(qform, 1)
     nib.save(made, path)
-    return read_grid(path)
+    return read_frame(path)
 
 
 def one_form(path, where, shape=SHAPE):
-    return read_grid(save_volume(path, np.zeros(shape, np.uint8), where))
+    return read_frame(save_volume(path, np.zeros(shape, np.uint8), where))
 
 
 def without_form(path, zooms):
@@ -651,7 +650,7 @@ def without_form(path, zooms):
     made.header.set_zooms(zooms)
     made.header["sform_code"] = made.header["qform_code"] = 0
     nib.save(made, path)
-    return read_grid(path)
+    return read_frame(path)
 
 
 def moved(by):
@@ -743,6 +742,6 @@ def test_a_broken_qform_is_no_reason_to_refuse(tmp_path):
     data = bytearray((tmp_path / "a.nii").read_bytes())
     data[256:268] = struct.pack("<3f", 2, 2, 2)  # quaternions longer than 1
     (tmp_path / "a.nii").write_bytes(data)
-    grid = read_grid(tmp_path / "a.nii")
+    grid = read_frame(tmp_path / "a.nii")
     np.testing.assert_allclose(grid.affine, SCANNER, atol=1e-5)
     assert grid.further == ()

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from weakseg.config import Config, dump_config, parse_config
-from weakseg.data.images import write_mask
+from weakseg.data.formats.writing import write_mask
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.masks.floors import FLOORS
 from weakseg.masks.rules import Evidence, segment

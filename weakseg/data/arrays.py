@@ -14,7 +14,7 @@ from torch import Tensor
 from weakseg.ahead import in_order
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case, CaseSet
-from weakseg.data.formats.raster import DECODERS
+from weakseg.data.formats.reading import DECODERS
 from weakseg.data.geometry import Letterbox, letterbox, to_network
 from weakseg.data.images import read_image, scale_intensity
 from weakseg.data.mapped import MappedStore

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from weakseg.data.formats.raster import is_volume
+from weakseg.data.formats.registry import is_volume
 
 MaskFiles = Path | tuple[Path, ...]
 """The file of a true mask, or several, which together are the mask."""

@@ -12,8 +12,9 @@ from weakseg.config import DataConfig
 from weakseg.data.cases import Labels
 from weakseg.data.check_masks import HALF, NEARLY_FULL, MaskLook, edge_problems, look_at_mask
 from weakseg.data.duplicates import thumbnail
-from weakseg.data.formats.grids import Grid, Leeway
-from weakseg.data.formats.raster import MISSING, decode
+from weakseg.data.formats.base import MISSING, Frame
+from weakseg.data.formats.grids import Leeway
+from weakseg.data.formats.reading import decode
 from weakseg.data.images import MaskFile, is_grey, open_mask, shown
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.data.near_files import missing_fix
@@ -35,7 +36,7 @@ class Seen:
         A hash of the image's pixels; None where it cannot be read or is constant.
     small : (24, 24) ndarray or None
         The image's thumbnail, where patients are not known.
-    grid : Grid or None
+    frame : Frame or None
         Of a volume; None for an image, and for a volume that cannot be read.
     leeways : tuple of (str, str)
         What kind of file of a volume's row has another affine and still its voxels, and how so,
@@ -51,7 +52,7 @@ class Seen:
     problems: tuple[Problem, ...]
     digest: str | None = None
     small: np.ndarray | None = None
-    grid: Grid | None = None
+    frame: Frame | None = None
     leeways: tuple[tuple[str, Leeway], ...] = ()
     grey: bool = True
     orientation: int = 1

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from weakseg.data.check_files import Seen
-from weakseg.data.formats.grids import LEEWAY, Grid
+from weakseg.data.formats.base import Frame
+from weakseg.data.formats.grids import LEEWAY
 from weakseg.data.manifest import Problem, Row, Table
 
 SPACING_SPREAD = 1.05
@@ -25,7 +26,7 @@ def grid_problems(table: Table, seen: Sequence[Seen]) -> Iterator[Problem]:
     seen : sequence of Seen
         One a row.
     """
-    held = [(r, s.grid) for r, s in zip(table.rows, seen, strict=True) if s.grid is not None]
+    held = [(r, s.frame) for r, s in zip(table.rows, seen, strict=True) if s.frame is not None]
     yield from _unknown(held)
     yield from _spacings([(r, g) for r, g in held if g.known_spacing])
     yield from _orientations([(r, g) for r, g in held if g.coded])
@@ -36,7 +37,7 @@ def _warning(kind: str, message: str, fix: str) -> Problem:
     return Problem(kind, None, None, message, fix, "warning")
 
 
-def _unknown(held: Sequence[tuple[Row, Grid]]) -> Iterator[Problem]:
+def _unknown(held: Sequence[tuple[Row, Frame]]) -> Iterator[Problem]:
     unknown = [r.line for r, g in held if not g.known_spacing]
     if unknown:
         first = unknown[0]
@@ -49,7 +50,7 @@ def _unknown(held: Sequence[tuple[Row, Grid]]) -> Iterator[Problem]:
         )
 
 
-def _spacings(held: Sequence[tuple[Row, Grid]]) -> Iterator[Problem]:
+def _spacings(held: Sequence[tuple[Row, Frame]]) -> Iterator[Problem]:
     ends = [(min(axis), max(axis)) for axis in zip(*(g.spacing for _, g in held), strict=True)]
     if any(high > SPACING_SPREAD * low for low, high in ends):
         counts = Counter(" × ".join(f"{v:.3g}" for v in g.spacing) + " mm" for _, g in held)
@@ -62,7 +63,7 @@ def _spacings(held: Sequence[tuple[Row, Grid]]) -> Iterator[Problem]:
         )
 
 
-def _orientations(held: Sequence[tuple[Row, Grid]]) -> Iterator[Problem]:
+def _orientations(held: Sequence[tuple[Row, Frame]]) -> Iterator[Problem]:
     counts = Counter(g.orientation for _, g in held)
     if len(counts) > 1:
         yield _warning(

@@ -18,7 +18,8 @@ from weakseg.data.check_files import (
     mask_content_problems,
 )
 from weakseg.data.check_masks import edge_problems
-from weakseg.data.formats.grids import Grid, Leeway, grid_difference, grid_leeway, shape_words
+from weakseg.data.formats.base import Frame
+from weakseg.data.formats.grids import Leeway, grid_difference, grid_leeway, shape_words
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.data.truth import union
 from weakseg.data.volumes import open_volume_mask, read_volume
@@ -57,7 +58,7 @@ def look_at_volumes(
     problems: list[Problem] = []
     leeways: list[tuple[str, Leeway]] = []
     digests: dict[str, str] = {}
-    grid: Grid | None = None
+    grid: Frame | None = None
     digest = None
     for cell in (row.image, *row.more):
         if not cell:
@@ -68,15 +69,15 @@ def look_at_volumes(
             problems.append(file_problem("image", row, cell, table, e))
             continue
         if cell == row.image:
-            grid = volume.grid
+            grid = volume.frame
             problems += _small(row, grid)
         else:
-            problems += _off_grid("image", row, cell, volume.grid, grid, leeways)
+            problems += _off_grid("image", row, cell, volume.frame, grid, leeways)
         first = volume.values.flat[0]
         if (volume.values == first).all():
             problems.append(_constant(row, cell, float(first)))
             continue
-        head = f"{volume.grid.shape}".encode()
+        head = f"{volume.frame.shape}".encode()
         content = hashlib.blake2b(head + volume.values.tobytes()).hexdigest()
         if cell == row.image:
             digest = content
@@ -85,10 +86,10 @@ def look_at_volumes(
     roi = _look_at_roi(row, table, grid, problems, leeways)
     if row.mask:
         problems += _mask_problems(row, table, data, labels, grid, roi, mask_is_image, leeways)
-    return Seen(tuple(problems), digest, grid=grid, leeways=tuple(leeways))
+    return Seen(tuple(problems), digest, frame=grid, leeways=tuple(leeways))
 
 
-def _small(row: Row, grid: Grid) -> Iterator[Problem]:
+def _small(row: Row, grid: Frame) -> Iterator[Problem]:
     if min(grid.shape) < SMALLEST:
         yield Problem(
             "image-small",
@@ -122,7 +123,7 @@ def _same_modality(row: Row, cell: str, earlier: str) -> Problem:
 
 
 def _off_grid(
-    what: str, row: Row, cell: str, grid: Grid, first: Grid | None, leeways: Leeways
+    what: str, row: Row, cell: str, grid: Frame, first: Frame | None, leeways: Leeways
 ) -> Iterator[Problem]:
     if first is None:
         return
@@ -136,7 +137,7 @@ def _off_grid(
 
 
 def _look_at_roi(
-    row: Row, table: Table, grid: Grid | None, problems: list[Problem], leeways: Leeways
+    row: Row, table: Table, grid: Frame | None, problems: list[Problem], leeways: Leeways
 ) -> np.ndarray | None:
     """The region of interest where it can be laid over a mask; its problems are added."""
     if not row.roi:
@@ -154,7 +155,7 @@ def _look_at_roi(
         return None
     try:
         file = open_volume_mask(table.resolve(row.roi), "nonzero")
-        roi, its = file.marked("nonzero"), file.grid
+        roi, its = file.marked("nonzero"), file.frame
     except DataError as e:
         problems.append(file_problem("roi", row, row.roi, table, e))
         return None
@@ -178,7 +179,7 @@ def _mask_problems(
     table: Table,
     data: DataConfig,
     labels: Labels | None,
-    grid: Grid | None,
+    grid: Frame | None,
     roi: np.ndarray | None,
     mask_is_image: bool,
     leeways: Leeways,
@@ -205,7 +206,7 @@ def _mask_problems(
         masks.append(part)
         held.append(file.values)
         yield from edge_problems(row, cell, file, part, data.mask_rule, unit="voxels")
-        yield from _off_grid("mask", row, cell, file.grid, grid, leeways)
+        yield from _off_grid("mask", row, cell, file.frame, grid, leeways)
     if not can_be_joined(masks, files):
         return
     mask = union(masks)

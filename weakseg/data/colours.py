@@ -6,7 +6,6 @@ what lies under a transparent pixel is nobody's drawing.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,23 +30,6 @@ def one_channel(values: NDArray[Any]) -> NDArray[Any]:
 def top(values: NDArray[Any]) -> float:
     """The largest value of a type's range; 1 of floats."""
     return np.iinfo(values.dtype).max if np.issubdtype(values.dtype, np.integer) else 1.0
-
-
-def is_read_by_colour(path: Path) -> bool:
-    """Whether a mask has a palette or opacity, by its header; False where it cannot be read."""
-    from PIL import Image
-
-    try:
-        with path.open("rb") as f:
-            head = f.read(26)
-            if head.startswith(b"\x89PNG"):  # its first chunk: 3 a palette, 4 and 6 opacity
-                return head[25] in (3, 4, 6)
-            if not head.startswith((b"II", b"MM")):
-                return False
-            f.seek(0)
-            return Image.open(f, formats=("TIFF",)).mode in ("P", "PA", "LA", "RGBA")
-    except Exception:  # the check tells
-        return False
 
 
 def as_displayed(pixels: Pixels) -> NDArray[Any]:

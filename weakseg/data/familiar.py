@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case
-from weakseg.data.formats.raster import DECODERS
+from weakseg.data.formats.reading import DECODERS
 from weakseg.data.images import read_image, scale_intensity, scaling
 from weakseg.data.volumes import read_volume, zscore
 
@@ -90,7 +90,7 @@ def look_at_case(case: Case, data: DataConfig) -> Look:
     if case.dims == 2:
         return look_at_image(read_image(case.image), data.intensity)
     volume = read_volume(case.image)
-    values, grid = zscore(volume.values[None])[0], volume.grid
+    values, grid = zscore(volume.values[None])[0], volume.frame
     # Three standard deviations on either side become 0 to 1.
     shown = np.clip((values + 3) / 6, 0, 1)
     slices = [np.take(shown, n // 2, axis=k) for k, n in enumerate(shown.shape)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weakseg.config import DataConfig
-from weakseg.data.colours import is_read_by_colour
+from weakseg.data.formats.reading import is_colour_coded
 from weakseg.data.look import AT_ONCE, chunks, in_threads
 from weakseg.data.manifest import read_configured
 from weakseg.data.table import Table, read_table
@@ -49,7 +49,7 @@ def table_fingerprint(table: Table, data: DataConfig | None = None) -> str:
         for digest in digests:
             total.update(digest)
     masks = dict.fromkeys(c for r in table.rows for c in table.masks(r) if not r.is_volume)
-    if any(is_read_by_colour(table.resolve(c)) for c in masks):
+    if any(is_colour_coded(table.resolve(c)) for c in masks):
         total.update(b"masks are read by colour")  # once by storage: other masks of the same files
     return total.hexdigest()
 

@@ -1,6 +1,6 @@
-"""Images and masks as arrays: PNG, JPEG and TIFF of any bit depth, judged by their content.
+"""Images and masks as arrays, of any format and bit depth, judged by their content.
 
-`weakseg.data.formats.raster` turns a file into raw samples; here they become images and masks.
+`weakseg.data.formats` turns a file into raw samples; here they become images and masks.
 """
 
 from __future__ import annotations
@@ -22,24 +22,21 @@ from weakseg.data.colours import (
     top,
     visible,
 )
-from weakseg.data.formats.raster import IMAGE_SUFFIXES, MAX_PIXELS, Pixels, decode, image_size
+from weakseg.data.formats.pixels import Pixels
+from weakseg.data.formats.reading import decode
 from weakseg.data.mask_rules import MaskRule, by_rule, distinct
 from weakseg.data.soft import has_soft_edges
 from weakseg.errors import DataError
-from weakseg.runs import atomic_path, write_bytes
+from weakseg.runs import atomic_path
 
 __all__ = [
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
     "MaskFile",
-    "image_size",
     "is_grey",
     "mask_values",
     "open_mask",
     "read_image",
     "read_mask",
     "scale_intensity",
-    "write_mask",
 ]
 
 Intensity = Literal["auto", "dtype", "percentile"]
@@ -58,7 +55,7 @@ def read_image(path: Path) -> NDArray[Any]:
     Parameters
     ----------
     path : Path
-        PNG, JPEG or TIFF; the content counts, not the file's name.
+        Of a format in `weakseg.data.formats.registry.IMAGES`; the content counts, not the name.
 
     Returns
     -------
@@ -173,7 +170,7 @@ def read_mask(path: Path, rule: MaskRule = "nonzero") -> NDArray[np.bool_]:
     Parameters
     ----------
     path : Path
-        PNG, JPEG or TIFF. Opacity counts where it differs within the image: on a layer where only
+        As for `read_image`. Opacity counts where it differs within the image: on a layer where only
         the lesion was painted, the painted part is the lesion, whatever its colour; elsewhere
         what is transparent is background.
     rule : {"nonzero", "half", "dark"} or sequence of int
@@ -272,30 +269,6 @@ def narrowed(image: NDArray[Any]) -> NDArray[Any]:
         if not (image.ravel()[:64] % factor).any() and not (image % factor).any():
             return (image // factor).astype(np.uint8)
     return image
-
-
-def write_mask(path: Path, mask: ArrayLike) -> None:
-    """Write a mask as 8-bit PNG, 0 and 255, whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.png``; its folder is made where it is missing.
-    mask : (M, N) array_like of bool
-        Numbers count as lesion unless they are 0.
-
-    Raises
-    ------
-    ValueError
-        If ``mask`` is not two-dimensional, or holds no pixel.
-    """
-    import cv2
-
-    lesion = np.asarray(mask) != 0
-    if lesion.ndim != 2 or not lesion.size:
-        raise ValueError(f"a mask has the shape (M, N), not {lesion.shape}")
-    _, png = cv2.imencode(".png", np.where(lesion, np.uint8(255), np.uint8(0)))
-    write_bytes(path, png.tobytes(), flushed=False)
 
 
 def write_target(path: Path, target: ArrayLike, ignored: int) -> None:

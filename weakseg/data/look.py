@@ -16,7 +16,7 @@ from weakseg.config import DataConfig
 from weakseg.data.cases import Labels
 from weakseg.data.check_files import Seen, look_at_files
 from weakseg.data.check_volumes import look_at_volumes
-from weakseg.data.formats.raster import DECODERS
+from weakseg.data.formats.reading import DECODERS
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.errors import first_line
 from weakseg.runs import cores

@@ -11,7 +11,7 @@ import numpy as np
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case, CaseSet, MaskFiles
 from weakseg.data.duplicates import THUMBNAIL, group_near_duplicates, thumbnail
-from weakseg.data.formats.raster import DECODERS
+from weakseg.data.formats.reading import DECODERS
 from weakseg.data.ids import safe_ids
 from weakseg.data.images import read_image
 from weakseg.data.labels import HEALTHY_NAMES, findings, plain, resolve_labels

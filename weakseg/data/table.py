@@ -11,7 +11,7 @@ from pathlib import Path
 from weakseg.config import SPLITS
 from weakseg.data.columns import FURTHER, REQUIRED, find_columns
 from weakseg.data.csv_text import read_cells
-from weakseg.data.formats.raster import is_volume
+from weakseg.data.formats.registry import is_volume
 from weakseg.errors import DataError
 
 JOINED = ";"

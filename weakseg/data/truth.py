@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakseg.data.cases import MaskFiles
-from weakseg.data.formats.nifti import Grid
+from weakseg.data.formats.base import Frame
 from weakseg.data.images import read_mask
 from weakseg.data.mask_rules import MaskRule
 from weakseg.data.volumes import read_volume_mask
@@ -42,7 +42,7 @@ def read_true_mask(files: MaskFiles, rule: MaskRule = "nonzero") -> NDArray[np.b
 
 
 def read_true_volume_mask(
-    files: MaskFiles, rule: MaskRule = "nonzero", grid: Grid | None = None
+    files: MaskFiles, rule: MaskRule = "nonzero", grid: Frame | None = None
 ) -> NDArray[np.bool_]:
     """As `read_true_mask`, of a volume, (X, Y, Z).
 
@@ -50,7 +50,7 @@ def read_true_volume_mask(
     ----------
     files, rule
         As above.
-    grid : Grid, optional
+    grid : Frame, optional
         Where given, every file has to lie on it.
     """
     paths = _each(files)

@@ -1,6 +1,6 @@
 """Volumes and their masks as arrays: all modalities of a case on one grid, normalised by region.
 
-`weakseg.data.formats.nifti` turns a file into raw voxels; here they become volumes and masks.
+`weakseg.data.formats` turns a file into raw voxels; here they become volumes and masks.
 """
 
 from __future__ import annotations
@@ -14,30 +14,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weakseg.data.cases import Case
-from weakseg.data.formats.grids import Grid, grid_difference
-from weakseg.data.formats.nifti import MAX_VOXELS, Stored, decode_volume, read_grid, write_nifti
-from weakseg.data.formats.raster import VOLUME_SUFFIXES, is_volume
+from weakseg.data.formats.base import Frame
+from weakseg.data.formats.grids import grid_difference
+from weakseg.data.formats.nifti import NIFTI, Voxels
+from weakseg.data.formats.reading import decode_volume
 from weakseg.data.images import refuse_not_finite
 from weakseg.data.mask_rules import MaskRule, by_rule, distinct
 from weakseg.data.soft import has_soft_edges
 from weakseg.errors import DataError
 
 __all__ = [
-    "MAX_VOXELS",
-    "VOLUME_SUFFIXES",
     "CaseVolume",
-    "Grid",
     "Volume",
     "VolumeMaskFile",
-    "grid_difference",
-    "is_volume",
     "open_volume_mask",
     "read_case",
-    "read_grid",
     "read_volume",
     "read_volume_mask",
     "write_volume",
-    "write_volume_mask",
     "zscore",
 ]
 
@@ -50,26 +44,26 @@ class Volume:
     ----------
     values : (X, Y, Z) ndarray of float32
         With the file's slope and intercept applied.
-    grid : Grid
+    frame : Frame
     """
 
     values: NDArray[np.float32]
-    grid: Grid
+    frame: Frame
 
     @property
     def affine(self) -> NDArray[np.float64]:
         """(4, 4), from voxel indices to mm."""
-        return self.grid.affine
+        return self.frame.affine
 
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Size of a voxel in mm."""
-        return self.grid.spacing
+        return self.frame.spacing
 
     @property
     def known_spacing(self) -> bool:
         """Whether the file tells the spacing."""
-        return self.grid.known_spacing
+        return self.frame.known_spacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,28 +76,28 @@ class CaseVolume:
         The image and its further modalities, in order; as stored, not normalised.
     roi : (X, Y, Z) ndarray of bool, or None
         The region of interest; None means the whole volume.
-    grid : Grid
+    frame : Frame
         The image's.
     """
 
     values: NDArray[np.float32]
     roi: NDArray[np.bool_] | None
-    grid: Grid
+    frame: Frame
 
     @property
     def affine(self) -> NDArray[np.float64]:
         """(4, 4), from voxel indices to mm."""
-        return self.grid.affine
+        return self.frame.affine
 
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Size of a voxel in mm."""
-        return self.grid.spacing
+        return self.frame.spacing
 
     @property
     def known_spacing(self) -> bool:
         """Whether the image tells the spacing."""
-        return self.grid.known_spacing
+        return self.frame.known_spacing
 
 
 def read_volume(path: Path) -> Volume:
@@ -129,11 +123,11 @@ def read_volume(path: Path) -> Volume:
     stored = decode_volume(path)
     values = stored.scaled()
     refuse_not_finite(values, path)
-    return Volume(values, stored.grid)
+    return Volume(values, stored.frame)
 
 
 def read_volume_mask(
-    path: Path, rule: MaskRule = "nonzero", grid: Grid | None = None
+    path: Path, rule: MaskRule = "nonzero", grid: Frame | None = None
 ) -> NDArray[np.bool_]:
     """A mask as booleans.
 
@@ -145,7 +139,7 @@ def read_volume_mask(
         Which voxels are lesion, as `weakseg.data.images.read_mask` has it; values count with the
         file's slope and intercept applied. Where there are any, values that rounding has moved
         off a whole number count as that number; for a list, floats within 0.001 of it as well.
-    grid : Grid, optional
+    grid : Frame, optional
         Where given, the mask has to lie on it, as
         `weakseg.data.formats.grids.grid_difference` has it.
 
@@ -160,7 +154,7 @@ def read_volume_mask(
         where the grid is another.
     """
     stored = decode_volume(path)
-    if grid is not None and (other := grid_difference(stored.grid, grid)):
+    if grid is not None and (other := grid_difference(stored.frame, grid)):
         raise DataError(
             "The mask lies on another grid than its image.",
             where=str(path),
@@ -179,12 +173,12 @@ class VolumeMaskFile:
     path : Path
     voxels : (X, Y, Z) ndarray
         As stored, whole numbers where floats only miss them by what their storage costs.
-    grid : Grid
+    frame : Frame
     """
 
     path: Path
     voxels: NDArray[Any]
-    grid: Grid
+    frame: Frame
     lossy = False
 
     def marked(self, rule: MaskRule) -> NDArray[np.bool_]:
@@ -205,7 +199,7 @@ class VolumeMaskFile:
 def open_volume_mask(path: Path, rule: MaskRule) -> VolumeMaskFile:
     """A mask's file, to be read by a rule; with the errors of `read_volume_mask`."""
     stored = decode_volume(path)
-    return VolumeMaskFile(path, _mask_values(stored, path, rule), stored.grid)
+    return VolumeMaskFile(path, _mask_values(stored, path, rule), stored.frame)
 
 
 def read_case(case: Case) -> CaseVolume:
@@ -217,21 +211,21 @@ def read_case(case: Case) -> CaseVolume:
         As `read_volume`, and where a file lies on another grid than the image; both are named.
     """
     first = read_volume(case.image)
-    values = np.empty((1 + len(case.more), *first.grid.shape), dtype=np.float32)
+    values = np.empty((1 + len(case.more), *first.frame.shape), dtype=np.float32)
     values[0] = first.values
     for k, path in enumerate(case.more, 1):
         volume = read_volume(path)
-        _refuse_other_grid(volume.grid, path, first.grid, case.image)
+        _refuse_other_grid(volume.frame, path, first.frame, case.image)
         values[k] = volume.values
     roi = None
     if case.roi is not None:
         file = open_volume_mask(case.roi, "nonzero")
         roi = file.marked("nonzero")
-        _refuse_other_grid(file.grid, case.roi, first.grid, case.image)
-    return CaseVolume(values, roi, first.grid)
+        _refuse_other_grid(file.frame, case.roi, first.frame, case.image)
+    return CaseVolume(values, roi, first.frame)
 
 
-def _refuse_other_grid(grid: Grid, path: Path, first: Grid, image: Path) -> None:
+def _refuse_other_grid(grid: Frame, path: Path, first: Frame, image: Path) -> None:
     if other := grid_difference(grid, first):
         raise DataError(
             "Two files of a case lie on different grids.",
@@ -242,41 +236,27 @@ def _refuse_other_grid(grid: Grid, path: Path, first: Grid, image: Path) -> None
         )
 
 
-def write_volume_mask(path: Path, mask: ArrayLike, like: Path) -> None:
-    """Write a mask as NIfTI, 0 and 1 in 8 bits, whole or not at all.
+def write_volume(path: Path, values: ArrayLike, like: Path) -> None:
+    """Write numbers, for instance probabilities, as float32 with the place of another volume.
 
     Parameters
     ----------
     path : Path
         Ends in ``.nii.gz``; its folder is made where it is missing.
-    mask : (X, Y, Z) array_like of bool
-        Numbers count as lesion unless they are 0.
+    values : (X, Y, Z) array_like
     like : Path
-        The NIfTI file whose place in the patient the mask gets: affines and their codes, voxel
-        sizes and units.
 
     Raises
     ------
     ValueError
-        If the mask has not the shape of ``like``, or the path another ending.
+        As `weakseg.data.formats.writing.write_mask`, and for NaN and infinity.
     DataError
         If ``like`` cannot be read.
-    """
-    write_nifti(path, (np.asarray(mask) != 0).astype(np.uint8), like)
-
-
-def write_volume(path: Path, values: ArrayLike, like: Path) -> None:
-    """Write numbers, for instance probabilities, as float32; else as `write_volume_mask`.
-
-    Raises
-    ------
-    ValueError
-        As `write_volume_mask`, and for NaN and infinity.
     """
     numbers = np.asarray(values, dtype=np.float32)
     if not np.isfinite(numbers).all():
         raise ValueError("a volume holds finite numbers, not NaN or infinity")
-    write_nifti(path, numbers, like)
+    NIFTI.write(path, numbers, like)
 
 
 def zscore(values: ArrayLike, region: ArrayLike | None = None) -> NDArray[np.float32]:
@@ -318,7 +298,7 @@ def zscore(values: ArrayLike, region: ArrayLike | None = None) -> NDArray[np.flo
     return out
 
 
-def _mask_values(stored: Stored, path: Path, rule: MaskRule) -> NDArray[Any]:
+def _mask_values(stored: Voxels, path: Path, rule: MaskRule) -> NDArray[Any]:
     if stored.slope is None and not np.issubdtype(stored.raw.dtype, np.floating):
         return stored.raw
     values = stored.raw if stored.slope is None else stored.scaled()

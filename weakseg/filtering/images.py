@@ -12,7 +12,7 @@ from torch import Tensor
 
 from weakseg.config import Condition
 from weakseg.data.arrays import ImageBatches
-from weakseg.data.formats.raster import DECODERS
+from weakseg.data.formats.reading import DECODERS
 from weakseg.data.mapped import MappedStore
 from weakseg.filtering.filters import channel_means, filtered_image
 from weakseg.filtering.marks import Marker

@@ -172,7 +172,7 @@ def _image_and_mask(
     volume = read_volume(path)
     if not files:
         return axial(volume.values, volume.values.shape[2] // 2), None
-    mask = read_true_volume_mask(files, data.mask_rule, volume.grid)
+    mask = read_true_volume_mask(files, data.mask_rule, volume.frame)
     z = int(mask.sum(axis=(0, 1)).argmax())
     return axial(volume.values, z), axial(mask, z)
 

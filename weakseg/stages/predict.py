@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from weakseg.data.cases import Case
-from weakseg.data.images import read_image, write_mask
-from weakseg.data.volumes import read_grid, write_volume, write_volume_mask
+from weakseg.data.formats.reading import read_frame
+from weakseg.data.formats.writing import write_mask
+from weakseg.data.images import read_image
+from weakseg.data.volumes import write_volume
 from weakseg.errors import DataError, UserError
 from weakseg.heatmaps.store import save_heatmap
 from weakseg.progress import progress, say
@@ -172,10 +174,10 @@ def _by_segmenter(
 
 def _volume(write: _Writer, case: Case, mask: np.ndarray, p: np.ndarray) -> dict[str, Any]:
     path = inside(write.out, f"{case.id}.nii.gz")
-    write_volume_mask(path, mask, case.image)
+    write_mask(path, mask, case.image)
     if write.heatmaps:
         write_volume(inside(write.out, "heatmaps", f"{case.id}.nii.gz"), p, case.image)
-    grid = read_grid(case.image)
+    grid = read_frame(case.image)
     ml = float(np.prod(grid.spacing)) / 1000 * int(mask.sum())
     return {
         "file": str(case.image),

@@ -11,10 +11,12 @@ from pathlib import Path
 from weakseg.data.cases import Case
 from weakseg.data.formats.dicom import SERIES_REMEDY, begins_as_dicom, folder_content
 from weakseg.data.formats.grids import LEEWAY, Leeway, grid_leeway
-from weakseg.data.images import IMAGE_SUFFIXES, image_size, read_image
+from weakseg.data.formats.reading import image_size, read_frame
+from weakseg.data.formats.registry import VOLUMES, formats_of_dims
+from weakseg.data.images import read_image
 from weakseg.data.manifest import safe_ids
 from weakseg.data.table import read_table
-from weakseg.data.volumes import VOLUME_SUFFIXES, is_volume, read_case, read_grid
+from weakseg.data.volumes import read_case
 from weakseg.errors import DataError
 from weakseg.progress import say
 
@@ -109,7 +111,7 @@ def _in_folder(path: Path, out: Path, dims: int) -> list[Path]:
 
 
 def _wanted(path: Path, dims: int) -> bool:
-    return is_volume(path) if dims == 3 else path.suffix.lower() in IMAGE_SUFFIXES
+    return formats_of_dims(dims).named(path)
 
 
 def _earlier_folders(files: Sequence[Path], path: Path) -> list[Path]:
@@ -135,7 +137,7 @@ def _left_out(left: dict[Path, str], root: Path) -> str:
 
 
 def _nothing(path: Path, files: Sequence[Path], left: dict[Path, str], dims: int) -> DataError:
-    suffixes = ", ".join(VOLUME_SUFFIXES if dims == 3 else sorted(IMAGE_SUFFIXES))
+    suffixes = ", ".join(formats_of_dims(dims).suffixes)
     if left:
         return DataError(
             "The folder holds no image but what was left out.",
@@ -166,7 +168,7 @@ def readable(cases: Sequence[Case], skip: bool, dims: int) -> list[Case]:
     for case in cases:
         try:
             if dims == 3:
-                (read_grid(case.image) if skip else read_case(case))
+                (read_frame(case.image, VOLUMES) if skip else read_case(case))
             else:
                 (image_size if skip else read_image)(case.image)
             good.append(case)
@@ -191,10 +193,10 @@ def _tell_leeways(cases: Sequence[Case]) -> None:
     found: Counter[Leeway] = Counter()
     for case in cases:
         others = [*case.more, *([case.roi] if case.roi else [])]
-        image = read_grid(case.image) if others else None
+        image = read_frame(case.image, VOLUMES) if others else None
         for path in others:
             with contextlib.suppress(DataError):  # told where it is read whole
-                if image is not None and (how := grid_leeway(read_grid(path), image)):
+                if image is not None and (how := grid_leeway(read_frame(path, VOLUMES), image)):
                     found[how] += 1
     for how, n in found.most_common():
         say(

@@ -15,11 +15,11 @@ from weakseg.data.cases import CaseSet, Labels
 from weakseg.data.check import Findings, check_table, format_problems
 from weakseg.data.familiar import remember
 from weakseg.data.fingerprint import table_fingerprint
+from weakseg.data.formats.reading import read_frame
 from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_configured
 from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import write_phantom
 from weakseg.data.splits import make_splits, read_splits, write_splits
-from weakseg.data.volumes import read_grid
 from weakseg.errors import ConfigError, DataError, RunError, UserError
 from weakseg.layout import config_file, images_file, splits_file
 from weakseg.progress import progress, say
@@ -307,7 +307,7 @@ def distance_unit(cases: CaseSet) -> str:
     """What distances are measured in: pixels, mm, or voxels where volumes do not tell."""
     if cases.dims == 2:
         return "pixels"
-    known = [read_grid(c.image).known_spacing for c in cases.of("test")]
+    known = [read_frame(c.image).known_spacing for c in cases.of("test")]
     return "mm" if all(known) else "mm, or voxels where a volume does not tell its spacing"
 
 

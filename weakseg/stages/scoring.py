@@ -16,9 +16,10 @@ import pandas as pd
 from weakseg import contents
 from weakseg.config import Config, DataConfig, fingerprint, same_start
 from weakseg.data.cases import Case
-from weakseg.data.images import read_image, write_mask
+from weakseg.data.formats.reading import read_frame
+from weakseg.data.formats.writing import write_mask
+from weakseg.data.images import read_image
 from weakseg.data.truth import read_true_mask, read_true_volume_mask
-from weakseg.data.volumes import read_grid, write_volume_mask
 from weakseg.layout import (
     FLOORS_PART,
     FLOORS_STAGE,
@@ -59,18 +60,13 @@ def read_truth(case: Case, shape: Sequence[int], healthy: bool, data: DataConfig
 
 def spacing_of(case: Case) -> tuple[float, ...] | None:
     """Size of a voxel in mm; None for images and for volumes that do not tell."""
-    if case.dims == 2:
-        return None
-    grid = read_grid(case.image)
-    return grid.spacing if grid.known_spacing else None
+    frame = read_frame(case.image)
+    return frame.spacing if frame.known_spacing else None
 
 
 def save_mask(path: Path, mask: np.ndarray, case: Case) -> None:
     """Write a mask beside its image's kind: PNG, or NIfTI with the image's affine."""
-    if case.dims == 3:
-        write_volume_mask(path, mask, case.image)
-    else:
-        write_mask(path, mask)
+    write_mask(path, mask, case.image)
 
 
 def case_entry(case: Case, method: str, kind: str, seed: int | None, seen: int) -> dict[str, Any]:

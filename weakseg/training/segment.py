@@ -111,7 +111,7 @@ class SegmentationCases:
         if i in self.targets:
             truth = self.targets[i]
         elif case.mask is not None:
-            truth = read_true_volume_mask(case.mask, self.data.mask_rule, volume.grid)
+            truth = read_true_volume_mask(case.mask, self.data.mask_rule, volume.frame)
         elif self.truth_is_empty(i):
             truth = np.zeros(region.shape, dtype=bool)
         return CaseArrays(image.astype(np.float16), truth, region, border(image))

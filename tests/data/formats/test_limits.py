@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ import pytest
 from tests.data.formats.broken_images import WHOLE, jpeg_of, pages, patched, sparse, tiff_of
 from tests.data.helpers import write_rows
 from weakseg.data.fingerprint import data_fingerprint
-from weakseg.data.formats import jpeg, pixels, raster
-from weakseg.data.formats.raster import decode, image_size
+from weakseg.data.formats import jpeg, pixels, reading, registry
+from weakseg.data.formats.png import PNG
+from weakseg.data.formats.reading import decode, image_size
 from weakseg.errors import DataError
 
 
@@ -63,11 +66,15 @@ def test_an_unexpected_exception_of_a_decoder_is_a_data_error(tmp_path, monkeypa
     def broken(*_: object) -> None:
         raise RecursionError("too deep")
 
-    monkeypatch.setitem(raster._DECODE, "png", broken)
+    def decoding_by(read: Callable[..., object]) -> None:
+        formats = replace(registry.IMAGES, each=(replace(PNG, read=read),))
+        monkeypatch.setattr(reading, "IMAGES", formats)
+
+    decoding_by(broken)
     with pytest.raises(DataError, match="too deep"):
         decode(tmp_path / "a.png")
     empty = pixels.Pixels(np.empty((8, 8, 0), dtype=np.uint8), 8)
-    monkeypatch.setitem(raster._DECODE, "png", lambda *_: empty)
+    decoding_by(lambda *_: empty)
     with pytest.raises(DataError, match="8, 8, 0"):
         decode(tmp_path / "a.png")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Affine = NDArray[np.float64]
+from weakseg.data.formats.base import Affine, Frame
 
 GRID_TOLERANCE = 1e-3
 """Grids are the same where their affines differ by less than this share of a voxel."""
@@ -26,51 +25,7 @@ LEEWAY: dict[Leeway, str] = {
 """How a file whose affine is not its image's may still mean the image's own voxels."""
 
 
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Where the voxels of a file lie.
-
-    Attributes
-    ----------
-    shape : (X, Y, Z)
-    affine : (4, 4) ndarray of float64
-        From voxel indices to mm, in the directions right, anterior, superior.
-    spacing : tuple of 3 floats
-        Size of a voxel in mm; 1 where it is not known.
-    known_spacing : bool
-        False where the file tells no place in the patient: its affine is the identity, which
-        programs write that know none, or it has neither affine nor voxel sizes.
-    further : tuple of (4, 4) ndarray
-        What else the file says of the same voxels: a NIfTI file's qform, where it has both forms.
-    coded : bool
-        False where the file has neither form, or the identity, so that nothing tells the place.
-    placed : bool
-        False also where the affine has neither turn nor origin: programs write it that know the
-        voxels' sizes alone.
-    """
-
-    shape: tuple[int, int, int]
-    affine: Affine
-    spacing: tuple[float, float, float]
-    known_spacing: bool
-    further: tuple[Affine, ...] = field(default=())
-    coded: bool = True
-    placed: bool = True
-
-    @property
-    def frames(self) -> tuple[Affine, ...]:
-        """Every affine of the file, the one that counts first."""
-        return (self.affine, *self.further)
-
-    @property
-    def orientation(self) -> str:
-        """The direction of each voxel axis, for instance LPS; the nearest one, if oblique."""
-        from nibabel.orientations import aff2axcodes
-
-        return "".join(str(code) for code in aff2axcodes(self.affine))
-
-
-def grid_difference(grid: Grid, other: Grid) -> str | None:
+def grid_difference(grid: Frame, other: Frame) -> str | None:
     """How a grid really differs from another, in words; None where it means the same voxels.
 
     That is so where the shapes are the same and, see `grid_leeway`, any frame of the one is,
@@ -88,7 +43,7 @@ def grid_difference(grid: Grid, other: Grid) -> str | None:
     return f"axes towards {_axes(grid)}, not {_axes(other)}"
 
 
-def grid_leeway(grid: Grid, other: Grid) -> Leeway | None:
+def grid_leeway(grid: Frame, other: Frame) -> Leeway | None:
     """Why a grid of another affine still means the other's voxels.
 
     Returns
@@ -101,7 +56,7 @@ def grid_leeway(grid: Grid, other: Grid) -> Leeway | None:
     """
     if grid.shape != other.shape or _same(grid.affine, other):
         return None
-    pairs = [(a, b) for a in grid.frames for b in other.frames]
+    pairs = [(a, b) for a in grid.affines for b in other.affines]
     if any(_same(a, other, b) for a, b in pairs[1:]):
         return "other-frame"
     # An image at the origin may be meant: only the other file is taken for one without a place.
@@ -113,21 +68,21 @@ def grid_leeway(grid: Grid, other: Grid) -> Leeway | None:
     return None
 
 
-def _spacings_agree(grid: Grid, other: Grid) -> bool:
+def _spacings_agree(grid: Frame, other: Frame) -> bool:
     """Whether two files tell the same voxel sizes, or one of them none."""
     if not (grid.known_spacing and other.known_spacing):
         return True
     return bool(np.allclose(grid.spacing, other.spacing, rtol=SPACING_TOLERANCE, atol=0))
 
 
-def _apart(affine: Affine, other: Grid, frame: Affine | None = None) -> NDArray[np.float64]:
+def _apart(affine: Affine, other: Frame, frame: Affine | None = None) -> NDArray[np.float64]:
     """How far each column of an affine is from another grid's, (3, 4), in its voxels."""
     size = np.array([*other.spacing, min(other.spacing)])
     held = other.affine if frame is None else frame
     return np.asarray(np.abs(affine - held)[:3] / size)
 
 
-def _same(affine: Affine, other: Grid, frame: Affine | None = None) -> bool:
+def _same(affine: Affine, other: Frame, frame: Affine | None = None) -> bool:
     return bool((_apart(affine, other, frame) <= GRID_TOLERANCE).all())
 
 
@@ -152,7 +107,7 @@ def _mm(numbers: ArrayLike) -> str:
     return f"({', '.join(f'{v:.6g}' for v in np.asarray(numbers).tolist())}) mm"
 
 
-def _axes(grid: Grid) -> str:
+def _axes(grid: Frame) -> str:
     """The direction of each voxel axis: its nearest letter, and the unit vector."""
     letters = (("L", "R"), ("P", "A"), ("I", "S"))
     unit = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)

@@ -16,7 +16,14 @@ from typing import IO
 
 import numpy as np
 
-from weakseg.data.formats.pixels import Pixels, check_file_size, check_size, upright
+from weakseg.data.formats.base import Format, Frame
+from weakseg.data.formats.pixels import (
+    Pixels,
+    check_file_size,
+    check_size,
+    upright,
+    upright_frame,
+)
 from weakseg.data.formats.samples import exif_orientation, pillow_pixels
 
 MAX_SEGMENTS = 10_000
@@ -32,7 +39,7 @@ _PIXELS_A_BIT = 64  # no block of 64 pixels takes less than one
 
 
 @dataclass(frozen=True)
-class _Frame:
+class _Header:
     """What a JPEG's header says of its image."""
 
     height: int
@@ -41,20 +48,21 @@ class _Frame:
     progressive: bool
 
 
-def jpeg_size(f: IO[bytes], path: Path) -> tuple[tuple[int, int], int]:
-    """(height, width) as stored, and the orientation."""
+def inspect_jpeg(f: IO[bytes], path: Path) -> Frame:
+    """The frame, from the first header."""
     from PIL import Image
 
-    frame = _header(f, path)
+    frame = _first_header(f, path)
     f.seek(0)
-    return (frame.height, frame.width), exif_orientation(Image.open(f, formats=("JPEG",)))
+    turn = exif_orientation(Image.open(f, formats=("JPEG",)))
+    return upright_frame(frame.height, frame.width, turn)
 
 
 def decode_jpeg(f: IO[bytes], path: Path) -> Pixels:
     """The samples of a JPEG file; of a phone's MPO the photo."""
     from PIL import Image
 
-    _header(f, path)
+    _first_header(f, path)
     check_file_size(f, path)
     f.seek(0)
     data = f.read()
@@ -110,7 +118,7 @@ def _padded(data: bytes, padding: bytes) -> bytes:
     return b"".join([*parts, data[at:]])
 
 
-def _header(f: IO[bytes], path: Path) -> _Frame:
+def _first_header(f: IO[bytes], path: Path) -> _Header:
     f.seek(2)
     for marker, payload in _leading(f):
         if marker in _FRAMES:
@@ -136,17 +144,17 @@ def _leading(f: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     raise ValueError(f"the JPEG has more than {MAX_SEGMENTS} segments")
 
 
-def _frame(marker: int, payload: bytes) -> _Frame:
+def _frame(marker: int, payload: bytes) -> _Header:
     if len(payload) < 6 or len(payload) < 6 + 3 * payload[5]:
         raise ValueError("the JPEG's header is cut off")
     height, width = int.from_bytes(payload[1:3], "big"), int.from_bytes(payload[3:5], "big")
     components = tuple(payload[6 : 6 + 3 * payload[5] : 3])
-    return _Frame(height, width, components, marker in _PROGRESSIVE)
+    return _Header(height, width, components, marker in _PROGRESSIVE)
 
 
-def _complete(data: bytes) -> _Frame:
+def _complete(data: bytes) -> _Header:
     """The frame of a stream, every coefficient of which some scan brings."""
-    frame: _Frame | None = None
+    frame: _Header | None = None
     missing: dict[int, list[int]] = {}
     scans = 0
     for marker, payload, _ in _segments(data):
@@ -193,3 +201,12 @@ def _take(scan: bytes, missing: dict[int, list[int]]) -> None:
         progressive = len(left) == 64
         for k in range(first, min(last, 63) + 1) if progressive else range(len(left)):
             left[k] = bits if progressive else 0
+
+
+JPEG: Format[Pixels] = Format(
+    "JPEG",
+    (".jpg", ".jpeg"),
+    guess=lambda head, _: head.startswith(b"\xff\xd8\xff"),
+    inspect=inspect_jpeg,
+    read=decode_jpeg,
+)

@@ -10,18 +10,15 @@ import gzip
 import logging
 import math
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from weakseg.data.formats.dicom import DICOM, SERIES_REMEDY
-from weakseg.data.formats.grids import Affine, Grid, shape_words
-from weakseg.data.formats.raster import empty_file, foreign_kind, open_file
+from weakseg.data.formats.base import HEAD, Affine, Format, Frame, opened
+from weakseg.data.formats.grids import shape_words
 from weakseg.errors import DataError, first_line
 from weakseg.runs import write_bytes
 
@@ -46,7 +43,7 @@ _QUIET.propagate = False
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class Voxels:
     """Voxels as a file holds them.
 
     Attributes
@@ -55,13 +52,13 @@ class Stored:
         Integers or floats.
     slope, inter : float
         A value is ``raw * slope + inter``; the slope is None where that changes nothing.
-    grid : Grid
+    frame : Frame
     """
 
     raw: NDArray[Any]
     slope: float | None
     inter: float
-    grid: Grid
+    frame: Frame
 
     def scaled(self) -> NDArray[np.float32]:
         """(X, Y, Z) values; infinite where float32 does not hold them."""
@@ -75,54 +72,38 @@ class Stored:
         return values
 
 
-def decode_volume(path: Path) -> Stored:
-    """Read a NIfTI-1 or NIfTI-2 file of three dimensions.
+def inspect_nifti(f: IO[bytes], path: Path) -> Frame:
+    """The frame, from the header."""
+    return _frame(_read_header(f), path)
 
-    Raises
-    ------
-    DataError
-        If the file is missing, empty, damaged, no NIfTI, half of a pair, of two or more than
-        three dimensions, larger than `MAX_VOXELS`, without usable affine, or holds colours or
-        complex numbers.
-    """
-    with _stream(path) as f:
-        header = _read_header(f, path)
-        grid = _grid(header, path)
-        kind = header.get_data_dtype()
-        slope, inter = header.get_slope_inter()
-        if (slope, inter) == (1.0, 0.0):
-            slope = None
-        offset = int(header.get_data_offset())
-        if not len(header.binaryblock) <= offset <= _LAST_OFFSET:
-            raise ValueError(f"the voxels are said to begin at byte {offset}")
-        f.seek(offset)
-        wanted = math.prod(grid.shape) * kind.itemsize
-        data = f.read(wanted)
-        if isinstance(f, gzip.GzipFile):
-            _read_to_end(f)
+
+def decode_nifti(f: IO[bytes], path: Path) -> Voxels:
+    """The voxels of a NIfTI-1 or NIfTI-2 file of three dimensions."""
+    header = _read_header(f)
+    frame = _frame(header, path)
+    kind = header.get_data_dtype()
+    slope, inter = header.get_slope_inter()
+    if (slope, inter) == (1.0, 0.0):
+        slope = None
+    offset = int(header.get_data_offset())
+    if not len(header.binaryblock) <= offset <= _LAST_OFFSET:
+        raise ValueError(f"the voxels are said to begin at byte {offset}")
+    f.seek(offset)
+    wanted = math.prod(frame.shape) * kind.itemsize
+    data = f.read(wanted)
+    if isinstance(f, gzip.GzipFile):
+        _read_to_end(f)
     if len(data) < wanted:
         raise DataError(
             "The volume is truncated.",
             where=str(path),
             found=f"{len(data)} bytes of voxels",
-            expected=f"{wanted} for {shape_words(grid.shape)} voxels of {kind.name}",
+            expected=f"{wanted} for {shape_words(frame.shape)} voxels of {kind.name}",
             fix=_COPY,
         )
-    raw = np.frombuffer(data, dtype=kind).reshape(grid.shape, order="F")
+    raw = np.frombuffer(data, dtype=kind).reshape(frame.shape, order="F")
     raw = np.ascontiguousarray(raw, dtype=kind.newbyteorder("="))
-    return Stored(raw, slope, inter or 0.0, grid)
-
-
-def read_grid(path: Path) -> Grid:
-    """The grid of a NIfTI volume, from its header alone.
-
-    Raises
-    ------
-    DataError
-        As `read_volume`; damage behind the header goes unseen.
-    """
-    with _stream(path) as f:
-        return _grid(_read_header(f, path), path)
+    return Voxels(raw, slope, inter or 0.0, frame)
 
 
 def write_nifti(path: Path, values: NDArray[Any], like: Path) -> None:
@@ -133,7 +114,7 @@ def write_nifti(path: Path, values: NDArray[Any], like: Path) -> None:
     path : Path
         Ends in ``.nii.gz``.
     values : (X, Y, Z) ndarray
-        Of a type that NIfTI knows.
+        Of a type that NIfTI knows; booleans become 0 and 1 in 8 bits.
     like : Path
         The file that gives affines and their codes, voxel sizes and units.
 
@@ -146,9 +127,14 @@ def write_nifti(path: Path, values: NDArray[Any], like: Path) -> None:
     """
     if not path.name.lower().endswith(".nii.gz"):
         raise ValueError(f"a volume's name ends in .nii.gz, not as {path.name}")
-    with _stream(like) as f:
-        place = _read_header(f, like)
-        shape = _grid(place, like).shape
+    if values.dtype == bool:
+        values = values.astype(np.uint8)
+    with opened(like, damaged_volume, True) as f:
+        if not is_nifti(f.read(HEAD)):
+            raise ValueError("voxels can only be placed like those of a NIfTI file")
+        f.seek(0)
+        place = _read_header(f)
+        shape = _frame(place, like).shape
     if values.shape != shape:
         raise ValueError(f"the shape {values.shape} is not that of {like}, {shape}")
     header = type(place)()
@@ -164,26 +150,6 @@ def write_nifti(path: Path, values: NDArray[Any], like: Path) -> None:
     write_bytes(path, gzip.compress(whole, _LEVEL, mtime=0), flushed=False)
 
 
-@contextmanager
-def _stream(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, unpacked; what goes wrong while they are read becomes a DataError."""
-    with open_file(path) as f:
-        packed = f.read(2) == b"\x1f\x8b"
-        f.seek(0)
-        try:
-            if packed:
-                with gzip.GzipFile(fileobj=f) as unpacked:
-                    yield cast(IO[bytes], unpacked)
-            else:
-                yield f
-        except (DataError, MemoryError):
-            raise
-        except (EOFError, gzip.BadGzipFile, zlib.error) as e:
-            raise _damaged(path, f"the gzip data: {e}") from None
-        except Exception as e:  # a damaged header breaks whatever reads it
-            raise _damaged(path, first_line(e)) from None
-
-
 def _read_to_end(f: IO[bytes]) -> None:
     """Read on, as a gzip file tells at its end whether all of it was whole."""
     for _ in range(_LONGEST_TAIL // 2**20):
@@ -192,28 +158,41 @@ def _read_to_end(f: IO[bytes]) -> None:
     raise ValueError("much more data behind the voxels than a volume has")
 
 
-def _damaged(path: Path, found: str) -> DataError:
+def damaged_volume(path: Path, e: Exception) -> DataError:
+    """The error for a volume that cannot be read to its end."""
+    packed = isinstance(e, EOFError | gzip.BadGzipFile | zlib.error)
     return DataError(
         "The volume is damaged or of a variant that cannot be read.",
         where=str(path),
-        found=found,
+        found=f"the gzip data: {e}" if packed else first_line(e),
         fix=_COPY,
     )
 
 
-def _read_header(f: IO[bytes], path: Path) -> Any:
+def is_nifti(head: bytes) -> bool:
+    """Whether a file begins as NIfTI-1 or NIfTI-2 in one file."""
+    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
+
+
+def is_half(head: bytes) -> bool:
+    """Whether a file is the header of a pair of files."""
+    return head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0"
+
+
+def is_analyze(head: bytes) -> bool:
+    """Whether a file begins with the size of the header that Analyze 7.5 and NIfTI-1 share."""
+    return 348 in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
+
+
+def _read_header(f: IO[bytes]) -> Any:
     """The header, checked and mended as nibabel does it on loading."""
     import nibabel as nib
 
-    head = f.read(540)
-    if not head:
-        raise empty_file(path)
+    head = f.read(HEAD)
     if head[344:348] == b"n+1\0":
         header = nib.Nifti1Header(head[:348], check=False)
-    elif head[4:8] == b"n+2\0" and len(head) == 540:
-        header = nib.Nifti2Header(head, check=False)
     else:
-        raise _not_nifti(head, path)
+        header = nib.Nifti2Header(head, check=False)
     bits, kind = int(header["bitpix"]), header.get_data_dtype()
     if bits not in (0, kind.itemsize * 8):  # nibabel takes the type, but which of both is right?
         raise ValueError(f"{bits} bits a voxel beside voxels of the type {kind.name}")
@@ -221,32 +200,12 @@ def _read_header(f: IO[bytes], path: Path) -> Any:
     return header
 
 
-def _not_nifti(head: bytes, path: Path) -> DataError:
-    found, fix = "a file of another kind", "convert it to NIfTI (.nii.gz)"
-    size = (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
-    if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
-        found, fix = "half of a NIfTI pair (.hdr and .img)", "save it as one file, .nii.gz"
-    elif 348 in size:
-        found = "an Analyze 7.5 header (.hdr), which does not tell left from right"
-    elif head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")):
-        found, fix = "a 2D image", "list 2D images in a manifest of their own"
-    elif head.startswith(b"NRRD"):
-        found = "an NRRD file"
-    elif other := foreign_kind(head):
-        found, remedy = other
-        if found == DICOM:
-            fix = SERIES_REMEDY
-        elif "fetch" in remedy:
-            fix = remedy
-    return DataError("The file is not a NIfTI volume.", where=str(path), found=found, fix=fix)
-
-
-def _grid(header: Any, path: Path) -> Grid:
+def _frame(header: Any, path: Path) -> Frame:
     shape = tuple(int(n) for n in header.get_data_shape())
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if not shape or min(shape) < 1:
-        raise _damaged(path, f"a size of {shape_words(shape)} voxels")
+        raise ValueError(f"a size of {shape_words(shape)} voxels")
     if len(shape) != 3:
         raise DataError(
             f"The volume is {len(shape)}D.",
@@ -311,8 +270,8 @@ def _further(header: Any, affine: Affine) -> tuple[Affine, ...]:
     return (other,) if _usable(other) and not np.array_equal(other, affine) else ()
 
 
-def _placed(header: Any, shape: tuple[int, int, int], path: Path) -> Grid:
-    """The grid of a header: affine in mm, spacing, and what of both is known."""
+def _placed(header: Any, shape: tuple[int, int, int], path: Path) -> Frame:
+    """The frame of a header: affine in mm, spacing, and what of both is known."""
     affine = _in_mm(header.get_best_affine(), header)
     size = np.linalg.norm(affine[:3, :3], axis=0)
     if not _usable(affine):
@@ -330,7 +289,7 @@ def _placed(header: Any, shape: tuple[int, int, int], path: Path) -> Grid:
     known = not blank if coded else any(float(z) != 1 for z in header.get_zooms()[:3])
     x, y, z = (float(f"{v:.6g}") for v in size)
     plain = np.array_equal(affine, np.diag(np.diag(affine)))
-    return Grid(
+    return Frame(
         shape,
         affine,
         (x, y, z),
@@ -339,3 +298,13 @@ def _placed(header: Any, shape: tuple[int, int, int], path: Path) -> Grid:
         coded=coded and not blank,
         placed=coded and not plain,
     )
+
+
+NIFTI: Format[Voxels] = Format(
+    "NIfTI",
+    (".nii.gz", ".nii"),
+    guess=lambda head, _: is_nifti(head),
+    inspect=inspect_nifti,
+    read=decode_nifti,
+    write=write_nifti,
+)

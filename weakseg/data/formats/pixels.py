@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from weakseg.data.formats.base import Frame, image_frame
 from weakseg.errors import DataError, first_line
 
 MAX_PIXELS = 89_478_485
@@ -123,6 +124,11 @@ def stack(path: Path, found: str) -> DataError:
         expected="one two-dimensional image",
         fix="split the stack into one file a slice, and give each a row of the manifest",
     )
+
+
+def upright_frame(height: int, width: int, orientation: int) -> Frame:
+    """The frame of an image of a stored size, turned as `upright` turns its samples."""
+    return image_frame(width, height) if orientation in range(5, 9) else image_frame(height, width)
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -12,10 +12,22 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from weakseg.data.formats.pixels import Pixels, check_file_size, check_size, stack, upright
+import numpy as np
+from numpy.typing import NDArray
+
+from weakseg.data.formats.base import Format, Frame
+from weakseg.data.formats.pixels import (
+    Pixels,
+    check_file_size,
+    check_size,
+    stack,
+    upright,
+    upright_frame,
+)
 from weakseg.data.formats.samples import ORIENTATION, from_opencv, pillow_pixels
+from weakseg.runs import write_bytes
 
 MAX_CHUNKS = 100_000
 """Encoders that cut the pixels finely write chunks of 8 KiB: 40,000 of the largest image."""
@@ -29,6 +41,7 @@ _PASSES = (
     *((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4)),
     *((2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)),
 )
+_SIGN = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _TELLING = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts by their keywords
 _PIECE = 2**20
@@ -64,12 +77,12 @@ class _Chunk:
     length: int
 
 
-def png_size(f: IO[bytes], path: Path) -> tuple[tuple[int, int], int]:
-    """(height, width) as stored, and the orientation."""
+def inspect_png(f: IO[bytes], path: Path) -> Frame:
+    """The frame, from all chunks but those of the pixels."""
     header = _header(f, path)
     chunks = list(_chunks(f))
     _refuse_animation(f, chunks, path)
-    return (header.height, header.width), _orientation(f, chunks)
+    return upright_frame(header.height, header.width, _orientation(f, chunks))
 
 
 def decode_png(f: IO[bytes], path: Path) -> Pixels:
@@ -196,3 +209,29 @@ def _unpacked(unpack: zlib._Decompress, piece: bytes, room: int) -> int:
         piece = unpack.unconsumed_tail
         if not piece and some < _PIECE:
             return total
+
+
+def write_png(path: Path, values: NDArray[Any], like: Path) -> None:
+    """Write booleans as 8-bit grey, 0 and 255; ``like`` tells nothing that a PNG could hold."""
+    import cv2
+
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"a mask has the shape (M, N), not {values.shape}")
+    _, png = cv2.imencode(".png", np.where(values, np.uint8(255), np.uint8(0)))
+    write_bytes(path, png.tobytes(), flushed=False)
+
+
+def _colour_coded(f: IO[bytes]) -> bool:
+    head = f.read(26)
+    return head[25] in (3, 4, 6)  # of the first chunk: 3 a palette, 4 and 6 opacity
+
+
+PNG: Format[Pixels] = Format(
+    "PNG",
+    (".png",),
+    guess=lambda head, _: head.startswith(_SIGN),
+    inspect=inspect_png,
+    read=decode_png,
+    write=write_png,
+    colour_coded=_colour_coded,
+)

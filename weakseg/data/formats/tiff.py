@@ -15,7 +15,15 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from weakseg.data.formats.pixels import Pixels, check_file_size, check_size, stack, upright
+from weakseg.data.formats.base import Format, Frame
+from weakseg.data.formats.pixels import (
+    Pixels,
+    check_file_size,
+    check_size,
+    stack,
+    upright,
+    upright_frame,
+)
 from weakseg.data.formats.samples import ORIENTATION, opencv_samples, pillow_pixels
 from weakseg.data.formats.tiff_data import BOUNDED, refuse_missing_data
 from weakseg.data.formats.tiff_directories import directories
@@ -26,15 +34,16 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else it print
 _JPEG = (6, 7, 33007, 34892)
 """Compression tags that stand for JPEG with loss."""
 
+_SIGNS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PHOTOMETRIC = 262
 _METAMORPH_PLANES = 33629  # its tag counts the slices behind the first one's pixels
 _IMAGEJ_SLICES = re.compile(r"ImageJ=.*^images=(\d+)", re.DOTALL | re.MULTILINE)
 
 
-def tiff_size(f: IO[bytes], path: Path) -> tuple[tuple[int, int], int]:
-    """(height, width) as stored, and the orientation."""
+def inspect_tiff(f: IO[bytes], path: Path) -> Frame:
+    """The frame, from the directories."""
     with _only_page(f, path) as page:
-        return (page.imagelength, page.imagewidth), _orientation(page)
+        return upright_frame(page.imagelength, page.imagewidth, _orientation(page))
 
 
 def decode_tiff(f: IO[bytes], path: Path) -> Pixels:
@@ -204,3 +213,19 @@ def _tiff_pixels(page: Any, values: NDArray[Any]) -> Pixels:
         top = 1 if page.bitspersample == 1 else np.iinfo(values.dtype).max
         values = (top - values).astype(values.dtype)
     return Pixels(values, page.bitspersample, alpha, over_black=over_black, lossy=lossy)
+
+
+def _colour_coded(f: IO[bytes]) -> bool:
+    from PIL import Image
+
+    return Image.open(f, formats=("TIFF",)).mode in ("P", "PA", "LA", "RGBA")
+
+
+TIFF: Format[Pixels] = Format(
+    "TIFF",
+    (".tif", ".tiff"),
+    guess=lambda head, _: head.startswith(_SIGNS),
+    inspect=inspect_tiff,
+    read=decode_tiff,
+    colour_coded=_colour_coded,
+)

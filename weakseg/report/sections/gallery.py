@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from weakseg.data.cases import MaskFiles
+from weakseg.data.formats.registry import is_volume
 from weakseg.data.images import read_image, read_mask
 from weakseg.data.truth import read_true_mask, read_true_volume_mask
-from weakseg.data.volumes import is_volume, read_volume, read_volume_mask
+from weakseg.data.volumes import read_volume, read_volume_mask
 from weakseg.errors import WeaksegError, first_line
 from weakseg.heatmaps.store import load_heatmap
 from weakseg.report.pictures import (
