@@ -12,12 +12,12 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from tests.data.helpers import good_rows, write_rows
+from tests.data.helpers import good_rows, image_size, write_rows
 from tests.fuzz_runs import read_a_run, run_seeds
 from tests.fuzz_seed import Kind, Seed
 from weakseg.config import DataConfig, load_config
 from weakseg.data.check import check_manifest, format_problems
-from weakseg.data.formats.reading import image_size, read_frame
+from weakseg.data.formats.reading import read_frame
 from weakseg.data.images import read_image, read_mask
 from weakseg.data.table import read_table
 from weakseg.data.volumes import read_volume, read_volume_mask

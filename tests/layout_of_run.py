@@ -85,7 +85,8 @@ def _masks(run: Path, config: Config) -> Iterator[Path]:
         yield layout.threshold_file(masks, method)
         for seed in of:
             for case in _cases(run, "test"):
-                yield layout.mask_file(masks, method, seed, case, _dims(run))
+                suffix = ".nii.gz" if _dims(run) == 3 else ".png"
+                yield layout.mask_file(masks, method, seed, case, suffix)
 
 
 def _segmenters(run: Path, config: Config) -> Iterator[Path]:

@@ -142,9 +142,8 @@ def method_folder(masks: Path, method: str) -> Path:
     return inside(masks, method)
 
 
-def mask_file(masks: Path, method: str, seed: int, case: str, dims: int = 2) -> Path:
-    """Where the mask of a case lies below a folder of masks."""
-    suffix = ".nii.gz" if dims == 3 else ".png"
+def mask_file(masks: Path, method: str, seed: int, case: str, suffix: str) -> Path:
+    """Where the mask of a case lies below a folder of masks, given the ending of its format."""
     return inside(masks, method, f"seed-{seed}", f"{case}{suffix}")
 
 

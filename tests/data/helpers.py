@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from weakseg.data.formats.reading import read_frame
+from weakseg.data.formats.registry import IMAGES
+
 
 def present(path: Path) -> Path:
     """The path, or a skip where it is not there."""
@@ -70,3 +73,8 @@ def save_volume(path: Path, values: np.ndarray, affine: np.ndarray | None = None
     where = np.diag([1.0, 1.0, 3.0, 1.0]) if affine is None else affine
     nib.save(nib.Nifti1Image(values, where, dtype=values.dtype), path)
     return path
+
+
+def image_size(path: Path) -> tuple[int, ...]:
+    """(height, width) of an image, from its header."""
+    return read_frame(path, IMAGES).shape[:2]

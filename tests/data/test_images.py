@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
-from tests.data.helpers import noise, present, save
-from weakseg.data.formats.reading import decode, image_size
+from tests.data.helpers import image_size, noise, present, save
+from weakseg.data.formats.reading import decode
 from weakseg.data.formats.writing import write_mask
 from weakseg.data.images import (
     is_grey,

@@ -16,7 +16,7 @@ from weakseg.data.check import check_manifest
 from weakseg.data.fingerprint import data_fingerprint
 from weakseg.data.images import read_image
 from weakseg.data.manifest import read_manifest, read_table
-from weakseg.data.truth import read_true_mask, read_true_volume_mask
+from weakseg.data.truth import read_true_mask
 from weakseg.errors import DataError
 from weakseg.report.read import read_runs
 from weakseg.report.sections.ablation import _contrasts, lesion_contrast
@@ -105,7 +105,7 @@ def test_two_volumes_of_a_mask_are_their_union(tmp_path):
     parts = [rng.integers(0, 2, (9, 10, 11)).astype(np.uint8) for _ in range(2)]
     paths = tuple(save_volume(tmp_path / f"m{k}.nii.gz", v) for k, v in enumerate(parts))
     expected = (parts[0] | parts[1]).astype(bool)
-    np.testing.assert_array_equal(read_true_volume_mask(paths), expected)
+    np.testing.assert_array_equal(read_true_mask(paths, image=paths[0]), expected)
     rows = [["image", "label", "mask"]]
     for k in range(6):
         save_volume(tmp_path / f"v{k}.nii.gz", rng.normal(size=(9, 10, 11)).astype(np.float32))

@@ -10,16 +10,22 @@ from numpy.typing import NDArray
 
 from weakseg.data.cases import MaskFiles
 from weakseg.data.formats.base import Frame
+from weakseg.data.formats.registry import is_volume
 from weakseg.data.images import read_mask
 from weakseg.data.mask_rules import MaskRule
 from weakseg.data.volumes import read_volume_mask
 from weakseg.errors import DataError
 
-__all__ = ["read_true_mask", "read_true_volume_mask", "union"]
+__all__ = ["read_true_mask", "union"]
 
 
-def read_true_mask(files: MaskFiles, rule: MaskRule = "nonzero") -> NDArray[np.bool_]:
-    """The true mask of an image: all that its files mark.
+def read_true_mask(
+    files: MaskFiles,
+    rule: MaskRule = "nonzero",
+    image: Path | None = None,
+    frame: Frame | None = None,
+) -> NDArray[np.bool_]:
+    """The true mask of an image or a volume: all that its files mark.
 
     Parameters
     ----------
@@ -27,34 +33,25 @@ def read_true_mask(files: MaskFiles, rule: MaskRule = "nonzero") -> NDArray[np.b
         `Case.mask`, where there is one.
     rule : {"nonzero", "half", "dark"} or sequence of int
         As for `weakseg.data.images.read_mask`; it counts in each file.
+    image : Path, optional
+        The file that the mask belongs to; a 2D image where it is left out.
+    frame : Frame, optional
+        Where given, every file of a volume's mask has to lie on it.
 
     Returns
     -------
-    (M, N) ndarray of bool
+    (M, N) or (X, Y, Z) ndarray of bool
 
     Raises
     ------
     DataError
-        As `read_mask`, and where two files have different sizes.
+        As `read_mask` or `weakseg.data.volumes.read_volume_mask`, and where two files have
+        different sizes.
     """
     paths = _each(files)
+    if image is not None and is_volume(image):
+        return _joined([read_volume_mask(p, rule, frame) for p in paths], paths)
     return _joined([read_mask(p, rule) for p in paths], paths)
-
-
-def read_true_volume_mask(
-    files: MaskFiles, rule: MaskRule = "nonzero", grid: Frame | None = None
-) -> NDArray[np.bool_]:
-    """As `read_true_mask`, of a volume, (X, Y, Z).
-
-    Parameters
-    ----------
-    files, rule
-        As above.
-    grid : Frame, optional
-        Where given, every file has to lie on it.
-    """
-    paths = _each(files)
-    return _joined([read_volume_mask(p, rule, grid) for p in paths], paths)
 
 
 def union(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:

@@ -19,6 +19,7 @@ from weakseg.config import (
     same_start,
 )
 from weakseg.data.cases import MaskFiles
+from weakseg.data.formats.registry import formats_of_dims
 from weakseg.data.manifest import read_configured, table_cases
 from weakseg.errors import RunError, WeaksegError
 from weakseg.layout import (
@@ -152,7 +153,8 @@ class RunTables:
 
     def mask_path(self, method: str, seed: int, case: str) -> Path:
         """Where the mask of a case lies."""
-        return mask_file(masks_folder(self.folder), method, seed, case, self.data.get("dims", 2))
+        suffix = formats_of_dims(self.data.get("dims", 2)).mask_suffix
+        return mask_file(masks_folder(self.folder), method, seed, case, suffix)
 
     def examples_path(self, seed: int, condition: str) -> Path:
         """Where some test images lie as the network of a condition sees them."""

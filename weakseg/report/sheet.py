@@ -13,7 +13,7 @@ from weakseg.config import DataConfig
 from weakseg.data.cases import Labels
 from weakseg.data.images import read_image
 from weakseg.data.manifest import Problem, Row, Table
-from weakseg.data.truth import read_true_mask, read_true_volume_mask
+from weakseg.data.truth import read_true_mask
 from weakseg.data.volumes import read_volume
 from weakseg.errors import DataError
 from weakseg.report.pictures import RGB, TRUTH_COLOUR, axial, contours
@@ -172,7 +172,7 @@ def _image_and_mask(
     volume = read_volume(path)
     if not files:
         return axial(volume.values, volume.values.shape[2] // 2), None
-    mask = read_true_volume_mask(files, data.mask_rule, volume.frame)
+    mask = read_true_mask(files, data.mask_rule, path, volume.frame)
     z = int(mask.sum(axis=(0, 1)).argmax())
     return axial(volume.values, z), axial(mask, z)
 

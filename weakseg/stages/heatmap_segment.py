@@ -13,6 +13,7 @@ from weakseg.ahead import in_order
 from weakseg.config import dump_config, fingerprint
 from weakseg.contents import Thresholds
 from weakseg.data.cases import Case
+from weakseg.data.formats.writing import mask_suffix, write_mask
 from weakseg.data.images import read_image
 from weakseg.errors import RunError
 from weakseg.heatmaps.cam import check_method
@@ -63,7 +64,6 @@ from weakseg.stages.scoring import (
     case_entry,
     collect,
     heatmap_asked,
-    save_mask,
     scored_cases,
     write_part,
 )
@@ -320,7 +320,8 @@ def _score_case(
             continue  # it has no threshold for an image that nobody has segmented
         mask = np.zeros(heat.shape, dtype=bool) if gated else segment(f, full, image, truth)
         method = f"{name}-{f.name}"
-        save_mask(mask_file(out, method, seed, case.id, case.dims), mask, case)
+        path = mask_file(out, method, seed, case.id, mask_suffix(case.image))
+        write_mask(path, mask, case.image)
         if truth is None:
             continue
         scores = score_case(mask, truth, heatmap=None if of_heat else full)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from weakseg.data.cases import Case
-from weakseg.data.formats.reading import read_frame
-from weakseg.data.formats.writing import write_mask
+from weakseg.data.formats.reading import spacing_of
+from weakseg.data.formats.writing import mask_suffix, write_mask
 from weakseg.data.images import read_image
 from weakseg.data.volumes import write_volume
 from weakseg.errors import DataError, UserError
@@ -129,6 +130,11 @@ class _Writer:
     heatmaps: bool
     overlays: bool
 
+    def mask(self, case: Case, mask: np.ndarray) -> Path:
+        path = inside(self.out, f"{case.id}{mask_suffix(case.image)}")
+        write_mask(path, mask, case.image)
+        return path
+
     def overlay(self, case: Case, image: np.ndarray, heat: np.ndarray, mask: np.ndarray) -> None:
         from weakseg.report.pictures import write_overlay
 
@@ -141,14 +147,14 @@ def _by_heatmap(
     images = [read_image(c.image) for c in cases]
     found = predictor.predict_all(images)
     for case, image, (mask, heat, p) in zip(cases, images, found, strict=True):
-        write_mask(inside(write.out, f"{case.id}.png"), mask)
+        path = write.mask(case, mask)
         if write.heatmaps:
             save_heatmap(inside(write.out, "heatmaps", f"{case.id}.npz"), heat)
         if write.overlays:
             write.overlay(case, image, heat.full(), mask)
         yield {
             "file": str(case.image),
-            "mask": f"{case.id}.png",
+            "mask": path.name,
             "predicted_label": predictor.labels.names[int(p.argmax())],
             "lesion_probability": round(heat.probability, 6),
             "lesion_pixels": int(mask.sum()),
@@ -173,22 +179,19 @@ def _by_segmenter(
 
 
 def _volume(write: _Writer, case: Case, mask: np.ndarray, p: np.ndarray) -> dict[str, Any]:
-    path = inside(write.out, f"{case.id}.nii.gz")
-    write_mask(path, mask, case.image)
+    path = write.mask(case, mask)
     if write.heatmaps:
         write_volume(inside(write.out, "heatmaps", f"{case.id}.nii.gz"), p, case.image)
-    grid = read_frame(case.image)
-    ml = float(np.prod(grid.spacing)) / 1000 * int(mask.sum())
+    spacing = spacing_of(case.image)
     return {
         "file": str(case.image),
         "mask": path.name,
-        "lesion_ml": round(ml, 3) if grid.known_spacing else None,
+        "lesion_ml": spacing and round(math.prod(spacing) / 1000 * int(mask.sum()), 3),
     }
 
 
 def _flat(write: _Writer, case: Case, mask: np.ndarray, p: np.ndarray) -> dict[str, Any]:
-    path = inside(write.out, f"{case.id}.png")
-    write_mask(path, mask)
+    path = write.mask(case, mask)
     if write.heatmaps:
         target = inside(write.out, "heatmaps", f"{case.id}.npz")
         with atomic_path(target) as part, part.open("wb") as f:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from weakseg.data.cases import Case
 from weakseg.data.formats.dicom import SERIES_REMEDY, begins_as_dicom, folder_content
 from weakseg.data.formats.grids import LEEWAY, Leeway, grid_leeway
-from weakseg.data.formats.reading import image_size, read_frame
+from weakseg.data.formats.reading import read_frame
 from weakseg.data.formats.registry import VOLUMES, formats_of_dims
 from weakseg.data.images import read_image
 from weakseg.data.manifest import safe_ids
@@ -164,21 +165,21 @@ def readable(cases: Sequence[Case], skip: bool, dims: int) -> list[Case]:
     DataError
         With every file that cannot be read: the cause, the limit and the way out of each.
     """
+    formats = formats_of_dims(dims)
     good, bad = [], []
     for case in cases:
         try:
-            if dims == 3:
-                (read_frame(case.image, VOLUMES) if skip else read_case(case))
+            if skip:
+                read_frame(case.image, formats)
             else:
-                (image_size if skip else read_image)(case.image)
+                (read_case(case) if dims == 3 else read_image(case.image))
             good.append(case)
         except DataError as e:
             bad.append((case.image, e))
     if bad and not (skip and good):
         lines = "\n".join(f"  - {f}: {cause(e)}" for f, e in bad)
         raise DataError(
-            f"{len(bad)} of {len(cases)} files cannot be read as "
-            f"{'volumes' if dims == 3 else 'images'}:\n{lines}",
+            f"{len(bad)} of {len(cases)} files cannot be read as {formats.noun}s:\n{lines}",
             fix="mend them, or leave them out with --skip-unreadable",
         )
     for file, error in bad:
@@ -226,11 +227,11 @@ def together(cases: Sequence[Case], most: int, pixels: int = 2**26) -> Iterator[
     chosen: list[Case] = []
     held = 0
     for case in cases:
-        height, width = (0, 0) if case.dims == 3 else image_size(case.image)
-        if chosen and (len(chosen) == most or held + height * width > pixels):
+        size = math.prod(read_frame(case.image).shape)
+        if chosen and (len(chosen) == most or held + size > pixels):
             yield chosen
             chosen, held = [], 0
         chosen.append(case)
-        held += height * width
+        held += size
     if chosen:
         yield chosen

@@ -16,10 +16,8 @@ import pandas as pd
 from weakseg import contents
 from weakseg.config import Config, DataConfig, fingerprint, same_start
 from weakseg.data.cases import Case
-from weakseg.data.formats.reading import read_frame
-from weakseg.data.formats.writing import write_mask
 from weakseg.data.images import read_image
-from weakseg.data.truth import read_true_mask, read_true_volume_mask
+from weakseg.data.truth import read_true_mask
 from weakseg.layout import (
     FLOORS_PART,
     FLOORS_STAGE,
@@ -51,22 +49,9 @@ def read_truth(case: Case, shape: Sequence[int], healthy: bool, data: DataConfig
 
     None where a lesion is there but nobody has drawn it: such an image cannot be scored.
     """
-    if case.mask is not None and case.dims == 3:
-        return read_true_volume_mask(case.mask, data.mask_rule)
     if case.mask is not None:
-        return read_true_mask(case.mask, data.mask_rule)
+        return read_true_mask(case.mask, data.mask_rule, case.image)
     return np.zeros(tuple(shape), dtype=bool) if healthy else None
-
-
-def spacing_of(case: Case) -> tuple[float, ...] | None:
-    """Size of a voxel in mm; None for images and for volumes that do not tell."""
-    frame = read_frame(case.image)
-    return frame.spacing if frame.known_spacing else None
-
-
-def save_mask(path: Path, mask: np.ndarray, case: Case) -> None:
-    """Write a mask beside its image's kind: PNG, or NIfTI with the image's affine."""
-    write_mask(path, mask, case.image)
 
 
 def case_entry(case: Case, method: str, kind: str, seed: int | None, seen: int) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from weakseg.config import STARTING_WEIGHTS, SegmenterConfig, fingerprint, starting_weights
+from weakseg.data.formats.reading import spacing_of
+from weakseg.data.formats.writing import mask_suffix, write_mask
 from weakseg.errors import UserError
 from weakseg.layout import (
     BEST,
@@ -34,10 +36,8 @@ from weakseg.stages.prepare import Prepared
 from weakseg.stages.scoring import (
     case_entry,
     read_truth,
-    save_mask,
     scored_cases,
     segmenter_asked,
-    spacing_of,
     write_part,
 )
 from weakseg.stages.segmenter_gate import Gate, find_gate, gate_key, gate_weights
@@ -240,12 +240,13 @@ def score_probability(
     mask = network_mask(probability, threshold)
     mask = np.zeros_like(mask) if gated else mask
     if masks is not None:
-        save_mask(mask_file(masks, name, seed, case.id, case.dims), mask, case)
+        path = mask_file(masks, name, seed, case.id, mask_suffix(case.image))
+        write_mask(path, mask, case.image)
     if case.id not in scored:
         return []
     healthy = not prepared.cases.labels.is_lesion(case.label)
     truth = read_truth(case, mask.shape, healthy, prepared.config.data)
-    scores = score_case(mask, truth, heatmap=probability, spacing=spacing_of(case))
+    scores = score_case(mask, truth, heatmap=probability, spacing=spacing_of(case.image))
     entry = case_entry(case, name, threshold["kind"], seed, threshold["masks_seen"])
     told = {} if says is None else {"probability": says}
     return [entry | scores | {"flat": False, "gated": gated} | told]

@@ -18,7 +18,7 @@ from weakseg.data.geometry import Letterbox, mask_to_network, to_original
 from weakseg.data.images import read_image
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE, CaseArrays, PatchSampler, PatchShape, cut, lesion_share
-from weakseg.data.truth import read_true_mask, read_true_volume_mask
+from weakseg.data.truth import read_true_mask
 from weakseg.data.volumes import read_case, zscore
 from weakseg.masks.prior import recalibrate
 from weakseg.masks.region import body_region
@@ -111,7 +111,7 @@ class SegmentationCases:
         if i in self.targets:
             truth = self.targets[i]
         elif case.mask is not None:
-            truth = read_true_volume_mask(case.mask, self.data.mask_rule, volume.frame)
+            truth = read_true_mask(case.mask, self.data.mask_rule, case.image, volume.frame)
         elif self.truth_is_empty(i):
             truth = np.zeros(region.shape, dtype=bool)
         return CaseArrays(image.astype(np.float16), truth, region, border(image))

@@ -44,9 +44,9 @@ from tests.data.formats.broken_images import (
     wrong_code,
     wrong_pixels,
 )
-from tests.data.helpers import good_rows, noise, present, write_rows
+from tests.data.helpers import good_rows, image_size, noise, present, write_rows
 from tests.tiny import weakseg
-from weakseg.data.formats.reading import decode, image_size
+from weakseg.data.formats.reading import decode
 from weakseg.data.formats.tiff_data import refuse_missing_data
 from weakseg.data.images import read_image, read_mask
 from weakseg.errors import DataError

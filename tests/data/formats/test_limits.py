@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from tests.data.formats.broken_images import WHOLE, jpeg_of, pages, patched, sparse, tiff_of
-from tests.data.helpers import write_rows
+from tests.data.helpers import image_size, write_rows
 from weakseg.data.fingerprint import data_fingerprint
 from weakseg.data.formats import jpeg, pixels, reading, registry
 from weakseg.data.formats.png import PNG
-from weakseg.data.formats.reading import decode, image_size
+from weakseg.data.formats.reading import decode
 from weakseg.errors import DataError
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.helpers import noise, save, save_volume
+from tests.data.helpers import image_size, noise, save, save_volume
 from weakseg.data.formats import reading
 from weakseg.data.formats.base import Package
 from weakseg.data.formats.png import PNG
-from weakseg.data.formats.reading import decode, decode_volume, image_size, read_frame
+from weakseg.data.formats.reading import decode, decode_volume, read_frame
 from weakseg.data.formats.registry import FOREIGN, IMAGES, VOLUMES, formats_of, formats_of_dims
 from weakseg.data.formats.writing import mask_suffix, write_mask
 from weakseg.errors import DataError
@@ -118,7 +118,7 @@ def test_a_package_that_lacks_is_named_with_the_command(tmp_path, monkeypatch):
         monkeypatch.setattr(reading, "IMAGES", replace(IMAGES, each=each))
 
     needing("json", "no_such_decoder")
-    for read in (decode, image_size):
+    for read in (decode, lambda p: read_frame(p, reading.IMAGES)):
         with pytest.raises(DataError, match="format PNG are read with the help of no_such") as e:
             read(path)
         assert e.value.fix == "pip install 'weakseg[pictures]'"

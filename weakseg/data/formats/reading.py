@@ -70,10 +70,10 @@ def read_frame(path: Path, formats: Formats[Any] | None = None) -> Frame:
         return _format(f, path, wanted).inspect(f, path)
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels of an upright image, see `read_frame`."""
-    height, width, _ = read_frame(path, IMAGES).shape
-    return height, width
+def spacing_of(path: Path) -> tuple[float, ...] | None:
+    """Size of a voxel in mm; None of images, and of volumes that do not tell."""
+    frame = read_frame(path)
+    return frame.spacing if frame.known_spacing else None
 
 
 def is_colour_coded(path: Path) -> bool:

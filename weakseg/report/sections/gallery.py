@@ -10,7 +10,7 @@ import pandas as pd
 from weakseg.data.cases import MaskFiles
 from weakseg.data.formats.registry import is_volume
 from weakseg.data.images import read_image, read_mask
-from weakseg.data.truth import read_true_mask, read_true_volume_mask
+from weakseg.data.truth import read_true_mask
 from weakseg.data.volumes import read_volume, read_volume_mask
 from weakseg.errors import WeaksegError, first_line
 from weakseg.heatmaps.store import load_heatmap
@@ -219,7 +219,7 @@ def _volume_picture(
     values = read_volume(path).values
     mask = read_volume_mask(run.mask_path(method, seed, case))
     rule = run.config.data.mask_rule
-    true = None if truth is None else read_true_volume_mask(truth, rule)
+    true = None if truth is None else read_true_mask(truth, rule, path)
     marked = true if true is not None and true.any() else mask
     z = int(marked.sum(axis=(0, 1)).argmax())
 
