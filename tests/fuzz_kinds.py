@@ -62,7 +62,7 @@ def _turned() -> Image.Exif:
 
 
 def image_seeds(_: Path) -> list[Seed]:
-    """PNG, JPEG and TIFF of many variants."""
+    """Images of every format in many variants."""
     binary, shorts = GREY > 100, np.dstack([COLOUR, GREY[..., None]])
     files = {
         "grey.png": _pillow(GREY, "PNG"),
@@ -80,6 +80,9 @@ def image_seeds(_: Path) -> list[Seed]:
         "restarts.jpg": _pillow(COLOUR, "JPEG", restart_marker_rows=1, subsampling=0),
         "cmyk.jpg": _pillow(COLOUR, "JPEG", "CMYK"),
         "photo.mpo": _mpo(),
+        "grey.bmp": _pillow(GREY, "BMP"),
+        "binary.bmp": _pillow(binary, "BMP"),
+        "alpha.bmp": cv2.imencode(".bmp", shorts)[1].tobytes(),
         "grey.tif": _tiff(GREY),
         "colour.tif": _tiff(COLOUR, photometric="rgb", byteorder=">"),
         "planes.tif": _tiff(
