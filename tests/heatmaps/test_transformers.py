@@ -155,3 +155,12 @@ def test_tensors_that_are_no_maps_are_refused_with_a_layer_that_is(layer):
     net, _, images, _ = lively("vit of timm")
     with pytest.raises(ConfigError, match=r"does not give a map(.|\n)*blocks\.1\.norm1 \(4 x 6\)"):
         raw_cam(net, layer, images, 1)
+
+
+def test_tokens_that_lost_their_places_are_no_map_of_other_proportions():
+    """LeViT's attention between stages keeps no place; some tokens lay on a line by chance."""
+    torch.manual_seed(0)
+    net = timm.create_model("levit_128s", num_classes=3).eval()
+    maps, _ = raw_cam(net, "auto", torch.rand(1, 3, 224, 224), 1)
+    assert maps.shape[1] == maps.shape[2]
+    assert 14 % maps.shape[1] == 0

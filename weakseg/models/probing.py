@@ -134,6 +134,7 @@ def _seen(
 ) -> dict[str, Seen]:
     """What a network with other weights does with the changed images."""
     seen: dict[str, Seen] = {}
+    size = (int(images.shape[2]), int(images.shape[3]))
 
     def note(name: str, output: Any) -> None:
         before = seen[name].runs if name in seen else 0
@@ -142,7 +143,7 @@ def _seen(
             seen[name] = Seen(before + 1, shape, type(output).__name__, None)
             return
         changes = (output[1:] - output[:1]).float().cpu().unflatten(0, (DRAWS, 3))
-        seen[name] = Seen(before + 1, (1, *shape[1:]), "Tensor", recognise(changes))
+        seen[name] = Seen(before + 1, (1, *shape[1:]), "Tensor", recognise(changes, size))
 
     with _listening(layers, note):
         functional_call(net, state, (images,))

@@ -27,9 +27,6 @@ TOKENS_FIT = 0.8
 MOST_EXTRA = 16
 """The most tokens of a row that may be no places: class, distillation and register tokens."""
 
-LONGEST = 4
-"""Times its width a grid of tokens may be high, or its height wide."""
-
 
 @dataclass(frozen=True)
 class Space:
@@ -69,7 +66,7 @@ class Space:
         return channels_first.narrow(2, self.first, places).unflatten(2, self.grid)
 
 
-def recognise(changes: Tensor) -> Space | None:
+def recognise(changes: Tensor, image_size: tuple[int, int]) -> Space | None:
     """Find the map in a tensor.
 
     Parameters
@@ -78,6 +75,8 @@ def recognise(changes: Tensor) -> Space | None:
         How the tensor of an image, without the batch, changed when the image was changed everywhere
         alike, more and more from the first row to the last, and more and more from the first column
         to the last; in D ways.
+    image_size : tuple of int
+        Height and width: a grid of tokens has their proportions, up to a row or column.
 
     Returns
     -------
@@ -86,12 +85,14 @@ def recognise(changes: Tensor) -> Space | None:
     """
     if changes.ndim not in (4, 5) or not changes.isfinite().all():
         return None
-    found = [best for channel in (1, changes.ndim - 2) if (best := _best(changes, channel))]
+    found = [
+        best for channel in (1, changes.ndim - 2) if (best := _best(changes, channel, image_size))
+    ]
     fit, space = max(found, key=lambda f: f[0], default=(0.0, None))
     return space if fit >= (FIT if changes.ndim == 5 else TOKENS_FIT) else None
 
 
-def _best(changes: Tensor, channel: int) -> tuple[float, Space] | None:
+def _best(changes: Tensor, channel: int, image_size: tuple[int, int]) -> tuple[float, Space] | None:
     """The best map whose channels are of an axis, and its fit."""
     at, shape = _coordinates(changes, channel), tuple(changes.shape[2:])
     if changes.ndim == 5:
@@ -100,13 +101,12 @@ def _best(changes: Tensor, channel: int) -> tuple[float, Space] | None:
         least = 1 if channel == 1 and height * width > 1 else 2
         fits = min(height, width) >= least
         return (_fit(at), Space(shape, channel, (height, width))) if fits else None
-    if (
-        not np.isfinite(at).any() or _explained(np.nan_to_num(at[0])[:, None]) < FIT
-    ):  # of rows of places one behind the other
+    rows = np.nan_to_num(at[0])[:, None]
+    if _explained(rows) < FIT:  # places lie row by row
         return None
     tried = (
         (_fit(at[:, first : first + h * w].reshape(2, h, w)), Space(shape, channel, (h, w), first))
-        for first, h, w in _grids(at.shape[1])
+        for first, h, w in _grids(at.shape[1], *image_size)
     )
     # A part of a grid is a grid as well: the more tokens are left out, the better must be the rest.
     extra = at.shape[1]
@@ -116,14 +116,14 @@ def _best(changes: Tensor, channel: int) -> tuple[float, Space] | None:
 
 
 @cache
-def _grids(tokens: int) -> list[tuple[int, int, int]]:
+def _grids(tokens: int, height: int, width: int) -> list[tuple[int, int, int]]:
     """Ways to see a row of tokens as a grid with some tokens before or behind it."""
     return [
         (first, h, places // h)
-        for extra in range(min(MOST_EXTRA, tokens // 2) + 1)
+        for extra in range(min(MOST_EXTRA, tokens // 3) + 1)
         for places in [tokens - extra]
         for h in range(2, places // 2 + 1)
-        if places % h == 0 and max(h * h, places) <= LONGEST * min(h * h, places)
+        if places % h == 0 and abs(h * width - places // h * height) < max(height, width)
         for first in {0, extra}
     ]
 
