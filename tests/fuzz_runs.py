@@ -37,12 +37,12 @@ def run_seeds(folder: Path) -> list[Seed]:
 
 def read_a_run(path: Path, folder: Path) -> None:
     """As `report` and `predict` read it."""
+    from weakseg.methods.find import load_method
     from weakseg.report.page import build_report
     from weakseg.report.read import read_runs
-    from weakseg.stages.predictors import load_predictor
 
     runs = read_runs([folder / RUN])
     if zlib.crc32(path.read_bytes()) % PAGES == 0:
         build_report(runs, 0)
     for method in (None, "net"):
-        load_predictor(folder / RUN, method, device="cpu")
+        load_method(folder / RUN, method, device="cpu")

@@ -9,10 +9,10 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from tests.tiny import read_rows, weakseg, write_config, write_manifest, write_set
 from weakseg.config import load_config
 from weakseg.layout import BEST, CLASSIFIER_SCORES, LAST, SETTINGS
+from weakseg.methods.segmenters import load_segmenter
 from weakseg.runs import read_json
 from weakseg.stages import train_classifier, train_segmenter
 from weakseg.stages.prepare import prepared_run
-from weakseg.stages.segmenters import load_segmenter
 from weakseg.stages.train_classifier import train_classifiers
 from weakseg.stages.train_segmenter import train_segmenters
 from weakseg.training import segment

@@ -4,8 +4,10 @@ import pytest
 
 from tests.tiny import CONFIG, read_rows, tree, weakseg, write_config, write_set
 from weakseg.heatmaps.store import load_heatmap
+from weakseg.methods.classifiers import (
+    load_classifier,
+)
 from weakseg.runs import read_json
-from weakseg.stages.train_classifier import load_classifier
 from weakseg.training.weights import load_weights
 
 CLASSIFIER = {

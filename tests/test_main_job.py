@@ -13,12 +13,12 @@ from tests.data.helpers import save
 from tests.layout_of_run import files_of, named_files
 from tests.tiny import pixels, read_rows, tree, weakseg, write_config, write_manifest, write_set
 from weakseg.config import Config
-from weakseg.data.images import read_image
+from weakseg.data.cases import Case
 from weakseg.heatmaps.store import load_heatmap
 from weakseg.masks.rules import ORACLES
+from weakseg.methods.find import load_method
 from weakseg.runs import read_json
 from weakseg.scores import dice
-from weakseg.stages.predictors import load_predictor
 from weakseg.stages.scoring import read_per_case, read_summary
 from weakseg.training import checkpoints
 
@@ -245,17 +245,17 @@ def test_predict_gives_masks_of_the_images_own_sizes(job, tmp_path, capsys):
 def test_predict_agrees_with_the_runs_own_masks_by_every_rule_to_the_pixel(job):
     run = job[0] / "run"
     test = [r for r in read_rows(run / "splits.csv") if r["split"] == "test"]
-    images = [read_image(Path(r["image"])) for r in test]
+    cases = [Case(r["case"], Path(r["image"]), "") for r in test]
     rules = [r for r in Config().masks.rules if r.rule not in ORACLES]
     assert len(rules) >= 6
     for name in (f"gradcam-{r.rule}" for r in rules):
-        predictor = load_predictor(run, name, seed=1, device="cpu")
+        predictor = load_method(run, name, seed=1, device="cpu")
         # In another order and, in other tests, in company of fewer.
-        found = list(predictor.predict_all(images[::-1]))[::-1]
-        for r, (mask, *_) in zip(test, found, strict=True):
+        found = list(predictor.predict_all(cases[::-1]))[::-1]
+        for r, mask in zip(test, [p.mask for p in found], strict=True):
             made = pixels(run / f"masks/{name}/seed-1/{r['case']}.png") > 0
             np.testing.assert_array_equal(mask, made, err_msg=f"{name} {r['case']}")
-    np.testing.assert_array_equal(predictor.predict(images[0])[0], found[0][0])
+    np.testing.assert_array_equal(predictor.predict(test[0]["image"]).mask, found[0].mask)
 
 
 def test_predict_writes_the_masks_that_the_run_has_scored(job, tmp_path):

@@ -11,10 +11,10 @@ from weakseg.errors import DataError, RunError
 from weakseg.heatmaps import heatmap
 from weakseg.masks.rules import FittedRule, segment
 from weakseg.masks.rules.global_thresholds import FixedRule
+from weakseg.methods.segmenter_networks import Networks
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.models.segmenters import build_segmenter
-from weakseg.stages.segmenter_networks import Networks
 from weakseg.training.recipes import resolve
 from weakseg.training.segment import SegmentationCases
 

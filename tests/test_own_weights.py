@@ -11,11 +11,13 @@ from tests.tiny import weakseg, write_config, write_set
 from weakseg.config import load_config
 from weakseg.errors import RunError
 from weakseg.layout import BEST, METRICS, RESUME, seed_folder
+from weakseg.methods.classifiers import (
+    load_classifier,
+)
+from weakseg.methods.segmenters import load_segmenter
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.runs import read_json
-from weakseg.stages.segmenters import load_segmenter
-from weakseg.stages.train_classifier import load_classifier
 from weakseg.training import checkpoints
 from weakseg.training.classify import ClassifierTask
 from weakseg.training.weights import load_weights

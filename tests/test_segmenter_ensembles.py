@@ -18,8 +18,14 @@ from tests.tiny import (
     write_set,
 )
 from weakseg.config import curve_asked, fingerprint, parse_config
+from weakseg.methods.fingerprints import (
+    segmenter_fingerprint,
+)
 from weakseg.runs import read_json
-from weakseg.stages.scoring import read_per_case, read_summary, segmenter_asked
+from weakseg.stages.scoring import (
+    read_per_case,
+    read_summary,
+)
 
 CONFIG = """
 name: mean
@@ -234,14 +240,14 @@ def test_settings_that_are_left_alone_leave_earlier_runs_up_to_date(name, asked,
         "weak": {"masks": "gradcam-otsu", "min_peak": 0.5},
     }
     config = parse_config({"segmenters": segmenters})
-    assert (segmenter_asked(config, name), curve_asked(config, name)) == (asked, curve)
+    assert (segmenter_fingerprint(config, name), curve_asked(config, name)) == (asked, curve)
     settings = config.segmenters[name]
     changed = settings.model_copy(update={"ensemble": True})
     assert fingerprint(settings.settings()) != fingerprint(changed.settings())
     compiled = config.model_copy(
         update={"segmenters": {name: settings.model_copy(update={"compile": True})}}
     )
-    assert (segmenter_asked(compiled, name), curve_asked(compiled, name)) == (asked, curve)
+    assert (segmenter_fingerprint(compiled, name), curve_asked(compiled, name)) == (asked, curve)
 
 
 @pytest.mark.parametrize("value", ["2", "sometimes", "[0, 1]"])

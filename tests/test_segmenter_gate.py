@@ -18,9 +18,9 @@ from tests.tiny import (
 )
 from weakseg import layout
 from weakseg.config import load_config
+from weakseg.methods import network as segmenter_predictor
 from weakseg.outputs import list_outputs
 from weakseg.runs import Run, read_json
-from weakseg.stages import segmenter_predictor
 from weakseg.stages.scoring import read_per_case, read_summary
 
 CONFIG = """

@@ -17,6 +17,9 @@ from tests.tiny import (
     write_set,
 )
 from weakseg.config import parse_config
+from weakseg.methods.classifiers import (
+    read_predictions,
+)
 from weakseg.methods.trainable import hypercolumn
 from weakseg.methods.trainable.base import Context
 from weakseg.models.classifiers import ClassifierSpec, build_classifier
@@ -24,7 +27,6 @@ from weakseg.runs import read_json, write_json
 from weakseg.scores import youden_threshold
 from weakseg.stages.heatmap_segment import why_left_out
 from weakseg.stages.scoring import read_summary
-from weakseg.stages.train_classifier import read_predictions
 
 CONFIG = """
 name: trained

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from weakseg.stages.predictors import load_predictor
+from weakseg.stages.segmenter_gate import find_gate
 
 from tests.tiny import pixels, read_rows, write_config, write_manifest, write_set
 from weakseg.config import load_config
@@ -22,9 +24,7 @@ from weakseg.spreadsheets import csv_text
 from weakseg.stages import predictors, segmenter_masks
 from weakseg.stages.heatmap_segment import _score_case, gate_value
 from weakseg.stages.heatmaps import HeatReader
-from weakseg.stages.predictors import load_predictor
 from weakseg.stages.prepare import prepared_run
-from weakseg.stages.segmenter_gate import find_gate
 from weakseg.stages.segmenter_masks import score_probability
 
 CONFIG = """

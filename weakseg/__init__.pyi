@@ -4,9 +4,9 @@ from .data.formats.writing import write_mask
 from .data.images import read_image, read_mask
 from .heatmaps import raw_cam
 from .masks import apply_threshold, normalise, otsu_threshold
+from .methods.find import load_method
 from .scores import dice, hd95, score_case, summarise
 from .stages.compare import compare
-from .stages.predictors import load_predictor
 from .stages.prepare import prepared_run
 from .stages.report import make_report
 
@@ -18,7 +18,7 @@ __all__ = [
     "dice",
     "hd95",
     "load_config",
-    "load_predictor",
+    "load_method",
     "make_report",
     "normalise",
     "otsu_threshold",

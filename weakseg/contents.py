@@ -122,7 +122,7 @@ class ThresholdContent(_Content):
     gate: Share
     split: str
     upper_bound: bool
-    kind: Literal["supervised", "weak"] | None = None
+    kind: Literal["heatmap", "oracle", "weak", "supervised"]
     networks: list[Count] = []
     gate_by: list[Count] = []
     inference: dict[str, Any] = {}

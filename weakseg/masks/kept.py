@@ -25,7 +25,7 @@ def read_thresholds(path: Path) -> dict[str, Any]:
     """
     entries = read_json(path, model=Thresholds)
     for seed, entry in entries.items():
-        if "kind" in entry:  # of a network, whose rule is a word
+        if isinstance(entry["rule"], str):  # of a network
             if entry["threshold"] is None:
                 raise damaged(path, f"{seed}.threshold: missing, where a network needs one")
             continue

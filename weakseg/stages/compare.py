@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from weakseg.layout import report_folder
+from weakseg.methods.cases import (
+    scored_cases,
+)
+from weakseg.methods.prepared import (
+    Prepared,
+)
+from weakseg.methods.segmenters import has_training_masks
 from weakseg.progress import say
 from weakseg.stages.equivalence import lesion_patients, mask_equivalence, patient_counts
 from weakseg.stages.heatmap_segment import heatmap_segment
-from weakseg.stages.prepare import Prepared
 from weakseg.stages.report import make_report
 from weakseg.stages.retrain_filtered import check_filtered, retrain_filtered
-from weakseg.stages.scoring import scored_cases
-from weakseg.stages.segmenters import has_training_masks
 from weakseg.stages.train_classifier import train_classifiers
 from weakseg.stages.train_segmenter import train_segmenters
 

@@ -25,25 +25,30 @@ from weakseg.layout import (
     segmenter_part,
     segmenter_stage,
 )
-from weakseg.runs import remove_tree, write_text
-from weakseg.spreadsheets import csv_text
-from weakseg.stages.base import Stage, perform
-from weakseg.stages.prepare import Prepared
-from weakseg.stages.scoring import read_rows, scored_cases
-from weakseg.stages.segmenter_masks import score_probability
-from weakseg.stages.segmenters import (
-    SUPERVISED,
+from weakseg.methods.base import SUPERVISED
+from weakseg.methods.network import NetworkMethod
+from weakseg.methods.prepared import (
+    Prepared,
+)
+from weakseg.methods.segmenter_networks import Networks
+from weakseg.methods.segmenters import (
     is_trained,
     masks_of,
-    priors_of,
     segmentation_cases,
     segmenter_key,
     segmenter_settings,
     training_cases,
 )
+from weakseg.runs import remove_tree, write_text
+from weakseg.spreadsheets import csv_text
+from weakseg.stages.base import Stage, perform
+from weakseg.stages.scoring import (
+    read_rows,
+)
+from weakseg.stages.segmenter_masks import score_network
 from weakseg.stages.train_segmenter import fit_segmenter
 from weakseg.stored import read_csv
-from weakseg.training.segment import SegmentationCases, SegmenterTask, predict
+from weakseg.training.segment import SegmentationCases, SegmenterTask
 
 COLUMNS = ("case", "patient", "draw", "k", "masks", "dice", "has_lesion", "false_alarm")
 
@@ -216,16 +221,13 @@ def _trained_rows(
     quiet = {"keep": "last", "validation_cases": 0, "recalibrate": False}
     settings = settings.model_copy(update=quiet)
     trained = fit_segmenter(prepared, settings, data, train, folder, seed, key=key, what=what)
-    threshold = {"kind": SUPERVISED, "threshold": 0.5, "masks_seen": masks_of(prepared, train)}
+    seen = masks_of(prepared, train)
+    threshold = {"kind": SUPERVISED, "threshold": 0.5, "masks_seen": seen, "chosen_on": "nothing"}
     test = [i for i, c in enumerate(prepared.cases.cases) if c.split == "test"]
-    scored = scored_cases(prepared)
-    rows: list[dict[str, Any]] = []
-    priors = priors_of(trained.settings)
-    with trained.fabric.autocast():
-        found = predict(trained.model, data, test, settings, trained.fabric.device, priors)
-        for i, p in found:
-            probability = data.original(i, p)
-            rows += score_probability(prepared, i, probability, threshold, name, seed, scored)
+    networks = Networks((trained.model,), (trained.settings,))
+    method = NetworkMethod(name, (seed,), prepared.config, networks, settings, threshold)
+    predictions = method.over(data, test)
+    rows = [row for s in score_network(prepared, method, predictions, seed) for row in s.rows]
     remove_tree(folder)
     return rows
 

@@ -30,6 +30,12 @@ from weakseg.layout import (
     scores_file,
     seed_folder,
 )
+from weakseg.methods.prepared import (
+    Prepared,
+)
+from weakseg.methods.stored_heatmaps import (
+    PREDICTED,
+)
 from weakseg.runs import file_hash, write_json, write_text
 from weakseg.scores import (
     Evidence,
@@ -42,8 +48,6 @@ from weakseg.scores import (
 )
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
-from weakseg.stages.heatmaps import PREDICTED
-from weakseg.stages.prepare import Prepared
 from weakseg.stored import read_csv
 
 NETWORKS = {"retrained": PREDICTIONS, "original": ORIGINAL}

@@ -19,7 +19,9 @@ from weakseg.filtering.marks import Marker, partners
 from weakseg.heatmaps.store import Heatmap
 from weakseg.masks.region import body_region
 from weakseg.masks.rules import FittedRule, segment
-from weakseg.stages.prepare import Prepared
+from weakseg.methods.prepared import (
+    Prepared,
+)
 
 Bools = NDArray[np.bool_]
 

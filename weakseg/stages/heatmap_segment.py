@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from weakseg.ahead import in_order
 from weakseg.config import dump_config, fingerprint
 from weakseg.contents import Thresholds
 from weakseg.data.cases import Case
-from weakseg.data.formats.writing import mask_suffix, write_mask
 from weakseg.data.images import read_image
 from weakseg.errors import RunError
 from weakseg.heatmaps.cam import check_method
@@ -26,7 +24,6 @@ from weakseg.layout import (
     fresh_masks,
     heatmap_folder,
     heatmap_stage,
-    mask_file,
     masks_config,
     masks_folder,
     method_folder,
@@ -37,9 +34,25 @@ from weakseg.layout import (
     threshold_file,
     trained_file,
 )
-from weakseg.masks.rules import FittedRule, Rule, segment
+from weakseg.masks.rules import FittedRule, Rule
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
+from weakseg.methods.base import SUPERVISED, WEAK
+from weakseg.methods.fingerprints import (
+    heatmap_fingerprint,
+)
+from weakseg.methods.gate import chosen_gate, mean_predictions
+from weakseg.methods.heatmap import HeatmapMethod, StoredHeats
+from weakseg.methods.prepared import (
+    Prepared,
+    refuse_volumes,
+)
+from weakseg.methods.stored_heatmaps import (
+    HeatReader,
+    classifier_folders,
+    heatmap_key,
+    require_classifiers,
+)
 from weakseg.methods.trainable.registry import save_trained
 from weakseg.progress import progress, say
 from weakseg.runs import (
@@ -48,29 +61,17 @@ from weakseg.runs import (
     write_json,
     write_text,
 )
-from weakseg.scores import OF_HEAT, score_case
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
-from weakseg.stages.gate import chosen_gate, mean_predictions
 from weakseg.stages.heatmaps import (
-    HeatReader,
-    classifier_folders,
-    heatmap_key,
     make_heatmaps,
-    require_classifiers,
 )
-from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.stages.scoring import (
-    case_entry,
     collect,
-    heatmap_asked,
-    scored_cases,
     write_part,
 )
+from weakseg.stages.segment import Predicted, Truth, Work, segment_cases
 from weakseg.stored import read_json
-
-SCORERS, AHEAD = 2, 32
-"""Threads that make, write and score masks, and how many images they are ahead of the table."""
 
 
 def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
@@ -157,7 +158,7 @@ def gate_value(prepared: Prepared, name: str, seed: int) -> float:
 
 def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
     config, run = prepared.config, prepared.run
-    asked = heatmap_asked(config)
+    asked = heatmap_fingerprint(config)
     masks = masks_folder(run.folder)
     arch = config.classifier.arch
     heats = [(name, seed) for name in config.all_heatmaps for seed in config.heatmap_seeds(name)]
@@ -203,26 +204,30 @@ def _write_masks(prepared: Prepared, asked: str) -> dict[str, Any]:
     }
     with progress("masks and scores", len(work) * len(test)) as advance:
         for name, seed in work:
-            reader, (fitted, reasons) = readers[name, seed], fits[name, seed]
+            fitted, reasons = fits[name, seed]
             for rule, why in reasons.items():
                 lost.setdefault(f"{name}-{rule}", {})[seed] = why
             gate = gate_value(prepared, name, seed)
-            for f in fitted:
-                entry_of = thresholds.setdefault(f"{name}-{f.name}", {})
-                entry_of[f"seed-{seed}"] = f.to_json() | {"split": "test", "gate": gate}
-                if f.trained is not None:
-                    path = trained_file(part, f"{name}-{f.name}", seed)
-                    entry_of[f"seed-{seed}"] |= save_trained(path, f.trained)
-            seeds_curve = Curve() if name == names[0] else None
-            rows += _score_seed(reader, name, seed, fitted, gate, part, advance, seeds_curve)
-            curves += [] if seeds_curve is None else seeds_curve.rows(seed)
+            methods = [
+                HeatmapMethod(f"{name}-{f.name}", (seed,), config, f, gate, StoredHeats(reader))
+                for f in fitted
+                for reader in [readers[name, seed]]
+            ]
+            for m in methods:
+                entry = m.rule.to_json() | {"kind": m.kind, "split": "test", "gate": gate}
+                if m.rule.trained is not None:
+                    entry |= save_trained(trained_file(part, m.name, seed), m.rule.trained)
+                thresholds.setdefault(m.name, {})[f"seed-{seed}"] = entry
+            curve = Curve() if name == names[0] else None
+            rows += _score_seed(readers[name, seed], methods, seed, part, advance, curve)
+            curves += [] if curve is None else curve.rows(seed)
     seeds_of = {m: len(config.heatmap_seeds(h)) for m, (h, _) in config.heatmap_methods.items()}
     left_out = why_left_out(lost, seeds_of)
     for method, why in left_out.items():
         say(f"{method}: left out, {why}")
     for method, entries in thresholds.items():
         write_json(threshold_file(part, method), entries)
-    _replace_masks(masks_folder(run.folder), part)
+    _replace_masks(prepared, part)
     write_text(masks_config(run.folder), dump_config(config))
     write_part(prepared, HEATMAP_PART, rows)
     table = pd.DataFrame(curves, columns=["seed", "threshold", "dice"])
@@ -234,11 +239,11 @@ def _write_masks(prepared: Prepared, asked: str) -> dict[str, Any]:
     return {"left_out": left_out, "weights": weights, "data": prepared.key, "asked": asked}
 
 
-def _replace_masks(masks: Path, part: Path) -> None:
+def _replace_masks(prepared: Prepared, part: Path) -> None:
     """Put new masks of heatmaps in the place of all earlier ones; those of networks stay."""
+    masks = masks_folder(prepared.run.folder)
     for method in [p for p in masks.glob("*") if p.is_dir()]:
-        told = threshold_file(masks, method.name)
-        if not (told.exists() and _of_network(told)):
+        if not _of_network(prepared, method.name):
             remove_tree(method)
     for method in sorted(part.glob("*")):
         there = method_folder(masks, method.name)
@@ -248,93 +253,59 @@ def _replace_masks(masks: Path, part: Path) -> None:
     remove_tree(part)
 
 
-def _of_network(told: Path) -> bool:
+def _of_network(prepared: Prepared, method: str) -> bool:
     """Whether masks are a network's; damaged ones are nobody's, and are made again."""
+    path = threshold_file(masks_folder(prepared.run.folder), method)
     try:
-        return any("kind" in entry for entry in read_json(told, model=Thresholds).values())
+        entries = read_json(path, model=Thresholds) if path.exists() else {}
     except RunError:
         return False
+    return any(entry["kind"] in (WEAK, SUPERVISED) for entry in entries.values())
 
 
 def _score_seed(
     reader: HeatReader,
-    name: str,
+    methods: Sequence[HeatmapMethod],
     seed: int,
-    fitted: Sequence[FittedRule],
-    gate: float,
     out: Path,
     advance: Callable[..., None],
     curve: Curve | None,
 ) -> list[dict[str, Any]]:
     """Write the masks of one heatmap and seed, and score those whose truth is known."""
-    by_rule: dict[str, list[dict[str, Any]]] = {f.name: [] for f in fitted}
-    scored = scored_cases(reader.prepared)
+    prepared = reader.prepared
+    is_lesion = prepared.cases.labels.is_lesion
+    by_method: dict[str, list[dict[str, Any]]] = {m.name: [] for m in methods}
 
-    drawn = curve is not None
+    def dice(case: Case, predicted: Predicted, truth: Any) -> np.ndarray | None:
+        if truth is None or case.mask is None or not is_lesion(case.label):
+            return None
+        return dice_curve(normalise(predicted[0][1].map), truth, GRID)
 
-    def score(case: Case) -> _Scored:
-        return _score_case(reader, case, name, seed, fitted, gate, out, case.id in scored, drawn)
-
-    test = reader.prepared.cases.of("test")
-    for rows, dice in in_order(score, test, workers=SCORERS, ahead=AHEAD):
-        for rule, row in rows.items():
-            by_rule[rule].append(row)
-        if curve is not None and dice is not None:
-            curve.add(dice)
+    work = (Work(case, _masks_of(reader, case, methods)) for case in prepared.cases.of("test"))
+    look = None if curve is None else dice
+    for scored in segment_cases(prepared, work, seed, masks=out, look=look):
+        for row in scored.rows:
+            by_method[row["method"]].append(row)
+        if curve is not None and scored.further is not None:
+            curve.add(scored.further)
         advance()
-    return [row for rows in by_rule.values() for row in rows]
+    return [row for rows in by_method.values() for row in rows]
 
 
-class _Scored(NamedTuple):
-    """Of one image: rule → its row of scores, and the Dice of its heatmap at every threshold."""
+def _masks_of(
+    reader: HeatReader, case: Case, methods: Sequence[HeatmapMethod]
+) -> Callable[[Truth], Predicted]:
+    """The masks of one image by every rule."""
 
-    rows: dict[str, dict[str, Any]]
-    dice: np.ndarray | None
+    def predict(truth_of: Truth) -> Predicted:
+        heat = reader.load(case)
+        full, truth = heat.full(), truth_of(heat.shape)
+        image = read_image(case.image) if any(m.rule.needs_image for m in methods) else None
+        # An upper bound has no threshold for an image that nobody has segmented.
+        able = [m for m in methods if truth is not None or not m.rule.rule.needs_truth]
+        return [(m, m.of_heat(heat, full, image, truth)) for m in able]
 
-
-def _score_case(
-    reader: HeatReader,
-    case: Case,
-    name: str,
-    seed: int,
-    fitted: Sequence[FittedRule],
-    gate: float,
-    out: Path,
-    scored: bool,
-    drawn: bool,
-) -> _Scored:
-    """Write the masks of one image by every rule, and score them where the truth is known."""
-    heat = reader.load(case)
-    full, flat = heat.full(), heat.flat
-    gated = heat.probability < gate
-    image = read_image(case.image) if any(f.needs_image for f in fitted) else None
-    truth = reader.truth(case, heat.shape) if scored else None
-    lesion = case.mask is not None and reader.prepared.cases.labels.is_lesion(case.label)
-    dice = None
-    if drawn and lesion and truth is not None:
-        dice = dice_curve(normalise(full), truth, GRID)
-    rows: dict[str, dict[str, Any]] = {}
-    of_heat: dict[str, Any] = {}
-    for f in fitted:
-        if f.name == "oracle-image" and truth is None:
-            continue  # it has no threshold for an image that nobody has segmented
-        mask = np.zeros(heat.shape, dtype=bool) if gated else segment(f, full, image, truth)
-        method = f"{name}-{f.name}"
-        path = mask_file(out, method, seed, case.id, mask_suffix(case.image))
-        write_mask(path, mask, case.image)
-        if truth is None:
-            continue
-        scores = score_case(mask, truth, heatmap=None if of_heat else full)
-        # The scores of the heatmap itself are the same under every rule.
-        of_heat = of_heat or {k: scores[k] for k in OF_HEAT}
-        kind = "oracle" if f.oracle else "heatmap"
-        rows[f.name] = (
-            case_entry(case, method, kind, seed, f.masks_seen)
-            | scores
-            | of_heat
-            | {"flat": flat, "gated": gated, "probability": round(heat.probability, 6)}
-        )
-    return _Scored(rows, dice)
+    return predict
 
 
 class Curve:

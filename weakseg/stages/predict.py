@@ -19,10 +19,11 @@ from weakseg.data.images import read_image
 from weakseg.data.volumes import write_volume
 from weakseg.errors import DataError, UserError
 from weakseg.heatmaps.store import save_heatmap
+from weakseg.methods.base import Method, Prediction
+from weakseg.methods.find import load_method
 from weakseg.progress import progress, say
 from weakseg.runs import atomic_path, inside, make_folder, write_text
 from weakseg.spreadsheets import csv_text
-from weakseg.stages.heatmap_predictor import Predictor
 from weakseg.stages.predict_inputs import (
     PREDICTIONS,
     cause,
@@ -31,10 +32,6 @@ from weakseg.stages.predict_inputs import (
     together,
 )
 from weakseg.stages.predict_unlike import Unlike
-from weakseg.stages.predictors import load_predictor
-from weakseg.stages.segmenter_predictor import SegmenterPredictor
-
-__all__ = ["load_predictor", "predict"]
 
 Predict = Callable[[Sequence[Case]], Iterator[dict[str, Any]]]
 """Writes the masks of some cases; gives their rows of ``predictions.csv``."""
@@ -63,7 +60,7 @@ def predict(
         Gets ``<stem>.png`` (0 and 255) or ``<stem>.nii.gz`` (0 and 1), and ``predictions.csv``,
         whose column ``unlike_training`` says in what an image differs from the run's.
     method, seed, device
-        See `weakseg.stages.predictors.load_predictor`.
+        See `weakseg.methods.find.load_method`.
     heatmaps, overlays : bool
         Also write ``heatmaps/<stem>.npz`` (raw heatmaps, or probabilities of a supervised
         network; volumes as ``.nii.gz``), and pictures ``overlays/<stem>.png`` (images only).
@@ -75,8 +72,8 @@ def predict(
     Path
         The table ``predictions.csv``.
     """
-    predictor = load_predictor(run, method, seed=seed, device=device)
-    dims = predictor.dims if isinstance(predictor, SegmenterPredictor) else 2
+    chosen = load_method(run, method, seed=seed, device=device)
+    dims = chosen.dims
     cases = readable(collect_inputs(inputs, out, dims), skip_unreadable, dims)
     read = [f for c in cases for f in (c.image, *c.more, c.roi) if f is not None]
     sources = {f.resolve() for f in [*read, *inputs]}
@@ -88,19 +85,14 @@ def predict(
                 fix="name another folder with --out",
             )
     make_folder(out)
-    seeds = ", ".join(map(str, predictor.seeds))
-    which = f"mean of the seeds {seeds}" if len(predictor.seeds) > 1 else f"seed {seeds}"
-    say(f"method {predictor.method} ({predictor.chosen}), {which}")
-    write = _Writer(out, heatmaps, overlays)
-    one: Predict
-    if isinstance(predictor, SegmenterPredictor):
-        one = partial(_by_segmenter, predictor, write)
-    else:
-        one = partial(_by_heatmap, predictor, write)
+    seeds = ", ".join(map(str, chosen.seeds))
+    which = f"mean of the seeds {seeds}" if len(chosen.seeds) > 1 else f"seed {seeds}"
+    say(f"method {chosen.name} ({chosen.choice}), {which}")
+    one = partial(_predicted, chosen, _Writer(out, heatmaps, overlays))
     rows: list[dict[str, Any]] = []
-    unlike = Unlike(run, predictor.config.data)
+    unlike = Unlike(run, chosen.config.data)
     with progress("predicting", len(cases)) as advance:
-        for some in together(cases, predictor.at_once):
+        for some in together(cases, chosen.at_once):
             made = _rows(one, some, skip_unreadable)
             rows += unlike.tell(some, made)
             advance(len(some))
@@ -130,75 +122,56 @@ class _Writer:
     heatmaps: bool
     overlays: bool
 
-    def mask(self, case: Case, mask: np.ndarray) -> Path:
-        path = inside(self.out, f"{case.id}{mask_suffix(case.image)}")
-        write_mask(path, mask, case.image)
-        return path
+    def write(self, case: Case, prediction: Prediction) -> Path:
+        """Write what is asked for; the mask's file."""
+        mask = inside(self.out, f"{case.id}{mask_suffix(case.image)}")
+        write_mask(mask, prediction.mask, case.image)
+        if self.heatmaps:
+            self._save_map(case, prediction)
+        if self.overlays and case.dims == 2:
+            from weakseg.report.pictures import write_overlay
 
-    def overlay(self, case: Case, image: np.ndarray, heat: np.ndarray, mask: np.ndarray) -> None:
-        from weakseg.report.pictures import write_overlay
+            path = inside(self.out, "overlays", f"{case.id}.png")
+            write_overlay(path, read_image(case.image), prediction.map, prediction.mask)
+        return mask
 
-        write_overlay(inside(self.out, "overlays", f"{case.id}.png"), image, heat, mask)
-
-
-def _by_heatmap(
-    predictor: Predictor, write: _Writer, cases: Sequence[Case]
-) -> Iterator[dict[str, Any]]:
-    images = [read_image(c.image) for c in cases]
-    found = predictor.predict_all(images)
-    for case, image, (mask, heat, p) in zip(cases, images, found, strict=True):
-        path = write.mask(case, mask)
-        if write.heatmaps:
-            save_heatmap(inside(write.out, "heatmaps", f"{case.id}.npz"), heat)
-        if write.overlays:
-            write.overlay(case, image, heat.full(), mask)
-        yield {
-            "file": str(case.image),
-            "mask": path.name,
-            "predicted_label": predictor.labels.names[int(p.argmax())],
-            "lesion_probability": round(heat.probability, 6),
-            "lesion_pixels": int(mask.sum()),
-            "flat_heatmap": heat.flat,
-        }
+    def _save_map(self, case: Case, prediction: Prediction) -> None:
+        if case.dims == 3:
+            path = inside(self.out, "heatmaps", f"{case.id}.nii.gz")
+            write_volume(path, prediction.map, case.image)
+            return
+        path = inside(self.out, "heatmaps", f"{case.id}.npz")
+        if prediction.heat is not None:
+            save_heatmap(path, prediction.heat)
+            return
+        with atomic_path(path) as part, part.open("wb") as f:
+            np.savez_compressed(f, probability=prediction.map.astype(np.float16))
 
 
-def _by_segmenter(
-    predictor: SegmenterPredictor, write: _Writer, cases: Sequence[Case]
-) -> Iterator[dict[str, Any]]:
-    for case, (mask, p, says) in zip(cases, predictor.predict_all(cases), strict=True):
-        told = {} if says is None else {"lesion_probability": says}
-        row = (_volume if case.dims == 3 else _flat)(write, case, mask, p)
+def _predicted(method: Method, writer: _Writer, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
+    """The rows of some cases, whose masks are written."""
+    for case, prediction in zip(cases, method.predict_all(cases), strict=True):
+        path = writer.write(case, prediction)
+        pixels = int(prediction.mask.sum())
+        row: dict[str, Any] = {"file": str(case.image), "mask": path.name}
+        known = (
+            {} if prediction.probability is None else {"lesion_probability": prediction.probability}
+        )
         yield (
             row
-            | told
-            | {
-                "highest_probability": round(float(p.max()), 6),
-                "lesion_pixels": int(mask.sum()),
-            }
+            | _volume_of(case, pixels)
+            | {**prediction.notes}
+            | known
+            | {"lesion_pixels": pixels}
         )
 
 
-def _volume(write: _Writer, case: Case, mask: np.ndarray, p: np.ndarray) -> dict[str, Any]:
-    path = write.mask(case, mask)
-    if write.heatmaps:
-        write_volume(inside(write.out, "heatmaps", f"{case.id}.nii.gz"), p, case.image)
+def _volume_of(case: Case, voxels: int) -> dict[str, Any]:
+    """The lesion's volume in ml where voxels have a size."""
+    if case.dims == 2:
+        return {}
     spacing = spacing_of(case.image)
-    return {
-        "file": str(case.image),
-        "mask": path.name,
-        "lesion_ml": spacing and round(math.prod(spacing) / 1000 * int(mask.sum()), 3),
-    }
-
-
-def _flat(write: _Writer, case: Case, mask: np.ndarray, p: np.ndarray) -> dict[str, Any]:
-    path = write.mask(case, mask)
-    if write.heatmaps:
-        target = inside(write.out, "heatmaps", f"{case.id}.npz")
-        with atomic_path(target) as part, part.open("wb") as f:
-            np.savez_compressed(f, probability=p.astype(np.float16))
-    if write.overlays:
-        write.overlay(case, read_image(case.image), p, mask)
-    return {"file": str(case.image), "mask": path.name}
+    return {"lesion_ml": spacing and round(math.prod(spacing) / 1000 * voxels, 3)}
 
 
 def _targets(out: Path, names: Sequence[str]) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_confi
 from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import write_phantom
 from weakseg.data.splits import make_splits, read_splits, write_splits
-from weakseg.errors import ConfigError, DataError, RunError, UserError
+from weakseg.errors import ConfigError, DataError, RunError
 from weakseg.layout import config_file, images_file, splits_file
+from weakseg.methods.prepared import Prepared
 from weakseg.progress import progress, say
 from weakseg.runs import Run, environment, locked, make_folder, read_json, write_json, write_text
 
@@ -29,32 +30,6 @@ COARSE = 4
 """Rows and columns of a heatmap below which it is said that it hardly shows where."""
 
 ROOT = Path("runs")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A run that is ready for its stages.
-
-    Attributes
-    ----------
-    config : Config
-    run : Run
-    cases : CaseSet
-        With splits.
-    channels : {1, 3}
-        Colours of the images.
-    key : str
-        Fingerprint of the data, its reading and its splits.
-    images : ImageBatches
-        The images of ``cases``, decoded once for all stages of a command.
-    """
-
-    config: Config
-    run: Run
-    cases: CaseSet
-    channels: int
-    key: str
-    images: ImageBatches
 
 
 def run_folder(config: Config, run_dir: Path | None) -> Path:
@@ -283,24 +258,6 @@ def _patients_before(folder: Path, table: Table) -> list[str] | None:
         return None
     same = [c.image for c in held] == [table.resolve(r.image) for r in table.rows]
     return [c.patient for c in held] if same else None
-
-
-def refuse_volumes(prepared: Prepared, what: str) -> None:
-    """Refuse a stage that works on images only.
-
-    Raises
-    ------
-    UserError
-        If the manifest lists volumes.
-    """
-    if prepared.cases.dims == 3:
-        raise UserError(
-            f"{what} of volumes {'are' if what.endswith('s') else 'is'} not supported.",
-            where=prepared.cases.source,
-            found="a manifest of volumes",
-            fix="train segmenters on them (`weakseg train-segmenter`), or export their slices as "
-            "16-bit PNG with a label each",
-        )
 
 
 def distance_unit(cases: CaseSet) -> str:

@@ -27,6 +27,19 @@ from weakseg.layout import (
     seed_folder,
 )
 from weakseg.masks.rules import FittedRule
+from weakseg.methods.classifiers import (
+    load_classifier,
+)
+from weakseg.methods.prepared import (
+    Prepared,
+    refuse_volumes,
+)
+from weakseg.methods.stored_heatmaps import (
+    PREDICTED,
+    HeatReader,
+    heatmap_key,
+    require_classifiers,
+)
 from weakseg.progress import say
 from weakseg.runs import atomic_path, write_text
 from weakseg.spreadsheets import csv_text
@@ -35,18 +48,12 @@ from weakseg.stages.evidence import write_evidence
 from weakseg.stages.faithfulness import score_heatmaps
 from weakseg.stages.filter_sources import TruthMasks, make_marker, masks_used
 from weakseg.stages.heatmaps import (
-    PREDICTED,
-    HeatReader,
-    heatmap_key,
     heatmaps_of_seed,
     make_heatmaps,
-    require_classifiers,
 )
-from weakseg.stages.prepare import Prepared, refuse_volumes
 from weakseg.stages.train_classifier import (
     fit_classifier,
     indices,
-    load_classifier,
     new_classifier,
     predictions_table,
 )

@@ -10,14 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from weakseg import contents
-from weakseg.config import Config, DataConfig, fingerprint, same_start
-from weakseg.data.cases import Case
+from weakseg.config import Config, fingerprint, same_start
 from weakseg.data.images import read_image
-from weakseg.data.truth import read_true_mask
 from weakseg.layout import (
     FLOORS_PART,
     FLOORS_STAGE,
@@ -32,48 +29,20 @@ from weakseg.layout import (
     segmenter_part,
 )
 from weakseg.masks.floors import FLOORS
+from weakseg.methods.cases import case_entry, read_truth, scored_cases
+from weakseg.methods.fingerprints import heatmap_fingerprint, segmenter_fingerprint
+from weakseg.methods.prepared import (
+    Prepared,
+)
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
 from weakseg.scores import case_columns, score_case, summarise
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
-from weakseg.stages.prepare import Prepared
 from weakseg.stored import read_csv
 
 COLUMNS = [*case_columns(), "probability"]
-
-
-def read_truth(case: Case, shape: Sequence[int], healthy: bool, data: DataConfig) -> Any:
-    """The true mask: read, or empty for an image whose label says that there is no lesion.
-
-    None where a lesion is there but nobody has drawn it: such an image cannot be scored.
-    """
-    if case.mask is not None:
-        return read_true_mask(case.mask, data.mask_rule, case.image)
-    return np.zeros(tuple(shape), dtype=bool) if healthy else None
-
-
-def case_entry(case: Case, method: str, kind: str, seed: int | None, seen: int) -> dict[str, Any]:
-    """The columns that say what a row is of."""
-    return {
-        "case": case.id,
-        "patient": case.patient,
-        "split": case.split,
-        "label": case.label,
-        "method": method,
-        "kind": kind,
-        "seed": seed,
-        "masks_seen": seen,
-    }
-
-
-def scored_cases(prepared: Prepared) -> set[str]:
-    """Test cases that can be scored; none unless at least one lesion has a mask."""
-    labels, test = prepared.cases.labels, prepared.cases.of("test")
-    masked = {c.id for c in test if c.mask is not None and labels.is_lesion(c.label)}
-    healthy = {c.id for c in test if not labels.is_lesion(c.label)}
-    return masked | healthy if masked else set()
 
 
 def write_part(prepared: Prepared, name: str, rows: Sequence[dict[str, Any]]) -> Path:
@@ -141,35 +110,14 @@ def part_stages(prepared: Prepared) -> dict[str, tuple[str, Any]]:
     """
     config = prepared.config
     segmenters = {
-        segmenter_part(n): (masks_stage(n), segmenter_asked(config, n)) for n in config.segmenters
+        segmenter_part(n): (masks_stage(n), segmenter_fingerprint(config, n))
+        for n in config.segmenters
     }
     return {
-        HEATMAP_PART: (SEGMENT_STAGE, heatmap_asked(config)),
+        HEATMAP_PART: (SEGMENT_STAGE, heatmap_fingerprint(config)),
         **segmenters,
         FLOORS_PART: (FLOORS_STAGE, None),
     }
-
-
-def heatmap_asked(config: Config) -> str:
-    """Fingerprint of the settings of masks of heatmaps; weights count by content elsewhere."""
-    classifier = config.classifier.settings()
-    heatmaps = {name: heat.asked() for name, heat in config.all_heatmaps.items()}
-    further: list[Any] = []
-    if any(r.draws for name in heatmaps for r in config.rules_of(name)):
-        further.append({"seed": config.seed})
-    together = any(h.ensemble for h in config.all_heatmaps.values())
-    if together and config.masks.gate == "validation":
-        further.append("gate of the mean")  # once it was the first classifier's
-    return fingerprint(classifier, heatmaps, config.masks, config.seeds, *further)
-
-
-def segmenter_asked(config: Config, name: str) -> str:
-    """Fingerprint of the settings of a segmenter's masks; its weights see `same_start`."""
-    settings = config.segmenters[name].settings()
-    settings = {k: v for k, v in settings.items() if k not in ("weights", "seeds")}
-    gate = config.segmenter_gate(name)
-    asked = [] if gate == "none" else [gate, config.classifier.settings(), config.seeds]
-    return fingerprint(settings, config.segmenter_seeds(name), *asked)
 
 
 def collect(prepared: Prepared) -> Path:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from weakseg.config import STARTING_WEIGHTS, SegmenterConfig, fingerprint, starting_weights
-from weakseg.data.formats.reading import spacing_of
-from weakseg.data.formats.writing import mask_suffix, write_mask
 from weakseg.errors import UserError
 from weakseg.layout import (
     BEST,
     fresh_masks,
-    mask_file,
     masks_folder,
     masks_stage,
     method_folder,
@@ -25,41 +22,40 @@ from weakseg.layout import (
     segmenter_part,
     threshold_file,
 )
-from weakseg.masks.screen import screen_parts
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
-from weakseg.masks.thresholds import apply_threshold
-from weakseg.progress import progress
-from weakseg.runs import file_hash, remove_tree, write_json
-from weakseg.scores import score_case
-from weakseg.stages.base import Stage, perform
-from weakseg.stages.prepare import Prepared
-from weakseg.stages.scoring import (
-    case_entry,
+from weakseg.methods.base import SUPERVISED, WEAK, Prediction
+from weakseg.methods.cases import (
     read_truth,
-    scored_cases,
-    segmenter_asked,
-    write_part,
 )
-from weakseg.stages.segmenter_gate import Gate, find_gate, gate_key, gate_weights
-from weakseg.stages.segmenter_networks import Networks, load_networks
-from weakseg.stages.segmenters import (
+from weakseg.methods.fingerprints import (
+    segmenter_fingerprint,
+)
+from weakseg.methods.gate import find_gate, gate_key, gate_weights
+from weakseg.methods.network import (
+    GATE_BY,
+    INFERENCE,
+    NETWORKS,
+    NetworkMethod,
+    no_gate,
+)
+from weakseg.methods.prepared import (
+    Prepared,
+)
+from weakseg.methods.segmenter_networks import Networks, load_networks
+from weakseg.methods.segmenters import (
     AFTER_TRAINING,
-    SUPERVISED,
-    WEAK,
     read_settings,
     segmenter_settings,
 )
+from weakseg.progress import progress
+from weakseg.runs import file_hash, remove_tree, write_json
+from weakseg.stages.base import Stage, perform
+from weakseg.stages.scoring import (
+    write_part,
+)
+from weakseg.stages.segment import AHEAD, Predicted, Scored, Truth, Work, segment_cases
 from weakseg.training.loop import make_fabric
 from weakseg.training.segment import SegmentationCases, val_cases
-
-INFERENCE = ("tile", "overlap", "flips", "recalibrate", "min_peak", "min_area")
-"""Settings of the way from a trained network to probabilities."""
-
-NETWORKS = "networks"
-"""Key of ``threshold.json`` that names the seeds whose probabilities were averaged."""
-
-GATE_BY = "gate_by"
-"""Key of ``threshold.json`` that names the seeds of the classifiers behind the gate."""
 
 
 def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, force: bool) -> None:
@@ -72,7 +68,7 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     after = {k: v for k, v in settings.settings().items() if k in AFTER_TRAINING}
     stage, part = masks_stage(name), segmenter_part(name)
     trained = {str(s): read_settings(f) for s, f in folders.items()}
-    asked = segmenter_asked(config, name)
+    asked = segmenter_fingerprint(config, name)
     gated = gate_key(prepared, name)
     key = fingerprint(
         stage, 4, prepared.key, weights, trained, after, asked, *([gated] if gated else [])
@@ -107,7 +103,7 @@ def _write_masks(
     rows: list[dict[str, Any]] = []
     thresholds: dict[str, Any] = {}
     test = [i for i, c in enumerate(prepared.cases.cases) if c.split == "test"]
-    scored, work = scored_cases(prepared), config.mask_seeds(name)
+    work = config.mask_seeds(name)
     with progress(f"masks of {name}", len(work) * len(test)) as advance:
         for seed, together in work.items():
             fabric = make_fabric(config.device, settings.precision)
@@ -126,10 +122,12 @@ def _write_masks(
             if gate is not None:
                 threshold |= {"gate": gate.value, GATE_BY: list(gate.by)}
             thresholds[f"seed-{seed}"] = threshold
-            for i, p in probabilities(test):
-                rows += score_probability(
-                    prepared, i, p, threshold, name, seed, scored, masks=fresh, gate=gate
-                )
+            says = no_gate if gate is None else gate.of
+            method = NetworkMethod(
+                name, tuple(together), config, networks, settings, threshold, says
+            )
+            for scored in score_network(prepared, method, method.over(data, test), seed, fresh):
+                rows += scored.rows
                 advance()
     write_json(threshold_file(fresh, name), thresholds)
     masks = method_folder(masks_folder(run.folder), name)
@@ -193,60 +191,32 @@ def _threshold(
     }
 
 
-def network_mask(probability: np.ndarray, threshold: Mapping[str, Any]) -> np.ndarray:
-    """A network's mask: above its threshold, and screened as its settings say.
+def score_network(
+    prepared: Prepared,
+    method: NetworkMethod,
+    predictions: Iterable[tuple[int, Prediction]],
+    seed: int,
+    masks: Path | None = None,
+) -> Iterator[Scored]:
+    """Write the masks of a network where asked for, and score those whose truth is known.
 
     Parameters
     ----------
-    probability : (*size) ndarray
-        Of a lesion.
-    threshold : mapping
-        An entry of ``threshold.json``.
-
-    Returns
-    -------
-    (*size) ndarray of bool
+    prepared : Prepared
+    method : NetworkMethod
+    predictions : iterable of (int, Prediction)
+        Of some of the run's cases.
+    seed : int
+        Under which they stand.
+    masks : Path, optional
+        See `weakseg.stages.segment.segment_cases`.
     """
-    mask = apply_threshold(probability, float(threshold["threshold"]))
-    how = threshold.get("inference", {})
-    area, peak = float(how.get("min_area", 0)), float(how.get("min_peak", 0))
-    if not area and not peak:
-        return mask
-    return screen_parts(mask, probability, min_area=area, min_peak=peak)
+    cases = prepared.cases.cases
 
+    def ready(prediction: Prediction) -> Callable[[Truth], Predicted]:
+        return lambda _: [(method, prediction)]
 
-def score_probability(
-    prepared: Prepared,
-    i: int,
-    probability: np.ndarray,
-    threshold: dict[str, Any],
-    name: str,
-    seed: int,
-    scored: Container[str],
-    *,
-    masks: Path | None = None,
-    gate: Gate | None = None,
-) -> list[dict[str, Any]]:
-    """Write the mask of a test case where asked for, and score it where its truth is known.
-
-    Returns
-    -------
-    list of dict
-        One row of ``per_case.csv``, or none.
-    """
-    case = prepared.cases.cases[i]
-    says = None if gate is None else gate.probabilities[case.id]
-    gated = gate is not None and says is not None and says < gate.value
-    mask = network_mask(probability, threshold)
-    mask = np.zeros_like(mask) if gated else mask
-    if masks is not None:
-        path = mask_file(masks, name, seed, case.id, mask_suffix(case.image))
-        write_mask(path, mask, case.image)
-    if case.id not in scored:
-        return []
-    healthy = not prepared.cases.labels.is_lesion(case.label)
-    truth = read_truth(case, mask.shape, healthy, prepared.config.data)
-    scores = score_case(mask, truth, heatmap=probability, spacing=spacing_of(case.image))
-    entry = case_entry(case, name, threshold["kind"], seed, threshold["masks_seen"])
-    told = {} if says is None else {"probability": says}
-    return [entry | scores | {"flat": False, "gated": gated} | told]
+    work = (Work(cases[i], ready(prediction)) for i, prediction in predictions)
+    # As many probabilities as the network takes together may wait: of volumes, two.
+    ahead = max(2, min(AHEAD, method.at_once))
+    return segment_cases(prepared, work, seed, masks=masks, ahead=ahead)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg import contents
-from weakseg.config import ClassifierConfig, fingerprint
+from weakseg.config import ClassifierConfig
 from weakseg.data.arrays import Images
 from weakseg.data.cases import Case, Labels
 from weakseg.layout import (
@@ -25,21 +23,27 @@ from weakseg.layout import (
     predictions_stage,
     seed_folder,
 )
+from weakseg.methods.classifiers import classifier_key, header, load_classifier, predictions_key
+from weakseg.methods.networks import say_random
+from weakseg.methods.prepared import (
+    Prepared,
+    refuse_volumes,
+)
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier, imagenet_state
 from weakseg.models.transfer import load_pretrained
 from weakseg.progress import say
 from weakseg.runs import (
-    file_hash,
     write_json,
     write_text,
 )
 from weakseg.scores import classification_scores
 from weakseg.spreadsheets import csv_text
-from weakseg.stages.base import Stage, is_current, perform
-from weakseg.stages.networks import load_network, say_random
-from weakseg.stages.prepare import Prepared, check_places, refuse_volumes
-from weakseg.stored import DELETE, damaged, read_csv, read_json
+from weakseg.stages.base import (
+    Stage,
+    perform,
+)
+from weakseg.stages.prepare import check_places
 from weakseg.training.classify import ClassifierTask, predict_probabilities
 from weakseg.training.given import given_weights
 from weakseg.training.loop import FitSettings, fit, make_fabric, pick_device
@@ -47,18 +51,6 @@ from weakseg.training.selection import best_epoch
 
 SELECT = "val_auc"
 """The validation figure that chooses a classifier's epoch."""
-
-NOT_SAID = {"pool": "default", "stride": "null", "exits": "false"}
-"""What a weights file that does not speak of it is read as."""
-
-
-def classifier_key(prepared: Prepared, seed: int) -> str:
-    """Fingerprint of all that a trained classifier depends on."""
-    config = prepared.config.classifier
-    weights: Any = config.weights
-    if weights not in ("none", "imagenet") and Path(weights).is_file():
-        weights = file_hash(Path(weights))
-    return fingerprint("classifier", 2, prepared.key, config.settings(), weights, seed)
 
 
 def train_classifiers(
@@ -121,17 +113,11 @@ def predictions_of(prepared: Prepared, seed: int) -> Stage:
     folder = seed_folder(prepared.run.folder, arch, seed)
     return Stage(
         predictions_stage(arch, seed),
-        fingerprint("predictions", 1, classifier_key(prepared, seed)),
+        predictions_key(prepared, seed),
         (folder / PREDICTIONS, folder / CLASSIFIER_SCORES),
         lambda _: _predict_seed(prepared, folder, seed),
         inputs=(classifier_stage(arch, seed),),
     )
-
-
-def is_trained(prepared: Prepared, seed: int) -> bool:
-    """Whether the classifier in the run folder is the one that the experiment asks for."""
-    made = (training_of(prepared, seed), predictions_of(prepared, seed))
-    return all(is_current(prepared.run, stage.name, stage.key) for stage in made)
 
 
 def highest_rate(config: ClassifierConfig) -> float:
@@ -276,56 +262,6 @@ def indices(prepared: Prepared, split: str) -> list[int]:
     return [i for i, c in enumerate(prepared.cases.cases) if c.split == split]
 
 
-def header(spec: ClassifierSpec, prepared: Prepared) -> dict[str, str]:
-    """What a weights file says of itself.
-
-    How a network localises is written where it is not the default, so that files of networks
-    like those before stay the same to the byte.
-    """
-    data = prepared.config.data
-    localises = {
-        "pool": spec.pool,
-        "stride": json.dumps(spec.stride),
-        "exits": json.dumps(spec.exits),
-    }
-    return {
-        "format": "weakseg-classifier-1",
-        "arch": spec.arch,
-        "labels": json.dumps(spec.labels),
-        "healthy": json.dumps(prepared.cases.labels.healthy),
-        "channels": str(spec.channels),
-        "grey_input": spec.grey_input,
-        "image_size": str(data.image_size),
-        "intensity": data.intensity,
-    } | {k: v for k, v in localises.items() if v != NOT_SAID[k]}
-
-
-def load_classifier(folder: Path) -> Classifier:
-    """The best network of a seed's folder, in evaluation mode.
-
-    Raises
-    ------
-    RunError
-        If it is not there, or is not one of ours.
-    """
-
-    def build(meta: dict[str, str]) -> Classifier:
-        meta = NOT_SAID | meta
-        labels = tuple(json.loads(meta["labels"]))
-        spec = ClassifierSpec(
-            meta["arch"],
-            labels,
-            int(meta["channels"]),
-            meta["grey_input"],
-            meta["pool"],
-            json.loads(meta["stride"]),
-            json.loads(meta["exits"]),
-        )
-        return build_classifier(spec)
-
-    return load_network(folder / BEST, "classifier", contents.ClassifierHeader, build)
-
-
 def predictions_table(
     cases: Sequence[Case], labels: Labels, probabilities: np.ndarray
 ) -> pd.DataFrame:
@@ -344,26 +280,6 @@ def predictions_table(
     for k, name in enumerate(labels.names):
         table[f"p({name})"] = probabilities[:, k].astype(float).round(6)
     return table
-
-
-def read_predictions(folder: Path) -> pd.DataFrame:
-    """The predictions of a seed's folder, labels as text even where they look like numbers."""
-    return read_csv(folder / PREDICTIONS, contents.PREDICTIONS, unique=("case",), blank=False)
-
-
-def predicted_labels(folder: Path, cases: Sequence[Case], labels: Labels) -> list[str]:
-    """The label that the classifier of a seed's folder gives each case."""
-    path = folder / PREDICTIONS
-    known = read_predictions(folder).set_index("case")["predicted"].to_dict()
-    lost = next((c.id for c in cases if known.get(c.id) not in labels.names), None)
-    if lost is not None:
-        raise damaged(path, f"no label of the run's for the case {lost!r}", DELETE)
-    return [known[c.id] for c in cases]
-
-
-def read_classifier_scores(folder: Path) -> dict[str, Any]:
-    """The classification scores of a seed's folder."""
-    return read_json(folder / CLASSIFIER_SCORES, model=contents.ClassifierScores)
 
 
 def _scores(prepared: Prepared, p: np.ndarray, index: Sequence[int]) -> dict[str, Any]:

@@ -26,19 +26,18 @@ from weakseg.layout import (
     target_folder,
     targets_stage,
 )
-from weakseg.models.classifiers import imagenet_state
-from weakseg.models.pretrained import backbone_name, load_backbone
-from weakseg.models.segmenters import Segmenter, build_segmenter
-from weakseg.progress import say
-from weakseg.runs import remove_tree, write_json
-from weakseg.stages.base import Stage, perform
-from weakseg.stages.mask_sources import MaskSource, check_source, find_source, training_targets
-from weakseg.stages.networks import say_random
-from weakseg.stages.prepare import Prepared
-from weakseg.stages.scoring import collect
-from weakseg.stages.segmenter_gate import check_gate
-from weakseg.stages.segmenter_masks import segment_by_network
-from weakseg.stages.segmenters import (
+from weakseg.methods.gate import check_gate
+from weakseg.methods.networks import say_random
+from weakseg.methods.prepared import (
+    Prepared,
+)
+from weakseg.methods.pseudo_labels import (
+    PseudoLabelSource,
+    check_source,
+    find_source,
+    training_targets,
+)
+from weakseg.methods.segmenters import (
     load_segmenter,
     masks_of,
     network_size,
@@ -48,6 +47,14 @@ from weakseg.stages.segmenters import (
     training_cases,
     training_images,
 )
+from weakseg.models.classifiers import imagenet_state
+from weakseg.models.pretrained import backbone_name, load_backbone
+from weakseg.models.segmenters import Segmenter, build_segmenter
+from weakseg.progress import say
+from weakseg.runs import remove_tree, write_json
+from weakseg.stages.base import Stage, perform
+from weakseg.stages.scoring import collect
+from weakseg.stages.segmenter_masks import segment_by_network
 from weakseg.training.given import given_weights
 from weakseg.training.loop import FitSettings, fit, make_fabric
 from weakseg.training.segment import SegmentationCases, SegmenterTask
@@ -215,7 +222,7 @@ def fit_segmenter(
     key: str,
     what: str,
     after_epoch: Callable[[int], None] | None = None,
-    source: MaskSource | None = None,
+    source: PseudoLabelSource | None = None,
 ) -> Trained:
     """Train one segmenter into a folder.
 
@@ -231,7 +238,7 @@ def fit_segmenter(
     seed : int
     key, what, after_epoch
         See `weakseg.training.loop.fit`.
-    source : MaskSource, optional
+    source : PseudoLabelSource, optional
         Of the targets in ``data``, where these are not the manifest's masks. Validation masks are
         then opened only if the settings choose the best epoch by them.
     """
@@ -320,7 +327,7 @@ def _train(
     name: str,
     seed: int,
     data: SegmentationCases,
-    source: MaskSource | None,
+    source: PseudoLabelSource | None,
     force: bool,
     after_epoch: Callable[[int], None] | None,
 ) -> None:
@@ -384,7 +391,7 @@ def _train(
 
 
 def _targets(
-    prepared: Prepared, settings: SegmenterConfig, name: str, source: MaskSource
+    prepared: Prepared, settings: SegmenterConfig, name: str, source: PseudoLabelSource
 ) -> PackedTargets:
     """Another method's masks of the training images with a lesion, in the place of true ones."""
     lesion, _ = training_images(prepared)

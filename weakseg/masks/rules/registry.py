@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Discriminator, Tag, TypeAdapter
@@ -93,7 +94,7 @@ def rules_differ(rules: list[Any] | None) -> list[Any] | None:
     return rules
 
 
-def rule_from_json(entry: dict[str, Any]) -> base.FittedRule:
+def rule_from_json(entry: Mapping[str, Any]) -> base.FittedRule:
     """The rule that `FittedRule.to_json` wrote, without what it was trained to."""
     return base.FittedRule(
         rule=TypeAdapter[Rule](Rule).validate_python(entry["rule"]),
@@ -105,7 +106,7 @@ def rule_from_json(entry: dict[str, Any]) -> base.FittedRule:
     )
 
 
-def configured_rule(entry: dict[str, Any]) -> dict[str, Any]:
+def configured_rule(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The rule as it was configured, of an entry that `FittedRule.to_json` wrote."""
     configured: dict[str, Any] = entry.get("search", {}).get("configured", entry["rule"])
     return configured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def save_trained(path: Path, trained: TrainedState) -> dict[str, Any]:
     return {"trained": {"file": path.name, "hash": file_hash(path)}}
 
 
-def load_rule(entry: dict[str, Any], folder: Path, context: Context) -> FittedRule:
+def load_rule(entry: Mapping[str, Any], folder: Path, context: Context) -> FittedRule:
     """A fitted rule with all that it was trained to.
 
     Parameters
@@ -78,7 +79,7 @@ def load_rule(entry: dict[str, Any], folder: Path, context: Context) -> FittedRu
         ) from None
 
 
-def _read_trained(entry: dict[str, Any], folder: Path) -> dict[str, npt.NDArray[Any]]:
+def _read_trained(entry: Mapping[str, Any], folder: Path) -> dict[str, npt.NDArray[Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

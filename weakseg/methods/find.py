@@ -1,34 +1,47 @@
-"""Which of a run's methods is ready for new images, and the way to it."""
+"""The kinds of methods, and which of a run's methods is ready for new images."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
-from weakseg.config import load_config
+from weakseg.config import Config, load_config
+from weakseg.current import require_whole
 from weakseg.errors import RunError, UserError, did_you_mean
-from weakseg.layout import (
-    SEGMENT_STAGE,
-    config_file,
-    masks_config,
-    masks_folder,
-    masks_stage,
-    threshold_file,
-    threshold_files,
-)
+from weakseg.layout import config_file, masks_config, masks_folder, threshold_file, threshold_files
 from weakseg.masks.kept import read_thresholds
+from weakseg.methods import heatmap, network
+from weakseg.methods.base import SUPERVISED, WEAK, Entries, Kind, Method
 from weakseg.runs import Run, open_run
-from weakseg.stages.base import require_whole
-from weakseg.stages.heatmap_predictor import Entries, Predictor, load_heatmap_predictor
-from weakseg.stages.segmenter_predictor import SegmenterPredictor, load_segmenter_predictor
-from weakseg.stages.segmenters import WEAK
+
+KINDS: tuple[Kind, ...] = (heatmap.KIND, network.KIND)
+"""A further kind is a file and an entry here."""
 
 
-def load_predictor(
+def kind_of(config: Config, method: str) -> Kind:
+    """The kind of one of an experiment's methods."""
+    return next(kind for kind in KINDS if method in kind.names(config))
+
+
+def method_names(config: Config) -> list[str]:
+    """Every method of an experiment, in the order of its tables."""
+    return [name for kind in KINDS for name in kind.names(config)]
+
+
+def config_of(run: Run) -> Config:
+    """A run's experiment, its heatmaps as they were when its masks were made."""
+    config, made_by = load_config(config_file(run.folder)), masks_config(run.folder)
+    if not made_by.exists():
+        return config
+    heat = load_config(made_by)
+    parts = {k: getattr(heat, k) for k in ("classifier", "heatmap", "heatmaps", "masks")}
+    return config.model_copy(update=parts)
+
+
+def load_method(
     run: Path, method: str | None = None, *, seed: int | None = None, device: str = "auto"
-) -> Predictor | SegmenterPredictor:
-    """A run's network and threshold.
+) -> Method:
+    """One of a run's methods, ready for new images.
 
     Parameters
     ----------
@@ -53,33 +66,31 @@ def load_predictor(
         For a method or seed that it does not have, or an upper bound, which needs true masks.
     """
     folder = open_run(run).folder
-    made_by = masks_config(folder)
-    config = load_config(made_by if made_by.exists() else config_file(folder))
-    networks = load_config(config_file(folder))
-    entries = {method: read_thresholds(p) for method, p in threshold_files(folder)}
+    entries = {name: read_thresholds(p) for name, p in threshold_files(folder)}
     if not entries:
         raise RunError(
             "The run has no masks yet, so it has no threshold either.",
             where=str(folder),
             fix="run `weakseg heatmap-segment CONFIG` or `weakseg compare CONFIG` first",
         )
-    segmenters = [n for n in networks.segmenters if _of_network(entries.get(n, {}))]
-    of_heat = [m for m in config.heatmap_methods if m in entries and not _of_network(entries[m])]
-    usable = {m: entries[m] for m in [*of_heat, *segmenters]}
-    wanted = networks.report.method
+    made_by = {kind: kind.config_of(folder) for kind in KINDS}
+    kinds = {
+        name: kind
+        for kind, config in made_by.items()
+        for name in kind.names(config)
+        if any(e["kind"] in kind.kinds for e in entries.get(name, {}).values())
+    }
+    usable = {name: entries[name] for name in kinds}
+    now = load_config(config_file(folder))
+    wanted = now.report.method
     if method is not None:
-        name = _find_method(config.heatmap.method, usable, method)
+        heatmap_now = made_by[heatmap.KIND].heatmap.method
+        name = _find_method(heatmap_now, usable, method)
     else:
         name = wanted if wanted in usable else _first_method(usable)
-    stage = masks_stage(name) if name in segmenters else SEGMENT_STAGE
-    require_whole(Run(folder), stage, threshold_file(masks_folder(folder), name))
-    if name in segmenters:
-        return load_segmenter_predictor(folder, networks, name, entries[name], seed, device)
-    return load_heatmap_predictor(folder, config, name, entries, seed, device)
-
-
-def _of_network(entry: Mapping[str, Any]) -> bool:
-    return any("kind" in e for e in entry.values())
+    kind = kinds[name]
+    require_whole(Run(folder), kind.stage(name), threshold_file(masks_folder(folder), name))
+    return kind.load(folder, made_by[kind], name, usable, seed, device)
 
 
 def _first_method(entries: Entries) -> str:
@@ -92,8 +103,9 @@ def _first_method(entries: Entries) -> str:
     untold = [m for m in usable if not any(v["masks_seen"] for v in entries[m].values())]
     if untold:
         return untold[0]
-    if entries and all(_of_network(e) for e in entries.values()):
-        return min(entries, key=lambda m: all(e["kind"] != WEAK for e in entries[m].values()))
+    kinds = {m: {v["kind"] for v in e.values()} for m, e in entries.items()}
+    if kinds and all(of <= {WEAK, SUPERVISED} for of in kinds.values()):
+        return min(kinds, key=lambda m: WEAK not in kinds[m])
     raise UserError(
         "No method of the run gets by without true masks.",
         fix=f"name one with --method: {', '.join(usable)}"

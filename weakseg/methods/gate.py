@@ -1,17 +1,86 @@
-"""Screening of segmenters by the classifiers: images that they call healthy get an empty mask."""
+"""The gate: the probability below which the classifiers' word makes an image's mask empty."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from weakseg.data.cases import Case
 from weakseg.errors import RunError, UserError
-from weakseg.layout import BEST, seed_folder
+from weakseg.layout import BEST, PREDICTIONS, seed_folder
+from weakseg.methods.classifiers import (
+    classifier_key,
+    is_trained,
+    read_predictions,
+)
+from weakseg.methods.prepared import (
+    Prepared,
+)
 from weakseg.runs import file_hash
-from weakseg.stages.gate import chosen_gate, mean_predictions
-from weakseg.stages.prepare import Prepared
-from weakseg.stages.train_classifier import classifier_key, is_trained
+from weakseg.scores import youden_threshold
+from weakseg.stored import DELETE, damaged
+
+DIGITS = 6
+"""Of a probability: as many as the classifiers' ``predictions.csv`` holds."""
+
+
+def chosen_gate(
+    gate: float | str, predictions: pd.DataFrame, lesion_labels: Sequence[str]
+) -> float:
+    """A gate as a probability.
+
+    Parameters
+    ----------
+    gate : float or str
+        A probability; ``none``, which is 0; or ``validation``: Youden's best cut on the
+        validation labels.
+    predictions : DataFrame
+        ``split``, ``label`` and ``lesion_probability`` of every image; no mask is looked at.
+    lesion_labels : sequence of str
+
+    Raises
+    ------
+    UserError
+        If the validation split holds one kind of image only.
+    """
+    if gate == "none":
+        return 0.0
+    if gate != "validation":
+        return float(gate)
+    val = predictions[predictions["split"] == "val"]
+    truth = val["label"].isin(list(lesion_labels)).to_numpy()
+    if truth.all() or not truth.any():
+        raise UserError(
+            "The gate cannot be chosen on the validation labels.",
+            where="masks.gate: validation",
+            found="only one kind of image in the validation split",
+            fix="set masks.gate to a probability, such as 0.5",
+        )
+    return youden_threshold(truth, val["lesion_probability"].to_numpy())
+
+
+def mean_predictions(folders: Sequence[Path]) -> pd.DataFrame:
+    """The predictions of several classifiers' folders, probabilities of a lesion averaged."""
+    tables = [read_predictions(f) for f in folders]
+    cases = tables[0]["case"]
+    for folder, table in zip(folders, tables, strict=True):
+        if set(table["case"]) != set(cases) or table["lesion_probability"].isna().any():
+            found = f"not a probability of each case of {folders[0] / PREDICTIONS}"
+            raise damaged(folder / PREDICTIONS, found, DELETE)
+    said = [t.set_index("case").loc[cases, "lesion_probability"] for t in tables]
+    return tables[0].assign(lesion_probability=mean_probability(said))
+
+
+def mean_probability(each: Sequence[Any]) -> Any:
+    """What several classifiers say, each rounded as ``predictions.csv`` holds it."""
+    return np.round(
+        np.mean([np.round(np.asarray(p, dtype=float), DIGITS) for p in each], 0), DIGITS
+    )
 
 
 @dataclass(frozen=True)
@@ -31,6 +100,10 @@ class Gate:
     value: float
     by: tuple[int, ...]
     probabilities: Mapping[str, float]
+
+    def of(self, case: Case) -> float:
+        """What they say of a case."""
+        return self.probabilities[case.id]
 
 
 def check_gate(prepared: Prepared, name: str) -> None:

@@ -11,6 +11,9 @@ from pydantic import ValidationError
 
 from weakseg.config import AUTO, SegmenterConfig, fingerprint, starting_weights
 from weakseg.contents import SegmenterHeader, SegmenterSettings
+from weakseg.current import (
+    is_current,
+)
 from weakseg.data.cases import Case
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import knows_truth
@@ -22,16 +25,14 @@ from weakseg.layout import (
     segmenter_stage,
     threshold_file,
 )
+from weakseg.methods.networks import load_network
+from weakseg.methods.prepared import (
+    Prepared,
+)
 from weakseg.models.segmenters import Segmenter, build_segmenter
-from weakseg.stages.base import is_current
-from weakseg.stages.networks import load_network
-from weakseg.stages.prepare import Prepared
 from weakseg.stored import damaged, read_json
 from weakseg.training.recipes import resolve
 from weakseg.training.segment import SegmentationCases
-
-SUPERVISED, WEAK = "supervised", "weak"
-"""Kinds of segmenters: trained on the manifest's masks, or on those of another method."""
 
 AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds", "min_peak"}
 AFTER_TRAINING |= {"min_area", "ensemble", "gate"}

@@ -14,8 +14,8 @@ from weakseg.config import SegmenterConfig
 from weakseg.data.cases import Case
 from weakseg.errors import RunError
 from weakseg.layout import segmenter_folder
+from weakseg.methods.segmenters import load_segmenter, priors_of, read_settings
 from weakseg.models.segmenters import Segmenter
-from weakseg.stages.segmenters import load_segmenter, priors_of, read_settings
 from weakseg.training.segment import SegmentationCases, predict
 
 

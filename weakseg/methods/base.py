@@ -1,0 +1,187 @@
+"""The contract of a method: whatever makes a mask of a case.
+
+Its kinds are a heatmap with a rule (`weakseg.methods.heatmap`) and a segmentation network, or the
+mean of several (`weakseg.methods.network`), trained on true masks or on another method's;
+`weakseg.methods.find` lists them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weakseg.config import Config
+from weakseg.data.cases import Case
+from weakseg.heatmaps.store import Heatmap
+from weakseg.methods.prepared import Prepared
+
+Entry = Mapping[str, Any]
+"""What ``threshold.json`` holds of a method and a seed."""
+
+Entries = Mapping[str, Mapping[str, Entry]]
+"""Method → ``seed-<n>`` → its entry."""
+
+SourceKey = Callable[[Prepared, str, int], str]
+"""(run, ``masks`` of a segmenter, seed) → key of the pseudo-labels."""
+
+HEATMAP: str = "heatmap"
+ORACLE: str = "oracle"
+WEAK: str = "weak"
+SUPERVISED: str = "supervised"
+"""Kinds of methods: of a heatmap; an upper bound; a network trained on another method's masks, or
+on those of the manifest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a method says of a case.
+
+    Attributes
+    ----------
+    mask : (*size) ndarray of bool
+        On the case's own grid.
+    map : (*size) ndarray of float32
+        What the mask was made of: positive heat, not normalised, or the probability of a lesion.
+    probability : float or None
+        The classifiers' probability of a lesion somewhere in the case; None where none is asked.
+    flat : bool
+        Whether the heatmap shows nothing.
+    gated : bool
+        Whether the gate has emptied the mask.
+    heat : Heatmap, optional
+        The heatmap as it is stored, of methods that have one.
+    notes : mapping
+        Further columns of ``predictions.csv``.
+    """
+
+    mask: np.ndarray
+    map: np.ndarray
+    probability: float | None = None
+    flat: bool = False
+    gated: bool = False
+    heat: Heatmap | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Method(ABC):
+    """A way to the mask of a case, ready for cases.
+
+    Attributes
+    ----------
+    name : str
+        As in the run's report.
+    seeds : tuple of int
+        Of the networks.
+    config : Config
+        The run's experiment.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    config: Config
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """``heatmap``, ``oracle``, ``weak`` or ``supervised``, as in ``per_case.csv``."""
+
+    @property
+    @abstractmethod
+    def masks_seen(self) -> int:
+        """How many true masks had a part in it."""
+
+    @property
+    @abstractmethod
+    def chosen_on(self) -> str:
+        """What its threshold was chosen on, in words."""
+
+    @property
+    @abstractmethod
+    def dims(self) -> int:
+        """2 for images, 3 for volumes."""
+
+    @property
+    @abstractmethod
+    def at_once(self) -> int:
+        """How many cases the network takes together."""
+
+    @abstractmethod
+    def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        """What it says of each case, of which only image, further modalities and region are read.
+
+        Networks get `at_once` cases at a time, as in the stage that scores masks, so that a case
+        gets the same mask from both.
+
+        Raises
+        ------
+        DataError
+            If a file cannot be read, or is none that the network takes.
+        RunError
+            If a network says NaN or infinity.
+        """
+
+    def predict(self, case: Case | Path | str) -> Prediction:
+        """`predict_all` of one case, or of an image by its path.
+
+        It takes as long as of `at_once` cases.
+        """
+        one = case if isinstance(case, Case) else Case(Path(case).stem, Path(case), "")
+        (found,) = self.predict_all([one])
+        return found
+
+    @abstractmethod
+    def confidence(self, prediction: Prediction) -> np.ndarray:
+        """How sure it is of a lesion at every place, (*size), in [0, 1]."""
+
+    @property
+    def choice(self) -> str:
+        """What the threshold was chosen on, and how many masks were seen."""
+        return f"threshold chosen on {self.chosen_on}; {self.masks_seen} masks seen"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What there is to know of the methods of a kind before one of them is loaded.
+
+    Attributes
+    ----------
+    kinds : frozenset of str
+        What `Method.kind` may be.
+    config_of : callable
+        Run folder → the experiment as it was when its masks were made.
+    names : callable
+        `Config` → the experiment's methods of the kind, in its order.
+    seeds : callable
+        (`Config`, method) → the seeds under which its masks stand.
+    stage : callable
+        Method → the stage in the record that makes its masks.
+    load : callable
+        (run folder, `Config`, method, entries of all methods, seed or None, device) → the method,
+        ready for new images.
+    of_run : callable
+        (`Prepared`, method, seed, its entry in ``threshold.json``) → the method, ready for the
+        run's own images, without its gate and without dropping parts of its masks.
+    made_of : callable
+        (`Prepared`, method, seed, entry, ``source_key``) → what its masks depend on, and its entry
+        as far as they do; refuses masks of other settings than the run's. ``source_key`` gives the
+        key of the pseudo-labels that a network was trained on; None for another run, whose
+        networks are taken as they are.
+    inputs : callable
+        (`Config`, method, seed) → the stages whose outputs `of_run` reads, as far as ``made_of``
+        does not tell.
+    """
+
+    kinds: frozenset[str]
+    config_of: Callable[[Path], Config]
+    names: Callable[[Config], list[str]]
+    seeds: Callable[[Config, str], list[int]]
+    stage: Callable[[str], str]
+    load: Callable[[Path, Config, str, Entries, int | None, str], Method]
+    of_run: Callable[[Prepared, str, int, Entry], Method]
+    made_of: Callable[[Prepared, str, int, Entry, SourceKey | None], tuple[Any, Entry]]
+    inputs: Callable[[Config, str, int], tuple[str, ...]] = lambda config, method, seed: ()

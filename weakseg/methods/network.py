@@ -1,0 +1,338 @@
+"""A segmentation network, or the mean of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weakseg.config import MANIFEST, Config, SegmenterConfig, load_config
+from weakseg.data.arrays import ImageBatches
+from weakseg.data.cases import Case, Labels
+from weakseg.errors import DataError, RunError, UserError
+from weakseg.layout import (
+    BEST,
+    config_file,
+    masks_folder,
+    masks_stage,
+    seed_folder,
+    segmenter_folder,
+    threshold_file,
+)
+from weakseg.masks.screen import screen_parts
+from weakseg.masks.thresholds import apply_threshold
+from weakseg.methods.base import (
+    SUPERVISED,
+    WEAK,
+    Entries,
+    Entry,
+    Kind,
+    Method,
+    Prediction,
+    SourceKey,
+)
+from weakseg.methods.classifiers import (
+    load_classifier,
+)
+from weakseg.methods.gate import mean_probability
+from weakseg.methods.networks import classifier_labels, other_network, refuse_one_seed
+from weakseg.methods.prepared import Prepared
+from weakseg.methods.segmenter_networks import Networks, load_networks
+from weakseg.methods.segmenters import is_trained, trained_settings
+from weakseg.models.classifier import Classifier
+from weakseg.runs import Run, file_hash
+from weakseg.training.classify import predict_probabilities
+from weakseg.training.loop import make_fabric, pick_device
+from weakseg.training.segment import SegmentationCases, cases_at_once
+
+INFERENCE = ("tile", "overlap", "flips", "recalibrate", "min_peak", "min_area")
+"""Settings of the way from a trained network to probabilities."""
+
+NETWORKS = "networks"
+"""Key of ``threshold.json`` that names the seeds whose probabilities were averaged."""
+
+GATE_BY = "gate_by"
+"""Key of ``threshold.json`` that names the seeds of the classifiers behind the gate."""
+
+
+TRAIN_FIRST = "run `weakseg train-segmenter CONFIG` without --only, or `weakseg compare CONFIG`"
+
+SCREENING = ("min_peak", "min_area")
+"""Settings that a network trained on these masks does not follow: its images hold a lesion."""
+
+
+def no_gate(case: Case) -> None:
+    """No classifier says anything."""
+
+
+def network_mask(probability: np.ndarray, threshold: Mapping[str, Any]) -> np.ndarray:
+    """A network's mask: above its threshold, and screened as its settings say.
+
+    Parameters
+    ----------
+    probability : (*size) ndarray
+        Of a lesion.
+    threshold : mapping
+        An entry of ``threshold.json``.
+
+    Returns
+    -------
+    (*size) ndarray of bool
+    """
+    mask = apply_threshold(probability, float(threshold["threshold"]))
+    how = threshold.get("inference", {})
+    area, peak = float(how.get("min_area", 0)), float(how.get("min_peak", 0))
+    if not area and not peak:
+        return mask
+    return screen_parts(mask, probability, min_area=area, min_peak=peak)
+
+
+@dataclass(frozen=True)
+class NetworkMethod(Method):
+    """A segmentation network, or the mean of several, its threshold, screening and gate.
+
+    Attributes
+    ----------
+    name, seeds, config
+        See `weakseg.methods.base.Method`.
+    networks : Networks
+        One, or all whose probabilities are averaged.
+    settings : SegmenterConfig
+        Resolved.
+    threshold : mapping
+        Its entry in ``threshold.json``.
+    gate : callable
+        Case → the classifiers' probability of a lesion in it; None without a gate.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    config: Config
+    networks: Networks
+    settings: SegmenterConfig
+    threshold: Mapping[str, Any]
+    gate: Callable[[Case], float | None] = no_gate
+
+    @property
+    def kind(self) -> str:
+        return str(self.threshold["kind"])
+
+    @property
+    def masks_seen(self) -> int:
+        return int(self.threshold["masks_seen"])
+
+    @property
+    def chosen_on(self) -> str:
+        return str(self.threshold["chosen_on"])
+
+    @property
+    def dims(self) -> int:
+        return int(self.networks.settings["dims"])
+
+    @property
+    def at_once(self) -> int:
+        size = int(self.networks.settings["image_size"])
+        return cases_at_once(size) if self.dims == 2 else 1
+
+    def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        trained = self.networks.settings
+        channels = int(trained["channels"])
+        for case in cases:
+            self._refuse_others(case, channels)
+        data = SegmentationCases(
+            cases,
+            Labels((), (cases[0].label,)),
+            self.config.data,
+            channels,
+            self.settings.normalise,
+            int(trained["image_size"]),
+        )
+        for _, prediction in list(self.over(data, range(len(cases)))):
+            yield prediction
+
+    def over(
+        self, data: SegmentationCases, indices: Sequence[int]
+    ) -> Iterator[tuple[int, Prediction]]:
+        """What it says of some of a run's cases; see `Networks.probabilities`."""
+        fabric = make_fabric(str(self.networks.device), self.settings.precision)
+        with fabric.autocast():
+            for i, p in self.networks.probabilities(data, indices, self.settings):
+                yield i, self.of_probability(data.cases[i], p)
+
+    def of_probability(self, case: Case, p: np.ndarray) -> Prediction:
+        """What it makes of the probability of a lesion at every place."""
+        says = self.gate(case)
+        gated = says is not None and says < float(self.threshold["gate"])
+        mask = network_mask(p, self.threshold)
+        notes = {"highest_probability": round(float(p.max()), 6)}
+        return Prediction(np.zeros_like(mask) if gated else mask, p, says, gated=gated, notes=notes)
+
+    def confidence(self, prediction: Prediction) -> np.ndarray:
+        return prediction.map
+
+    def unscreened(self) -> NetworkMethod:
+        """The same without its gate, and without dropping parts of its masks."""
+        inference = self.threshold.get("inference", {})
+        kept = {k: v for k, v in inference.items() if k not in SCREENING}
+        threshold = {**self.threshold, "inference": kept, "gate": 0.0}
+        return replace(self, threshold=threshold, gate=no_gate)
+
+    def _refuse_others(self, case: Case, channels: int) -> None:
+        """Refuse a case that the network does not take."""
+        if case.dims != self.dims or (self.dims == 3 and 1 + len(case.more) != channels):
+            kind = "volumes" if self.dims == 3 else "images"
+            raise DataError(
+                f"The network takes {kind} of {channels} channels.",
+                where=str(case.image),
+                found=f"{'a volume' if case.dims == 3 else 'an image'} of {1 + len(case.more)}",
+                fix="name the modalities in a manifest with the columns image, image2, …",
+            )
+        if self.networks.settings.get("roi") and case.roi is None:
+            raise DataError(
+                "The network was trained on volumes with a region of interest.",
+                where=str(case.image),
+                fix="name the region in a manifest with the column roi",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierGate:
+    """What classifiers say of new images.
+
+    Attributes
+    ----------
+    classifiers : tuple of Classifier
+        Those whose mean probability of a lesion empties a mask.
+    labels : Labels
+        Of the classifiers.
+    config : Config
+    """
+
+    classifiers: tuple[Classifier, ...]
+    labels: Labels
+    config: Config
+
+    def __call__(self, case: Case) -> float:
+        channels = self.classifiers[0].spec.channels
+        image = ImageBatches([case], self.config.data, channels)
+        lesion = list(self.labels.lesion_indices)
+        said = [
+            predict_probabilities(m, image, np.arange(1), 1, m.mean.device)[:, lesion].sum(1)
+            for m in self.classifiers
+        ]
+        found = float(mean_probability(said)[0])
+        if not np.isfinite(found):
+            raise RunError(
+                "The gate's classifier gives no probability (NaN or infinity).",
+                where=str(case.image),
+                fix="look at its weights, and train it again: weakseg train-classifier CONFIG "
+                "--force",
+            )
+        return found
+
+
+def load_network_method(
+    folder: Path, config: Config, name: str, entries: Entries, seed: int | None, device: str
+) -> NetworkMethod:
+    """A segmenter of a run; see `weakseg.methods.find.load_method`.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    config : Config
+        Its experiment.
+    name : str
+        Of the segmenter.
+    entries : mapping
+        Of all methods of the run.
+    seed : int or None
+    device : str
+    """
+    entry = entries[name]
+    seeds = [int(s.removeprefix("seed-")) for s in entry]
+    refuse_one_seed(name, entry[f"seed-{seeds[0]}"].get(NETWORKS, []), seed)
+    if seed is not None and seed not in seeds:
+        raise UserError(
+            f"The run has no network of seed {seed} of {name}.",
+            where="--seed",
+            fix=f"choose one of: {', '.join(map(str, seeds))}",
+        )
+    seed = seeds[0] if seed is None else seed
+    threshold = entry[f"seed-{seed}"]
+    together = threshold.get(NETWORKS, [seed])
+    networks = load_networks(folder, name, together, pick_device(device))
+    record = Run(folder).record.get("stages", {}).get(f"masks/{name}", {})
+    made_by = record.get("weights", {})
+    for one in together:
+        best = segmenter_folder(folder, name, one) / BEST
+        if made_by and made_by.get(str(one)) != file_hash(best):
+            raise other_network(best)
+    held = networks.settings
+    # As it was trained and as its threshold was chosen, whatever the experiment says by now.
+    settings = trained_settings(segmenter_folder(folder, name, together[0]), threshold)
+    data = config.data.model_copy(update={"intensity": held["intensity"]})
+    config = config.model_copy(update={"data": data})
+    method = NetworkMethod(name, tuple(together), config, networks, settings, threshold)
+    by = threshold.get(GATE_BY, [])
+    if not by:
+        return method
+    folders = [seed_folder(folder, config.classifier.arch, s) for s in by]
+    classifiers = tuple(load_classifier(f).to(pick_device(device)) for f in folders)
+    for one, part in zip(by, folders, strict=True):
+        if record.get("classifiers", {}).get(str(one)) != file_hash(part / BEST):
+            raise other_network(part / BEST)
+    labels = classifier_labels(folders[0], classifiers[0])
+    return replace(method, gate=ClassifierGate(classifiers, labels, config))
+
+
+def _of_run(prepared: Prepared, name: str, seed: int, entry: Entry) -> NetworkMethod:
+    config, folder = prepared.config, prepared.run.folder
+    settings = trained_settings(segmenter_folder(folder, name, seed), entry)
+    device = pick_device(config.device)
+    networks = load_networks(folder, name, entry.get(NETWORKS, [seed]), device)
+    return NetworkMethod(name, (seed,), config, networks, settings, entry).unscreened()
+
+
+def _made_of(
+    prepared: Prepared, name: str, seed: int, entry: Entry, source_key: SourceKey | None
+) -> tuple[Any, Entry]:
+    config, folder = prepared.config, prepared.run.folder
+    together = config.mask_seeds(name)[seed]
+    if entry.get(NETWORKS, [seed]) != together:
+        raise RunError(
+            f"The masks of {name} are not those of the mean of its networks."
+            if config.segmenters[name].ensemble
+            else f"The masks of {name} are those of the mean of its networks.",
+            where=str(threshold_file(masks_folder(folder), name)),
+            fix=TRAIN_FIRST,
+        )
+    for one in together if source_key is not None else ():
+        masks = config.segmenters[name].masks
+        key = source_key(prepared, masks, one) if source_key and masks != MANIFEST else None
+        if not is_trained(prepared, name, one, key):
+            raise RunError(
+                f"The network {name} of seed {one} was trained with other settings.",
+                where=str(segmenter_folder(folder, name, one)),
+                fix=TRAIN_FIRST,
+            )
+    hashes = [file_hash(segmenter_folder(folder, name, s) / BEST) for s in together]
+    kept = {k: v for k, v in entry.items() if k != GATE_BY} | {"gate": 0.0}
+    inference = entry.get("inference", {})
+    kept |= {"inference": {k: v for k, v in inference.items() if k not in SCREENING}}
+    return hashes if len(hashes) > 1 else hashes[0], kept
+
+
+KIND = Kind(
+    kinds=frozenset({WEAK, SUPERVISED}),
+    config_of=lambda run: load_config(config_file(run)),
+    names=lambda config: list(config.segmenters),
+    seeds=lambda config, name: list(config.mask_seeds(name)),
+    stage=masks_stage,
+    load=load_network_method,
+    of_run=_of_run,
+    made_of=_made_of,
+)

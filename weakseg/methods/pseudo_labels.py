@@ -1,0 +1,213 @@
+"""Masks of training images that another method makes, for a network to be trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from weakseg.config import SegmenterConfig, fingerprint
+from weakseg.current import require_whole
+from weakseg.data.patches import IGNORE
+from weakseg.data.targets import PackedTargets
+from weakseg.errors import RunError, UserError, did_you_mean
+from weakseg.layout import SEGMENT_STAGE, masks_folder, threshold_file
+from weakseg.masks.kept import read_thresholds
+from weakseg.methods.base import Entry, Method
+from weakseg.methods.find import config_of, kind_of, method_names
+from weakseg.methods.fingerprints import heatmap_fingerprint
+from weakseg.methods.heatmap import SEGMENT_FIRST
+from weakseg.methods.prepared import Prepared
+from weakseg.progress import progress
+from weakseg.runs import Run, open_run
+
+
+@dataclass(frozen=True)
+class PseudoLabelSource:
+    """A method that can make masks of training images.
+
+    Attributes
+    ----------
+    prepared : Prepared
+        The run that holds it: the one that is trained for, or another of the same data and splits.
+    method : str
+    seed : int
+        Of its network; of several whose probabilities are averaged the first.
+    threshold : mapping
+        Its entry in ``threshold.json``.
+    key : str
+        Fingerprint of all that its masks depend on.
+    """
+
+    prepared: Prepared
+    method: str
+    seed: int
+    threshold: Entry
+    key: str
+
+    @property
+    def masks_seen(self) -> int:
+        """How many true masks had a part in it."""
+        return int(self.threshold["masks_seen"])
+
+    def inputs(self, run: Run) -> tuple[str, ...]:
+        """Stages of a run whose outputs it reads; weights and other runs are in its key."""
+        config = self.prepared.config
+        if self.prepared.run.folder != run.folder:
+            return ()
+        return kind_of(config, self.method).inputs(config, self.method, self.seed)
+
+    def load(self) -> Method:
+        """The method, without its gate and screening: the label says that there is a lesion."""
+        kind = kind_of(self.prepared.config, self.method)
+        return kind.of_run(self.prepared, self.method, self.seed, self.threshold)
+
+
+def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
+    """The method that a segmenter's ``masks`` names.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        The run that is trained for.
+    masks : str
+        ``METHOD`` or ``RUN/METHOD``.
+    seed : int
+        Of the segmenter that is trained: the method's network of the same seed is taken, or, where
+        it has none, its first.
+
+    Raises
+    ------
+    UserError
+        For a method that is not there, or an upper bound.
+    RunError
+        If the method has made no masks yet, or could make none, or in a run of other data or
+        splits.
+    """
+    folder, _, method = masks.rpartition("/")
+    held = _other_run(prepared, Path(folder)) if folder else prepared
+    config, run = held.config, held.run
+    methods = method_names(config)
+    if method not in methods:
+        raise UserError(
+            f"The run has no method {method!r} whose masks could be trained on.",
+            where=f"segmenters: masks: {masks}",
+            fix=did_you_mean(method, methods),
+        )
+    kind = kind_of(config, method)
+    seeds = kind.seeds(config, method)
+    chosen = seed if seed in seeds else seeds[0]
+    path = threshold_file(masks_folder(run.folder), method)
+    require_whole(run, kind.stage(method), path)
+    entry = read_thresholds(path).get(f"seed-{chosen}") if path.exists() else None
+    why = _left_out(held, method) if entry is None else None
+    if why is not None:
+        raise RunError(
+            f"{method} could make no masks of seed {chosen}.",
+            where=str(run.folder),
+            found=why,
+            fix=f"name another method than {masks} in the segmenter's masks, or give the rule "
+            "what it lacks",
+        )
+    if entry is None:
+        raise RunError(
+            f"{method} has made no masks of seed {chosen} yet.",
+            where=str(run.folder),
+            fix=SEGMENT_FIRST,
+        )
+    if entry.get("upper_bound"):
+        raise UserError(
+            f"{method} is an upper bound: it needs true masks of the images that it segments.",
+            where=f"segmenters: masks: {masks}",
+            fix="name a method that needs none",
+        )
+    made_of, kept = kind.made_of(held, method, chosen, entry, None if folder else _source_key)
+    key = fingerprint("masks of", method, chosen, kept, made_of)
+    return PseudoLabelSource(held, method, chosen, entry, key)
+
+
+def _source_key(prepared: Prepared, masks: str, seed: int) -> str:
+    return find_source(prepared, masks, seed).key
+
+
+def _left_out(held: Prepared, method: str) -> str | None:
+    """Why a heatmap method of the present settings made no masks."""
+    entry = held.run.record.get("stages", {}).get(SEGMENT_STAGE, {})
+    if entry.get("asked") != heatmap_fingerprint(held.config):
+        return None
+    reason: str | None = entry.get("left_out", {}).get(method)
+    return reason
+
+
+def check_source(prepared: Prepared, masks: str) -> None:
+    """Refuse another run that cannot lend its masks, before any training.
+
+    Raises
+    ------
+    RunError
+        If it is no run, or of other data or splits.
+    """
+    folder, slash, _ = masks.rpartition("/")
+    if slash:
+        _other_run(prepared, Path(folder))
+
+
+def _other_run(prepared: Prepared, folder: Path) -> Prepared:
+    """Another run, if it is of the same data and splits."""
+    run = open_run(folder)
+    if run.record.get("data", {}).get("splits_key") != prepared.key:
+        raise RunError(
+            "The run whose masks are asked for is of other data, or of other splits: its networks "
+            "may have been trained on test images of this one.",
+            where=str(folder),
+            fix="make both runs from the same manifest, data settings and splits",
+        )
+    return replace(prepared, run=run, config=config_of(run))
+
+
+def training_targets(
+    source: PseudoLabelSource, indices: Sequence[int], settings: SegmenterConfig, what: str
+) -> PackedTargets:
+    """What a network is told of training images, by another method; no true mask is opened.
+
+    Parameters
+    ----------
+    source : PseudoLabelSource
+    indices : sequence of int
+        Of cases with a lesion label.
+    settings : SegmenterConfig
+        Of the network that is trained; ``ignore`` says what is left open.
+    what : str
+        For the progress bar.
+
+    Returns
+    -------
+    PackedTargets
+        index → target of the case's own size, uint8: 0 background, 1 lesion, `IGNORE`. Cases in
+        which the method finds nothing are left out: their label says that something is there.
+    """
+    targets = PackedTargets()
+    with progress(what, len(indices)) as advance:
+        for i, mask, sure in _masks(source, indices):
+            advance()
+            target = mask.astype(np.uint8)
+            if settings.ignore is not None:
+                low, high = settings.ignore
+                target[mask & (sure < high) | ~mask & (sure > low)] = IGNORE
+            if (target == 1).any():
+                targets[i] = target
+    return targets
+
+
+def _masks(
+    source: PseudoLabelSource, indices: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Mask and confidence, in [0, 1], of each case."""
+    method, cases = source.load(), source.prepared.cases.cases
+    for at in range(0, len(indices), method.at_once):
+        some = indices[at : at + method.at_once]
+        found = method.predict_all([cases[i] for i in some])
+        for i, prediction in zip(some, found, strict=True):
+            yield i, prediction.mask, method.confidence(prediction)

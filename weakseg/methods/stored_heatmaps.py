@@ -1,0 +1,176 @@
+"""The heatmaps that a run has stored, and what is fitted to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weakseg.config import fingerprint
+from weakseg.data.cases import Case
+from weakseg.data.images import read_image
+from weakseg.errors import RunError
+from weakseg.heatmaps.store import Heatmap, load_heatmap
+from weakseg.layout import (
+    BEST,
+    heatmap_file,
+    seed_folder,
+)
+from weakseg.masks.rules import Evidence, FittedRule, Rule
+from weakseg.methods.cases import (
+    read_truth,
+)
+from weakseg.methods.classifiers import (
+    classifier_key,
+    is_trained,
+    load_classifier,
+)
+from weakseg.methods.prepared import (
+    Prepared,
+)
+from weakseg.methods.trainable.base import Context
+from weakseg.methods.trainable.registry import fit_trainable, load_rule
+from weakseg.progress import progress
+from weakseg.runs import file_hash
+from weakseg.training.loop import pick_device
+
+MAX_TRAINING_IMAGES = 300
+"""Training images that a rule is trained on; of more, evenly spaced ones."""
+
+
+PREDICTED = "predicted"
+"""The target of heatmaps that explain each image's predicted class."""
+
+
+def require_classifiers(prepared: Prepared) -> None:
+    """Refuse a run without the classifiers that its experiment asks for.
+
+    Raises
+    ------
+    RunError
+        With the first seed that is missing.
+    """
+    untrained = [s for s in prepared.config.seeds if not is_trained(prepared, s)]
+    if untrained:
+        raise RunError(
+            f"The run has no classifier of these settings for seed {untrained[0]}.",
+            where=str(prepared.run.folder),
+            fix="run `weakseg train-classifier CONFIG` with the same --set first, or "
+            "`weakseg compare CONFIG`",
+        )
+
+
+def heatmap_key(
+    prepared: Prepared, seed: int, target: str | None = None, name: str | None = None
+) -> str:
+    """Fingerprint of all that the heatmaps of a seed depend on."""
+    held = prepared.config.all_heatmaps[name or prepared.config.heatmap.method]
+    settings = {k: v for k, v in held.asked().items() if k != "rules"}
+    settings |= {} if target is None else {"target": target}
+    if settings["scales"] == [1.0]:  # runs from before there were others stay up to date
+        del settings["scales"]
+    if not settings.pop("ensemble"):
+        best = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed) / BEST
+        return fingerprint("heatmaps", 3, classifier_key(prepared, seed), file_hash(best), settings)
+    folders = classifier_folders(prepared, name or prepared.config.heatmap.method, seed)
+    made_by = [(classifier_key(prepared, s), file_hash(f / BEST)) for s, f in folders.items()]
+    return fingerprint("heatmaps of all", 3, made_by, settings)
+
+
+def classifier_folders(prepared: Prepared, heatmap: str, seed: int) -> dict[int, Path]:
+    """Seed → folder of the classifiers that make a heatmap: the seed's own, or all."""
+    config = prepared.config
+    seeds = config.seeds if config.all_heatmaps[heatmap].ensemble else [seed]
+    return {s: seed_folder(prepared.run.folder, config.classifier.arch, s) for s in seeds}
+
+
+@dataclass(frozen=True)
+class HeatReader:
+    """The heatmaps of a seed and the true masks of their cases."""
+
+    prepared: Prepared
+    folder: Path
+
+    def load(self, case: Case) -> Heatmap:
+        """The heatmap of a case."""
+        return load_heatmap(heatmap_file(self.folder, case.id))
+
+    def truth(self, case: Case, shape: tuple[int, int]) -> Any:
+        """The true mask, see `weakseg.stages.scoring.read_truth`."""
+        healthy = not self.prepared.cases.labels.is_lesion(case.label)
+        return read_truth(case, shape, healthy, self.prepared.config.data)
+
+    def heats(self, split: str) -> Iterator[np.ndarray]:
+        """Raw heat of images with a lesion label; no mask is opened."""
+        for case in self.prepared.cases.of(split):
+            if self.prepared.cases.labels.is_lesion(case.label):
+                yield self.load(case).full()
+
+    def pairs(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Raw heat and true mask of images with a lesion and a mask."""
+        for case in self.prepared.cases.of(split):
+            if self.prepared.cases.labels.is_lesion(case.label) and case.mask is not None:
+                heat = self.load(case)
+                yield heat.full(), self.truth(case, heat.shape)
+
+    def triples(self, split: str, what: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """As `pairs`, with the image between the two; ``what`` is for the progress bar."""
+        labels = self.prepared.cases.labels
+        cases = [c for c in self.prepared.cases.of(split) if labels.is_lesion(c.label) and c.mask]
+        with progress(what, len(cases)) as advance:
+            for case in cases:
+                heat = self.load(case)
+                yield heat.full(), read_image(case.image), self.truth(case, heat.shape)
+                advance()
+
+    def training_pairs(self) -> Iterator[tuple[Case, np.ndarray]]:
+        """Training images with a lesion label, evenly spaced, and their raw heat; no masks."""
+        is_lesion = self.prepared.cases.labels.is_lesion
+        cases = [c for c in self.prepared.cases.of("train") if is_lesion(c.label)]
+        count = min(len(cases), MAX_TRAINING_IMAGES)
+        few = np.linspace(0, len(cases) - 1, count).round().astype(int)
+        for k in few:
+            yield cases[k], self.load(cases[k]).full()
+
+    @property
+    def classifier(self) -> Path:
+        """The folder of the classifier that made them; of several the first."""
+        arch = self.prepared.config.classifier.arch
+        seed = int(self.folder.parent.name.removeprefix("seed-"))
+        return seed_folder(self.prepared.run.folder, arch, seed)
+
+    def _context(self, seed: int = 0) -> Context:
+        config, folder = self.prepared.config, self.classifier
+        return Context(
+            config,
+            lambda: load_classifier(folder).to(pick_device(config.device)),
+            self.prepared.channels,
+            self.training_pairs,
+            seed,
+        )
+
+    def fitted(self, entry: Mapping[str, Any], method: Path) -> FittedRule:
+        """The rule of an entry of ``threshold.json`` in the folder of a method's masks."""
+        return load_rule(entry, method, self._context())
+
+    def fit(self, rule: Rule, seed: int) -> FittedRule:
+        """A threshold rule, fitted to these heatmaps; a search shows its progress.
+
+        Raises
+        ------
+        LookupError
+            If the rule needs masks or heatmaps and there are none.
+        """
+        return rule.fit(
+            Evidence(
+                train=lambda: self.heats("train"),
+                val=lambda: self.pairs("val"),
+                test=lambda: self.pairs("test"),
+                val_images=lambda: self.triples("val", f"search for the best {rule.rule}"),
+                seed=seed,
+                trainer=lambda r: fit_trainable(r, self._context(seed)),
+            )
+        )
