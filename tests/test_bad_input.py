@@ -107,7 +107,7 @@ SPOILT = {
     "column-missing": (text(b"image,mask\nimages/p00_0.png,\n"), "'label'"),
     "column-misspelt": (text(b"image,lable\nimages/p00_0.png,tumor\n"), "lable"),
     "not-text": (text(b"\x89PNG\r\n\x1a\n\x00\xff\xfe"), "labels.csv"),
-    "utf-16": (text("image,label\n".encode("utf-16")), "UTF-8"),
+    "no-rows-in-utf-16": (text("image,label\n".encode("utf-16")), "labels.csv"),
     "image-missing": (cell(0, "image", "images/none.png"), "none.png"),
     "image-blank": (cell(0, "image", ""), "row 2"),
     "image-is-folder": (cell(0, "image", "images"), "row 2"),
@@ -233,7 +233,7 @@ def test_a_pickle_named_safetensors_runs_nothing(good, tmp_path, capsys):
     config = write_config(tmp_path, good / "labels.csv")
     args = ["--set", f"classifier.weights={tmp_path / 'w.safetensors'}"]
     assert weakseg("train-classifier", config, "--run-dir", tmp_path / "run", *args) == 2
-    assert "not safetensors" in capsys.readouterr().err
+    assert "w.safetensors" in capsys.readouterr().err
     assert not (tmp_path / "owned").exists()
 
 

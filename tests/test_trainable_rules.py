@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests.damage import without_lists
 from tests.tiny import (
     cases,
     only_test_masks,
@@ -272,6 +273,7 @@ def test_the_layers_of_a_network_are_looked_for_once(monkeypatch):
 def test_a_seed_that_lost_a_rule_is_not_taken_unasked(job, copy, tmp_path, capsys):
     path = copy / "masks/layercam-affinity/threshold.json"
     entries = read_json(path)
+    without_lists(copy)
     image = job[0] / "data/images/p00_0.png"
     command = ("predict", copy, image, "--method", "layercam-affinity", "--out", tmp_path / "out")
     for lost, kept in ((0, 1), (1, 0)):
