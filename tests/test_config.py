@@ -230,7 +230,9 @@ def test_heatmaps_are_in_full_precision_unless_another_is_named(training, own, e
     assert config.heatmap_precision("gradcam") == expected
 
 
-def test_a_heatmaps_precision_counts_where_it_is_set():
+def test_a_heatmaps_precision_counts_and_its_batch_does_not():
     plain = Config().heatmap
-    assert "precision" not in plain.asked()
-    assert plain.model_copy(update={"precision": "32-true"}).asked()["precision"] == "32-true"
+    named = plain.model_copy(update={"precision": "32-true"})
+    assert named.fingerprint_settings() != plain.fingerprint_settings()
+    larger = plain.model_copy(update={"batch_size": 2})
+    assert larger.fingerprint_settings() == plain.fingerprint_settings()

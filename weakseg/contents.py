@@ -262,9 +262,9 @@ class ClassifierHeader(BaseModel):
     healthy: Json[list[str]]
     channels: Literal["1", "3"]
     grey_input: Literal["first-layer", "repeat"]
-    pool: str = "default"
-    stride: Json[int | None] = None
-    exits: Json[bool] = False
+    pool: str
+    stride: Json[int | None]
+    exits: Json[bool]
 
 
 class SegmenterHeader(BaseModel):

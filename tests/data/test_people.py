@@ -184,8 +184,7 @@ def test_a_patient_that_is_no_name(tmp_path, name):
 def test_the_answer_counts_in_the_fingerprint_and_silence_does_not(tmp_path):
     path = write_rows(tmp_path, good_rows(tmp_path))
     assert data_fingerprint(path, SAME) != data_fingerprint(path, DataConfig())
-    assert "similar_patients" not in DataConfig().settings()
-    assert SAME.settings()["similar_patients"] == "same"
+    assert DataConfig().fingerprint_settings() != SAME.fingerprint_settings()
 
 
 def test_the_command_takes_the_answer(tmp_path, capsys):

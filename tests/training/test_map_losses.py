@@ -176,8 +176,8 @@ def test_the_task_adds_both_to_its_loss_with_their_weights():
 
 @pytest.mark.parametrize("change", [{"map_entropy": 0.1}, {"map_size": 0.1}])
 def test_a_weight_changes_the_fingerprint_and_needs_a_pool(change):
-    held = ClassifierConfig(pool="lse", **change).settings()
-    assert fingerprint(held) != fingerprint(ClassifierConfig(pool="lse").settings())
+    held = ClassifierConfig(pool="lse", **change).fingerprint_settings()
+    assert fingerprint(held) != fingerprint(ClassifierConfig(pool="lse").fingerprint_settings())
     (key,) = change
     with pytest.raises(ConfigError, match=f"classifier.{key}"):
         parse_config({"classifier": change})
@@ -185,9 +185,12 @@ def test_a_weight_changes_the_fingerprint_and_needs_a_pool(change):
 
 def test_bounds_count_where_they_have_a_weight():
     bounds = {"pool": "lse", "map_area": (0.1, 0.2)}
-    assert ClassifierConfig(**bounds).settings() == ClassifierConfig(pool="lse").settings()
-    weighed = ClassifierConfig(**bounds, map_size=1.0).settings()
-    assert weighed != ClassifierConfig(pool="lse", map_size=1.0).settings()
+    assert (
+        ClassifierConfig(**bounds).fingerprint_settings()
+        == ClassifierConfig(pool="lse").fingerprint_settings()
+    )
+    weighed = ClassifierConfig(**bounds, map_size=1.0).fingerprint_settings()
+    assert weighed != ClassifierConfig(pool="lse", map_size=1.0).fingerprint_settings()
 
 
 @pytest.mark.parametrize(

@@ -130,15 +130,9 @@ class ClassifierConfig(Section):
             raise ValueError("the first share must be below the second")
         return area
 
-    def settings(self) -> dict[str, Any]:
-        """What a trained network depends on, for fingerprints; weights count by content elsewhere.
-
-        Keys that came later are left out at their defaults: runs from before stay up to date.
-        """
-        held = self.model_dump(mode="json", exclude={"seeds", "weights", "compile"})
-        later = ("pool", "stride", "exits", "erase", "equivariance", "map_entropy", "map_size")
-        fields = type(self).model_fields
-        said = {k: v for k, v in held.items() if k not in later or v != fields[k].default}
+    def fingerprint_settings(self) -> dict[str, Any]:
+        """What a trained network depends on; weights count by content elsewhere."""
+        settings = self.model_dump(mode="json", exclude={"seeds", "weights", "compile"})
         if not self.map_size:  # without a weight the bounds change nothing
-            del said["map_area"]
-        return said
+            del settings["map_area"]
+        return settings

@@ -83,20 +83,15 @@ class DataConfig(Section):
     split: SplitConfig = SplitConfig()
     phantom: PhantomConfig = PhantomConfig()
 
-    def later_keys(self) -> dict[str, Any]:
-        """Keys that came later, where they are not at their defaults."""
+    def answers(self) -> dict[str, Any]:
+        """What was answered to questions about labels and patients; empty where nothing was."""
         fields = type(self).model_fields
         held = {k: getattr(self, k) for k in ("drop_labels", "label_separator", "similar_patients")}
         return {k: v for k, v in held.items() if v != fields[k].default}
 
-    def settings(self) -> dict[str, Any]:
-        """How data are read, for fingerprints; the files count by content elsewhere.
-
-        Keys that came later are left out at their defaults: runs from before stay up to date.
-        """
-        later = {"drop_labels", "label_separator", "similar_patients"}
-        held = self.model_dump(mode="json", exclude={"manifest", "phantom"} | later)
-        return held | self.later_keys()
+    def fingerprint_settings(self) -> dict[str, Any]:
+        """How data are read, for fingerprints; the files count by content elsewhere."""
+        return self.model_dump(mode="json", exclude={"manifest", "phantom"})
 
     @field_validator("healthy_labels", "lesion_labels", "drop_labels", mode="before")
     @classmethod

@@ -280,16 +280,16 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
-def filtered_asked(config: Config) -> str:
+def filtered_fingerprint(config: Config) -> str:
     """Fingerprint of the settings of heatmap-filtered retraining."""
-    return fingerprint(config.heatmap.asked(), config.filtered or FilteredConfig())
+    return fingerprint(config.heatmap.fingerprint_settings(), config.filtered or FilteredConfig())
 
 
-def curve_asked(config: Config, name: str) -> str:
+def curve_fingerprint(config: Config, name: str) -> str:
     """Fingerprint of the settings of the network of a curve; its weights see `same_start`."""
     left_out = {"weights", "seeds", "threshold", "keep", "validation_cases", "masks", "ignore"}
     left_out |= {"min_peak", "min_area", "ensemble", "gate"}
-    settings = config.segmenters[name].settings()
+    settings = config.segmenters[name].fingerprint_settings()
     return fingerprint({k: v for k, v in settings.items() if k not in left_out})
 
 
@@ -313,8 +313,7 @@ def same_start(entry: Mapping[str, Any], config: Config, name: str) -> bool:
     Parameters
     ----------
     entry : mapping
-        Of the stage in the record. Those of earlier versions do not tell, and count as the same;
-        so does a file of weights that has gone since.
+        Of the stage in the record. A file of weights that has gone since counts as the same.
     config : Config
     name : str
         Of the segmenter.

@@ -59,13 +59,9 @@ class HeatmapConfig(Section):
     )
     batch_size: int = Field(32, ge=1, le=4096)
 
-    def asked(self) -> dict[str, Any]:
-        """What its maps and masks depend on, for fingerprints.
-
-        Keys that came later are left out at their defaults: runs from before stay up to date.
-        """
-        left_out = {"batch_size"} | ({"precision"} if self.precision == "auto" else set())
-        return self.model_dump(mode="json", exclude=left_out)
+    def fingerprint_settings(self) -> dict[str, Any]:
+        """What its maps and masks depend on, for fingerprints."""
+        return self.model_dump(mode="json", exclude={"batch_size"})
 
     @field_validator("scales")
     @classmethod

@@ -12,9 +12,6 @@ from weakseg.settings import AUTO, Auto, Fraction, Probability, Section, seeds_d
 MANIFEST: Final = "manifest"
 """The masks that the manifest names."""
 
-LATER = ("ensemble", "gate")
-"""Keys of a segmenter that earlier versions did not have."""
-
 
 class PatchAugmentConfig(AugmentConfig):
     """Random changes of the patches that a segmentation network is trained on, truth included.
@@ -153,14 +150,9 @@ class SegmenterConfig(Section):
             raise ValueError("the first must not be above the second")
         return ignore
 
-    def settings(self) -> dict[str, Any]:
-        """What networks and masks depend on, for fingerprints.
-
-        Keys that came later are left out at their defaults: runs from before stay up to date.
-        """
-        fields = type(self).model_fields
-        held = self.model_dump(mode="json", exclude={"compile"})
-        return {k: v for k, v in held.items() if k not in LATER or v != fields[k].default}
+    def fingerprint_settings(self) -> dict[str, Any]:
+        """What networks and masks depend on, for fingerprints."""
+        return self.model_dump(mode="json", exclude={"compile"})
 
     @property
     def weak(self) -> bool:

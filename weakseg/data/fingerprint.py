@@ -42,8 +42,8 @@ def table_fingerprint(table: Table, data: DataConfig | None = None) -> str:
     total = hashlib.blake2b(table.path.read_bytes(), digest_size=16)
     if data is not None:
         total.update(repr((data.healthy_labels, data.lesion_labels, data.mask_rule)).encode())
-        if later := data.later_keys():
-            total.update(repr(later).encode())
+        if answers := data.answers():
+            total.update(repr(answers).encode())
     files = [table.resolve(c) for c in dict.fromkeys(c for r in table.rows for c in table.files(r))]
     for digests in in_threads(_contents, chunks(files, AT_ONCE)):
         for digest in digests:

@@ -33,9 +33,6 @@ from weakseg.runs import (
 )
 from weakseg.stored import DELETE, damaged, read_csv, read_json
 
-NOT_SAID = {"pool": "default", "stride": "null", "exits": "false"}
-"""What a weights file that does not speak of it is read as."""
-
 
 def classifier_key(prepared: Prepared, seed: int) -> str:
     """Fingerprint of all that a trained classifier depends on."""
@@ -43,7 +40,7 @@ def classifier_key(prepared: Prepared, seed: int) -> str:
     weights: Any = config.weights
     if weights not in ("none", "imagenet") and Path(weights).is_file():
         weights = file_hash(Path(weights))
-    return fingerprint("classifier", 2, prepared.key, config.settings(), weights, seed)
+    return fingerprint("classifier", 2, prepared.key, config.fingerprint_settings(), weights, seed)
 
 
 def is_trained(prepared: Prepared, seed: int) -> bool:
@@ -62,17 +59,8 @@ def predictions_key(prepared: Prepared, seed: int) -> str:
 
 
 def header(spec: ClassifierSpec, prepared: Prepared) -> dict[str, str]:
-    """What a weights file says of itself.
-
-    How a network localises is written where it is not the default, so that files of networks
-    like those before stay the same to the byte.
-    """
+    """What a weights file says of itself."""
     data = prepared.config.data
-    localises = {
-        "pool": spec.pool,
-        "stride": json.dumps(spec.stride),
-        "exits": json.dumps(spec.exits),
-    }
     return {
         "format": "weakseg-classifier-1",
         "arch": spec.arch,
@@ -82,7 +70,10 @@ def header(spec: ClassifierSpec, prepared: Prepared) -> dict[str, str]:
         "grey_input": spec.grey_input,
         "image_size": str(data.image_size),
         "intensity": data.intensity,
-    } | {k: v for k, v in localises.items() if v != NOT_SAID[k]}
+        "pool": spec.pool,
+        "stride": json.dumps(spec.stride),
+        "exits": json.dumps(spec.exits),
+    }
 
 
 def load_classifier(folder: Path) -> Classifier:
@@ -95,7 +86,6 @@ def load_classifier(folder: Path) -> Classifier:
     """
 
     def build(meta: dict[str, str]) -> Classifier:
-        meta = NOT_SAID | meta
         labels = tuple(json.loads(meta["labels"]))
         spec = ClassifierSpec(
             meta["arch"],

@@ -68,10 +68,8 @@ def heatmap_key(
 ) -> str:
     """Fingerprint of all that the heatmaps of a seed depend on."""
     held = prepared.config.all_heatmaps[name or prepared.config.heatmap.method]
-    settings = {k: v for k, v in held.asked().items() if k != "rules"}
+    settings = {k: v for k, v in held.fingerprint_settings().items() if k != "rules"}
     settings |= {} if target is None else {"target": target}
-    if settings["scales"] == [1.0]:  # runs from before there were others stay up to date
-        del settings["scales"]
     if not settings.pop("ensemble"):
         best = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed) / BEST
         return fingerprint("heatmaps", 3, classifier_key(prepared, seed), file_hash(best), settings)

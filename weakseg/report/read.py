@@ -13,8 +13,8 @@ from weakseg import contents
 from weakseg.config import (
     PHANTOM,
     Config,
-    curve_asked,
-    filtered_asked,
+    curve_fingerprint,
+    filtered_fingerprint,
     load_config,
     same_start,
 )
@@ -300,9 +300,9 @@ def _equivalence(folder: Path, config: Config) -> pd.DataFrame:
         return pd.DataFrame()
     if not same_start(made, config, name):
         return pd.DataFrame()
-    settings = curve_asked(config, name)
+    settings = curve_fingerprint(config, name)
     now = record.get("data", {}).get("splits_key")
-    if made.get("settings", settings) != settings or made.get("data", now) != now:
+    if made.get("settings") != settings or made.get("data") != now:
         return pd.DataFrame()
     return _scores(folder, EQUIVALENCE, contents.EQUIVALENCE, "case", "draw", "k")
 
@@ -317,7 +317,7 @@ def _filtered(folder: Path, config: Config) -> tuple[pd.DataFrame, dict[str, Any
         return none
     if made.get("data") != record.get("data", {}).get("splits_key"):
         return none
-    if made.get("asked", filtered_asked(config)) != filtered_asked(config):
+    if made.get("asked") != filtered_fingerprint(config):
         return none
     arch = config.classifier.arch
     if any(condition_stage(arch, seed, "raw") not in stages for seed in config.seeds):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from weakseg import contents
-from weakseg.config import AUTO, STARTING_WEIGHTS, curve_asked, fingerprint, starting_weights
+from weakseg.config import AUTO, STARTING_WEIGHTS, curve_fingerprint, fingerprint, starting_weights
 from weakseg.errors import ConfigError
 from weakseg.layout import (
     EQUIVALENCE,
@@ -123,7 +123,7 @@ def mask_equivalence(prepared: Prepared, *, force: bool = False) -> Path:
         return {
             "data": prepared.key,
             "segmenter": name,
-            "settings": curve_asked(config, name),
+            "settings": curve_fingerprint(config, name),
             "draws": len(draws),
             "counts": counts,
             STARTING_WEIGHTS: starting_weights(config, name),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from weakseg import contents
-from weakseg.config import Condition, FilteredConfig, filtered_asked, fingerprint
+from weakseg.config import Condition, FilteredConfig, filtered_fingerprint, fingerprint
 from weakseg.errors import RunError
 from weakseg.layout import (
     AREAS,
@@ -118,7 +118,7 @@ def write_evidence(
             },
         )
         weights = {str(s): file_hash(seed_folder(run.folder, arch, s) / BEST) for s in config.seeds}
-        asked = filtered_asked(config)
+        asked = filtered_fingerprint(config)
         return {
             "data": prepared.key,
             "conditions": len(conditions),

@@ -97,7 +97,7 @@ def _write_floors(prepared: Prepared) -> dict[str, Any]:
                 rows[name].append(case_entry(case, name, "floor", None, 0) | scores | flags)
             advance()
     write_part(prepared, FLOORS_PART, [row for of_floor in rows.values() for row in of_floor])
-    return {}
+    return {"data": prepared.key}
 
 
 def part_stages(prepared: Prepared) -> dict[str, tuple[str, Any]]:
@@ -156,11 +156,11 @@ def _parts(prepared: Prepared) -> Iterator[tuple[str, Path]]:
         path, entry = part_path(run.folder, part), stages.get(stage)
         if entry is None:
             continue
-        same = entry.get("data", prepared.key) == prepared.key
+        same = entry.get("data") == prepared.key
         segmenter = stage.removeprefix("masks/")
         if segmenter in config.segmenters:
             same &= same_start(entry, config, segmenter)
-        if same and entry.get("asked", asked) == asked:
+        if same and entry.get("asked") == asked:
             yield part, path
         else:
             say(f"{part}: left out of the scores; it was made of other data or settings")

@@ -65,7 +65,7 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     seeds = config.segmenter_seeds(name)
     folders = {s: segmenter_folder(run.folder, name, s) for s in seeds}
     weights = {str(s): file_hash(f / BEST) for s, f in folders.items()}
-    after = {k: v for k, v in settings.settings().items() if k in AFTER_TRAINING}
+    after = {k: v for k, v in settings.fingerprint_settings().items() if k in AFTER_TRAINING}
     stage, part = masks_stage(name), segmenter_part(name)
     trained = {str(s): read_settings(f) for s, f in folders.items()}
     asked = segmenter_fingerprint(config, name)

@@ -89,9 +89,8 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
             fix="fill the column `mask` for lesions of the validation split",
         )
     best = seed_folder(run.folder, config.classifier.arch, seed) / BEST
-    # A precision that is not named is left out: sweeps from before stay up to date.
-    named = set() if config.heatmap.precision == "auto" else {"precision"}
-    settings = config.heatmap.model_dump(mode="json", include={"target", "score", "flips"} | named)
+    looked_at = {"target", "score", "flips", "precision"}
+    settings = config.heatmap.model_dump(mode="json", include=looked_at)
     path = scores_file(run.folder, SWEEP)
     key = fingerprint(
         SWEEP_STAGE, 1, classifier_key(prepared, seed), file_hash(best), settings, SWEPT

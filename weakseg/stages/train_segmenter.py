@@ -303,7 +303,7 @@ def fit_segmenter(
             "validation_masks": looked,
         },
         {
-            "settings": settings.settings(),
+            "settings": settings.fingerprint_settings(),
             "image_size": network_size(prepared, settings),
             "intensity": prepared.config.data.intensity,
             "channels": prepared.channels,
