@@ -83,6 +83,8 @@ def image_seeds(_: Path) -> list[Seed]:
         "grey.bmp": _pillow(GREY, "BMP"),
         "binary.bmp": _pillow(binary, "BMP"),
         "alpha.bmp": cv2.imencode(".bmp", shorts)[1].tobytes(),
+        "grey.gif": _pillow(GREY, "GIF"),
+        "palette.gif": _pillow(COLOUR, "GIF", "P", transparency=3, interlace=False),
         "grey.tif": _tiff(GREY),
         "colour.tif": _tiff(COLOUR, photometric="rgb", byteorder=">"),
         "planes.tif": _tiff(

@@ -272,6 +272,18 @@ def test_predict_writes_the_masks_that_the_run_has_scored(job, tmp_path):
         assert ours.probability == runs.probability
 
 
+def test_predict_gives_the_same_pixels_in_other_formats_the_same_mask(job, tmp_path):
+    run, (images, out) = job[0] / "run", (tmp_path / "images", tmp_path / "out")
+    test = [r for r in read_rows(run / "splits.csv") if r["split"] == "test"]
+    images.mkdir()
+    for k, r in enumerate(test):
+        Image.open(r["image"]).save(images / f"{r['case']}{('.bmp', '.gif', '.tif')[k % 3]}")
+    assert weakseg("predict", run, images, "--out", out, "--method", "otsu", "--seed", "1") == 0
+    for r in test:
+        made = pixels(run / f"masks/gradcam-otsu/seed-1/{r['case']}.png")
+        np.testing.assert_array_equal(pixels(out / f"{r['case']}.png"), made)
+
+
 def test_predict_takes_tabs_and_leaves_out_what_is_no_scan(job, tmp_path, capsys):
     images = tmp_path / "in"
     (images / ".ipynb_checkpoints").mkdir(parents=True)

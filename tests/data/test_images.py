@@ -401,13 +401,13 @@ HUGE += struct.pack(">I", zlib.crc32(HUGE[12:29])) + chunk(b"IDAT", zlib.compres
 
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "empty"),
-    "text": (lambda: b"image,label\n", "not a PNG, JPEG, TIFF or BMP"),
+    "text": (lambda: b"image,label\n", "not a PNG, JPEG, TIFF, BMP or GIF"),
     "html": (lambda: b"<!DOCTYPE html><html>404", "HTML"),
     "lfs pointer": (lambda: b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     "dicom": (lambda: bytes(128) + b"DICM" + bytes(50), "DICOM"),
     "nifti": (lambda: bytes(344) + b"n+1\0" + bytes(50), "NIfTI"),
     "gzip": (lambda: b"\x1f\x8b\x08" + bytes(50), "gzip"),
-    "gif": (lambda: b"GIF89a" + bytes(50), "GIF"),
+    "gif": (lambda: b"GIF89a" + bytes(50), "0 × 0 pixels"),
     "png truncated": (lambda: png_bytes()[:2000], "damaged"),
     "png16 truncated": (lambda: png_bytes("u2", (64, 64, 3))[:2000], "damaged"),
     "png header only": (lambda: png_bytes()[:20], "damaged"),

@@ -70,7 +70,6 @@ HEADS = {
     "half of a NIfTI pair (.hdr and .img)": b"\x5c\x01\0\0" + b"\0" * 340 + b"ni1\0",
     "an Analyze 7.5 header (.hdr), which does not tell left from right": b"\0\0\x01\x5c" * 90,
     "gzip data, perhaps a NIfTI volume": gzip.compress(b"x"),
-    "a GIF": b"GIF89a" + bytes(20),
     "a WebP or another RIFF file": b"RIFF" + bytes(20),
     "a JPEG 2000": b"\0\0\0\x0cjP  " + bytes(20),
     "an NRRD file": b"NRRD0004\n",

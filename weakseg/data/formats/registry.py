@@ -8,6 +8,7 @@ from typing import Any
 from weakseg.data.formats.base import Foreign, Format, Formats, magic
 from weakseg.data.formats.bmp import BMP
 from weakseg.data.formats.dicom import DICOM, DICOM_REMEDY, SERIES_REMEDY, is_dicom
+from weakseg.data.formats.gif import GIF
 from weakseg.data.formats.jpeg import JPEG
 from weakseg.data.formats.nifti import NIFTI, Voxels, damaged_volume, is_analyze, is_half
 from weakseg.data.formats.pixels import Pixels, damaged
@@ -26,7 +27,7 @@ _ONE_FILE = "save it as one file, .nii.gz"
 IMAGES: Formats[Pixels] = Formats(
     2,
     "image",
-    each=(PNG, JPEG, TIFF, BMP),
+    each=(PNG, JPEG, TIFF, BMP, GIF),
     masks=PNG,
     damaged=damaged,
     remedy="save it as PNG",
@@ -50,7 +51,6 @@ FOREIGN = (
         "an Analyze 7.5 header (.hdr), which does not tell left from right", is_analyze, _AS_VOLUME
     ),
     Foreign("gzip data, perhaps a NIfTI volume", magic(b"\x1f\x8b"), _AS_VOLUME),
-    Foreign("a GIF", magic(b"GIF8")),
     Foreign("a WebP or another RIFF file", magic(b"RIFF")),
     Foreign("a JPEG 2000", magic(b"\0\0\0\x0cjP  ")),
     Foreign("an NRRD file", magic(b"NRRD"), _AS_VOLUME),
