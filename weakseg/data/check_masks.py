@@ -63,9 +63,9 @@ def look_at_mask(files: Sequence[MaskFile], mask: NDArray[np.bool_], rule: MaskR
 def _look(mask: NDArray[np.bool_]) -> MaskLook:
     lines = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
     return MaskLook(
-        float(mask.mean()),
+        np.count_nonzero(mask) / mask.size,
         sum(bool(line.any()) for line in lines),
-        float(np.concatenate(lines).mean()),
+        sum(np.count_nonzero(line) for line in lines) / sum(line.size for line in lines),
     )
 
 

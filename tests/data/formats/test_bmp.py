@@ -209,6 +209,7 @@ DAMAGED = {
     "JPEG inside": (bmp(PACKED[8], (3, 5), 0, compression=4), "shell of a JPEG"),
     "unknown compression": (bmp(PACKED[8], (3, 5), 8, compression=9), "the compression 9"),
     "masks of nothing": (bmp(bytes(16), (1, 4), 32, compression=3, masks=(1, 2, 0)), "masks"),
+    "masks with gaps": (bmp(bytes(16), (1, 4), 32, compression=3, masks=(5, 2, 8)), "masks"),
     "masks cut": (bmp(b"", (1, 4), 32, compression=3, masks=(1,)), "header is damaged"),
     "too large": (bmp(PACKED[8], (30_000, 30_000), 8, palette=RAINBOW), "too large"),
     "codes cut": (rle(RLE8[:-2]), "codes are cut off"),

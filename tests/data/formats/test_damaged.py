@@ -433,3 +433,26 @@ def test_validate_names_every_damaged_file_and_what_else_is_wrong(tmp_path, caps
     assert "premature end" in found[3, "image-unreadable"]["message"]
     told = found[4, "image-unreadable"]["message"]
     assert "not supported (floats of 1 bits; expected integers" in told
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("kept", [0, 2**24])
+def test_large_pngs_are_read_as_small_ones_are(tmp_path, monkeypatch, mode, kept):
+    """The rows of small ones are unpacked once, and handed on."""
+    monkeypatch.setattr("weakseg.data.formats.png._KEPT", kept)
+    image = Image.fromarray(noise(1, (31, 17, 4)))
+    image = (
+        Image.fromarray(noise(2, (31, 17)).astype(np.uint16) * 199)
+        if mode == "I;16"
+        else image.convert(mode)
+    )
+    text = {"transparency": 3} if mode == "P" else {}
+    image.save(tmp_path / "a.png", **text)
+    pixels = decode(tmp_path / "a.png")
+    shown = np.asarray(image)
+    values = shown[..., :-1] if mode in ("LA", "RGBA") else shown
+    np.testing.assert_array_equal(pixels.values, values.squeeze())
+    if mode in ("LA", "RGBA"):
+        np.testing.assert_array_equal(pixels.alpha, shown[..., -1])
+    if mode == "P":
+        np.testing.assert_array_equal(pixels.alpha == 0, values == 3)

@@ -133,7 +133,8 @@ def _masks(
     found = [*struct.unpack(f"<{number}I", data), 0]
     if size not in _WITH_MASKS:
         after += 4 * number
-    if not all(found[:3]) or any(m >> bits for m in found):
+    gaps = any(_most(m) & (_most(m) + 1) for m in found)
+    if not all(found[:3]) or gaps or any(m >> bits for m in found):
         raise ValueError("the masks of the BMP's bits are damaged")
     return (found[0], found[1], found[2], found[3]), after
 
@@ -170,10 +171,15 @@ def _samples(rows: NDArray[np.uint8], header: _Header) -> NDArray[np.uint8]:
     return np.dstack([_spread(pixels, mask) for mask in header.masks if mask])
 
 
+def _most(mask: int) -> int:
+    """A mask's largest value: its bits, moved to the lowest place."""
+    return mask // (mask & -mask) if mask else 0
+
+
 def _spread(pixels: NDArray[np.unsignedinteger], mask: int) -> NDArray[np.uint8]:
     """The bits of a mask, spread over 0 to 255."""
-    low = (mask & -mask).bit_length() - 1
-    most = mask >> low
+    most = _most(mask)
+    low = mask.bit_length() - most.bit_length()
     values = (pixels & pixels.dtype.type(mask)) >> pixels.dtype.type(low)
     if most == 255:
         return values.astype(np.uint8)

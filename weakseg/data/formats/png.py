@@ -45,6 +45,8 @@ _SIGN = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _TELLING = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts by their keywords
 _PIECE = 2**20
+_KEPT = 2**24
+"""Bytes of unpacked rows that are kept; unpacking takes most of the time, and is done once so."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,11 @@ def decode_png(f: IO[bytes], path: Path) -> Pixels:
         raise ValueError("the PNG has no end")
     _refuse_animation(f, chunks, path)
     turn = _orientation(f, chunks)
-    _check_pixels(f, chunks, header)
+    rows = _check_pixels(f, chunks, header)
     f.seek(0)
     if header.depth == 16 and header.colour != 0:
         return upright(from_opencv(f.read()), turn)
-    image = Image.open(f, formats=("PNG",))
+    image = Image.open(f if rows is None else _repacked(f, chunks, rows), formats=("PNG",))
     image.load()
     return upright(pillow_pixels(image, header.depth), turn)
 
@@ -176,9 +178,16 @@ def _may_turn(f: IO[bytes], chunk: _Chunk) -> bool:
     return f.read(max(map(len, _TELLING))).startswith(_TELLING)
 
 
-def _check_pixels(f: IO[bytes], chunks: list[_Chunk], header: _Header) -> None:
-    """Compare all checksums, and the number of bytes that the pixels unpack to."""
+def _check_pixels(f: IO[bytes], chunks: list[_Chunk], header: _Header) -> bytes | None:
+    """Compare all checksums, and the number of bytes that the pixels unpack to.
+
+    Returns
+    -------
+    bytes or None
+        The rows as they are unpacked, each with the number of its filter; None of large images.
+    """
     wanted, unpacked = header.raw_size(), 0
+    rows: list[bytes] | None = [] if wanted <= _KEPT else None
     unpack = zlib.decompressobj()
     for chunk in chunks:
         f.seek(chunk.at - 4)
@@ -186,11 +195,17 @@ def _check_pixels(f: IO[bytes], chunks: list[_Chunk], header: _Header) -> None:
         for piece in _pieces(f, chunk.length):
             crc = zlib.crc32(piece, crc)
             if chunk.name == b"IDAT":
-                unpacked += _unpacked(unpack, piece, wanted - unpacked)
+                for part in _unpacked(unpack, piece):
+                    unpacked += len(part)
+                    if unpacked > wanted:
+                        raise ValueError("the PNG holds more pixels than its header says")
+                    if rows is not None:
+                        rows.append(part)
         if crc != int.from_bytes(f.read(4), "big"):
             raise ValueError(f"the checksum of a PNG chunk ({chunk.name!r}) does not agree")
     if unpacked != wanted or not unpack.eof:
         raise ValueError("the pixels of the PNG do not fill the image")
+    return None if rows is None else b"".join(rows)
 
 
 def _pieces(f: IO[bytes], length: int) -> Iterator[bytes]:
@@ -198,17 +213,29 @@ def _pieces(f: IO[bytes], length: int) -> Iterator[bytes]:
         yield f.read(min(_PIECE, length - at))
 
 
-def _unpacked(unpack: zlib._Decompress, piece: bytes, room: int) -> int:
-    """The number of bytes that a piece unpacks to; with little memory, however many they are."""
-    total = 0
+def _unpacked(unpack: zlib._Decompress, piece: bytes) -> Iterator[bytes]:
+    """What a piece unpacks to; with little memory, however much it is."""
     while True:
-        some = len(unpack.decompress(piece, _PIECE))
-        total += some
-        if total > room:
-            raise ValueError("the PNG holds more pixels than its header says")
+        part = unpack.decompress(piece, _PIECE)
+        yield part
         piece = unpack.unconsumed_tail
-        if not piece and some < _PIECE:
-            return total
+        if not piece and len(part) < _PIECE:
+            return
+
+
+def _repacked(f: IO[bytes], chunks: list[_Chunk], rows: bytes) -> IO[bytes]:
+    """The same PNG with its rows stored, which costs Pillow nothing to unpack."""
+    parts, stored = [_SIGN], False
+    for chunk in chunks:
+        if chunk.name != b"IDAT":
+            f.seek(chunk.at - 8)
+            parts.append(f.read(chunk.length + 12))
+        elif not stored:
+            data = zlib.compress(rows, 0)
+            sum_of = zlib.crc32(data, zlib.crc32(chunk.name))
+            parts += [len(data).to_bytes(4, "big"), chunk.name, data, sum_of.to_bytes(4, "big")]
+            stored = True
+    return io.BytesIO(b"".join(parts))
 
 
 def write_png(path: Path, values: NDArray[Any], like: Path) -> None:
