@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weakseg.config import DataConfig
-from weakseg.data.formats.reading import is_colour_coded
 from weakseg.data.look import AT_ONCE, chunks, in_threads
 from weakseg.data.manifest import read_configured
 from weakseg.data.table import Table, read_table
@@ -48,9 +47,6 @@ def table_fingerprint(table: Table, data: DataConfig | None = None) -> str:
     for digests in in_threads(_contents, chunks(files, AT_ONCE)):
         for digest in digests:
             total.update(digest)
-    masks = dict.fromkeys(c for r in table.rows for c in table.masks(r) if not r.is_volume)
-    if any(is_colour_coded(table.resolve(c)) for c in masks):
-        total.update(b"masks are read by colour")  # once by storage: other masks of the same files
     return total.hexdigest()
 
 

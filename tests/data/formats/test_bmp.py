@@ -14,7 +14,7 @@ from PIL import Image
 from tests.data.formats.broken_images import sparse
 from tests.data.helpers import image_size, noise, write_rows
 from tests.tiny import weakseg
-from weakseg.data.formats.reading import decode, is_colour_coded
+from weakseg.data.formats.reading import decode
 from weakseg.data.images import mask_values, read_image, read_mask
 from weakseg.errors import DataError
 
@@ -91,7 +91,6 @@ def test_palettes_by_hand(tmp_path, bits, header):
     np.testing.assert_array_equal(mask_values(path), [0, 1, 2, 3])
     np.testing.assert_array_equal(read_mask(path, [2, 3]), INDICES >= 2)
     np.testing.assert_array_equal(read_mask(path, "nonzero"), INDICES > 0)
-    assert is_colour_coded(path)
 
 
 def test_the_first_row_may_come_first(tmp_path):
@@ -164,7 +163,6 @@ def test_pixels_of_bits_are_spread_over_8(tmp_path, bits, masks, value, shown):
         whole = bmp(data, (1, 3), bits, compression=3 if masks else 0, masks=masks, header=header)
         path = keep(tmp_path / "a.bmp", whole)
         np.testing.assert_array_equal(read_image(path), [[shown] * 3])
-        assert not is_colour_coded(path)
 
 
 @pytest.mark.parametrize("opacity", [(255, 51, 0), (0, 0, 0)])
@@ -174,7 +172,6 @@ def test_opacity_lies_over_black_unless_it_is_nowhere(tmp_path, opacity):
     path = keep(tmp_path / "a.bmp", bmp(data, (1, 3), 32, compression=3, masks=masks, header=108))
     expected = [(200, 100, 50), (40, 20, 10), (0, 0, 0)] if any(opacity) else [(200, 100, 50)] * 3
     np.testing.assert_array_equal(read_image(path), [expected])
-    assert is_colour_coded(path)
 
 
 RLE8 = bytes([3, 1, 0, 5, 2, 0, 3, 1, 2, 0, 0, 0, 8, 3, 0, 1])  # 1 1 1 2 0 3 1 2, 8 times 3
@@ -232,7 +229,6 @@ def test_damage_is_named(tmp_path, kind):
     assert told in f"{e.value.what} {e.value.found}"
     assert e.value.where == str(path)
     assert e.value.fix
-    assert not is_colour_coded(tmp_path / "none.bmp")
 
 
 def test_every_cut_of_a_file_is_damage(tmp_path):

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.data.formats.broken_images import sparse
 from tests.data.helpers import image_size, noise, write_rows
 from tests.tiny import read_rows, weakseg, write_config, write_manifest, write_set
-from weakseg.data.formats.reading import decode, is_colour_coded
+from weakseg.data.formats.reading import decode
 from weakseg.data.images import mask_values, read_image, read_mask
 from weakseg.errors import DataError
 
@@ -70,7 +70,6 @@ def test_codes_by_hand(tmp_path):
     np.testing.assert_array_equal(mask_values(path), [0, 1, 2, 3])
     np.testing.assert_array_equal(read_mask(path, [1, 3]), INDICES % 2 == 1)
     np.testing.assert_array_equal(read_mask(path, "nonzero"), INDICES > 0)
-    assert is_colour_coded(path)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])

@@ -124,9 +124,6 @@ class Format(Generic[Samples]):
     write : callable, optional
         Writes an array, whole or not at all, given the path, the array and the file whose place
         in the patient it gets. Booleans are a mask.
-    colour_coded : callable, optional
-        Whether a file has a palette or opacity, by its header, given the open file: a mask is
-        read by colours then.
     packages : tuple of Package
     """
 
@@ -136,7 +133,6 @@ class Format(Generic[Samples]):
     inspect: Callable[[IO[bytes], Path], Frame]
     read: Callable[[IO[bytes], Path], Samples]
     write: Callable[[Path, NDArray[Any], Path], None] = _read_only
-    colour_coded: Callable[[IO[bytes]], bool] | None = None
     packages: tuple[Package, ...] = ()
 
     @cached_property

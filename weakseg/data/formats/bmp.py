@@ -224,16 +224,10 @@ def _unpacked(data: bytes, header: _Header) -> NDArray[np.uint8]:
     raise ValueError("the BMP's run-length codes are cut off")
 
 
-def _colour_coded(f: IO[bytes]) -> bool:
-    header = _header(f, Path())
-    return header.bits <= 8 or header.masks[3] > 0
-
-
 BMP: Format[Pixels] = Format(
     "BMP",
     (".bmp",),
     guess=lambda head, _: head.startswith(b"BM"),
     inspect=inspect_bmp,
     read=decode_bmp,
-    colour_coded=_colour_coded,
 )

@@ -210,5 +210,4 @@ GIF: Format[Pixels] = Format(
     guess=lambda head, _: head.startswith(_SIGNS),
     inspect=inspect_gif,
     read=decode_gif,
-    colour_coded=lambda _: True,
 )

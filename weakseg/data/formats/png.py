@@ -248,11 +248,6 @@ def write_png(path: Path, values: NDArray[Any], like: Path) -> None:
     write_bytes(path, png.tobytes(), flushed=False)
 
 
-def _colour_coded(f: IO[bytes]) -> bool:
-    head = f.read(26)
-    return head[25] in (3, 4, 6)  # of the first chunk: 3 a palette, 4 and 6 opacity
-
-
 PNG: Format[Pixels] = Format(
     "PNG",
     (".png",),
@@ -260,5 +255,4 @@ PNG: Format[Pixels] = Format(
     inspect=inspect_png,
     read=decode_png,
     write=write_png,
-    colour_coded=_colour_coded,
 )

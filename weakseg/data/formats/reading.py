@@ -76,16 +76,6 @@ def spacing_of(path: Path) -> tuple[float, ...] | None:
     return frame.spacing if frame.known_spacing else None
 
 
-def is_colour_coded(path: Path) -> bool:
-    """Whether a mask has a palette or opacity, by its header; False where it cannot be read."""
-    try:
-        with opened(path, IMAGES.damaged, IMAGES.packed) as f:
-            form = _format(f, path, IMAGES)
-            return form.colour_coded is not None and form.colour_coded(f)
-    except Exception:  # the check tells
-        return False
-
-
 def _format(f: IO[bytes], path: Path, formats: Formats[Samples]) -> Format[Samples]:
     head = f.read(HEAD)
     if not head:

@@ -215,17 +215,10 @@ def _tiff_pixels(page: Any, values: NDArray[Any]) -> Pixels:
     return Pixels(values, page.bitspersample, alpha, over_black=over_black, lossy=lossy)
 
 
-def _colour_coded(f: IO[bytes]) -> bool:
-    from PIL import Image
-
-    return Image.open(f, formats=("TIFF",)).mode in ("P", "PA", "LA", "RGBA")
-
-
 TIFF: Format[Pixels] = Format(
     "TIFF",
     (".tif", ".tiff"),
     guess=lambda head, _: head.startswith(_SIGNS),
     inspect=inspect_tiff,
     read=decode_tiff,
-    colour_coded=_colour_coded,
 )
