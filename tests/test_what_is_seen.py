@@ -3,13 +3,12 @@
 Nothing is trained: heatmaps and predictions are written by hand, each telling its case.
 """
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from weakseg.stages.predictors import load_predictor
-from weakseg.stages.segmenter_gate import find_gate
 
 from tests.tiny import pixels, read_rows, write_config, write_manifest, write_set
 from weakseg.config import load_config
@@ -18,14 +17,18 @@ from weakseg.errors import UserError
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.layout import PREDICTIONS, heatmap_file, seed_folder, threshold_file
 from weakseg.masks.rules import RULES, segment
+from weakseg.methods import find
+from weakseg.methods.find import load_method
+from weakseg.methods.gate import find_gate
+from weakseg.methods.heatmap import HeatmapMethod, StoredHeats
+from weakseg.methods.network import NetworkMethod, network_mask
+from weakseg.methods.stored_heatmaps import HeatReader
 from weakseg.runs import write_json, write_text
 from weakseg.scores import dice
 from weakseg.spreadsheets import csv_text
-from weakseg.stages import predictors, segmenter_masks
-from weakseg.stages.heatmap_segment import _score_case, gate_value
-from weakseg.stages.heatmaps import HeatReader
+from weakseg.stages import segmenter_masks
+from weakseg.stages.heatmap_segment import gate_value
 from weakseg.stages.prepare import prepared_run
-from weakseg.stages.segmenter_masks import score_probability
 
 CONFIG = """
 name: seen
@@ -248,24 +251,30 @@ def test_a_mask_is_emptied_below_the_gate_and_not_at_it(classifiers):
     i = lesion_indices(classifiers, "test")[0]
     case, probability = classifiers.cases.cases[i], np.full((48, 40), 0.9, np.float32)
     gate = find_gate(classifiers, "set", [0])
-    threshold = {"kind": "supervised", "threshold": 0.5, "masks_seen": 0}
+    threshold = {"kind": "supervised", "threshold": 0.5, "masks_seen": 0, "gate": gate.value}
+    settings = classifiers.config.segmenters["set"]
     for says, gated in ((0.399, True), (0.4, False), (0.7, False)):
         asked = gate.__class__(gate.value, gate.by, {case.id: says})
-        (row,) = score_probability(
-            classifiers, i, probability, threshold, "set", 0, {case.id}, gate=asked
+        method = NetworkMethod(
+            "set", (0,), classifiers.config, Untrained(), settings, threshold, asked.of
         )
+        made = [(i, method.of_probability(case, probability))]
+        (scored,) = segmenter_masks.score_network(classifiers, method, made, 0)
+        (row,) = scored.rows
         assert (row["gated"], row["probability"]) == (gated, says)
         assert row["predicted_pixels"] == (0 if gated else 48 * 40)
 
 
-def test_a_heatmap_s_mask_is_emptied_below_the_gate_and_not_at_it(prepared, reader, tmp_path):
+def test_a_heatmap_s_mask_is_emptied_below_the_gate_and_not_at_it(prepared, reader):
     case = lesions(prepared, "test")[0]
     fixed = reader.fit(RULES["fixed"](), 0)
     p = reader.load(case).probability
     for gate, gated in ((p, False), (p + 1e-3, True)):
-        made = _score_case(reader, case, "gradcam", 0, [fixed], gate, tmp_path, True, False)
-        assert made.rows["fixed"]["gated"] == gated
-        assert made.rows["fixed"]["predicted_pixels"] == (0 if gated else 48 * 40)
+        heats = StoredHeats(reader)
+        method = HeatmapMethod("gradcam-fixed", (0,), prepared.config, fixed, gate, heats)
+        made = method.predict(case)
+        assert made.gated == gated
+        assert made.mask.sum() == (0 if gated else 48 * 40)
 
 
 # A segmenter's threshold
@@ -275,7 +284,7 @@ class Untrained:
     """Networks that saw 5 training masks, and 1 of validation to choose their epoch."""
 
     models = (None,)
-    settings: dict = {}  # noqa: RUF012
+    settings: dict = {"image_size": 48, "dims": 2}  # noqa: RUF012
 
     def masks_seen(self, kind):
         return {"training_masks": 5, "validation_masks": 1}[kind]
@@ -302,7 +311,7 @@ def test_a_segmenter_s_threshold_is_chosen_on_validation_masks_and_each_is_count
     for i in lesion_indices(prepared, "test"):
         truth = pixels(prepared.cases.cases[i].mask) > 0
         p = np.where(truth, 0.8, 0.3).astype(np.float32)
-        assert dice(segmenter_masks.network_mask(p, entry), truth) == 1
+        assert dice(network_mask(p, entry), truth) == 1
     half = settings.model_copy(update={"threshold": 0.5})
     entry = segmenter_masks._threshold(prepared, half, Untrained(), data, None)
     assert (entry["masks_seen"], entry["threshold"]) == (5 + 1, 0.5)
@@ -315,12 +324,8 @@ def test_a_segmenter_s_threshold_is_chosen_on_validation_masks_and_each_is_count
 def choose(prepared, reader, monkeypatch):
     """The method that is taken of a run with masks by some methods."""
     taken = []
-    monkeypatch.setattr(
-        predictors, "load_heatmap_predictor", lambda _f, _c, name, *_: taken.append(name)
-    )
-    monkeypatch.setattr(
-        predictors, "load_segmenter_predictor", lambda _f, _c, name, *_: taken.append(name)
-    )
+    kinds = [replace(k, load=lambda _f, _c, name, *_: taken.append(name)) for k in find.KINDS]
+    monkeypatch.setattr(find, "KINDS", tuple(kinds))
 
     def method_of(entries):
         folder = prepared.run.folder
@@ -328,7 +333,7 @@ def choose(prepared, reader, monkeypatch):
         for path, entry in zip(paths, entries.values(), strict=True):
             write_json(path, entry)
         try:
-            load_predictor(folder, device="cpu")
+            load_method(folder, device="cpu")
         finally:
             for path in paths:
                 path.unlink()
@@ -339,7 +344,10 @@ def choose(prepared, reader, monkeypatch):
 
 def of_rule(reader, name):
     fitted = reader.fit(RULES[name](), 0)
-    return {f"seed-{s}": fitted.to_json() | {"split": "test", "gate": 0.0} for s in (0, 1)}
+    return {
+        f"seed-{s}": fitted.to_json() | {"kind": "heatmap", "split": "test", "gate": 0.0}
+        for s in (0, 1)
+    }
 
 
 def of_network(kind, seen):

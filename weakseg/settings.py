@@ -25,10 +25,10 @@ class Section(Keys):
     @field_validator("*", mode="before")
     @classmethod
     def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        return no_yes_or_no(cls.model_fields[str(info.field_name)].annotation, value)
+        return reject_bool(cls.model_fields[str(info.field_name)].annotation, value)
 
 
-def no_yes_or_no(annotation: Any, value: Any) -> Any:
+def reject_bool(annotation: Any, value: Any) -> Any:
     """Refuse what YAML reads of on, yes and true, where Python would take it for the number 1."""
     parts = value if isinstance(value, list | tuple) else [value]
     kinds = _kinds(annotation)

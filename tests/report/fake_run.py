@@ -179,7 +179,8 @@ def _segment(
                 Evidence(train=list, val=lambda x=lesions: x, test=lambda x=lesions: x)
             )
             method = f"gradcam-{rule.rule}"
-            entry = fitted.to_json() | {"split": "test", "gate": 0.5}
+            kind = "oracle" if fitted.oracle else "heatmap"
+            entry = fitted.to_json() | {"kind": kind, "split": "test", "gate": 0.5}
             thresholds.setdefault(method, {})[f"seed-{seed}"] = entry
             kind = "oracle" if fitted.oracle else "heatmap"
             for (_, c), (heat, truth) in zip(test.iterrows(), pairs, strict=True):

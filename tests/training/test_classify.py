@@ -11,7 +11,7 @@ from weakseg.data.cases import Case, Labels
 from weakseg.errors import ConfigError
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
-from weakseg.models.localising import Parts
+from weakseg.models.localising import ClassifierOutput
 from weakseg.training.classify import (
     ClassifierTask,
     class_weights,
@@ -144,7 +144,7 @@ def test_settings_that_do_not_go_together_are_refused_by_their_key(change, key):
 def test_every_head_has_the_same_share_of_the_loss():
     t, y = task(n=12, batch=6, exits=True), torch.tensor([0, 0, 1, 0, 1, 1])
     heads = [torch.randn(6, 2) for _ in range(3)]
-    loss = t.loss(lambda _x, parts: Parts(heads[0], heads[1:], None), (None, y))
+    loss = t.loss(lambda _x, parts: ClassifierOutput(heads[0], heads[1:], None), (None, y))
     alone = [task(n=12, batch=6).loss(lambda _x, h=h: h, (None, y)) for h in heads]
     torch.testing.assert_close(loss, sum(alone) / 3)
 

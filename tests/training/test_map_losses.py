@@ -16,7 +16,7 @@ from weakseg.data.cases import Case, Labels
 from weakseg.errors import ConfigError
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
-from weakseg.models.localising import Parts
+from weakseg.models.localising import ClassifierOutput
 from weakseg.training.classify import ClassifierTask
 from weakseg.training.map_losses import lesion_log_odds, map_entropy, map_size
 
@@ -162,7 +162,7 @@ def test_a_higher_weight_makes_maps_smaller_where_they_are_too_large(free):
 
 def test_the_task_adds_both_to_its_loss_with_their_weights():
     places, logits, y = torch.randn(4, 2, 5, 6), torch.randn(4, 2), torch.tensor([0, 1, 1, 0])
-    said = Parts(logits, [], places)
+    said = ClassifierOutput(logits, [], places)
     loss = task(pool="lse", map_entropy=0.5, map_size=3, map_area=[0.6, 0.7]).loss(
         lambda _x, parts: said, (None, y)
     )

@@ -11,11 +11,11 @@ from weakseg.config import DataConfig, PatchAugmentConfig, SegmenterConfig
 from weakseg.data.cases import Case, Labels
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE
-from weakseg.masks.prior import recalibrate
 from weakseg.masks.region import body_region
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.fcn import WholeImage
 from weakseg.models.unet import UNet
+from weakseg.training.prior import recalibrate
 from weakseg.training.recipes import resolve
 from weakseg.training.segment import (
     SegmentationCases,

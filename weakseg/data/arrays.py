@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weakseg.ahead import in_order
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case, CaseSet
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.geometry import Letterbox, letterbox, to_network
 from weakseg.data.images import read_image, scale_intensity
 from weakseg.data.mapped import MappedStore
+from weakseg.prefetch import map_ahead
 
 
 def channels_of(cases: CaseSet, data: DataConfig, grey: bool) -> int:
@@ -177,5 +177,5 @@ def batches_ahead(
         batch = images.images(chosen).contiguous(memory_format=torch.channels_last)
         return batch.pin_memory() if pinned else batch
 
-    for batch in in_order(make, batches, ahead=2):
+    for batch in map_ahead(make, batches, ahead=2):
         yield batch.to(device, non_blocking=True)

@@ -18,7 +18,7 @@ from weakseg.data.check_masks import (
     orientation_problems,
     polarity_problem,
 )
-from weakseg.data.look import look_at_rows, modalities
+from weakseg.data.inspect_files import look_at_rows, modalities
 from weakseg.data.manifest import (
     Problem,
     Row,

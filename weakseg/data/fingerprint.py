@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weakseg.config import DataConfig
-from weakseg.data.look import AT_ONCE, chunks, in_threads
+from weakseg.data.inspect_files import AT_ONCE, chunks, in_threads
 from weakseg.data.manifest import read_configured
 from weakseg.data.table import Table, read_table
 

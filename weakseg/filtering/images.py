@@ -15,7 +15,7 @@ from weakseg.data.arrays import ImageBatches
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.mapped import MappedStore
 from weakseg.filtering.filters import channel_means, filtered_image
-from weakseg.filtering.marks import Marker
+from weakseg.filtering.selectors import Selector
 
 
 def training_means(
@@ -36,7 +36,7 @@ class FilteredImages:
     Parameters
     ----------
     images : ImageBatches
-    marker : Marker
+    selector : Selector
     condition : Condition
     means : (C,) ndarray of float
         See `training_means`.
@@ -50,12 +50,12 @@ class FilteredImages:
     def __init__(
         self,
         images: ImageBatches,
-        marker: Marker,
+        selector: Selector,
         condition: Condition,
         means: NDArray[np.float32],
     ) -> None:
         self.raw, self.cases, self.data = images, images.cases, images.data
-        self.marker, self.condition, self.means = marker, condition, means
+        self.selector, self.condition, self.means = selector, condition, means
         self.kept_area = np.full(len(images), np.nan)
         self._store = None if images.store is None else MappedStore(images.store.folder)
         self._at = np.full(len(images), -1, dtype=np.int64)
@@ -69,14 +69,14 @@ class FilteredImages:
             return self._store.get(int(self._at[i]), self.raw.shape, np.float16)
         image = self.raw.images([i]).numpy()[0]
         raw = self.condition.source == "raw"
-        mark = None if raw else self.marker.mark(i, self.condition)
+        mark = None if raw else self.selector.selection(i, self.condition)
         filtered, self.kept_area[i] = filtered_image(
             image,
             mark,
             self.condition,
             self.means,
-            self.marker.valid(i),
-            self.marker.rng(i, "noise"),
+            self.selector.valid(i),
+            self.selector.rng(i, "noise"),
         )
         half = filtered.astype(np.float16)
         at = None if self._store is None else self._store.put(half)

@@ -84,8 +84,7 @@ def load_method(
     now = load_config(config_file(folder))
     wanted = now.report.method
     if method is not None:
-        heatmap_now = made_by[heatmap.KIND].heatmap.method
-        name = _find_method(heatmap_now, usable, method)
+        name = _find_method(made_by[KINDS[0]].heatmap.method, usable, method)
     else:
         name = wanted if wanted in usable else _first_method(usable)
     kind = kinds[name]

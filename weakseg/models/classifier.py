@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from weakseg.models.localising import End, Parts, listening
+from weakseg.models.localising import ClassifierOutput, Head, collect_auxiliary
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Classifier(nn.Module):
 
     Attributes
     ----------
-    end : End or None
+    end : Head or None
         Where class scores of places are pooled: how the network ends.
     exits : nn.ModuleList
         Heads of the layers `exit_layers`; empty without exits.
@@ -75,7 +75,7 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
-    end: End | None
+    end: Head | None
     exit_layers: tuple[str, ...]
 
     def __init__(
@@ -89,7 +89,7 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
-    def forward(self, images: Tensor, *, parts: bool = False) -> Tensor | Parts:
+    def forward(self, images: Tensor, *, parts: bool = False) -> Tensor | ClassifierOutput:
         """Logits (B, K) of images (B, C, H, W) in [0, 1]: with exits, the mean of all heads'.
 
         With ``parts`` what each head says, and the class-score map.
@@ -98,10 +98,10 @@ class Classifier(nn.Module):
         if self.spec.channels == 1 and self.spec.grey_input == "repeat":
             x = x.expand(-1, 3, -1, -1)
         places = None
-        with listening(self.net, self.exit_layers, self.exits, self.spec.pool) as exits:
+        with collect_auxiliary(self.net, self.exit_layers, self.exits, self.spec.pool) as exits:
             if self.end is None:
                 logits = self.net(x).flatten(1)
             else:
                 logits, places = self.end.score(self.net, x, self.spec.pool)
-        said = Parts(logits, exits, places)
+        said = ClassifierOutput(logits, exits, places)
         return said if parts else said.mean()

@@ -18,7 +18,7 @@ from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.dilation import dilate
 from weakseg.models.grey import COLOURS, take_grey
 from weakseg.models.layers import ARCHITECTURES, default_layer, depths
-from weakseg.models.localising import find_end, make_exits
+from weakseg.models.localising import find_head, make_auxiliary_heads
 
 RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Means and standard deviations of ImageNet, which pretrained weights expect."""
@@ -150,10 +150,10 @@ def _localise(model: Classifier) -> None:
         layer = _layers(default_layer, model, "classifier.stride")
         dilate(model.net, layer, spec.stride, spec.net_channels)
     if spec.pool != "default":
-        model.end = find_end(model.net, spec.net_channels, spec.arch)
+        model.end = find_head(model.net, spec.net_channels, spec.arch)
     if spec.exits:
         layers = _layers(depths, model, "classifier.exits")[:-1]
-        model.exits = make_exits(model.net, layers, spec.net_channels, len(spec.labels))
+        model.exits = make_auxiliary_heads(model.net, layers, spec.net_channels, len(spec.labels))
         model.exit_layers = layers
 
 

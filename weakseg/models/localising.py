@@ -115,7 +115,7 @@ class Scored(NamedTuple):
     places: Tensor
 
 
-class Parts(NamedTuple):
+class ClassifierOutput(NamedTuple):
     """What a classifier says before its exits are averaged.
 
     Attributes
@@ -141,7 +141,7 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class End:
+class Head:
     """How a network ends.
 
     Attributes
@@ -180,7 +180,7 @@ def last_map(net: nn.Module, trunk: Sequence[str], x: Tensor) -> Tensor:
     return x
 
 
-def find_end(net: nn.Module, channels: int, arch: str) -> End:
+def find_head(net: nn.Module, channels: int, arch: str) -> Head:
     """How a network ends in an average over places and one linear layer.
 
     Its structure proposes, and a run on noise decides: what reaches the linear layer must be the
@@ -210,7 +210,7 @@ def find_end(net: nn.Module, channels: int, arch: str) -> End:
     ]
     linear = [(n, m) for n, m in behind if not isinstance(m, tail)]
     if len(bearing) < 2 or len(linear) != 1 or not _is_linear(linear[0][1]):
-        raise _no_end(arch, f"it ends in {', '.join(type(m).__name__ for _, m in behind)}")
+        raise _no_head(arch, f"it ends in {', '.join(type(m).__name__ for _, m in behind)}")
     names = list(children)
     trunk = tuple(names[: names.index(bearing[-2]) + 1])
     loose = [(n, m) for n, m in children.items() if n not in trunk and n != bearing[-1]]
@@ -219,8 +219,8 @@ def find_end(net: nn.Module, channels: int, arch: str) -> End:
     for relu in (False, True):
         found = average(features.relu() if relu else features)
         if found.shape == own.shape and (found - own).abs().max() <= 1e-4 * own.abs().max():
-            return End(trunk, relu, dropout, linear[0][0])
-    raise _no_end(arch, "another way from its last map to its linear layer")
+            return Head(trunk, relu, dropout, linear[0][0])
+    raise _no_head(arch, "another way from its last map to its linear layer")
 
 
 def _is_linear(module: nn.Module) -> bool:
@@ -242,16 +242,16 @@ def _probe(
             net(noise)
             features = last_map(net, trunk, noise)
     except (RuntimeError, AssertionError, ValueError, NotImplementedError) as e:
-        raise _no_end(arch, first_line(e)) from None
+        raise _no_head(arch, first_line(e)) from None
     finally:
         handle.remove()
     if features.ndim != 4:
-        raise _no_end(arch, f"a last map of shape {tuple(features.shape)}")
+        raise _no_head(arch, f"a last map of shape {tuple(features.shape)}")
     own = reached[0]
     return average(own) if own.ndim == 4 else own.flatten(1), features
 
 
-def _no_end(arch: str, found: str) -> ConfigError:
+def _no_head(arch: str, found: str) -> ConfigError:
     return ConfigError(
         f"{arch} does not score places.",
         where="classifier.pool",
@@ -261,7 +261,9 @@ def _no_end(arch: str, found: str) -> ConfigError:
     )
 
 
-def make_exits(net: nn.Module, layers: Sequence[str], channels: int, classes: int) -> nn.ModuleList:
+def make_auxiliary_heads(
+    net: nn.Module, layers: Sequence[str], channels: int, classes: int
+) -> nn.ModuleList:
     """A 1x1 convolution to class scores for each of some layers.
 
     Parameters
@@ -292,7 +294,7 @@ def make_exits(net: nn.Module, layers: Sequence[str], channels: int, classes: in
 
 
 @contextlib.contextmanager
-def listening(
+def collect_auxiliary(
     net: nn.Module, layers: Sequence[str], exits: nn.ModuleList, pool: str
 ) -> Iterator[list[Tensor]]:
     """Collect the logits of exits while a network runs.

@@ -33,6 +33,14 @@ from weakseg.scores.classification import (
     weighted_auc,
     youden_threshold,
 )
+from weakseg.scores.conclusions import (
+    Comparison,
+    Verdict,
+    caution,
+    dark_contributes,
+    depends_mainly,
+    keeps_more,
+)
 from weakseg.scores.equivalence import (
     CurvePoint,
     Equivalence,
@@ -40,12 +48,12 @@ from weakseg.scores.equivalence import (
     mask_equivalence,
     weak_to_full_ratio,
 )
-from weakseg.scores.evidence import EVIDENCE_SCORES, Evidence, evidence_intervals
 from weakseg.scores.learning_curve import draw_curves, mask_curve
 from weakseg.scores.localisation import energy_inside, pixel_average_precision, pointing_game
 from weakseg.scores.metrics import METRICS, OF_HEAT, Metric
 from weakseg.scores.overlap import EMPTY_RULE, dice, iou, precision, recall
 from weakseg.scores.paired import holm, paired_tests
+from weakseg.scores.retraining_effects import EVIDENCE_SCORES, Evidence, evidence_intervals
 from weakseg.scores.statistics import Interval, cluster_mean_interval
 from weakseg.scores.summary import SUMMARY_COLUMNS, by_lesion_size, summarise
 from weakseg.scores.surface import (
@@ -54,14 +62,6 @@ from weakseg.scores.surface import (
     image_diagonal,
     mean_surface_distance,
     surface_distances,
-)
-from weakseg.scores.verdicts import (
-    Comparison,
-    Verdict,
-    caution,
-    dark_contributes,
-    depends_mainly,
-    keeps_more,
 )
 
 __all__ = [

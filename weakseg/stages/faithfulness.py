@@ -22,7 +22,7 @@ from weakseg.filtering.faithfulness import (
     preserved,
     road,
 )
-from weakseg.filtering.marks import Marker
+from weakseg.filtering.selectors import Selector
 from weakseg.heatmaps.compute import target_classes
 from weakseg.layout import (
     FAITHFULNESS,
@@ -61,7 +61,7 @@ def score_heatmaps(
     seed: int,
     made_by: Mapping[str, Any],
     images: ImageBatches,
-    sources: Callable[[], tuple[Marker, Any]],
+    sources: Callable[[], tuple[Selector, Any]],
     inputs: tuple[str, ...],
     *,
     force: bool = False,
@@ -136,7 +136,7 @@ def _score(
     seed: int,
     chosen: list[int],
     images: ImageBatches,
-    marker: Marker,
+    selector: Selector,
     means: Any,
 ) -> list[pd.DataFrame]:
     config, asked = prepared.config, settings.faithfulness
@@ -160,9 +160,9 @@ def _score(
         for start in range(0, len(chosen), _AT_ONCE):
             part = chosen[start : start + _AT_ONCE]
             pixels = images.images(part).numpy()
-            heat = np.stack([marker.heat(i) for i in part])
-            valid = np.stack([marker.valid(i) for i in part])
-            marks = np.stack([marker.mark(i, hard) for i in part]) > 0.5
+            heat = np.stack([selector.heat(i) for i in part])
+            valid = np.stack([selector.valid(i) for i in part])
+            marks = np.stack([selector.selection(i, hard) for i in part]) > 0.5
             scene = (predict, pixels, heat, valid, classes)
             of: dict[str, Any] = {"keys": part, "seed": seed}
             both: dict[str, Any] = {"orders": ("most", "random"), "steps": asked.steps, **of}

@@ -15,7 +15,7 @@ from weakseg.data.geometry import Letterbox, letterbox, mask_to_network, to_squa
 from weakseg.data.images import read_image
 from weakseg.data.truth import read_true_mask
 from weakseg.errors import UserError
-from weakseg.filtering.marks import Marker, partners
+from weakseg.filtering.selectors import Selector, partners
 from weakseg.heatmaps.store import Heatmap
 from weakseg.masks.region import body_region
 from weakseg.masks.rules import FittedRule, segment
@@ -111,14 +111,14 @@ class TruthMasks:
         return best
 
 
-def make_marker(
+def make_selector(
     prepared: Prepared,
     settings: FilteredConfig,
     seed: int,
     heats: Sequence[Heatmap],
     fitted: FittedRule,
     truth: TruthMasks,
-) -> Marker:
+) -> Selector:
     """The marks of every condition, from the heatmaps of all cases.
 
     Parameters
@@ -148,7 +148,7 @@ def make_marker(
     def hard(i: int) -> Bools:
         return _unpack(packed(i), size)
 
-    return Marker(
+    return Selector(
         valid=lambda i: content(heats[i].shape),
         heat=lambda i: to_square(heats[i].raw, size),
         hard=hard,

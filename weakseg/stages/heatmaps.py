@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from weakseg.ahead import in_order
 from weakseg.config import HeatmapConfig
 from weakseg.heatmaps.cam import LAYERLESS
 from weakseg.heatmaps.compute import heatmaps_of
@@ -31,6 +30,7 @@ from weakseg.methods.prepared import (
 from weakseg.methods.stored_heatmaps import PREDICTED, classifier_folders, heatmap_key
 from weakseg.models.classifier import Classifier
 from weakseg.models.layers import find_layers
+from weakseg.prefetch import map_ahead
 from weakseg.progress import progress, say
 from weakseg.runs import remove_tree
 from weakseg.stages.base import Stage, perform
@@ -140,7 +140,7 @@ def _write_heatmaps(
         for explained, chosen in work:
             made = heatmaps_of(models, labels, images, chosen, explained)
             ahead = 2 * explained.batch_size
-            for heat in in_order(save, made, workers=WRITERS, ahead=ahead):
+            for heat in map_ahead(save, made, workers=WRITERS, ahead=ahead):
                 flat += heat.flat
                 layer = heat.layer
                 advance()

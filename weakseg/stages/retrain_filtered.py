@@ -12,7 +12,7 @@ from weakseg.config import AUTO, Condition, FilteredConfig, fingerprint
 from weakseg.data.arrays import ImageBatches
 from weakseg.errors import UserError
 from weakseg.filtering.images import FilteredImages, training_means
-from weakseg.filtering.marks import Marker
+from weakseg.filtering.selectors import Selector
 from weakseg.heatmaps.compute import target_classes
 from weakseg.layout import (
     BEST,
@@ -44,13 +44,13 @@ from weakseg.progress import say
 from weakseg.runs import atomic_path, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
-from weakseg.stages.evidence import write_evidence
 from weakseg.stages.faithfulness import score_heatmaps
-from weakseg.stages.filter_sources import TruthMasks, make_marker, masks_used
+from weakseg.stages.filter_sources import TruthMasks, make_selector, masks_used
 from weakseg.stages.heatmaps import (
     heatmaps_of_seed,
     make_heatmaps,
 )
+from weakseg.stages.retraining_effects import write_evidence
 from weakseg.stages.train_classifier import (
     fit_classifier,
     indices,
@@ -60,7 +60,7 @@ from weakseg.stages.train_classifier import (
 from weakseg.training.classify import predict_probabilities
 from weakseg.training.loop import pick_device
 
-FRESH = 10_000
+SEED_OFFSET = 10_000
 """Added to a seed, so that a retrained network is not the one that made the heatmaps over again."""
 
 
@@ -200,7 +200,7 @@ class _Seed:
         self.images, self.truth = images, truth
         self.reader = HeatReader(prepared, heatmaps)
         self._fitted: FittedRule | None = None
-        self._marker: Marker | None = None
+        self._selector: Selector | None = None
         self._means: Any = None
         self._original: Any = None
 
@@ -233,26 +233,26 @@ class _Seed:
         return self.fitted.to_json()
 
     @property
-    def marker(self) -> Marker:
+    def selector(self) -> Selector:
         """What every condition marks."""
-        if self._marker is None:
+        if self._selector is None:
             heats = [self.reader.load(c) for c in self.prepared.cases.cases]
-            self._marker = make_marker(
+            self._selector = make_selector(
                 self.prepared, self.settings, self.seed, heats, self.fitted, self.truth
             )
-        return self._marker
+        return self._selector
 
     @property
     def means(self) -> Any:
         """Mean of each channel over the training images."""
         if self._means is None:
             train = indices(self.prepared, "train")
-            self._means = training_means(self.images, train, self.marker.valid)
+            self._means = training_means(self.images, train, self.selector.valid)
         return self._means
 
-    def sources(self) -> tuple[Marker, Any]:
+    def sources(self) -> tuple[Selector, Any]:
         """What marks the pixels, and the means that fill them."""
-        return self.marker, self.means
+        return self.selector, self.means
 
     def key(self, condition: Condition) -> str:
         """Fingerprint of all that a condition's network depends on."""
@@ -262,7 +262,7 @@ class _Seed:
         truth = (self.settings.margin, self.prepared.config.seed)
         drawn = truth if condition.source in ("truth", "box") else None
         heat = heatmap_key(self.prepared, self.seed, self.target)
-        return fingerprint("filtered", 2, heat, settings, rule, drawn, condition.name, FRESH)
+        return fingerprint("filtered", 2, heat, settings, rule, drawn, condition.name, SEED_OFFSET)
 
     def train(self, condition: Condition, number: str, force: bool) -> str:
         """Train a condition's network unless it is there; its key."""
@@ -302,8 +302,8 @@ class _Seed:
         labels, c = prepared.cases.labels, prepared.config.classifier
         if self.settings.epochs != AUTO:
             c = c.model_copy(update={"epochs": int(self.settings.epochs)})
-        filtered = FilteredImages(self.images, self.marker, condition, self.means)
-        fresh = self.seed + FRESH
+        filtered = FilteredImages(self.images, self.selector, condition, self.means)
+        fresh = self.seed + SEED_OFFSET
         model, _ = new_classifier(c, labels, prepared.channels, fresh)
         entry = fit_classifier(prepared, c, model, filtered, folder, fresh, key, what)
         chosen = np.array(indices(prepared, "val") + indices(prepared, "test"))

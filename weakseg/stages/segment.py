@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from weakseg.ahead import in_order
 from weakseg.data.cases import Case
 from weakseg.data.formats.reading import spacing_of
 from weakseg.data.formats.writing import mask_suffix, write_mask
@@ -15,6 +14,7 @@ from weakseg.layout import mask_file
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
 from weakseg.methods.prepared import Prepared
+from weakseg.prefetch import map_ahead
 from weakseg.scores import OF_HEAT, score_case
 
 SCORERS, AHEAD = 2, 32
@@ -100,7 +100,7 @@ def segment_cases(
         rows = [] if truth is None else _rows(case, predicted, truth, seed)
         return Scored(rows, None if look is None else look(case, predicted, truth))
 
-    return in_order(of, work, workers=SCORERS, ahead=ahead)
+    return map_ahead(of, work, workers=SCORERS, ahead=ahead)
 
 
 def _truth_of(prepared: Prepared, case: Case, scored: bool) -> Truth:

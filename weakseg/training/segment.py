@@ -20,11 +20,11 @@ from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE, CaseArrays, PatchSampler, PatchShape, cut, lesion_share
 from weakseg.data.truth import read_true_mask
 from weakseg.data.volumes import read_case, zscore
-from weakseg.masks.prior import recalibrate
 from weakseg.masks.region import body_region
 from weakseg.training.infer import as_batch, lesion_probability
 from weakseg.training.loop import require_finite, seed_epoch
 from weakseg.training.losses import make_loss, voxel_cross_entropy
+from weakseg.training.prior import recalibrate
 
 PIXELS_AT_ONCE = 2**21
 """Pixels of 2D images that are predicted together: 32 images of 256²."""

@@ -21,7 +21,7 @@ from tests.report.fake_filtered import (
     tumour,
 )
 from tests.report.fake_run import make_run
-from tests.report.test_page import HOSTILE, Page, read_json
+from tests.report.test_page import Page, read_json
 from weakseg.config import parse_condition
 from weakseg.report.sections.filtered import (
     FAITHFULNESS_COLUMNS,
@@ -38,6 +38,8 @@ from weakseg.report.sections.filtered_words import answered, condition_words, gr
 from weakseg.runs import read_json as read_record
 from weakseg.runs import write_json
 from weakseg.stages.report import make_report
+
+HOSTILE = "<script>alert('x')</script>"
 
 HEADING = "Does the classifier need what the heatmap shows?"
 

@@ -51,10 +51,10 @@ class Subject:
     @cached_property
     def method(self) -> str | None:
         """The method that the report speaks of first."""
-        return headline(self.methods, self.in_order, self.config.report.method)
+        return headline(self.methods, self.map_ahead, self.config.report.method)
 
     @property
-    def in_order(self) -> list[str]:
+    def map_ahead(self) -> list[str]:
         """The run's methods in the order of its experiment file, segmenters last."""
         return [*self.config.heatmap_methods, *self.config.segmenters]
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weakseg.report.figures import COLOURS, INK, SERIES, STYLE, as_svg, legend
-from weakseg.scores.evidence import CHANCE
+from weakseg.scores.retraining_effects import CHANCE
 
 _SOURCES = {
     "raw": COLOURS["supervised"],

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from weakseg.report import words
-from weakseg.scores.evidence import CHANCE
-from weakseg.scores.verdicts import MARGIN
+from weakseg.scores.conclusions import MARGIN
+from weakseg.scores.retraining_effects import CHANCE
 
 QUESTIONS = {
     "tumour": "Do predictions depend mainly on the lesion?",

@@ -254,7 +254,7 @@ def build(subject: Subject) -> Content:
 
 def _first_method(subject: Subject) -> str | None:
     """A method to show where nothing was scored: the one that is asked for, or the first."""
-    order = [subject.config.report.method, *subject.in_order]
+    order = [subject.config.report.method, *subject.map_ahead]
     return next((m for m in order if m in subject.run.thresholds), None)
 
 

@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
 
-def soft_mark(heat: Floats, valid: Bools) -> Floats:
+def soft_selection(heat: Floats, valid: Bools) -> Floats:
     """Positive heat over its own maximum.
 
     Parameters
@@ -53,7 +53,7 @@ def centre_distance(valid: Bools) -> Floats:
     return v**2 + u**2
 
 
-def gaussian_mark(valid: Bools, mean: float) -> Floats:
+def gaussian_selection(valid: Bools, mean: float) -> Floats:
     """A centred Gaussian, as wide as gives a stated mean over the image.
 
     Parameters
@@ -128,7 +128,7 @@ def partners(groups: Sequence[str], seed: int) -> NDArray[np.intp]:
 
 
 @dataclass(frozen=True)
-class Marker:
+class Selector:
     """What every condition marks in every image.
 
     Nothing here knows an image's label: of two images with the same heatmap, mask and number the
@@ -161,7 +161,7 @@ class Marker:
     margin: int
     seed: int
 
-    def mark(self, case: int, condition: Condition) -> Floats:
+    def selection(self, case: int, condition: Condition) -> Floats:
         """The mark of a case, (S, S) float32 in [0, 1].
 
         Raises
@@ -193,13 +193,13 @@ class Marker:
         return np.random.default_rng([self.seed, case, zlib.crc32(purpose.encode())])
 
     def _soft(self, case: int, source: str, valid: Bools) -> Floats:
-        own = soft_mark(self.heat(case), valid)
+        own = soft_selection(self.heat(case), valid)
         if source == "heat":
             return own
         if source == "gaussian":
-            return gaussian_mark(valid, float(own[valid].mean()))
+            return gaussian_selection(valid, float(own[valid].mean()))
         if source == "shuffled":
-            return soft_mark(self.heat(int(self.partner[case])), valid)
+            return soft_selection(self.heat(int(self.partner[case])), valid)
         mixed = np.zeros_like(own)
         mixed[valid] = self.rng(case, source).permutation(own[valid])
         return mixed

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weakseg.masks.prior import recalibrate
+from weakseg.training.prior import recalibrate
 
 shares = st.floats(0.001, 0.999)
 probabilities = st.floats(0.0, 1.0)

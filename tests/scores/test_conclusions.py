@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from weakseg.scores import Interval, caution, dark_contributes, depends_mainly, keeps_more
-from weakseg.scores.verdicts import LEAST_PATIENTS, LEAST_SEEDS
+from weakseg.scores.conclusions import LEAST_PATIENTS, LEAST_SEEDS
 
 NAN = float("nan")
 VERDICT = {"no": 0, "cannot tell": 1, "yes": 2}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple, Protocol
 
-from weakseg.scores.evidence import CHANCE
+from weakseg.scores.retraining_effects import CHANCE
 
 MARGIN = 0.05
 """Differences of AUC within it are too small to matter."""

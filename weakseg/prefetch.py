@@ -11,7 +11,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_order(
+def map_ahead(
     work: Callable[[T], R], items: Iterable[T], *, workers: int = 1, ahead: int = 2
 ) -> Iterator[R]:
     """Results of work in threads, in the order of the items, at most so many at a time.

@@ -15,7 +15,7 @@ from weakseg.scores import (
     evidence_intervals,
     weighted_auc,
 )
-from weakseg.scores import evidence as module
+from weakseg.scores import retraining_effects as module
 
 LESIONS = (1, 2)
 

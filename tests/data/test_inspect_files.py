@@ -7,9 +7,9 @@ import pytest
 
 from tests.data.helpers import blob, good_rows, noise, save, write_rows
 from weakseg.config import Config, DataConfig
-from weakseg.data import look
+from weakseg.data import inspect_files
 from weakseg.data.check import check_table
-from weakseg.data.look import in_processes, in_threads
+from weakseg.data.inspect_files import in_processes, in_threads
 from weakseg.data.manifest import patient_stand_ins, read_manifest, read_table
 from weakseg.errors import DataError
 from weakseg.stages.prepare import prepared_run
@@ -36,10 +36,10 @@ def test_processes_find_what_threads_find(faulty, monkeypatch):
     assert {"mask-is-image", "mask-size", "image-unreadable", "duplicate"} <= {
         p.kind for p in expected.problems
     }
-    monkeypatch.setattr(look, "MANY", 1)
-    monkeypatch.setattr(look, "MANY_AT_ONCE", 3)
-    monkeypatch.setattr(look, "cores", lambda: 2)
-    monkeypatch.setattr(look, "in_threads", None)
+    monkeypatch.setattr(inspect_files, "MANY", 1)
+    monkeypatch.setattr(inspect_files, "MANY_AT_ONCE", 3)
+    monkeypatch.setattr(inspect_files, "cores", lambda: 2)
+    monkeypatch.setattr(inspect_files, "in_threads", None)
     told: list[tuple[int, int]] = []
     found = check_table(read_table(faulty), DATA, progress=lambda *n: told.append(n))
     assert found == expected
@@ -50,14 +50,14 @@ def test_a_row_that_breaks_a_reader_hides_no_other(faulty, monkeypatch):
     table = read_table(faulty)
     expected = check_table(table, DATA).problems
     row = table.rows[2]
-    its = look.look_at_files
+    its = inspect_files.look_at_files
 
     def breaks(some, *args):
         if some == row:
             raise RecursionError("too deep")
         return its(some, *args)
 
-    monkeypatch.setattr(look, "look_at_files", breaks)
+    monkeypatch.setattr(inspect_files, "look_at_files", breaks)
     found = check_table(table, DATA).problems
     broken = [p for p in found if p.kind == "row-unreadable"]
     assert [(p.row, p.file, p.severity) for p in broken] == [(row.line, row.image, "error")]
@@ -66,7 +66,7 @@ def test_a_row_that_breaks_a_reader_hides_no_other(faulty, monkeypatch):
 
 
 def test_a_handful_of_rows_starts_no_process(faulty, monkeypatch):
-    monkeypatch.setattr(look, "in_processes", None)
+    monkeypatch.setattr(inspect_files, "in_processes", None)
     assert check_table(read_table(faulty), DATA).problems
 
 

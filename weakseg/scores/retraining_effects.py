@@ -9,7 +9,7 @@ differences are paired.
 
 Such a bootstrap is cautious about what seed and patient do together, but it cannot see more spread
 between seeds than there is between those it has: of S seeds it finds (S - 1) / S of their variance,
-two thirds for three. `weakseg.scores.verdicts.caution` says when that matters.
+two thirds for three. `weakseg.scores.conclusions.caution` says when that matters.
 
 References
 ----------
