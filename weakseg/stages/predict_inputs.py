@@ -184,8 +184,7 @@ def readable(cases: Sequence[Case], skip: bool, dims: int) -> list[Case]:
         )
     for file, error in bad:
         say(f"left out {file}: {cause(error)}")
-    if dims == 3:
-        _tell_leeways(good)
+    _tell_leeways(good)
     return good
 
 
