@@ -20,7 +20,7 @@ from weakseg.training.weights import load_weights
 
 CONFIG = """
 name: tiny
-data: {{manifest: {manifest}, image_size: 32}}
+data: {{manifest: {manifest}, image_size: 48}}
 classifier: {{arch: squeezenet1_1, epochs: 3, batch_size: 8, seeds: [0]}}
 scores: {{bootstrap: 100}}
 segmenters:

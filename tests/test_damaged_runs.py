@@ -13,7 +13,7 @@ from tests.tiny import weakseg, write_config, write_set
 
 CONFIG = """
 name: tiny
-data: {{manifest: {manifest}, image_size: 32}}
+data: {{manifest: {manifest}, image_size: 48}}
 heatmap: {{method: layercam, layer: fused}}
 classifier: {{arch: squeezenet1_1, epochs: 1, batch_size: 8, seeds: [0]}}
 masks: {{gate: 0.1, rules: [fixed, validation]}}

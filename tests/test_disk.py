@@ -27,7 +27,7 @@ from weakseg.training.weights import save_weights, second_name
 
 CONFIG = """
 name: tiny
-data: {{manifest: {manifest}, image_size: 32}}
+data: {{manifest: {manifest}, image_size: 48}}
 classifier: {{arch: squeezenet1_1, epochs: 1, batch_size: 8, seeds: [0]}}
 scores: {{bootstrap: 100}}
 """

@@ -14,7 +14,7 @@ from weakseg.training import loop
 
 CONFIG = """
 name: tiny
-data: {{manifest: {manifest}, image_size: 32}}
+data: {{manifest: {manifest}, image_size: 48}}
 classifier: {{arch: squeezenet1_1, epochs: 2, batch_size: 8, seeds: [0]}}
 scores: {{bootstrap: 100}}
 """

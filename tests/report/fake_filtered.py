@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from weakseg.config import parse_condition
+from weakseg.config import filtered_fingerprint, load_config, parse_condition
 from weakseg.runs import read_json, write_json, write_text
 
 SPLITS_KEY = "splits"
@@ -176,6 +176,8 @@ def add_filtered(
             folder = run / "filtered" / arch / f"seed-{seed}" / name
             folder.mkdir(parents=True, exist_ok=True)
             Image.new("L", (96, 32), 128).save(folder / "examples.png")
-    record["stages"]["filtered"] = {"key": "k", "seconds": 1.0, "data": data}
+    asked = filtered_fingerprint(load_config(run / "config.yaml"))
+    made = {"key": "k", "seconds": 1.0, "data": data, "asked": asked}
+    record["stages"]["filtered"] = made
     write_json(run / "run.json", record)
     return run
