@@ -154,10 +154,38 @@ def test_good_given_splits_have_no_troubles():
     assert not list(split_troubles(given_split("train", "val", "test"), TWO))
 
 
+def test_every_kind_of_trouble_has_its_name():
+    cases = [
+        *given_split("train", "val", "test"),
+        *(replace(c, split="val", row=90) for c in given_split("train")[:1]),
+        *(replace(c, split="dev", row=91, patient="x") for c in given_split("train")[:1]),
+    ]
+    found = list(split_troubles(cases, TWO))
+    assert [kind for kind, _, _ in found] == ["split-unknown", "patient-in-two-splits"]
+    assert found[0][2] == "write one of train, val, test"
+    assert "(row 90)" in found[1][1]
+    assert found[1][2] == "put all rows of a patient into one split"
+
+
+def test_a_split_that_is_empty_hides_no_other():
+    cases = [c for c in given_split("train", "val", "test") if c.split == "test"]
+    found = list(split_troubles([c for c in cases if c.label == "normal"], TWO))
+    assert [(kind, fix) for kind, _, fix in found] == [
+        ("split-empty", "give train some patients"),
+        ("split-empty", "give val some patients"),
+        (
+            "split-lacks-class",
+            "move a patient with 'tumor' to test, or leave the split column out to have patients "
+            "dealt out",
+        ),
+    ]
+
+
 def test_splits_on_disk_come_back(tmp_path):
     cases = [
         Case("a", Path("/d/a, b.png"), 'with "quotes"', None, "pä", "train", 2),
         Case("b", Path("/d/b.png"), "x", None, "q", None, 3),
+        Case("c", Path("/d/c.png"), "two\r\nlines", None, "q", "val", 4),
     ]
     write_splits(tmp_path / "splits.csv", cases)
     assert (tmp_path / "splits.csv").read_text("utf-8").startswith("case,image,label,patient,split")
@@ -165,7 +193,14 @@ def test_splits_on_disk_come_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [(None, "cannot be read"), ("", "empty file"), ("a,b\n1,2\n", "a,b")]
+    ("text", "says"),
+    [
+        (None, "cannot be read"),
+        ("", "empty file"),
+        ("a,b\n1,2\n", "a,b"),
+        ("a,b,c,d,e\n1,2,3,4,5\n", "a,b,c,d,e"),
+        ("case,image,label,patient,split\n1,2,3\n", "hold splits"),
+    ],
 )
 def test_bad_splits_on_disk(tmp_path, text, says):
     path = tmp_path / "splits.csv"

@@ -11,7 +11,7 @@ from skimage.draw import disk
 from skimage.io import imread
 
 from weakseg.data.phantom_slices import phantom_slices
-from weakseg.masks.region import body_region, brightness
+from weakseg.masks.region import _is_background, _solid, body_region, brightness
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -132,3 +132,85 @@ def test_real_ultrasound_is_taken_whole() -> None:
         pytest.skip(f"the real images are not here: {folder}")
     paths = sorted((folder / "images").iterdir())[::20]
     assert np.mean([body_region(imread(p)).all() for p in paths]) > 0.9
+
+
+# Each limit, by hand
+
+
+def test_parts_from_a_tenth_of_the_largest_on_are_kept_and_their_holes_filled() -> None:
+    mask = np.zeros((30, 30), dtype=bool)
+    mask[1:12, 1:11] = True  # 110 pixels, 10 of them a hole
+    mask[3:5, 3:8] = False
+    mask[20, 5:15] = True  # 10
+    mask[25, 5:14] = True  # 9
+    found = _solid(mask)
+    assert found.dtype == bool
+    wanted = mask.copy()
+    wanted[3:5, 3:8], wanted[25] = True, False
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_of_nothing_nothing_is_solid_and_of_one_pixel_that_pixel() -> None:
+    mask = np.zeros((6, 7), dtype=bool)
+    assert not _solid(mask).any()
+    mask[2, 3] = True
+    np.testing.assert_array_equal(_solid(mask), mask)
+
+
+def _border(count: int, corners: int = 3) -> np.ndarray:
+    """Pixels of the border of 20 × 20 alone, of which there are 76: corners and some between."""
+    rest = np.zeros((20, 20), dtype=bool)
+    for y, x in [(0, 0), (0, 19), (19, 0), (19, 19)][:corners]:
+        rest[y, x] = True
+    places = [(0, x) for x in range(3, 17)] + [(y, 0) for y in range(3, 17)] + [(19, 9), (19, 10)]
+    for y, x in places[: count - corners]:
+        rest[y, x] = True
+    assert rest.sum() == count
+    return rest
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        (_border(31), True),  # 0.408 of the border
+        (_border(30), False),  # 0.395
+        (_border(31, corners=2), False),
+        (np.zeros((20, 20), bool), False),
+    ],
+)
+def test_a_background_holds_two_fifths_of_the_border_and_three_corners(
+    rest: np.ndarray, expected: bool
+) -> None:
+    assert _is_background(rest, np.zeros((20, 20))) is expected
+
+
+def test_two_fifths_of_the_border_are_enough() -> None:
+    rest = np.zeros((6, 6), dtype=bool)  # 20 pixels of border
+    rest[0], rest[5, 0], rest[2, 0] = True, True, True
+    assert _is_background(rest, np.zeros((6, 6)))
+
+
+@pytest.mark.parametrize(("body", "expected"), [(1, False), (7, False), (8, True), (100, True)])
+def test_a_body_takes_two_in_a_hundred(body: int, expected: bool) -> None:
+    rest = np.ones(400, dtype=bool)
+    rest[150 : 150 + body] = False
+    assert _is_background(rest.reshape(20, 20), np.zeros((20, 20))) is expected
+
+
+@pytest.mark.parametrize(("level", "expected"), [(0.1, True), (0.1001, False)])
+def test_a_background_is_dark(level: float, expected: bool) -> None:
+    rest = np.ones((20, 20), dtype=bool)
+    rest[5:15, 5:15] = False
+    # Half of it is darker, half is brighter; the body does not count.
+    values = np.where(rest, level, 1.0)
+    values[0], values[19] = 0.0, 0.9
+    assert _is_background(rest, values) is expected
+
+
+def test_a_corner_is_background_where_more_than_half_of_it_is() -> None:
+    rest = np.ones((40, 40), dtype=bool)  # corners of 2 × 2
+    rest[10:30, 10:30] = False
+    rest[:2, 0] = rest[:2, 39] = False
+    assert not _is_background(rest, np.zeros((40, 40)))
+    rest[0, 0] = True
+    assert _is_background(rest, np.zeros((40, 40)))

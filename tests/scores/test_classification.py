@@ -224,6 +224,8 @@ def test_reliability_bins_are_open_above_but_for_the_last():
     )
     pd.testing.assert_frame_equal(curve, expected, check_dtype=False)
     assert reliability_curve([], [], bins=2)["count"].tolist() == [0, 0]
+    one = reliability_curve([0, 1, 1, 1], [0.1, 0.3, 0.8, 0.4], bins=1)
+    assert one.to_numpy().tolist() == [[0, pytest.approx(0.4), 0.75, 4]]
 
 
 def youden(is_lesion, p, cut):

@@ -164,7 +164,11 @@ def test_masks_are_averaged_over_draws():
     assert found["masks_low"].tolist() == [2, 20]
     assert found["masks_high"].tolist() == [6, 44]
     assert found["draw_sd"].tolist() == pytest.approx([0.1 * 2**0.5] * 2)
-    assert draw_curves(curve)["dice"].tolist() == pytest.approx([0.2, 0.4, 0.4, 0.6])
+    drawn = draw_curves(curve)
+    assert list(drawn.columns) == ["draw", "k", "masks", "dice"]
+    assert drawn["dice"].tolist() == pytest.approx([0.2, 0.4, 0.4, 0.6])
+    assert drawn["k"].tolist() == [*drawn["k"].unique()] * 2
+    assert drawn["draw"].tolist() == [d for d in drawn["draw"].unique() for _ in range(2)]
     assert draw_curves(curve)["masks"].tolist() == [2, 20, 6, 44]
 
 
@@ -384,11 +388,18 @@ def test_ratio_by_hand():
     # The method is half the reference on every case: the ratio does not move with the patients.
     found = weak_to_full_ratio(rows, "cam", "unet", bootstrap=100)
     assert found == Interval(*(pytest.approx(0.5) for _ in range(3)), PATIENTS, PATIENTS)
-    assert np.isnan(weak_to_full_ratio(rows, "cam", "nothing", bootstrap=20)[:3]).all()
+    none = weak_to_full_ratio(rows, "cam", "nothing", bootstrap=20)
+    assert np.isnan(none[:3]).all()
+    assert none[3:] == (PATIENTS, PATIENTS)
     rows = rows[(rows["method"] != "unet") | (rows["case"] < "c2")]
     assert weak_to_full_ratio(rows, "cam", "unet", bootstrap=20).cases == 2
     apart = pd.concat([method_table(0.3), method_table(0.6, "unet").assign(case="x")])
-    assert weak_to_full_ratio(apart, "cam", "unet")[3:] == (0, 0)
+    nothing = weak_to_full_ratio(apart, "cam", "unet")
+    assert np.isnan(np.array(nothing[:3], dtype=float)).all()
+    assert all(isinstance(v, float) for v in nothing[:3])
+    assert nothing[3:] == (0, 0)
+    one = rows[rows["case"] == rows["case"].iloc[0]]
+    assert weak_to_full_ratio(one, "cam", "unet").value == pytest.approx(0.5)
 
 
 def test_ratio_covers_a_naive_loop():

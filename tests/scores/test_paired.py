@@ -193,3 +193,23 @@ def test_one_method_and_healthy_images():
         lesion_dice(rows, "b")
     with pytest.raises(ValueError, match="method 'aa' is not in per_case"):
         paired_tests(rows, ["a", "aa"])
+
+
+def test_the_side_is_that_of_the_rank_sum_not_of_the_count_or_of_the_least():
+    """30 patients: 15 small losses, which hold 120 of the 465 ranks, and 15 greater gains."""
+    lead = np.r_[-0.001 * np.arange(1, 16), 0.02 * np.arange(1, 16)]
+    found = paired_tests(table({"a": 0.3 + lead, "b": np.full(30, 0.3)}), bootstrap=50).iloc[0]
+    assert found["p_holm"] < 0.05
+    assert found["better"] == "method"
+    turned = paired_tests(table({"a": 0.3 - lead, "b": np.full(30, 0.3)}), bootstrap=50).iloc[0]
+    assert turned["better"] == "other"
+
+
+def test_a_pair_of_one_patient_is_a_test_among_the_others():
+    """Six patients give at least p = 1/32: alone that is few enough, of three tests it is not."""
+    six, one = table({"a": np.full(6, 0.5), "b": np.full(6, 0.1)}), table({"c": [0.3]})
+    assert not paired_tests(six, bootstrap=50)["too_few"].any()
+    found = paired_tests(pd.concat([six, one]), bootstrap=50).set_index(["method", "other"])
+    assert found["patients"].to_dict() == {("a", "b"): 6, ("a", "c"): 1, ("b", "c"): 1}
+    assert found["too_few"].all()
+    assert found.loc[("a", "b"), "p_holm"] == pytest.approx(3 / 32)

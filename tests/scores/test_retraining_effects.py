@@ -398,3 +398,22 @@ def test_errors_of_names():
         found.share_lost("raw", "dark")
     with pytest.raises(ValueError, match=r"one of auc, accuracy, balanced_accuracy, got 'f1'"):
         found.interval("raw", "f1")
+
+
+def drawn(raw, rest):
+    """Evidence of two conditions whose resamples are as told."""
+    each = {"raw": np.asarray(raw, float), "rest": np.asarray(rest, float)}
+    values = {n: {"auc": v[:1]} for n, v in each.items()}
+    return Evidence(values, {n: {"auc": v} for n, v in each.items()}, 1, 9, 9)
+
+
+def test_a_classifier_whose_interval_begins_at_chance_has_nothing_to_lose():
+    """Of 81 resamples about the third lowest is the lower end of the interval."""
+    raw, rest = np.full(81, 0.9), np.full(81, 0.7)
+    assert drawn(raw, rest).share_lost("raw", "rest").value == pytest.approx(0.5)
+    raw[1:5] = 0.5
+    assert drawn(raw, rest).interval("raw").low == 0.5
+    assert isnan(drawn(raw, rest).share_lost("raw", "rest").value)
+    raw[2:5] = 0.51
+    assert drawn(raw, rest).interval("raw").low > 0.5
+    assert drawn(raw, rest).share_lost("raw", "rest").value == pytest.approx(0.5)
