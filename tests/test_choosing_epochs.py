@@ -22,6 +22,7 @@ CONFIG = """
 name: tiny
 data: {{manifest: {manifest}, image_size: 48}}
 classifier: {{arch: squeezenet1_1, epochs: 3, batch_size: 8, seeds: [0]}}
+heatmap: {{layer: features.7}}
 scores: {{bootstrap: 100}}
 segmenters:
   net: {{arch: "encoder-unet:squeezenet1_1", epochs: 3, batch_size: 4, seeds: [0], keep: best}}

@@ -432,3 +432,15 @@ def test_several_classifiers_are_averaged_each_over_its_own_maximum():
 def test_scales_are_named_once_each_and_have_a_range(scales):
     with pytest.raises(ValueError, match="scales"):
         HeatmapConfig(scales=scales)
+
+
+def test_the_mean_of_three_grids_is_that_of_all_three_on_the_first():
+    """By hand: even maps have no places, and every map counts as a third."""
+    maps = [torch.ones(1, 2, 6), torch.full((1, 3, 9), 4.0), torch.ones(1, 2, 6)]
+    maps[0][0, 0, 0], maps[1][0] = 5.0, 0.0
+    maps[1][0, :, 4:] = 4.0
+    found = fusing.same_grid_average(maps)
+    enlarged = fusing.on_grid(maps[1], (2, 6))
+    assert enlarged.shape == (1, 2, 6)
+    mean = maps[0] / 5 + enlarged / 4 + maps[2]
+    torch.testing.assert_close(found, mean / mean.max() * (5 + 4 + 1) / 3)
