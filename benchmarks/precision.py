@@ -23,9 +23,7 @@ from weakseg.heatmaps.compute import heatmaps_of
 from weakseg.layout import seed_folder
 from weakseg.masks.rules import Evidence, segment
 from weakseg.masks.rules.global_thresholds import FixedRule
-from weakseg.methods.classifiers import (
-    load_classifier,
-)
+from weakseg.methods.classifiers import load_classifier
 from weakseg.stages.prepare import prepared_run
 from weakseg.training.loop import make_fabric
 

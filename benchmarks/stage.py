@@ -32,20 +32,12 @@ from weakseg.config import Config, PhantomConfig
 from weakseg.data.images import read_mask
 from weakseg.data.phantom import write_phantom
 from weakseg.layout import seed_folder
-from weakseg.methods.classifiers import (
-    load_classifier,
-)
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.classifiers import load_classifier
+from weakseg.methods.prepared import Prepared
 from weakseg.models.layers import default_layer
 from weakseg.stages.heatmap_segment import heatmap_segment
-from weakseg.stages.prepare import (
-    prepared_run,
-)
-from weakseg.stages.train_classifier import (
-    train_classifiers,
-)
+from weakseg.stages.prepare import prepared_run
+from weakseg.stages.train_classifier import train_classifiers
 from weakseg.training.loop import make_fabric
 
 ALIKE = 0.9

@@ -9,17 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from weakseg.config import (
-    Config,
-    dump_config,
-    fingerprint,
-    load_config,
-    parse_config,
-)
+from weakseg.config import Config, dump_config, fingerprint, load_config, parse_config
 from weakseg.errors import ConfigError
-from weakseg.masks.rules import (
-    RULE_NAMES,
-)
+from weakseg.masks.rules import RULE_NAMES
 from weakseg.settings import Keys
 
 CONFIGS = Path(__file__).parents[1] / "configs"

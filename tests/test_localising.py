@@ -4,9 +4,7 @@ import pytest
 
 from tests.tiny import CONFIG, read_rows, tree, weakseg, write_config, write_set
 from weakseg.heatmaps.store import load_heatmap
-from weakseg.methods.classifiers import (
-    load_classifier,
-)
+from weakseg.methods.classifiers import load_classifier
 from weakseg.runs import read_json
 from weakseg.training.weights import load_weights
 

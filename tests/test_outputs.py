@@ -15,16 +15,11 @@ from tests.layout_of_run import files_of
 from tests.tiny import write_config, write_set
 from weakseg import layout
 from weakseg.config import load_config
-from weakseg.current import (
-    is_current,
-)
+from weakseg.current import is_current
 from weakseg.outputs import find_damage, list_outputs
 from weakseg.runs import RECORD, Run, read_json
 from weakseg.stages import base, compare
-from weakseg.stages.base import (
-    Stage,
-    perform,
-)
+from weakseg.stages.base import Stage, perform
 from weakseg.stages.prepare import prepared_run
 
 CONFIG = """

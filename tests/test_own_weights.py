@@ -11,9 +11,7 @@ from tests.tiny import weakseg, write_config, write_set
 from weakseg.config import load_config
 from weakseg.errors import RunError
 from weakseg.layout import BEST, METRICS, RESUME, seed_folder
-from weakseg.methods.classifiers import (
-    load_classifier,
-)
+from weakseg.methods.classifiers import load_classifier
 from weakseg.methods.segmenters import load_segmenter
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier

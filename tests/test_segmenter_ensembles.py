@@ -8,24 +8,11 @@ import numpy as np
 import pytest
 
 from tests.test_segment_volumes import write_volumes
-from tests.tiny import (
-    cases,
-    pixels,
-    read_rows,
-    tumours,
-    weakseg,
-    write_config,
-    write_set,
-)
+from tests.tiny import cases, pixels, read_rows, tumours, weakseg, write_config, write_set
 from weakseg.config import curve_fingerprint, parse_config
-from weakseg.methods.fingerprints import (
-    segmenter_fingerprint,
-)
+from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.runs import read_json
-from weakseg.stages.scoring import (
-    read_per_case,
-    read_summary,
-)
+from weakseg.stages.scoring import read_per_case, read_summary
 
 CONFIG = """
 name: mean

@@ -7,15 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.tiny import (
-    pixels,
-    read_rows,
-    tree,
-    weakseg,
-    write_config,
-    write_manifest,
-    write_set,
-)
+from tests.tiny import pixels, read_rows, tree, weakseg, write_config, write_manifest, write_set
 from weakseg import layout
 from weakseg.config import load_config
 from weakseg.methods import network as segmenter_predictor

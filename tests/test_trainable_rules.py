@@ -8,19 +8,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.damage import without_lists
-from tests.tiny import (
-    cases,
-    only_test_masks,
-    pixels,
-    tree,
-    weakseg,
-    write_config,
-    write_set,
-)
+from tests.tiny import cases, only_test_masks, pixels, tree, weakseg, write_config, write_set
 from weakseg.config import parse_config
-from weakseg.methods.classifiers import (
-    read_predictions,
-)
+from weakseg.methods.classifiers import read_predictions
 from weakseg.methods.trainable import hypercolumn
 from weakseg.methods.trainable.base import Context
 from weakseg.models.classifiers import ClassifierSpec, build_classifier

@@ -23,12 +23,7 @@ from typing import Any
 
 from weakseg import __version__
 from weakseg.contents import Record
-from weakseg.disk import (
-    flush_file,
-    flush_folder,
-    replace_file,
-    write_failure,
-)
+from weakseg.disk import flush_file, flush_folder, replace_file, write_failure
 from weakseg.errors import RunError
 from weakseg.stored import AGAIN, read_json
 

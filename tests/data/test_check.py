@@ -12,12 +12,7 @@ import tifffile
 
 from tests.data.helpers import blob, good_rows, noise, present, save, write_rows
 from weakseg.config import DataConfig
-from weakseg.data.check import (
-    Problem,
-    check_manifest,
-    format_problems,
-    problems_json,
-)
+from weakseg.data.check import Problem, check_manifest, format_problems, problems_json
 from weakseg.data.fingerprint import data_fingerprint
 
 DATA = DataConfig()

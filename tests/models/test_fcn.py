@@ -9,13 +9,7 @@ from torch import nn
 from weakseg.errors import ConfigError
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
-from weakseg.models.fcn import (
-    FCN,
-    build_deeplabv3_resnet50,
-    build_fcn,
-    build_fcn_resnet50,
-    taps,
-)
+from weakseg.models.fcn import FCN, build_deeplabv3_resnet50, build_fcn, build_fcn_resnet50, taps
 from weakseg.models.layers import ARCHITECTURES
 
 

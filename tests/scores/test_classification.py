@@ -13,12 +13,7 @@ from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import binary_calibration_error
 
 from weakseg.scores import classification as module
-from weakseg.scores import (
-    classification_scores,
-    reliability_curve,
-    weighted_auc,
-    youden_threshold,
-)
+from weakseg.scores import classification_scores, reliability_curve, weighted_auc, youden_threshold
 
 
 def sample(n, classes, seed, decimals=8):

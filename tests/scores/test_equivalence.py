@@ -22,12 +22,7 @@ from weakseg.scores import (
     weak_to_full_ratio,
 )
 from weakseg.scores.equivalence import _outer_ends
-from weakseg.scores.learning_curve import (
-    CURVE_CASE_COLUMNS,
-    CURVE_COLUMNS,
-    _other_seed,
-    monotone,
-)
+from weakseg.scores.learning_curve import CURVE_CASE_COLUMNS, CURVE_COLUMNS, _other_seed, monotone
 from weakseg.scores.statistics import resampled_counts
 
 PATIENTS = 6

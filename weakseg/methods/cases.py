@@ -10,9 +10,7 @@ import numpy as np
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case
 from weakseg.data.truth import read_true_mask
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.prepared import Prepared
 
 
 def read_truth(case: Case, shape: Sequence[int], healthy: bool, data: DataConfig) -> Any:

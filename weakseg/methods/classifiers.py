@@ -11,26 +11,14 @@ import pandas as pd
 
 from weakseg import contents
 from weakseg.config import fingerprint
-from weakseg.current import (
-    is_current,
-)
+from weakseg.current import is_current
 from weakseg.data.cases import Case, Labels
-from weakseg.layout import (
-    BEST,
-    CLASSIFIER_SCORES,
-    PREDICTIONS,
-    classifier_stage,
-    predictions_stage,
-)
+from weakseg.layout import BEST, CLASSIFIER_SCORES, PREDICTIONS, classifier_stage, predictions_stage
 from weakseg.methods.networks import load_network
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.prepared import Prepared
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier
-from weakseg.runs import (
-    file_hash,
-)
+from weakseg.runs import file_hash
 from weakseg.stored import DELETE, damaged, read_csv, read_json
 
 

@@ -13,14 +13,8 @@ import pandas as pd
 from weakseg.data.cases import Case
 from weakseg.errors import RunError, UserError
 from weakseg.layout import BEST, PREDICTIONS, seed_folder
-from weakseg.methods.classifiers import (
-    classifier_key,
-    is_trained,
-    read_predictions,
-)
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.classifiers import classifier_key, is_trained, read_predictions
+from weakseg.methods.prepared import Prepared
 from weakseg.runs import file_hash
 from weakseg.scores import youden_threshold
 from weakseg.stored import DELETE, damaged

@@ -41,10 +41,7 @@ from weakseg.methods.base import (
     Prediction,
     SourceKey,
 )
-from weakseg.methods.classifiers import (
-    load_classifier,
-    read_classifier_scores,
-)
+from weakseg.methods.classifiers import load_classifier, read_classifier_scores
 from weakseg.methods.networks import classifier_labels, other_network, refuse_one_seed
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.stored_heatmaps import HeatReader, heatmap_key

@@ -34,9 +34,7 @@ from weakseg.methods.base import (
     Prediction,
     SourceKey,
 )
-from weakseg.methods.classifiers import (
-    load_classifier,
-)
+from weakseg.methods.classifiers import load_classifier
 from weakseg.methods.gate import mean_probability
 from weakseg.methods.networks import classifier_labels, other_network, refuse_one_seed
 from weakseg.methods.prepared import Prepared

@@ -11,24 +11,14 @@ from pydantic import ValidationError
 
 from weakseg.config import AUTO, SegmenterConfig, fingerprint, starting_weights
 from weakseg.contents import SegmenterHeader, SegmenterSettings
-from weakseg.current import (
-    is_current,
-)
+from weakseg.current import is_current
 from weakseg.data.cases import Case
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import knows_truth
 from weakseg.errors import DataError
-from weakseg.layout import (
-    BEST,
-    SETTINGS,
-    masks_folder,
-    segmenter_stage,
-    threshold_file,
-)
+from weakseg.layout import BEST, SETTINGS, masks_folder, segmenter_stage, threshold_file
 from weakseg.methods.networks import load_network
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.prepared import Prepared
 from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.stored import damaged, read_json
 from weakseg.training.recipes import resolve

@@ -14,23 +14,11 @@ from weakseg.data.cases import Case
 from weakseg.data.images import read_image
 from weakseg.errors import RunError
 from weakseg.heatmaps.store import Heatmap, load_heatmap
-from weakseg.layout import (
-    BEST,
-    heatmap_file,
-    seed_folder,
-)
+from weakseg.layout import BEST, heatmap_file, seed_folder
 from weakseg.masks.rules import Evidence, FittedRule, Rule
-from weakseg.methods.cases import (
-    read_truth,
-)
-from weakseg.methods.classifiers import (
-    classifier_key,
-    is_trained,
-    load_classifier,
-)
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.cases import read_truth
+from weakseg.methods.classifiers import classifier_key, is_trained, load_classifier
+from weakseg.methods.prepared import Prepared
 from weakseg.methods.trainable.base import Context
 from weakseg.methods.trainable.registry import fit_trainable, load_rule
 from weakseg.progress import progress

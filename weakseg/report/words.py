@@ -7,9 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from weakseg.masks.rules import (
-    RULE_NAMES,
-)
+from weakseg.masks.rules import RULE_NAMES
 from weakseg.scores import Interval
 
 FEW_PATIENTS = 10

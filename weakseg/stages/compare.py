@@ -5,12 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from weakseg.layout import report_folder
-from weakseg.methods.cases import (
-    scored_cases,
-)
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.cases import scored_cases
+from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import has_training_masks
 from weakseg.progress import say
 from weakseg.stages.equivalence import lesion_patients, mask_equivalence, patient_counts

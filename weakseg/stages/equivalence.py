@@ -27,9 +27,7 @@ from weakseg.layout import (
 )
 from weakseg.methods.base import SUPERVISED
 from weakseg.methods.network import NetworkMethod
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks
 from weakseg.methods.segmenters import (
     is_trained,
@@ -42,9 +40,7 @@ from weakseg.methods.segmenters import (
 from weakseg.runs import remove_tree, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
-from weakseg.stages.scoring import (
-    read_rows,
-)
+from weakseg.stages.scoring import read_rows
 from weakseg.stages.segmenter_masks import score_network
 from weakseg.stages.train_segmenter import fit_segmenter
 from weakseg.stored import read_csv

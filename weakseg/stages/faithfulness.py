@@ -31,24 +31,14 @@ from weakseg.layout import (
     predictions_stage,
     seed_folder,
 )
-from weakseg.methods.classifiers import (
-    load_classifier,
-    predicted_labels,
-)
-from weakseg.methods.prepared import (
-    Prepared,
-)
-from weakseg.methods.stored_heatmaps import (
-    PREDICTED,
-    heatmap_key,
-)
+from weakseg.methods.classifiers import load_classifier, predicted_labels
+from weakseg.methods.prepared import Prepared
+from weakseg.methods.stored_heatmaps import PREDICTED, heatmap_key
 from weakseg.progress import progress
 from weakseg.runs import remove_tree, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
-from weakseg.stages.train_classifier import (
-    indices,
-)
+from weakseg.stages.train_classifier import indices
 from weakseg.training.loop import pick_device
 
 _AT_ONCE = 16

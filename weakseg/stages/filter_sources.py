@@ -19,9 +19,7 @@ from weakseg.filtering.selectors import Selector, partners
 from weakseg.heatmaps.store import Heatmap
 from weakseg.masks.region import body_region
 from weakseg.masks.rules import FittedRule, segment
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.prepared import Prepared
 
 Bools = NDArray[np.bool_]
 

@@ -38,15 +38,10 @@ from weakseg.masks.rules import FittedRule, Rule
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.methods.base import SUPERVISED, WEAK
-from weakseg.methods.fingerprints import (
-    heatmap_fingerprint,
-)
+from weakseg.methods.fingerprints import heatmap_fingerprint
 from weakseg.methods.gate import chosen_gate, mean_predictions
 from weakseg.methods.heatmap import HeatmapMethod, StoredHeats
-from weakseg.methods.prepared import (
-    Prepared,
-    refuse_volumes,
-)
+from weakseg.methods.prepared import Prepared, refuse_volumes
 from weakseg.methods.stored_heatmaps import (
     HeatReader,
     classifier_folders,
@@ -55,21 +50,11 @@ from weakseg.methods.stored_heatmaps import (
 )
 from weakseg.methods.trainable.registry import save_trained
 from weakseg.progress import progress, say
-from weakseg.runs import (
-    file_hash,
-    remove_tree,
-    write_json,
-    write_text,
-)
+from weakseg.runs import file_hash, remove_tree, write_json, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
-from weakseg.stages.heatmaps import (
-    make_heatmaps,
-)
-from weakseg.stages.scoring import (
-    collect,
-    write_part,
-)
+from weakseg.stages.heatmaps import make_heatmaps
+from weakseg.stages.scoring import collect, write_part
 from weakseg.stages.segment import Predicted, Truth, Work, segment_cases
 from weakseg.stored import read_json
 

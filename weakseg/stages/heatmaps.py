@@ -20,13 +20,8 @@ from weakseg.layout import (
     predictions_stage,
     seed_folder,
 )
-from weakseg.methods.classifiers import (
-    load_classifier,
-    predicted_labels,
-)
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.classifiers import load_classifier, predicted_labels
+from weakseg.methods.prepared import Prepared
 from weakseg.methods.stored_heatmaps import PREDICTED, classifier_folders, heatmap_key
 from weakseg.models.classifier import Classifier
 from weakseg.models.layers import find_layers

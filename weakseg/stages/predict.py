@@ -24,13 +24,7 @@ from weakseg.methods.find import load_method
 from weakseg.progress import progress, say
 from weakseg.runs import atomic_path, inside, make_folder, write_text
 from weakseg.spreadsheets import csv_text
-from weakseg.stages.predict_inputs import (
-    PREDICTIONS,
-    cause,
-    collect_inputs,
-    readable,
-    together,
-)
+from weakseg.stages.predict_inputs import PREDICTIONS, cause, collect_inputs, readable, together
 from weakseg.stages.predict_unlike import Unlike
 
 Predict = Callable[[Sequence[Case]], Iterator[dict[str, Any]]]

@@ -27,29 +27,16 @@ from weakseg.layout import (
     seed_folder,
 )
 from weakseg.masks.rules import FittedRule
-from weakseg.methods.classifiers import (
-    load_classifier,
-)
-from weakseg.methods.prepared import (
-    Prepared,
-    refuse_volumes,
-)
-from weakseg.methods.stored_heatmaps import (
-    PREDICTED,
-    HeatReader,
-    heatmap_key,
-    require_classifiers,
-)
+from weakseg.methods.classifiers import load_classifier
+from weakseg.methods.prepared import Prepared, refuse_volumes
+from weakseg.methods.stored_heatmaps import PREDICTED, HeatReader, heatmap_key, require_classifiers
 from weakseg.progress import say
 from weakseg.runs import atomic_path, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.faithfulness import score_heatmaps
 from weakseg.stages.filter_sources import TruthMasks, make_selector, masks_used
-from weakseg.stages.heatmaps import (
-    heatmaps_of_seed,
-    make_heatmaps,
-)
+from weakseg.stages.heatmaps import heatmaps_of_seed, make_heatmaps
 from weakseg.stages.retraining_effects import write_evidence
 from weakseg.stages.train_classifier import (
     fit_classifier,

@@ -30,12 +30,8 @@ from weakseg.layout import (
     scores_file,
     seed_folder,
 )
-from weakseg.methods.prepared import (
-    Prepared,
-)
-from weakseg.methods.stored_heatmaps import (
-    PREDICTED,
-)
+from weakseg.methods.prepared import Prepared
+from weakseg.methods.stored_heatmaps import PREDICTED
 from weakseg.runs import file_hash, write_json, write_text
 from weakseg.scores import (
     Evidence,

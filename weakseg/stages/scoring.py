@@ -31,9 +31,7 @@ from weakseg.layout import (
 from weakseg.masks.floors import FLOORS
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
 from weakseg.methods.fingerprints import heatmap_fingerprint, segmenter_fingerprint
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.prepared import Prepared
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text

@@ -24,35 +24,17 @@ from weakseg.layout import (
 )
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
 from weakseg.methods.base import SUPERVISED, WEAK, Prediction
-from weakseg.methods.cases import (
-    read_truth,
-)
-from weakseg.methods.fingerprints import (
-    segmenter_fingerprint,
-)
+from weakseg.methods.cases import read_truth
+from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.methods.gate import find_gate, gate_key, gate_weights
-from weakseg.methods.network import (
-    GATE_BY,
-    INFERENCE,
-    NETWORKS,
-    NetworkMethod,
-    no_gate,
-)
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.network import GATE_BY, INFERENCE, NETWORKS, NetworkMethod, no_gate
+from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks, load_networks
-from weakseg.methods.segmenters import (
-    AFTER_TRAINING,
-    read_settings,
-    segmenter_settings,
-)
+from weakseg.methods.segmenters import AFTER_TRAINING, read_settings, segmenter_settings
 from weakseg.progress import progress
 from weakseg.runs import file_hash, remove_tree, write_json
 from weakseg.stages.base import Stage, perform
-from weakseg.stages.scoring import (
-    write_part,
-)
+from weakseg.stages.scoring import write_part
 from weakseg.stages.segment import AHEAD, Predicted, Scored, Truth, Work, segment_cases
 from weakseg.training.loop import make_fabric
 from weakseg.training.segment import SegmentationCases, val_cases

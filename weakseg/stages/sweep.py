@@ -19,20 +19,10 @@ from weakseg.heatmaps.fuse import fuse, mirrored
 from weakseg.layout import BEST, SWEEP, SWEEP_STAGE, scores_file, seed_folder
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
-from weakseg.methods.cases import (
-    read_truth,
-)
-from weakseg.methods.classifiers import (
-    classifier_key,
-    load_classifier,
-)
-from weakseg.methods.prepared import (
-    Prepared,
-    refuse_volumes,
-)
-from weakseg.methods.stored_heatmaps import (
-    require_classifiers,
-)
+from weakseg.methods.cases import read_truth
+from weakseg.methods.classifiers import classifier_key, load_classifier
+from weakseg.methods.prepared import Prepared, refuse_volumes
+from weakseg.methods.stored_heatmaps import require_classifiers
 from weakseg.models.layers import FUSED, depths, find_layers
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text

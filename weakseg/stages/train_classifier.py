@@ -25,24 +25,15 @@ from weakseg.layout import (
 )
 from weakseg.methods.classifiers import classifier_key, header, load_classifier, predictions_key
 from weakseg.methods.networks import say_random
-from weakseg.methods.prepared import (
-    Prepared,
-    refuse_volumes,
-)
+from weakseg.methods.prepared import Prepared, refuse_volumes
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier, imagenet_state
 from weakseg.models.transfer import load_pretrained
 from weakseg.progress import say
-from weakseg.runs import (
-    write_json,
-    write_text,
-)
+from weakseg.runs import write_json, write_text
 from weakseg.scores import classification_scores
 from weakseg.spreadsheets import csv_text
-from weakseg.stages.base import (
-    Stage,
-    perform,
-)
+from weakseg.stages.base import Stage, perform
 from weakseg.stages.prepare import check_places
 from weakseg.training.classify import ClassifierTask, predict_probabilities
 from weakseg.training.given import given_weights

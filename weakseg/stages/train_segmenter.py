@@ -28,9 +28,7 @@ from weakseg.layout import (
 )
 from weakseg.methods.gate import check_gate
 from weakseg.methods.networks import say_random
-from weakseg.methods.prepared import (
-    Prepared,
-)
+from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import (
     PseudoLabelSource,
     check_source,

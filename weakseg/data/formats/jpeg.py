@@ -17,13 +17,7 @@ from typing import IO
 import numpy as np
 
 from weakseg.data.formats.base import Format, Frame
-from weakseg.data.formats.pixels import (
-    Pixels,
-    check_file_size,
-    check_size,
-    upright,
-    upright_frame,
-)
+from weakseg.data.formats.pixels import Pixels, check_file_size, check_size, upright, upright_frame
 from weakseg.data.formats.samples import exif_orientation, pillow_pixels
 
 MAX_SEGMENTS = 10_000
