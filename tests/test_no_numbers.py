@@ -16,7 +16,7 @@ from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.models.segmenters import build_segmenter
 from weakseg.training.recipes import resolve
-from weakseg.training.segment import SegmentationCases
+from weakseg.training.segmentation_cases import SegmentationCases
 
 LABELS = Labels(("normal",), ("tumor",))
 BAD = [np.nan, np.inf, -np.inf]

@@ -20,7 +20,8 @@ from weakseg.masks.rules import RULES, segment
 from weakseg.methods import find
 from weakseg.methods.find import load_method
 from weakseg.methods.gate import find_gate
-from weakseg.methods.heatmap import HeatmapMethod, StoredHeats
+from weakseg.methods.heatmap import HeatmapMethod
+from weakseg.methods.heats import StoredHeats
 from weakseg.methods.network import NetworkMethod, network_mask
 from weakseg.methods.stored_heatmaps import HeatReader
 from weakseg.runs import write_json, write_text

@@ -22,7 +22,7 @@ from weakseg.methods.cases import read_truth
 from weakseg.report.read import read_runs
 from weakseg.report.sections.ablation import _contrasts, lesion_contrast
 from weakseg.stages.filter_sources import TruthMasks
-from weakseg.training.segment import SegmentationCases
+from weakseg.training.segmentation_cases import SegmentationCases
 
 DATA = DataConfig()
 LABELS = Labels(("normal",), ("tumor",))

@@ -17,16 +17,12 @@ from weakseg.models.fcn import WholeImage
 from weakseg.models.unet import UNet
 from weakseg.training.prior import recalibrate
 from weakseg.training.recipes import resolve
-from weakseg.training.segment import (
+from weakseg.training.segment import SegmenterTask, patch_shape, predict, val_cases, whole_shape
+from weakseg.training.segmentation_cases import (
     SegmentationCases,
-    SegmenterTask,
     border,
-    patch_shape,
-    predict,
     prepared_image,
-    val_cases,
     volume_region,
-    whole_shape,
 )
 
 LABELS = Labels(("normal",), ("tumor",))

@@ -4,6 +4,8 @@ Pixels are taken away, or given back, in the order of their heat, and the same n
 again. Networks enter as functions of arrays; images are not normalised yet, so that a fill is what
 it says. Every random draw comes from (seed, key of the image, purpose): a score depends neither on
 the batch size nor on which other images, orders or shares are asked for.
+
+One room for the measures that share the order of removal.
 """
 
 from __future__ import annotations

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
 from weakseg.config import Config, load_config
 from weakseg.current import is_current
-from weakseg.data.cases import Case, Labels
+from weakseg.data.cases import Case
 from weakseg.data.images import read_image
 from weakseg.errors import RunError, UserError
-from weakseg.heatmaps.compute import heatmaps_of_arrays
 from weakseg.heatmaps.store import Heatmap
 from weakseg.layout import (
     BEST,
@@ -42,6 +41,7 @@ from weakseg.methods.base import (
     SourceKey,
 )
 from weakseg.methods.classifiers import load_classifier, read_classifier_scores
+from weakseg.methods.heats import Heats, LiveHeats, StoredHeats
 from weakseg.methods.networks import classifier_labels, other_network, refuse_one_seed
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.stored_heatmaps import HeatReader, heatmap_key
@@ -49,55 +49,9 @@ from weakseg.methods.trainable.base import Context
 from weakseg.methods.trainable.registry import load_rule
 from weakseg.models.classifier import Classifier
 from weakseg.runs import Run, file_hash
-from weakseg.training.loop import make_fabric, pick_device
+from weakseg.training.loop import pick_device
 
 SEGMENT_FIRST = "run `weakseg heatmap-segment CONFIG` or `weakseg compare CONFIG` first"
-
-
-class Heats(Protocol):
-    """Where the heatmaps of cases come from."""
-
-    def __call__(self, cases: Sequence[Case]) -> Iterator[tuple[Heatmap, Mapping[str, Any]]]:
-        """Each case's heatmap, and what else there is to say of it."""
-
-
-@dataclass(frozen=True, eq=False)
-class LiveHeats:
-    """Heatmaps that classifiers make as they are asked for.
-
-    They are rounded, and made in batches, as in the stage that stores them.
-
-    Attributes
-    ----------
-    models : tuple of Classifier
-        One, or all that the heatmap is averaged over.
-    config : Config
-        The run's experiment.
-    labels : Labels
-    name : str
-        Of the heatmap in the experiment.
-    """
-
-    models: tuple[Classifier, ...]
-    config: Config
-    labels: Labels
-    name: str
-
-    def __call__(self, cases: Sequence[Case]) -> Iterator[tuple[Heatmap, Mapping[str, Any]]]:
-        data = self.config.data
-        precision = self.config.heatmap_precision(self.name)
-        fabric = make_fabric(str(self.models[0].mean.device), precision)
-        with fabric.autocast():
-            made = heatmaps_of_arrays(
-                self.models,
-                [read_image(c.image) for c in cases],
-                self.labels,
-                image_size=data.image_size,
-                intensity=data.intensity,
-                config=self.config.all_heatmaps[self.name],
-            )
-        for heat, p in made:
-            yield heat, {"predicted_label": self.labels.names[int(p.argmax())]}
 
 
 @dataclass(frozen=True)
@@ -298,16 +252,6 @@ def _pick_seed(config: Config, folder: Path, seed: int | None, made: Sequence[in
         return scores["val"]["auc_lesion"]["value"] or 0.0
 
     return max(made, key=auc)
-
-
-@dataclass(frozen=True, eq=False)
-class StoredHeats:
-    """The heatmaps that a run has stored."""
-
-    reader: HeatReader
-
-    def __call__(self, cases: Sequence[Case]) -> Iterator[tuple[Heatmap, Mapping[str, Any]]]:
-        return ((self.reader.load(case), {}) for case in cases)
 
 
 def _of_run(prepared: Prepared, method: str, seed: int, entry: Entry) -> HeatmapMethod:

@@ -44,7 +44,8 @@ from weakseg.models.classifier import Classifier
 from weakseg.runs import Run, file_hash
 from weakseg.training.classify import predict_probabilities
 from weakseg.training.loop import make_fabric, pick_device
-from weakseg.training.segment import SegmentationCases, cases_at_once
+from weakseg.training.segment import cases_at_once
+from weakseg.training.segmentation_cases import SegmentationCases
 
 INFERENCE = ("tile", "overlap", "flips", "recalibrate", "min_peak", "min_area")
 """Settings of the way from a trained network to probabilities."""

@@ -16,7 +16,8 @@ from weakseg.errors import RunError
 from weakseg.layout import segmenter_folder
 from weakseg.methods.segmenters import load_segmenter, priors_of, read_settings
 from weakseg.models.segmenters import Segmenter
-from weakseg.training.segment import SegmentationCases, predict
+from weakseg.training.segment import predict
+from weakseg.training.segmentation_cases import SegmentationCases
 
 
 @dataclass(frozen=True)

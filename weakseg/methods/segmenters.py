@@ -22,7 +22,7 @@ from weakseg.methods.prepared import Prepared
 from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.stored import damaged, read_json
 from weakseg.training.recipes import resolve
-from weakseg.training.segment import SegmentationCases
+from weakseg.training.segmentation_cases import SegmentationCases
 
 AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds", "min_peak"}
 AFTER_TRAINING |= {"min_area", "ensemble", "gate"}

@@ -18,6 +18,8 @@ References
 Kamnitsas et al., "Efficient multi-scale 3D CNN with fully connected CRF for accurate brain lesion
 segmentation", Medical Image Analysis 36 (2017). Kamnitsas et al., "DeepMedic for brain tumor
 segmentation", BrainLes 2016 (the residual form). Released software, versions 0.6.1 and 0.8.4.
+
+One room for one network: its geometry, its pathways and its variants explain each other.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Both listen to the calls that a network makes of PyTorch's functions (`TorchFunctionMode`), so that
 they work on any module, cropping and padding by indices included. `weakseg.models.receptive_field`
 is their door.
+
+One room, since the two ways read the same recorded calls.
 """
 
 from __future__ import annotations

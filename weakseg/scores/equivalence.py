@@ -12,6 +12,8 @@ reaches the same mean Dice on the same test images with a lesion. Three rules ho
 
 Intervals resample test patients and draws as those of the curve do, with the same patients for
 the method. Seeds of the method are averaged within a case and not drawn.
+
+One room for one question, its crossing, its intervals and its ends.
 """
 
 from __future__ import annotations

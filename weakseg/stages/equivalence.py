@@ -40,11 +40,12 @@ from weakseg.methods.segmenters import (
 from weakseg.runs import remove_tree, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
+from weakseg.stages.fit_segmenter import fit_segmenter
 from weakseg.stages.scoring import read_rows
 from weakseg.stages.segmenter_masks import score_network
-from weakseg.stages.train_segmenter import fit_segmenter
 from weakseg.stored import read_csv
-from weakseg.training.segment import SegmentationCases, SegmenterTask
+from weakseg.training.segment import SegmenterTask
+from weakseg.training.segmentation_cases import SegmentationCases
 
 COLUMNS = ("case", "patient", "draw", "k", "masks", "dice", "has_lesion", "false_alarm")
 

@@ -40,7 +40,8 @@ from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.methods.base import SUPERVISED, WEAK
 from weakseg.methods.fingerprints import heatmap_fingerprint
 from weakseg.methods.gate import chosen_gate, mean_predictions
-from weakseg.methods.heatmap import HeatmapMethod, StoredHeats
+from weakseg.methods.heatmap import HeatmapMethod
+from weakseg.methods.heats import StoredHeats
 from weakseg.methods.prepared import Prepared, refuse_volumes
 from weakseg.methods.stored_heatmaps import (
     HeatReader,

@@ -37,7 +37,8 @@ from weakseg.stages.base import Stage, perform
 from weakseg.stages.scoring import write_part
 from weakseg.stages.segment import AHEAD, Predicted, Scored, Truth, Work, segment_cases
 from weakseg.training.loop import make_fabric
-from weakseg.training.segment import SegmentationCases, val_cases
+from weakseg.training.segment import val_cases
+from weakseg.training.segmentation_cases import SegmentationCases
 
 
 def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, force: bool) -> None:

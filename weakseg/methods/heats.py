@@ -1,0 +1,72 @@
+"""Where the heatmaps of cases come from: stored, or made as they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from weakseg.config import Config
+from weakseg.data.cases import Case, Labels
+from weakseg.data.images import read_image
+from weakseg.heatmaps.compute import heatmaps_of_arrays
+from weakseg.heatmaps.store import Heatmap
+from weakseg.methods.stored_heatmaps import HeatReader
+from weakseg.models.classifier import Classifier
+from weakseg.training.loop import make_fabric
+
+
+class Heats(Protocol):
+    """Where the heatmaps of cases come from."""
+
+    def __call__(self, cases: Sequence[Case]) -> Iterator[tuple[Heatmap, Mapping[str, Any]]]:
+        """Each case's heatmap, and what else there is to say of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class LiveHeats:
+    """Heatmaps that classifiers make as they are asked for.
+
+    They are rounded, and made in batches, as in the stage that stores them.
+
+    Attributes
+    ----------
+    models : tuple of Classifier
+        One, or all that the heatmap is averaged over.
+    config : Config
+        The run's experiment.
+    labels : Labels
+    name : str
+        Of the heatmap in the experiment.
+    """
+
+    models: tuple[Classifier, ...]
+    config: Config
+    labels: Labels
+    name: str
+
+    def __call__(self, cases: Sequence[Case]) -> Iterator[tuple[Heatmap, Mapping[str, Any]]]:
+        data = self.config.data
+        precision = self.config.heatmap_precision(self.name)
+        fabric = make_fabric(str(self.models[0].mean.device), precision)
+        with fabric.autocast():
+            made = heatmaps_of_arrays(
+                self.models,
+                [read_image(c.image) for c in cases],
+                self.labels,
+                image_size=data.image_size,
+                intensity=data.intensity,
+                config=self.config.all_heatmaps[self.name],
+            )
+        for heat, p in made:
+            yield heat, {"predicted_label": self.labels.names[int(p.argmax())]}
+
+
+@dataclass(frozen=True, eq=False)
+class StoredHeats:
+    """The heatmaps that a run has stored."""
+
+    reader: HeatReader
+
+    def __call__(self, cases: Sequence[Case]) -> Iterator[tuple[Heatmap, Mapping[str, Any]]]:
+        return ((self.reader.load(case), {}) for case in cases)

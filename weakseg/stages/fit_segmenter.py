@@ -1,0 +1,194 @@
+"""The training of one segmentation network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weakseg.config import SegmenterConfig
+from weakseg.errors import UserError
+from weakseg.methods.prepared import Prepared
+from weakseg.methods.pseudo_labels import PseudoLabelSource
+from weakseg.methods.segmenters import load_segmenter, masks_of, network_size
+from weakseg.models.classifiers import imagenet_state
+from weakseg.models.pretrained import backbone_name, load_backbone
+from weakseg.models.segmenters import Segmenter, build_segmenter
+from weakseg.training.given import given_weights
+from weakseg.training.loop import FitSettings, fit, make_fabric
+from weakseg.training.segment import SegmenterTask
+from weakseg.training.segmentation_cases import SegmentationCases
+from weakseg.training.selection import best_epoch
+
+SELECT = "val_dice"
+"""The validation figure that chooses the epoch of ``keep: best``."""
+
+
+def new_segmenter(
+    config: SegmenterConfig, channels: int, dims: int, seed: int
+) -> tuple[Segmenter, list[str]]:
+    """A segmenter at the beginning of its training, and the parts that are random."""
+    import torch
+
+    torch.manual_seed(seed)
+    model = build_segmenter(config.arch, channels, 2, dims)
+    if config.weights == "none":
+        return model, ["all"]
+    state = starting_weights(config)
+    return model, load_backbone(model, state, config.weights)
+
+
+def starting_weights(config: SegmenterConfig) -> dict[str, Any]:
+    """The tensors that a segmenter begins with.
+
+    Raises
+    ------
+    UserError
+        For weights that cannot be read, or those of a whole segmenter: the masks that it saw
+        could not be counted.
+    """
+    if config.weights == "imagenet":
+        return imagenet_state(backbone_name(config.arch))
+    state, meta = given_weights(Path(config.weights))
+    if meta.get("format", "").startswith("weakseg-segmenter"):
+        raise UserError(
+            "The weights are those of a whole segmenter: which masks it saw is not known here.",
+            where=config.weights,
+            expected="weights of the backbone, a classifier's",
+            fix="set weights: imagenet or a classifier's file",
+        )
+    return state
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves besides weights.
+
+    Attributes
+    ----------
+    model : Segmenter
+        With the weights that are kept, in evaluation mode, on its device.
+    fabric : lightning.fabric.Fabric
+        With that device, and the precision.
+    entry : dict
+        For the record.
+    settings : dict
+        For ``settings.json``: what a later reader needs to use the network.
+    """
+
+    model: Segmenter
+    fabric: Any
+    entry: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def fit_segmenter(
+    prepared: Prepared,
+    settings: SegmenterConfig,
+    data: SegmentationCases,
+    train: Sequence[int],
+    folder: Path,
+    seed: int,
+    *,
+    key: str,
+    what: str,
+    after_epoch: Callable[[int], None] | None = None,
+    source: PseudoLabelSource | None = None,
+) -> Trained:
+    """Train one segmenter into a folder.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    settings : SegmenterConfig
+        Resolved.
+    data : SegmentationCases
+    train : sequence of int
+        Indices of the cases to train on, see `training_cases`.
+    folder : Path
+    seed : int
+    key, what, after_epoch
+        See `weakseg.training.loop.fit`.
+    source : PseudoLabelSource, optional
+        Of the targets in ``data``, where these are not the manifest's masks. Validation masks are
+        then opened only if the settings choose the best epoch by them.
+    """
+    import torch
+
+    dims = prepared.cases.dims
+    model, random = new_segmenter(settings, prepared.channels, dims, seed)
+    fabric = make_fabric(prepared.config.device, settings.precision)
+    if dims == 2:
+        model = model.to(memory_format=torch.channels_last)
+    looks = source is None or settings.keep == "best"
+    val = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val" and looks]
+    task = SegmenterTask(settings, model, data, train, val, seed, fabric.device)
+    select = SELECT if settings.keep == "best" else None
+    history = fit(
+        model,
+        task,
+        FitSettings(
+            epochs=int(settings.epochs),
+            optimizer=settings.optimizer,
+            lr=float(settings.lr),
+            weight_decay=float(settings.weight_decay),
+            warmup=settings.warmup,
+            seed=seed,
+            select=select,
+            schedule=settings.schedule,
+            l1=float(settings.l1),
+            l2=float(settings.l2),
+            average=settings.average,
+            ema_decay=settings.ema_decay,
+            swa_start=settings.swa_start,
+            compile=settings.compile,
+        ),
+        folder,
+        fabric,
+        key=key,
+        metadata={
+            "format": "weakseg-segmenter-1",
+            "arch": settings.arch,
+            "channels": str(prepared.channels),
+            "dims": str(dims),
+        },
+        what=what,
+        after_epoch=after_epoch,
+    )
+    seen = masks_of(prepared, train) if source is None else source.masks_seen
+    looked = masks_of(prepared, task.val) if settings.keep == "best" else 0
+    sampled, true = task.priors()
+    chosen = best_epoch(history, select)
+    held = load_segmenter(folder).to(fabric.device)
+    return Trained(
+        held,
+        fabric,
+        {
+            "device": str(fabric.device),
+            "precision": str(fabric._precision.precision),
+            "random_tensors": random,
+            "kept_epoch": chosen.epoch,
+            "kept_because": chosen.why,
+            "epochs": len(history),
+            "training_masks": seen,
+            "validation_masks": looked,
+        },
+        {
+            "settings": settings.fingerprint_settings(),
+            "image_size": network_size(prepared, settings),
+            "intensity": prepared.config.data.intensity,
+            "channels": prepared.channels,
+            "dims": dims,
+            "steps": task.steps,
+            "batch": task.batch,
+            "roi": any(prepared.cases.cases[i].roi is not None for i in train),
+            "sampled_prior": sampled,
+            "true_prior": true,
+            "masks_of": None if source is None else source.method,
+            "masks_of_seed": None if source is None else source.seed,
+            "targets": len(data.targets),
+            "training_masks": seen,
+            "validation_masks": looked,
+        },
+    )

@@ -1,0 +1,176 @@
+"""Cases as a segmentation network sees them, and the way back to their own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from weakseg.config import DataConfig
+from weakseg.data.arrays import network_image
+from weakseg.data.cases import Case, Labels
+from weakseg.data.geometry import Letterbox, mask_to_network, to_original
+from weakseg.data.images import read_image
+from weakseg.data.mapped import MappedStore
+from weakseg.data.patches import IGNORE, CaseArrays
+from weakseg.data.truth import read_true_mask
+from weakseg.data.volumes import read_case, zscore
+from weakseg.masks.region import body_region
+
+
+class SegmentationCases:
+    """Cases as a segmentation network sees them, by index.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        All images or all volumes.
+    labels : Labels
+    data : DataConfig
+    channels : int
+    normalise : {"unit", "zscore"}
+    image_size : int
+        Longest side of images in pixels; volumes keep their own grid.
+    targets : mapping, optional
+        index → what is known of a case instead of its mask: uint8 of its own size, 0, 1 and
+        `IGNORE`.
+    store : MappedStore, optional
+        Keeps cases as far as it has room; by default every case is made anew each time.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        labels: Labels,
+        data: DataConfig,
+        channels: int,
+        normalise: str,
+        image_size: int,
+        targets: Mapping[int, np.ndarray] | None = None,
+        store: MappedStore | None = None,
+    ) -> None:
+        self.cases, self.labels, self.data = list(cases), labels, data
+        self.targets = targets or {}
+        self.channels, self.normalise, self.size = channels, normalise, image_size
+        self._kept: dict[int, CaseArrays] = {}
+        self._boxes: dict[int, Letterbox] = {}
+        self._store = store
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def truth_is_empty(self, i: int) -> bool:
+        """Whether the label says that there is nothing to find."""
+        return not self.labels.is_lesion(self.cases[i].label)
+
+    def arrays(self, i: int) -> CaseArrays:
+        """Image, truth and region of a case on the network's grid."""
+        if i in self._kept:
+            return self._kept[i]
+        case = self.cases[i]
+        held = self._volume(case, i) if case.dims == 3 else self._image(case, i)
+        if self._store is not None and (kept := _kept(held, self._store)) is not None:
+            self._kept[i] = kept
+        return held
+
+    def _image(self, case: Case, i: int) -> CaseArrays:
+        image, box, region = prepared_image(
+            read_image(case.image), self.channels, self.size, self.data.intensity, self.normalise
+        )
+        self._boxes[i] = box
+        truth: np.ndarray | None = None
+        if i in self.targets:
+            truth = _target_to_network(self.targets[i], box)
+        elif case.mask is not None:
+            mask = read_true_mask(case.mask, self.data.mask_rule)
+            truth = _mask_to_network(mask, box)
+        elif self.truth_is_empty(i):
+            truth = np.zeros(region.shape, dtype=bool)
+        return CaseArrays(image, truth, region, border(image))
+
+    def _volume(self, case: Case, i: int) -> CaseArrays:
+        volume = read_case(case)
+        region = volume_region(volume.values, volume.roi)
+        image = zscore(volume.values, region)
+        truth: np.ndarray | None = None
+        if i in self.targets:
+            truth = self.targets[i]
+        elif case.mask is not None:
+            truth = read_true_mask(case.mask, self.data.mask_rule, case.image, volume.frame)
+        elif self.truth_is_empty(i):
+            truth = np.zeros(region.shape, dtype=bool)
+        return CaseArrays(image.astype(np.float16), truth, region, border(image))
+
+    def original(self, i: int, probability: np.ndarray) -> np.ndarray:
+        """A probability on the network's grid, laid over the case's own; call after `arrays`."""
+        if self.cases[i].dims == 3:
+            held = self.arrays(i)
+            return probability * held.region if self.cases[i].roi is not None else probability
+        return to_original(probability, self._boxes[i])
+
+
+def _kept(held: CaseArrays, store: MappedStore) -> CaseArrays | None:
+    """A case as a store keeps it; None where there is no room."""
+    # In one, for near the limit a part would take room anew whenever the case is looked at.
+    kept = store.keep_all([held.image, held.region, *([] if held.truth is None else [held.truth])])
+    if kept is None:
+        return None
+    image, region, *truth = kept
+    return CaseArrays(image, truth[0] if truth else None, region, held.fill)
+
+
+def _mask_to_network(mask: np.ndarray, box: Letterbox) -> np.ndarray:
+    """What a network is trained on.
+
+    A pixel of which exactly half is lesion is background, as a probability of exactly one half is
+    in the network's masks. Filters mark it, but networks trained from now on would be others.
+    """
+    return mask_to_network(mask, box, rule="most")
+
+
+def _target_to_network(target: np.ndarray, box: Letterbox) -> np.ndarray:
+    """A target of the image's own size on the network's grid; beside the image is background."""
+    lesion = _mask_to_network(target == 1, box)
+    ignored = _mask_to_network(target == IGNORE, box)
+    return np.select([lesion, ignored], [1, IGNORE], 0).astype(np.uint8)
+
+
+def prepared_image(
+    image: np.ndarray, channels: int, size: int, intensity: str, normalise: str
+) -> tuple[np.ndarray, Letterbox, np.ndarray]:
+    """An image as a network takes it, where it lies in the square, and its body."""
+    planes, box = network_image(image, channels, size, intensity)
+    inside = np.zeros(planes.shape[1:], dtype=bool)
+    rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+    inside[rows, columns] = body_region(np.moveaxis(planes[:, rows, columns], 0, -1))
+    if normalise == "zscore":
+        planes = zscore(planes, inside)
+    # As for the classifiers: the same numbers whether images are kept or not.
+    return planes.astype(np.float16), box, inside
+
+
+def volume_region(values: np.ndarray, roi: np.ndarray | None) -> np.ndarray:
+    """The region of interest: the one that is named, else what differs from an even border.
+
+    Volumes whose corners share one value in every modality are taken as a body before an even
+    background; others are region throughout.
+    """
+    if roi is not None:
+        return roi
+    corners = _corners(values)
+    if (corners != corners[:, :1]).any():
+        return np.ones(values.shape[1:], dtype=bool)
+    region = (values != corners[:, :1, None, None]).any(axis=0)
+    return region if region.any() else np.ones_like(region)
+
+
+def border(image: np.ndarray) -> np.ndarray:
+    """Intensity outside an image, (C,): the mean of its corners."""
+    return _corners(image).astype(np.float32).mean(axis=1)
+
+
+def _corners(image: np.ndarray) -> np.ndarray:
+    """The corner voxels of every channel, (C, 4 or 8)."""
+    for axis in range(1, image.ndim):
+        image = image.take([0, -1], axis=axis)
+    return image.reshape(len(image), -1)
