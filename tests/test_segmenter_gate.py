@@ -17,7 +17,7 @@ from weakseg.stages.scoring import read_per_case, read_summary
 
 CONFIG = """
 name: gated
-data: {{manifest: {manifest}, image_size: 64}}
+data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.08, test: 0.25}}}}
 classifier: {{arch: resnet18, epochs: 2, batch_size: 8, seeds: [0, 1]}}
 heatmap: {{layer: layer2}}
 masks: {{rules: [fixed, {{rule: two-tone, search: {{warm: [0.2, 0.5], blur: [0.0, 0.03]}}}}],

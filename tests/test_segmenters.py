@@ -23,7 +23,7 @@ from weakseg.stages.train_segmenter import train_segmenters
 
 CONFIG = """
 name: tiny
-data: {{manifest: {manifest}, image_size: 32}}
+data: {{manifest: {manifest}, image_size: 32, split: {{val: 0.08, test: 0.25}}}}
 classifier: {{arch: squeezenet1_1, epochs: 1, batch_size: 8, seeds: [0]}}
 heatmap: {{layer: features.7}}
 masks: {{rules: [fixed, validation, oracle-image]}}

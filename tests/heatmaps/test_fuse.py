@@ -443,4 +443,7 @@ def test_the_mean_of_three_grids_is_that_of_all_three_on_the_first():
     enlarged = fusing.on_grid(maps[1], (2, 6))
     assert enlarged.shape == (1, 2, 6)
     mean = maps[0] / 5 + enlarged / 4 + maps[2]
-    torch.testing.assert_close(found, mean / mean.max() * (5 + 4 + 1) / 3)
+    wanted = mean / mean.max() * (5 + 4 + 1) / 3
+    torch.testing.assert_close(found, wanted)
+    both = fusing.same_grid_average([torch.cat([m, 3 * m]) for m in maps])
+    torch.testing.assert_close(both, torch.cat([wanted, 3 * wanted]))

@@ -438,3 +438,19 @@ def test_shapes_that_differ_are_named(call: Callable[[object, object], object]) 
 def test_a_heatmap_without_pixels_is_named() -> None:
     with pytest.raises(ValueError, match=r"at least one pixel, got shape \(0, 4\)"):
         normalise(np.zeros((0, 4)))
+
+
+@pytest.mark.parametrize(
+    ("heat", "flat"),
+    [
+        ([-np.inf, 1.0], True),
+        ([1.0, np.inf], True),
+        ([np.nan, 1.0], True),
+        ([-1.0, 0.0], True),
+        ([1.0 - 0.9e-6, 1.0], True),
+        ([1.0 - 1.1e-6, 1.0], False),
+        ([-1.0, 1e-9], False),
+    ],
+)
+def test_flat_is_what_is_not_finite_not_positive_or_even_to_a_millionth(heat, flat):
+    assert is_flat([heat]) is flat
