@@ -11,7 +11,7 @@ from weakseg.config import load_config
 from weakseg.layout import BEST, CLASSIFIER_SCORES, LAST, SETTINGS
 from weakseg.methods.segmenters import load_segmenter
 from weakseg.runs import read_json
-from weakseg.stages import train_classifier, train_segmenter
+from weakseg.stages import fit_segmenter, train_classifier, train_segmenter
 from weakseg.stages.prepare import prepared_run
 from weakseg.stages.train_classifier import train_classifiers
 from weakseg.stages.train_segmenter import train_segmenters
@@ -69,7 +69,7 @@ def test_a_network_is_trained_on_training_cases_and_looked_at_on_validation_ones
 ):
     module, train = {
         "classifier": (train_classifier, train_classifiers),
-        "segmenter": (train_segmenter, train_segmenters),
+        "segmenter": (fit_segmenter, train_segmenters),
     }[kind]
     with prepared_run(load_config(config), tmp_path / "run") as prepared:
         task = task_given(monkeypatch, module, lambda: train(prepared))
