@@ -10,9 +10,11 @@ from PIL import Image
 
 from weakseg.cli import main
 
+# Of the 12 patients of `write_set` 8 train (24 images, 12 lesions), 1 validates (3 and 2) and 3
+# test (9 and 4): where two splits are mixed up, a count tells.
 CONFIG = """
 name: tiny
-data: {{manifest: {manifest}, image_size: 64}}
+data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.08, test: 0.25}}}}
 classifier: {{arch: resnet18, epochs: 2, batch_size: 8, seeds: [0, 1]}}
 scores: {{bootstrap: 100}}
 report: {{gallery: 2}}
