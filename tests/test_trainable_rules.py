@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.damage import without_lists
 from tests.tiny import cases, only_test_masks, pixels, tree, weakseg, write_config, write_set
 from weakseg.config import parse_config
+from weakseg.methods import find
 from weakseg.methods.classifiers import read_predictions
 from weakseg.methods.trainable import hypercolumn
 from weakseg.methods.trainable.base import Context
@@ -260,10 +260,11 @@ def test_the_layers_of_a_network_are_looked_for_once(monkeypatch):
     assert len(calls) == 1
 
 
-def test_a_seed_that_lost_a_rule_is_not_taken_unasked(job, copy, tmp_path, capsys):
+def test_a_seed_that_lost_a_rule_is_not_taken_unasked(job, copy, tmp_path, capsys, monkeypatch):
     path = copy / "masks/layercam-affinity/threshold.json"
     entries = read_json(path)
-    without_lists(copy)
+    # As the stage leaves it where a rule could not be fitted; that nobody changed it is not asked.
+    monkeypatch.setattr(find, "require_whole", lambda *_: None)
     image = job[0] / "data/images/p00_0.png"
     command = ("predict", copy, image, "--method", "layercam-affinity", "--out", tmp_path / "out")
     for lost, kept in ((0, 1), (1, 0)):
