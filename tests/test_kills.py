@@ -26,6 +26,7 @@ import pytest
 from tests.layout_of_run import files_of
 from tests.tiny import write_config, write_set
 from weakseg.config import load_config
+from weakseg.runs import Run
 from weakseg.stages import base, compare
 from weakseg.stages.base import Stage
 from weakseg.stages.prepare import prepared_run
@@ -143,7 +144,12 @@ def whole(config: Path, run: Path) -> dict[str, float]:
 
 
 def kill_in(config: Path, run: Path, stage: str, after: float) -> bool:
-    """Kill a `compare` so many seconds after a stage began; whether it was killed."""
+    """Kill a `compare` so many seconds after a stage began; whether it was killed.
+
+    A stage that the run before has finished, between its kill and now, is forgotten first: else
+    nobody would begin it.
+    """
+    Run(run).forget(stage)
     child = Child(config, run)
     heard = child.follow(stage)
     if heard and heard[-1][0] == stage:

@@ -17,6 +17,7 @@ from weakseg.runs import (
     open_run,
     processor,
     read_json,
+    remove_leftovers,
     write_json,
     write_text,
 )
@@ -112,3 +113,15 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
     with pytest.raises(RunError, match="is a file"):
         make_folder(tmp_path / "f")
     assert (tmp_path / "f").read_text() == "mine"
+
+
+def test_what_a_killed_command_was_writing_goes_and_nothing_else(tmp_path):
+    for name in ("a/.part-1-2.json", ".part-masks/m/x.png", "a/b/.part-gradcam/y.npz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("half")
+    for name in (".lock", "a/part-1", "a/b/x.part-1", ".mine/c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    remove_leftovers(tmp_path)
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == {".lock", "a/part-1", "a/b/x.part-1", ".mine/c"}

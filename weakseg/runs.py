@@ -31,6 +31,9 @@ RECORD = "run.json"
 LIBRARIES = ("torch", "torchvision", "grad-cam", "scikit-image", "numpy", "pandas", "lightning")
 
 
+PART = ".part-"
+"""What is being written begins so."""
+
 _PARTS = itertools.count()
 
 
@@ -53,7 +56,7 @@ def atomic_path(path: Path, *, size: int | None = None, flushed: bool = True) ->
     DiskError
         If the disk is full, broken, or may not be written; what was there before stays.
     """
-    part = path.with_name(f".part-{os.getpid()}-{next(_PARTS)}{path.suffix}")
+    part = path.with_name(f"{PART}{os.getpid()}-{next(_PARTS)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -136,6 +139,17 @@ def remove_tree(path: Path) -> None:
     """Delete a folder of ours, if it is there."""
     if path.exists():
         shutil.rmtree(path)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a command was writing when it was killed; only who holds the folder may."""
+    for parent, folders, files in os.walk(folder):
+        for name in files:
+            if name.startswith(PART):
+                (Path(parent) / name).unlink(missing_ok=True)
+        for name in [n for n in folders if n.startswith(PART)]:
+            remove_tree(Path(parent) / name)
+            folders.remove(name)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,16 @@ from weakseg.errors import ConfigError, DataError, RunError
 from weakseg.layout import config_file, images_file, splits_file
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import progress, say
-from weakseg.runs import Run, environment, locked, make_folder, read_json, write_json, write_text
+from weakseg.runs import (
+    Run,
+    environment,
+    locked,
+    make_folder,
+    read_json,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
 
 COARSE = 4
 """Rows and columns of a heatmap below which it is said that it hardly shows where."""
@@ -97,6 +106,7 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
     check_settings(config, cases.labels, channels, cases.dims)
     cases = cases.with_cases(make_splits(cases.cases, cases.labels, config.data.split))
     with locked(folder):
+        remove_leftovers(folder)
         run = Run(folder)
         write_text(config_file(folder), dump_config(config))
         write_splits(splits_file(folder), cases.cases)
