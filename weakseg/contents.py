@@ -102,6 +102,7 @@ class Record(_Content):
     environment: EnvironmentContent = EnvironmentContent()
     data: DataContent | None = None
     stages: dict[str, StageContent] = {}
+    took: dict[str, float] = {}
 
 
 class TrainedContent(_Content):

@@ -105,7 +105,8 @@ def _finish(run: Run, stage: Stage, entry: Mapping[str, Any], seconds: float) ->
         "outputs": list_outputs(run.folder, stage.name, stage.outputs),
     }
     flush_disk(run.folder)  # the record must not outlast a power cut that its outputs do not
-    run.update(stages={**stages, stage.name: made | dict(entry)})
+    took = {**run.record.get("took", {}), stage.name: made["seconds"]}
+    run.update(stages={**stages, stage.name: made | dict(entry)}, took=took)
 
 
 def _set_aside(run: Run, stage: Stage, folder: Path, force: bool) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from weakseg.layout import report_folder
+from weakseg.layout import (
+    EQUIVALENCE_STAGE,
+    FILTERED_STAGE,
+    FLOORS_STAGE,
+    SCORES_STAGE,
+    SEGMENT_STAGE,
+    report_folder,
+)
 from weakseg.methods.cases import scored_cases
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import has_training_masks
 from weakseg.progress import say
 from weakseg.stages.equivalence import lesion_patients, mask_equivalence, patient_counts
 from weakseg.stages.heatmap_segment import heatmap_segment
+from weakseg.stages.plan import Step, follow
 from weakseg.stages.report import make_report
 from weakseg.stages.retrain_filtered import check_filtered, retrain_filtered
 from weakseg.stages.train_classifier import train_classifiers
@@ -45,17 +54,64 @@ def compare(prepared: Prepared, *, force: bool = False) -> Path:
     filtered = prepared.config.filtered is not None and prepared.cases.dims == 2
     if filtered:
         check_filtered(prepared)
-    if prepared.cases.dims == 2:
-        train_classifiers(prepared, force=force)
-        heatmap_segment(prepared, force=force)
-        if filtered:
-            retrain_filtered(prepared, force=force)
-    if names or prepared.cases.dims == 3:
-        train_segmenters(prepared, only=names, force=force)
-    if asks:
-        mask_equivalence(prepared, force=force)
+    steps = [
+        *(_of_classifiers(prepared, force) if prepared.cases.dims == 2 else ()),
+        *([_of_filtered(prepared, force)] if filtered else ()),
+        *([_of_segmenters(prepared, names, force)] if names or prepared.cases.dims == 3 else ()),
+        *([_of_curve(prepared, force)] if asks else ()),
+        _of_report(prepared),
+    ]
+    page: Path = follow(prepared.run, steps)
+    return page
+
+
+def _of_classifiers(prepared: Prepared, force: bool) -> list[Step]:
+    return [
+        Step(
+            f"classifiers: {_networks(len(prepared.config.seeds))}",
+            ("classifier/", "predictions/"),
+            lambda: train_classifiers(prepared, force=force),
+        ),
+        Step(
+            "heatmaps, their masks and scores",
+            ("heatmaps/", SEGMENT_STAGE, FLOORS_STAGE),
+            lambda: heatmap_segment(prepared, force=force),
+        ),
+    ]
+
+
+def _of_filtered(prepared: Prepared, force: bool) -> Step:
+    return Step(
+        "heatmap-filtered retraining",
+        (FILTERED_STAGE, f"{FILTERED_STAGE}/", "faithfulness/"),
+        lambda: retrain_filtered(prepared, force=force),
+    )
+
+
+def _of_segmenters(prepared: Prepared, names: Sequence[str], force: bool) -> Step:
+    networks = sum(len(prepared.config.segmenter_seeds(n)) for n in names)
+    return Step(
+        f"segmenters {', '.join(names)}: {_networks(networks)}, their masks and scores",
+        ("segmenter/", "masks/", "targets/"),
+        lambda: train_segmenters(prepared, only=names, force=force),
+    )
+
+
+def _of_curve(prepared: Prepared, force: bool) -> Step:
+    return Step(
+        "mask-equivalence curve",
+        (EQUIVALENCE_STAGE, f"{EQUIVALENCE_STAGE}/"),
+        lambda: mask_equivalence(prepared, force=force),
+    )
+
+
+def _of_report(prepared: Prepared) -> Step:
     folder = prepared.run.folder
-    return make_report([folder], report_folder(folder), look_at_data=False)
+    return Step(
+        "report",
+        (SCORES_STAGE,),
+        lambda: make_report([folder], report_folder(folder), look_at_data=False),
+    )
 
 
 def _that_need_no_masks(prepared: Prepared) -> list[str]:
@@ -66,3 +122,7 @@ def _that_need_no_masks(prepared: Prepared) -> list[str]:
         if s.weak and (not from_network or s.masks in names):
             names.append(name)
     return names
+
+
+def _networks(n: int) -> str:
+    return f"{n} network{'' if n == 1 else 's'}"
