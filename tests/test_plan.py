@@ -27,7 +27,7 @@ def test_the_plan_comes_first_and_every_step_is_told(tmp_path, capsys):
     assert follow(Run(tmp_path), steps(done)) == "page"
     assert done == ["classifiers", "masks"]
     assert capsys.readouterr().err.splitlines() == [
-        "plan: 3 steps; what is up to date is not made again",
+        "plan: 3 steps; what is up to date stays as it is",
         "  1 classifiers (1:05 when it was last made)",
         "  2 masks (not made yet)",
         "  3 report (not made yet)",

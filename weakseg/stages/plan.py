@@ -43,7 +43,7 @@ def _is_of(step: Step, stage: str) -> bool:
 def show_plan(run: Run, steps: Sequence[Step]) -> None:
     """Print what is going to be done, before anything is."""
     took = [last_seconds(run, step) for step in steps]
-    say(f"plan: {len(steps)} steps; what is up to date is not made again")
+    say(f"plan: {len(steps)} steps; what is up to date stays as it is")
     for k, (step, seconds) in enumerate(zip(steps, took, strict=True), 1):
         last = "not made yet" if seconds is None else f"{clock(seconds)} when it was last made"
         say(f"  {k} {step.what} ({last})")
