@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from weakseg.data.fingerprint import data_fingerprint
 from weakseg.data.labels import resolve_labels
 from weakseg.data.manifest import read_manifest, safe_ids
 from weakseg.data.splits import make_splits, read_splits, write_splits
+from weakseg.data.volumes import read_volume_mask
 from weakseg.errors import DataError
 
 DATA = DataConfig()
@@ -485,6 +487,84 @@ def test_bad_volumes_are_named_with_row_file_and_remedy(tmp_path, name, capsys):
     assert says in out
     assert fix in out
     assert "Traceback" not in out
+
+
+INVERTED = {
+    "0 on 1": (1 - part(), "nonzero", ""),
+    "dark on white": (255 - part(255), "nonzero", "dark"),
+    "dark on white, read by half": (255 - part(255), "half", "dark"),
+    "floats, 0 on 1": (1 - part().astype(np.float32), "nonzero", "dark"),
+    "values 1 and 2": (1 + part(), "nonzero", "[2]"),
+    "floats 1 and 2": (1 + part().astype(np.float32), "nonzero", "[2]"),
+    "wrongly called dark": (part(255), "dark", "nonzero"),
+}
+
+
+@pytest.mark.parametrize("name", INVERTED)
+def test_volumes_whose_masks_are_the_other_way_round_are_said_once(tmp_path, name):
+    values, rule, way = INVERTED[name]
+    rows = without(good_volumes(tmp_path), "roi", "image2")
+    for k in range(2, 6):
+        write(k, "mask", values)(tmp_path, rows)
+    problems = check(tmp_path, rows, DataConfig(mask_rule=rule))
+    (inverted,) = [p for p in problems if p.kind == "masks-inverted"]
+    assert (inverted.row, inverted.file, inverted.severity) == (2, "masks/v0.nii.gz", "warning")
+    counted = {"nonzero": "4 of 6", "half": "4 of 4", "dark": "6 of 6"}[rule]
+    assert f"{counted} masks" in inverted.message
+    whole = name.startswith(("values", "floats 1"))
+    share = "100" if whole else f"{100 * (1 - part().mean()):.0f}"
+    assert f"as this one ({share} % of the volume)" in inverted.message
+    assert "all six of its borders" in inverted.message
+    assert "mask-full" not in {p.kind for p in problems}
+    assert "--pictures" in inverted.fix
+    if not way:
+        assert inverted.fix.endswith("save the masks the other way round")
+        return
+    assert inverted.fix.endswith(f"set data.mask_rule: {way}")
+    meant = json.loads(way) if way.startswith("[") else way
+    mask = read_volume_mask(tmp_path / "masks/v0.nii.gz", meant)
+    np.testing.assert_array_equal(mask, part() > 0)
+
+
+def test_volumes_whose_masks_touch_all_six_faces_are_said_though_they_are_small(tmp_path):
+    rows = without(good_volumes(tmp_path), "roi")
+    cross = np.zeros(SHAPE, dtype=np.uint8)
+    cross[5, 5], cross[5, :, 5], cross[:, 5, 5] = 1, 1, 1
+    for k in range(2, 8):
+        write(k, "mask", cross)(tmp_path, rows)
+    (problem,) = check(tmp_path, rows)
+    assert (problem.kind, "6 of 6 masks" in problem.message) == ("masks-inverted", True)
+    cross[5, 5, 0] = 0  # five faces
+    for k in range(2, 8):
+        write(k, "mask", cross)(tmp_path, rows)
+    assert check(tmp_path, rows) == []
+
+
+def test_one_volume_the_other_way_round_among_good_ones_is_named_by_its_row(tmp_path):
+    rows = without(good_volumes(tmp_path), "roi")
+    large = np.zeros(SHAPE, dtype=np.uint8)
+    large[2:] = 1  # more than half, but a face is free
+    write(5, "mask", large)(tmp_path, rows)
+    assert check(tmp_path, rows) == []
+    most = np.ones(SHAPE, dtype=np.uint8)
+    most[1:-1, 2:6, 2:6] = 0
+    write(4, "mask", most)(tmp_path, rows)
+    (problem,) = check(tmp_path, rows)
+    assert (problem.kind, problem.row, problem.file) == ("mask-full", 4, "masks/v2.nii.gz")
+    assert "of the volume, and its border all round" in problem.message
+
+
+def test_several_files_of_a_volumes_mask_are_judged_together(tmp_path):
+    rows = without(good_volumes(tmp_path), "roi")
+    halves = [np.zeros(SHAPE, dtype=np.uint8) for _ in range(2)]
+    halves[0][:6], halves[1][5:] = 1, 1
+    for k in range(2, 8):
+        write(k, "mask", halves[0] - part(at=1))(tmp_path, rows)
+        save_volume(tmp_path / f"more/v{k}.nii.gz", halves[1], WHERE)
+        rows[k - 1][rows[0].index("mask")] += f";more/v{k}.nii.gz"
+    (problem,) = check(tmp_path, rows)
+    assert (problem.kind, problem.row) == ("masks-inverted", 2)
+    assert problem.file == "masks/v0.nii.gz;more/v2.nii.gz"
 
 
 def test_problems_of_all_files_come_at_once_and_sorted(tmp_path):

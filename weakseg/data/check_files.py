@@ -46,7 +46,7 @@ class Seen:
     orientation : int
         By which tag the image was turned upright; 1 where by none.
     mask : MaskLook or None
-        How the mask lies in its image; None without one that can be read, and for volumes.
+        How the mask lies in its image; None without one that can be read.
     """
 
     problems: tuple[Problem, ...]
@@ -221,6 +221,7 @@ def mask_content_problems(
     def here(kind: str, message: str, fix: str, warn: bool = False) -> Problem:
         return Problem(kind, row.line, row.mask, message, fix, "warning" if warn else "error")
 
+    what = "volume" if row.is_volume else "image"
     listed = _list_values(values)
     known = labels is not None and row.label in labels.names
     lesion = known and labels is not None and labels.is_lesion(row.label)
@@ -245,7 +246,7 @@ def mask_content_problems(
     if mask.mean() > NEARLY_FULL:
         yield here(
             "mask-full",
-            f"the mask marks {100 * mask.mean():.0f} % of the image: it holds {listed}",
+            f"the mask marks {100 * mask.mean():.0f} % of the {what}: it holds {listed}",
             "look at it; if it is inverted, save it the other way round, or set data.mask_rule: "
             "dark where all are",
             warn=True,

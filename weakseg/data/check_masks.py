@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +21,22 @@ from weakseg.errors import DataError
 MASK_FULL = "mask-full"
 HALF, NEARLY_FULL = 0.5, 0.95
 _FEW_VALUES = 8
+AnyMask = MaskFile | VolumeMaskFile
 _LOOK = "look at the outlines (weakseg validate … --pictures FOLDER)"
 
 
 @dataclass(frozen=True)
 class MaskLook:
-    """How a mask lies in its image.
+    """How a mask lies in its image or volume.
 
     Attributes
     ----------
     share : float
-        Of the pixels that are marked, 0 to 1.
-    sides : int
-        Borders of the image that it touches, 0 to 4.
+        Of the pixels or voxels that are marked, 0 to 1.
+    free : int
+        Borders of the image that it does not touch: 0 to 4, of a volume 0 to 6.
     border : float
-        Share of the border's pixels that are marked, 0 to 1.
+        Share of the borders' pixels or voxels that are marked, 0 to 1.
     orientations : tuple of int
         By which tag each of its files was turned upright; 1 where by none.
     other_rule : str
@@ -43,7 +45,7 @@ class MaskLook:
     """
 
     share: float
-    sides: int
+    free: int
     border: float
     orientations: tuple[int, ...] = (1,)
     other_rule: str = ""
@@ -51,25 +53,31 @@ class MaskLook:
     @property
     def looks_inverted(self) -> bool:
         """Whether it covers its image as a background does."""
-        return self.share > HALF or self.sides == 4
+        return self.share > HALF or not self.free
 
 
-def look_at_mask(files: Sequence[MaskFile], mask: NDArray[np.bool_], rule: MaskRule) -> MaskLook:
+def look_at_mask(files: Sequence[AnyMask], mask: NDArray[np.bool_], rule: MaskRule) -> MaskLook:
     """How a mask lies that a rule has read from its files, all together."""
-    look = replace(_look(mask), orientations=tuple(f.pixels.orientation for f in files))
+    look = replace(_look(mask), orientations=tuple(f.orientation for f in files))
     return replace(look, other_rule=_other_rule(files, rule)) if look.looks_inverted else look
 
 
 def _look(mask: NDArray[np.bool_]) -> MaskLook:
-    lines = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
+    sides = _sides(mask)
+    marked = [int(np.count_nonzero(side)) for side in sides]
     return MaskLook(
         np.count_nonzero(mask) / mask.size,
-        sum(bool(line.any()) for line in lines),
-        sum(np.count_nonzero(line) for line in lines) / sum(line.size for line in lines),
+        marked.count(0),
+        sum(marked) / sum(side.size for side in sides),
     )
 
 
-def _other_rule(files: Sequence[MaskFile], rule: MaskRule) -> str:
+def _sides(values: NDArray[Any]) -> list[NDArray[Any]]:
+    """First and last line along each axis; of a volume its six faces."""
+    return [values.take(end, axis=k) for k in range(values.ndim) for end in (0, -1)]
+
+
+def _other_rule(files: Sequence[AnyMask], rule: MaskRule) -> str:
     listed = _values_off_border(files[0]) if len(files) == 1 else []
     for other in ("nonzero", listed, "half", "dark"):
         if not other or other == rule:
@@ -83,12 +91,11 @@ def _other_rule(files: Sequence[MaskFile], rule: MaskRule) -> str:
     return ""
 
 
-def _values_off_border(file: MaskFile) -> list[int]:
+def _values_off_border(file: AnyMask) -> list[int]:
     """The values other than the border's commonest, where they are few and may be listed."""
-    stored = file.stored
-    if stored.ndim == 3 or len(file.values) > _FEW_VALUES or stored.dtype.kind not in "biu":
+    if not file.one_channel or len(file.values) > _FEW_VALUES or (file.values % 1).any():
         return []
-    border = np.concatenate([stored[0], stored[-1], stored[:, 0], stored[:, -1]])
+    border = np.concatenate([side.ravel() for side in _sides(file.stored)])
     held, counts = np.unique(border, return_counts=True)
     listed = [int(v) for v in file.values if v != held[counts.argmax()]]
     return [] if 0 in listed else listed  # a list takes no 0
@@ -97,7 +104,7 @@ def _values_off_border(file: MaskFile) -> list[int]:
 def edge_problems(
     row: Row,
     cell: str,
-    file: MaskFile | VolumeMaskFile,
+    file: AnyMask,
     mask: NDArray[np.bool_],
     rule: MaskRule,
     *,
@@ -140,13 +147,14 @@ def polarity_problem(table: Table, looks: Sequence[MaskLook | None]) -> Problem 
     rules = [m.other_rule for _, m in inverted]
     rule = max(dict.fromkeys(rules), key=rules.count)
     way = f"set data.mask_rule: {rule}" if rule else "save the masks the other way round"
+    what, borders = _words(row)
     return Problem(
         "masks-inverted",
         row.line,
         row.mask,
-        f"as this one ({_percent(look.share)} of the image), {len(inverted)} of {len(marked)} "
-        "masks that are not empty mark more than half of their image or touch all four of its "
-        "borders, as a background does",
+        f"as this one ({_percent(look.share)} of the {what}), {len(inverted)} of {len(marked)} "
+        f"masks that are not empty mark more than half of their {what} or touch all {borders} of "
+        "its borders, as a background does",
         f"{_LOOK}; if what is marked is not the lesion, {way}",
         "warning",
     )
@@ -160,8 +168,8 @@ def bordered_problems(table: Table, looks: Sequence[MaskLook | None]) -> Iterato
                 MASK_FULL,
                 row.line,
                 row.mask,
-                f"the mask marks {_percent(look.share)} of the image, and its border all round, "
-                "unlike most masks here",
+                f"the mask marks {_percent(look.share)} of the {_words(row)[0]}, and its "
+                "border all round, unlike most masks here",
                 "look at it; if it is inverted, save it the other way round",
                 "warning",
             )
@@ -191,6 +199,11 @@ def orientation_problems(
         "the tag, or both as they are stored",
         "warning",
     )
+
+
+def _words(row: Row) -> tuple[str, str]:
+    """What a mask lies in, and how many borders that has."""
+    return ("volume", "six") if row.is_volume else ("image", "four")
 
 
 def _tag(orientation: int) -> str:

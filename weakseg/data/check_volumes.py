@@ -17,12 +17,12 @@ from weakseg.data.check_files import (
     file_problem,
     mask_content_problems,
 )
-from weakseg.data.check_masks import edge_problems
+from weakseg.data.check_masks import MaskLook, edge_problems, look_at_mask
 from weakseg.data.formats.base import Frame
 from weakseg.data.formats.grids import Leeway, grid_difference, grid_leeway, shape_words
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.data.truth import union
-from weakseg.data.volumes import open_volume_mask, read_volume
+from weakseg.data.volumes import VolumeMaskFile, open_volume_mask, read_volume
 from weakseg.errors import DataError
 
 Leeways = list[tuple[str, Leeway]]
@@ -84,9 +84,10 @@ def look_at_volumes(
         if (earlier := digests.setdefault(content, cell)) != cell:
             problems.append(_same_modality(row, cell, earlier))
     roi = _look_at_roi(row, table, grid, problems, leeways)
+    look = None
     if row.mask:
-        problems += _mask_problems(row, table, data, labels, grid, roi, mask_is_image, leeways)
-    return Seen(tuple(problems), digest, frame=grid, leeways=tuple(leeways))
+        look = _look_at_mask(row, table, data, labels, grid, roi, mask_is_image, problems, leeways)
+    return Seen(tuple(problems), digest, frame=grid, leeways=tuple(leeways), mask=look)
 
 
 def _small(row: Row, grid: Frame) -> Iterator[Problem]:
@@ -174,7 +175,7 @@ def _look_at_roi(
     return roi
 
 
-def _mask_problems(
+def _look_at_mask(
     row: Row,
     table: Table,
     data: DataConfig,
@@ -182,35 +183,45 @@ def _mask_problems(
     grid: Frame | None,
     roi: np.ndarray | None,
     mask_is_image: bool,
+    problems: list[Problem],
     leeways: Leeways,
-) -> Iterator[Problem]:
+) -> MaskLook | None:
+    """How the mask lies in its volume, all files together; its problems are added."""
     if mask_is_image:
-        yield Problem(
-            "mask-is-image",
-            row.line,
-            row.mask,
-            "the mask is the file of an image",
-            "name the mask, or leave it blank",
+        problems.append(
+            Problem(
+                "mask-is-image",
+                row.line,
+                row.mask,
+                "the mask is the file of an image",
+                "name the mask, or leave it blank",
+            )
         )
-        return
+        return None
     masks: list[np.ndarray] = []
-    held: list[np.ndarray] = []
-    files = table.masks(row)
-    for cell in files:
+    files: list[VolumeMaskFile] = []
+    cells = table.masks(row)
+    for cell in cells:
         try:
             file = open_volume_mask(table.resolve(cell), data.mask_rule)
             part = file.marked(data.mask_rule)
         except DataError as e:
-            yield file_problem("mask", row, cell, table, e)
+            problems.append(file_problem("mask", row, cell, table, e))
             continue
         masks.append(part)
-        held.append(file.values)
-        yield from edge_problems(row, cell, file, part, data.mask_rule, unit="voxels")
-        yield from _off_grid("mask", row, cell, file.frame, grid, leeways)
-    if not can_be_joined(masks, files):
-        return
+        files.append(file)
+        problems += edge_problems(row, cell, file, part, data.mask_rule, unit="voxels")
+        problems += _off_grid("mask", row, cell, file.frame, grid, leeways)
+    if not can_be_joined(masks, cells):
+        return None
     mask = union(masks)
-    yield from mask_content_problems(row, mask, all_values(held), data, labels, unit="voxels")
+    values = all_values([f.values for f in files])
+    problems += mask_content_problems(row, mask, values, data, labels, unit="voxels")
+    problems += _outside_roi(row, mask, roi)
+    return look_at_mask(files, mask, data.mask_rule)
+
+
+def _outside_roi(row: Row, mask: np.ndarray, roi: np.ndarray | None) -> Iterator[Problem]:
     if roi is None or roi.shape != mask.shape:
         return
     marked, outside = int(mask.sum()), int((mask & ~roi).sum())

@@ -94,13 +94,23 @@ class MaskFile:
     path: Path
     pixels: Pixels
 
+    @property
+    def orientation(self) -> int:
+        """By which tag it was turned upright; 1 where by none."""
+        return self.pixels.orientation
+
+    @property
+    def one_channel(self) -> bool:
+        """Whether it is grey, or has a palette; not of several colours."""
+        return self.stored.ndim == 2
+
     def marked(self, rule: MaskRule) -> NDArray[np.bool_]:
         """(M, N) pixels that are lesion by a rule of `read_mask`, and with its errors."""
         if rule == "dark":
             return self._dark()
         if isinstance(rule, str):
             return by_rule(contrast(self.pixels), rule, self.path)
-        if self.stored.ndim == 3:
+        if not self.one_channel:
             raise DataError(
                 "The mask is a colour image, so a list of mask values does not tell lesion from "
                 "background.",

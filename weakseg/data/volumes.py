@@ -135,7 +135,7 @@ def read_volume_mask(
     ----------
     path : Path
         As for `read_volume`.
-    rule : {"nonzero", "half"} or sequence of int
+    rule : {"nonzero", "half", "dark"} or sequence of int
         Which voxels are lesion, as `weakseg.data.images.read_mask` has it; values count with the
         file's slope and intercept applied. Where there are any, values that rounding has moved
         off a whole number count as that number; for a list, floats within 0.001 of it as well.
@@ -150,8 +150,8 @@ def read_volume_mask(
     Raises
     ------
     DataError
-        As `read_volume`; for ``half`` and a mask of floats above 1, whose range is not known; and
-        where the grid is another.
+        As `read_volume`; for ``half`` or ``dark`` and a mask of floats above 1, whose range is not
+        known; and where the grid is another.
     """
     stored = decode_volume(path)
     if grid is not None and (other := grid_difference(stored.frame, grid)):
@@ -171,29 +171,31 @@ class VolumeMaskFile:
     Attributes
     ----------
     path : Path
-    voxels : (X, Y, Z) ndarray
-        As stored, whole numbers where floats only miss them by what their storage costs.
+    stored : (X, Y, Z) ndarray
+        As in the file, whole numbers where floats only miss them by what their storage costs.
     frame : Frame
     """
 
     path: Path
-    voxels: NDArray[Any]
+    stored: NDArray[Any]
     frame: Frame
     lossy = False
+    one_channel = True
+    orientation = 1
 
     def marked(self, rule: MaskRule) -> NDArray[np.bool_]:
         """(X, Y, Z) voxels that are lesion by a rule of `weakseg.data.images.read_mask`."""
-        return by_rule(self.voxels, rule, self.path)
+        return by_rule(self.stored, rule, self.path)
 
     @cached_property
     def values(self) -> NDArray[Any]:
         """The distinct values, ascending."""
-        return distinct(self.voxels)
+        return distinct(self.stored)
 
     @property
     def soft(self) -> bool:
         """Whether its edges hold values in between, see `has_soft_edges`."""
-        return len(self.values) > 2 and has_soft_edges(self.voxels)
+        return len(self.values) > 2 and has_soft_edges(self.stored)
 
 
 def open_volume_mask(path: Path, rule: MaskRule) -> VolumeMaskFile:
