@@ -8,8 +8,9 @@ from PIL import Image
 
 from tests.data.helpers import noise, save, save_volume
 from weakseg.data.cases import Case
+from weakseg.data.scan_names import why_no_scan
 from weakseg.errors import DataError
-from weakseg.stages.predict_inputs import collect_inputs, readable, together, why_no_scan
+from weakseg.stages.predict_inputs import collect_inputs, readable, together
 
 SCANS = ["a.png", "p1/b.jpg", "benign (1).png", "masked.png", "segment_3.png", "t1/gtx.tif"]
 JUNK = {

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from weakseg import __version__
+from weakseg.commands.imports import import_app
 from weakseg.disk import OF_THE_DISK
 from weakseg.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, WeaksegError
 from weakseg.interruption import InterruptedCommand, end_interrupted, signals_raise
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
+app.add_typer(import_app)
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file (YAML).")]
 Overrides = Annotated[

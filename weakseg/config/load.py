@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +17,7 @@ from weakseg.config.segmenter import SegmenterConfig
 from weakseg.config.yaml_text import MAX_DEPTH, RefusedError, dump, parse, read_yaml
 from weakseg.errors import ConfigError, nearest
 from weakseg.masks.rules import RULES
+from weakseg.settings import PHANTOM
 
 NAMED: dict[str, type[BaseModel]] = {"segmenters": SegmenterConfig, "heatmaps": NamedHeatmap}
 """Keys below which the user's own names stand, and what each of them holds."""
@@ -27,7 +29,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Parameters
     ----------
     path : Path
-        A YAML file.
+        A YAML file. A manifest that it names and that lies beside it is that one.
     overrides : sequence of str
         ``a.b=value`` changes, applied in order.
 
@@ -46,9 +48,26 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
             found=type(tree).__name__,
             expected="lines of the form 'key: value'",
         )
+    _manifest_beside(tree, path)
     for text_override in overrides:
         apply_change(tree, text_override)
     return parse_config(tree, where=str(path))
+
+
+def _manifest_beside(tree: dict[str, Any], path: Path) -> None:
+    """A manifest that lies beside the experiment file is the one that the file means.
+
+    Otherwise its path is relative to the working folder, as every path of the command line.
+    """
+    data = tree.get("data")
+    if not isinstance(data, dict):
+        return
+    named = data.get("manifest")
+    if not isinstance(named, str) or named in ("", PHANTOM) or os.path.isabs(named):  # noqa: PTH117
+        return
+    beside = os.path.join(path.parent, named)  # noqa: PTH118
+    if path.parent != Path() and os.path.isfile(beside):  # noqa: PTH113
+        data["manifest"] = beside
 
 
 def parse_config(tree: dict[str, Any], where: str = "config") -> Config:

@@ -264,17 +264,19 @@ def _given_splits(
             yield Problem(kind, None, None, message, fix)
 
 
-def format_problems(problems: Sequence[Problem]) -> str:
-    """Problems as text, errors first, grouped by kind; every row is listed."""
+def format_problems(problems: Sequence[Problem], most: int | None = None) -> str:
+    """Problems as text, errors first, grouped by kind; every row is listed, or ``most`` a kind."""
     lines = []
     kinds = Counter((p.severity, p.kind) for p in problems)
     for severity, kind in sorted(kinds, key=lambda k: k[0]):
         n = kinds[severity, kind]
         lines.append(f"{kind}: {n} {severity}{'s' if n > 1 else ''}")
         of_kind = [p for p in problems if (p.severity, p.kind) == (severity, kind)]
-        for p in of_kind:
+        for p in of_kind[:most]:
             place = "  ".join(t for t in (f"row {p.row}" if p.row else "", p.file or "") if t)
             lines.append(f"  {place}{'  ' if place else ''}{p.message} → {p.fix}")
+        if most is not None and len(of_kind) > most:
+            lines.append(f"  … {len(of_kind) - most} more")
     return "\n".join(lines)
 
 

@@ -50,7 +50,9 @@ class Tile:
     alarm: str
 
 
-def choose_rows(table: Table, problems: Sequence[Problem], labels: Labels | None) -> list[Row]:
+def choose_rows(
+    table: Table, problems: Sequence[Problem], labels: Labels | None, shown: int = SHOWN
+) -> list[Row]:
     """The rows that a sheet shows, in their order.
 
     Parameters
@@ -60,22 +62,24 @@ def choose_rows(table: Table, problems: Sequence[Problem], labels: Labels | None
         Up to half of the sheet is for rows of whose mask one tells.
     labels : Labels or None
         None where the labels' meaning cannot be told.
+    shown : int
+        The most rows.
 
     Returns
     -------
     list of Row
-        At most `SHOWN`, spread evenly over the rows of each kind.
+        At most ``shown``, spread evenly over the rows of each kind.
     """
     rows = [r for r in table.rows if r.image]
     told = _told(problems)
-    suspect = _spread([r for r in rows if r.mask and r.line in told], SHOWN // 2)
+    suspect = _spread([r for r in rows if r.mask and r.line in told], shown // 2)
     lines = {r.line for r in suspect}
     rest = [r for r in rows if r.line not in lines]
     healthy = labels.healthy if labels else ()
     ill = [r for r in rest if r.mask and r.label not in healthy]
     other = [r for r in rest if not r.mask or r.label in healthy]
-    places = SHOWN - len(suspect)
-    without = min(len(other), max(HEALTHY, places - len(ill)))
+    places = shown - len(suspect)
+    without = min(len(other), max(HEALTHY * shown // SHOWN, places - len(ill)))
     lines.update(r.line for r in (*_spread(ill, places - without), *_spread(other, without)))
     return [r for r in rows if r.line in lines]
 
@@ -103,6 +107,7 @@ def write_sheet(
     problems: Sequence[Problem],
     labels: Labels | None,
     progress: Callable[[int, int], object] | None = None,
+    shown: int = SHOWN,
 ) -> int:
     """Write a PNG of images, each with the outline of its mask, row, name and label.
 
@@ -118,13 +123,15 @@ def write_sheet(
         See `choose_rows`.
     progress : callable, optional
         Called after each image, with 1 and the number of all.
+    shown : int
+        The most images.
 
     Returns
     -------
     int
         Images on the sheet; where it is 0, nothing is written.
     """
-    rows = choose_rows(table, problems, labels)
+    rows = choose_rows(table, problems, labels, shown)
     tiles = []
     for row in rows:
         tiles.append(_tile(row, table, data, _told(problems)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from weakseg.data.formats.reading import read_frame
 from weakseg.data.formats.registry import VOLUMES, formats_of_dims
 from weakseg.data.images import read_image
 from weakseg.data.manifest import safe_ids
+from weakseg.data.scan_names import why_no_scan
 from weakseg.data.table import read_table
 from weakseg.data.volumes import read_case
 from weakseg.errors import DataError
@@ -25,20 +25,7 @@ PREDICTIONS = "predictions.csv"
 MANIFESTS = (".csv", ".tsv", ".tab", ".txt")
 """Endings of manifests; `validate` reads them by the same function."""
 
-_MASK_WORDS = (
-    r"\w*masks?|msks?|segm?|segmentations?|gt|ground[ _-]?truths?|annotations?|contours?"
-    r"|labels?(?:tr|ts)?"
-)
-_MASK_NAME = re.compile(rf"(?:^|[ _.-])(?:{_MASK_WORDS})(?:[ _.-]?\(?\d+\)?)?$", re.IGNORECASE)
-_MASK_FOLDER = re.compile(rf"(?:.*[ _.-])?(?:{_MASK_WORDS})$", re.IGNORECASE)
-_SYSTEM = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin")
-
-MASK, HIDDEN, SYSTEM, EARLIER = (
-    "named as a mask",
-    "hidden",
-    "of the operating system or of a notebook",
-    "of an earlier prediction",
-)
+EARLIER = "of an earlier prediction"
 _EXAMPLES = 3
 
 
@@ -74,25 +61,6 @@ def collect_inputs(inputs: Sequence[Path], out: Path, dims: int = 2) -> list[Cas
         Case(id=name, image=image, label="", more=more, roi=roi)
         for name, (image, (more, roi)) in zip(names, unique.items(), strict=True)
     ]
-
-
-def why_no_scan(path: Path) -> str | None:
-    """Why a file of a folder is no image of a patient, by its name; None where it may be one.
-
-    Parameters
-    ----------
-    path : Path
-        Relative to the folder that was named.
-    """
-    parts = [p.casefold() for p in path.parts]
-    if any(p in _SYSTEM for p in parts) or ".ipynb_checkpoints" in parts or parts[-1][:2] == "._":
-        return SYSTEM
-    if any(p.startswith(".") for p in parts):
-        return HIDDEN
-    stem = parts[-1].removesuffix(".gz").rpartition(".")[0]
-    if _MASK_NAME.search(stem) or any(_MASK_FOLDER.match(p) for p in parts[:-1]):
-        return MASK
-    return None
 
 
 def _in_folder(path: Path, out: Path, dims: int) -> list[Path]:

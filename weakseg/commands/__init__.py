@@ -1,0 +1,1 @@
+"""Groups of commands, a file each; `weakseg.cli` puts them together. Heavy imports stand inside."""

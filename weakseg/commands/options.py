@@ -1,0 +1,73 @@
+"""Arguments and options that several commands have, and how their help ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weakseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from weakseg.importing.answers import Answers, Question
+
+OutDir = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="The output folder [default: NAME-weakseg]."),
+]
+Answered = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--answer",
+        metavar="KEY=VALUE",
+        help="Answers a question beforehand; may be repeated. What was not answered is told.",
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--force", help="Overwrite what an earlier call has written.")
+]
+
+
+def example(*lines: str) -> str:
+    """The end of a command's help: what to type."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def answers_of(given: Sequence[str] | None) -> Answers:
+    """Answers of the command line; a person is asked where one sits at a terminal.
+
+    Raises
+    ------
+    ConfigError
+        For an answer that is not of the form KEY=VALUE.
+    """
+    from weakseg.importing.answers import Answers
+
+    pairs = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(
+                "An --answer is not of the form KEY=VALUE.",
+                where=f"--answer {text}",
+                expected="for example --answer healthy=normal",
+            )
+        pairs[key.strip()] = value.strip()
+    person = sys.stdin.isatty() and sys.stderr.isatty()
+    return Answers(pairs, _prompt if person else None)
+
+
+def _prompt(question: Question) -> str:
+    """Ask at the terminal until the answer is one of the choices."""
+    choices = f" [{', '.join(question.choices)}]" if question.choices else ""
+    why = f" ({question.why})" if question.why else ""
+    while True:
+        answer = str(
+            typer.prompt(f"{question.text}{why}{choices}", default=question.default, err=True)
+        ).strip()
+        if not question.choices or answer in question.choices:
+            return answer
+        typer.echo(f"one of: {', '.join(question.choices)}", err=True)

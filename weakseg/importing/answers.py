@@ -1,0 +1,97 @@
+"""What files alone do not tell, and who answers: command line, terminal, or the default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from weakseg.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something that cannot be told from the files.
+
+    Attributes
+    ----------
+    key : str
+        A word, for ``--answer KEY=VALUE``.
+    text : str
+        With a question mark.
+    default : str
+        What is taken where nobody answers.
+    choices : sequence of str
+        What else may be answered; blank where anything may.
+    why : str
+        Why the default is likely, or what else it could be.
+    """
+
+    key: str
+    text: str
+    default: str
+    choices: Sequence[str] = ()
+    why: str = ""
+
+
+@dataclass
+class Answers:
+    """Answers to questions, and a record of those that nobody answered.
+
+    Attributes
+    ----------
+    given : mapping of str to str
+        Of the command line.
+    prompt : callable, optional
+        Asks a person; None where no one sits at a terminal.
+    assumed : list of Question
+        Those for which the default was taken.
+    asked : dict
+        Key → what was answered, or assumed.
+    """
+
+    given: Mapping[str, str] = field(default_factory=dict)
+    prompt: Callable[[Question], str] | None = None
+    assumed: list[Question] = field(default_factory=list)
+    asked: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, question: Question) -> str:
+        """The answer: as given, as a person says, or the default, which is then told.
+
+        Raises
+        ------
+        ConfigError
+            For an answer that is none of the choices.
+        """
+        key = question.key
+        if key in self.given:
+            answer = self.given[key]
+            if question.choices and answer not in question.choices:
+                raise ConfigError(
+                    f"The answer to {question.text!r} is none of those that there are.",
+                    where=f"--answer {key}={answer}",
+                    fix=did_you_mean(answer, question.choices),
+                )
+        elif self.prompt is not None:
+            answer = self.prompt(question)
+        else:
+            answer = question.default
+            self.assumed.append(question)
+        self.asked[key] = answer
+        return answer
+
+    def refuse_unasked(self) -> None:
+        """Refuse answers to what was never asked.
+
+        Raises
+        ------
+        ConfigError
+            With the questions that there were.
+        """
+        for key in self.given:
+            if key not in self.asked:
+                known = ", ".join(self.asked) or "none: these files leave no question"
+                raise ConfigError(
+                    f"Nothing was asked to which {key!r} is the answer.",
+                    where=f"--answer {key}={self.given[key]}",
+                    expected=f"answers to {known}",
+                )

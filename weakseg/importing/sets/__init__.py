@@ -1,0 +1,1 @@
+"""Published sets for which a layout is not enough, a file each; `registry` lists them."""

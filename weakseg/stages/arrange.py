@@ -1,0 +1,282 @@
+"""``weakseg init`` and ``weakseg import``: from files as they lie to a first experiment."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from weakseg.config import DataConfig, load_config
+from weakseg.data.check import Problem, check_manifest, format_problems
+from weakseg.data.formats.reading import DECODERS, read_frame
+from weakseg.data.formats.registry import formats_of, is_volume
+from weakseg.data.labels import resolve_labels
+from weakseg.data.manifest import read_configured, table_labels
+from weakseg.data.truth import read_true_mask
+from weakseg.errors import DataError, UserError
+from weakseg.importing.answers import Answers, Question
+from weakseg.importing.base import Arrangement, Item, PublishedSet
+from weakseg.importing.experiment import EXPERIMENT, Kind, experiment_text, suggest_size
+from weakseg.importing.manifest import LABELS, safe_text, write_items
+from weakseg.importing.tree import list_tree, listed
+from weakseg.progress import progress
+from weakseg.report.sheet import write_sheet
+from weakseg.runs import folder_name, write_text
+
+SHEET = "pictures.png"
+SOURCE = "SOURCE.txt"
+ON_SHEET = 12
+MOST_CHECKED = 5000
+"""Images up to which every file is looked at right away."""
+SIZED = 200
+"""Images whose size is looked at, for a suggestion."""
+SAID = 3
+"""Problems of a kind that are told."""
+ALL_LESIONS = (
+    "every image has a lesion, and what a lesion is, a classifier learns from images without one; "
+    "add rows of such images to {labels}, or say which label means that there is none: "
+    "--answer healthy=LABEL"
+)
+NO_LESION = "none"
+"""The answer where no label means that there is no lesion."""
+
+
+def import_set(
+    published: PublishedSet, raw: Path, out: Path, answers: Answers, *, force: bool = False
+) -> str:
+    """Arrange a published set; its licence and citation are kept beside the output.
+
+    Parameters
+    ----------
+    published : PublishedSet
+    raw : Path
+        The folder in which its files lie as published.
+    out : Path
+    answers : Answers
+    force : bool
+        Whether to overwrite what is there.
+
+    Returns
+    -------
+    str
+        What was found, written, and what comes next.
+
+    Raises
+    ------
+    UserError
+        Before anything is written: for files that are there already, and for a folder that does
+        not hold the set.
+    """
+    _refuse_existing(out, force)
+    arrangement = published.read(list_tree(raw), answers)
+    source = (
+        f"{published.title}\nfrom: {published.address}\nlicence: {published.licence}\n"
+        f"cite: {published.citation}\n"
+    )
+    text = write_arrangement(arrangement, raw, out, answers)
+    write_text(out / SOURCE, source)
+    return f"{source}(kept in {out / SOURCE})\n\n{text}"
+
+
+def _refuse_existing(out: Path, force: bool) -> None:
+    """Refuse to overwrite what somebody may have worked on."""
+    there = [n for n in (LABELS, EXPERIMENT) if (out / n).exists()]
+    if there and not force:
+        raise UserError(
+            f"The folder holds {' and '.join(there)} already.",
+            where=str(out),
+            fix="name another folder with --out, or overwrite with --force",
+        )
+
+
+def write_arrangement(arrangement: Arrangement, source: Path, out: Path, answers: Answers) -> str:
+    """Write the manifest, the experiment and the sheet of pictures; what is to be said of them."""
+    if not arrangement.items:
+        raise DataError(
+            "Nothing was found of which a manifest could be made.",
+            where=str(source),
+            found="; ".join(arrangement.found) or None,
+        )
+    if arrangement.export is not None:
+        with progress("writing images", 0) as advance:
+            arrangement.export(out, advance)
+    settings = dict(arrangement.settings)
+    arrangement = replace(arrangement, items=_labelled(arrangement, out, settings))
+    kind = _kind(arrangement.items, settings, answers, source)
+    answers.refuse_unasked()
+    remarks = [*arrangement.found, *_counts(arrangement.items)]
+    doubts = [_doubt(q) for q in answers.assumed]
+    write_items(out / LABELS, arrangement.items)
+    if kind is None:
+        data = DataConfig(manifest=str(out / LABELS))
+    else:
+        text = experiment_text(
+            folder_name(out.resolve().name).strip(".-_") or "run",
+            kind,
+            settings,
+            source=str(source),
+            remarks=[*remarks, *(f"unsure: {d}" for d in doubts)],
+            masks=any(i.masks for i in arrangement.items),
+            image_size=suggest_size(list(_longest(arrangement.items, out))),
+        )
+        write_text(out / EXPERIMENT, text)
+        data = load_config(out / EXPERIMENT).data
+    problems, looked = _look(out, data, len(arrangement.items))
+    return _told(out, kind, remarks, doubts, problems, looked)
+
+
+def _labelled(arrangement: Arrangement, out: Path, settings: dict[str, Any]) -> tuple[Item, ...]:
+    """The items with their labels, read off the masks where nothing else tells them."""
+    if arrangement.label_by_mask is None:
+        return arrangement.items
+    healthy, lesion = arrangement.label_by_mask
+    rule = settings.get("data.mask_rule", "nonzero")
+    unknown = [i for i in arrangement.items if not i.label and i.masks]
+
+    def marked(item: Item) -> bool:
+        files = tuple(out / m for m in item.masks)
+        return bool(read_true_mask(files, rule, out / item.image).any())
+
+    named: dict[int, str] = {}
+    with (
+        progress("reading labels off the masks", len(unknown)) as advance,
+        ThreadPoolExecutor(DECODERS) as pool,
+    ):
+        for item, ill in zip(unknown, pool.map(marked, unknown), strict=True):
+            named[id(item)] = lesion if ill else healthy
+            advance()
+    return tuple(replace(i, label=i.label or named.get(id(i), "")) for i in arrangement.items)
+
+
+def _kind(
+    items: Sequence[Item], settings: dict[str, Any], answers: Answers, source: Path
+) -> Kind | None:
+    """What can be trained, None where every image has a lesion; labels' roles enter settings."""
+    if is_volume(items[0].image):
+        return "volumes"
+    labels = sorted({safe_text(i.label) for i in items} - {""})
+    if not labels:
+        raise DataError(
+            "Nothing tells the images' labels: no folder a class, no table, and no masks.",
+            where=str(source),
+            expected="a folder a class, or masks, or a CSV with the columns image and label",
+            fix="write a manifest by hand (columns image,label) and check it: weakseg validate",
+        )
+    separator = settings.get("data.label_separator")
+    healthy = settings.get("data.healthy_labels", "auto")
+    lesion = settings.get("data.lesion_labels", "auto")
+    with contextlib.suppress(DataError):
+        roles = resolve_labels(labels, healthy, lesion, separator=separator)
+        if not separator:
+            settings["data.healthy_labels"] = list(roles.healthy)
+        return "heatmaps"
+    if len(labels) > 1:
+        question = Question(
+            "healthy",
+            "Which label means that there is no lesion?",
+            NO_LESION,
+            (*labels, NO_LESION),
+            f"none of {listed(labels)} is a usual name for it",
+        )
+        answer = answers.ask(question)
+        if answer != NO_LESION:
+            settings["data.healthy_labels"] = [answer]
+            return "heatmaps"
+    return None
+
+
+def _longest(items: Sequence[Item], out: Path) -> Iterator[int]:
+    step = max(1, len(items) // SIZED)
+    for item in items[::step]:
+        with contextlib.suppress(DataError):
+            file = out / item.image
+            yield max(read_frame(file, formats_of(file)).shape[:2])
+
+
+def _counts(items: Sequence[Item]) -> Iterator[str]:
+    """What there is, counted."""
+    noun = "volumes" if is_volume(items[0].image) else "images"
+    labels = Counter(i.label for i in items)
+    yield f"{len(items)} {noun}: " + ", ".join(f"{n} {name}" for name, n in labels.most_common(8))
+    masks = Counter(len(i.masks) for i in items)
+    with_mask = len(items) - masks[0]
+    several = sum(n for k, n in masks.items() if k > 1)
+    if with_mask:
+        yield f"{with_mask} with a mask" + (
+            f"; {several} of them with several, which are joined" if several else ""
+        )
+    else:
+        yield "no masks: heatmaps and masks can be made, but not scored"
+    patients = {i.patient for i in items if i.patient}
+    if patients:
+        yield f"{len(patients)} patients"
+    elif noun == "images":
+        yield (
+            "no patients are known: images that look nearly alike will be kept in one split, and "
+            "intervals are too narrow where a patient has several others"
+        )
+    else:
+        yield "no patients are known: each volume counts as one"
+    splits = Counter(i.split for i in items if i.split)
+    if splits:
+        yield "splits: " + ", ".join(f"{splits[s]} {s}" for s in ("train", "val", "test"))
+
+
+def _doubt(question: Question) -> str:
+    why = f" ({question.why})" if question.why else ""
+    choices = f", or {listed(question.choices, 8)}" if question.choices else ""
+    return (
+        f"{question.text} Taken: {question.default}{why}. Another answer: "
+        f"--answer {question.key}=VALUE{choices}"
+    )
+
+
+def _look(out: Path, data: DataConfig, count: int) -> tuple[list[Problem], bool]:
+    """Check the files, unless there are too many, and draw the sheet."""
+    manifest = Path(data.manifest)
+    problems: list[Problem] = []
+    looked = count <= MOST_CHECKED
+    if looked:
+        with progress("checking images and masks", 0) as advance:
+            problems = check_manifest(manifest, data, progress=lambda n, of: advance(n, of=of))
+    table = read_configured(manifest, data)
+    try:
+        labels = table_labels(table, data)
+    except DataError:  # the problems tell
+        labels = None
+    write_sheet(out / SHEET, table, data, problems, labels, shown=ON_SHEET)
+    return problems, looked
+
+
+def _told(
+    out: Path,
+    kind: Kind | None,
+    remarks: Sequence[str],
+    doubts: Sequence[str],
+    problems: Sequence[Problem],
+    looked: bool,
+) -> str:
+    lines = ["found:", *(f"  - {r}" for r in remarks)]
+    lines += ["unsure:", *(f"  - {d}" for d in doubts)] if doubts else []
+    lines += [
+        "written:",
+        f"  {out / LABELS}",
+        *([f"  {out / EXPERIMENT}"] if kind else ()),
+        f"  {out / SHEET}: look whether the outlines lie on the lesions",
+    ]
+    errors = [p for p in problems if p.severity == "error"]
+    if problems:
+        lines += ["`weakseg validate` says:", format_problems(problems, SAID)]
+    if not looked:
+        lines += [
+            f"not every file was looked into; this does: weakseg validate {out / LABELS}",
+        ]
+    if kind is None:
+        return "\n".join([*lines, f"next: {ALL_LESIONS.format(labels=out / LABELS)}"])
+    command = f"weakseg compare {out / EXPERIMENT}"
+    lines += [f"next, once the errors are mended: {command}" if errors else f"next: {command}"]
+    return "\n".join(lines)
