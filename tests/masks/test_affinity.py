@@ -142,7 +142,7 @@ def test_a_walk_that_has_evened_everything_out_gives_an_empty_mask():
     ("change", "words"),
     [
         ({"at": 1.0}, "at must be"),
-        ({"steps": -1}, "steps not negative"),
+        ({"steps": -1}, "steps must be at least 0"),
         ({"beta": 0.0}, "beta must be positive"),
         ({"radius": 1}, "radius must be"),
     ],

@@ -129,7 +129,7 @@ def test_bad_parameters_are_refused():
     x, lesion = lessons(c=2)
     vote, columns = fit_vote(x, lesion), np.zeros((4, 4, 1), np.float32)
     for change in ({"warm": 1.0}, {"warm": -0.1}, {"at": 1.0}):
-        with pytest.raises(ValueError, match="warm must be"):
+        with pytest.raises(ValueError, match=f"{next(iter(change))} must be"):
             hypercolumn_mask(heat, image, columns, vote, **change)
     with pytest.raises(ValueError, match="the heatmap is"):
         hypercolumn_mask(heat[:-1], image, columns, vote)

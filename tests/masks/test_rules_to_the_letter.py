@@ -189,7 +189,7 @@ def test_limits_of_other_parameters():
         grown.grown_mask(HEAT, IMAGE, most=0.99)
     with pytest.raises(ValueError, match="count must be at least 2"):
         superpixel.superpixel_mask(HEAT, IMAGE, count=1)
-    with pytest.raises(ValueError, match="compactness positive"):
+    with pytest.raises(ValueError, match="compactness must be positive"):
         superpixel.superpixel_mask(HEAT, IMAGE, compactness=0)
     with pytest.raises(ValueError, match="steps must be at least 1"):
         crf.crf_mask(HEAT, IMAGE, steps=0)

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from weakseg.masks.checks import Bools, Floats
+from weakseg.masks.checks import Bools, Floats, fraction
+from weakseg.masks.rules.arguments import at_least, in_order, positive
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.trained import TrainableRule
 from weakseg.masks.thresholds import apply_threshold, normalise
@@ -72,8 +73,7 @@ def offsets(radius: int) -> list[tuple[int, int]]:
     ValueError
         For a smaller radius.
     """
-    if radius < 2:
-        raise ValueError(f"radius must be at least 2, got {radius}")
+    at_least(2, radius=radius)
     return [
         (dy, dx)
         for dy in range(radius)
@@ -102,8 +102,7 @@ def confident(
         `LESION` above ``high``, `BACKGROUND` below ``low``, else `OPEN`; all open for a flat
         heatmap.
     """
-    if not 0 < low < high < 1:
-        raise ValueError(f"0 < low < high < 1 must hold, got low {low} and high {high}")
+    in_order(low=low, high=high)
     heat = coarse_heat(heatmap, shape)
     found = np.full(shape, OPEN, dtype=np.uint8)
     if heat.any():
@@ -192,8 +191,7 @@ def transition_matrix(
     f = np.asarray(features, dtype=np.float64)
     if f.ndim != 3 or not np.isfinite(f).all():
         raise ValueError(f"features must be (h, w, D) and finite, got shape {f.shape}")
-    if beta <= 0:
-        raise ValueError(f"beta must be positive, got {beta}")
+    positive(beta=beta)
     h, w, _ = f.shape
     number = np.arange(h * w).reshape(h, w)
     planes = np.moveaxis(f, 2, 0)
@@ -272,8 +270,8 @@ def affinity_mask(
     """
     from skimage.transform import resize
 
-    if not 0 < at < 1 or steps < 0:
-        raise ValueError(f"at must be in (0, 1) and steps not negative, got {at} and {steps}")
+    fraction("at", at)
+    at_least(0, steps=steps)
     f = np.asarray(features)
     shape = np.asarray(heatmap).shape
     heat = coarse_heat(heatmap, f.shape[:2])

@@ -9,11 +9,11 @@ import numpy.typing as npt
 from pydantic import Field
 
 from weakseg.errors import ConfigError
-from weakseg.masks.checks import Bools, Floats
-from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.checks import Bools, Floats, fraction
+from weakseg.masks.region import unit_range
+from weakseg.masks.rules.arguments import at_least, heat_and_grey
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.search import SearchedRule
-from weakseg.masks.thresholds import normalise
 from weakseg.settings import Fraction
 
 INSTALL = "pip install 'weakseg[crf]' (it is compiled: a C++ compiler is needed)"
@@ -70,13 +70,9 @@ def crf_mask(
     Krähenbühl, Koltun, "Efficient inference in fully connected CRFs with Gaussian edge potentials",
     NeurIPS 2011.
     """
-    if not 0 < at < 1:
-        raise ValueError(f"at must be in (0, 1), got {at}")
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    heat, grey = normalise(heatmap), unit_range(brightness(image))
-    if heat.shape != grey.shape:
-        raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
+    fraction("at", at)
+    at_least(1, steps=steps)
+    heat, grey = heat_and_grey(heatmap, image)
     crf = _package()
     if not heat.any():
         return np.zeros(heat.shape, dtype=bool)
@@ -86,7 +82,8 @@ def crf_mask(
     field = crf.DenseCRF2D(columns, rows, 2)
     field.setUnaryEnergy(-np.log(np.stack([1 - p, p]).reshape(2, -1)).astype(np.float32))
     field.addPairwiseGaussian(sxy=SMOOTH_SD, compat=SMOOTH_WEIGHT)
-    colours = np.ascontiguousarray(np.repeat((grey * 255).astype(np.uint8)[..., None], 3, axis=2))
+    levels = (unit_range(grey) * 255).astype(np.uint8)
+    colours = np.ascontiguousarray(np.repeat(levels[..., None], 3, axis=2))
     field.addPairwiseBilateral(sxy=COLOUR_SD, srgb=GREY_SD, rgbim=colours, compat=COLOUR_WEIGHT)
     kinds = np.asarray(field.inference(steps)).argmax(axis=0)
     return np.asarray(kinds.reshape(heat.shape) == 1)

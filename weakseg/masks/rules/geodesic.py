@@ -9,10 +9,10 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from weakseg.masks.checks import Bools, Floats
-from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.region import unit_range
+from weakseg.masks.rules.arguments import at_least, heat_and_grey, in_order
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.search import SearchedRule, low_below_high
-from weakseg.masks.thresholds import normalise
 from weakseg.settings import Fraction
 
 
@@ -76,13 +76,10 @@ def geodesic_mask(
     """
     from skimage.graph import MCP_Geometric
 
-    if not 0 < low < high < 1:
-        raise ValueError(f"0 < low < high < 1 must hold, got low {low} and high {high}")
-    if edge < 0:
-        raise ValueError(f"edge must not be negative, got {edge}")
-    heat, grey = normalise(heatmap), unit_range(brightness(image))
-    if heat.shape != grey.shape:
-        raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
+    in_order(low=low, high=high)
+    at_least(0, edge=edge)
+    heat, grey = heat_and_grey(heatmap, image)
+    grey = unit_range(grey)
     sure, far = heat > high, heat < low
     if not sure.any() or not far.any():
         return np.asarray(heat > (high + low) / 2)

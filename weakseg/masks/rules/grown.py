@@ -9,6 +9,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from weakseg.masks.checks import Bools, Floats
+from weakseg.masks.rules.arguments import at_least, in_order
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.search import SearchedRule
 from weakseg.masks.rules.two_tone import SMALLEST_PART, warm_tone
@@ -86,10 +87,8 @@ def grown_mask(
     ValueError
         For shapes that differ, or parameters out of range.
     """
-    if not 0 < reach < warm:
-        raise ValueError(f"0 < reach < warm must hold, got reach {reach} and warm {warm}")
-    if not most >= 1:
-        raise ValueError(f"most must be at least 1, got {most}")
+    in_order(reach=reach, warm=warm)
+    at_least(1, most=most)
     heat = normalise(heatmap)
     inside, tone = warm_tone(heat, image, warm=warm, blur=blur)
     part = keep_large_parts(inside, SMALLEST_PART)

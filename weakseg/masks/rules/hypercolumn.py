@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from weakseg.masks.checks import Bools, Floats
+from weakseg.masks.checks import Bools, Floats, fraction
 from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.rules.arguments import heat_and_grey, in_order
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.trained import TrainableRule
 from weakseg.masks.superpixels import Ints, part_means, slic_parts
@@ -197,8 +198,7 @@ def sure_superpixels(
     high, low : float
         Shares of the heatmap's maximum that the mean heat is above, or below.
     """
-    if not 0 < low < high < 1:
-        raise ValueError(f"0 < low < high < 1 must hold, got low {low} and high {high}")
+    in_order(low=low, high=high)
     heat = normalise(heatmap)
     if not heat.any():
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -287,11 +287,10 @@ def hypercolumn_mask(
     Hariharan et al., "Hypercolumns for object segmentation and fine-grained localization", CVPR
     2015. Achanta et al., "SLIC superpixels", IEEE TPAMI 34(11), 2012.
     """
-    if not 0 <= warm < 1 or not 0 < at < 1:
-        raise ValueError(f"warm must be in [0, 1) and at in (0, 1), got {warm} and {at}")
-    heat, grey = normalise(heatmap), brightness(image)
-    if heat.shape != grey.shape:
-        raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
+    if not 0 <= warm < 1:
+        raise ValueError(f"warm must be in [0, 1), got {warm}")
+    fraction("at", at)
+    heat, _ = heat_and_grey(heatmap, image)
     if not heat.any():
         return np.zeros(heat.shape, dtype=bool)
     parts = coarse_superpixels(image, count=count, compactness=compactness)

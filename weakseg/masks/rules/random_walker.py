@@ -10,10 +10,9 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from weakseg.masks.checks import Bools, Floats
-from weakseg.masks.region import brightness
+from weakseg.masks.rules.arguments import at_least, heat_and_grey, in_order
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.search import SearchedRule, low_below_high
-from weakseg.masks.thresholds import normalise
 from weakseg.settings import Fraction
 
 LONGEST_SIDE = 384
@@ -78,14 +77,9 @@ def random_walker_mask(
     ----------
     L. Grady, "Random walks for image segmentation", IEEE TPAMI 28(11), 2006.
     """
-    if not 0 < low < high < 1:
-        raise ValueError(f"0 < low < high < 1 must hold, got low {low} and high {high}")
-    if beta < 0:
-        raise ValueError(f"beta must not be negative, got {beta}")
-    heat = normalise(heatmap)
-    grey = brightness(image)
-    if heat.shape != grey.shape:
-        raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
+    in_order(low=low, high=high)
+    at_least(0, beta=beta)
+    heat, grey = heat_and_grey(heatmap, image)
     sure, far = heat > high, heat < low
     if not far.any() or not sure.any():
         return np.asarray(heat > (high + low) / 2)

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from weakseg.masks.checks import Bools, Floats
-from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.checks import Bools, Floats, fraction
+from weakseg.masks.region import unit_range
+from weakseg.masks.rules.arguments import at_least, heat_and_grey, positive
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.search import SearchedRule
 from weakseg.masks.superpixels import part_means, slic_parts
-from weakseg.masks.thresholds import normalise
 from weakseg.settings import Fraction
 
 
@@ -72,17 +72,12 @@ def superpixel_mask(
     Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", IEEE TPAMI
     34(11), 2012, by scikit-image.
     """
-    if not 0 < at < 1:
-        raise ValueError(f"at must be in (0, 1), got {at}")
-    if count < 2 or compactness <= 0:
-        raise ValueError(
-            f"count must be at least 2 and compactness positive: {count}, {compactness}"
-        )
-    heat, grey = normalise(heatmap), unit_range(brightness(image))
-    if heat.shape != grey.shape:
-        raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
+    fraction("at", at)
+    at_least(2, count=count)
+    positive(compactness=compactness)
+    heat, grey = heat_and_grey(heatmap, image)
     if not heat.any():
         return np.zeros(heat.shape, dtype=bool)
-    parts = slic_parts(grey, count=count, compactness=compactness)
+    parts = slic_parts(unit_range(grey), count=count, compactness=compactness)
     means = part_means(parts, heat)
     return np.asarray((means > at * means.max())[parts])

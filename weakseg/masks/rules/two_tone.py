@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from weakseg.masks.checks import Bools, Floats
+from weakseg.masks.checks import Bools, Floats, fraction
 from weakseg.masks.region import brightness
+from weakseg.masks.rules.arguments import at_least, same_shape
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.search import SearchedRule
 from weakseg.masks.screen import keep_large_parts
@@ -106,13 +107,9 @@ def warm_tone(
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 
-    if not 0 < warm < 1:
-        raise ValueError(f"warm must be in (0, 1), got {warm}")
-    if blur < 0:
-        raise ValueError(f"blur must not be negative, got {blur}")
-    grey = brightness(image)
-    if heat.shape != grey.shape:
-        raise ValueError(f"the heatmap is {heat.shape}, the image {grey.shape}")
+    fraction("warm", warm)
+    at_least(0, blur=blur)
+    heat, grey = same_shape(heat, brightness(image))
     region = heat > warm
     if not region.any():
         return region, region

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from weakseg.masks.rules.global_thresholds import FixedRule
 from weakseg.report import figures
 from weakseg.report.read import RunTables
 from weakseg.report.sections.base import Content, Section, Subject
@@ -36,17 +35,15 @@ def _main_methods(methods: pd.DataFrame, method: str | None) -> list[str]:
 
 
 def _curve(run: RunTables) -> str:
-    """The Dice at every fixed threshold, with those that were chosen."""
-    rule = {r.rule: r for r in run.config.masks.rules}.get("fixed")
-    searched = isinstance(rule, FixedRule) and rule.search is not None
-    fixed = rule.at if isinstance(rule, FixedRule) and not searched else None
-    chosen = ["validation", *(["fixed"] if searched else [])]
-    entries = [
-        e
-        for r in chosen
-        for e in run.thresholds.get(f"{run.config.heatmap.method}-{r}", {}).values()
-    ]
-    return figures.curve_figure(run.curves, fixed, [e["threshold"] for e in entries])
+    """The Dice at every fixed threshold, with those that were set and those that were chosen."""
+    of = {
+        rule: list(run.thresholds.get(f"{run.config.heatmap.method}-{rule}", {}).values())
+        for rule in ("fixed", "validation")
+    }
+    fixed = next((e["threshold"] for e in of["fixed"] if not e.get("search")), None)
+    searched = [e for e in of["fixed"] if e.get("search")]
+    chosen = [e["threshold"] for e in (*of["validation"], *searched)]
+    return figures.curve_figure(run.curves, fixed, chosen)
 
 
 TEMPLATE = r"""
