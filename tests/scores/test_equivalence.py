@@ -22,8 +22,8 @@ from weakseg.scores import (
     weak_to_full_ratio,
 )
 from weakseg.scores.equivalence import _outer_ends
-from weakseg.scores.learning_curve import CURVE_CASE_COLUMNS, CURVE_COLUMNS, _other_seed, monotone
-from weakseg.scores.statistics import resampled_counts
+from weakseg.scores.learning_curve import CURVE_CASE_COLUMNS, CURVE_COLUMNS, monotone
+from weakseg.scores.statistics import other_seed, resampled_counts
 
 PATIENTS = 6
 
@@ -214,7 +214,7 @@ def test_equal_to_a_naive_loop(seed):
     cell = {key: rows.set_index("case")["dice"] for key, rows in curve_cases.groupby(["draw", "k"])}
     masks = curve_cases.groupby(["draw", "k"])["masks"].first()
     by_patient = np.concatenate(list(resampled_counts(len(names), 80, seed)))
-    by_draw = np.concatenate(list(resampled_counts(len(draws), 80, _other_seed(seed))))
+    by_draw = np.concatenate(list(resampled_counts(len(draws), 80, other_seed(seed))))
     worths, of_patients, dice, leads = [], [], [], []
     for patient_counts, draw_counts in zip(by_patient, by_draw, strict=True):
         cases = [
@@ -293,9 +293,9 @@ def test_twelve_methods_take_a_second_or_two():
     rng = np.random.default_rng(0)
     curve = curve_table(rng.random((5, 10)), patients=300, images=3)
     own = method_table(0.5, patients=300, images=3)
-    start = time.perf_counter()
+    start = time.process_time()
     mask_equivalence(own, "cam", curve)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_only_shared_images_count_and_gaps_are_left_out():
@@ -348,7 +348,7 @@ def test_seeds_and_order_of_rows():
 
 def test_as_many_draws_as_patients_are_not_drawn_alike():
     patients = np.concatenate(list(resampled_counts(5, 40, 0)))
-    draws = np.concatenate(list(resampled_counts(5, 40, _other_seed(0))))
+    draws = np.concatenate(list(resampled_counts(5, 40, other_seed(0))))
     assert abs(np.corrcoef(patients.ravel(), draws.ravel())[0, 1]) < 0.3
 
 

@@ -13,6 +13,7 @@ from weakseg.scores.statistics import (
     check_bootstrap,
     patient_numbers,
     percentile_interval,
+    ratio,
     resampled_counts,
 )
 
@@ -127,14 +128,14 @@ def weighted_auc(positive: Mask, score: Floats, weights: Floats) -> Floats:
     (B,) ndarray of float
         In [0, 1]; NaN where one side has no weight.
     """
-    order = np.argsort(score, kind="stable")
+    order = np.argsort(score)
     ranked = score[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
     w, side = weights[:, order], positive[order]
     above = np.add.reduceat(w * side, starts, axis=1)
     below = np.add.reduceat(w * ~side, starts, axis=1)
     beaten = np.cumsum(below, axis=1) - below / 2
-    return _ratio((above * beaten).sum(axis=1), above.sum(axis=1) * below.sum(axis=1))
+    return ratio((above * beaten).sum(axis=1), above.sum(axis=1) * below.sum(axis=1))
 
 
 def reliability_curve(is_lesion: ArrayLike, p: ArrayLike, bins: int = ECE_BINS) -> pd.DataFrame:
@@ -168,8 +169,8 @@ def reliability_curve(is_lesion: ArrayLike, p: ArrayLike, bins: int = ECE_BINS) 
     return pd.DataFrame(
         {
             "bin": np.arange(bins),
-            "mean_probability": _ratio(np.bincount(b, weights=prob, minlength=bins), count),
-            "observed_share": _ratio(np.bincount(b, weights=lesion, minlength=bins), count),
+            "mean_probability": ratio(np.bincount(b, weights=prob, minlength=bins), count),
+            "observed_share": ratio(np.bincount(b, weights=lesion, minlength=bins), count),
             "count": count,
         }
     )
@@ -211,8 +212,7 @@ def youden_threshold(is_lesion: ArrayLike, p: ArrayLike) -> float:
             f"got {positives} with and {n - positives} without"
         )
     values, group = np.unique(prob, return_inverse=True)
-    hits = np.bincount(group, weights=lesion, minlength=len(values)).astype(np.int64)
-    all_in = np.bincount(group, minlength=len(values))
+    hits, all_in = np.bincount(group, weights=lesion), np.bincount(group)
     # Cut k calls all values from k upwards a lesion. In whole numbers, so that ties are ties.
     tp = np.cumsum(hits[::-1])[::-1]
     fp = np.cumsum((all_in - hits)[::-1])[::-1]
@@ -230,11 +230,10 @@ def _weighted_scores(
     """Every score for every row of weights (B, N); ``classes`` are those of the whole sample."""
     predicted = p.argmax(axis=1)
     lesion, called = np.isin(y, lesions), np.isin(predicted, lesions)
-    p_lesion = np.clip(p[:, lesions].sum(axis=1), 0, 1)
+    p_lesion = np.minimum(p[:, lesions].sum(axis=1), 1)
     total = w.sum(axis=1)
-    right = (predicted == y).astype(np.float64)
-    member = (y[:, None] == classes).astype(np.float64)
-    recalls = _ratio(w @ (member * right[:, None]), w @ member)
+    right, member = predicted == y, y[:, None] == classes
+    recalls = ratio(w @ (member & right[:, None]), w @ member)
     in_bin = _bin_numbers(p_lesion, ECE_BINS)[:, None] == np.arange(ECE_BINS)
     gaps = w @ (in_bin * (lesion - p_lesion)[:, None])
     undefined = np.full(len(w), np.nan)
@@ -246,8 +245,8 @@ def _weighted_scores(
     return scores | {
         "accuracy": w @ right / total,
         "balanced_accuracy": recalls.mean(axis=1) if len(classes) > 1 else undefined,
-        "sensitivity": _ratio(w @ (lesion & called), w @ lesion),
-        "specificity": _ratio(w @ (~lesion & ~called), w @ ~lesion),
+        "sensitivity": ratio(w @ (lesion & called), w @ lesion),
+        "specificity": ratio(w @ (~lesion & ~called), w @ ~lesion),
         "ece": np.abs(gaps).sum(axis=1) / total,
         "brier": w @ (p_lesion - lesion) ** 2 / total,
     }
@@ -258,11 +257,6 @@ def _bin_numbers(p: Floats, bins: int) -> NDArray[np.intp]:
     # k / bins, unlike linspace, is the float that a reader writes: 0.3 opens the fourth of ten.
     edges = np.arange(1, bins) / bins
     return np.searchsorted(edges, p, side="right")
-
-
-def _ratio(top: NDArray, bottom: NDArray) -> Floats:
-    """Quotient, NaN where the denominator is 0."""
-    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=np.asarray(bottom) != 0)
 
 
 def _checked(
@@ -307,7 +301,7 @@ def _checked_binary(is_lesion: ArrayLike, p: ArrayLike) -> tuple[Mask, Floats]:
         raise ValueError(
             f"is_lesion and p must be of one length, got shapes {lesion.shape} and {prob.shape}"
         )
-    if lesion.size and lesion.dtype != np.bool_ and not np.isin(lesion, (0, 1)).all():
+    if not np.isin(lesion, (0, 1)).all():
         raise ValueError(f"is_lesion must hold booleans, got values {np.unique(lesion)[:5]}")
     if not np.all((prob >= 0) & (prob <= 1)):
         raise ValueError(f"p must lie in [0, 1], got values {prob.min():g} ... {prob.max():g}")

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from weakseg.scores.checks import Floats
 from weakseg.scores.learning_curve import Curve, monotone, read_curve, resampled_curves
@@ -32,6 +32,7 @@ from weakseg.scores.statistics import (
     check_bootstrap,
     patient_numbers,
     percentile_interval,
+    ratio,
     resampled_counts,
 )
 
@@ -280,12 +281,12 @@ def weak_to_full_ratio(
     if pairs.empty:
         return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
     number, count = patient_numbers(pairs["patient"].to_numpy(dtype=str))
-    above = np.bincount(number, weights=pairs["dice"], minlength=count)
-    below = np.bincount(number, weights=pairs["reference"], minlength=count)
-    value = float(_ratio(above.sum(), below.sum()))
+    above = np.bincount(number, weights=pairs["dice"])
+    below = np.bincount(number, weights=pairs["reference"])
+    value = float(ratio(above.sum(), below.sum()))
     if np.isnan(value):
         return Interval(value, value, value, len(pairs), count)
-    ratios = [_ratio(w @ above, w @ below) for w in resampled_counts(count, bootstrap, seed)]
+    ratios = [ratio(w @ above, w @ below) for w in resampled_counts(count, bootstrap, seed)]
     return Interval(
         value, *percentile_interval(np.concatenate(ratios), count, _LEVEL), len(pairs), count
     )
@@ -312,7 +313,7 @@ def _crossing(fit: Floats, means: Floats) -> Floats:
     before = np.maximum(after - 1, 0)
     rise = fit[rows, after] - fit[rows, before]
     way = np.divide(means - fit[rows, before], rise, out=np.ones_like(means), where=rise > 0)
-    position = np.where(after > 0, before + np.clip(way, 0, 1), 0.0)
+    position = np.where(after > 0, before + np.minimum(way, 1), 0.0)
     position[means < fit[:, 0] - _TOLERANCE] = -np.inf
     position[~reached.any(axis=1)] = np.inf
     return position
@@ -346,12 +347,12 @@ def _height(x: Floats, y: Floats, at: float) -> Floats:
     fit = monotone(y)
     rows, size = np.arange(len(x)), x.shape[1]
     # Points whose masks are equal count as one: the last of them, which has the greater Dice.
-    before = np.clip((x <= at + _TOLERANCE).sum(axis=1) - 1, 0, size - 1)
+    before = np.maximum((x <= at + _TOLERANCE).sum(axis=1) - 1, 0)
     after = np.minimum(before + 1, size - 1)
     run = x[rows, after] - x[rows, before]
     way = np.divide(at - x[rows, before], run, out=np.zeros(len(x)), where=run > 0)
     low, high = fit[rows, before], fit[rows, after]
-    return low + np.clip(way, 0, 1) * (high - low)
+    return low + np.maximum(way, 0) * (high - low)
 
 
 def _outer_ends(values: Floats, patients: int) -> tuple[float, float]:
@@ -365,12 +366,6 @@ def _outer_ends(values: Floats, patients: int) -> tuple[float, float]:
 
 def _finite(value: float) -> float:
     return float(value) if np.isfinite(value) else float("nan")
-
-
-def _ratio(above: ArrayLike, below: ArrayLike) -> Floats:
-    """A quotient that is NaN where the divisor is 0."""
-    a, b = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
-    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
 
 
 def _paired(per_case: pd.DataFrame, method: str, curve_cases: pd.DataFrame) -> tuple[Curve, Floats]:

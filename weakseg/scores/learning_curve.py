@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from weakseg.scores.checks import Floats
 from weakseg.scores.statistics import (
     check_bootstrap,
+    other_seed,
     patient_numbers,
     percentile_interval,
     resampled_counts,
@@ -107,8 +108,7 @@ def mask_curve(curve_cases: pd.DataFrame, *, bootstrap: int = 2000, seed: int = 
             "false_positive_rate": _false_positives(curve_cases, curve.ks),
             "lesion_images": len(number),
             "patients": count,
-        },
-        columns=list(CURVE_COLUMNS),
+        }
     )
 
 
@@ -181,7 +181,7 @@ def read_curve(curve_cases: pd.DataFrame) -> Curve:
         )
     masks = _masks(rows)
     dice = rows.set_index(["case", "draw", "k"])["dice"].astype(np.float64)
-    wide = dice.unstack(["draw", "k"]).sort_index().sort_index(axis=1).dropna()
+    wide = dice.unstack(["draw", "k"]).sort_index(axis=1).dropna()
     if wide.empty:
         raise ValueError("curve_cases must hold an image that is scored in every draw at every k")
     patients = rows.drop_duplicates("case").set_index("case")["patient"].reindex(wide.index)
@@ -200,7 +200,7 @@ def _masks(rows: pd.DataFrame) -> pd.DataFrame:
     of = rows.groupby(["draw", "k"])["masks"]
     if (of.nunique() > 1).any():
         raise ValueError("masks must be one number in each draw and k of curve_cases, got several")
-    table = of.first().unstack("k").sort_index().sort_index(axis=1)
+    table = of.first().unstack("k")
     if table.isna().any(axis=None):
         row, column = np.argwhere(table.isna().to_numpy())[0]
         raise ValueError(
@@ -236,8 +236,8 @@ def resampled_curves(
         columns = np.column_stack([columns, own])
     sums = np.zeros((count, columns.shape[1]))
     np.add.at(sums, number, columns)
-    sizes = np.bincount(number, minlength=count).astype(np.float64)
-    chosen = np.concatenate(list(resampled_counts(draws, bootstrap, _other_seed(seed)))) / draws
+    sizes = np.bincount(number)
+    chosen = np.concatenate(list(resampled_counts(draws, bootstrap, other_seed(seed)))) / draws
     start = 0
     for weights in resampled_counts(count, bootstrap, seed):
         share = chosen[start : start + len(weights)]
@@ -246,11 +246,6 @@ def resampled_curves(
         each = means[:, : draws * points].reshape(-1, draws, points)
         y = np.einsum("bd,bdk->bk", share, each)
         yield (np.log2(share @ curve.masks), y), means[:, draws * points :].ravel()
-
-
-def _other_seed(seed: int) -> int:
-    """A seed for the draws: with the patients' own both would be drawn alike."""
-    return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
 
 
 def _false_positives(curve_cases: pd.DataFrame, ks: NDArray[np.int64]) -> Floats:

@@ -45,8 +45,8 @@ def pixel_average_precision(heatmap: ArrayLike, truth: ArrayLike) -> float:
     # over them of the precision among all pixels that are at least as hot.
     inside = np.sort(heat[lesion])
     everywhere = np.sort(heat[heat >= inside[0]])
-    hotter = everywhere.size - np.searchsorted(everywhere, inside, side="left")
-    hits = inside.size - np.searchsorted(inside, inside, side="left")
+    hotter = everywhere.size - np.searchsorted(everywhere, inside)
+    hits = inside.size - np.searchsorted(inside, inside)
     return float((hits / hotter).mean())
 
 
@@ -132,5 +132,5 @@ def energy_inside(heatmap: ArrayLike, truth: ArrayLike) -> float:
     if top <= 0:
         return 0.0
     # Raw gradients may be so small or large that their sum leaves the range of a float.
-    positive = np.clip(heat, 0, None) / top
+    positive = np.maximum(heat, 0) / top
     return float(min(1.0, positive[lesion].sum() / positive.sum()))

@@ -163,7 +163,7 @@ def signed_rank_p(differences: ArrayLike) -> float:
     chance = np.ones(1)
     for rank in ranks[d != 0]:
         longer = np.zeros(len(chance) + rank)
-        longer[: len(chance)] += chance / 2
+        longer[: len(chance)] = chance / 2
         longer[rank:] += chance / 2
         chance = longer
     one_side = min(chance[: observed + 1].sum(), chance[observed:].sum())
@@ -205,7 +205,7 @@ def holm(p: ArrayLike) -> Floats:
     known = values[tested]
     if ((known < 0) | (known > 1)).any():
         raise ValueError(f"p must lie between 0 and 1, got {known.min():g} to {known.max():g}")
-    order = np.argsort(known, kind="stable")
+    order = np.argsort(known)
     steps = known[order] * np.arange(len(known), 0, -1)
     adjusted = np.full(values.shape, np.nan)
     adjusted[tested[order]] = np.minimum(np.maximum.accumulate(steps), 1.0)

@@ -26,13 +26,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weakseg.errors import did_you_mean
-from weakseg.scores.checks import Floats
-from weakseg.scores.classification import _checked, _ratio, weighted_auc
+from weakseg.scores.checks import Floats, Mask
+from weakseg.scores.classification import _checked, weighted_auc
 from weakseg.scores.statistics import (
     Interval,
     check_bootstrap,
+    other_seed,
     patient_numbers,
     percentile_interval,
+    ratio,
     resampled_counts,
 )
 
@@ -221,7 +223,7 @@ def evidence_intervals(
     check_bootstrap(bootstrap)
     number, count = patient_numbers(names)
     seeds = len(next(iter(p_lesion.values())))
-    times = np.concatenate(list(resampled_counts(seeds, bootstrap, _other_seed(seed))))
+    times = np.concatenate(list(resampled_counts(seeds, bootstrap, other_seed(seed))))
 
     everyone = np.ones((1, count))
     by_seed = {
@@ -250,11 +252,11 @@ def _weighted(
     truth: NDArray[np.int64],
     lesions: NDArray[np.bool_],
     p_lesion: Mapping[str, Floats],
-    right: Mapping[str, Floats],
+    right: Mapping[str, Mask],
 ) -> dict[str, dict[str, Floats]]:
     """Condition → score → (S, B) values of each seed for B draws of patients (B, P)."""
     classes = np.unique(truth)
-    member = (truth[:, None] == classes).astype(np.float64)
+    member = truth[:, None] == classes
     weights = counts[:, number]
     sizes = weights @ member
     total = sizes.sum(axis=1)
@@ -263,8 +265,8 @@ def _weighted(
     for name, many in p_lesion.items():
         each: dict[str, list[Floats]] = {score: [] for score in EVIDENCE_SCORES}
         for p, hit in zip(many, right[name], strict=True):
-            hits = weights @ (member * hit[:, None])
-            recalls = _ratio(hits, sizes)
+            hits = weights @ (member & hit[:, None])
+            recalls = ratio(hits, sizes)
             each["auc"].append(weighted_auc(lesions, p, weights))
             each["accuracy"].append(hits.sum(axis=1) / total)
             each["balanced_accuracy"].append(
@@ -276,37 +278,30 @@ def _weighted(
 
 def _read(
     predictions: Mapping[str, ArrayLike], y: ArrayLike, lesion_classes: Sequence[int]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], dict[str, Floats], dict[str, Floats]]:
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], dict[str, Floats], dict[str, Mask]]:
     """Truth and lesion or not, (N,); by condition P(lesion) and whether it is right, (S, N)."""
     if not predictions:
         raise ValueError("predictions must hold at least one condition, got none")
-    first, shape = "", None
+    arrays = {name: np.asarray(p, dtype=np.float64) for name, p in predictions.items()}
+    first = next(iter(arrays))
     p_lesion, right = {}, {}
-    for name, values in predictions.items():
-        p = np.asarray(values, dtype=np.float64)
+    for name, p in arrays.items():
         if p.ndim != 3 or not len(p):
             raise ValueError(
                 f"predictions must have shape (S, N, K) with at least one seed, got {p.shape} "
                 f"for condition {name!r}"
             )
-        if shape is None:
-            first, shape = name, p.shape
-        if p.shape != shape:
+        if p.shape != arrays[first].shape:
             raise ValueError(
                 "every condition must have the same seeds, images and classes, got shape "
-                f"{shape} for {first!r} and {p.shape} for {name!r}; leave out a condition or a "
-                "seed that is not finished"
+                f"{arrays[first].shape} for {first!r} and {p.shape} for {name!r}; leave out a "
+                "condition or a seed that is not finished"
             )
         for k, rows in enumerate(p):
             try:
                 truth, _ = _checked(y, rows, lesion_classes)
             except ValueError as error:
                 raise ValueError(f"condition {name!r}, seed number {k}: {error}") from error
-        p_lesion[name] = np.clip(p[:, :, list(lesion_classes)].sum(axis=2), 0, 1)
-        right[name] = (p.argmax(axis=2) == truth).astype(np.float64)
+        p_lesion[name] = np.minimum(p[:, :, list(lesion_classes)].sum(axis=2), 1)
+        right[name] = p.argmax(axis=2) == truth
     return truth, np.isin(truth, list(lesion_classes)), p_lesion, right
-
-
-def _other_seed(seed: int) -> int:
-    """A seed for the draw of seeds: with the patients' own both would be drawn alike."""
-    return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])

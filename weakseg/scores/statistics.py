@@ -101,8 +101,7 @@ def cluster_mean_interval(
     if x.size == 0:
         return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
     patient, count = patient_numbers(names)
-    sums = np.bincount(patient, weights=x, minlength=count)
-    sizes = np.bincount(patient, minlength=count).astype(np.float64)
+    sums, sizes = np.bincount(patient, weights=x), np.bincount(patient)
     means = [w @ sums / (w @ sizes) for w in resampled_counts(count, bootstrap, seed)]
     low, high = percentile_interval(np.concatenate(means), count, level)
     return Interval(float(x.mean()), low, high, int(x.size), count)
@@ -151,6 +150,11 @@ def resampled_counts(patients: int, bootstrap: int, seed: int) -> Iterator[Float
         yield counts.reshape(rows, patients).astype(np.float64)
 
 
+def other_seed(seed: int) -> int:
+    """A seed for a second draw: with the patients' own both would be drawn alike."""
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
+
+
 def percentile_interval(
     replicates: Floats, patients: int, level: float = 0.95
 ) -> tuple[float, float]:
@@ -165,6 +169,12 @@ def percentile_interval(
     tail = (1 - level) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def ratio(top: ArrayLike, bottom: ArrayLike) -> Floats:
+    """Quotient, NaN where the denominator is 0."""
+    above, below = np.asarray(top), np.asarray(bottom)
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below != 0)
 
 
 def check_bootstrap(bootstrap: int, level: float = 0.95) -> None:
