@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from weakseg import __version__
+from weakseg.commands.config import config_app
 from weakseg.commands.imports import import_app
+from weakseg.commands.options import (
+    ConfigPath,
+    Device,
+    Force,
+    Manifest,
+    Overrides,
+    RunDir,
+    Seed,
+    example,
+)
 from weakseg.disk import OF_THE_DISK
 from weakseg.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, WeaksegError
 from weakseg.interruption import InterruptedCommand, end_interrupted, signals_raise
@@ -20,22 +31,13 @@ app = typer.Typer(
     name="weakseg",
     help="Masks from a classifier's heatmaps, scored honestly and beside trivial floors.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog=example("weakseg compare quickstart"),
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
+app.add_typer(config_app)
 app.add_typer(import_app)
-
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment file (YAML).")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. classifier.epochs=5."),
-]
-RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Run folder [default: runs/NAME].")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="The run's seed.")]
-Force = Annotated[bool, typer.Option("--force", help="Make again what is up to date.")]
 
 
 def _version(show: bool) -> None:
@@ -57,16 +59,25 @@ def _common(
     """Options of every command."""
 
 
-def _load(config: Path, overrides: list[str] | None, device: str | None, seed: int | None) -> Any:
+def _load(
+    config: Path,
+    manifest: Path | None,
+    overrides: list[str] | None,
+    device: str | None,
+    seed: int | None,
+) -> Any:
     from weakseg.config import load_config
+    from weakseg.config.load import quoted
+    from weakseg.packaged import find_config
 
-    changes = list(overrides or [])
+    changes = [f"data.manifest={quoted(str(manifest))}"] if manifest is not None else []
+    changes += overrides or []
     changes += [f"device={device}"] if device is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
-    return load_config(config, changes)
+    return load_config(find_config(config), changes)
 
 
-@app.command()
+@app.command(epilog=example("weakseg validate labels.csv --pictures look/"))
 def validate(
     manifest: Annotated[Path, typer.Argument(help="A CSV: image,label[,mask,patient,split].")],
     healthy: Annotated[
@@ -114,12 +125,13 @@ def validate(
         raise typer.Exit(EXIT_USER)
 
 
-STAGES: dict[str, tuple[str, str, str]] = {
+STAGES: dict[str, tuple[str, str, str, str]] = {
     "train-classifier": (
         "train_classifier",
         "train_classifiers",
         "Train the image classifier.\n\n"
         "One network a seed. A command that was killed goes on when it is repeated.",
+        "weakseg train-classifier own-images --data labels.csv",
     ),
     "retrain-filtered": (
         "retrain_filtered",
@@ -127,29 +139,33 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "Train anew on heatmap-filtered images.\n\n"
         "Does the classifier need what its heatmaps show, or what they hide? The experiment's "
         "`filtered` says which filters, fills and controls.",
+        "weakseg retrain-filtered busi-filtered --data labels.csv",
     ),
     "compare": (
         "compare",
         "compare",
         "Run all stages and write the report.\n\nWhat is up to date is not made again.",
+        "weakseg compare own-images --data labels.csv --set name=mine",
     ),
 }
-"""Commands that take an experiment and nothing else: module and function in `stages`, and help."""
+"""Commands that take an experiment and nothing else: module and function in `stages`, help, and
+an example."""
 
 
 def _add_stage(name: str) -> None:
-    module, function, told = STAGES[name]
+    module, function, told, shown = STAGES[name]
 
-    @app.command(name, help=told)
+    @app.command(name, help=told, epilog=example(shown))
     def stage(
         config: ConfigPath,
+        manifest: Manifest = None,
         overrides: Overrides = None,
         run_dir: RunDir = None,
         device: Device = None,
         seed: Seed = None,
         force: Force = False,
     ) -> None:
-        settings = _load(config, overrides, device, seed)
+        settings = _load(config, manifest, overrides, device, seed)
         from weakseg.stages.prepare import prepared_run
 
         run = getattr(import_module(f"weakseg.stages.{module}"), function)
@@ -163,7 +179,9 @@ for _name in STAGES:
     _add_stage(_name)
 
 
-@app.command("heatmap-segment")
+@app.command(
+    "heatmap-segment", epilog=example("weakseg heatmap-segment own-images --data labels.csv")
+)
 def heatmap_segment(
     config: ConfigPath,
     sweep: Annotated[
@@ -173,6 +191,7 @@ def heatmap_segment(
             help="Instead compare methods, layers and thresholds on the validation masks.",
         ),
     ] = False,
+    manifest: Manifest = None,
     overrides: Overrides = None,
     run_dir: RunDir = None,
     device: Device = None,
@@ -180,7 +199,7 @@ def heatmap_segment(
     force: Force = False,
 ) -> None:
     """Make heatmaps and masks, and score them."""
-    settings = _load(config, overrides, device, seed)
+    settings = _load(config, manifest, overrides, device, seed)
     from weakseg.stages.prepare import prepared_run
 
     name = "sweep" if sweep else "heatmap_segment"
@@ -189,9 +208,13 @@ def heatmap_segment(
         print(run(prepared, force=force))
 
 
-@app.command("train-segmenter")
+@app.command(
+    "train-segmenter",
+    epilog=example("weakseg train-segmenter own-images --data labels.csv --only unet"),
+)
 def train_segmenter(
     config: ConfigPath,
+    manifest: Manifest = None,
     overrides: Overrides = None,
     run_dir: RunDir = None,
     device: Device = None,
@@ -207,7 +230,7 @@ def train_segmenter(
     FCN, U-Net, DeepMedic: the experiment's `segmenters`, on true masks. Their masks of the test
     images are made and scored too. A command that was killed goes on when it is repeated.
     """
-    settings = _load(config, overrides, device, seed)
+    settings = _load(config, manifest, overrides, device, seed)
     from weakseg.stages.prepare import prepared_run
     from weakseg.stages.train_segmenter import train_segmenters
 
@@ -215,7 +238,7 @@ def train_segmenter(
         print(train_segmenters(prepared, only=only, force=force))
 
 
-@app.command()
+@app.command(epilog=example("weakseg report runs/mine runs/other --out both"))
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     out: Annotated[Path, typer.Option("--out", help="The report's folder.")],
@@ -230,7 +253,7 @@ def report(
     print(make_report(runs, out, gallery=gallery))
 
 
-@app.command()
+@app.command(epilog=example("weakseg predict runs/mine new_images/ --out masks/ --overlays"))
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     inputs: Annotated[
@@ -280,7 +303,7 @@ def predict(
     )
 
 
-@app.command()
+@app.command(epilog=example("weakseg models"))
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:

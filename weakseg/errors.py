@@ -84,6 +84,14 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
+def near_names(word: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """The known names near to ``word``, the nearest first; those that hold it, or are held, too."""
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=most, cutoff=0.5)
+    holding = [n for n in names if word and (word in n or n in word) and n not in close]
+    return (close + holding)[:most]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A remedy for a misspelt name: the nearest one, else the whole list."""
     names = list(known)

@@ -14,6 +14,34 @@ from weakseg.errors import ConfigError
 if TYPE_CHECKING:
     from weakseg.importing.answers import Answers, Question
 
+
+def complete_config(incomplete: str) -> list[str]:
+    """Names of experiments that begin so, for the shell; it adds files by itself."""
+    from weakseg.packaged import config_names
+
+    return [n for n in config_names() if n.startswith(incomplete)]
+
+
+ConfigPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CONFIG",
+        help="An experiment: a YAML file, or a name of `weakseg config list`.",
+        autocompletion=complete_config,
+    ),
+]
+Manifest = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="CSV", help="The manifest; short for --set data.manifest=CSV."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. classifier.epochs=5."),
+]
+RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Run folder [default: runs/NAME].")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="The run's seed.")]
+Force = Annotated[bool, typer.Option("--force", help="Make again what is up to date.")]
 OutDir = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="The output folder [default: NAME-weakseg]."),

@@ -125,6 +125,11 @@ def apply_change(tree: dict[str, Any], text: str) -> None:
     node[last] = parsed
 
 
+def quoted(text: str) -> str:
+    """A text as the value of a ``--set``, whatever signs it holds."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _value(text: str, value: str) -> Any:
     """The value of a ``--set``: YAML, else the text as it stands."""
     try:
