@@ -28,6 +28,7 @@ from weakseg.data.images import (
     read_mask,
     scale_intensity,
 )
+from weakseg.data.mask_rules import distinct
 from weakseg.disk import DiskError
 from weakseg.errors import DataError
 
@@ -614,3 +615,12 @@ def test_raw_busi_images(shared):
         assert mask.shape == image.shape[:2] == image_size(path)
         assert mask.any() == ("normal" not in path.name)
         assert mask.mean() < 0.6
+
+
+@given(st.data(), st.sampled_from(["u1", "u2", "i2", "f4", "?"]), st.integers(1, 3))
+def test_the_values_of_a_mask_are_those_that_numpy_finds(data, dtype, most):
+    some = hnp.from_dtype(np.dtype(dtype), allow_nan=False)
+    held = data.draw(st.lists(some, min_size=1, max_size=most))
+    place = data.draw(hnp.arrays(np.int64, (3, 5), elements=st.integers(0, len(held) - 1)))
+    raw = np.asarray(held, dtype=dtype)[place]
+    np.testing.assert_array_equal(distinct(raw), np.unique(raw), strict=True)

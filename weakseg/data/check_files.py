@@ -222,31 +222,32 @@ def mask_content_problems(
         return Problem(kind, row.line, row.mask, message, fix, "warning" if warn else "error")
 
     what = "volume" if row.is_volume else "image"
-    listed = _list_values(values)
+    marked = int(np.count_nonzero(mask))
+    share = marked / mask.size
     known = labels is not None and row.label in labels.names
     lesion = known and labels is not None and labels.is_lesion(row.label)
-    if lesion and not mask.any():
+    if lesion and not marked:
         other = "correct the label or the mask"
         if (values != 0).any():
             other = "set data.mask_rule so that it takes the values of lesions"
         yield here(
             "lesion-without-mask",
-            f"the label {row.label!r} means a lesion, but the mask is empty: it holds {listed}, "
-            f"and data.mask_rule is {data.mask_rule}",
+            f"the label {row.label!r} means a lesion, but the mask is empty: it holds "
+            f"{_list_values(values)}, and data.mask_rule is {data.mask_rule}",
             other,
         )
-    if known and not lesion and mask.any():
+    if known and not lesion and marked:
         yield here(
             "healthy-with-mask",
-            f"the label {row.label!r} means healthy, but the mask marks {int(mask.sum())} {unit}: "
-            f"it holds {listed}, and data.mask_rule is {data.mask_rule}",
+            f"the label {row.label!r} means healthy, but the mask marks {marked} {unit}: "
+            f"it holds {_list_values(values)}, and data.mask_rule is {data.mask_rule}",
             "correct the label or the mask"
-            + ("; if it is inverted, set data.mask_rule: dark" if mask.mean() > HALF else ""),
+            + ("; if it is inverted, set data.mask_rule: dark" if share > HALF else ""),
         )
-    if mask.mean() > NEARLY_FULL:
+    if share > NEARLY_FULL:
         yield here(
             "mask-full",
-            f"the mask marks {100 * mask.mean():.0f} % of the {what}: it holds {listed}",
+            f"the mask marks {100 * share:.0f} % of the {what}: it holds {_list_values(values)}",
             "look at it; if it is inverted, save it the other way round, or set data.mask_rule: "
             "dark where all are",
             warn=True,

@@ -182,6 +182,18 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: png_of(zlib.compress(ROWS), chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8)))),
         "damaged",
     ),
+    "PNG of an unknown filter": (
+        lambda: png_of(zlib.compress(ROWS[:-9] + b"\x05" + ROWS[-8:])),
+        "damaged",
+    ),
+    "PNG with an unknown kind of filters": (
+        lambda: WHOLE.replace(WHOLE[8:33], chunk(b"IHDR", WHOLE[16:27] + b"\1\0")),
+        "header is damaged",
+    ),
+    "PNG with a short size of pixels": (
+        lambda: png_of(zlib.compress(ROWS), chunk(b"pHYs", b"\0")),
+        "damaged",
+    ),
     "PNG of no width": (lambda: png_of(zlib.compress(ROWS), side=0), "0 × 0 pixels"),
 }
 
@@ -224,6 +236,8 @@ def test_headers_alone_are_bounded_as_well(tmp_path, kind):
         lambda: WHOLE,
         lambda: png_of(b"", b"".join(chunk(b"IDAT", bytes([b])) for b in zlib.compress(ROWS))),
         lambda: WHOLE + b"behind the end",
+        *(lambda f=f: png_of(zlib.compress(ROWS[:-9] + bytes([f]) + ROWS[-8:])) for f in range(5)),
+        lambda: png_of(zlib.compress(ROWS), chunk(b"tEXt", b"Comment\0drawn by hand")),
         lambda: tiff_of(tile=(16, 32)),
         lambda: tiff_of(tile=(16, 32), compression="zlib", predictor=True),
         lambda: tiff_of(bigtiff=True),

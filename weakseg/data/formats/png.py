@@ -102,6 +102,8 @@ def decode_png(f: IO[bytes], path: Path) -> Pixels:
     f.seek(0)
     if header.depth == 16 and header.colour != 0:
         return upright(from_opencv(f.read()), turn)
+    if rows is not None and (plain := _plain(rows, chunks, header)) is not None:
+        return upright(Pixels(plain, 8), turn)
     image = Image.open(f if rows is None else _repacked(f, chunks, rows), formats=("PNG",))
     image.load()
     return upright(pillow_pixels(image, header.depth), turn)
@@ -114,7 +116,7 @@ def _header(f: IO[bytes], path: Path) -> _Header:
         raise ValueError("the PNG's header is damaged")
     width, height = int.from_bytes(data[8:12], "big"), int.from_bytes(data[12:16], "big")
     depth, colour, interlaced = data[16], data[17], data[20]
-    if depth not in _DEPTHS.get(colour, ()) or interlaced > 1:
+    if depth not in _DEPTHS.get(colour, ()) or any(data[18:20]) or interlaced > 1:
         raise ValueError("the PNG's header is damaged")
     check_size(path, (height, width), _SAMPLES[colour], 2 if depth == 16 else 1)
     return _Header(width, height, depth, colour, bool(interlaced))
@@ -221,6 +223,20 @@ def _unpacked(unpack: zlib._Decompress, piece: bytes) -> Iterator[bytes]:
         piece = unpack.unconsumed_tail
         if not piece and len(part) < _PIECE:
             return
+
+
+def _plain(rows: bytes, chunks: list[_Chunk], header: _Header) -> NDArray[np.uint8] | None:
+    """The samples of 8-bit grey without a filter, as many masks are stored; else None.
+
+    They need no decoder, which would take longer than all that is asked of them; whatever else
+    the file tells does.
+    """
+    if (header.depth, header.colour, header.interlaced) != (8, 0, False):
+        return None
+    if [c.name for c in chunks if c.name != b"IDAT"] != [b"IHDR", b"IEND"]:
+        return None
+    lines = np.frombuffer(rows, dtype=np.uint8).reshape(header.height, 1 + header.width)
+    return None if lines[:, 0].any() else lines[:, 1:].copy()
 
 
 def _repacked(f: IO[bytes], chunks: list[_Chunk], rows: bytes) -> IO[bytes]:
