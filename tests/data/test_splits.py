@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tests.data.helpers import present
 from weakseg.config import DataConfig, SplitConfig
+from weakseg.data import splits
 from weakseg.data.cases import Case, Labels
 from weakseg.data.duplicates import group_near_duplicates, thumbnail
 from weakseg.data.images import read_image
@@ -316,3 +317,178 @@ def test_lgg_deals_evenly(shared):
         part = [c for c in dealt if c.split == name]
         assert abs(len(part) / len(dealt) - wanted) < 0.01
         assert abs(np.mean([c.label == "tumor" for c in part]) - 1032 / 2935) < 0.02
+
+
+# By hand
+
+
+def volumes_of(*patients: dict[str, int]) -> list[Case]:
+    return [replace(c, image=Path(f"/d/{c.id}.nii.gz")) for c in cases_of(*patients)]
+
+
+@pytest.mark.parametrize(
+    ("cases", "found", "hint"),
+    [
+        ([], "0 patients", "images that look alike count as one patient"),
+        (cases_of({"normal": 2, "tumor": 1}), "1 patient", "images that look alike"),
+        (volumes_of({"normal": 2}, {"tumor": 1}), "2 patients", "each volume counts as one"),
+    ],
+)
+def test_too_few_are_counted_and_the_hint_is_of_their_kind(cases, found, hint):
+    with pytest.raises(DataError, match="too few patients for training") as e:
+        make_splits(cases, TWO, SplitConfig())
+    assert (e.value.found, e.value.expected) == (found, "at least 3")
+    assert e.value.fix.startswith("add patients; where the manifest has no `patient` column")
+    assert hint in e.value.fix
+
+
+@pytest.mark.parametrize(("count", "found"), [(1, "1 patient"), (2, "2 patients")])
+def test_too_few_of_a_class_are_counted(count, found):
+    cases = cases_of(*[{"normal": 5}] * 9, *[{"tumor": 4}] * count)
+    with pytest.raises(DataError, match="'tumor' has too few patients") as e:
+        make_splits(cases, TWO, SplitConfig())
+    assert (e.value.found, e.value.expected) == (found, "at least 3")
+    assert "merge the label with another one" in e.value.fix
+    assert "images that look alike" in e.value.fix
+
+
+def test_classes_that_no_deal_can_share_out_are_counted():
+    """Three patients a class: b needs p3 beside p2, c needs p3 beside p1."""
+    patients = [{"a": 1, "b": 2, "c": 1}, {"a": 1, "b": 1}, {"a": 1, "c": 1}, {"b": 1, "c": 1}]
+    with pytest.raises(DataError, match="No way was found") as e:
+        make_splits(cases_of(*patients), Labels(("a",), ("b", "c")), SplitConfig())
+    assert e.value.found == "4 patients; 3 with 'a', 3 with 'b', 3 with 'c'"
+    assert "add a `split` column" in e.value.fix
+
+
+def dealt_by_hand(images, order, share=(0.5, 0.3, 0.2)):
+    """Patient → side, of (healthy images, lesions) by patient."""
+    return splits._deal(np.array(images), np.array(share), np.array(order)).tolist()
+
+
+def test_a_deal_by_hand():
+    """Ten patients of an image each; those from 7 on have the lesions, which are dealt first."""
+    images = [(1, 0)] * 7 + [(0, 1)] * 3
+    # Lesions: 7 tests, 8 validates, 9 trains; healthy: 0, 1, 2. Two are enough to test, a third
+    # one validates, and the rest trains.
+    assert dealt_by_hand(images, range(10)) == [2, 1, 0, 1, 0, 0, 0, 2, 1, 0]
+    backwards = [0, 0, 0, 1, 0, 1, 2, 0, 1, 2]
+    assert dealt_by_hand(images, range(10)[::-1]) == backwards
+    # However the classes stand in the table.
+    assert dealt_by_hand([i[::-1] for i in images], range(10)) == [2, 1, 0, 1, 0, 0, 0, 2, 1, 0]
+
+
+def test_a_deal_of_patients_with_both_kinds_and_of_unequal_size():
+    """Of 30 images 6 are to test and 9 to validate."""
+    images = [(3, 1), (0, 2), (2, 2), (1, 0), (9, 0), (2, 0), (4, 0), (4, 0)]
+    # Lesions: 2 tests, 1 validates, 0 trains. Healthy: 2 tests and 0 trains already; 7 validates.
+    # To test there are 4: with 6, the next, 8; with 5 as well, 10. Four are as far from 6 as
+    # eight are, and the fewer are taken. To validate there are 6: with 6, 10, which is nearer.
+    order = [2, 1, 0, 7, 6, 5, 4, 3]
+    assert dealt_by_hand(images, order) == [0, 1, 2, 0, 0, 0, 1, 1]
+    # With 5 (2 images) first: six test; of 6 + 4 = 10 and 6 + 4 + 9 the former validate.
+    order = [2, 1, 0, 7, 5, 6, 4, 3]
+    assert dealt_by_hand(images, order) == [0, 1, 2, 0, 0, 2, 1, 1]
+
+
+def unlike(counts, side, share):
+    """How far a deal is from its shares of images and of classes, in plain sums."""
+    off = 0.0
+    for s in range(3):
+        own = [
+            sum(int(c[k]) for c, at in zip(counts, side, strict=True) if at == s) for k in (0, 1)
+        ]
+        off += abs(sum(own) / counts.sum() - share[s])
+        off += sum(abs(own[k] / sum(own) - counts[:, k].sum() / counts.sum()) for k in (0, 1))
+    return off
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_all_deals_the_one_is_kept_that_is_nearest_to_its_shares(monkeypatch, seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 6, (12, 2))
+    deals = [rng.permutation([0] * 6 + [1] * 3 + [2] * 3) for _ in range(40)]
+    whole = [d for d in deals if all((counts[d == s].sum(axis=0) > 0).all() for s in range(3))]
+    config = SplitConfig(val=0.2, test=0.3)
+    best = min(whole, key=lambda d: unlike(counts, d, (0.5, 0.2, 0.3)))
+    left = iter(deals)
+    monkeypatch.setattr(splits, "CANDIDATES", len(deals))
+    monkeypatch.setattr(splits, "_deal", lambda *_: next(left))
+    np.testing.assert_array_equal(splits._best_deal(counts, config), best)
+    assert next(left, None) is None
+
+
+def test_every_candidate_is_an_order_of_all_patients_that_the_seed_says(monkeypatch):
+    counts, asked = np.ones((5, 2), dtype=int), []
+
+    def deal(table, share, order):
+        assert table is counts
+        np.testing.assert_allclose(share, [0.6, 0.1, 0.3])
+        asked.append(order.tolist())
+        return np.array([0, 0, 0, 1, 2])
+
+    monkeypatch.setattr(splits, "_deal", deal)
+    splits._best_deal(counts, SplitConfig(val=0.1, test=0.3, seed=4))
+    rng = np.random.default_rng(4)
+    assert asked == [rng.permutation(5).tolist() for _ in range(splits.CANDIDATES)]
+
+
+def test_of_equally_good_deals_the_first_is_kept_and_none_that_lacks_a_class(monkeypatch):
+    counts = np.array([[1, 1], [1, 1], [1, 1], [1, 0], [0, 1]])
+    lacking, one, other = [0, 0, 0, 1, 2], [0, 1, 2, 0, 0], [1, 2, 0, 0, 0]
+    for deals, kept in (([lacking, one, other], one), ([other, lacking, one], other)):
+        left = iter(deals)
+        monkeypatch.setattr(splits, "CANDIDATES", 3)
+        monkeypatch.setattr(splits, "_deal", lambda *_, left=left: np.array(next(left)))
+        assert splits._best_deal(counts, SplitConfig()).tolist() == kept
+    monkeypatch.setattr(splits, "_deal", lambda *_: np.array(lacking))
+    assert splits._best_deal(counts, SplitConfig()) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (None, "No such file or directory"),
+        (b"case,image,label,patient,split\n\xff,b,c,d,train\n", "can't decode byte 0xff"),
+        (b"case,image,label,patient,split\n" + b"x" * 200_000 + b",b,c,d,e\n", "larger than"),
+    ],
+)
+def test_why_splits_cannot_be_read(tmp_path, content, found):
+    if content is not None:
+        (tmp_path / "splits.csv").write_bytes(content)
+    with pytest.raises(DataError, match="splits cannot be read") as e:
+        read_splits(tmp_path / "splits.csv")
+    assert found in e.value.found
+    assert "weakseg train-classifier CONFIG" in e.value.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("", "an empty file"), ("a,b\n1,2\n", "the header 'a,b'")]
+)
+def test_what_a_file_holds_in_the_place_of_splits(tmp_path, text, found):
+    (tmp_path / "splits.csv").write_text(text)
+    with pytest.raises(DataError, match="does not hold splits") as e:
+        read_splits(tmp_path / "splits.csv")
+    assert (e.value.found, e.value.expected) == (found, "case,image,label,patient,split")
+
+
+def test_a_row_without_a_split_is_named_with_its_image():
+    cases = [*given_split("train", "val", "test")[:-1], cases_of({"tumor": 1})[0]]
+    with pytest.raises(DataError, match="Some rows name a split") as e:
+        make_splits(cases, TWO, SplitConfig())
+    assert e.value.where == "row 2 (c0.png)"
+
+
+def test_all_troubles_are_told_at_once_with_the_way_out_of_the_first():
+    cases = [
+        c for c in given_split("train", "val", "test") if (c.label, c.split) != ("tumor", "val")
+    ]
+    cases.append(replace(cases[0], split="dev", row=50, patient="x"))
+    with pytest.raises(DataError) as e:
+        make_splits(cases, TWO, SplitConfig())
+    assert e.value.what.splitlines() == [
+        "The splits of the manifest cannot be used:",
+        "  - row 50: the split 'dev' is not known",
+        "  - the split 'val' has no image of 'tumor'",
+    ]
+    assert e.value.fix == "write one of train, val, test"
