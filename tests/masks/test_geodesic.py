@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import ndimage
+from scipy import ndimage, sparse
+from scipy.sparse.csgraph import dijkstra
 
 from weakseg.masks.rules.geodesic import geodesic_mask
 
@@ -75,3 +76,57 @@ def test_parameters_out_of_range_are_refused(change, message):
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="heatmap is"):
         geodesic_mask(np.eye(4), np.eye(5))
+
+
+def dijkstra_mask(heat, grey, high, low, edge):
+    """The same by scipy's shortest paths over an explicit graph of the eight neighbours."""
+    M, N = grey.shape
+    across, down = np.zeros((M, N)), np.zeros((M, N))
+    across[:, 1:-1] = (grey[:, 2:] - grey[:, :-2]) / 2
+    across[:, 0], across[:, -1] = grey[:, 1] - grey[:, 0], grey[:, -1] - grey[:, -2]
+    down[1:-1] = (grey[2:] - grey[:-2]) / 2
+    down[0], down[-1] = grey[1] - grey[0], grey[-1] - grey[-2]
+    cost = 1 + edge * np.sqrt(across**2 + down**2)
+    graph = sparse.lil_array((M * N, M * N))
+    for y, x in np.ndindex(M, N):
+        for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
+            v, u = y + dy, x + dx
+            if v < M and 0 <= u < N:
+                way = np.hypot(dy, dx) * (cost[y, x] + cost[v, u]) / 2
+                graph[y * N + x, v * N + u] = graph[v * N + u, y * N + x] = way
+    nearest = [
+        dijkstra(graph.tocsr(), indices=np.flatnonzero(seeds), min_only=True).reshape(M, N)
+        for seeds in (heat > high, heat < low)
+    ]
+    return nearest[0] < nearest[1] - 1e-9, abs(nearest[0] - nearest[1]) < 1e-9
+
+
+@pytest.mark.parametrize("shape", [(11, 13), (2, 9), (9, 2)])
+@pytest.mark.parametrize("seed", range(4))
+def test_distances_are_those_of_another_library(shape, seed):
+    rng = np.random.default_rng(seed)
+    heat, grey = rng.random(shape), rng.random(shape)
+    heat, grey = heat / heat.max(), (grey - grey.min()) / np.ptp(grey)
+    for high, low, edge in ((0.9, 0.1, 5.0), (0.85, 0.2, 0.3)):
+        wanted, even = dijkstra_mask(heat, grey, high, low, edge)
+        made = geodesic_mask(heat, grey, high=high, low=low, edge=edge)
+        assert made.dtype == bool
+        np.testing.assert_array_equal(made[~even], wanted[~even])
+
+
+def test_what_lies_on_a_limit_is_no_seed():
+    """In a row of even brightness places count: the fifth is nearer to the background."""
+    heat = np.array([[1.0, 0.5, 0.5, 0.5, 0.75, 0.1], [0.1] * 6])[:1]
+    made = geodesic_mask(heat, np.ones((1, 6)), high=0.75, low=0.25)
+    assert made.tolist() == [[True, True, True, False, False, False]]
+    heat = np.array([[1.0, 0.25, 0.5, 0.5, 0.5, 0.1]])
+    made = geodesic_mask(heat, np.ones((1, 6)), high=0.75, low=0.25)
+    assert made.tolist() == [[True, True, True, False, False, False]]
+
+
+def test_halfway_itself_is_no_lesion():
+    heat = np.array([[1.0, 0.625, 0.5, 0.375]])
+    made = geodesic_mask(heat, heat, high=0.75, low=0.25)
+    assert made.dtype == bool
+    assert made.tolist() == [[True, True, False, False]]
+    assert geodesic_mask(np.zeros((3, 4)), heat[[0, 0, 0]]).dtype == bool

@@ -110,3 +110,54 @@ def test_it_is_a_rule_of_the_experiment():
 def test_parameters_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         grown_mask(HEAT, np.zeros(SHAPE), **wrong)
+
+
+def test_the_heat_that_is_asked_for_rises_in_sixteen_equal_steps():
+    """A row of one tone: joined is what lies above the first step that leaves few enough."""
+    column = np.arange(400)
+    heat = np.maximum(0, 1 - abs(column - 200) / 200)[None] * np.ones((2, 1))
+    image = np.ones((2, 400))
+    image[1] = 0  # so that there are two tones
+    heat[1] *= 0.9
+    warm, reach = 0.6, 0.2
+    part = int((heat[0] > warm).sum())
+    steps = [reach + k * (warm - reach) / 16 for k in range(16)]
+    sizes = [int((heat[0] > level).sum()) for level in steps]
+    assert len(set(sizes)) == 16
+    for most in np.linspace(1, 2.2, 40):
+        made = grown_mask(heat, image, warm=warm, reach=reach, most=most, blur=0)
+        assert made.sum() == next((s for s in sizes if s <= most * part), part)
+        assert not made[1].any()
+
+
+def test_exactly_as_many_times_the_part_is_not_too_many():
+    heat = np.array([[0.3, 0.3, 0.8, 1.0, 0.3, 0.3, 0.0], [0, 0, 0.7, 0, 0, 0, 0]])
+    image = np.array([[0, 1, 1, 1, 1, 0, 0], [0] * 7])
+    sizes = [
+        grown_mask(heat, image, warm=0.6, reach=0.2, most=most, blur=0).sum()
+        for most in (1, 1.99, 2, 3)
+    ]
+    assert sizes == [2, 2, 4, 4]
+
+
+def test_the_growth_never_falls_to_its_reach():
+    heat = np.array([[0.25, 0.5, 0.5, 1.0, 0.5, 0.26, 0.0], [0, 0, 0, 0.9, 0, 0, 0]])
+    image = np.array([[1.0] * 7, [0.0] * 7])
+    made = grown_mask(heat, image, warm=0.75, reach=0.25, most=9, blur=0)
+    assert made.astype(int).tolist() == [[0, 1, 1, 1, 1, 1, 0], [0] * 7]
+
+
+def test_all_parts_grow_and_the_smaller_ones_stay():
+    """Two discs of one tone, each within its own warm spot, one of a fifth of the other's size."""
+    large, small = far(16, 16) < 7, far(38, 34) < 3.2
+    heat = np.maximum(np.exp(-((far(16, 16) / 7) ** 2)), np.exp(-((far(38, 34) / 3) ** 2)))
+    image = 1.0 * (large | small)
+    part = two_tone_mask(heat, image, blur=0)
+    assert (part & small).any()
+    assert part.sum() < 0.97 * image.sum()
+    np.testing.assert_array_equal(grown_mask(heat, image, reach=0.05, blur=0), image)
+
+
+def test_a_heatmap_s_own_maximum_is_what_shares_are_of():
+    image = 100 + 60.0 * LESION
+    np.testing.assert_array_equal(grown_mask(7 * HEAT, image, blur=0), LESION)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from skimage.draw import disk
 from skimage.io import imread
 
 from weakseg.data.phantom_slices import phantom_slices
-from weakseg.masks.region import _is_background, _solid, body_region, brightness
+from weakseg.masks.region import _is_background, _solid, body_region, brightness, unit_range
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -214,3 +215,93 @@ def test_a_corner_is_background_where_more_than_half_of_it_is() -> None:
     assert not _is_background(rest, np.zeros((40, 40)))
     rest[0, 0] = True
     assert _is_background(rest, np.zeros((40, 40)))
+
+
+@pytest.mark.parametrize("missing", range(4))
+def test_any_three_corners_will_do_and_two_will_not(missing: int) -> None:
+    """Corners of 5 × 2 pixels; all of the rest is body, but for a border between the corners."""
+    rest = np.zeros((100, 40), dtype=bool)
+    rest[10:90, 0] = rest[10:90, -1] = True  # 160 of 276 pixels of the border
+    corners = [(slice(0, 5), slice(0, 2)), (slice(0, 5), slice(-2, None))]
+    corners += [(slice(-5, None), s[1]) for s in corners]
+    for k, corner in enumerate(corners):
+        rest[corner] = k != missing
+    assert _is_background(rest, np.zeros(rest.shape))
+    rest[corners[missing - 1]] = False
+    assert not _is_background(rest, np.zeros(rest.shape))
+
+
+def _plain() -> tuple[np.ndarray, np.ndarray]:
+    """A body of brightness 1 on black, 150 × 120 pixels: smoothed with an sd of one pixel."""
+    body = np.zeros((150, 120), dtype=bool)
+    body[disk((75, 60), 40)] = True
+    return body.astype(float), body
+
+
+def test_the_smoothing_s_sd_is_a_hundred_and_fiftieth_of_the_longer_side(monkeypatch) -> None:
+    asked, smooth = [], ndimage.gaussian_filter
+    monkeypatch.setattr(ndimage, "gaussian_filter", lambda i, sd: asked.append(sd) or smooth(i, sd))
+    body_region(np.eye(300, 60))
+    body_region(np.eye(30, 75))
+    assert asked == [2.0, 0.5]
+
+
+@pytest.mark.parametrize("dark", [np.nan, -np.inf])
+def test_a_background_that_is_not_finite_is_dark(dark: float) -> None:
+    image, body = _plain()
+    expected = body_region(image)
+    assert _iou(expected, body) > 0.9
+    image[:20] = image[:, -15:] = dark
+    np.testing.assert_array_equal(body_region(image), expected)
+    # As dark as the darkest, which need not be 0.
+    np.testing.assert_array_equal(body_region(image - 1000), expected)
+
+
+@pytest.mark.parametrize(("grey", "found"), [(0.09, True), (0.11, False)])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_dark_is_a_tenth_of_the_99th_percentile_whatever_is_brighter(grey, found, scale) -> None:
+    """The background lies at a share of the body; the darkest is a patch of 0 in the corner.
+
+    Of 18,000 pixels 25, smeared over 121, are a hundred times brighter than the body: less than
+    one in a hundred.
+    """
+    image, body = _plain()
+    image[~body] = grey
+    image[60:65, 55:60] = 100
+    image[145:, 115:] = 0
+    region = body_region(scale * image)
+    if found:
+        assert _iou(region, body) > 0.9
+    else:
+        assert region.all()
+
+
+@pytest.mark.parametrize(("step", "found"), [(1e-7, False), (1e-5, True)])
+@pytest.mark.parametrize("level", [1.0, 300.0, -300.0])
+def test_rounding_errors_are_no_body(step: float, found: bool, level: float) -> None:
+    image, body = _plain()
+    region = body_region(level + abs(level) * step * image)
+    if found:
+        assert _iou(region, body) > 0.9
+    else:
+        assert region.all()
+
+
+def test_a_range_that_overflows_has_no_background() -> None:
+    _, body = _plain()
+    with np.errstate(over="ignore"):
+        assert body_region(np.where(body, 1.7e308, -1.7e308)).all()
+
+
+def test_an_even_image_is_judged_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    for image in (np.zeros((20, 30)), np.full((20, 30), 7.5)):
+        assert body_region(image).all()
+    assert not recwarn.list
+
+
+def test_values_are_spread_over_the_unit_range() -> None:
+    np.testing.assert_array_equal(
+        unit_range(np.array([[-3.0, 1.0], [5.0, 3.0]])), [[0, 0.5], [1, 0.75]]
+    )
+    np.testing.assert_allclose(unit_range(np.array([[2.0, 2.25, 2.5]])), [[0, 0.5, 1]])
+    np.testing.assert_array_equal(unit_range(np.full((2, 3), 4.0)), np.zeros((2, 3)))

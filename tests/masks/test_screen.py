@@ -210,3 +210,25 @@ def test_shapes_must_agree():
 def test_an_area_out_of_range(area):
     with pytest.raises(ValueError, match="min_area must be in"):
         screen_parts(PARTS, PARTS, min_area=area)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, bool])
+def test_masks_of_numbers_are_counted_in_pixels(kind):
+    mask = (PARTS * 255).astype(kind)
+    np.testing.assert_array_equal(keep_large_parts(mask, 0.3), keep_large_parts(PARTS, 0.3))
+    found = screen_parts(mask, 1.0 * PARTS, min_area=4 / 70)
+    np.testing.assert_array_equal(found, screen_parts(PARTS, 1.0 * PARTS, min_area=4 / 70))
+    assert found.sum() == 16
+    assert screen_parts(0 * mask, 1.0 * PARTS).dtype == bool
+
+
+def test_scores_of_few_bits_are_held_against_the_peak_as_they_are():
+    """0.6 in half precision is 0.60009766, and 0.6002 the same number."""
+    score = np.where(PARTS, 0.6, 0).astype(np.float16)
+    assert screen_parts(PARTS, score, min_peak=0.60009).any()
+    assert not screen_parts(PARTS, score, min_peak=0.6002).any()
+
+
+def test_limits_of_a_share_are_shares():
+    np.testing.assert_array_equal(screen_parts(np.ones((3, 4)), np.ones((3, 4)), min_area=1), 1)
+    np.testing.assert_array_equal(screen_parts(PARTS, PARTS, min_area=0, min_peak=0), PARTS)

@@ -454,3 +454,10 @@ def test_a_heatmap_without_pixels_is_named() -> None:
 )
 def test_flat_is_what_is_not_finite_not_positive_or_even_to_a_millionth(heat, flat):
     assert is_flat([heat]) is flat
+
+
+def test_a_curve_without_thresholds_is_empty_and_their_order_is_kept() -> None:
+    heatmap, truth = [[1, 2, 3, 4]], [[0, 0, 1, 1]]
+    assert dice_curve(heatmap, truth, []).shape == (0,)
+    # Above 3 one of two, above 0 all four, above 2 both; whole numbers as well.
+    np.testing.assert_allclose(dice_curve(heatmap, truth, [3, 0, 2]), [2 / 3, 4 / 6, 1])

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage.filters import threshold_otsu
 
 from weakseg.masks.rules import Evidence, segment
-from weakseg.masks.rules.two_tone import TwoToneRule, two_tone_mask
+from weakseg.masks.rules.two_tone import TwoToneRule, two_tone_mask, warm_tone
 
 SHAPE = (48, 40)
 
@@ -208,3 +209,66 @@ def test_the_rule_two_tone_is_this_function():
     np.testing.assert_array_equal(segment(rule, HEAT, image), expected)
     with pytest.raises(ValueError, match="needs the image"):
         segment(rule, HEAT)
+
+
+# By hand: what is warm, what is bright, and which of the two is taken
+
+
+def tones(heat, image, **settings):
+    inside, tone = warm_tone(np.array(heat, float), image, **({"warm": 0.5, "blur": 0} | settings))
+    return inside.astype(int).tolist(), tone.astype(int).tolist()
+
+
+def test_the_tone_of_the_whole_image_comes_with_its_part_in_the_warm_region():
+    heat = [[0.1, 0.5, 0.6, 0.9, 0.7, 1.0, 0.2, 0.1]]
+    # Warm are the third to the sixth; bright ones are hotter there: 1.6 against 1.6 / 2.
+    bright = [[9, 0, 0, 9, 0, 9, 9, 0]]
+    assert tones(heat, bright) == ([[0, 0, 0, 1, 0, 1, 0, 0]], [[1, 0, 0, 1, 0, 1, 1, 0]])
+    dark = [[0, 9, 9, 0, 9, 0, 0, 9]]
+    assert tones(heat, dark) == ([[0, 0, 0, 1, 0, 1, 0, 0]], [[1, 0, 0, 1, 0, 1, 1, 0]])
+    even = np.full((1, 8), 3)
+    assert tones(heat, even) == ([[0, 0, 1, 1, 1, 1, 0, 0]],) * 2
+    assert tones(heat, even, warm=0.6) == ([[0, 0, 0, 1, 1, 1, 0, 0]],) * 2
+
+
+def test_of_equally_hot_tones_the_bright_one_is_taken():
+    assert tones([[0, 1, 1, 1, 1]], [[0, 5, 5, 2, 2]])[0] == [[0, 1, 1, 0, 0]]
+    assert tones([[0, 1, 1, 1, 1]], [[0, 2, 5, 5, 2]])[0] == [[0, 0, 1, 1, 0]]
+
+
+def test_the_mean_counts_and_not_the_sum():
+    """Three dark pixels have more heat than the bright one, and less each."""
+    assert tones([[0.7, 0.7, 0.7, 1.0]], [[0, 0, 0, 9]])[0] == [[0, 0, 0, 1]]
+    assert tones([[0.7, 0.7, 0.7, 1.0]], [[9, 9, 9, 0]])[0] == [[0, 0, 0, 1]]
+
+
+def test_a_value_on_otsu_s_threshold_is_dark():
+    """256 bins from 0 to 256: the middle of the first is a half."""
+    image = np.array([[0.0] * 6 + [0.5] + [256.0] * 6])
+    assert threshold_otsu(image) == 0.5
+    assert tones(np.ones((1, 13)), image)[1] == [[0] * 7 + [1] * 6]
+
+
+@pytest.mark.parametrize(("shape", "sd"), [((40, 20), 1.2), ((10, 50), 1.5)])
+def test_the_smoothing_is_a_share_of_the_longer_side(shape, sd):
+    rng = np.random.default_rng(0)
+    image, heat = rng.random(shape), np.ones(shape)
+    heat[0] = 0
+    smooth = ndimage.gaussian_filter(image, sd)
+    bright = smooth > threshold_otsu(smooth[1:])
+    _, tone = warm_tone(heat, image, warm=0.5, blur=0.03)
+    np.testing.assert_array_equal(tone, bright)
+
+
+@pytest.mark.parametrize("level", [1.0, 1e6, 1e-15])
+def test_an_image_is_even_where_its_range_is_a_millionth_of_it(level):
+    heat = [[0.0, 1.0, 1.0, 1.0]]
+    parted = level * np.array([[0, 1, 1, 1 + 1.1e-6]])
+    assert tones(heat, parted)[0] == [[0, 0, 0, 1]]
+    even = level * np.array([[0, 1, 1, 1 + 0.9e-6]])
+    assert tones(heat, even)[0] == [[0, 1, 1, 1]]
+    # Its own magnitude counts, and not that of what is cold.
+    assert tones(heat, parted + level * np.array([[1e9, 0, 0, 0]]))[0] == [[0, 0, 0, 1]]
+    # Below zero as well.
+    assert tones(heat, -parted)[0] == [[0, 1, 1, 0]]
+    assert tones(heat, -even)[0] == [[0, 1, 1, 1]]

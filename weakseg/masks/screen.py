@@ -34,13 +34,12 @@ def keep_large_parts(mask: npt.ArrayLike, share: float) -> Bools:
 
     if not 0 <= share <= 1:
         raise ValueError(f"share must be in [0, 1], got {share}")
-    labels, count = ndimage.label(np.asarray(mask, dtype=bool))
-    if not count:
-        return np.asarray(labels > 0)
+    labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     kept = (sizes > 0) & (sizes >= share * sizes.max() * (1 - SLACK))
-    return np.asarray(ndimage.binary_fill_holes(kept[labels]), dtype=bool)
+    filled: Bools = ndimage.binary_fill_holes(kept[labels])
+    return filled
 
 
 def screen_parts(
@@ -87,4 +86,5 @@ def screen_parts(
     kept = np.concatenate(
         [[False], (sizes >= min_area * found.size * (1 - SLACK)) & (peaks >= min_peak)]
     )
-    return np.asarray(kept[labels])
+    screened: Bools = kept[labels]
+    return screened

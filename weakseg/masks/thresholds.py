@@ -229,7 +229,7 @@ def dice_curve(heatmap: npt.ArrayLike, truth: npt.ArrayLike, thresholds: npt.Arr
     h, lesion = heat_of(heatmap), truth_of(truth, heatmap, "truth")
     at = np.asarray(thresholds, dtype=np.float64)
     # What no mask holds, most of an image and every NaN, need not be sorted.
-    held = h > np.fmin.reduce(at, axis=None, initial=np.inf)
+    held = h > np.fmin.reduce(at, initial=np.inf)
     chosen = _count_above(h[held], at)
     hits = _count_above(h[held & lesion], at)
     return _dice(hits, chosen, int(np.count_nonzero(lesion)))
@@ -265,7 +265,7 @@ def oracle_threshold(heatmap: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     order = np.argsort(h, axis=None)[::-1]
     values = np.append(h.ravel()[order], 0.0)
     values = np.maximum(values, 0.0)
-    hits = np.cumsum(lesion.ravel()[order], dtype=np.intp)
+    hits = np.cumsum(lesion.ravel()[order])
     # A threshold stands below a run of equal values and above the next: cut only where they change.
     cuts = np.flatnonzero(values[:-1] > values[1:])
     scores = _dice(hits[cuts], cuts + 1, int(lesion.sum()))

@@ -83,8 +83,9 @@ def geodesic_mask(
     sure, far = heat > high, heat < low
     if not sure.any() or not far.any():
         return np.asarray(heat > (high + low) / 2)
-    steps = [np.abs(g) for g in np.gradient(grey)] if min(grey.shape) > 1 else [np.zeros_like(grey)]
-    cost = 1 + edge * np.sqrt(sum(g**2 for g in steps))
+    slope = np.hypot(*np.gradient(grey)) if min(grey.shape) > 1 else np.zeros_like(grey)
+    cost = 1 + edge * slope
     to_lesion, _ = MCP_Geometric(cost).find_costs(np.argwhere(sure))
     to_background, _ = MCP_Geometric(cost).find_costs(np.argwhere(far))
-    return np.asarray((to_lesion < to_background) & ~far | sure)
+    nearer: Bools = to_lesion < to_background
+    return nearer

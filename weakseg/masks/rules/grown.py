@@ -100,11 +100,8 @@ def grown_mask(
 
 
 def _connected(mask: Bools, part: Bools) -> Bools:
-    """The components of a mask that hold some of a part."""
+    """The components of a mask that hold some of a part, which lies inside it."""
     from scipy import ndimage
 
-    labels, count = ndimage.label(mask)
-    holds = np.zeros(count + 1, dtype=bool)
-    holds[np.unique(labels[part])] = True
-    holds[0] = False
-    return np.asarray(holds[labels])
+    labels, _ = ndimage.label(mask)
+    return np.isin(labels, labels[part])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from weakseg.masks.checks import Bools, Floats
+from weakseg.masks.region import unit_range
 from weakseg.masks.rules.arguments import at_least, heat_and_grey, in_order
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.search import SearchedRule, low_below_high
@@ -97,15 +98,15 @@ def _walk(
     from skimage.segmentation import random_walker
     from skimage.transform import resize
 
-    shape, span = grey.shape, float(np.ptp(grey))
+    shape = grey.shape
     # The solver's weights are not those of the same image in other units.
-    grey = (grey - grey.min()) / span if span > 0 else grey
+    grey = unit_range(grey)
     shrink = LONGEST_SIDE / max(shape)
     seeds = sure.astype(np.int64) + 2 * far
     if shrink < 1:
         small = tuple(max(1, round(side * shrink)) for side in shape)
         grey = resize(grey, small, order=1, anti_aliasing=True)
-        seeds = resize(seeds, small, order=0, anti_aliasing=False, preserve_range=True)
+        seeds = resize(seeds, small, order=0, preserve_range=True)
         seeds = seeds.astype(np.int64)
     if not (seeds == 0).any() or not (seeds == 1).any() or not (seeds == 2).any():
         found = (seeds == 1).astype(np.float64)

@@ -72,8 +72,9 @@ def two_tone_mask(
     Notes
     -----
     The tones are parted by Otsu's threshold of the smoothed brightness within the region; the part
-    of the higher mean heat is the lesion. That threshold is the middle of one of 256 bins, so that
-    values within half a bin of it may fall on either side.
+    of the higher mean heat is the lesion, of equally hot ones the bright one. That threshold is the
+    middle of one of 256 bins, so that values within half a bin of it may fall on either side; one
+    that lies on it is dark.
     """
     heat = normalise(heatmap)
     chosen, _ = warm_tone(heat, image, warm=warm, blur=blur)
@@ -115,14 +116,11 @@ def warm_tone(
         return region, region
     smooth = ndimage.gaussian_filter(grey, blur * max(grey.shape))
     values = smooth[region]
-    if not np.ptp(values) > 1e-6 * max(float(np.abs(values).max()), 1e-12):
+    if not np.ptp(values) > 1e-6 * np.abs(values).max():
         return region, region
     bright = smooth > threshold_otsu(values)
     light, dark = region & bright, region & ~bright
-    if _mean(heat, light) >= _mean(heat, dark):
+    # Otsu's threshold lies above the darkest value and below the brightest: neither is empty.
+    if heat[light].mean() >= heat[dark].mean():
         return light, bright
     return dark, ~bright
-
-
-def _mean(heat: Floats, part: Bools) -> float:
-    return float(heat[part].mean()) if part.any() else -1.0
