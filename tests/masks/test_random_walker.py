@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage.segmentation import random_walker
 
-from weakseg.masks.rules.random_walker import LONGEST_SIDE, random_walker_mask
+from weakseg.masks.rules.random_walker import LONGEST_SIDE, RandomWalkerRule, random_walker_mask
 
 
 def _dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -92,3 +95,108 @@ def test_parameters_out_of_range(bad):
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="image"):
         random_walker_mask(_ramp(), np.zeros((9, 40)))
+
+
+def exact(heat, image, high, low, beta):
+    """The same by scikit-image's exact solver, on an image from 0 to 1."""
+    seeds = (heat > high) + 2 * (heat < low)
+    grey = (image - image.min()) / np.ptp(image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        met = random_walker(grey, seeds, beta=beta, mode="bf", return_full_prob=True)
+    return met[0] > 0.5, abs(met[0] - 0.5) < 1.5e-3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_who_is_met_first_is_what_the_exact_solver_says(seed):
+    rng = np.random.default_rng(seed)
+    heat = ndimage.gaussian_filter(rng.random((20, 26)), 1)
+    heat = (heat - heat.min()) / np.ptp(heat)
+    image = ndimage.gaussian_filter(255 * rng.random((20, 26)), 1)
+    for high, low, beta in ((0.8, 0.2, 130.0), (0.7, 0.35, 3.0)):
+        wanted, even = exact(heat, image, high, low, beta)
+        made = random_walker_mask(heat, image, high=high, low=low, beta=beta)
+        assert made.dtype == bool
+        np.testing.assert_array_equal(made[~even], wanted[~even])
+
+
+def test_the_defaults_are_those_of_the_rule():
+    rng = np.random.default_rng(9)
+    heat, image = ndimage.gaussian_filter(rng.random((20, 26)), 1), rng.random((20, 26))
+    heat -= heat.min()
+    rule = RandomWalkerRule()
+    told = {"high": rule.high, "low": rule.low, "beta": rule.beta}
+    np.testing.assert_array_equal(
+        random_walker_mask(heat, image), random_walker_mask(heat, image, **told)
+    )
+
+
+def test_what_lies_on_a_limit_is_no_seed_and_halfway_is_no_lesion():
+    """In a row of even brightness the kind that is nearer is met first more often."""
+    even = np.ones((1, 6))
+    heat = np.array([[1.0, 0.5, 0.5, 0.5, 0.75, 0.1]])
+    made = random_walker_mask(heat, even, high=0.75, low=0.25)
+    assert made.tolist() == [[True, True, True, False, False, False]]
+    heat = np.array([[1.0, 0.25, 0.5, 0.5, 0.5, 0.1]])
+    made = random_walker_mask(heat, even, high=0.75, low=0.25)
+    assert made.tolist() == [[True, True, True, False, False, False]]
+    heat = np.array([[1.0, 0.625, 0.5, 0.375]])  # nothing is far: a threshold halfway
+    made = random_walker_mask(heat, heat, high=0.75, low=0.25)
+    assert made.dtype == bool
+    assert made.tolist() == [[True, True, False, False]]
+
+
+def test_without_beta_the_image_does_not_matter():
+    rng = np.random.default_rng(3)
+    heat = ndimage.gaussian_filter(rng.random((20, 26)), 1)
+    heat -= heat.min()
+    one, other = (random_walker_mask(heat, i, beta=0) for i in (rng.random((20, 26)), heat))
+    assert (one != other).sum() <= 1
+    np.testing.assert_array_equal(random_walker_mask(heat, 0 * heat), one)
+
+
+def test_where_every_pixel_is_sure_the_walk_is_none():
+    heat = np.array([[1.0, 0.9, 0.1, 0.2]])
+    assert random_walker_mask(heat, heat).tolist() == [[True, True, False, False]]
+
+
+def test_no_warning_of_the_solver_is_passed_on(recwarn):
+    random_walker_mask(_ramp(), np.full((9, 41), 7.0))
+    random_walker_mask(_ramp(), np.random.default_rng(0).random((9, 41)))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("shape", "small"), [((800, 6), (384, 3)), ((6, 800), (3, 384)), ((385, 1), (384, 1))]
+)
+def test_larger_images_are_walked_on_with_a_longer_side_of_384(monkeypatch, shape, small):
+    """The walk is on the smaller grid, seeds are seeds there, and all of it comes back."""
+    asked = []
+
+    def walk(grey, seeds, **settings):
+        asked.append((grey.shape, seeds))
+        return np.stack([seeds == 1, seeds == 2]).astype(float)
+
+    monkeypatch.setattr("skimage.segmentation.random_walker", walk)
+    long = max(shape)
+    heat = np.linspace(1, 0, long)
+    heat = np.broadcast_to(heat[:, None] if shape[0] == long else heat, shape)
+    made = random_walker_mask(heat, np.random.default_rng(0).random(shape))
+    ((asked_shape, seeds),) = asked
+    assert asked_shape == seeds.shape == small
+    assert set(np.unique(seeds)) == {0, 1, 2}
+    # Three in ten are sure, three in ten are far, and nobody reached what is between.
+    assert (seeds == 1).mean() == pytest.approx(0.3, abs=0.01)
+    assert (seeds == 2).mean() == pytest.approx(0.3, abs=0.01)
+    np.testing.assert_array_equal(made, heat > 0.7)
+
+
+def test_images_of_384_pixels_are_walked_on_as_they_are(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "skimage.segmentation.random_walker",
+        lambda grey, seeds, **_: asked.append(grey) or np.stack([seeds == 1, seeds == 2]) * 1.0,
+    )
+    image = np.random.default_rng(0).random((384, 3))
+    random_walker_mask(np.linspace(1, 0, 384)[:, None] * np.ones(3), image)
+    np.testing.assert_array_equal(asked[0], (image - image.min()) / np.ptp(image))

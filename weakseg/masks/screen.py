@@ -34,7 +34,7 @@ def keep_large_parts(mask: npt.ArrayLike, share: float) -> Bools:
 
     if not 0 <= share <= 1:
         raise ValueError(f"share must be in [0, 1], got {share}")
-    labels, _ = ndimage.label(mask)
+    labels, _ = ndimage.label(np.asarray(mask))
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     kept = (sizes > 0) & (sizes >= share * sizes.max() * (1 - SLACK))

@@ -265,7 +265,7 @@ def oracle_threshold(heatmap: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     order = np.argsort(h, axis=None)[::-1]
     values = np.append(h.ravel()[order], 0.0)
     values = np.maximum(values, 0.0)
-    hits = np.cumsum(lesion.ravel()[order])
+    hits = np.cumsum(lesion.ravel()[order], dtype=np.intp)
     # A threshold stands below a run of equal values and above the next: cut only where they change.
     cuts = np.flatnonzero(values[:-1] > values[1:])
     scores = _dice(hits[cuts], cuts + 1, int(lesion.sum()))

@@ -112,7 +112,7 @@ def _walk(
         found = (seeds == 1).astype(np.float64)
     else:
         if not np.ptp(grey) > 0:  # an even image, which the solver cannot scale, hinders nobody
-            grey, beta = np.indices(grey.shape)[0].astype(np.float64), 0.0
+            grey, beta = np.arange(float(grey.size)).reshape(grey.shape), 0.0
         with warnings.catch_warnings():
             # Of the solver's choice, which differs by what is installed beside.
             warnings.simplefilter("ignore", UserWarning)
