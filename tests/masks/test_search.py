@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from weakseg.config import parse_config
 from weakseg.errors import ConfigError
 from weakseg.masks.rules import Evidence, configured_rule, rule_from_json, segment
+from weakseg.masks.rules.affinity import AffinityRule
 from weakseg.masks.rules.geodesic import GeodesicRule
-from weakseg.masks.rules.global_thresholds import FixedRule, QuantileRule
-from weakseg.masks.rules.search import SearchedRule
+from weakseg.masks.rules.global_thresholds import AreaPriorRule, FixedRule, OtsuRule, QuantileRule
+from weakseg.masks.rules.masks_seen import ValidationRule
+from weakseg.masks.rules.search import SearchedRule, chosen_masks
 from weakseg.masks.rules.superpixel import SuperpixelRule
 from weakseg.masks.rules.two_tone import TwoToneRule, two_tone_mask
 from weakseg.scores import dice
@@ -177,3 +180,119 @@ def test_rules_without_a_search_are_written_without_a_word_of_it():
     for rule in config.masks.rules:
         if isinstance(rule, SearchedRule):
             assert not {"search", "max_masks"} & rule.model_dump(mode="json").keys()
+
+
+def told(values, triples=TRIPLES, **settings):
+    """What a search of `fixed` finds."""
+    return fit(FixedRule(search={"at": values}, **settings), triples)
+
+
+def test_the_mean_is_over_images_with_a_lesion_and_all_masks_are_counted():
+    """Two masks are empty: they are looked at, and have no part in the mean."""
+    triples = [*TRIPLES[:2], *((h, i, np.zeros_like(t)) for h, i, t in TRIPLES[2:])]
+    fitted = told([0.5, 0.68], triples)
+    assert fitted.masks_seen == 4
+    for found in fitted.search["candidates"]:
+        wanted = np.mean([dice(h / h.max() > found["at"], t) for h, _, t in triples[:2]])
+        assert found["dice"] == round(wanted, 6)
+    empty = [(h, i, np.zeros_like(t)) for h, i, t in TRIPLES]
+    with pytest.raises(LookupError, match="no lesion image of the validation split has a mask"):
+        told([0.5], empty)
+
+
+def test_a_limit_takes_the_masks_that_the_seed_says_and_no_others():
+    """`numpy.random.default_rng(seed)` orders the pairs; the images come in the same order."""
+    mixed = [(h, i, h > at) for (h, i, _), at in zip(TRIPLES, (0.2, 0.4, 0.6, 0.8), strict=True)]
+    for seed in range(5):
+        chosen = sorted(np.random.default_rng(seed).permutation(4)[:2])
+        fitted = fit(FixedRule(search={"at": [0.2, 0.4, 0.6, 0.8]}, max_masks=2), mixed, seed)
+        assert fitted.masks_seen == 2
+        for found in fitted.search["candidates"]:
+            kept = [mixed[k] for k in chosen]
+            wanted = np.mean([dice(h / h.max() > found["at"], t) for h, _, t in kept])
+            assert found["dice"] == round(wanted, 6)
+
+
+def test_a_limit_above_the_number_of_masks_takes_all():
+    assert told([0.3, 0.7], max_masks=9).masks_seen == 4
+    assert chosen_masks(lambda: TRIPLES, None, 0) is None
+    assert chosen_masks(lambda: TRIPLES, 9, 0) == {0, 1, 2, 3}
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(4).tolist()
+        assert chosen_masks(lambda: TRIPLES, 3, seed) == set(order[:3])
+
+
+def test_masks_that_told_the_area_are_counted_as_well():
+    rule = AreaPriorRule(masks_seen=7, search={"area": [0.05, 0.1]})
+    fitted = fit(rule)
+    assert fitted.masks_seen == 7 + 4
+    assert fitted.rule.masks_seen == 7
+
+
+def test_a_search_is_told_in_words():
+    fitted = fit(TwoToneRule(search={"warm": [0.25], "blur": [0.01, 0.02]}))
+    words = fitted.chosen_on.replace("0.02", "0.01")
+    assert words == "masks of the validation split: warm 0.25, blur 0.01, of 2 that were tried"
+    assert fitted.search["configured"] == {
+        "rule": "two-tone",
+        "warm": 0.35,
+        "blur": 0.008,
+        "search": {"warm": [0.25], "blur": [0.01, 0.02]},
+        "max_masks": None,
+    }
+
+
+def test_without_images_there_is_no_search():
+    rule = TwoToneRule(search={"warm": [0.2]})
+    with pytest.raises(ValueError, match="a search needs the validation images"):
+        rule.fit(Evidence(train=tuple, val=lambda: [(1, 1)], test=tuple))
+
+
+def test_candidates_are_whole_rules_with_the_settings_that_are_not_searched():
+    rule = SuperpixelRule(count=55, search={"at": [0.3], "compactness": [1.0, 2.0]}, max_masks=3)
+    assert rule.candidates() == [
+        ({"at": 0.3, "compactness": c}, SuperpixelRule(count=55, at=0.3, compactness=c))
+        for c in (1.0, 2.0)
+    ]
+    assert SuperpixelRule.parameters() == ["at", "count", "compactness"]
+    assert AreaPriorRule.parameters() == ["area"]
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ({}, r"name a parameter \(at\) and its values"),
+        ({"att": [0.3]}, "att: the rule has no such parameter; did you mean 'at'"),
+        ({"zzz": [0.3]}, "zzz: the rule has no such parameter; choose at"),
+        ({"at": [0.3, 1.0]}, "at: input should be less than 1, not 1.0"),
+        ({"at": [None]}, "at: input should be a valid number, not None"),
+        ({"at": [False]}, "at: input should be a valid number, not False"),
+        ({"at": []}, "at: name one value or more, each once"),
+        ({"at": [0.5, 0.25, 0.5]}, "at: name one value or more, each once"),
+    ],
+)
+def test_what_a_search_may_not_hold(search, words):
+    with pytest.raises(ValidationError, match=words):
+        FixedRule(search=search)
+
+
+def test_values_are_read_as_the_parameter_s_own_kind():
+    assert SuperpixelRule(search={"count": ["20", 30.0]}).search == {"count": [20, 30]}
+    assert FixedRule(search=None).search is None
+
+
+def test_a_rule_draws_where_it_takes_some_masks_or_is_trained():
+    drawing = [
+        FixedRule(search={"at": [0.5]}, max_masks=2),
+        ValidationRule(max_masks=3),
+        AffinityRule(),
+    ]
+    assert all(r.draws for r in drawing)
+    assert not any(r.draws for r in (FixedRule(), ValidationRule(), OtsuRule(), TwoToneRule()))
+
+
+def test_a_search_is_written_with_its_limit_and_the_rest_without():
+    rule = FixedRule(search={"at": [0.3]}, max_masks=2)
+    told = {"rule": "fixed", "at": 0.5}
+    assert rule.model_dump(mode="json") == told | {"search": {"at": [0.3]}, "max_masks": 2}
+    assert FixedRule().model_dump(mode="json") == told

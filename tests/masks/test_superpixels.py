@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from skimage.segmentation import slic
 
-from weakseg.masks.rules.superpixel import superpixel_mask
-from weakseg.masks.superpixels import part_means
+from weakseg.masks.rules.superpixel import SuperpixelRule, superpixel_mask
+from weakseg.masks.superpixels import part_means, slic_parts
 
 
 def _quarters() -> np.ndarray:
@@ -62,3 +64,46 @@ def test_parameters_out_of_range_are_refused(change):
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="heatmap is"):
         superpixel_mask(np.eye(4), np.eye(5))
+
+
+@pytest.mark.parametrize(("count", "compactness"), [(12, 0.1), (40, 2.0)])
+def test_parts_are_scikit_image_s_and_means_are_plain(count, compactness):
+    rng = np.random.default_rng(4)
+    image = ndimage.gaussian_filter(rng.random((30, 26)), 1.5)
+    heat = np.maximum(ndimage.gaussian_filter(rng.normal(size=(30, 26)), 3), 0)
+    grey = (image - image.min()) / np.ptp(image)
+    parts = slic(grey, n_segments=count, compactness=compactness, channel_axis=None, start_label=0)
+    assert len(np.unique(parts)) > count / 2
+    means = {k: (heat / heat.max())[parts == k].mean() for k in np.unique(parts)}
+    for at in (0.2, 0.5, 0.8):
+        hot = [k for k, mean in means.items() if mean > at * max(means.values())]
+        made = superpixel_mask(heat, 255 * image, at=at, count=count, compactness=compactness)
+        assert made.dtype == bool
+        np.testing.assert_array_equal(made, np.isin(parts, hot))
+    found = slic_parts(grey, count=count, compactness=compactness)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, parts)
+
+
+def test_a_square_at_the_very_share_is_not_marked():
+    heat = np.zeros((40, 40))
+    heat[:20, :20], heat[20:, 20:], heat[:20, 20:] = 1, 0.5, 0.625
+    mask = superpixel_mask(heat, _quarters(), at=0.5, count=4, compactness=0.001)
+    assert mask[:20].all()
+    assert not mask[20:].any()
+
+
+def test_the_defaults_of_the_function_are_those_of_the_rule():
+    rng = np.random.default_rng(1)
+    heat, image = rng.random((64, 48)), ndimage.gaussian_filter(rng.random((64, 48)), 1)
+    rule = SuperpixelRule()
+    told = {"at": rule.at, "count": rule.count, "compactness": rule.compactness}
+    np.testing.assert_array_equal(
+        superpixel_mask(heat, image), superpixel_mask(heat, image, **told)
+    )
+
+
+def test_two_superpixels_are_the_fewest():
+    heat = np.zeros((20, 20))
+    heat[:, 15:] = 1
+    assert superpixel_mask(heat, heat, count=2, compactness=0.01).any()
