@@ -8,6 +8,7 @@ import pytest
 from weakseg.masks.rules import (
     RULES,
     Evidence,
+    FittedRule,
     TrainedState,
     default_rules,
     rule_from_json,
@@ -162,3 +163,48 @@ def test_a_trainable_rule_is_given_its_trainer_and_nothing_with_masks():
         segment(bare, heat, IMAGE)
     with pytest.raises(LookupError, match="no training images"):
         AffinityRule().fit(Evidence(**sources))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_number_is_refused_where_it_is_looked_at(bad):
+    heat, image = PAIRS[0][0], IMAGE.astype(float)
+    broken = heat.copy(), image.copy()
+    broken[0][3, 3] = broken[1][4, 4] = bad
+    fixed, area = fit(FixedRule()), fit(AreaPriorRule())
+    for fitted in (fixed, area):
+        with pytest.raises(ValueError, match="heatmap must hold numbers, got NaN or infinity 1 t"):
+            segment(fitted, broken[0], image)
+    with pytest.raises(ValueError, match="image must hold numbers, got NaN or infinity 1 times"):
+        segment(area, heat, broken[1])
+    np.testing.assert_array_equal(segment(fixed, heat, broken[1]), segment(fixed, heat, image))
+
+
+def test_a_threshold_applies_to_the_scale_that_it_was_chosen_on():
+    heat = np.array([[1.0, 3.0, 4.0, 8.0]])
+    for scale, mask in (("image", [0, 0, 0, 1]), ("raw", [1, 1, 1, 1])):
+        fitted = FittedRule(FixedRule(), 0.5, scale, "", 0)
+        assert segment(fitted, heat).astype(int).tolist() == [mask]
+    made = segment(fit(FixedRule()), np.zeros((2, 3)))
+    assert (made.dtype, made.shape) == (bool, (2, 3))
+
+
+def test_all_that_threshold_json_says_of_a_rule():
+    assert FittedRule(OracleDatasetRule(), 0.25, "image", "the test", 3).to_json() == {
+        "rule": {"rule": "oracle-dataset"},
+        "threshold": 0.25,
+        "scale": "image",
+        "chosen_on": "the test",
+        "masks_seen": 3,
+        "upper_bound": True,
+    }
+    searched = FittedRule(OtsuRule(), None, "raw", "x", 0, search={"candidates": []})
+    told = searched.to_json()
+    assert (told["search"], told["upper_bound"]) == ({"candidates": []}, False)
+    assert rule_from_json(told) == searched
+
+
+def test_a_rule_without_a_choice_to_make_looks_at_each_heatmap_by_itself():
+    fitted = fit(OtsuRule())
+    assert (fitted.rule, fitted.name, fitted.needs_image) == (OtsuRule(), "otsu", False)
+    assert (fitted.threshold, fitted.scale, fitted.masks_seen) == (None, "raw", 0)
+    assert fitted.chosen_on == "each heatmap by itself"

@@ -461,3 +461,105 @@ def test_a_curve_without_thresholds_is_empty_and_their_order_is_kept() -> None:
     assert dice_curve(heatmap, truth, []).shape == (0,)
     # Above 3 one of two, above 0 all four, above 2 both; whole numbers as well.
     np.testing.assert_allclose(dice_curve(heatmap, truth, [3, 0, 2]), [2 / 3, 4 / 6, 1])
+
+
+# A pool of heat, by hand
+
+
+@pytest.fixture
+def small_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four values an image, and eight in all."""
+    monkeypatch.setattr(set_thresholds, "POOLED_VALUES", 4)
+    monkeypatch.setattr(set_thresholds, "POOL_LIMIT", 8)
+
+
+MAPS = [np.array([[1.0, 2, 3, 4]]), np.array([[40.0, 30], [20, 10]]), np.arange(100.0, 500, 100)]
+
+
+@pytest.mark.usefixtures("small_pool")
+@pytest.mark.parametrize(
+    ("images", "pool"),
+    [
+        (1, [1, 2, 3, 4]),
+        (2, [1, 2, 3, 4, 10, 20, 30, 40]),
+        # Half of each: the lower of two neighbours, then the upper, and of the third its quarters.
+        (3, [1, 3, 20, 40, 200, 400]),
+        (4, [1, 3, 20, 40, 200, 400, 2, 4]),
+        # One of each: of what was left the lower, the upper, and so on; of the fifth its middle.
+        (5, [1, 40, 200, 4, 30]),
+        # No image is left without a value.
+        (9, [1, 40, 200, 4, 30, 300, 3, 30, 300]),
+    ],
+)
+def test_a_pool_that_is_full_keeps_every_other_value(images: int, pool: list[float]) -> None:
+    maps = (MAPS[k % 3] for k in range(images))
+    np.testing.assert_array_equal(set_thresholds._pool(maps), pool)
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        (np.float16, np.float32),
+        (np.float32, np.float32),
+        (np.float64, np.float64),
+        (np.int64, np.float64),
+    ],
+)
+def test_heat_is_pooled_in_its_own_bits(kind: type, kept: type) -> None:
+    found = set_thresholds._pool([np.arange(9).astype(kind)])
+    assert found.dtype == kept
+    assert found.size == POOLED_VALUES
+    not_finite = np.array([1, 2, np.nan]).astype(kept)
+    assert set_thresholds._pool([not_finite]).dtype == kept
+
+
+@pytest.mark.usefixtures("small_pool")
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_map_that_is_not_finite_counts_as_zeros(bad: float) -> None:
+    maps = [MAPS[0], np.array([[5.0, bad, 7.0]])]
+    np.testing.assert_array_equal(set_thresholds._pool(maps), [1, 2, 3, 4, 0, 0, 0, 0])
+
+
+def test_the_quantile_is_the_higher_of_two_values() -> None:
+    heat = np.repeat([[0.0, 1.0]], 512, axis=0)
+    assert train_quantile_threshold([heat], 0.499) == 0
+    assert train_quantile_threshold([heat], 0.5) == 1
+    assert train_quantile_threshold([heat], 0.501) == 1
+
+
+def test_there_are_a_hundred_and_one_candidates_and_zero_is_one() -> None:
+    heat = np.linspace(0.001, 5, 100_000)[None]
+    found = candidate_thresholds([heat])
+    assert (found.size, found[0]) == (101, 0)
+    assert found.dtype == np.float64
+    # The lowest and the highest of 1024 values, and 98 between them, evenly.
+    np.testing.assert_allclose(found[1:], np.linspace(*found[[1, -1]], 100), atol=1e-4)
+    np.testing.assert_allclose(found[[1, -1]], [0.0034, 4.9976], atol=1e-3)
+    assert candidate_thresholds([heat], 2).tolist() == [0, found[1]]
+    few = candidate_thresholds([np.array([[0, 0, 3, 7]])])
+    assert few[[0, 1, -1]].tolist() == [0, 3, 7]
+    np.testing.assert_array_equal(candidate_thresholds([-heat]), [0.0])
+
+
+@pytest.mark.parametrize("candidates", [[[0.1, 0.2]], [0.1, np.nan], 0.5, []])
+def test_candidates_are_a_list_of_numbers(candidates: object) -> None:
+    heat = np.array([[0.1, 0.9]])
+    with pytest.raises(ValueError, match="candidates must be a list of numbers"):
+        best_threshold([heat], [heat > 0.5], candidates)
+
+
+def test_the_mean_is_over_images_with_a_lesion() -> None:
+    heat = np.array([[0.2, 0.4, 0.8]])
+    truths = [[[0, 0, 1]], [[0, 0, 0]], [[0, 1, 1]]]
+    threshold, curve = best_threshold([heat] * 3, truths, [0, 0.3, 0.5])
+    # Of three, two and one pixels: 1/2, 2/3, 1 for the one; 4/5, 1, 2/3 for the other.
+    np.testing.assert_allclose(curve, [(1 / 2 + 4 / 5) / 2, (2 / 3 + 1) / 2, (1 + 2 / 3) / 2])
+    assert threshold == 0.5
+
+
+@pytest.mark.parametrize(("area", "count"), [(0.07, 7), (0.29, 29), (0.999, 99), (0.001, 0)])
+def test_whole_pixels_are_counted_in_a_region_of_a_hundred(area: float, count: int) -> None:
+    heat = np.arange(1.0, 201).reshape(2, 100)
+    region = np.array([[True], [False]]) & np.ones((2, 100), bool)
+    assert area_prior_mask(heat, area, region).sum() == count
+    assert area_prior_threshold(heat, area, region) == 100 - count
