@@ -171,5 +171,5 @@ def find_gate(prepared: Prepared, name: str, networks: list[int]) -> Gate | None
     arch = prepared.config.classifier.arch
     table = mean_predictions([seed_folder(prepared.run.folder, arch, s) for s in by])
     value = chosen_gate(asked, table, prepared.cases.labels.lesion)
-    said = zip(table["case"], table["lesion_probability"], strict=True)
-    return Gate(value, by, {str(case): float(p) for case, p in said})
+    said = table.set_index("case")["lesion_probability"]
+    return Gate(value, by, {str(case): p for case, p in said.items()})
