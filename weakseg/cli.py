@@ -12,6 +12,7 @@ import typer
 from weakseg import __version__
 from weakseg.commands.config import config_app
 from weakseg.commands.imports import import_app
+from weakseg.commands.init import init
 from weakseg.commands.options import (
     ConfigPath,
     Device,
@@ -36,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
+app.command(epilog=example("weakseg init Dataset_BUSI_with_GT --out busi"))(init)
 app.add_typer(config_app)
 app.add_typer(import_app)
 

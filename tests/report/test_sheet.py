@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,10 @@ def test_lesions_fill_the_sheet_but_for_a_few_healthy_images():
     assert len(shown) == SHOWN == len(set(shown))
     assert shown == sorted(shown)
     assert sum(i > 201 for i in shown) == HEALTHY
-    assert {2, 201, 202, 401} <= set(shown)  # the whole range is looked at
+    # The whole range is looked at, in steps of one length, from the middle of the first.
+    assert shown[0] == 7
+    assert {b - a for a, b in pairwise(i for i in shown if i <= 201)} == {11, 12}
+    assert {b - a for a, b in pairwise(i for i in shown if i > 201)} == {33, 34}
     gaps = np.diff([i for i in shown if i <= 201])
     assert gaps.max() - gaps.min() <= 1
 

@@ -157,6 +157,14 @@ def dump(tree: Any) -> str:
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+def flow(value: Any) -> str:
+    """A value as YAML on one line, which `parse` reads as the same value."""
+    text = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=float("inf")
+    )
+    return text.removesuffix("...\n").strip()
+
+
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds.
 

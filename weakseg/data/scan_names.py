@@ -10,6 +10,10 @@ _MASK_WORDS = (
     r"|labels?(?:tr|ts)?"
 )
 _MASK_NAME = re.compile(rf"(?:^|[ _.-])(?:{_MASK_WORDS})(?:[ _.-]?\(?\d+\)?)?$", re.IGNORECASE)
+_MASK_SUFFIX = re.compile(
+    rf"(.+?)[ _.-]+(?:{_MASK_WORDS.replace(chr(92) + 'w*', '[^ _.-]*')})(?:[ _.-]?\(?\d+\)?)?",
+    re.IGNORECASE,
+)
 _MASK_FOLDER = re.compile(rf"(?:.*[ _.-])?(?:{_MASK_WORDS})$", re.IGNORECASE)
 _SYSTEM = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin")
 
@@ -50,8 +54,8 @@ def is_mask_folder(name: str) -> bool:
 
 def without_mask_word(stem: str) -> str | None:
     """A mask's name without what says that it is one: ``x_mask_1`` → ``x``; None for others."""
-    match = _MASK_NAME.search(stem)
-    return stem[: match.start()] if match else None
+    match = _MASK_SUFFIX.fullmatch(stem)
+    return match[1] if match else None
 
 
 def bare(name: str) -> str:

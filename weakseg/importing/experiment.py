@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from weakseg.config.yaml_text import dump
+from weakseg.config.yaml_text import flow
 from weakseg.importing.manifest import LABELS
 
 EXPERIMENT = "experiment.yaml"
@@ -106,9 +106,8 @@ def experiment_text(
         section, _, last = key.partition(".")
         if section != "data":
             continue
-        text = dump({last: value}).rstrip("\n")
         lines += [f"  # {_WHY[key]}"] if key in _WHY else []
-        lines += [f"  {line}" for line in text.splitlines()]
+        lines.append(f"  {last}: {flow(value)}")
     tail = {
         "heatmaps": _CLASSIFIER + (_YARDSTICK if masks else ""),
         "volumes": _VOLUMES,

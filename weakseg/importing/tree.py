@@ -75,8 +75,14 @@ class Tree:
         return ", ".join(parts) + (", others" if len(endings) > 5 else "")
 
 
-def list_tree(folder: Path) -> Tree:
+def list_tree(folder: Path, out: Path | None = None) -> Tree:
     """List a folder; links to folders are not followed.
+
+    Parameters
+    ----------
+    folder : Path
+    out : Path, optional
+        A folder below, perhaps, that is ours: what an earlier call has written is no source.
 
     Raises
     ------
@@ -91,8 +97,9 @@ def list_tree(folder: Path) -> Tree:
             fix="name the folder that holds the images",
         )
     found = []
+    ours = None if out is None else os.path.abspath(out)  # noqa: PTH100
     for at, folders, names in os.walk(root):
-        folders.sort()
+        folders[:] = sorted(f for f in folders if os.path.join(at, f) != ours)  # noqa: PTH118
         below = Path(at).relative_to(root).as_posix()
         base = "" if below == "." else f"{below}/"
         found += [base + n for n in names]

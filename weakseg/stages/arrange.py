@@ -21,6 +21,7 @@ from weakseg.errors import DataError, UserError
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, PublishedSet
 from weakseg.importing.experiment import EXPERIMENT, Kind, experiment_text, suggest_size
+from weakseg.importing.layouts.registry import recognise
 from weakseg.importing.manifest import LABELS, safe_text, write_items
 from weakseg.importing.tree import list_tree, listed
 from weakseg.progress import progress
@@ -72,7 +73,7 @@ def import_set(
         not hold the set.
     """
     _refuse_existing(out, force)
-    arrangement = published.read(list_tree(raw), answers)
+    arrangement = published.read(list_tree(raw, out), answers)
     source = (
         f"{published.title}\nfrom: {published.address}\nlicence: {published.licence}\n"
         f"cite: {published.citation}\n"
@@ -80,6 +81,50 @@ def import_set(
     text = write_arrangement(arrangement, raw, out, answers)
     write_text(out / SOURCE, source)
     return f"{source}(kept in {out / SOURCE})\n\n{text}"
+
+
+def init_folder(
+    folder: Path,
+    out: Path,
+    answers: Answers,
+    *,
+    layout: str | None = None,
+    force: bool = False,
+) -> str:
+    """Recognise how the files of a folder lie, and write a first experiment of them.
+
+    Parameters
+    ----------
+    folder : Path
+    out : Path
+    answers : Answers
+    layout : str, optional
+        A name of `weakseg.importing.layouts.registry.LAYOUTS`; the first that fits by default.
+    force : bool
+        Whether to overwrite what is there.
+
+    Returns
+    -------
+    str
+        What was found, written, and what comes next.
+
+    Raises
+    ------
+    UserError
+        Before anything is written: for files that are there already, and where no layout fits.
+    """
+    _refuse_existing(out, force)
+    tree = list_tree(folder, out)
+    chosen, others = recognise(tree, layout)
+    arrangement = chosen.read(tree, answers)
+    if arrangement.instead is not None:
+        return "\n".join(
+            ["found:", *(f"  - {f}" for f in arrangement.found), f"next: {arrangement.instead}"]
+        )
+    could = f"; could also be read as {listed(x.name for x in others)} (--layout)" if others else ""
+    first = f"layout {chosen.name}: {chosen.title}{could}"
+    arrangement = replace(arrangement, found=(first, *arrangement.found))
+    return write_arrangement(arrangement, folder, out, answers)
 
 
 def _refuse_existing(out: Path, force: bool) -> None:

@@ -1,0 +1,121 @@
+"""Which file is the mask of which image: by names in one folder, or by folders of masks."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from weakseg.data.scan_names import is_mask_folder, without_mask_word
+from weakseg.importing.folders import is_image_folder
+from weakseg.importing.tree import counting_order, folder_of, folders_of, stem_of
+
+_PREFIX = re.compile(r"(?:masks?|segm?|segmentations?|gt|labels?|bus|im(?:g|age)?)[ _-]+(?=.)")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images with their masks.
+
+    Attributes
+    ----------
+    masks : dict
+        Image → its masks, in counting order; every image is a key.
+    beside : int
+        Masks that lie beside their image, by name.
+    in_folders : int
+        Masks in folders of masks.
+    lost : tuple of str
+        Masks to which no image was found.
+    """
+
+    masks: dict[str, tuple[str, ...]]
+    beside: int
+    in_folders: int
+    lost: tuple[str, ...]
+
+
+def pair(files: Sequence[str]) -> Pairs:
+    """Tell images from masks, and which belong together.
+
+    Parameters
+    ----------
+    files : sequence of str
+        Images, or volumes, as `Tree.files` names them.
+    """
+    beside = _beside(files)
+    in_folder = [f for f in files if any(map(is_mask_folder, folders_of(f)))]
+    masks = {*beside, *in_folder}
+    images = [f for f in files if f not in masks]
+    if not images:  # a set that lies in a folder called labels, say
+        return Pairs({f: () for f in files if f not in beside}, 0, 0, ())
+    found: dict[str, list[str]] = {f: [] for f in images}
+    for mask, image in beside.items():
+        if image in found:
+            found[image].append(mask)
+    lost: list[str] = []
+    places = _Places(images)
+    for mask in in_folder:
+        if mask in beside and beside[mask] in found:
+            continue
+        place = places.of(mask)
+        if place is None:
+            lost.append(mask)
+        else:
+            found[place].append(mask)
+    return Pairs(
+        {f: tuple(sorted(m, key=counting_order)) for f, m in found.items()},
+        sum(image in found for image in beside.values()),
+        len(in_folder) - len(lost),
+        tuple(lost),
+    )
+
+
+def _beside(files: Iterable[str]) -> dict[str, str]:
+    """Masks in the folder of their image, called as it and a word for masks: mask → image."""
+    files = list(files)
+    stems = {(folder_of(f), stem_of(f).casefold()): f for f in reversed(files)}
+    found = {}
+    for f in files:
+        base = without_mask_word(stem_of(f))
+        image = stems.get((folder_of(f), base.casefold())) if base else None
+        if image is not None and image != f:
+            found[f] = image
+    return found
+
+
+class _Places:
+    """Images by the folders and the name that a mask in a folder of its own has as well."""
+
+    def __init__(self, images: Sequence[str]) -> None:
+        self._near: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._anywhere: dict[str, list[str]] = defaultdict(list)
+        for f in images:
+            for key in _keys(stem_of(f)):
+                self._near[_where(f), key].append(f)
+                self._anywhere[key].append(f)
+
+    def of(self, mask: str) -> str | None:
+        """The image of a mask; None where there is none, or several as likely."""
+        stem = stem_of(mask)
+        keys = _keys(stem)
+        base = without_mask_word(stem)
+        keys += _keys(base) if base else []
+        for key in keys:
+            for found in (self._near.get((_where(mask), key)), self._anywhere.get(key)):
+                if found and len(found) == 1:
+                    return found[0]
+        return None
+
+
+def _keys(stem: str) -> list[str]:
+    """A name as it is, and without what says that it is an image or a mask."""
+    folded = stem.casefold()
+    return list(dict.fromkeys((folded, _PREFIX.sub("", folded, count=1))))
+
+
+def _where(file: str) -> str:
+    """The folders of a file but for those that say whether it holds images or masks."""
+    kept = (f for f in folders_of(file) if not is_mask_folder(f) and not is_image_folder(f))
+    return "/".join(kept).casefold()
