@@ -87,7 +87,7 @@ def test_a_folder_with_nothing_else_says_what_it_holds(tmp_path):
     with pytest.raises(DataError, match="no image") as e:
         collect_inputs([tmp_path / "d"], tmp_path / "out")
     assert "1 DICOM file, 1 .txt" in e.value.render()
-    assert "dcm2niix" in e.value.render()
+    assert "manifest of volumes" in e.value.render()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt", ".TSV"])
@@ -107,7 +107,7 @@ def test_unreadable_files_are_told_with_cause_limit_and_way_out(tmp_path, capsys
     with pytest.raises(DataError) as e:
         readable(cases, False, 2)
     said = e.value.render()
-    for part in ("2 of 3", "9000 × 10000 pixels", "limit is 89 million", "shrink", "a DICOM file"):
+    for part in ("2 of 3", "9000 × 10000 pixels", "limit is 89 million", "shrink", "DICOM file holds no image"):
         assert part in said
     assert [c.id for c in readable(cases, True, 2)] == ["good"]
     assert "limit is 89 million" in capsys.readouterr().err

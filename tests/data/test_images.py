@@ -402,7 +402,7 @@ HUGE += struct.pack(">I", zlib.crc32(HUGE[12:29])) + chunk(b"IDAT", zlib.compres
 
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "empty"),
-    "text": (lambda: b"image,label\n", "not a PNG, JPEG, TIFF, BMP or GIF"),
+    "text": (lambda: b"image,label\n", "not a PNG, JPEG, TIFF, BMP, GIF or DICOM"),
     "html": (lambda: b"<!DOCTYPE html><html>404", "HTML"),
     "lfs pointer": (lambda: b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     "dicom": (lambda: bytes(128) + b"DICM" + bytes(50), "DICOM"),

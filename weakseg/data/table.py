@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -33,6 +33,8 @@ class Row:
         The cells of `FURTHER`, up to the last that is filled.
     roi : str
         The mask of the region of interest.
+    folder : Path
+        That of the manifest, which paths are relative to.
     """
 
     line: int
@@ -45,11 +47,12 @@ class Row:
     expected: int
     more: tuple[str, ...] = ()
     roi: str = ""
+    folder: Path = field(default=Path(), repr=False)
 
     @property
     def is_volume(self) -> bool:
-        """Whether the image's name is a volume's."""
-        return is_volume(self.image)
+        """Whether the image is a volume."""
+        return bool(self.image) and is_volume(self.folder / self.image)
 
 
 @dataclass(frozen=True)
@@ -196,11 +199,12 @@ def read_table(path: Path, required: Sequence[str] = REQUIRED) -> Table:
             where=str(path),
             fix="write a row an image below the header",
         )
-    rows = (_row(line, cells, columns.place, columns.count) for line, cells in lines)
+    folder = path.absolute().parent
+    rows = (_row(line, cells, columns.place, columns.count, folder) for line, cells in lines)
     return Table(path, tuple(rows), taken=columns.taken)
 
 
-def _row(line: int, cells: list[str], place: dict[str, int], expected: int) -> Row:
+def _row(line: int, cells: list[str], place: dict[str, int], expected: int, folder: Path) -> Row:
     def cell(name: str) -> str:
         i = place.get(name)
         return cells[i] if i is not None and i < len(cells) else ""
@@ -222,4 +226,5 @@ def _row(line: int, cells: list[str], place: dict[str, int], expected: int) -> R
         expected,
         tuple(more),
         cell("roi"),
+        folder,
     )

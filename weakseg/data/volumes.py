@@ -16,8 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from weakseg.data.cases import Case
 from weakseg.data.formats.base import Frame
 from weakseg.data.formats.grids import grid_difference
-from weakseg.data.formats.nifti import NIFTI, Voxels
+from weakseg.data.formats.nifti import Voxels
 from weakseg.data.formats.reading import decode_volume
+from weakseg.data.formats.registry import VOLUMES
+from weakseg.data.formats.writing import write_like
 from weakseg.data.images import refuse_not_finite
 from weakseg.data.mask_rules import MaskRule, by_rule, distinct
 from weakseg.data.soft import has_soft_edges
@@ -101,12 +103,13 @@ class CaseVolume:
 
 
 def read_volume(path: Path) -> Volume:
-    """Read a NIfTI volume.
+    """Read a volume.
 
     Parameters
     ----------
     path : Path
-        NIfTI-1 or NIfTI-2 in one file, gzipped or not; the content counts, not the file's name.
+        NIfTI-1 or NIfTI-2 in one file, gzipped or not; the folder of a DICOM series, or an
+        enhanced DICOM file. The content counts, not the file's name.
 
     Returns
     -------
@@ -116,7 +119,7 @@ def read_volume(path: Path) -> Volume:
     Raises
     ------
     DataError
-        If the file is missing, empty, damaged, no NIfTI, half of an Analyze pair, of two or more
+        If the file is missing, empty, damaged, no volume, half of an Analyze pair, of two or more
         than three dimensions, larger than `MAX_VOXELS`, without usable orientation, or holds
         colours, complex numbers, NaN or infinity.
     """
@@ -258,7 +261,7 @@ def write_volume(path: Path, values: ArrayLike, like: Path) -> None:
     numbers = np.asarray(values, dtype=np.float32)
     if not np.isfinite(numbers).all():
         raise ValueError("a volume holds finite numbers, not NaN or infinity")
-    NIFTI.write(path, numbers, like)
+    write_like(path, numbers, like, VOLUMES)
 
 
 def zscore(values: ArrayLike, region: ArrayLike | None = None) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from weakseg.data.cases import Case
-from weakseg.data.formats.dicom import SERIES_REMEDY, begins_as_dicom, folder_content
+from weakseg.data.formats.dicom.signs import SERIES_FIX, begins_as_dicom, folder_content
 from weakseg.data.formats.grids import LEEWAY, Leeway, grid_leeway
 from weakseg.data.formats.reading import read_frame
 from weakseg.data.formats.registry import VOLUMES, formats_of_dims
@@ -119,7 +119,7 @@ def _nothing(path: Path, files: Sequence[Path], left: dict[Path, str], dims: int
         where=str(path),
         found=folder_content(files),
         expected=f"files ending in {suffixes}",
-        fix=SERIES_REMEDY if any(map(begins_as_dicom, files)) else None,
+        fix=SERIES_FIX if any(map(begins_as_dicom, files)) else None,
     )
 
 

@@ -65,7 +65,6 @@ def test_masks_are_written_as_goes_with_their_image(tmp_path):
 
 
 HEADS = {
-    "a DICOM file": b"\0" * 128 + b"DICM" + b"\0" * 400,
     "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\n",
     "half of a NIfTI pair (.hdr and .img)": b"\x5c\x01\0\0" + b"\0" * 340 + b"ni1\0",
     "an Analyze 7.5 header (.hdr), which does not tell left from right": b"\0\0\x01\x5c" * 90,
@@ -98,7 +97,7 @@ def test_foreign_files_are_named_with_a_way_out(tmp_path, foreign, read):
 
 def test_images_among_volumes_and_volumes_among_images_are_named(tmp_path):
     save(tmp_path / "a.png", noise(1))
-    with pytest.raises(DataError, match="not a NIfTI volume") as e:
+    with pytest.raises(DataError, match="not a NIfTI or DICOM volume") as e:
         decode_volume(tmp_path / "a.png")
     assert (e.value.found, str(e.value.fix)[:14]) == ("a 2D image", "list 2D images")
     save_volume(tmp_path / "a.nii", np.zeros((4, 5, 6), np.int16))

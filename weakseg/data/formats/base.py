@@ -20,7 +20,7 @@ from typing import IO, Any, Generic, Literal, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from weakseg.data.formats.dicom import folder_error
+from weakseg.data.formats.dicom.signs import first_dicom, folder_error
 from weakseg.errors import DataError
 
 Affine = NDArray[np.float64]
@@ -46,7 +46,8 @@ class Frame:
         Size of a voxel in mm; 1 where it is not known.
     known_spacing : bool
         False where the file tells no place in the patient: its affine is the identity, which
-        programs write that know none, or it has neither affine nor voxel sizes. So of 2D images.
+        programs write that know none, or it has neither affine nor voxel sizes. So of 2D images,
+        but DICOM.
     further : tuple of (4, 4) ndarray
         What else the file says of the same voxels: a NIfTI file's qform, where it has both forms.
     coded : bool
@@ -99,7 +100,7 @@ class Package:
     install: str
 
 
-def _read_only(path: Path, _: NDArray[Any], like: Path) -> None:
+def _read_only(path: Path, _: NDArray[Any], like: Path | Frame) -> None:
     raise ValueError(f"nothing is written in the format of {path} beside {like}")
 
 
@@ -117,13 +118,14 @@ class Format(Generic[Samples]):
         Whether a file is of the format, given its first `HEAD` bytes and its path; the content
         counts and not the name.
     inspect : callable
-        The frame, from the header alone, given the open file and its path. What is wrong with the
-        header (its size, its kind, a stack) is raised.
+        The frame, from the header alone, given the open file and its path (where a folder stands
+        for it, one of its files and the folder). What is wrong with the header (its size, its
+        kind, a stack) is raised.
     read : callable
         The samples, given the open file and its path. Whatever is not whole is raised.
     write : callable, optional
-        Writes an array, whole or not at all, given the path, the array and the file whose place
-        in the patient it gets. Booleans are a mask.
+        Writes an array, whole or not at all, given the path, the array and the file of the same
+        format, or the frame, whose place in the patient it gets. Booleans are a mask.
     packages : tuple of Package
     """
 
@@ -132,7 +134,7 @@ class Format(Generic[Samples]):
     guess: Callable[[bytes, Path], bool]
     inspect: Callable[[IO[bytes], Path], Frame]
     read: Callable[[IO[bytes], Path], Samples]
-    write: Callable[[Path, NDArray[Any], Path], None] = _read_only
+    write: Callable[[Path, NDArray[Any], Path | Frame], None] = _read_only
     packages: tuple[Package, ...] = ()
 
     @cached_property
@@ -183,6 +185,8 @@ class Formats(Generic[Samples]):
         the format's name.
     packed : bool
         Whether the files may be gzipped.
+    folders : bool
+        Whether a folder of DICOM files, a series, may stand for a file.
     """
 
     dims: Literal[2, 3]
@@ -193,6 +197,7 @@ class Formats(Generic[Samples]):
     remedy: str
     misplaced: tuple[str, str]
     packed: bool = False
+    folders: bool = False
 
     @cached_property
     def suffixes(self) -> tuple[str, ...]:
@@ -211,17 +216,20 @@ class Formats(Generic[Samples]):
 
 @contextmanager
 def opened(
-    path: Path, damaged: Callable[[Path, Exception], DataError], packed: bool
+    path: Path,
+    damaged: Callable[[Path, Exception], DataError],
+    packed: bool,
+    folders: bool = False,
 ) -> Iterator[IO[bytes]]:
     """A file's bytes, unpacked; what goes wrong while they are read becomes a DataError.
 
     Parameters
     ----------
     path : Path
-    damaged, packed
-        See `Formats`.
+    damaged, packed, folders
+        See `Formats`. Of a folder the bytes are those of one of its DICOM files.
     """
-    with open_file(path) as f:
+    with open_file((folders and first_dicom(path)) or path) as f:
         try:
             if packed and f.read(2) == b"\x1f\x8b":
                 f.seek(0)

@@ -106,7 +106,7 @@ def decode_nifti(f: IO[bytes], path: Path) -> Voxels:
     return Voxels(raw, slope, inter or 0.0, frame)
 
 
-def write_nifti(path: Path, values: NDArray[Any], like: Path) -> None:
+def write_nifti(path: Path, values: NDArray[Any], like: Path | Frame) -> None:
     """Write an array with the place in the patient of another file, whole or not at all.
 
     Parameters
@@ -115,8 +115,9 @@ def write_nifti(path: Path, values: NDArray[Any], like: Path) -> None:
         Ends in ``.nii.gz``.
     values : (X, Y, Z) ndarray
         Of a type that NIfTI knows; booleans become 0 and 1 in 8 bits.
-    like : Path
-        The file that gives affines and their codes, voxel sizes and units.
+    like : Path or Frame
+        The NIfTI file that gives affines and their codes, voxel sizes and units; or the frame of
+        a file of another format.
 
     Raises
     ------
@@ -129,25 +130,43 @@ def write_nifti(path: Path, values: NDArray[Any], like: Path) -> None:
         raise ValueError(f"a volume's name ends in .nii.gz, not as {path.name}")
     if values.dtype == bool:
         values = values.astype(np.uint8)
-    with opened(like, damaged_volume, True) as f:
-        if not is_nifti(f.read(HEAD)):
-            raise ValueError("voxels can only be placed like those of a NIfTI file")
-        f.seek(0)
-        place = _read_header(f)
-        shape = _frame(place, like).shape
-    if values.shape != shape:
-        raise ValueError(f"the shape {values.shape} is not that of {like}, {shape}")
-    header = type(place)()
+    header = _header_of(like) if isinstance(like, Frame) else _header_like(like)
+    if values.shape != header.get_data_shape():
+        raise ValueError(f"the shape {values.shape} is not that of {like}")
     header.set_data_dtype(values.dtype)
-    header.set_data_shape(shape)
-    for name in _PLACE:
-        header[name] = place[name]
-    header["pixdim"][:4] = place["pixdim"][:4]
     header.set_slope_inter(1, 0)
     header["vox_offset"] = header.single_vox_offset
     no_extensions = bytes(4)
     whole = b"".join((header.binaryblock, no_extensions, values.tobytes(order="F")))
     write_bytes(path, gzip.compress(whole, _LEVEL, mtime=0), flushed=False)
+
+
+def _header_like(like: Path) -> Any:
+    """A header with the shape and the place of a file's."""
+    with opened(like, damaged_volume, True) as f:
+        if not is_nifti(f.read(HEAD)):
+            raise ValueError("only a NIfTI file tells affines and their codes")
+        f.seek(0)
+        place = _read_header(f)
+        shape = _frame(place, like).shape
+    header = type(place)()
+    header.set_data_shape(shape)
+    for name in _PLACE:
+        header[name] = place[name]
+    header["pixdim"][:4] = place["pixdim"][:4]
+    return header
+
+
+def _header_of(frame: Frame) -> Any:
+    """A header with the shape of a frame, and its place as scanner coordinates in mm."""
+    import nibabel as nib
+
+    header = nib.Nifti1Header()
+    header.set_data_shape(frame.shape)
+    header.set_sform(frame.affine, code="scanner")
+    header.set_qform(frame.affine, code="scanner")
+    header.set_xyzt_units("mm")
+    return header
 
 
 def _read_to_end(f: IO[bytes]) -> None:
@@ -228,11 +247,20 @@ def _frame(header: Any, path: Path) -> Frame:
             expected="one integer or float a voxel",
             fix="save it as float32, one file a channel",
         )
-    _refuse_large(shape, kind.itemsize, path)
+    refuse_large(shape, kind.itemsize, path)
     return _placed(header, (shape[0], shape[1], shape[2]), path)
 
 
-def _refuse_large(shape: tuple[int, ...], sample: int, path: Path) -> None:
+def refuse_large(shape: tuple[int, ...], sample: int, path: Path | str) -> None:
+    """Raise a DataError for a volume above `MAX_VOXELS` or `MAX_VOLUME_BYTES`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    sample : int
+        Bytes of a voxel as stored.
+    path : Path or str
+    """
     voxels = math.prod(shape)
     if voxels > MAX_VOXELS or voxels * sample > MAX_VOLUME_BYTES:
         raise DataError(

@@ -254,7 +254,7 @@ def _repacked(f: IO[bytes], chunks: list[_Chunk], rows: bytes) -> IO[bytes]:
     return io.BytesIO(b"".join(parts))
 
 
-def write_png(path: Path, values: NDArray[Any], like: Path) -> None:
+def write_png(path: Path, values: NDArray[Any], like: Path | Frame) -> None:
     """Write booleans as 8-bit grey, 0 and 255; ``like`` tells nothing that a PNG could hold."""
     import cv2
 

@@ -7,6 +7,7 @@ keeps it whole.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -30,7 +31,7 @@ def decode(path: Path) -> Pixels:
         If the file is missing, empty, damaged, no image, a stack, or too large (`check_size`,
         `check_file_size`); also where a decoder would only warn, or leave pixels unfilled.
     """
-    with opened(path, IMAGES.damaged, IMAGES.packed) as f:
+    with _opened(path, IMAGES) as f:
         pixels = _format(f, path, IMAGES).read(f, path)
         if pixels.values.size == 0 or pixels.values.ndim not in (2, 3):
             raise ValueError(f"samples of the shape {pixels.values.shape} were decoded")
@@ -47,7 +48,7 @@ def decode_volume(path: Path) -> Voxels:
         three dimensions, larger than `MAX_VOXELS`, without usable affine, or holds colours or
         complex numbers.
     """
-    with opened(path, VOLUMES.damaged, VOLUMES.packed) as f:
+    with _opened(path, VOLUMES) as f:
         return _format(f, path, VOLUMES).read(f, path)
 
 
@@ -66,14 +67,26 @@ def read_frame(path: Path, formats: Formats[Any] | None = None) -> Frame:
         As `decode` and `decode_volume`.
     """
     wanted = formats or formats_of(path)
-    with opened(path, wanted.damaged, wanted.packed) as f:
+    with _opened(path, wanted) as f:
         return _format(f, path, wanted).inspect(f, path)
 
 
 def spacing_of(path: Path) -> tuple[float, ...] | None:
     """Size of a voxel in mm; None of images, and of volumes that do not tell."""
+    if formats_of(path) is IMAGES:
+        return None
     frame = read_frame(path)
     return frame.spacing if frame.known_spacing else None
+
+
+def format_of(path: Path, formats: Formats[Samples]) -> Format[Samples]:
+    """The format of a file, by its content; with the errors of `read_frame`."""
+    with _opened(path, formats) as f:
+        return _format(f, path, formats)
+
+
+def _opened(path: Path, formats: Formats[Any]) -> AbstractContextManager[IO[bytes]]:
+    return opened(path, formats.damaged, formats.packed, formats.folders)
 
 
 def _format(f: IO[bytes], path: Path, formats: Formats[Samples]) -> Format[Samples]:

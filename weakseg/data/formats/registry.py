@@ -7,7 +7,9 @@ from typing import Any
 
 from weakseg.data.formats.base import Foreign, Format, Formats, magic
 from weakseg.data.formats.bmp import BMP
-from weakseg.data.formats.dicom import DICOM, DICOM_REMEDY, SERIES_REMEDY, is_dicom
+from weakseg.data.formats.dicom.image import DICOM_IMAGE
+from weakseg.data.formats.dicom.kind import holds_volume
+from weakseg.data.formats.dicom.volume import DICOM_SERIES
 from weakseg.data.formats.gif import GIF
 from weakseg.data.formats.jpeg import JPEG
 from weakseg.data.formats.nifti import NIFTI, Voxels, damaged_volume, is_analyze, is_half
@@ -27,7 +29,7 @@ _ONE_FILE = "save it as one file, .nii.gz"
 IMAGES: Formats[Pixels] = Formats(
     2,
     "image",
-    each=(PNG, JPEG, TIFF, BMP, GIF),
+    each=(PNG, JPEG, TIFF, BMP, GIF, DICOM_IMAGE),
     masks=PNG,
     damaged=damaged,
     remedy="save it as PNG",
@@ -36,15 +38,15 @@ IMAGES: Formats[Pixels] = Formats(
 VOLUMES: Formats[Voxels] = Formats(
     3,
     "volume",
-    each=(NIFTI,),
+    each=(NIFTI, DICOM_SERIES),
     masks=NIFTI,
     damaged=damaged_volume,
     remedy="convert it to NIfTI (.nii.gz)",
     misplaced=("a {} volume", _AS_VOLUME),
     packed=True,
+    folders=True,
 )
 FOREIGN = (
-    Foreign(DICOM, is_dicom, DICOM_REMEDY, SERIES_REMEDY),
     Foreign("a Git LFS pointer", magic(b"version https://git-lfs"), _FETCH, _FETCH),
     Foreign("half of a NIfTI pair (.hdr and .img)", is_half, _AS_VOLUME, _ONE_FILE),
     Foreign(
@@ -61,8 +63,15 @@ FOREIGN = (
 
 
 def formats_of(path: Path | str) -> Formats[Any]:
-    """The formats that a file's name stands for: volumes where it ends as theirs, else images."""
-    return VOLUMES if VOLUMES.named(path) else IMAGES
+    """The formats of a file: volumes where its name ends as theirs, else images.
+
+    What a name does not tell, a folder does that holds DICOM files, and a DICOM file of several
+    frames that lie in a patient: these are volumes.
+    """
+    if VOLUMES.named(path):
+        return VOLUMES
+    told = IMAGES.named(path) and not str(path).lower().endswith(DICOM_IMAGE.suffixes)
+    return VOLUMES if not told and holds_volume(str(path)) else IMAGES
 
 
 def formats_of_dims(dims: int) -> Formats[Any]:
@@ -71,8 +80,8 @@ def formats_of_dims(dims: int) -> Formats[Any]:
 
 
 def is_volume(path: Path | str) -> bool:
-    """Whether a file's name is a volume's, in any case."""
-    return VOLUMES.named(path)
+    """Whether a path leads to a volume, see `formats_of`."""
+    return formats_of(path) is VOLUMES
 
 
 def recognise(head: bytes, path: Path, wanted: Formats[Any]) -> Format[Any]:

@@ -218,7 +218,8 @@ def _tiff_pixels(page: Any, values: NDArray[Any]) -> Pixels:
 TIFF: Format[Pixels] = Format(
     "TIFF",
     (".tif", ".tiff"),
-    guess=lambda head, _: head.startswith(_SIGNS),
+    # DICOM's preamble may be a TIFF's header, so that viewers of both read the file.
+    guess=lambda head, _: head.startswith(_SIGNS) and head[128:132] != b"DICM",
     inspect=inspect_tiff,
     read=decode_tiff,
 )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from weakseg.data.formats.base import Formats
+from weakseg.data.formats.reading import format_of, read_frame
 from weakseg.data.formats.registry import IMAGES, formats_of
 
 
@@ -14,7 +17,8 @@ def write_mask(path: Path, mask: ArrayLike, image: Path | None = None) -> None:
     """Write a mask, whole or not at all.
 
     Beside a 2D image as 8-bit PNG, 0 and 255; beside a volume as NIfTI, 0 and 1 in 8 bits, with
-    the volume's place in the patient: affines and their codes, voxel sizes and units.
+    the volume's place in the patient: affines and their codes, voxel sizes and units; of a DICOM
+    series the scanner's coordinates.
 
     Parameters
     ----------
@@ -34,7 +38,28 @@ def write_mask(path: Path, mask: ArrayLike, image: Path | None = None) -> None:
         If a volume's place cannot be read.
     """
     formats = IMAGES if image is None else formats_of(image)
-    formats.masks.write(path, np.asarray(mask) != 0, path if image is None else image)
+    write_like(path, np.asarray(mask) != 0, path if image is None else image, formats)
+
+
+def write_like(path: Path, values: NDArray[Any], image: Path, formats: Formats[Any]) -> None:
+    """Write an array in the format of masks, with the place of an image or a volume.
+
+    Parameters
+    ----------
+    path : Path
+    values : ndarray
+        Booleans are a mask.
+    image : Path
+        Of one of ``formats``.
+    formats : Formats
+
+    Raises
+    ------
+    ValueError, DataError
+        As `write_mask`.
+    """
+    own = formats is IMAGES or format_of(image, formats) is formats.masks
+    formats.masks.write(path, values, image if own else read_frame(image, formats))
 
 
 def mask_suffix(image: Path) -> str:

@@ -1,4 +1,4 @@
-"""Files and folders that are no image of ours, named for what they are."""
+"""How DICOM files are recognised, and folders that stand where an image was wanted."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from pathlib import Path
 
 from weakseg.errors import DataError
 
-DICOM = "a DICOM file"
-_DEEP = "16-bit PNG or TIFF"
-DICOM_REMEDY = f"export it as {_DEEP}, as it is displayed (MONOCHROME1 is stored inverted)"
-SERIES_REMEDY = (
-    "convert the series to one NIfTI file (.nii.gz), for instance with dcm2niix, or export its "
-    f"slices as {_DEEP} and give each a row"
+SERIES_FIX = (
+    "list it in a manifest of volumes, which may name the folder of a series, or write its slices "
+    "as images with `weakseg import dicom`"
 )
 
 _LOOKED_AT = 2000  # files of a folder
+_SYSTEM = ("thumbs.db", "desktop.ini")
 # Value representations of DICOM PS3.5, table 6.2-1, that data sets begin with.
 _VR = frozenset(b"UL UI SH LO CS DA TM ST LT PN IS DS US SL SS OB UN AE AS DT".split())
 _GROUPS = (2, 8)  # file meta information, and identification, of which no file lacks both
@@ -61,20 +59,21 @@ def _plausible(head: bytes, length: int) -> bool:
 
 def folder_error(path: Path) -> DataError:
     """The error for a folder in the place of an image: a series of DICOM files is named."""
-    files = _files(path)
+    files = files_in(path)
     if _dicom_files(files):
         return DataError(
             "An image was expected, but the path is a folder of DICOM files, a series.",
             where=str(path),
             found=folder_content(files),
             expected="one image file",
-            fix=SERIES_REMEDY,
+            fix=SERIES_FIX,
         )
+    inner = 0 if files else sum(p.is_dir() for p in path.iterdir())
     return DataError(
         "An image was expected, but the path is a folder.",
         where=str(path),
-        found=folder_content(files),
-        expected="one image file",
+        found=f"{inner} folders and no file" if inner else folder_content(files),
+        expected="one image file, or the folder of a DICOM series",
         fix="name the image file itself",
     )
 
@@ -95,11 +94,18 @@ def _ending(file: Path) -> str:
     return file.suffix.lower() if re.fullmatch(r"\.\w{1,8}", file.suffix) else "without an ending"
 
 
-def _files(path: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder by name, without hidden ones and those of an operating system."""
     try:
-        return sorted(p for p in path.iterdir() if p.is_file())
+        found = sorted(p for p in folder.iterdir() if p.is_file())
     except OSError:
         return []
+    return [p for p in found if not p.name.startswith(".") and p.name.lower() not in _SYSTEM]
+
+
+def first_dicom(folder: Path) -> Path | None:
+    """The first DICOM file of a folder, by name; None where it has none, or is no folder."""
+    return next(filter(begins_as_dicom, files_in(folder)[:_LOOKED_AT]), None)
 
 
 def _dicom_files(files: Sequence[Path]) -> set[Path]:
