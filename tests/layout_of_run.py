@@ -99,7 +99,7 @@ def _segmenters(run: Path, config: Config) -> Iterator[Path]:
             if not settings.weak:
                 continue
             told = [
-                layout.target_file(run, name, seed, r["case"])
+                layout.target_file(run, name, seed, r["case"], ".png")
                 for r in lesions
                 if r["split"] == "train"
             ]

@@ -15,7 +15,7 @@ from torch import nn
 from tests.tiny import tree, weakseg, write_config, write_set
 from weakseg import disk, runs
 from weakseg.data.formats.writing import write_mask
-from weakseg.data.images import write_target
+from weakseg.data.images import write_grey
 from weakseg.disk import DiskError, in_words, require_room
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.report.pictures import write_overlay
@@ -61,7 +61,7 @@ WRITERS = {
     "weights": lambda p: save_weights(p, nn.Linear(100, 100), {"a": "b"}),
     "checkpoint": checkpoint,
     "mask": lambda p: write_mask(p, NOISE > 127),
-    "target": lambda p: write_target(p, (NOISE > 127).astype(np.uint8), 2),
+    "target": lambda p: write_grey(p, NOISE),
     "heatmap": lambda p: save_heatmap(p, HEAT),
     "picture": lambda p: write_overlay(p, NOISE, NOISE, NOISE > 127),
 }

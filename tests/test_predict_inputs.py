@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.data.helpers import noise, save, save_volume
 from weakseg.data.cases import Case
+from weakseg.data.formats.registry import VOLUMES
 from weakseg.data.scan_names import why_no_scan
 from weakseg.errors import DataError
 from weakseg.stages.predict_inputs import collect_inputs, readable, together
@@ -73,7 +74,7 @@ def test_a_folder_gives_its_scans_and_counts_the_rest(tmp_path, capsys):
 def test_a_folder_of_volumes_gives_its_scans(tmp_path):
     for name in ("a.nii.gz", "a_seg.nii.gz", "labels/a.nii.gz"):
         save_volume(tmp_path / name, np.zeros((8, 8, 8), np.uint8))
-    assert names(collect_inputs([tmp_path], tmp_path / "out", dims=3)) == ["a.nii.gz"]
+    assert names(collect_inputs([tmp_path], tmp_path / "out", VOLUMES)) == ["a.nii.gz"]
 
 
 def test_a_folder_with_nothing_else_says_what_it_holds(tmp_path):
@@ -105,12 +106,12 @@ def test_unreadable_files_are_told_with_cause_limit_and_way_out(tmp_path, capsys
     bad.write_bytes(bytes(128) + b"DICM" + bytes(50))
     cases = [Case(p.stem, p, "") for p in (large, good, bad)]
     with pytest.raises(DataError) as e:
-        readable(cases, False, 2)
+        readable(cases, False)
     said = e.value.render()
     told = ("2 of 3", "9000 × 10000 pixels", "limit is 89 million", "shrink", "holds no image")
     for part in told:
         assert part in said
-    assert [c.id for c in readable(cases, True, 2)] == ["good"]
+    assert [c.id for c in readable(cases, True)] == ["good"]
     assert "limit is 89 million" in capsys.readouterr().err
 
 
@@ -129,5 +130,5 @@ def test_modalities_without_a_place_are_counted(tmp_path, capsys):
     image = save_volume(tmp_path / "a.nii.gz", values, where)
     more = save_volume(tmp_path / "b.nii.gz", values, np.eye(4))
     cases = [Case("a", image, "", more=(more,), roi=save_volume(tmp_path / "r.nii", values, where))]
-    assert readable(cases, False, 3) == cases
+    assert readable(cases, False, VOLUMES) == cases
     assert "1 further modalities or regions have another affine" in capsys.readouterr().err

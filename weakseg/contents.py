@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Json, RootModel
@@ -178,6 +179,14 @@ class SegmenterSettings(_Content):
     masks_of_seed: Count | None
     training_masks: Count
     validation_masks: Count
+
+
+def image_side(settings: Mapping[str, Any]) -> int | None:
+    """The longest side of images in pixels as a segmenter sees them, from its ``settings.json``.
+
+    None where it sees cases on their own grid.
+    """
+    return {2: int(settings["image_size"])}.get(settings["dims"])
 
 
 class _Answer(_Content):

@@ -193,9 +193,9 @@ def target_folder(run: Path, segmenter: str, seed: int) -> Path:
     return inside(run, "targets", segmenter, f"seed-{seed}")
 
 
-def target_file(run: Path, segmenter: str, seed: int, case: str) -> Path:
-    """What a segmenter on another method's masks was told of a case."""
-    return inside(target_folder(run, segmenter, seed), f"{case}.png")
+def target_file(run: Path, segmenter: str, seed: int, case: str, suffix: str) -> Path:
+    """What a segmenter on another method's masks was told of a case, given its format's ending."""
+    return inside(target_folder(run, segmenter, seed), f"{case}{suffix}")
 
 
 def scores_folder(run: Path) -> Path:

@@ -57,7 +57,7 @@ def test_a_row_that_breaks_a_reader_hides_no_other(faulty, monkeypatch):
             raise RecursionError("too deep")
         return its(some, *args)
 
-    monkeypatch.setattr(inspect_files, "look_at_files", breaks)
+    monkeypatch.setitem(inspect_files.LOOKS, "image", breaks)
     found = check_table(table, DATA).problems
     broken = [p for p in found if p.kind == "row-unreadable"]
     assert [(p.row, p.file, p.severity) for p in broken] == [(row.line, row.image, "error")]

@@ -21,7 +21,7 @@ from weakseg.data.cases import Case, CaseSet, Labels
 from weakseg.data.formats import base
 from weakseg.data.formats.grids import grid_difference, grid_leeway
 from weakseg.data.formats.reading import read_frame
-from weakseg.data.formats.registry import is_volume
+from weakseg.data.formats.registry import VOLUMES
 from weakseg.data.formats.writing import write_mask
 from weakseg.data.volumes import (
     open_volume_mask,
@@ -572,10 +572,10 @@ def test_headers_with_wrong_bytes_are_read_or_refused(tmp_path_factory, at, data
 
 
 def test_names_of_volumes():
-    assert is_volume(Path("a/b.nii"))
-    assert is_volume("B.NII.GZ")
-    assert not is_volume("a.nii.png")
-    assert not is_volume("a.gz")
+    assert VOLUMES.named(Path("a/b.nii"))
+    assert VOLUMES.named("B.NII.GZ")
+    assert not VOLUMES.named("a.nii.png")
+    assert not VOLUMES.named("a.gz")
 
 
 def test_nibabel_is_imported_only_where_a_volume_is_read():

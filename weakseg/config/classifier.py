@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -24,8 +24,15 @@ class AugmentConfig(Section):
 
 
 class ClassifierConfig(Section):
-    """The image classifier and its training."""
+    """The image classifier and its training.
 
+    Attributes
+    ----------
+    dims : tuple of int
+        Axes of space of the cases that there are classifiers of.
+    """
+
+    dims: ClassVar[tuple[int, ...]] = (2,)
     arch: str = Field("resnet18", description="a torchvision classifier or timm:NAME")
     weights: str = Field(
         "none",

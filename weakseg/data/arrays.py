@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from weakseg.config import DataConfig
+from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case, CaseSet
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.geometry import Letterbox, letterbox, to_network
-from weakseg.data.images import read_image, scale_intensity
+from weakseg.data.images import scale_intensity
 from weakseg.data.mapped import MappedStore
 from weakseg.prefetch import map_ahead
 
@@ -23,9 +24,9 @@ from weakseg.prefetch import map_ahead
 def channels_of(cases: CaseSet, data: DataConfig, grey: bool) -> int:
     """1 or 3, by the configuration or, for ``auto``, by whether all images are ``grey``.
 
-    For volumes the number of modalities.
+    Where there may be further modalities, their number counts.
     """
-    if cases.dims == 3:
+    if cases.formats.further:
         return 1 + len(cases.cases[0].more)
     if data.channels == "auto":
         return 1 if grey else 3
@@ -116,7 +117,7 @@ class ImageBatches:
         if self.store is not None and self._at[i] >= 0:
             return self.store.get(int(self._at[i]), self.shape, np.float16)
         array, box = network_image(
-            read_image(self.cases[i].image),
+            case_image(self.cases[i], self.data),
             self.channels,
             self.data.image_size,
             self.data.intensity,

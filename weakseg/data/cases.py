@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from weakseg.data.formats.registry import is_volume
+from weakseg.data.formats.base import Formats
+from weakseg.data.formats.registry import IMAGES, formats_of
 
 MaskFiles = Path | tuple[Path, ...]
 """The file of a true mask, or several, which together are the mask."""
@@ -49,9 +51,14 @@ class Case:
     roi: Path | None = None
 
     @property
+    def formats(self) -> Formats[Any]:
+        """The formats that its files may have."""
+        return formats_of(self.image)
+
+    @property
     def dims(self) -> int:
-        """2 for an image, 3 for a volume."""
-        return 3 if is_volume(self.image) else 2
+        """Axes of space that a network sees: 2 of an image, 3 of a volume."""
+        return self.formats.dims
 
 
 @dataclass(frozen=True)
@@ -106,8 +113,13 @@ class CaseSet:
     simulated: bool = False
 
     @property
+    def formats(self) -> Formats[Any]:
+        """The formats that the files of all cases may have."""
+        return self.cases[0].formats if self.cases else IMAGES
+
+    @property
     def dims(self) -> int:
-        """2 where the cases are images, 3 where they are volumes."""
+        """Axes of space that a network sees: 2 of images, 3 of volumes."""
         return self.cases[0].dims if self.cases else 2
 
     def with_cases(self, cases: Sequence[Case]) -> CaseSet:

@@ -18,7 +18,7 @@ from weakseg.data.check_masks import (
     orientation_problems,
     polarity_problem,
 )
-from weakseg.data.inspect_files import look_at_rows, modalities
+from weakseg.data.inspect_files import look_at_rows
 from weakseg.data.manifest import (
     Problem,
     Row,
@@ -122,7 +122,7 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
     problems += grid_problems(table, seen)
     problems += _same_pixels(table, [s.digest for s in seen], images)
     groups = None
-    if not table.has_patients and not table.volumes:
+    if not table.has_patients and not table.formats.one_patient:
         groups = look_alikes(table, [s.small for s in seen])
     problems += _patients_and_splits(table, data, labels, groups, problems)
     grey = all(s.grey for s in seen)
@@ -133,7 +133,7 @@ def _same_paths(table: Table) -> Iterator[Problem]:
     first: dict[str, Row] = {}
     joined = masks_to_join(table)
     for row in table.rows:
-        for k, cell in enumerate(modalities(row)):
+        for k, cell in enumerate(row.modalities):
             image = table.real(cell)
             if image not in first:
                 first[image] = row
@@ -162,8 +162,9 @@ def _same_pixels(
         earlier, its_path = first.setdefault(digest, (row, image))
         if earlier is row or its_path == image:
             continue
-        what = ("volume", "voxel by voxel") if row.is_volume else ("image", "pixel by pixel")
-        same = f"the {what[0]} is the same, {what[1]}, as {earlier.image} in row {earlier.line}"
+        form = row.formats
+        how = f"{form.sample} by {form.sample}"
+        same = f"the {form.noun} is the same, {how}, as {earlier.image} in row {earlier.line}"
         at = (row.line, row.image)
         if row.label != earlier.label:
             yield Problem(
@@ -179,7 +180,7 @@ def _same_pixels(
                 f"{same}, but its patient is {row.patient!r} and there {earlier.patient!r}",
                 "delete one of the rows, or correct the patient",
             )
-        elif row.is_volume and not table.has_patients:
+        elif form.one_patient and not table.has_patients:
             yield Problem(
                 "duplicate-patient",
                 *at,
@@ -222,7 +223,8 @@ def _patients_and_splits(
         spare += sum(c.split not in SPLITS for c in whole)
         yield from _given_splits(table, whole, labels, may_lack=spare > 0)
         return
-    groups_of = "volumes" if table.volumes else "groups of images that look alike"
+    own = table.formats.one_patient
+    groups_of = f"{table.formats.noun}s" if own else "groups of images that look alike"
     who = "patients" if table.has_patients else groups_of
     few = False
     for label in labels.names:

@@ -36,7 +36,12 @@ _OWN_GRID = {
 
 
 def look_at_volumes(
-    row: Row, table: Table, data: DataConfig, labels: Labels | None, mask_is_image: bool
+    row: Row,
+    table: Table,
+    data: DataConfig,
+    labels: Labels | None,
+    mask_is_image: bool,
+    thumbnails: bool = False,
 ) -> Seen:
     """Read every file of a row.
 
@@ -49,6 +54,8 @@ def look_at_volumes(
         None where the labels' meaning cannot be told.
     mask_is_image : bool
         Whether the mask's file is a modality of some row.
+    thumbnails : bool
+        Volumes have none.
 
     Returns
     -------

@@ -6,7 +6,7 @@ remembers its training images as a few numbers each; new images are held against
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weakseg.config import DataConfig
+from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
 from weakseg.data.formats.reading import DECODERS
-from weakseg.data.images import read_image, scale_intensity, scaling
+from weakseg.data.images import scale_intensity, scaling
 from weakseg.data.volumes import read_volume, zscore
 
 Floats = NDArray[np.float64]
@@ -87,8 +88,14 @@ def look_at_case(case: Case, data: DataConfig) -> Look:
     DataError
         If it cannot be read.
     """
-    if case.dims == 2:
-        return look_at_image(read_image(case.image), data.intensity)
+    return _LOOKS[case.formats.noun](case, data)
+
+
+def _look_at_picture(case: Case, data: DataConfig) -> Look:
+    return look_at_image(case_image(case, data), data.intensity)
+
+
+def _look_at_volume(case: Case, data: DataConfig) -> Look:
     volume = read_volume(case.image)
     values, grid = zscore(volume.values[None])[0], volume.frame
     # Three standard deviations on either side become 0 to 1.
@@ -103,6 +110,12 @@ def look_at_case(case: Case, data: DataConfig) -> Look:
         grid.orientation if grid.coded else None,
         _rounded(np.mean([features_of(s) for s in slices], axis=0)),
     )
+
+
+_LOOKS: dict[str, Callable[[Case, DataConfig], Look]] = {
+    "image": _look_at_picture,
+    "volume": _look_at_volume,
+}
 
 
 def look_at_image(image: ArrayLike, intensity: str = "auto") -> Look:

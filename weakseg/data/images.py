@@ -281,23 +281,12 @@ def narrowed(image: NDArray[Any]) -> NDArray[Any]:
     return image
 
 
-def write_target(path: Path, target: ArrayLike, ignored: int) -> None:
-    """Write what a network is told of an image as 8-bit PNG: 0, 255, and 128 where it is told
-    nothing.
-
-    Parameters
-    ----------
-    path : Path
-    target : (M, N) array_like of uint8
-        0, 1 and ``ignored``.
-    ignored : int
-    """
+def write_grey(path: Path, values: ArrayLike) -> None:
+    """Write (M, N) of uint8 as grey PNG, whole or not at all."""
     from PIL import Image
 
-    values = np.asarray(target)
-    grey = np.select([values == 1, values == ignored], [255, 128], 0).astype(np.uint8)
     with atomic_path(path, flushed=False) as part, part.open("wb") as f:
-        Image.fromarray(grey).save(f, format="PNG")
+        Image.fromarray(np.asarray(values, dtype=np.uint8)).save(f, format="PNG")
 
 
 def refuse_not_finite(values: NDArray[Any], path: Path | None = None) -> None:

@@ -48,22 +48,16 @@ def look_at_rows(table: Table, data: DataConfig, labels: Labels | None) -> Itera
     list of Seen
         Of some rows that follow each other, in their order.
     """
-    images = {table.real(c) for r in table.rows for c in modalities(r)}
+    images = {table.real(c) for r in table.rows for c in r.modalities}
     clashes = [any(table.real(c) in images for c in table.masks(r)) for r in table.rows]
     look = partial(_look, table.path, data, labels, not table.has_patients)
     work = list(zip(table.rows, clashes, strict=True))
-    if table.volumes:
+    if table.formats.further:
         yield from in_threads(look, chunks(work, 1), VOLUME_THREADS)
     elif len(work) < MANY or cores() == 1:
         yield from in_threads(look, chunks(work, AT_ONCE))
     else:
         yield from in_processes(look, chunks(work, MANY_AT_ONCE))
-
-
-def modalities(row: Row) -> tuple[str, ...]:
-    """The cells of a row that name an image."""
-    cells = (row.image, *row.more) if row.is_volume else (row.image,)
-    return tuple(c for c in cells if c)
 
 
 def _look(
@@ -81,9 +75,7 @@ def _look_at(
     row: Row, table: Table, data: DataConfig, labels: Labels | None, clash: bool, thumbnails: bool
 ) -> Seen:
     try:
-        if row.is_volume:
-            return look_at_volumes(row, table, data, labels, clash)
-        return look_at_files(row, table, data, labels, clash, thumbnails)
+        return LOOKS[row.formats.noun](row, table, data, labels, clash, thumbnails)
     except Exception as e:  # whatever breaks a reader must not hide the other rows
         found = f"{type(e).__name__}: {first_line(e)}"
         return Seen(
@@ -98,6 +90,10 @@ def _look_at(
                 ),
             )
         )
+
+
+LOOKS: dict[str, Callable[..., Seen]] = {"image": look_at_files, "volume": look_at_volumes}
+"""What a file holds → what looks into the files of a row."""
 
 
 def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:

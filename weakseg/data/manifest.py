@@ -35,6 +35,7 @@ __all__ = [
     "read_manifest",
     "read_table",
     "resolve_labels",
+    "row_case",
     "row_problems",
     "safe_ids",
     "table_cases",
@@ -127,7 +128,7 @@ def case_set(table: Table, data: DataConfig, stand_ins: Sequence[str] | None = N
         )
     labels = table_labels(table, data)
     cases = table_cases(table)
-    if not table.has_patients and not table.volumes:
+    if not table.has_patients and not table.formats.one_patient:
         if stand_ins is None:
             stand_ins = patient_stand_ins(table, look_alikes(table, _thumbnails(table)))
         cases = [replace(c, patient=p) for c, p in zip(cases, stand_ins, strict=True)]
@@ -139,22 +140,27 @@ def table_cases(table: Table) -> list[Case]:
 
     Where the manifest names no patients, a volume is its own, and images are without.
     """
-    images = [table.resolve(r.image) for r in table.rows]
-    own = table.volumes and not table.has_patients
+    names = safe_ids([table.resolve(r.image) for r in table.rows])
+    own = table.formats.one_patient and not table.has_patients
     return [
-        Case(
-            id=name,
-            image=image,
-            label=r.label,
-            mask=_mask_files(table, r),
-            patient=name if own else r.patient,
-            split=r.split or None,
-            row=r.line,
-            more=tuple(table.resolve(c) for c in r.more if c),
-            roi=table.resolve(r.roi) if r.roi else None,
-        )
-        for r, name, image in zip(table.rows, safe_ids(images), images, strict=True)
+        replace(case, id=name, patient=name if own else case.patient)
+        for name, case in zip(names, (row_case(table, r) for r in table.rows), strict=True)
     ]
+
+
+def row_case(table: Table, row: Row) -> Case:
+    """A row as a case without a name."""
+    return Case(
+        id="",
+        image=table.resolve(row.image),
+        label=row.label,
+        mask=_mask_files(table, row),
+        patient=row.patient,
+        split=row.split or None,
+        row=row.line,
+        more=tuple(table.resolve(c) for c in row.more if c),
+        roi=table.resolve(row.roi) if row.roi else None,
+    )
 
 
 def _mask_files(table: Table, row: Row) -> MaskFiles | None:

@@ -40,7 +40,7 @@ def table_labels(table: Table, data: DataConfig) -> Labels:
         (r.label for r in table.rows),
         data.healthy_labels,
         data.lesion_labels,
-        both=not table.volumes,
+        both=not table.formats.one_patient,
         separator=data.label_separator,
     )
 

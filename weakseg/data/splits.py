@@ -22,11 +22,11 @@ COLUMNS = ("case", "image", "label", "patient", "split")
 
 FEW_PATIENTS_FIX = "add patients, merge the label with another one, or leave its rows out"
 _NO_PATIENTS = {
-    2: "where the manifest has no `patient` column, images that look alike count as one patient: "
-    "add the column",
-    3: "where the manifest has no `patient` column, each volume counts as one patient",
+    False: "where the manifest has no `patient` column, images that look alike count as one "
+    "patient: add the column",
+    True: "where the manifest has no `patient` column, each volume counts as one patient",
 }
-"""By the dimensions of the images."""
+"""Whether a file is a patient where none is named → what to say."""
 _WAY_OUT = "add a `split` column to the manifest, or merge or leave out rare labels"
 
 
@@ -81,7 +81,7 @@ def make_splits(cases: Sequence[Case], labels: Labels, split: SplitConfig) -> li
     counts = np.zeros((len(patients), len(labels.names)), dtype=np.int64)
     for c in cases:
         counts[number[c.patient], labels.index(c.label)] += 1
-    _refuse_too_few(counts, labels, _NO_PATIENTS[max((c.dims for c in cases), default=2)])
+    _refuse_too_few(counts, labels, _NO_PATIENTS[any(c.formats.one_patient for c in cases)])
     side = _best_deal(counts, split)
     if side is None:
         raise DataError(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from weakseg.config import SPLITS
 from weakseg.data.columns import FURTHER, REQUIRED, find_columns
 from weakseg.data.csv_text import read_cells
-from weakseg.data.formats.registry import is_volume
+from weakseg.data.formats.base import Formats
+from weakseg.data.formats.registry import IMAGES, formats_of
 from weakseg.errors import DataError
 
 JOINED = ";"
@@ -50,9 +53,15 @@ class Row:
     folder: Path = field(default=Path(), repr=False)
 
     @property
-    def is_volume(self) -> bool:
-        """Whether the image is a volume."""
-        return bool(self.image) and is_volume(self.folder / self.image)
+    def formats(self) -> Formats[Any]:
+        """The formats that the image may have."""
+        return formats_of(self.folder / self.image) if self.image else IMAGES
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The cells that name an image."""
+        cells = (self.image, *self.more) if self.formats.further else (self.image,)
+        return tuple(c for c in cells if c)
 
 
 @dataclass(frozen=True)
@@ -87,10 +96,11 @@ class Table:
         return any(r.split for r in self.rows)
 
     @cached_property
-    def volumes(self) -> bool:
-        """Whether the images are volumes; of a mixture, whether most of them are."""
-        named = [r.is_volume for r in self.rows if r.image]
-        return 2 * sum(named) > len(named)
+    def formats(self) -> Formats[Any]:
+        """The formats of the images; of a mixture, those of most of them."""
+        named = Counter(r.formats.noun for r in self.rows if r.image)
+        most = {r.formats.noun: r.formats for r in self.rows if r.image}
+        return max(most.values(), key=lambda f: (named[f.noun], f is IMAGES), default=IMAGES)
 
     def masks(self, row: Row) -> tuple[str, ...]:
         """The files that a row's mask names: one, or several joined by `JOINED`.

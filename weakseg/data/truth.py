@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from weakseg.data.cases import MaskFiles
 from weakseg.data.formats.base import Frame
-from weakseg.data.formats.registry import is_volume
+from weakseg.data.formats.registry import VOLUMES, formats_of
 from weakseg.data.images import read_mask
 from weakseg.data.mask_rules import MaskRule
 from weakseg.data.volumes import read_volume_mask
@@ -49,7 +49,7 @@ def read_true_mask(
         different sizes.
     """
     paths = _each(files)
-    if image is not None and is_volume(image):
+    if image is not None and formats_of(image) is VOLUMES:
         return _joined([read_volume_mask(p, rule, frame) for p in paths], paths)
     return _joined([read_mask(p, rule) for p in paths], paths)
 

@@ -9,30 +9,32 @@ from weakseg.data.columns import FURTHER
 from weakseg.data.problems import Problem
 from weakseg.data.table import Row, Table
 
+_MIXED = {"volume": ("a volume", "2D images"), "image": ("2D", "volumes")}
+"""What a file holds → what it is called among others, and what these are."""
+
 
 def volume_row_problems(table: Table) -> Iterator[Problem]:
     """Volumes among images, and columns that are for volumes."""
-    kinds = Counter(r.is_volume for r in table.rows if r.image)
-    usual = Counter(tuple(bool(c) for c in r.more) for r in table.rows if r.is_volume)
+    kinds = Counter(r.formats.noun for r in table.rows if r.image)
+    usual = Counter(tuple(bool(c) for c in r.more) for r in table.rows if r.formats.further)
     most = max(usual, key=lambda m: (usual[m], m), default=())
-    with_roi = any(r.roi for r in table.rows if r.is_volume)
-    volumes = table.volumes
+    with_roi = any(r.roi for r in table.rows if r.formats.further)
     for r in table.rows:
 
         def here(kind: str, file: str, message: str, fix: str, r: Row = r) -> Problem:
             return Problem(kind, r.line, file, message, fix)
 
-        if r.image and r.is_volume != volumes:
-            kind, others = ("a volume", "2D images") if r.is_volume else ("2D", "volumes")
+        if r.image and r.formats is not table.formats:
+            kind, others = _MIXED[r.formats.noun]
             yield here(
                 "image-mixed",
                 r.image,
-                f"the image is {kind}, while {kinds[volumes]} other rows list {others}",
+                f"the image is {kind}, while {kinds[table.formats.noun]} other rows list {others}",
                 "write two manifests, one of volumes (.nii, .nii.gz) and one of 2D images",
             )
             continue
         extra = [(n, c) for n, c in zip((*FURTHER, "roi"), _padded(r), strict=True) if c]
-        if not r.is_volume:
+        if not r.formats.further:
             for name, cell in extra if r.image else ():
                 yield here(
                     "column-for-volumes",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from weakseg.config import DataConfig
+from weakseg.data.case_files import case_truth
 from weakseg.data.cases import Case
-from weakseg.data.truth import read_true_mask
 from weakseg.methods.prepared import Prepared
 
 
@@ -18,9 +18,8 @@ def read_truth(case: Case, shape: Sequence[int], healthy: bool, data: DataConfig
 
     None where a lesion is there but nobody has drawn it: such an image cannot be scored.
     """
-    if case.mask is not None:
-        return read_true_mask(case.mask, data.mask_rule, case.image)
-    return np.zeros(tuple(shape), dtype=bool) if healthy else None
+    truth = case_truth(case, data)
+    return np.zeros(tuple(shape), dtype=bool) if truth is None and healthy else truth
 
 
 def case_entry(case: Case, method: str, kind: str, seed: int | None, seen: int) -> dict[str, Any]:

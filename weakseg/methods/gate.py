@@ -113,7 +113,7 @@ def check_gate(prepared: Prepared, name: str) -> None:
     if prepared.config.segmenters[name].gate == "none":
         return
     where = f"segmenters.{name}.gate"
-    if prepared.cases.dims == 3:
+    if not prepared.has_classifier:
         raise UserError(
             "A gate needs a classifier, and volumes have none.",
             where=where,

@@ -12,8 +12,8 @@ import torch
 
 from weakseg.config import Config, load_config
 from weakseg.current import is_current
+from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
-from weakseg.data.images import read_image
 from weakseg.errors import RunError, UserError
 from weakseg.heatmaps.store import Heatmap
 from weakseg.layout import (
@@ -98,7 +98,7 @@ class HeatmapMethod(Method):
 
     def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
         for case, (heat, notes) in zip(cases, self.heats(cases), strict=True):
-            image = read_image(case.image) if self.rule.needs_image else None
+            image = case_image(case, self.config.data) if self.rule.needs_image else None
             yield self.of_heat(heat, heat.full(), image, notes=notes)
 
     def of_heat(

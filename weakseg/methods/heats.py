@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from weakseg.config import Config
+from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case, Labels
-from weakseg.data.images import read_image
 from weakseg.heatmaps.compute import heatmaps_of_arrays
 from weakseg.heatmaps.store import Heatmap
 from weakseg.methods.stored_heatmaps import HeatReader
@@ -52,7 +52,7 @@ class LiveHeats:
         with fabric.autocast():
             made = heatmaps_of_arrays(
                 self.models,
-                [read_image(c.image) for c in cases],
+                [case_image(c, data) for c in cases],
                 self.labels,
                 image_size=data.image_size,
                 intensity=data.intensity,

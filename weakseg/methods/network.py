@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from weakseg.config import MANIFEST, Config, SegmenterConfig, load_config
+from weakseg.contents import image_side
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case, Labels
+from weakseg.data.formats.registry import formats_of_dims
 from weakseg.errors import DataError, RunError, UserError
 from weakseg.layout import (
     BEST,
@@ -133,8 +135,7 @@ class NetworkMethod(Method):
 
     @property
     def at_once(self) -> int:
-        size = int(self.networks.settings["image_size"])
-        return cases_at_once(size) if self.dims == 2 else 1
+        return cases_at_once(image_side(self.networks.settings))
 
     def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
         trained = self.networks.settings
@@ -181,12 +182,13 @@ class NetworkMethod(Method):
 
     def _refuse_others(self, case: Case, channels: int) -> None:
         """Refuse a case that the network does not take."""
-        if case.dims != self.dims or (self.dims == 3 and 1 + len(case.more) != channels):
-            kind = "volumes" if self.dims == 3 else "images"
+        held = case.formats
+        lacks = held.further and 1 + len(case.more) != channels
+        if case.dims != self.dims or lacks:
             raise DataError(
-                f"The network takes {kind} of {channels} channels.",
+                f"The network takes {formats_of_dims(self.dims).noun}s of {channels} channels.",
                 where=str(case.image),
-                found=f"{'a volume' if case.dims == 3 else 'an image'} of {1 + len(case.more)}",
+                found=f"{held.article} {held.noun} of {1 + len(case.more)}",
                 fix="name the modalities in a manifest with the columns image, image2, …",
             )
         if self.networks.settings.get("roi") and case.roi is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weakseg.config import Config
+from weakseg.config import ClassifierConfig, Config
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import CaseSet
 from weakseg.errors import UserError
@@ -36,20 +36,24 @@ class Prepared:
     key: str
     images: ImageBatches
 
+    @property
+    def has_classifier(self) -> bool:
+        """Whether there are classifiers of such cases, and so heatmaps, gates and floors."""
+        return self.cases.dims in ClassifierConfig.dims
 
-def refuse_volumes(prepared: Prepared, what: str) -> None:
-    """Refuse a stage that works on images only.
+
+def require_classifier(prepared: Prepared, what: str) -> None:
+    """Refuse a stage that builds on a classifier where there is none of such cases.
 
     Raises
     ------
     UserError
-        If the manifest lists volumes.
     """
-    if prepared.cases.dims == 3:
+    if not prepared.has_classifier:
         raise UserError(
             f"{what} of volumes {'are' if what.endswith('s') else 'is'} not supported.",
             where=prepared.cases.source,
             found="a manifest of volumes",
-            fix="train segmenters on them (`weakseg train-segmenter`), or export their slices as "
-            "16-bit PNG with a label each",
+            fix="label their slices in a column `slice`, or train segmenters on them (`weakseg "
+            "train-segmenter`)",
         )

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from weakseg.config import fingerprint
+from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
-from weakseg.data.images import read_image
 from weakseg.errors import RunError
 from weakseg.heatmaps.store import Heatmap, load_heatmap
 from weakseg.layout import BEST, heatmap_file, seed_folder
@@ -109,7 +109,11 @@ class HeatReader:
         with progress(what, len(cases)) as advance:
             for case in cases:
                 heat = self.load(case)
-                yield heat.full(), read_image(case.image), self.truth(case, heat.shape)
+                yield (
+                    heat.full(),
+                    case_image(case, self.prepared.config.data),
+                    self.truth(case, heat.shape),
+                )
                 advance()
 
     def training_pairs(self) -> Iterator[tuple[Case, np.ndarray]]:

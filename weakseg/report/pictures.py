@@ -88,11 +88,6 @@ def contours(
     return _outlined(_scaled(image, size, intensity), image, mask, truth)
 
 
-def axial(volume: npt.NDArray[Any], z: int) -> npt.NDArray[Any]:
-    """A slice of an (X, Y, Z) volume as viewers show it: X to the right, Y upwards."""
-    return np.ascontiguousarray(np.rot90(volume[:, :, z]))
-
-
 def strip(pictures: list[RGB], gap: int = 4) -> RGB:
     """Pictures of equal height side by side, with grey between them."""
     height = pictures[0].shape[0]
@@ -102,19 +97,26 @@ def strip(pictures: list[RGB], gap: int = 4) -> RGB:
 
 
 def write_overlay(
-    path: Path, image: npt.ArrayLike, heat: npt.ArrayLike, mask: npt.ArrayLike, size: int = 512
+    path: Path,
+    image: npt.ArrayLike,
+    heat: npt.ArrayLike,
+    mask: npt.ArrayLike,
+    size: int = 512,
+    *,
+    intensity: Intensity = "auto",
 ) -> None:
     """Write a PNG: the image, and beside it heatmap and mask over it.
 
     Parameters
     ----------
     path : Path
-    image, heat, mask
+    image, heat, mask, intensity
         As for `overlay`.
     size : int, optional
         The longest side of each half in pixels.
     """
-    picture = strip([contours(image, size=size), overlay(image, heat, mask, size=size)])
+    alone = contours(image, size=size, intensity=intensity)
+    picture = strip([alone, overlay(image, heat, mask, size=size, intensity=intensity)])
     with atomic_path(path, flushed=False) as part, part.open("wb") as f:
         Image.fromarray(picture).save(f, format="PNG")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from weakseg import contents
@@ -18,8 +19,8 @@ from weakseg.config import (
     load_config,
     same_start,
 )
-from weakseg.data.cases import MaskFiles
-from weakseg.data.formats.registry import formats_of_dims
+from weakseg.data.case_files import case_mask
+from weakseg.data.cases import Case
 from weakseg.data.manifest import read_configured, table_cases
 from weakseg.errors import RunError, WeaksegError
 from weakseg.layout import (
@@ -151,10 +152,17 @@ class RunTables:
             together = next((list(e.get("networks", [])) for e in entries), [])
         return together if len(together) > 1 else []
 
-    def mask_path(self, method: str, seed: int, case: str) -> Path:
-        """Where the mask of a case lies."""
-        suffix = formats_of_dims(self.data.get("dims", 2)).mask_suffix
-        return mask_file(masks_folder(self.folder), method, seed, case, suffix)
+    def mask(self, method: str, seed: int, case: Case) -> np.ndarray:
+        """The mask that a method has made of a case, on the case's own grid.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read.
+        """
+        suffix = case.formats.mask_suffix
+        path = mask_file(masks_folder(self.folder), method, seed, case.id, suffix)
+        return case_mask(case, path)
 
     def examples_path(self, seed: int, condition: str) -> Path:
         """Where some test images lie as the network of a condition sees them."""
@@ -170,13 +178,19 @@ class RunTables:
             return Path(images[0]).parent.parent / "labels.csv"
         return Path(source)
 
-    def true_masks(self) -> dict[str, MaskFiles]:
-        """Image path → its true mask's files; empty where the manifest is no longer there."""
+    def read_cases(self) -> dict[str, Case]:
+        """Name → case; without true masks where the manifest is no longer there."""
         try:
-            table = read_configured(self.manifest, self.config.data)
+            named = table_cases(read_configured(self.manifest, self.config.data))
         except (OSError, WeaksegError):
-            return {}
-        return {str(c.image): c.mask for c in table_cases(table) if c.mask is not None}
+            named = []
+        known = {str(c.image): c for c in named}
+        return {
+            str(row["case"]): replace(
+                known.get(row["image"], Case("", Path(row["image"]), row["label"])), id=row["case"]
+            )
+            for row in self.splits.to_dict("records")
+        }
 
 
 def read_runs(folders: Sequence[Path], *, look_at_data: bool = True) -> list[RunTables]:

@@ -10,13 +10,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from weakseg.config import DataConfig
-from weakseg.data.cases import Labels
-from weakseg.data.images import read_image
-from weakseg.data.manifest import Problem, Row, Table
-from weakseg.data.truth import read_true_mask
-from weakseg.data.volumes import read_volume
+from weakseg.data.case_files import as_planes, case_image, case_truth, shown_intensity
+from weakseg.data.cases import Case, Labels
+from weakseg.data.manifest import Problem, Row, Table, row_case
 from weakseg.errors import DataError
-from weakseg.report.pictures import RGB, TRUTH_COLOUR, axial, contours
+from weakseg.report.pictures import RGB, TRUTH_COLOUR, contours
 from weakseg.runs import atomic_path
 
 SHOWN = 24
@@ -151,12 +149,12 @@ def write_sheet(
 def _tile(row: Row, table: Table, data: DataConfig, told: dict[int, str]) -> Tile:
     file, label = _plain(row.image), _plain(row.label)
     alarm = told.get(row.line, "")
+    case = row_case(table, row)
     try:
-        image, mask = _image_and_mask(row, table, data)
+        image, mask = _image_and_mask(case, data)
         if mask is not None and mask.shape != image.shape[:2]:
             mask, alarm = None, alarm or "mask-size"
-        intensity = "percentile" if row.is_volume else data.intensity
-        picture = contours(image, truth=mask, size=SIDE, intensity=intensity)
+        picture = contours(image, truth=mask, size=SIDE, intensity=shown_intensity(case, data))
     except DataError as e:
         return Tile(None, row.line, file, label, alarm or _plain(e.what))
     if not row.mask:
@@ -168,21 +166,14 @@ def _tile(row: Row, table: Table, data: DataConfig, told: dict[int, str]) -> Til
     return Tile(picture, row.line, file, f"{label} · {marked}", alarm)
 
 
-def _image_and_mask(
-    row: Row, table: Table, data: DataConfig
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """An image and its mask; of volumes the axial slice with most of the mask."""
-    path = table.resolve(row.image)
-    files = tuple(table.resolve(cell) for cell in table.masks(row)) if row.mask else ()
-    if not row.is_volume:
-        mask = read_true_mask(files, data.mask_rule) if files else None
-        return read_image(path), mask
-    volume = read_volume(path)
-    if not files:
-        return axial(volume.values, volume.values.shape[2] // 2), None
-    mask = read_true_mask(files, data.mask_rule, path, volume.frame)
-    z = int(mask.sum(axis=(0, 1)).argmax())
-    return axial(volume.values, z), axial(mask, z)
+def _image_and_mask(case: Case, data: DataConfig) -> tuple[np.ndarray, np.ndarray | None]:
+    """An image and its mask; of several slices the one with most of the mask, else the middle."""
+    planes, truth = as_planes(case, case_image(case, data)), case_truth(case, data)
+    if truth is None:
+        return planes[len(planes) // 2], None
+    masks = as_planes(case, truth)
+    at = min(int(masks.sum(axis=(1, 2)).argmax()), len(planes) - 1)
+    return planes[at], masks[at]
 
 
 def _sheet(tiles: Sequence[Tile], title: str) -> Image.Image:

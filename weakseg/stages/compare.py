@@ -39,25 +39,26 @@ def compare(prepared: Prepared, *, force: bool = False) -> Path:
     """
     held = prepared.config.segmenters
     names = list(held)
-    supervised = any(not s.weak for s in held.values()) or prepared.cases.dims == 3
-    if supervised and prepared.cases.dims == 2 and not has_training_masks(prepared):
+    classified = prepared.has_classifier
+    supervised = any(not s.weak for s in held.values()) or not classified
+    if supervised and classified and not has_training_masks(prepared):
         names = _that_need_no_masks(prepared)
         left_out = ", ".join(n for n in held if n not in names)
         say(f"segmenters: left out, no training image with a lesion has a mask ({left_out})")
         supervised = False
     asks = supervised and prepared.config.equivalence.segmenter is not None
-    if asks and (prepared.cases.dims == 3 or not scored_cases(prepared)):
+    if asks and (not classified or not scored_cases(prepared)):
         say("mask-equivalence curve: left out, there are no scores of heatmaps to hold against it")
         asks = False
     if asks:  # refuses what cannot be, before hours of work
         patient_counts(prepared, len(lesion_patients(prepared)))
-    filtered = prepared.config.filtered is not None and prepared.cases.dims == 2
+    filtered = prepared.config.filtered is not None and classified
     if filtered:
         check_filtered(prepared)
     steps = [
-        *(_of_classifiers(prepared, force) if prepared.cases.dims == 2 else ()),
+        *(_of_classifiers(prepared, force) if classified else ()),
         *([_of_filtered(prepared, force)] if filtered else ()),
-        *([_of_segmenters(prepared, names, force)] if names or prepared.cases.dims == 3 else ()),
+        *([_of_segmenters(prepared, names, force)] if names or not classified else ()),
         *([_of_curve(prepared, force)] if asks else ()),
         _of_report(prepared),
     ]

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakseg.config import Condition, FilteredConfig
+from weakseg.data.case_files import case_image, case_truth
 from weakseg.data.geometry import Letterbox, letterbox, mask_to_network, to_square
-from weakseg.data.images import read_image
-from weakseg.data.truth import read_true_mask
 from weakseg.errors import UserError
 from weakseg.filtering.selectors import Selector, partners
 from weakseg.heatmaps.store import Heatmap
@@ -73,9 +72,8 @@ class TruthMasks:
         return _unpack(self._packed(self._lender(i)), self.size)
 
     def _read(self, i: int) -> NDArray[np.uint8]:
-        path = self.cases[i].mask
-        assert path is not None
-        mask = read_true_mask(path, self.config.data.mask_rule)
+        mask = case_truth(self.cases[i], self.config.data)
+        assert mask is not None
         return np.packbits(mask_to_network(mask, _box(mask, self.size), rule="any"))
 
     def _find_lender(self, i: int) -> int:
@@ -87,7 +85,7 @@ class TruthMasks:
             If every mask that it might borrow is empty.
         """
         case = self.cases[i]
-        region = body_region(read_image(case.image))
+        region = body_region(case_image(case, self.config.data))
         body = mask_to_network(region, _box(region, self.size))
         rng = np.random.default_rng([self.config.seed, i, zlib.crc32(b"borrow")])
         best, most = -1, -1.0
@@ -140,7 +138,7 @@ def make_selector(
     @cache
     def packed(i: int) -> NDArray[np.uint8]:
         heat = heats[i]
-        image = read_image(cases[i].image) if fitted.needs_image else None
+        image = case_image(cases[i], prepared.config.data) if fitted.needs_image else None
         return np.packbits(mask_to_network(segment(fitted, heat.full(), image), heat.box))
 
     def hard(i: int) -> Bools:

@@ -17,7 +17,7 @@ from weakseg.models.pretrained import backbone_name, load_backbone
 from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.training.given import given_weights
 from weakseg.training.loop import FitSettings, fit, make_fabric
-from weakseg.training.segment import SegmenterTask
+from weakseg.training.segment import SegmenterTask, laid_out
 from weakseg.training.segmentation_cases import SegmentationCases
 from weakseg.training.selection import best_epoch
 
@@ -114,13 +114,10 @@ def fit_segmenter(
         Of the targets in ``data``, where these are not the manifest's masks. Validation masks are
         then opened only if the settings choose the best epoch by them.
     """
-    import torch
-
     dims = prepared.cases.dims
     model, random = new_segmenter(settings, prepared.channels, dims, seed)
     fabric = make_fabric(prepared.config.device, settings.precision)
-    if dims == 2:
-        model = model.to(memory_format=torch.channels_last)
+    model = laid_out(model, dims)
     looks = source is None or settings.keep == "best"
     val = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val" and looks]
     task = SegmenterTask(settings, model, data, train, val, seed, fabric.device)

@@ -11,8 +11,8 @@ import pandas as pd
 
 from weakseg.config import dump_config, fingerprint
 from weakseg.contents import Thresholds
+from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
-from weakseg.data.images import read_image
 from weakseg.errors import RunError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.compute import target_classes
@@ -42,7 +42,7 @@ from weakseg.methods.fingerprints import heatmap_fingerprint
 from weakseg.methods.gate import chosen_gate, mean_predictions
 from weakseg.methods.heatmap import HeatmapMethod
 from weakseg.methods.heats import StoredHeats
-from weakseg.methods.prepared import Prepared, refuse_volumes
+from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.stored_heatmaps import (
     HeatReader,
     classifier_folders,
@@ -82,7 +82,7 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     ConfigError
         For an unknown method, layer or target.
     """
-    refuse_volumes(prepared, "Heatmaps")
+    require_classifier(prepared, "Heatmaps")
     config = prepared.config
     for heat in config.all_heatmaps.values():
         check_method(heat.method)
@@ -286,7 +286,8 @@ def _masks_of(
     def predict(truth_of: Truth) -> Predicted:
         heat = reader.load(case)
         full, truth = heat.full(), truth_of(heat.shape)
-        image = read_image(case.image) if any(m.rule.needs_image for m in methods) else None
+        needed = any(m.rule.needs_image for m in methods)
+        image = case_image(case, reader.prepared.config.data) if needed else None
         # An upper bound has no threshold for an image that nobody has segmented.
         able = [m for m in methods if truth is not None or not m.rule.rule.needs_truth]
         return [(m, m.of_heat(heat, full, image, truth)) for m in able]

@@ -12,10 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weakseg.config import DataConfig
+from weakseg.data.case_files import (
+    as_planes,
+    case_image,
+    case_spacing,
+    fullest_plane,
+    shown_intensity,
+)
 from weakseg.data.cases import Case
-from weakseg.data.formats.reading import spacing_of
-from weakseg.data.formats.writing import mask_suffix, write_mask
-from weakseg.data.images import read_image
+from weakseg.data.formats.registry import formats_of_dims
+from weakseg.data.formats.writing import write_mask
 from weakseg.data.volumes import write_volume
 from weakseg.errors import DataError, UserError
 from weakseg.heatmaps.store import save_heatmap
@@ -57,7 +64,8 @@ def predict(
         See `weakseg.methods.find.load_method`.
     heatmaps, overlays : bool
         Also write ``heatmaps/<stem>.npz`` (raw heatmaps, or probabilities of a supervised
-        network; volumes as ``.nii.gz``), and pictures ``overlays/<stem>.png`` (images only).
+        network; volumes as ``.nii.gz``), and pictures ``overlays/<stem>.png`` (of volumes the
+        slice with most of the mask).
     skip_unreadable : bool
         Leave out images that cannot be read, instead of refusing to begin.
 
@@ -67,11 +75,11 @@ def predict(
         The table ``predictions.csv``.
     """
     chosen = load_method(run, method, seed=seed, device=device)
-    dims = chosen.dims
-    cases = readable(collect_inputs(inputs, out, dims), skip_unreadable, dims)
+    formats = formats_of_dims(chosen.dims)
+    cases = readable(collect_inputs(inputs, out, formats), skip_unreadable, formats)
     read = [f for c in cases for f in (c.image, *c.more, c.roi) if f is not None]
     sources = {f.resolve() for f in [*read, *inputs]}
-    for target in _targets(out, [c.id for c in cases]):
+    for target in _targets(out, cases):
         if target.resolve() in sources:
             raise UserError(
                 "The output would overwrite its input.",
@@ -82,7 +90,7 @@ def predict(
     seeds = ", ".join(map(str, chosen.seeds))
     which = f"mean of the seeds {seeds}" if len(chosen.seeds) > 1 else f"seed {seeds}"
     say(f"method {chosen.name} ({chosen.choice}), {which}")
-    one = partial(_predicted, chosen, _Writer(out, heatmaps, overlays))
+    one = partial(_predicted, chosen, _Writer(out, heatmaps, overlays, chosen.config.data))
     rows: list[dict[str, Any]] = []
     unlike = Unlike(run, chosen.config.data)
     with progress("predicting", len(cases)) as advance:
@@ -115,31 +123,53 @@ class _Writer:
     out: Path
     heatmaps: bool
     overlays: bool
+    data: DataConfig
 
     def write(self, case: Case, prediction: Prediction) -> Path:
         """Write what is asked for; the mask's file."""
-        mask = inside(self.out, f"{case.id}{mask_suffix(case.image)}")
+        mask = inside(self.out, f"{case.id}{case.formats.mask_suffix}")
         write_mask(mask, prediction.mask, case.image)
         if self.heatmaps:
             self._save_map(case, prediction)
-        if self.overlays and case.dims == 2:
-            from weakseg.report.pictures import write_overlay
-
-            path = inside(self.out, "overlays", f"{case.id}.png")
-            write_overlay(path, read_image(case.image), prediction.map, prediction.mask)
+        if self.overlays:
+            self._save_overlay(case, prediction)
         return mask
 
+    def _save_overlay(self, case: Case, prediction: Prediction) -> None:
+        from weakseg.report.pictures import write_overlay
+
+        at = fullest_plane(case, prediction.mask)
+        whole = (case_image(case, self.data), prediction.map, prediction.mask)
+        image, heat, mask = (as_planes(case, values)[at] for values in whole)
+        how = shown_intensity(case, self.data)
+        write_overlay(_overlay(self.out, case), image, heat, mask, intensity=how)
+
     def _save_map(self, case: Case, prediction: Prediction) -> None:
-        if case.dims == 3:
-            path = inside(self.out, "heatmaps", f"{case.id}.nii.gz")
-            write_volume(path, prediction.map, case.image)
-            return
-        path = inside(self.out, "heatmaps", f"{case.id}.npz")
-        if prediction.heat is not None:
-            save_heatmap(path, prediction.heat)
-            return
-        with atomic_path(path) as part, part.open("wb") as f:
-            np.savez_compressed(f, probability=prediction.map.astype(np.float16))
+        suffix, save = MAPS[case.formats.noun]
+        save(inside(self.out, "heatmaps", f"{case.id}{suffix}"), case, prediction)
+
+
+def _save_arrays(path: Path, case: Case, prediction: Prediction) -> None:
+    if prediction.heat is not None:
+        save_heatmap(path, prediction.heat)
+        return
+    with atomic_path(path) as part, part.open("wb") as f:
+        np.savez_compressed(f, probability=prediction.map.astype(np.float16))
+
+
+def _save_volume(path: Path, case: Case, prediction: Prediction) -> None:
+    write_volume(path, prediction.map, case.image)
+
+
+MAPS: dict[str, tuple[str, Callable[[Path, Case, Prediction], None]]] = {
+    "image": (".npz", _save_arrays),
+    "volume": (".nii.gz", _save_volume),
+}
+"""What a file holds → how heat or probability is kept beside it."""
+
+
+def _overlay(out: Path, case: Case) -> Path:
+    return inside(out, "overlays", f"{case.id}.png")
 
 
 def _predicted(method: Method, writer: _Writer, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
@@ -161,16 +191,17 @@ def _predicted(method: Method, writer: _Writer, cases: Sequence[Case]) -> Iterat
 
 
 def _volume_of(case: Case, voxels: int) -> dict[str, Any]:
-    """The lesion's volume in ml where voxels have a size."""
-    if case.dims == 2:
+    """The lesion's volume in ml where samples may have a size."""
+    if not case.formats.further:
         return {}
-    spacing = spacing_of(case.image)
+    spacing = case_spacing(case)
     return {"lesion_ml": spacing and round(math.prod(spacing) / 1000 * voxels, 3)}
 
 
-def _targets(out: Path, names: Sequence[str]) -> list[Path]:
+def _targets(out: Path, cases: Sequence[Case]) -> Iterator[Path]:
     """Every file that may be written."""
-    pictures = [out / part / f"{n}.png" for n in names for part in ("", "overlays")]
-    volumes = [out / part / f"{n}.nii.gz" for n in names for part in ("", "heatmaps")]
-    heats = [out / "heatmaps" / f"{n}.npz" for n in names]
-    return [out / PREDICTIONS, *pictures, *volumes, *heats]
+    yield out / PREDICTIONS
+    for case in cases:
+        yield out / f"{case.id}{case.formats.mask_suffix}"
+        yield out / "heatmaps" / f"{case.id}{MAPS[case.formats.noun][0]}"
+        yield _overlay(out, case)

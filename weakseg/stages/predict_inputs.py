@@ -7,17 +7,18 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from weakseg.data.case_files import read_whole
 from weakseg.data.cases import Case
 from weakseg.data.formats.dicom.signs import SERIES_FIX, begins_as_dicom, folder_content
+from weakseg.data.formats.base import Formats
 from weakseg.data.formats.grids import LEEWAY, Leeway, grid_leeway
 from weakseg.data.formats.reading import read_frame
-from weakseg.data.formats.registry import VOLUMES, formats_of_dims
-from weakseg.data.images import read_image
+from weakseg.data.formats.registry import IMAGES, VOLUMES
 from weakseg.data.manifest import safe_ids
 from weakseg.data.scan_names import why_no_scan
 from weakseg.data.table import read_table
-from weakseg.data.volumes import read_case
 from weakseg.errors import DataError
 from weakseg.progress import say
 
@@ -29,7 +30,7 @@ EARLIER = "of an earlier prediction"
 _EXAMPLES = 3
 
 
-def collect_inputs(inputs: Sequence[Path], out: Path, dims: int = 2) -> list[Case]:
+def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IMAGES) -> list[Case]:
     """The images or volumes that the arguments stand for: files, folders, or manifests.
 
     Of a manifest only the column ``image`` is needed; of volumes ``image2``, … and ``roi`` count
@@ -44,7 +45,7 @@ def collect_inputs(inputs: Sequence[Path], out: Path, dims: int = 2) -> list[Cas
     found: list[tuple[Path, tuple[Path, ...], Path | None]] = []
     for path in inputs:
         if path.is_dir():
-            found += [(p, (), None) for p in _in_folder(path, out, dims)]
+            found += [(p, (), None) for p in _in_folder(path, out, formats)]
         elif not path.exists():
             raise DataError("The input does not exist.", where=str(path), fix="check the path")
         elif path.suffix.lower() in MANIFESTS:
@@ -63,9 +64,9 @@ def collect_inputs(inputs: Sequence[Path], out: Path, dims: int = 2) -> list[Cas
     ]
 
 
-def _in_folder(path: Path, out: Path, dims: int) -> list[Path]:
+def _in_folder(path: Path, out: Path, formats: Formats[Any]) -> list[Path]:
     everything = sorted(p for p in path.rglob("*") if p.is_file())
-    inner = [p for p in everything if _wanted(p, dims)]
+    inner = [p for p in everything if formats.named(p)]
     if out.resolve() != path.resolve():  # masks of an earlier call are no images
         inner = [p for p in inner if not p.resolve().is_relative_to(out.resolve())]
     earlier = _earlier_folders(everything, path)
@@ -75,12 +76,8 @@ def _in_folder(path: Path, out: Path, dims: int) -> list[Path]:
         say(f"{path}: {_left_out(left, path)}")
     scans = [p for p in inner if p not in left]
     if not scans:
-        raise _nothing(path, everything, left, dims)
+        raise _nothing(path, everything, left, formats)
     return scans
-
-
-def _wanted(path: Path, dims: int) -> bool:
-    return formats_of_dims(dims).named(path)
 
 
 def _earlier_folders(files: Sequence[Path], path: Path) -> list[Path]:
@@ -105,8 +102,10 @@ def _left_out(left: dict[Path, str], root: Path) -> str:
     return f"left out {'; '.join(parts)}. Name a file itself to have it segmented"
 
 
-def _nothing(path: Path, files: Sequence[Path], left: dict[Path, str], dims: int) -> DataError:
-    suffixes = ", ".join(formats_of_dims(dims).suffixes)
+def _nothing(
+    path: Path, files: Sequence[Path], left: dict[Path, str], formats: Formats[Any]
+) -> DataError:
+    suffixes = ", ".join(formats.suffixes)
     if left:
         return DataError(
             "The folder holds no image but what was left out.",
@@ -123,7 +122,7 @@ def _nothing(path: Path, files: Sequence[Path], left: dict[Path, str], dims: int
     )
 
 
-def readable(cases: Sequence[Case], skip: bool, dims: int) -> list[Case]:
+def readable(cases: Sequence[Case], skip: bool, formats: Formats[Any] = IMAGES) -> list[Case]:
     """Read everything first, so that a bad file does not end a long run half-way.
 
     Where bad files are skipped anyway, a look at the headers is enough.
@@ -133,14 +132,14 @@ def readable(cases: Sequence[Case], skip: bool, dims: int) -> list[Case]:
     DataError
         With every file that cannot be read: the cause, the limit and the way out of each.
     """
-    formats = formats_of_dims(dims)
     good, bad = [], []
     for case in cases:
         try:
             if skip:
                 read_frame(case.image, formats)
             else:
-                (read_case(case) if dims == 3 else read_image(case.image))
+                read_frame(case.image, formats)
+                read_whole(case)
             good.append(case)
         except DataError as e:
             bad.append((case.image, e))

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from weakseg.config import PHANTOM, Config, dump_config, fingerprint
+from weakseg.config import PHANTOM, ClassifierConfig, Config, dump_config, fingerprint
 from weakseg.data.arrays import ImageBatches, channels_of
+from weakseg.data.case_files import case_frame
 from weakseg.data.cases import CaseSet, Labels
 from weakseg.data.check import Findings, check_table, format_problems
 from weakseg.data.familiar import remember
 from weakseg.data.fingerprint import table_fingerprint
-from weakseg.data.formats.reading import read_frame
 from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_configured
 from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import write_phantom
@@ -136,7 +136,7 @@ def _remember_images(folder: Path, cases: CaseSet, config: Config, key: str) -> 
 def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2) -> None:
     """Refuse settings that would fail later, after hours of work.
 
-    Of volumes only the segmenters are looked at: they have no classifier.
+    Only the segmenters are looked at where there is no classifier of such cases.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     from weakseg.training.loop import make_fabric
 
     _check_segmenters(config, channels, dims)
-    if dims == 3:
+    if dims not in ClassifierConfig.dims:
         return
     make_fabric(config.device, config.classifier.precision)
     for name, heat in config.all_heatmaps.items():
@@ -271,11 +271,13 @@ def _patients_before(folder: Path, table: Table) -> list[str] | None:
 
 
 def distance_unit(cases: CaseSet) -> str:
-    """What distances are measured in: pixels, mm, or voxels where volumes do not tell."""
-    if cases.dims == 2:
-        return "pixels"
-    known = [read_frame(c.image).known_spacing for c in cases.of("test")]
-    return "mm" if all(known) else "mm, or voxels where a volume does not tell its spacing"
+    """What distances are measured in: mm, or samples where files do not tell their spacing."""
+    form = cases.formats
+    if not form.further:
+        return f"{form.sample}s"
+    if all(case_frame(c).known_spacing for c in cases.of("test")):
+        return "mm"
+    return f"mm, or {form.sample}s where a {form.noun} does not tell its spacing"
 
 
 def describe(cases: CaseSet, channels: int) -> dict[str, Any]:

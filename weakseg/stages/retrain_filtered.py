@@ -28,7 +28,7 @@ from weakseg.layout import (
 )
 from weakseg.masks.rules import FittedRule
 from weakseg.methods.classifiers import load_classifier
-from weakseg.methods.prepared import Prepared, refuse_volumes
+from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.stored_heatmaps import PREDICTED, HeatReader, heatmap_key, require_classifiers
 from weakseg.progress import say
 from weakseg.runs import atomic_path, write_text
@@ -119,7 +119,7 @@ def check_filtered(prepared: Prepared) -> tuple[list[Condition], dict[str, str]]
     UserError
         For volumes, where nothing can be filtered, and for a threshold rule that cannot be fitted.
     """
-    refuse_volumes(prepared, "Heatmap-filtered retraining")
+    require_classifier(prepared, "Heatmap-filtered retraining")
     settings = prepared.config.filtered or FilteredConfig()
     conditions, left_out = _possible(settings, TruthMasks(prepared))
     if len(indices(prepared, "test")) == 0 or len(conditions) < 2:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from weakseg import contents
 from weakseg.config import Config, fingerprint, same_start
-from weakseg.data.images import read_image
+from weakseg.data.case_files import case_image
 from weakseg.layout import (
     FLOORS_PART,
     FLOORS_STAGE,
@@ -69,7 +69,7 @@ def read_summary(run: Path) -> pd.DataFrame:
 def _floors(prepared: Prepared) -> None:
     """Masks that know nothing of lesions, without a gate: what any method must beat."""
     run, config = prepared.run, prepared.config
-    wanted = config.scores.floors and prepared.cases.dims == 2
+    wanted = config.scores.floors and prepared.has_classifier
     path = part_path(run.folder, FLOORS_PART)
     if not wanted:
         forget(run, FLOORS_STAGE)
@@ -86,7 +86,7 @@ def _write_floors(prepared: Prepared) -> dict[str, Any]:
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FLOORS}
     with progress("trivial floors", len(cases)) as advance:
         for case in cases:
-            image = read_image(case.image)
+            image = case_image(case, config.data)
             healthy = not prepared.cases.labels.is_lesion(case.label)
             truth = read_truth(case, image.shape[:2], healthy, config.data)
             for name, floor in FLOORS.items():

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from weakseg.data.case_files import case_spacing
 from weakseg.data.cases import Case
-from weakseg.data.formats.reading import spacing_of
-from weakseg.data.formats.writing import mask_suffix, write_mask
+from weakseg.data.formats.writing import write_mask
 from weakseg.layout import mask_file
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
@@ -94,7 +94,7 @@ def segment_cases(
         predicted = one.predict(truth_of)
         for method, prediction in predicted:
             if masks is not None:
-                path = mask_file(masks, method.name, seed, case.id, mask_suffix(case.image))
+                path = mask_file(masks, method.name, seed, case.id, case.formats.mask_suffix)
                 write_mask(path, prediction.mask, case.image)
         truth = truth_of(predicted[0][1].mask.shape) if predicted else None
         rows = [] if truth is None else _rows(case, predicted, truth, seed)
@@ -115,7 +115,7 @@ def _truth_of(prepared: Prepared, case: Case, scored: bool) -> Truth:
 
 def _rows(case: Case, predicted: Predicted, truth: Any, seed: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    spacing, before = spacing_of(case.image), None
+    spacing, before = case_spacing(case), None
     of_map: dict[str, Any] = {}
     for method, p in predicted:
         same = before is p.map

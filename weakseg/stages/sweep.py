@@ -21,7 +21,7 @@ from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.methods.cases import read_truth
 from weakseg.methods.classifiers import classifier_key, load_classifier
-from weakseg.methods.prepared import Prepared, refuse_volumes
+from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.stored_heatmaps import require_classifiers
 from weakseg.models.layers import FUSED, depths, find_layers
 from weakseg.progress import progress, say
@@ -62,7 +62,7 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
     UserError
         If no validation lesion has a mask.
     """
-    refuse_volumes(prepared, "Heatmaps")
+    require_classifier(prepared, "Heatmaps")
     require_classifiers(prepared)
     config, run = prepared.config, prepared.run
     seed, labels = config.seeds[0], prepared.cases.labels

@@ -25,7 +25,7 @@ from weakseg.layout import (
 )
 from weakseg.methods.classifiers import classifier_key, header, load_classifier, predictions_key
 from weakseg.methods.networks import say_random
-from weakseg.methods.prepared import Prepared, refuse_volumes
+from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier, imagenet_state
 from weakseg.models.transfer import load_pretrained
@@ -65,7 +65,7 @@ def train_classifiers(
     list of Path
         The seeds' folders.
     """
-    refuse_volumes(prepared, "A classifier")
+    require_classifier(prepared, "A classifier")
     check_places(prepared)
     config = prepared.config
     folders = []

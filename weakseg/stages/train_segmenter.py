@@ -9,8 +9,7 @@ from typing import Any
 
 from weakseg.config import MANIFEST, SegmenterConfig, fingerprint
 from weakseg.config.recipes import METHOD, stand_in_note
-from weakseg.data.images import write_target
-from weakseg.data.patches import IGNORE
+from weakseg.data.case_files import write_target
 from weakseg.data.targets import PackedTargets
 from weakseg.errors import UserError
 from weakseg.layout import (
@@ -183,7 +182,7 @@ def _train(
         return trained.entry
 
     inputs = () if source is None else source.inputs(prepared.run)
-    if source is not None and prepared.cases.dims == 2:
+    if source is not None:
         seen = Stage(
             targets_stage(name, seed),
             fingerprint("targets", 1, source.key, settings.ignore),
@@ -237,5 +236,6 @@ def _write_targets(
     run = prepared.run.folder
     remove_tree(target_folder(run, name, seed))
     for i, target in targets.items():
-        write_target(target_file(run, name, seed, prepared.cases.cases[i].id), target, IGNORE)
+        case = prepared.cases.cases[i]
+        write_target(target_file(run, name, seed, case.id, case.formats.mask_suffix), case, target)
     return {}

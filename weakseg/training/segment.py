@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from weakseg.training.loop import require_finite, seed_epoch
 from weakseg.training.losses import make_loss, voxel_cross_entropy
 from weakseg.training.prior import recalibrate
 from weakseg.training.segmentation_cases import SegmentationCases
+
+Network = TypeVar("Network", bound=nn.Module)
 
 PIXELS_AT_ONCE = 2**21
 """Pixels of 2D images that are predicted together: 32 images of 256²."""
@@ -175,8 +177,15 @@ def val_cases(data: SegmentationCases, val: Sequence[int], most: int) -> list[in
     return sorted(some(lesions) + some([i for i in val if data.truth_is_empty(i)])) if most else []
 
 
-def cases_at_once(image_size: int) -> int:
-    """How many 2D images of so many pixels a side are predicted together."""
+def laid_out(network: Network, dims: int) -> Network:
+    """A network with its weights laid out as they are quickest for images or volumes."""
+    return network.to(memory_format=torch.channels_last) if dims == 2 else network
+
+
+def cases_at_once(image_size: int | None) -> int:
+    """How many 2D images of so many pixels a side are predicted together; 1 of volumes (None)."""
+    if image_size is None:
+        return 1
     return max(1, min(32, PIXELS_AT_ONCE // image_size**2))
 
 

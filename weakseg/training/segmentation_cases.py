@@ -8,12 +8,11 @@ import numpy as np
 
 from weakseg.config import DataConfig
 from weakseg.data.arrays import network_image
+from weakseg.data.case_files import case_image, case_truth
 from weakseg.data.cases import Case, Labels
 from weakseg.data.geometry import Letterbox, mask_to_network, to_original
-from weakseg.data.images import read_image
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE, CaseArrays
-from weakseg.data.truth import read_true_mask
 from weakseg.data.volumes import read_case, zscore
 from weakseg.masks.region import body_region
 
@@ -75,14 +74,17 @@ class SegmentationCases:
 
     def _image(self, case: Case, i: int) -> CaseArrays:
         image, box, region = prepared_image(
-            read_image(case.image), self.channels, self.size, self.data.intensity, self.normalise
+            case_image(case, self.data),
+            self.channels,
+            self.size,
+            self.data.intensity,
+            self.normalise,
         )
         self._boxes[i] = box
         truth: np.ndarray | None = None
         if i in self.targets:
             truth = _target_to_network(self.targets[i], box)
-        elif case.mask is not None:
-            mask = read_true_mask(case.mask, self.data.mask_rule)
+        elif (mask := case_truth(case, self.data)) is not None:
             truth = _mask_to_network(mask, box)
         elif self.truth_is_empty(i):
             truth = np.zeros(region.shape, dtype=bool)
@@ -96,7 +98,7 @@ class SegmentationCases:
         if i in self.targets:
             truth = self.targets[i]
         elif case.mask is not None:
-            truth = read_true_mask(case.mask, self.data.mask_rule, case.image, volume.frame)
+            truth = case_truth(case, self.data, volume.frame)
         elif self.truth_is_empty(i):
             truth = np.zeros(region.shape, dtype=bool)
         return CaseArrays(image.astype(np.float16), truth, region, border(image))

@@ -187,6 +187,14 @@ class Formats(Generic[Samples]):
         Whether the files may be gzipped.
     folders : bool
         Whether a folder of DICOM files, a series, may stand for a file.
+    has_range : bool
+        Whether the samples' type tells how bright they are.
+    sample : str
+        What a file holds many of: pixel.
+    further : bool
+        Whether files of further modalities, and of a region of interest, may lie on the same grid.
+    one_patient : bool
+        Whether a file is a patient where none is named; else images that look alike are.
     """
 
     dims: Literal[2, 3]
@@ -198,6 +206,15 @@ class Formats(Generic[Samples]):
     misplaced: tuple[str, str]
     packed: bool = False
     folders: bool = False
+    has_range: bool = True
+    sample: str = "pixel"
+    further: bool = False
+    one_patient: bool = False
+
+    @property
+    def article(self) -> str:
+        """Of the noun."""
+        return "an" if self.noun[0] in "aeiou" else "a"
 
     @cached_property
     def suffixes(self) -> tuple[str, ...]:

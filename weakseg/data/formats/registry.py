@@ -45,6 +45,10 @@ VOLUMES: Formats[Voxels] = Formats(
     misplaced=("a {} volume", _AS_VOLUME),
     packed=True,
     folders=True,
+    has_range=False,
+    sample="voxel",
+    further=True,
+    one_patient=True,
 )
 FOREIGN = (
     Foreign("a Git LFS pointer", magic(b"version https://git-lfs"), _FETCH, _FETCH),
@@ -76,12 +80,7 @@ def formats_of(path: Path | str) -> Formats[Any]:
 
 def formats_of_dims(dims: int) -> Formats[Any]:
     """The formats of files with so many dimensions."""
-    return VOLUMES if dims == 3 else IMAGES
-
-
-def is_volume(path: Path | str) -> bool:
-    """Whether a path leads to a volume, see `formats_of`."""
-    return formats_of(path) is VOLUMES
+    return next(f for f in (IMAGES, VOLUMES) if f.dims == dims)
 
 
 def recognise(head: bytes, path: Path, wanted: Formats[Any]) -> Format[Any]:

@@ -8,7 +8,7 @@ import torch
 
 from weakseg.config import Config
 from weakseg.data.arrays import network_image
-from weakseg.data.images import read_image
+from weakseg.data.case_files import case_image
 from weakseg.masks.rules.affinity import OPEN, AffinityRule, confident
 from weakseg.methods.trainable.base import Arrays, Context, TrainedState, Trainer, coarse_side
 from weakseg.models.affinity import AffinityNet, channels_of
@@ -20,7 +20,7 @@ def _fit(rule: AffinityRule, context: Context) -> TrainedState:
     side = coarse_side(data.image_size)
     images, labels = [], []
     for case, heat in context.pairs():
-        planes, box = network_image(read_image(case.image), context.channels, side, data.intensity)
+        planes, box = network_image(case_image(case, data), context.channels, side, data.intensity)
         sure = np.full((side, side), OPEN, dtype=np.uint8)
         sure[box.top : box.top + box.height, box.left : box.left + box.width] = confident(
             heat, (box.height, box.width), high=rule.high, low=rule.low

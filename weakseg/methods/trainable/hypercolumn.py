@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 
 from weakseg.data.arrays import network_image
+from weakseg.data.case_files import case_image
 from weakseg.data.geometry import letterbox
-from weakseg.data.images import read_image
 from weakseg.masks.rules.hypercolumn import (
     HypercolumnRule,
     coarse_superpixels,
@@ -34,7 +34,7 @@ def _fit(rule: HypercolumnRule, context: Context) -> TrainedState:
     rows: list[np.ndarray] = []
     lesion: list[np.ndarray] = []
     for case, heat in context.pairs():
-        image = read_image(case.image)
+        image = case_image(case, context.config.data)
         parts = coarse_superpixels(image, count=rule.count, compactness=rule.compactness)
         kinds = sure_superpixels(heat, parts, high=rule.high, low=rule.low)
         hot, cold = (rng.permutation(k)[:MOST_SUPERPIXELS] for k in kinds)

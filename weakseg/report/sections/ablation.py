@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,7 @@ import pandas as pd
 from scipy import ndimage
 
 from weakseg.config import Config
-from weakseg.data.images import read_image
-from weakseg.data.truth import read_true_mask
+from weakseg.data.case_files import case_image, case_truth
 from weakseg.errors import WeaksegError
 from weakseg.layout import classifier_stage, heatmap_stage, segmenter_stage
 from weakseg.masks.region import brightness
@@ -160,17 +158,13 @@ def _row(
 
 def _contrasts(run: RunTables, cases: Sequence[str]) -> dict[str, float]:
     """Contrast of each case's lesion, where image and mask are still there."""
-    images = dict(zip(run.splits["case"], run.splits["image"], strict=True))
-    truths = run.true_masks()
+    data, held = run.config.data, run.read_cases()
     found = {}
     for case in cases:
         try:
-            truth = truths[images[case]]
-            image, mask = (
-                read_image(Path(images[case])),
-                read_true_mask(truth, run.config.data.mask_rule),
-            )
-            found[case] = lesion_contrast(image, mask)
+            mask = case_truth(held[case], data)
+            if mask is not None:
+                found[case] = lesion_contrast(case_image(held[case], data), mask)
         except (KeyError, WeaksegError, OSError, ValueError):
             continue
     return found

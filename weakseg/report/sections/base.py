@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from weakseg.config import Config
+from weakseg.config import ClassifierConfig, Config
 from weakseg.report.read import RunTables
 from weakseg.report.tables import headline, method_table
 
@@ -91,9 +91,9 @@ class Subject:
         return bool(self.data.get("patients_known", True))
 
     @property
-    def volumes(self) -> bool:
-        """Whether the images are volumes."""
-        return bool(self.data.get("dims", 2) == 3)
+    def has_classifier(self) -> bool:
+        """Whether there are classifiers of such cases."""
+        return self.data.get("dims", 2) in ClassifierConfig.dims
 
     @property
     def distances(self) -> str:

@@ -26,7 +26,7 @@ def build(subject: Subject) -> Content:
         "confusion": confusion,
     }
     tables = {"classifier": table, "confusion": confusion.rename_axis("label").reset_index()}
-    return Content(context, tables, _figures(run), shown=not subject.volumes)
+    return Content(context, tables, _figures(run), shown=subject.has_classifier)
 
 
 def _score_rows(classifier: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:

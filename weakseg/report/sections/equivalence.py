@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from weakseg.contents import image_side
 from weakseg.report import words
 from weakseg.report.read import RunTables
 from weakseg.report.sections.base import Content, Section, Subject
@@ -99,7 +100,8 @@ def _training_words(run: RunTables, network: str) -> str:
         return "its settings are in the experiment file"
     held = next(iter(seeds.values())).settings
     s = held["settings"]
-    side = f" on images of {held['image_size']} pixels" if held["dims"] == 2 else ""
+    longest = image_side(held)
+    side = "" if longest is None else f" on images of {longest} pixels"
     steps = int(s["epochs"]) * int(held["steps"])
     return f"{s['arch']}, {words.count(steps, 'step')} of {held['batch']} patches or images{side}"
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from weakseg.data.cases import MaskFiles
-from weakseg.data.formats.registry import is_volume
-from weakseg.data.images import read_image, read_mask
-from weakseg.data.truth import read_true_mask
-from weakseg.data.volumes import read_volume, read_volume_mask
+from weakseg.data.case_files import (
+    as_planes,
+    case_image,
+    case_truth,
+    fullest_plane,
+    shown_intensity,
+)
+from weakseg.data.cases import Case
 from weakseg.errors import WeaksegError, first_line
 from weakseg.heatmaps.store import load_heatmap
 from weakseg.report.pictures import (
     MASK_COLOUR,
     RGB,
     TRUTH_COLOUR,
-    axial,
     contours,
     data_uri,
     overlay,
@@ -61,6 +62,8 @@ class Shown:
         supervised network where there is one; of volumes a slice.
     problem : str
         Why there is no picture; else empty.
+    plane : str
+        Which slice of the third axis is shown; empty for images.
     """
 
     row: str
@@ -71,6 +74,7 @@ class Shown:
     probability: float
     picture: str
     problem: str
+    plane: str = ""
 
 
 def choose_cases(per_case: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -148,18 +152,16 @@ def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
     else:
         of_seed = (run.per_case["method"] == method) & (run.per_case["seed"] == seed)
         chosen = choose_cases(run.per_case[of_seed], count)
-    images = dict(zip(run.splits["case"], run.splits["image"], strict=True))
     other = compared_network(run)
     other = None if other == method else other
-    truths = run.true_masks()
+    cases = run.read_cases()
     shown = []
     for _, c in chosen.iterrows():
         case = str(c["case"])
-        picture, problem = "", ""
+        picture, problem, plane = "", "", ""
         try:
-            image = Path(images[case])
-            truth = truths.get(str(image))
-            picture = data_uri(_picture(run, method, seed, case, image, truth, other))
+            drawn, plane = _picture(run, method, seed, cases[case], other)
+            picture = data_uri(drawn)
         except KeyError:
             problem = "the case is not in splits.csv"
         except (WeaksegError, OSError, ValueError) as e:
@@ -174,6 +176,7 @@ def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
                 probability=float(c["probability"]),
                 picture=picture,
                 problem=problem,
+                plane=plane,
             )
         )
     return shown
@@ -186,51 +189,27 @@ def compared_network(run: RunTables) -> str | None:
 
 
 def _picture(
-    run: RunTables,
-    method: str,
-    seed: int,
-    case: str,
-    path: Path,
-    truth: MaskFiles | None,
-    other: str | None,
-) -> RGB:
+    run: RunTables, method: str, seed: int, case: Case, other: str | None
+) -> tuple[RGB, str]:
+    """Image, heat and outlines, on the plane with most of the lesion (else of the mask).
+
+    And which plane that is, in words.
+    """
     data = run.config.data
-    if is_volume(path):
-        return _volume_picture(run, method, seed, case, path, truth)
-    image = read_image(path)
-    mask = read_mask(run.mask_path(method, seed, case))
-    true = None if truth is None else read_true_mask(truth, data.mask_rule)
-    how = data.intensity
+    mask, truth = run.mask(method, seed, case), case_truth(case, data)
+    at = fullest_plane(case, mask if truth is None or not truth.any() else truth)
+    planes, how = as_planes(case, case_image(case, data)), shown_intensity(case, data)
+    image = planes[at]
+    true = None if truth is None else as_planes(case, truth)[at]
     parts = [contours(image, intensity=how)]
     if method not in run.segmenters:
-        heat = load_heatmap(run.heatmap_path(method, seed, case)).full()
-        parts.append(overlay(image, heat, intensity=how))
-    parts.append(contours(image, mask, true, intensity=how))
+        heat = load_heatmap(run.heatmap_path(method, seed, case.id)).full()
+        parts.append(overlay(image, as_planes(case, heat)[at], intensity=how))
+    parts.append(contours(image, as_planes(case, mask)[at], true, intensity=how))
     if other is not None:
-        theirs = read_mask(run.mask_path(other, next(iter(run.segmenters[other])), case))
-        parts.append(contours(image, theirs, true, intensity=how))
-    return strip(parts)
-
-
-def _volume_picture(
-    run: RunTables, method: str, seed: int, case: str, path: Path, truth: MaskFiles | None
-) -> RGB:
-    """The axial slice with most of the lesion (else of the mask), and outlines on it."""
-    values = read_volume(path).values
-    mask = read_volume_mask(run.mask_path(method, seed, case))
-    rule = run.config.data.mask_rule
-    true = None if truth is None else read_true_mask(truth, rule, path)
-    marked = true if true is not None and true.any() else mask
-    z = int(marked.sum(axis=(0, 1)).argmax())
-
-    image, outline = axial(values, z), axial(mask, z)
-    drawn = None if true is None else axial(true, z)
-    return strip(
-        [
-            contours(image, intensity="percentile"),
-            contours(image, outline, drawn, intensity="percentile"),
-        ]
-    )
+        theirs = run.mask(other, next(iter(run.segmenters[other])), case)
+        parts.append(contours(image, as_planes(case, theirs)[at], true, intensity=how))
+    return strip(parts), f"slice {at + 1} of {len(planes)}" if len(planes) > 1 else ""
 
 
 def build(subject: Subject) -> Content:
@@ -260,7 +239,7 @@ def _first_method(subject: Subject) -> str | None:
 
 TEMPLATE = r"""
 <h2>Pictures</h2>
-<p class="note">{{ method }}, seed {{ seed }} (the first). Each strip: the image{% if r.volumes %} (the slice of the third axis with most of the lesion){% endif %}{% if method not in r.run.segmenters %}; the heatmap over it, scaled to its own maximum{% endif %}; the outline of {% if r.scored %}<span class="key"><span class="swatch" style="background:{{ truth_colour }}"></span>truth</span> and {% endif %}<span class="key"><span class="swatch" style="background:{{ mask_colour }}"></span>mask</span>{% if compared and method != compared %}; the same for {{ compared }}{% endif %}.</p>
+<p class="note">{{ method }}, seed {{ seed }} (the first). Each strip: the image{% if cases | selectattr("plane") | list %} (the slice of the third axis with most of the lesion){% endif %}{% if method not in r.run.segmenters %}; the heatmap over it, scaled to its own maximum{% endif %}; the outline of {% if r.scored %}<span class="key"><span class="swatch" style="background:{{ truth_colour }}"></span>truth</span> and {% endif %}<span class="key"><span class="swatch" style="background:{{ mask_colour }}"></span>mask</span>{% if compared and method != compared %}; the same for {{ compared }}{% endif %}.</p>
 {% for row, heading in rows.items() %}
 {% set of_row = cases | selectattr("row", "equalto", row) | list %}
 {% if of_row %}
@@ -268,7 +247,7 @@ TEMPLATE = r"""
 <div class="cases">
 {% for c in of_row %}
 <figure>{% if c.picture %}<img src="{{ c.picture }}" alt="{{ c.case }}: image, heatmap, outlines" loading="lazy">{% else %}<p class="note">No picture: {{ c.problem }}</p>{% endif %}
-<figcaption>{{ c.case }}, patient {{ c.patient }}, {{ c.label }}{% if c.dice | given and row != "false alarm" %}, Dice {{ c.dice | num(2) }}{% endif %}{% if c.probability | given %}, P(lesion) {{ c.probability | num(2) }}{% endif %}</figcaption></figure>
+<figcaption>{{ c.case }}, patient {{ c.patient }}, {{ c.label }}{% if c.plane %}, {{ c.plane }}{% endif %}{% if c.dice | given and row != "false alarm" %}, Dice {{ c.dice | num(2) }}{% endif %}{% if c.probability | given %}, P(lesion) {{ c.probability | num(2) }}{% endif %}</figcaption></figure>
 {% endfor %}
 </div>
 {% endif %}

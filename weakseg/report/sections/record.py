@@ -62,7 +62,7 @@ TEMPLATE = r"""
 {% for t in thresholds %}<tr><td class="text">{{ t.method }}</td><td>{{ t.seed }}</td><td>{% if t.threshold | given %}{{ t.threshold | num }}{% else %}each image its own{% endif %}</td><td class="text">{{ {"raw": "raw heat", "probability": "probability"}.get(t.scale, "heat over its maximum") }}</td><td class="text wrap">{{ t.chosen_on }}</td><td>{{ t.masks_seen }}</td><td>{{ t.gate | num(2) if t.gate else "none" }}</td></tr>
 {% endfor %}</tbody></table></div>
 {% else %}<p>No masks were made.</p>{% endif %}
-{% if not r.volumes %}<h3>Network and heatmap</h3>
+{% if r.has_classifier %}<h3>Network and heatmap</h3>
 <dl>
 <dt>Network</dt><dd>{{ r.config.classifier.arch }}, weights: {{ r.config.classifier.weights }}; random at the start: {{ random_tensors }}</dd>
 <dt>Seeds</dt><dd>{{ r.seeds | join(", ") or "none" }} (run: {{ seed }})</dd>

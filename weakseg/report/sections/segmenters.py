@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from weakseg.config import MANIFEST
+from weakseg.contents import image_side
 from weakseg.report.figures import segmenter_figure
 from weakseg.report.read import RunTables
 from weakseg.report.sections.base import Content, Section, Subject
@@ -27,7 +28,7 @@ def build(subject: Subject) -> Content:
         for n, seeds in run.segmenters.items()
     }
     drawn = {"segmenters": segmenter_figure(trained)} if any(trained.values()) else {}
-    context = {"segmenters": table.to_dict(orient="records")}
+    context = {"segmenters": table.to_dict(orient="records"), "sides": table["side"].notna().any()}
     shown = subject.scored and len(table) > 0
     return Content(context, {"segmenters": table}, drawn, shown=shown)
 
@@ -53,7 +54,7 @@ def segmenter_table(run: RunTables) -> pd.DataFrame:
                 # A report goes to others: what their machine calls the file is no use to them.
                 "weights": Path(s["weights"]).name,
                 "seeds": len(seeds),
-                "side": held["image_size"] if held["dims"] == 2 else None,
+                "side": image_side(held),
                 "ensemble": together,
                 "seconds": sum(known) / (1 if together else len(known)) if known else None,
             }
@@ -63,8 +64,8 @@ def segmenter_table(run: RunTables) -> pd.DataFrame:
 
 TEMPLATE = r"""
 <h2>Segmentation networks</h2>
-<div class="scroll"><table class="wrapped"><thead><tr><th class="text">name</th><th class="text">network</th><th class="text">weights at the start</th><th>seeds</th>{% if not r.volumes %}<th>longest side</th>{% endif %}<th>patch</th><th class="text">sampler</th><th class="text">loss</th><th class="text">optimiser</th><th>epochs × steps × batch</th><th class="text">trained on</th><th>true masks</th><th>validation masks</th><th>lesion in patches / in images</th><th>seconds a seed</th></tr></thead><tbody>
-{% for s in segmenters %}<tr><td class="text">{{ s.name }}</td><td class="text">{{ s.arch }}</td><td class="text">{{ s.weights }}</td><td>{{ s.seeds }}{% if s.ensemble %}, averaged{% endif %}</td>{% if not r.volumes %}<td>{{ s.side | num(0) }}</td>{% endif %}<td>{{ s.patch }}</td><td class="text">{{ s.sampler }}</td><td class="text">{{ s.loss }}</td><td class="text">{{ s.optimizer }} {{ s.lr }}{% if s.average != "none" %}, {{ s.average }}{% endif %}</td><td>{{ s.epochs }} × {{ s.steps }} × {{ s.batch }}</td><td class="text">{{ "true masks" if s.masks in ("manifest", none) else "masks of " ~ s.masks }}</td><td>{{ s.training_masks }}</td><td>{{ s.validation_masks }}</td><td>{{ s.sampled_prior | pct }} / {{ s.true_prior | pct }}</td><td>{{ s.seconds | num(0) }}{% if s.ensemble %} in all{% endif %}</td></tr>
+<div class="scroll"><table class="wrapped"><thead><tr><th class="text">name</th><th class="text">network</th><th class="text">weights at the start</th><th>seeds</th>{% if sides %}<th>longest side</th>{% endif %}<th>patch</th><th class="text">sampler</th><th class="text">loss</th><th class="text">optimiser</th><th>epochs × steps × batch</th><th class="text">trained on</th><th>true masks</th><th>validation masks</th><th>lesion in patches / in images</th><th>seconds a seed</th></tr></thead><tbody>
+{% for s in segmenters %}<tr><td class="text">{{ s.name }}</td><td class="text">{{ s.arch }}</td><td class="text">{{ s.weights }}</td><td>{{ s.seeds }}{% if s.ensemble %}, averaged{% endif %}</td>{% if sides %}<td>{{ s.side | num(0) }}</td>{% endif %}<td>{{ s.patch }}</td><td class="text">{{ s.sampler }}</td><td class="text">{{ s.loss }}</td><td class="text">{{ s.optimizer }} {{ s.lr }}{% if s.average != "none" %}, {{ s.average }}{% endif %}</td><td>{{ s.epochs }} × {{ s.steps }} × {{ s.batch }}</td><td class="text">{{ "true masks" if s.masks in ("manifest", none) else "masks of " ~ s.masks }}</td><td>{{ s.training_masks }}</td><td>{{ s.validation_masks }}</td><td>{{ s.sampled_prior | pct }} / {{ s.true_prior | pct }}</td><td>{{ s.seconds | num(0) }}{% if s.ensemble %} in all{% endif %}</td></tr>
 {% endfor %}</tbody></table></div>
 <p class="note">Masks counted are those of images with a lesion; healthy images need none. Thresholds stand below, with the masks that they saw.</p>
 <div class="grid">
