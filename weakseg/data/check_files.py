@@ -221,7 +221,7 @@ def mask_content_problems(
     def here(kind: str, message: str, fix: str, warn: bool = False) -> Problem:
         return Problem(kind, row.line, row.mask, message, fix, "warning" if warn else "error")
 
-    what = "volume" if row.is_volume else "image"
+    what = row.formats.noun
     marked = int(np.count_nonzero(mask))
     share = marked / mask.size
     known = labels is not None and row.label in labels.names

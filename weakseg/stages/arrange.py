@@ -13,7 +13,7 @@ from typing import Any
 from weakseg.config import DataConfig, load_config
 from weakseg.data.check import Problem, check_manifest, format_problems
 from weakseg.data.formats.reading import DECODERS, read_frame
-from weakseg.data.formats.registry import formats_of, is_volume
+from weakseg.data.formats.registry import formats_of
 from weakseg.data.labels import resolve_labels
 from weakseg.data.manifest import read_configured, table_labels
 from weakseg.data.truth import read_true_mask
@@ -201,7 +201,7 @@ def _kind(
     items: Sequence[Item], settings: dict[str, Any], answers: Answers, source: Path
 ) -> Kind | None:
     """What can be trained, None where every image has a lesion; labels' roles enter settings."""
-    if is_volume(items[0].image):
+    if formats_of(items[0].image).further:
         return "volumes"
     labels = sorted({safe_text(i.label) for i in items} - {""})
     if not labels:
@@ -244,7 +244,7 @@ def _longest(items: Sequence[Item], out: Path) -> Iterator[int]:
 
 def _counts(items: Sequence[Item]) -> Iterator[str]:
     """What there is, counted."""
-    noun = "volumes" if is_volume(items[0].image) else "images"
+    noun = f"{formats_of(items[0].image).noun}s"
     labels = Counter(i.label for i in items)
     yield f"{len(items)} {noun}: " + ", ".join(f"{n} {name}" for name, n in labels.most_common(8))
     masks = Counter(len(i.masks) for i in items)
