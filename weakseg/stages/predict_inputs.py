@@ -11,8 +11,8 @@ from typing import Any
 
 from weakseg.data.case_files import read_whole
 from weakseg.data.cases import Case
-from weakseg.data.formats.dicom.signs import SERIES_FIX, begins_as_dicom, folder_content
 from weakseg.data.formats.base import Formats
+from weakseg.data.formats.dicom.signs import SERIES_FIX, begins_as_dicom, folder_content
 from weakseg.data.formats.grids import LEEWAY, Leeway, grid_leeway
 from weakseg.data.formats.reading import read_frame
 from weakseg.data.formats.registry import IMAGES, VOLUMES
