@@ -112,6 +112,21 @@ def test_by_hand():
     )
 
 
+def test_sums_of_half_precision_are_probabilities_of_at_most_one():
+    """Above 1 by rounding is 1: the healthy image is as sure a lesion as the other, no surer."""
+    p = [[0, 0.6, 0.405], [0, 0.5, 0.5], [0.995, 0, 0]]
+    found = classification_scores([0, 1, 0], p, (1, 2), list("abc"), bootstrap=5)
+    assert found["auc_lesion"]["value"] == 0.75
+    assert found["brier"]["value"] == pytest.approx(1 / 3)
+    assert found["ece"]["value"] == pytest.approx(1 / 3)
+
+
+def test_every_class_may_be_a_lesion():
+    found = classification_scores([0, 1], np.eye(2), (0, 1), list("ab"), bootstrap=5)
+    assert found["sensitivity"]["value"] == 1
+    assert np.isnan(found["specificity"]["value"])
+
+
 def test_two_kinds_of_lesion_are_one_for_sensitivity_and_not_for_accuracy():
     p = np.eye(3)[[2, 1, 0]]
     found = classification_scores([1, 2, 0], p, (1, 2), list("abc"), bootstrap=20)
@@ -265,10 +280,13 @@ def test_youden_between_neighbouring_floats():
     [
         ({"y": [0.0, 1.0]}, "y must be whole class numbers.*got float64"),
         ({"y": []}, "y must be whole class numbers"),
+        ({"y": [[0, 1]]}, r"y must be whole class numbers.*of shape \(1, 2\)"),
         ({"y": [0, 2]}, r"y must lie in 0 \.\.\. 1, got 0 \.\.\. 2"),
         ({"y": [-1, 1]}, r"y must lie in 0 \.\.\. 1, got -1"),
         ({"probabilities": [[0.5, 0.5]]}, r"shape \(2, K\) with K at least 2, got \(1, 2\)"),
         ({"probabilities": [[1.0], [1.0]]}, r"got \(2, 1\)"),
+        ({"probabilities": [0.5, 0.5]}, r"got \(2,\)"),
+        ({"probabilities": [[0.5, 0.52], [0, 1]]}, r"sums 1 \.\.\. 1\.02"),
         ({"probabilities": [[0.5, 0.9], [0, 1]]}, r"sum to 1.*sums 1 \.\.\. 1\.4; apply a softmax"),
         ({"probabilities": [[-3.0, 4.0], [0, 1]]}, r"lie in \[0, 1\].*values -3"),
         ({"probabilities": [[np.nan, 1.0], [0, 1]]}, "probabilities must lie in"),
@@ -297,6 +315,8 @@ def test_errors(change, message):
 def test_errors_of_two_classes(score):
     with pytest.raises(ValueError, match=r"one length, got shapes \(2,\) and \(1,\)"):
         score([0, 1], [0.5])
+    with pytest.raises(ValueError, match=r"one length, got shapes \(1, 2\) and \(1, 2\)"):
+        score([[0, 1]], [[0.5, 0.5]])
     with pytest.raises(ValueError, match="is_lesion must hold booleans"):
         score([0, 2], [0.5, 0.5])
     for bad in ([0.5, 1.5], [0.5, np.nan]):

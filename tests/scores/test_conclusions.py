@@ -56,6 +56,7 @@ def test_depends_mainly(share, expected):
         (ends(0.51, 0.54), None, None, ("yes", "no control")),
         (ends(0.5, 0.54), None, None, ("no", "chance")),
         (ends(0.3, 0.4), None, None, ("cannot tell", "below chance")),
+        (ends(0.3, 0.5), None, None, ("no", "chance")),
         (ends(0.0, 0.0), ends(-0.4, -0.3), ends(0.2, 0.3), ("cannot tell", "below chance")),
         (ends(0.5, 0.55), None, None, ("cannot tell", "interval")),
         (ends(0.4, 0.7), None, None, ("cannot tell", "interval")),
@@ -227,5 +228,15 @@ def test_errors():
 def test_a_hole_that_tells_the_class_forbids_the_no():
     small = ends(0.1, 0.3)
     assert depends_mainly(small, ends(0.4, 0.6)) == ("no", "clear")
+    assert depends_mainly(small, ends(0.5, 0.6)) == ("no", "clear")
     assert depends_mainly(small, ends(0.51, 0.6)) == ("cannot tell", "shape")
     assert depends_mainly(ends(0.6, 0.9), ends(0.51, 0.6)) == ("yes", "clear")
+
+
+@pytest.mark.parametrize("one_end", [ends(NAN, 0.9, 0.8), ends(0.6, NAN, 0.8)])
+def test_a_single_end_is_no_interval(one_end):
+    too_few = ("cannot tell", "too few")
+    whole = ends(0.6, 0.9)
+    assert depends_mainly(one_end) == keeps_more(one_end) == dark_contributes(one_end) == too_few
+    assert dark_contributes(whole, one_end, whole) == too_few
+    assert dark_contributes(whole, whole, one_end) == too_few

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from weakseg.scores import (
     mask_equivalence,
     weak_to_full_ratio,
 )
-from weakseg.scores.equivalence import _outer_ends
+from weakseg.scores.equivalence import _crossing, _outer_ends
 from weakseg.scores.learning_curve import CURVE_CASE_COLUMNS, CURVE_COLUMNS, monotone
 from weakseg.scores.statistics import other_seed, resampled_counts
 
@@ -355,7 +356,8 @@ def test_as_many_draws_as_patients_are_not_drawn_alike():
 @pytest.mark.parametrize(
     ("masks", "dice", "below", "above"),
     [(8, 0.3, False, False), (4, 0.2, False, False), (64, 0.6, False, False),
-     (2, 0.2, True, False), (100, 0.6, False, True)],
+     (2, 0.2, True, False), (100, 0.6, False, True), (1, 0.2, True, False),
+     (4 - 1e-10, 0.2, False, False), (64 + 1e-10, 0.6, False, False)],
 )  # fmt: skip
 def test_curve_at_some_number_of_masks(masks, dice, below, above):
     found = curve_at(method_table(0.5), "cam", RISING, masks, bootstrap=20)
@@ -363,6 +365,8 @@ def test_curve_at_some_number_of_masks(masks, dice, below, above):
     assert found.difference == pytest.approx(0.5 - dice)
     assert (found.below, found.above) == (below, above)
     assert (found.dice_low, found.difference_high) == pytest.approx((dice, 0.5 - dice))
+    assert (found.dice_high, found.difference_low) == pytest.approx((dice, 0.5 - dice))
+    assert found.masks == masks
 
 
 def test_curve_at_points_of_equal_masks():
@@ -454,3 +458,63 @@ def test_methods_that_are_refused():
         mask_equivalence(method_table(0.3).assign(patient="p1"), "cam", curve)
     with pytest.raises(ValueError, match="bootstrap must be at least 1"):
         mask_equivalence(method_table(0.3), "cam", curve, bootstrap=0)
+
+
+def test_the_crossing_of_a_curve_that_hardly_rises_is_where_it_reaches():
+    """Of 1.5e-9 the second point has 0.6e-9: reached, within 1e-9, and not left again."""
+    fit = 0.2 + np.array([[0, 0.6e-9, 0.3, 0.7]])
+    assert _crossing(fit, np.array([0.2 + 1.5e-9])) == 1
+
+
+def test_blocks_do_not_change_the_intervals(monkeypatch):
+    """Draws and patients fill their blocks differently: each keeps its own place."""
+    per_case, curve = random_experiment(5)
+
+    def all_of_them():
+        return [
+            mask_curve(curve, bootstrap=60),
+            mask_equivalence(per_case, "cam", curve, bootstrap=60)[1:],
+            curve_at(per_case, "cam", curve, 9, bootstrap=60),
+        ]
+
+    whole = all_of_them()
+    monkeypatch.setattr("weakseg.scores.statistics._BLOCK_CELLS", 60)
+    for found, expected in zip(all_of_them(), whole, strict=True):
+        np.testing.assert_allclose(found, expected)
+
+
+def test_cases_may_be_numbers_and_have_gaps_elsewhere():
+    per_case, curve = random_experiment(6)
+    expected = mask_equivalence(per_case, "cam", curve, bootstrap=30)
+    names = {case: k for k, case in enumerate(sorted(per_case["case"].unique()), start=100)}
+    numbered = curve.assign(case=curve["case"].map(names), false_alarm=np.nan)
+    own = per_case.assign(case=per_case["case"].map(names).astype(str))
+    assert mask_equivalence(own, "cam", numbered, bootstrap=30) == expected
+    pd.testing.assert_frame_equal(
+        mask_curve(numbered, bootstrap=30), mask_curve(curve, bootstrap=30)
+    )
+
+
+def test_one_mask_is_enough_and_one_draw_has_no_spread():
+    curve = curve_table([0.2, 0.4], masks=[1, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = mask_curve(curve, bootstrap=10)
+    assert found["masks"].tolist() == [1, 2]
+    assert found["draws"].tolist() == [1, 1]
+    assert found["draw_sd"].isna().all()
+    assert found["draw_sd"].dtype == float
+
+
+def test_false_positives_are_averaged_over_draws_and_known_where_there_are_healthy_images():
+    """Draw 0 marks one image of two, draw 1 none of one: 1/4, whatever the images' Dice."""
+    curve = curve_table([[0.2, 0.4], [0.4, 0.6]])
+    healthy = [
+        ("h0", "h", 0, 1, 4, np.nan, False, True), ("h1", "h", 0, 1, 4, 1.0, False, False),
+        ("h0", "h", 1, 1, 4, 1.0, False, False), ("h1", "h", 1, 1, 4, np.nan, False, np.nan),
+    ]  # fmt: skip
+    rows = pd.concat([curve, pd.DataFrame(healthy, columns=curve.columns)])
+    found = mask_curve(rows, bootstrap=10)["false_positive_rate"]
+    assert found.iloc[0] == 0.25
+    assert np.isnan(found.iloc[1])
+    assert mask_curve(curve, bootstrap=10)["false_positive_rate"].dtype == float

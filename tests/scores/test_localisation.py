@@ -158,3 +158,16 @@ def test_errors(score):
 def test_tolerance_must_be_a_length(tolerance):
     with pytest.raises(ValueError, match="tolerance must be a number of pixels"):
         pointing_game(np.eye(3), np.eye(3), tolerance=tolerance)
+
+
+def test_all_the_energy_inside_is_no_more_than_all():
+    """Sums of the same numbers in another order, of which some exceed the whole in the last bit."""
+    rng = np.random.default_rng(0)
+    raw = []
+    for _ in range(60):
+        heat = rng.normal(size=(9, 9))
+        positive = np.maximum(heat, 0) / heat.max()
+        raw.append(positive[heat > 0].sum() / positive.sum())
+        assert energy_inside(heat, heat > 0) <= 1
+        assert energy_inside(heat, heat > 0) == pytest.approx(1)
+    assert max(raw) > 1, "the example must show something"

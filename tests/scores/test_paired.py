@@ -191,7 +191,7 @@ def test_one_method_and_healthy_images():
     assert tuple(paired_tests(rows).columns) == PAIRED_COLUMNS
     with pytest.raises(ValueError, match="method 'b' has no scored image with a lesion"):
         lesion_dice(rows, "b")
-    with pytest.raises(ValueError, match="method 'aa' is not in per_case"):
+    with pytest.raises(ValueError, match="method 'aa' is not in per_case; did you mean 'a'"):
         paired_tests(rows, ["a", "aa"])
 
 
@@ -213,3 +213,36 @@ def test_a_pair_of_one_patient_is_a_test_among_the_others():
     assert found["patients"].to_dict() == {("a", "b"): 6, ("a", "c"): 1, ("b", "c"): 1}
     assert found["too_few"].all()
     assert found.loc[("a", "b"), "p_holm"] == pytest.approx(3 / 32)
+
+
+def test_exact_up_to_two_hundred_differences_and_the_library_beyond():
+    assert signed_rank_p(np.full(200, 0.1)) == 2.0**-199
+    many = np.r_[np.zeros(60), np.random.default_rng(5).normal(0.2, 1, 230)].round(2)
+    expected = stats.wilcoxon(many, zero_method="pratt", method="asymptotic").pvalue
+    assert signed_rank_p(many) == expected
+    assert expected != stats.wilcoxon(many, zero_method="wilcox", method="asymptotic").pvalue
+
+
+def test_gaps_elsewhere_leave_a_dice_as_it_is():
+    """Methods without a seed, and lesions that nothing touched, have empty cells."""
+    rows = table({"a": [0.1, 0.2, 0.4], "b": [0.3, 0.3, 0.5]}).assign(seed=np.nan, hd95=np.nan)
+    assert lesion_dice(rows, "a")["dice"].tolist() == [0.1, 0.2, 0.4]
+    rows.loc[0, "dice"] = np.nan
+    assert lesion_dice(rows, "a")["dice"].tolist() == [0.2, 0.4]
+
+
+def test_who_a_case_is_of_must_be_known():
+    rows = table({"a": [0.1, 0.2], "b": [0.3, 0.3]})
+    rows.loc[rows["case"] == "c00-0", "patient"] = None
+    with pytest.raises(ValueError, match="name the patient of every case, got 1 without"):
+        paired_tests(rows, bootstrap=5)
+
+
+def test_names_may_be_numbers():
+    rows = table({"a": [0.1, 0.2, 0.4], "b": [0.3, 0.3, 0.5]})
+    named = paired_tests(rows, bootstrap=50)
+    numbered = rows.assign(case=rows["case"].str[1:3].astype(int))
+    numbered["patient"] = rows["patient"].str[1:].astype(int)
+    pd.testing.assert_frame_equal(paired_tests(numbered, bootstrap=50), named)
+    rows["method"] = rows["method"].map({"a": 1, "b": 2})
+    assert paired_tests(rows, bootstrap=50)[["method", "other"]].iloc[0].tolist() == ["1", "2"]

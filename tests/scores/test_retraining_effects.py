@@ -271,6 +271,19 @@ def test_share_lost_drops_resamples_where_raw_is_at_chance():
     assert share[:3] == pytest.approx((0.5, 0.5, 0.5))
 
 
+def test_a_twentieth_of_the_resamples_at_chance_is_not_yet_too_many():
+    """Of twenty the low end lies between the two lowest."""
+    raw = [0.5] + [0.9] * 19
+    assert made([0.9], [0.7], raw, [0.7] * 20).share_lost("raw", "rest").value == pytest.approx(0.5)
+    assert isnan(made([0.9], [0.7], raw[:19], [0.7] * 19).share_lost("raw", "rest").value)
+
+
+def test_sums_of_half_precision_are_probabilities_of_at_most_one():
+    p = np.array([[[0, 0.6, 0.405], [0, 0.5, 0.5]]])
+    found = evidence_intervals({"raw": p}, [0, 1], LESIONS, list("ab"), bootstrap=5)
+    assert found.interval("raw").value == 0.5
+
+
 @pytest.mark.parametrize(
     ("value", "drawn"),
     [

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from weakseg.scores import Interval, cluster_mean_interval
 from weakseg.scores import statistics as module
-from weakseg.scores.statistics import patient_numbers, percentile_interval, resampled_counts
+from weakseg.scores.statistics import (
+    check_bootstrap,
+    other_seed,
+    patient_numbers,
+    percentile_interval,
+    ratio,
+    resampled_counts,
+)
 
 SCORES = st.lists(
     st.tuples(st.floats(0, 1), st.sampled_from("abcdefg")), min_size=1, max_size=30
@@ -55,6 +62,7 @@ def test_blocks_do_not_change_the_draw(monkeypatch):
     np.testing.assert_array_equal(np.concatenate(blocks), whole)
     assert whole.shape == (50, 7)
     np.testing.assert_array_equal(whole.sum(axis=1), 7)
+    assert [len(rows) for rows in resampled_counts(70, 3, seed=3)] == [1, 1, 1]
 
 
 def test_two_patients_by_hand():
@@ -155,6 +163,7 @@ def test_undefined_resamples_are_dropped():
     assert percentile_interval(replicates, 5, 0.5) == (1.5, 2.5)
     assert np.isnan(percentile_interval(np.full(3, np.nan), 5)).all()
     assert np.isnan(percentile_interval(replicates, 1)).all()
+    assert percentile_interval(np.array([np.nan, 2.0]), 5) == (2, 2)
 
 
 def test_patients_are_numbered_by_name():
@@ -180,3 +189,22 @@ def test_patients_are_numbered_by_name():
 def test_errors(values, patients, options, message):
     with pytest.raises(ValueError, match=message):
         cluster_mean_interval(values, patients, **options)
+
+
+def test_the_least_that_is_allowed():
+    check_bootstrap(1)
+    for level in (0, 1):
+        with pytest.raises(ValueError, match="level must lie between 0 and 1"):
+            check_bootstrap(1, level)
+
+
+def test_a_quotient_by_nothing_is_undefined():
+    np.testing.assert_array_equal(ratio([1, 0, 3, 5], [2, 0, 0, 1]), [0.5, np.nan, np.nan, 5])
+    assert ratio(-1, -4) == 0.25
+
+
+def test_the_second_seed_is_another_and_stays():
+    """Of what was drawn with it once, the intervals are to be found again."""
+    seeds = [other_seed(s) for s in range(50)]
+    assert len({*seeds, *range(50)}) == 100
+    assert seeds[3] == np.random.SeedSequence([3, 1]).generate_state(1)[0]

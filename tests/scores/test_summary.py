@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ from weakseg.scores import (
     score_case,
     summarise,
 )
+from weakseg.scores.summary import patient_dice
 
 from .blobs import blob
 
@@ -38,6 +41,11 @@ def row(case, method, seed, dice, *, lesion=True, patient=None, **others):
 
 def table(methods=("otsu", "fixed"), seeds=(0, 1, 2), cases=16, seed=0):
     """Real scores of random masks: four cases a patient, every fourth case healthy."""
+    return scored(methods, seeds, cases, seed).copy()
+
+
+@cache
+def scored(methods, seeds, cases, seed):
     rng = np.random.default_rng(seed)
     rows = []
     for method in methods:
@@ -280,3 +288,12 @@ def test_the_images_of_a_patient_are_one_volume():
     other = [r | {"seed": 1, "dice": 0.0} for r in rows]
     two = summarise(pd.DataFrame(rows + other), bootstrap=50).iloc[0]
     assert two["dice_patient"] == pytest.approx(np.mean([8 / 16, 10 / 20]) / 2)
+
+
+def test_images_of_unknown_area_are_left_out_of_their_patient():
+    rows = [
+        row("a0", "m", 0, 8 / 12, patient="a", lesion_pixels=6, predicted_pixels=6),
+        row("a1", "m", 0, 0.5, patient="a", lesion_pixels=4, predicted_pixels=np.nan),
+        row("b0", "m", 0, 0.5, patient="b", lesion_pixels=4, predicted_pixels=np.nan),
+    ]
+    assert patient_dice(pd.DataFrame(rows)).to_dict() == {"a": pytest.approx(8 / 12)}

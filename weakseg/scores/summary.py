@@ -109,24 +109,23 @@ def by_lesion_size(per_case: pd.DataFrame, method: str, bins: int = 3) -> pd.Dat
         raise ValueError(f"method {method!r} is not in per_case; {did_you_mean(method, methods)}")
     cases = _case_means(per_case[per_case["method"].astype(str) == method])
     cases = cases[cases["has_lesion"] > 0]
-    pixels, scores = cases["lesion_pixels"].to_numpy(), cases["dice"].to_numpy()
-    group = np.zeros(len(pixels), dtype=np.intp)
-    if len(pixels):
-        edges = np.quantile(pixels, np.arange(1, bins) / bins)
-        group = np.searchsorted(edges, pixels, side="left")
+    pixels = cases["lesion_pixels"]
+    edges = np.quantile(pixels, np.arange(1, bins) / bins) if len(pixels) else []
+    group = np.searchsorted(edges, pixels)
     rows: list[dict[str, Any]] = []
     for b in range(bins):
-        area, dice = pixels[group == b], scores[group == b]
+        of = cases[group == b]
+        area = of["lesion_pixels"]
         rows.append(
             {
                 "size": b + 1,
-                "pixels_low": area.min() if len(area) else np.nan,
-                "pixels_high": area.max() if len(area) else np.nan,
-                "dice": dice.mean() if len(area) else np.nan,
-                "n": len(area),
+                "pixels_low": area.min(),
+                "pixels_high": area.max(),
+                "dice": of["dice"].mean(),
+                "n": len(of),
             }
         )
-    return pd.DataFrame(rows, columns=["size", "pixels_low", "pixels_high", "dice", "n"])
+    return pd.DataFrame(rows)
 
 
 def patient_dice(rows: pd.DataFrame) -> pd.Series:
@@ -140,19 +139,18 @@ def patient_dice(rows: pd.DataFrame) -> pd.Series:
     Returns
     -------
     Series
-        patient → Dice; patients without a lesion are left out, and it is empty where the areas
-        are not known.
+        patient → Dice; patients without a lesion are left out, and so are images whose areas are
+        not known.
     """
-    if not {"lesion_pixels", "predicted_pixels"} <= set(rows.columns):
+    if not {"lesion_pixels", "predicted_pixels"}.issubset(rows.columns):
         return pd.Series(dtype=float)
     area = rows[["lesion_pixels", "predicted_pixels"]].apply(_numbers).sum(axis=1, skipna=False)
-    overlap = rows["dice"].astype(float) * area / 2
-    overlap = overlap.where(rows["has_lesion"].astype(bool), 0.0)
     held = pd.DataFrame(
         {
             "patient": rows["patient"].astype(str),
             "seed": _seeds(rows),
-            "overlap": overlap,
+            # Of a healthy image the Dice is 0, or there is no area.
+            "overlap": _numbers(rows["dice"]) * area / 2,
             "area": area,
             "lesion": _numbers(rows["lesion_pixels"]),
         }
@@ -184,8 +182,7 @@ def _method_row(method: str, rows: pd.DataFrame, bootstrap: int, seed: int) -> d
         return cluster_mean_interval(values, patients, bootstrap=bootstrap, seed=seed)
 
     together = patient_dice(rows)
-    names = together.index.to_numpy(dtype=str)
-    row |= _with_ends("dice_patient", interval(together.to_numpy(), names))
+    row |= _with_ends("dice_patient", interval(together.to_numpy(), together.index.to_numpy()))
     averaged = [(m, m.summary, subsets[m.over]) for m in METRICS if m.summary]
     averaged.append((METRICS[0], "dice_all", cases))
     for metric, name, subset in averaged:
@@ -207,16 +204,15 @@ def _case_means(rows: pd.DataFrame) -> pd.DataFrame:
         {name: _numbers(rows[name]) if name in rows else np.nan for name in _SCORES},
         index=rows.index,
     )
-    means = table.groupby(rows["case"], sort=False).mean()
-    patient = rows.groupby("case", sort=False)["patient"].first().astype(str)
-    return means.assign(patient=patient)
+    means = table.groupby(rows["case"]).mean()
+    return means.assign(patient=rows.groupby("case")["patient"].first().astype(str))
 
 
 def _seed_sd(rows: pd.DataFrame) -> float:
     """Spread over seeds of the mean Dice on images with a lesion; NaN for one seed or none."""
     with_lesion = _numbers(rows["has_lesion"]) > 0
     means = _numbers(rows["dice"])[with_lesion].groupby(_seeds(rows)[with_lesion]).mean()
-    return float(means.std(ddof=1)) if len(means) > 1 else float("nan")
+    return float(means.std())
 
 
 def _seeds(rows: pd.DataFrame) -> pd.Series:
@@ -227,7 +223,7 @@ def _seeds(rows: pd.DataFrame) -> pd.Series:
 
 def _numbers(column: pd.Series) -> pd.Series:
     """A column as floats: a CSV with gaps gives back booleans as objects."""
-    return pd.to_numeric(column.astype("object"), errors="raise").astype(np.float64)
+    return pd.to_numeric(column).astype(np.float64)
 
 
 def _check(per_case: pd.DataFrame) -> None:
