@@ -178,13 +178,19 @@ def tried_by(
     return sorted(neighbours or reached, key=lambda t: seconds[t])
 
 
+def rank(last: list[str], test: str) -> int:
+    """Where it stands in a list of which the last is the best; -1 where it does not."""
+    return last.index(test) if test in last else -1
+
+
 class Campaign:
     """A plugin of pytest: its loop over the tests, once as they are, then with each mutant."""
 
     def __init__(self, mutants: list[tuple[str, str]], children: int) -> None:
         self.mutants, self.children = mutants, children
         self.data = {source: self._data(source) for source, _ in mutants}
-        self.running: dict[int, tuple[str, str]] = {}
+        self.running: dict[int, tuple[str, str, int]] = {}
+        self.killers: dict[str, list[str]] = defaultdict(list)
         # pytest takes hold of the process's own.
         self.terminal = Console(file=os.fdopen(os.dup(sys.stderr.fileno()), "w"))
 
@@ -202,12 +208,16 @@ class Campaign:
         reach, seconds = self._learn(session)
         if session.testsfailed:
             return True
+        session.config.pluginmanager.unregister(name="terminalreporter")  # a dot for every test
         # Without a thread of its own, for a fork takes no threads along.
         with Progress(console=self.terminal, auto_refresh=False) as progress:
             task = progress.add_task("Mutants", total=len(self.mutants))
             for source, name in self.mutants:
-                tests = tried_by(source, reach[name.rpartition("__mutmut_")[0]], seconds)
+                of = name.rpartition("__mutmut_")[0]
+                tests = tried_by(source, reach[of], seconds)
                 if tests:
+                    # What has killed a mutant of this function is likely to kill the next.
+                    tests.sort(key=lambda t: -1 - rank(self.killers[of], t.nodeid))
                     self._try(session, source, name, tests, sum(seconds[t] for t in tests))
                 else:
                     self._keep(source, name, NOT_REACHED)
@@ -245,20 +255,24 @@ class Campaign:
         while len(self.running) >= self.children:
             self._wait()
         sys.stdout.flush()
+        told, tells = os.pipe()
         child = os.fork()
         if child:
-            self.running[child] = (source, name)
+            os.close(tells)
+            self.running[child] = (source, name, told)
             return
         set_mutant_under_test(name)
         limit = ceil(time.process_time() + LEAST_SECONDS + SLOWER * took)
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.stdout = sys.stderr = io.StringIO()
+        session.config.option.tbstyle = "no"
         code = KILLED[0]
         with contextlib.suppress(BaseException):
             for test, after in zip(tests, [*tests[1:], None], strict=True):
                 session.config.hook.pytest_runtest_protocol(item=test, nextitem=after)
                 if session.testsfailed:
+                    os.write(tells, test.nodeid.encode())
                     break
             else:
                 code = SURVIVED
@@ -266,7 +280,13 @@ class Campaign:
 
     def _wait(self) -> None:
         child, status = os.wait()
-        self._keep(*self.running.pop(child), os.waitstatus_to_exitcode(status))
+        source, name, told = self.running.pop(child)
+        with os.fdopen(told) as said:
+            killer = said.read()
+        if killer:
+            killers = self.killers[name.rpartition("__mutmut_")[0]]
+            killers[:] = [*(k for k in killers if k != killer), killer]
+        self._keep(source, name, os.waitstatus_to_exitcode(status))
 
     def _keep(self, source: str, name: str, code: int) -> None:
         self.data[source].exit_code_by_key[name] = code

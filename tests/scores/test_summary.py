@@ -297,3 +297,14 @@ def test_images_of_unknown_area_are_left_out_of_their_patient():
         row("b0", "m", 0, 0.5, patient="b", lesion_pixels=4, predicted_pixels=np.nan),
     ]
     assert patient_dice(pd.DataFrame(rows)).to_dict() == {"a": pytest.approx(8 / 12)}
+
+
+def test_patients_of_methods_without_a_seed_and_those_without_a_lesion():
+    """A lesion of a pixel is one; marks on healthy images alone leave a patient without a Dice."""
+    rows = [
+        row("a0", "m", np.nan, 2 / 3, patient="a", lesion_pixels=1, predicted_pixels=2),
+        row("b0", "m", np.nan, 0.0, patient="b", lesion=False, lesion_pixels=0, predicted_pixels=5),
+        row("c0", "m", np.nan, 1.0, patient="c", lesion=False, lesion_pixels=0, predicted_pixels=0),
+    ]
+    assert patient_dice(pd.DataFrame(rows)).to_dict() == {"a": pytest.approx(2 / 3)}
+    assert summarise(pd.DataFrame(rows), bootstrap=5)["dice_patient"][0] == pytest.approx(2 / 3)
