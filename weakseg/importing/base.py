@@ -34,6 +34,8 @@ class Item:
         Blank where they are not known.
     more : tuple of Path
         Further modalities on the same grid, of volumes.
+    roi : Path, optional
+        Region of interest of a volume, such as the brain.
     extra : mapping of str to str
         Further columns, which weakseg leaves alone.
     """
@@ -44,6 +46,7 @@ class Item:
     patient: str = ""
     split: str = ""
     more: tuple[Path, ...] = ()
+    roi: Path | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -154,16 +154,22 @@ def settle_split(items: Sequence[Item], answers: Answers) -> tuple[Item, ...]:
     ]
     if not {"train", "test"} <= parts or any(not i.split for i in items):
         return tuple(replace(i, split="") for i in noted)
-    whole = "val" in parts
+    sides = {(i.patient, i.split) for i in items}
+    shared = len(sides) - len({p for p, _ in sides})
+    if not all(i.patient for i in items):
+        good, why = "val" in parts, "whether its parts share patients is not known"
+    else:
+        good = shared == 0
+        why = "its parts share no patient" if good else f"{shared} patients are in several parts"
+    if "val" not in parts:
+        why += "; it has no validation images: some training patients would become such"
     answer = answers.ask(
         Question(
             "split",
             "Keep the published split, or deal the patients out anew?",
-            "published" if whole else "anew",
+            "published" if good else "anew",
             ("published", "anew"),
-            "it has all three parts"
-            if whole
-            else "it has no validation images, and whether its parts share patients is not known",
+            why,
         )
     )
     if answer == "anew":

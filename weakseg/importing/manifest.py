@@ -37,7 +37,7 @@ def write_items(path: Path, items: Sequence[Item]) -> None:
     more = max((len(i.more) for i in items), default=0)
     extra = list(dict.fromkeys(k for i in items for k in i.extra))
     header = ["image", "label", "mask", "patient", "split"]
-    header += [f"image{k}" for k in range(2, more + 2)] + extra
+    header += [f"image{k}" for k in range(2, more + 2)] + ["roi", *extra]
     rows = []
     for i in items:
         further = [_cell(p, here) for p in i.more]
@@ -50,6 +50,7 @@ def write_items(path: Path, items: Sequence[Item]) -> None:
                 i.split,
                 *further,
                 *[""] * (more - len(further)),
+                _cell(i.roi, here) if i.roi else "",
                 *(safe_text(i.extra.get(k, "")) for k in extra),
             ]
         )

@@ -53,3 +53,11 @@ def header_of(path: Path) -> list[str]:
         return read_cells(path)[0][1]
     except DataError:
         return []
+
+
+def number(cell: str) -> float | None:
+    """A cell as a number; None where it is blank, or none."""
+    try:
+        return float(cell)
+    except ValueError:
+        return None

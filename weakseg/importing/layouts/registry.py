@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from weakseg.errors import DataError, UserError, did_you_mean
 from weakseg.importing.base import Layout
+from weakseg.importing.layouts.chestxray14 import CHESTXRAY14
+from weakseg.importing.layouts.chexpert import CHEXPERT
 from weakseg.importing.layouts.class_folders import CLASS_FOLDERS
+from weakseg.importing.layouts.dicom import DICOM
+from weakseg.importing.layouts.isic import ISIC
 from weakseg.importing.layouts.mask_folders import MASK_FOLDERS
 from weakseg.importing.layouts.masks_beside import MASKS_BESIDE
+from weakseg.importing.layouts.nifti import NIFTI
+from weakseg.importing.layouts.nnunet import NNUNET
+from weakseg.importing.layouts.npz import NPZ
+from weakseg.importing.layouts.table import TABLE
 from weakseg.importing.tree import Tree
 
-LAYOUTS: tuple[Layout, ...] = (MASKS_BESIDE, MASK_FOLDERS, CLASS_FOLDERS)
+LAYOUTS: tuple[Layout, ...] = (
+    NNUNET,
+    CHESTXRAY14,
+    CHEXPERT,
+    ISIC,
+    NPZ,
+    TABLE,
+    DICOM,
+    NIFTI,
+    MASKS_BESIDE,
+    MASK_FOLDERS,
+    CLASS_FOLDERS,
+)
 
 
 def recognise(tree: Tree, wanted: str | None = None) -> tuple[Layout, list[Layout]]:

@@ -1,0 +1,423 @@
+"""Layouts of published sets, built small from their descriptions, from `init` to a manifest."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.data.helpers import blob, noise, save, save_volume
+from tests.importing.test_init import init
+from tests.importing.trees import marked, mask, picture, seed_of, table
+from tests.tiny import weakseg
+
+
+def refused(root, out, capsys, *more):
+    assert weakseg("init", root, "--out", out, *more) == 2
+    assert not out.exists()
+    return capsys.readouterr().err
+
+
+# --- chest radiographs
+
+
+def chestxray14(root, patients=8):
+    """Wang et al. 2017: PNGs in images_001/images, findings joined by |."""
+    rows, lists = [], {"train_val_list.txt": [], "test_list.txt": []}
+    findings = ["No Finding", "Mass|Nodule", "Cardiomegaly", "No Finding"]
+    for p in range(1, patients + 1):
+        for k, finding in enumerate(findings):
+            name = f"{p:08d}_{k:03d}.png"
+            picture(root / f"images_{1 + p % 2:03d}/images/{name}", seed_of(name), (40, 40))
+            rows.append([name, finding, k, p, 50, "M", "PA", 40, 40, 0.1, 0.1])
+            lists["test_list.txt" if p > patients - 3 else "train_val_list.txt"].append(name)
+    rows.append(["99999999_000.png", "Hernia", 0, 99, 50, "M", "PA", 40, 40, 0.1, 0.1])
+    header = ["Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age"]
+    header += ["Patient Gender", "View Position", "OriginalImage[Width", "Height]"]
+    header += ["OriginalImagePixelSpacing[x", "y]"]
+    table(root / "Data_Entry_2017_v2020.csv", header, rows)
+    for name, files in lists.items():
+        (root / name).write_text("\n".join(files))
+    return root
+
+
+def test_chestxray14_with_any_finding_as_the_lesion(tmp_path, capsys):
+    root = chestxray14(tmp_path / "nih", 20)
+    rows, config = init(root, tmp_path / "out")
+    assert [r["label"] for r in rows[:4]] == ["No Finding", "finding", "finding", "No Finding"]
+    assert rows[1]["all_findings"] == "Mass|Nodule"
+    assert rows[0]["patient"] == "1"
+    assert config.data.healthy_labels == ["No Finding"]
+    tests = {r["patient"] for r in rows if r["split"] == "test"}
+    assert tests == {"18", "19", "20"}
+    assert len({(r["patient"], r["split"]) for r in rows}) == 20
+    assert {r["split"] for r in rows} == {"train", "val", "test"}
+    said = capsys.readouterr().out
+    assert "80 of 81 images are there" in said
+    assert "its parts share no patient; it has no validation images" in said
+
+
+def test_chestxray14_with_one_finding_as_the_lesion(tmp_path, capsys):
+    root = chestxray14(tmp_path / "nih")
+    rows, config = init(
+        root, tmp_path / "out", "--answer", "finding=Nodule", "--answer", "split=anew"
+    )
+    assert [r["label"] for r in rows[:4]] == ["no Nodule", "Nodule", "no Nodule", "no Nodule"]
+    assert config.data.healthy_labels == ["no Nodule"]
+    assert "split" not in rows[0]
+    assert weakseg("validate", tmp_path / "out/labels.csv", "--healthy", "no Nodule") == 0
+    said = refused(root, tmp_path / "b", capsys, "--answer", "finding=Noodle")
+    assert "did you mean 'Nodule'?" in said
+
+
+def test_a_table_without_its_images_is_refused(tmp_path, capsys):
+    root = tmp_path / "nih"
+    table(
+        root / "Data_Entry_2017.csv",
+        ["Image Index", "Finding Labels", "Patient ID"],
+        [["a.png", "Mass", 1]],
+    )
+    assert "unpack the archives" in refused(root, tmp_path / "out", capsys)
+    table(root / "Data_Entry_2017.csv", ["Image", "Finding Labels", "Patient ID"], [["a", "b", 1]])
+    assert "no column 'Image Index'" in refused(root, tmp_path / "out", capsys)
+
+
+CHEXPERT = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "No Finding", "Cardiomegaly"]
+CHEXPERT += ["Edema", "Support Devices"]
+
+
+def chexpert(root):
+    """Irvin et al. 2019: 1, 0, -1 or blank a finding."""
+    rows = []
+    said = [["1.0", "", "", "1.0"], ["", "1.0", "", ""], ["", "-1.0", "0.0", ""], ["", "", "", ""]]
+    for p in range(1, 13):
+        for view in ("view1_frontal", "view2_lateral"):
+            part = "valid" if p > 10 else "train"
+            path = f"{part}/patient{p:05d}/study1/{view}.jpg"
+            picture(root / path, seed_of(path), (40, 40))
+            side = "Frontal" if "frontal" in view else "Lateral"
+            rows.append([f"CheXpert-v1.0-small/{path}", "M", 60, side, "AP", *said[p % 4]])
+    table(root / "train.csv", CHEXPERT, rows[:20])
+    table(root / "valid.csv", CHEXPERT, rows[20:])
+    return root
+
+
+def test_chexpert_leaves_uncertain_and_lateral_images_out(tmp_path, capsys):
+    rows, config = init(chexpert(tmp_path / "CheXpert-v1.0-small"), tmp_path / "out")
+    assert len(rows) == 12
+    by = {r["patient"]: r["label"] for r in rows}
+    assert [by[f"patient{p:05d}"] for p in range(1, 5)] == [
+        "finding",
+        "uncertain",
+        "uncertain",
+        "No Finding",
+    ]
+    assert config.data.drop_labels == ["uncertain"]
+    assert config.data.healthy_labels == ["No Finding"]
+    assert {r["published_split"] for r in rows} == {"train", "val"}
+    assert "split" not in rows[0]
+    assert "12 lateral views are left out" in capsys.readouterr().out
+
+
+def test_chexpert_with_one_finding(tmp_path):
+    rows, config = init(
+        chexpert(tmp_path / "x"), tmp_path / "out", "--answer", "finding=Cardiomegaly"
+    )
+    by = {r["patient"]: r["label"] for r in rows}
+    assert [by[f"patient{p:05d}"] for p in range(1, 5)] == [
+        "Cardiomegaly",
+        "uncertain",
+        "no Cardiomegaly",
+        "no Cardiomegaly",
+    ]
+    assert config.data.healthy_labels == ["no Cardiomegaly"]
+
+
+# --- dermatoscopy
+
+
+def isic2018(root):
+    one_of = ["MEL", "NV", "BCC"]
+    rows, groups = [], []
+    for k in range(12):
+        name = f"ISIC_{k:07d}"
+        picture(root / f"ISIC2018_Task3_Training_Input/{name}.jpg", k, (30, 40, 3))
+        rows.append([name, *(f"{float(k % 3 == c)}" for c in range(3))])
+        groups.append([name, f"HAM_{k // 2:07d}", "histopathology"])
+    folder = root / "ISIC2018_Task3_Training_GroundTruth"
+    table(folder / "ISIC2018_Task3_Training_GroundTruth.csv", ["image", *one_of], rows)
+    header = ["image", "lesion_id", "diagnosis_confirm_type"]
+    table(root / "ISIC2018_Task3_Training_LesionGroupings.csv", header, groups)
+    return root
+
+
+def test_isic_2018_with_a_column_a_diagnosis(tmp_path, capsys):
+    rows, config = init(isic2018(tmp_path / "isic"), tmp_path / "out", "--answer", "healthy=NV")
+    assert [r["label"] for r in rows[:3]] == ["MEL", "NV", "BCC"]
+    assert rows[1]["patient"] == rows[0]["patient"] == "HAM_0000000"
+    assert config.data.healthy_labels == ["NV"]
+    assert weakseg("init", tmp_path / "isic", "--out", tmp_path / "b") == 0
+    assert "every image has a lesion" in capsys.readouterr().out
+
+
+def test_ham10000_with_its_diagnosis_in_a_column(tmp_path):
+    root = tmp_path / "ham"
+    rows = []
+    for k in range(6):
+        picture(root / f"HAM10000_images_part_{1 + k % 2}/ISIC_{k:07d}.jpg", k, (30, 40, 3))
+        rows.append([f"HAM_{k // 2:07d}", f"ISIC_{k:07d}", "mel" if k % 2 else "nv", "histo", 40])
+    table(root / "HAM10000_metadata.csv", ["lesion_id", "image_id", "dx", "dx_type", "age"], rows)
+    rows, _ = init(root, tmp_path / "out", "--answer", "healthy=nv")
+    assert [r["label"] for r in rows] == ["nv", "mel"] * 3
+    assert [r["patient"] for r in rows] == [f"HAM_{k // 2:07d}" for k in range(6)]
+
+
+def test_isic_2017_whose_rest_is_another_diagnosis(tmp_path):
+    root = tmp_path / "isic"
+    rows = []
+    for k, (a, b) in enumerate([(1, 0), (0, 1), (0, 0)] * 2):
+        picture(root / f"ISIC-2017_Training_Data/ISIC_{k:07d}.jpg", k, (30, 40, 3))
+        rows.append([f"ISIC_{k:07d}", f"{a}.0", f"{b}.0"])
+    header = ["image_id", "melanoma", "seborrheic_keratosis"]
+    table(root / "ISIC-2017_Training_Part3_GroundTruth.csv", header, rows)
+    rows, _ = init(root, tmp_path / "out", "--answer", "healthy=other")
+    assert [r["label"] for r in rows] == ["melanoma", "seborrheic_keratosis", "other"] * 2
+
+
+# --- one file with arrays
+
+
+def medmnist(root, name="breastmnist", **more):
+    rng = np.random.default_rng(1)
+    arrays = {}
+    for split, n in (("train", 8), ("val", 4), ("test", 6)):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (n, 28, 28)).astype(np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(n) % 2).reshape(n, 1).astype(np.uint8)
+    root.mkdir(parents=True)
+    np.savez(root / f"{name}.npz", **(arrays | more))
+    return arrays
+
+
+def test_medmnist_becomes_pngs_with_its_splits_and_the_names_of_its_classes(tmp_path, capsys):
+    arrays = medmnist(tmp_path / "set")
+    rows, config = init(tmp_path / "set", tmp_path / "out")
+    assert [r["split"] for r in rows] == ["train"] * 8 + ["val"] * 4 + ["test"] * 6
+    assert [r["label"] for r in rows[:2]] == ["malignant", "normal, benign"]
+    assert config.data.healthy_labels == ["normal, benign"]
+    assert config.data.image_size == 64
+    from PIL import Image
+
+    for split, rank in (("train", 3), ("test", 5)):
+        row = [r for r in rows if r["split"] == split][rank]
+        held = np.asarray(Image.open(tmp_path / "out" / row["image"]))
+        np.testing.assert_array_equal(held, arrays[f"{split}_images"][rank])
+    assert "names no patients" in capsys.readouterr().out
+
+
+def test_medmnist_with_several_findings_an_image(tmp_path):
+    labels = np.zeros((8, 14), np.uint8)
+    labels[1, [0, 13]] = 1
+    labels[2, 13] = 1
+    medmnist(
+        tmp_path / "set",
+        "chestmnist",
+        train_labels=labels,
+        val_labels=labels[:4],
+        test_labels=labels[:6],
+    )
+    rows, config = init(tmp_path / "set", tmp_path / "out")
+    assert [r["label"] for r in rows[:3]] == ["no finding", "atelectasis|hernia", "hernia"]
+    assert config.data.label_separator == "|"
+
+
+def test_medsegbench_becomes_images_and_masks(tmp_path):
+    rng = np.random.default_rng(1)
+    arrays = {}
+    for split, n in (("train", 6), ("val", 4), ("test", 4)):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
+        masks = np.zeros((n, 32, 32), np.uint8)
+        masks[1::2, 4:9, 6:12] = 1
+        arrays[f"{split}_label"] = masks
+    (tmp_path / "set").mkdir()
+    np.savez(tmp_path / "set/busi_256.npz", **arrays)
+    rows, _ = init(tmp_path / "set", tmp_path / "out")
+    assert [r["label"] for r in rows[:4]] == ["normal", "lesion"] * 2
+    assert [marked(tmp_path / "out", r["mask"]) for r in rows[:2]] == [0, 30]
+    assert weakseg("validate", tmp_path / "out/labels.csv") == 0
+
+
+def test_arrays_that_are_no_pictures_are_refused(tmp_path, capsys):
+    volumes = np.zeros((8, 5, 28, 28), np.uint8)
+    medmnist(tmp_path / "a", train_images=volumes)
+    assert weakseg("init", tmp_path / "a", "--out", tmp_path / "out") == 2
+    assert "3D sets of MedMNIST are not read" in capsys.readouterr().err
+    assert not (tmp_path / "out/labels.csv").exists()
+    objects = np.array([{"a": 1}] * 8, dtype=object)
+    medmnist(tmp_path / "b", train_labels=objects)
+    assert weakseg("init", tmp_path / "b", "--out", tmp_path / "out") == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+# --- tables
+
+
+def test_a_table_with_the_names_of_others_and_images_elsewhere(tmp_path, capsys):
+    root = tmp_path / "set"
+    rows = []
+    for k in range(8):
+        picture(root / f"deep/down/{k}.png", k)
+        if k % 2:
+            mask(root / f"seg/{k}m.png")
+        rows.append([f"{k}", "sick" if k % 2 else "healthy", f"{k}m.png" if k % 2 else "", k // 2])
+    table(root / "metadata.csv", ["filename", "diagnosis", "mask_path", "subject_id"], rows)
+    rows, _ = init(root, tmp_path / "out")
+    assert [r["label"] for r in rows[:2]] == ["healthy", "sick"]
+    assert marked(tmp_path / "out", rows[1]["mask"]) == 48
+    assert rows[3]["patient"] == "1"
+    assert "the column 'filename' is taken for image" in capsys.readouterr().out
+
+
+def test_a_table_of_something_else_does_not_hide_the_folders(tmp_path, capsys):
+    root = tmp_path / "set"
+    for name in ("benign", "normal"):
+        for k in range(3):
+            picture(root / name / f"{name}{k}.png", seed_of(name, k))
+    table(root / "readers.csv", ["image", "label"], [["nowhere.png", "x"], ["no.png", "y"]])
+    rows, _ = init(root, tmp_path / "out")
+    assert {r["label"] for r in rows} == {"benign", "normal"}
+    assert "layout class-folders" in capsys.readouterr().out
+
+
+# --- volumes
+
+
+def nnunet(root, ending=".nii.gz", labels=None, channels=2):
+    for k in range(5):
+        for c in range(channels):
+            save_volume(
+                root / f"imagesTr/case_{k:03d}_{c:04d}{ending}", noise(10 * k + c, (8, 9, 8))
+            )
+        values = np.zeros((8, 9, 8), np.uint8)
+        values[2:5, 2:5, 1:3] = 1
+        if k != 4:
+            values[3:5, 3:5, 1] = 2
+        save_volume(root / f"labelsTr/case_{k:03d}{ending}", values)
+    save_volume(root / f"imagesTs/case_900_0000{ending}", noise(9, (8, 9, 8)))
+    about = {
+        "channel_names": {"0": "T1", "1": "FLAIR"},
+        "labels": labels or {"background": 0, "liver": 1, "liver tumor": 2},
+        "numTraining": 5,
+        "file_ending": ending,
+    }
+    (root / "dataset.json").write_text(json.dumps(about))
+    return root
+
+
+def test_nnunet_with_channels_and_the_tumour_among_its_labels(tmp_path, capsys):
+    rows, config = init(nnunet(tmp_path / "Dataset003_Liver"), tmp_path / "out")
+    assert len(rows) == 5
+    assert rows[0]["image"].endswith("imagesTr/case_000_0000.nii.gz")
+    assert rows[0]["image2"].endswith("imagesTr/case_000_0001.nii.gz")
+    assert rows[0]["mask"].endswith("labelsTr/case_000.nii.gz")
+    assert config.data.mask_rule == [2]
+    assert [r["label"] for r in rows] == ["lesion"] * 4 + ["normal"]
+    assert "deepmedic" in config.segmenters
+    said = capsys.readouterr().out
+    assert "Which of liver, liver tumor is the lesion? Taken: liver tumor" in said
+    assert "imagesTs has no masks" in said
+    assert weakseg("validate", tmp_path / "out/labels.csv", "--mask-rule", "2") == 0
+
+
+def test_nnunet_with_every_value_as_the_lesion(tmp_path):
+    rows, config = init(nnunet(tmp_path / "x"), tmp_path / "out", "--answer", "lesion=all")
+    assert config.data.mask_rule == "nonzero"
+    assert {r["label"] for r in rows} == {"lesion"}
+
+
+def test_nnunet_with_regions(tmp_path):
+    labels = {"background": 0, "whole tumor": [1, 2], "core": [2], "ignore": 3}
+    _, config = init(nnunet(tmp_path / "x", labels=labels), tmp_path / "out")
+    assert config.data.mask_rule == [1, 2]
+
+
+def test_the_decathlon_whose_images_have_the_masks_names(tmp_path):
+    root = nnunet(tmp_path / "Task09", labels={"0": "background", "1": "spleen"}, channels=0)
+    for k in range(5):
+        save_volume(root / f"imagesTr/case_{k:03d}.nii.gz", noise(k, (8, 9, 8)))
+    rows, config = init(root, tmp_path / "out")
+    assert [r["image"].rpartition("/")[2] for r in rows] == [
+        f"case_{k:03d}.nii.gz" for k in range(5)
+    ]
+    assert config.data.mask_rule == "nonzero"
+
+
+def test_nnunet_in_2d(tmp_path):
+    root = tmp_path / "Dataset1"
+    for k in range(6):
+        save(root / f"imagesTr/c_{k}_0000.png", noise(k))
+        save(root / f"labelsTr/c_{k}.png", blob(value=k % 2))
+    about = {"channel_names": {"0": "US"}, "labels": {"background": 0, "lesion": 1}}
+    (root / "dataset.json").write_text(json.dumps(about | {"file_ending": ".png"}))
+    rows, config = init(root, tmp_path / "out")
+    assert [r["label"] for r in rows] == ["normal", "lesion"] * 3
+    assert config.data.healthy_labels == ["normal"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "cannot be read"), ("[]", "No image of imagesTr")]
+)
+def test_a_broken_nnunet_folder_is_refused(text, said, tmp_path, capsys):
+    root = tmp_path / "x"
+    save_volume(root / "imagesTr/a_0000.nii.gz", noise(1, (8, 9, 8)))
+    (root / "dataset.json").write_text(text)
+    assert said in refused(root, tmp_path / "out", capsys)
+
+
+def test_volumes_in_patient_folders_with_modalities(tmp_path, capsys):
+    """BraTS 2020, and a brain mask as other sets have one."""
+    root = tmp_path / "MICCAI_BraTS2020_TrainingData"
+    for p in range(1, 4):
+        name = f"BraTS20_Training_{p:03d}"
+        for k, modality in enumerate(("t1", "t2", "flair", "t1ce")):
+            save_volume(root / name / f"{name}_{modality}.nii", noise(10 * p + k, (8, 9, 8)))
+        values = np.zeros((8, 9, 8), np.uint8)
+        values[2:5, 2:5, 1:3] = 4
+        save_volume(root / name / f"{name}_seg.nii", values)
+        save_volume(root / name / f"{name}_brainmask.nii", np.ones((8, 9, 8), np.uint8))
+    rows, config = init(root, tmp_path / "out")
+    assert len(rows) == 3
+    first = {k: v.rpartition("_")[2] for k, v in rows[0].items()}
+    assert first["image"] == "flair.nii"
+    assert [first[f"image{k}"] for k in (2, 3, 4)] == ["t1ce.nii", "t1.nii", "t2.nii"]
+    assert first["mask"] == "seg.nii"
+    assert first["roi"] == "brainmask.nii"
+    assert rows[0]["patient"] == "BraTS20_Training_001"
+    assert list(config.segmenters) == ["deepmedic"]
+    assert "4 modalities each" in capsys.readouterr().out
+
+
+def test_volumes_and_masks_in_two_folders(tmp_path):
+    root = tmp_path / "x"
+    for k in range(3):
+        save_volume(root / f"images/{k}.nii.gz", noise(k, (8, 9, 8)))
+        save_volume(root / f"labels/{k}.nii.gz", np.ones((8, 9, 8), np.uint8))
+    rows, _ = init(root, tmp_path / "out")
+    assert all(r["mask"].rpartition("/")[2] == r["image"].rpartition("/")[2] for r in rows)
+
+
+def test_volumes_without_masks_are_refused(tmp_path, capsys):
+    save_volume(tmp_path / "x/a.nii.gz", noise(1, (8, 9, 8)))
+    assert "No volume has a mask" in refused(tmp_path / "x", tmp_path / "out", capsys)
+
+
+def test_dicom_is_left_to_the_command_that_reads_it(tmp_path, capsys):
+    root = tmp_path / "it's"
+    root.mkdir()
+    for k in range(3):
+        (root / f"IM{k:04d}").write_bytes(b"\0" * 128 + b"DICM" + b"\2\0\0\0UL\4\0\0\0\0\0")
+    assert weakseg("init", root, "--out", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert "3 without an ending" in said
+    assert "next: weakseg import dicom '" in said
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,101 @@
+"""ISIC and HAM10000: a table of dermatoscopic images, a column a diagnosis or ``dx``.
+
+``ISIC2018_Task3_Training_GroundTruth.csv`` has ``image,MEL,NV,BCC,…`` with a 1 in one column,
+``HAM10000_metadata.csv`` has ``lesion_id,image_id,dx``, the table of 2020 ``image_name`` and
+``benign_malignant``. Masks of Task 1 are found where they lie in folders of their own.
+"""
+
+from __future__ import annotations
+
+from weakseg.errors import DataError
+from weakseg.importing.answers import Answers
+from weakseg.importing.base import Arrangement, Item, Layout
+from weakseg.importing.pairing import pair
+from weakseg.importing.tables import header_of, number, read_columns
+from weakseg.importing.tree import Tree, listed, name_of, stem_of
+
+_IMAGE = ("image", "image_id", "image_name", "isic_id")
+_DIAGNOSIS = ("dx", "benign_malignant", "diagnosis")
+_ONE_OF = {"mel", "nv", "bcc", "akiec", "ak", "bkl", "df", "vasc", "scc", "unk"}
+_ONE_OF |= {"melanoma", "seborrheic_keratosis"}
+_GROUPS = ("patient_id", "lesion_id")
+_REST = "other"
+"""Where no column has a 1: of 2017, a nevus."""
+
+
+def _recognise(tree: Tree) -> bool:
+    return bool(_tables(tree))
+
+
+def _tables(tree: Tree) -> dict[str, list[str]]:
+    """Tables of diagnoses → their headers."""
+    headers = {f: header_of(tree.path(f)) for f in tree.ending(".csv")}
+    return {f: h for f, h in headers.items() if _image_column(h) and (_columns(h) or _named(h))}
+
+
+def _image_column(header: list[str]) -> str | None:
+    return next((h for h in header if h.casefold() in _IMAGE), None)
+
+
+def _columns(header: list[str]) -> list[str]:
+    found = [h for h in header if h.casefold() in _ONE_OF]
+    return found if len(found) >= 2 else []
+
+
+def _named(header: list[str]) -> str | None:
+    wanted = {h.casefold(): h for h in header}
+    return next((wanted[d] for d in _DIAGNOSIS if d in wanted), None)
+
+
+def _read(tree: Tree, answers: Answers) -> Arrangement:
+    masks = {stem_of(f).casefold(): m for f, m in pair(tree.images).masks.items()}
+    images = {stem_of(f).casefold(): f for f in pair(tree.images).masks}
+    groups = _groups(tree)
+    items: dict[str, Item] = {}
+    named = 0
+    for table, header in _tables(tree).items():
+        column, one_of, diagnosis = _image_column(header) or "", _columns(header), _named(header)
+        wanted = [column, *one_of] if one_of else [column, diagnosis or ""]
+        for row in read_columns(tree.path(table), wanted):
+            named += 1
+            stem = row[column].casefold().removesuffix(".jpg")
+            if stem in images:
+                label = _chosen(row, one_of) if one_of else row[diagnosis or ""]
+                items[stem] = Item(
+                    tree.path(images[stem]),
+                    label,
+                    tuple(tree.path(m) for m in masks[stem]),
+                    groups.get(stem, ""),
+                )
+    if not items:
+        raise DataError(
+            "No image that the tables name is there.",
+            where=str(tree.root),
+            found=f"{named} rows of {listed(map(name_of, _tables(tree)), 3)}",
+            fix="name the folder that holds the images and the table",
+        )
+    found = [f"{listed(map(name_of, _tables(tree)), 3)}: {len(items)} of {named} images are there"]
+    found.append("every image shows a skin lesion: labels tell which")
+    if groups:
+        found.append("images of one patient, or of one lesion, count as one patient")
+    return Arrangement(tuple(items.values()), tuple(found))
+
+
+def _chosen(row: dict[str, str], columns: list[str]) -> str:
+    return next((c for c in columns if number(row[c]) == 1), _REST)
+
+
+def _groups(tree: Tree) -> dict[str, str]:
+    """Image → its patient or, where none are known, its lesion."""
+    found: dict[str, str] = {}
+    for table in tree.ending(".csv"):
+        header = header_of(tree.path(table))
+        column = _image_column(header)
+        group = next((h for g in _GROUPS for h in header if h.casefold() == g), None)
+        if column and group:
+            rows = read_columns(tree.path(table), (column, group))
+            found |= {r[column].casefold(): r[group] for r in rows if r[group]}
+    return found
+
+
+ISIC = Layout("isic", "ISIC or HAM10000 tables", _recognise, _read)

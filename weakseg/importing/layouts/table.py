@@ -1,0 +1,73 @@
+"""A table that is nearly a manifest: columns for image and label, and the images below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from weakseg.data.table import Row, Table, read_table
+from weakseg.errors import DataError
+from weakseg.importing.answers import Answers
+from weakseg.importing.base import Arrangement, Item, Layout
+from weakseg.importing.folders import settle_split
+from weakseg.importing.tree import Tree, name_of, stem_of
+
+_TRIED = 50
+_ENDINGS = (".csv", ".tsv")
+
+
+def _recognise(tree: Tree) -> bool:
+    return _table(tree) is not None
+
+
+def _table(tree: Tree) -> Table | None:
+    """The first table whose rows name images of the folder."""
+    for file in tree.ending(*_ENDINGS):
+        try:
+            table = read_table(tree.path(file))
+        except DataError:
+            continue
+        tried = table.rows[:_TRIED]
+        if 2 * sum(_found(r.image, table, tree) is not None for r in tried) > len(tried):
+            return table
+    return None
+
+
+def _found(cell: str, table: Table, tree: Tree) -> Path | None:
+    """The file that a cell means: as written, else the only image of that name."""
+    if not cell:
+        return None
+    path = table.resolve(cell)
+    if path.is_file():
+        return path
+    near = tree.by_stem.get(stem_of(name_of(cell)).casefold())
+    return None if near is None else tree.path(near)
+
+
+def _read(tree: Tree, answers: Answers) -> Arrangement:
+    table = _table(tree)
+    if table is None:
+        raise DataError("No table names images that are there.", where=str(tree.root))
+    items = [i for r in table.rows if (i := _item(r, table, tree)) is not None]
+    found = [f"{table.path.name}: {len(items)} of {len(table.rows)} rows name images of the folder"]
+    found += [f"the column {theirs!r} is taken for {ours}" for theirs, ours in table.taken]
+    return Arrangement(settle_split(items, answers), tuple(found))
+
+
+def _item(row: Row, table: Table, tree: Tree) -> Item | None:
+    image = _found(row.image, table, tree)
+    if image is None:
+        return None
+    masks = [_found(m, table, tree) for m in table.masks(row)]
+    more = [table.resolve(c) for c in row.more if c]
+    return Item(
+        image,
+        row.label,
+        tuple(m for m in masks if m is not None),
+        row.patient,
+        row.split,
+        tuple(more),
+        roi=table.resolve(row.roi) if row.roi else None,
+    )
+
+
+TABLE = Layout("table", "a table of images and labels", _recognise, _read)
