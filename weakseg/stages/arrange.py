@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from weakseg.config import DataConfig, load_config
+from weakseg.config import SPLITS, DataConfig, load_config
 from weakseg.data.check import Problem, check_manifest, format_problems
 from weakseg.data.formats.reading import DECODERS, read_frame
 from weakseg.data.formats.registry import formats_of
@@ -150,7 +150,11 @@ def write_arrangement(arrangement: Arrangement, source: Path, out: Path, answers
         with progress("writing images", 0) as advance:
             arrangement.export(out, advance)
     settings = dict(arrangement.settings)
-    arrangement = replace(arrangement, items=_labelled(arrangement, out, settings))
+    items = _labelled(arrangement, out, settings)
+    if arrangement.label_by_mask is not None:
+        items, told = _without_few_healthy(items, arrangement.label_by_mask[0])
+        arrangement = replace(arrangement, found=(*arrangement.found, *told))
+    arrangement = replace(arrangement, items=items)
     kind = _kind(arrangement.items, settings, answers, source)
     answers.refuse_unasked()
     remarks = [*arrangement.found, *_counts(arrangement.items)]
@@ -195,6 +199,17 @@ def _labelled(arrangement: Arrangement, out: Path, settings: dict[str, Any]) -> 
             named[id(item)] = lesion if ill else healthy
             advance()
     return tuple(replace(i, label=i.label or named.get(id(i), "")) for i in arrangement.items)
+
+
+def _without_few_healthy(
+    items: Sequence[Item], healthy: str
+) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+    """Volumes without those of an empty mask where these are too few to be in every split."""
+    few = [i for i in items if i.label == healthy]
+    if not formats_of(items[0].image).further or not 0 < len(few) < len(SPLITS):
+        return tuple(items), ()
+    kept = tuple(i for i in items if i.label != healthy)
+    return kept, (f"{len(few)} volumes with an empty mask are left out: too few for every split",)
 
 
 def _kind(

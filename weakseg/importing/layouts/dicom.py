@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from weakseg.data.formats.dicom import begins_as_dicom
+from weakseg.data.formats.dicom.signs import begins_as_dicom
 from weakseg.importing.answers import Answers
 from weakseg.importing.base import Arrangement, Layout
 from weakseg.importing.tree import IMAGE_ENDINGS, VOLUME_ENDINGS, Tree
