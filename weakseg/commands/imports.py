@@ -1,4 +1,4 @@
-"""``weakseg import``: a command a published set, made from their registry."""
+"""``weakseg import``: a command a published set, made from their registry, and DICOM."""
 
 from __future__ import annotations
 
@@ -40,3 +40,66 @@ def _add(published: PublishedSet) -> None:
 
 for _set in SETS:
     _add(_set)
+
+
+@import_app.command(
+    "dicom",
+    short_help="DICOM files: volumes, pictures and a manifest, without who the patients are",
+    epilog=example(
+        "weakseg import dicom EXPORT --out set",
+        "weakseg import dicom EXPORT --out slices --as-images --window=-160,240",
+    ),
+)
+def import_dicom(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="Folders of DICOM files, searched.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The output folder.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            "--key",
+            metavar="FILE",
+            help="The key of the hashes; made where there is none "
+            "[default: $WEAKSEG_DICOM_KEY, else ~/.config/weakseg/dicom.key].",
+        ),
+    ] = None,
+    as_images: Annotated[
+        bool, typer.Option("--as-images", help="Write the slices of volumes as pictures.")
+    ] = False,
+    window: Annotated[
+        str,
+        typer.Option(
+            "--window",
+            metavar="file|none|LOW,HIGH",
+            help="Of pictures: the file's own, none, or the values that become black and white.",
+        ),
+    ] = "file",
+    who: Annotated[
+        Path | None,
+        typer.Option(
+            "--who", metavar="CSV", help="Also a table of who is behind each hash, for the owner."
+        ),
+    ] = None,
+    force: Overwrite = False,
+) -> None:
+    """Write what a tree of DICOM files holds as NIfTI volumes and PNG pictures.
+
+    Series are sorted by place; a manifest without labels is written. Names, numbers, dates and
+    identifiers do not get into the output: patients are keyed hashes. What is no image, and series
+    that are not whole, are listed with the reason.
+    """
+    from weakseg.stages.import_dicom import import_dicom as run
+    from weakseg.stages.import_dicom import parse_window
+
+    print(
+        run(
+            folders,
+            out,
+            key=key,
+            as_images=as_images,
+            window=parse_window(window),
+            who=who,
+            force=force,
+        )
+    )

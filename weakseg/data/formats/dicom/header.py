@@ -28,6 +28,7 @@ _NEEDED = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("RescaleSlope", "RescaleIntercept", "InstanceNumber", "AcquisitionNumber", "EchoTime"),
     *("TemporalPositionIdentifier", "DiffusionBValue", "TriggerTime", "AcquisitionTime"),
+    *("SeriesDescription", "BurnedInAnnotation"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("DirectoryRecordSequence",),
 )

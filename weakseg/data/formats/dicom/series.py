@@ -184,7 +184,7 @@ def arranged(images: Sequence[tuple[Path, Dataset]], where: str) -> Series:
         )
     where = shown_path(Path(where), images[0][1])
     _refuse_several(images, where)
-    slices = [s for file, header in images for s in _slices(file, header, where)]
+    slices = _without_copies([s for file, h in images for s in slices_of(file, h, where)])
     if len(slices) < 2:
         raise DataError(
             "The series has one slice.",
@@ -194,7 +194,6 @@ def arranged(images: Sequence[tuple[Path, Dataset]], where: str) -> Series:
             "image",
         )
     _refuse_mixed(slices, where)
-    slices = _without_copies(slices)
     order = order_along_normal([s.plane for s in slices])
     slices = [slices[k] for k in order]
     planes = [s.plane for s in slices]
@@ -232,7 +231,7 @@ def _refuse_several(images: Sequence[tuple[Path, Dataset]], where: str) -> None:
             )
 
 
-def _slices(file: Path, header: Dataset, where: str) -> Iterator[Slice]:
+def slices_of(file: Path, header: Dataset, where: str) -> Iterator[Slice]:
     """The frames of one file."""
     if not is_single_grey(header):
         raise DataError(
