@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from weakseg.data.labels import HEALTHY_NAMES, plain
 from weakseg.data.scan_names import is_mask_folder
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Item
-from weakseg.importing.manifest import with_validation
 from weakseg.importing.tree import folders_of, listed, stem_of
 
 CLASS_NAMES = frozenset(
@@ -23,6 +22,8 @@ CLASS_NAMES = frozenset(
     )
 )
 """Names of folders, see `plain`, that are classes beyond doubt, as are those of healthy images."""
+VALIDATION_SHARE = 0.15
+"""Of the training patients, where a published split has no validation images."""
 FEW, MANY = 6, 40
 """So many folders are classes where nothing speaks against it; more than many are patients."""
 
@@ -59,6 +60,8 @@ def places_of(files: Sequence[str], answers: Answers) -> dict[str, Place]:
     answers : Answers
         Is asked whether folders are classes or patients, where their names leave it open.
     """
+    from weakseg.data.labels import HEALTHY_NAMES, plain
+
     telling = {f: [n for n in folders_of(f) if not _tells_nothing(n)] for f in files}
     splits = {f: next(filter(None, map(split_of, folders_of(f))), "") for f in files}
     telling = {f: [n for n in names if not split_of(n)] for f, names in telling.items()}
@@ -100,6 +103,8 @@ def _at(names: Sequence[str], levels: Sequence[int]) -> str:
 
 def _role(names: Counter[str], level: int, answers: Answers) -> str:
     """Whether the folders of a level are classes or patients."""
+    from weakseg.data.labels import HEALTHY_NAMES, plain
+
     known = HEALTHY_NAMES | CLASS_NAMES
     if any(plain(n) in known for n in names):
         return "classes"
@@ -175,3 +180,19 @@ def settle_split(items: Sequence[Item], answers: Answers) -> tuple[Item, ...]:
     if answer == "anew":
         return tuple(replace(i, split="") for i in noted)
     return with_validation(noted)
+
+
+def with_validation(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Items of a published split without validation images: some training patients become such.
+
+    Which, a hash of their names says, so that it is the same everywhere.
+    """
+    if any(i.split == "val" for i in items):
+        return tuple(items)
+    return tuple(replace(i, split="val") if i.split == "train" and _chosen(i) else i for i in items)
+
+
+def _chosen(item: Item) -> bool:
+    name = item.patient or item.image.name
+    digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") < VALIDATION_SHARE * 2**32

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from weakseg.data.table import JOINED
@@ -17,8 +15,6 @@ from weakseg.runs import write_text
 from weakseg.spreadsheets import safe_cell
 
 LABELS = "labels.csv"
-VALIDATION_SHARE = 0.15
-"""Of the training patients, where a published split has no validation images."""
 
 
 def write_items(path: Path, items: Sequence[Item]) -> None:
@@ -80,19 +76,3 @@ def _near(file: Path, here: Path) -> str:
     if os.path.commonpath([real, here.parent]) != str(here.parent) or here.parent == here:
         return file.as_posix()
     return Path(os.path.relpath(real, here), file.name).as_posix()
-
-
-def with_validation(items: Sequence[Item]) -> tuple[Item, ...]:
-    """Items of a published split without validation images: some training patients become such.
-
-    Which, a hash of their names says, so that it is the same everywhere.
-    """
-    if any(i.split == "val" for i in items):
-        return tuple(items)
-    return tuple(replace(i, split="val") if i.split == "train" and _chosen(i) else i for i in items)
-
-
-def _chosen(item: Item) -> bool:
-    name = item.patient or item.image.name
-    digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") < VALIDATION_SHARE * 2**32

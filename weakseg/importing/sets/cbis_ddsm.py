@@ -1,8 +1,8 @@
 """CBIS-DDSM: mammograms of masses and calcifications, in the copy of JPEG files.
 
 ``csv/mass_case_description_train_set.csv`` and three others name, an abnormality a row, the series
-of the whole mammogram and of its mask; ``jpeg/SERIES/`` holds the files. A mask's series often has the
-cropped image too: the mask is the file of the mammogram's size.
+of the whole mammogram and of its mask; ``jpeg/SERIES/`` holds the files. A mask's series often has
+the cropped image too: the mask is the file of the mammogram's size.
 """
 
 from __future__ import annotations
