@@ -7,15 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+from skimage.transform import resize
 
 from weakseg.masks.rules.affinity import (
     BACKGROUND,
     LESION,
     OPEN,
+    AffinityRule,
     affinity_mask,
+    coarse_heat,
     confident,
     count_pairs,
     offsets,
+    pairs_of,
     transition_matrix,
     walked,
 )
@@ -184,3 +189,79 @@ def test_pairs_are_counted_by_hand():
     # A row of two lesions; background below one of them and aslant of the other.
     assert count_pairs(labels, 2) == {"lesion": 1, "background": 0, "different": 2}
     assert count_pairs(np.stack([labels] * 3), 2)["different"] == 6
+
+
+def test_the_defaults_are_those_of_the_rule():
+    image, heat, _ = disc()
+    rule = AffinityRule()
+    told = {k: getattr(rule, k) for k in ("radius", "beta", "steps", "at")}
+    features = 2 * image[::2, ::2, None]
+    made = affinity_mask(heat, features)
+    assert made.any()
+    np.testing.assert_array_equal(made, affinity_mask(heat, features, **told))
+    found = transition_matrix(features[:6, :6])
+    wanted = transition_matrix(features[:6, :6], radius=rule.radius, beta=rule.beta)
+    np.testing.assert_array_equal(found.toarray(), wanted.toarray())
+
+
+def test_affinities_of_few_bits_are_those_of_the_same_features_in_more():
+    features = np.random.default_rng(0).random((5, 4, 2)).astype(np.float32)
+    found = transition_matrix(features, radius=3)
+    assert found.dtype == np.float64
+    assert found.format == "csr"
+    wanted = transition_matrix(features.astype(np.float64), radius=3)
+    np.testing.assert_array_equal(found.toarray(), wanted.toarray())
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 2, 1)])
+def test_features_are_of_places_in_a_plane(shape):
+    with pytest.raises(ValueError, match=r"features must be \(h, w, D\)"):
+        transition_matrix(np.zeros(shape))
+    with pytest.raises(ValueError, match=r"features must be \(h, w, D\) and finite"):
+        transition_matrix(np.where(np.eye(4)[..., None], np.nan, 0))
+
+
+def test_steps_of_a_walk_are_powers_of_its_matrix():
+    t = transition_matrix(np.random.default_rng(1).random((3, 4, 2)), radius=2)
+    heat = np.random.default_rng(2).integers(0, 9, (3, 4))
+    for steps in (0, 1, 5):
+        wanted = np.linalg.matrix_power(t.toarray(), steps) @ heat.ravel()
+        found = walked(heat, t, steps)
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, wanted.reshape(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid"), [((12, 16), (6, 8)), ((6, 8), (12, 16)), ((5, 5), (5, 5))]
+)
+def test_heat_on_another_grid_is_resampled_bilinearly_and_peaks_at_one(shape, grid):
+    heat = ndimage.gaussian_filter(np.random.default_rng(0).random(shape), 1)
+    small = resize(heat / heat.max(), grid, order=1, anti_aliasing=shape > grid)
+    np.testing.assert_allclose(coarse_heat(5 * heat, grid), small / small.max(), atol=1e-12)
+    assert not coarse_heat(np.ones(shape), grid).any()
+
+
+def test_the_mask_is_of_the_walked_heat_over_its_own_maximum_enlarged():
+    rng = np.random.default_rng(3)
+    heat, features = ndimage.gaussian_filter(rng.random((14, 10)), 2), rng.random((7, 5, 2))
+    t = transition_matrix(features, radius=3, beta=2)
+    spread = walked(coarse_heat(heat, (7, 5)), t, 4)
+    large = resize(spread, (14, 10), order=1)
+    for at in np.quantile(large / large.max(), (0.3, 0.8)):
+        made = affinity_mask(heat, features, radius=3, beta=2, steps=4, at=at)
+        np.testing.assert_array_equal(made, large > at * large.max())
+        assert 0 < made.sum() < made.size
+
+
+def test_opposite_pairs_of_a_grid_by_hand():
+    values = np.arange(12).reshape(3, 4)
+    for offset, here, there in (
+        ((0, 1), [[0, 1, 2], [4, 5, 6], [8, 9, 10]], [[1, 2, 3], [5, 6, 7], [9, 10, 11]]),
+        ((2, -1), [[1, 2, 3]], [[8, 9, 10]]),
+        ((1, 2), [[0, 1], [4, 5]], [[6, 7], [10, 11]]),
+        ((0, 0), values.tolist(), values.tolist()),
+    ):
+        a, b = pairs_of(values, offset)
+        assert (a.tolist(), b.tolist()) == (here, there)
+    for offset in ((3, 0), (0, 4), (1, -4), (4, 5)):
+        assert [p.size for p in pairs_of(values, offset)] == [0, 0]

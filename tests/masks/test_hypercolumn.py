@@ -4,10 +4,15 @@ import cv2
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from scipy import ndimage
+from skimage.segmentation import slic
+from skimage.transform import resize
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from weakseg.masks.rules import hypercolumn
 from weakseg.masks.rules.hypercolumn import (
+    HypercolumnRule,
     coarse_superpixels,
     describe,
     fit_vote,
@@ -140,3 +145,104 @@ def test_bad_parameters_are_refused():
 def test_of_a_flat_heatmap_nothing_is_sure():
     parts = coarse_superpixels(np.random.default_rng(0).random((20, 20)), count=10)
     assert [len(k) for k in sure_superpixels(np.ones((20, 20)), parts, high=0.6, low=0.2)] == [0, 0]
+
+
+def test_superpixels_are_scikit_image_s_on_the_image_as_it_is():
+    image = ndimage.gaussian_filter(np.random.default_rng(0).random((384, 64)), 2)
+    grey = (image - image.min()) / np.ptp(image)
+    for told in ({"count": 300, "compactness": 0.1}, {"count": 25, "compactness": 3.0}):
+        wanted = slic(
+            grey,
+            n_segments=told["count"],
+            compactness=told["compactness"],
+            channel_axis=None,
+            start_label=0,
+        )
+        found = coarse_superpixels(7 * image, **told)
+        assert found.dtype == np.int64
+        numbers = np.unique(wanted, return_inverse=True)[1]
+        np.testing.assert_array_equal(found, numbers.reshape(wanted.shape))
+    np.testing.assert_array_equal(
+        coarse_superpixels(image), coarse_superpixels(image, count=300, compactness=0.1)
+    )
+
+
+@pytest.mark.parametrize(("shape", "small"), [((500, 60), (384, 46)), ((3, 1000), (1, 384))])
+def test_superpixels_of_a_larger_image_are_those_of_a_copy_of_384_pixels(shape, small):
+    """Bilinear with anti-aliasing, as scikit-image does it; each pixel takes the nearest one's."""
+    image = ndimage.gaussian_filter(np.random.default_rng(1).random(shape), 2)
+    grey = resize((image - image.min()) / np.ptp(image), small, order=1, anti_aliasing=True)
+    parts = slic(grey, n_segments=40, compactness=0.1, channel_axis=None, start_label=0)
+    found = coarse_superpixels(image, count=40)
+    y, x = (((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(shape, small, strict=True))
+    pairs = set(zip(found.ravel(), parts[y][:, x].ravel(), strict=True))
+    assert len(pairs) == len(np.unique(found)) == len(np.unique(parts))
+
+
+def test_what_is_known_of_superpixels_is_single_precision():
+    image = np.random.default_rng(0).random((8, 9))
+    found = describe(image, np.arange(72).reshape(8, 9), np.ones((2, 2, 3), np.float32))
+    assert (found.dtype, found.shape) == (np.float32, (72, 4))
+
+
+@pytest.mark.parametrize(("fine", "coarse"), [(7, 3), (4, 4), (3, 7), (5, 1), (1, 5), (8, 2)])
+def test_rows_are_enlarged_as_opencv_does_it(fine, coarse):
+    values = np.random.default_rng(fine).random(coarse)
+    wanted = cv2.resize(values[None], (fine, 1), interpolation=cv2.INTER_LINEAR)[0]
+    made = hypercolumn._bilinear(fine, coarse)
+    assert made.shape == (fine, coarse)
+    np.testing.assert_allclose(made @ values, wanted, atol=1e-12)
+    np.testing.assert_allclose(made.sum(axis=1), 1)
+
+
+def test_ten_of_a_kind_are_enough_and_nine_are_not():
+    x, _ = lessons(k=40)
+    fit_vote(x, np.arange(40) < 10)
+    fit_vote(x, np.arange(40) >= 10)
+    for lesion, kind in ((np.arange(40) < 9, "a lesion"), (np.arange(40) >= 9, "background")):
+        with pytest.raises(LookupError) as e:
+            fit_vote(x, lesion)
+        assert str(e.value) == (
+            f"the training heatmaps are sure of only 9 superpixels of {kind}, 10 are needed"
+        )
+    with pytest.raises(LookupError, match=r"only 3 superpixels of a lesion"):
+        fit_vote(x[:8], np.arange(8) < 3)
+
+
+def test_numbers_in_the_place_of_bools_are_read_as_such():
+    x, lesion = lessons()
+    told = fit_vote(x, lesion)
+    np.testing.assert_array_equal(
+        fit_vote(x, 2 * lesion.astype(int)).coefficients, told.coefficients
+    )
+    assert {v.dtype for v in told.arrays().values()} == {np.dtype(np.float64)}
+
+
+def test_the_defaults_are_those_of_the_rule():
+    image, heat, _ = disc()
+    rule, (x, lesion) = HypercolumnRule(), lessons(c=2)
+    vote = fit_vote(x, lesion)
+    told = fit_vote(x, lesion, penalty=rule.penalty)
+    np.testing.assert_array_equal(vote.coefficients, told.coefficients)
+    columns = np.random.default_rng(0).random((16, 16, 1)).astype(np.float32)
+    settings = {k: getattr(rule, k) for k in ("warm", "at", "count", "compactness")}
+    made = hypercolumn_mask(heat, image, columns, vote)
+    np.testing.assert_array_equal(made, hypercolumn_mask(heat, image, columns, vote, **settings))
+    assert made.any()
+
+
+def test_classes_that_a_plane_parts_are_learnt_without_a_warning(recwarn):
+    """However small the penalty: the search for the best plane may go on for ever."""
+    x, lesion = lessons()
+    parted = np.column_stack([x, 1e3 * lesion])
+    assert (fit_vote(parted, lesion, penalty=1e-12).probability(parted) > 0.5).tolist() == (
+        lesion.tolist()
+    )
+    assert not recwarn.list
+
+
+def test_a_vote_is_a_logistic_function_of_standardised_features():
+    vote = vote_of({"mean": [1, 2], "scale": [2, 4], "coefficients": [3, -1], "intercept": 0.5})
+    # (3 - 1) / 2 × 3 - (6 - 2) / 4 + 0.5 = 2.5, and (1 - 1) … - (2 - 2) … + 0.5.
+    found = vote.probability([[3, 6], [1, 2]])
+    np.testing.assert_allclose(found, [1 / (1 + np.exp(-2.5)), 1 / (1 + np.exp(-0.5))])

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from weakseg.config import MasksConfig
 from weakseg.masks import floors
+from weakseg.masks.region import body_region
 from weakseg.masks.rules import (
     RULES,
     Evidence,
@@ -22,11 +23,13 @@ from weakseg.masks.rules import (
     affinity,
     configured_rule,
     crf,
+    default_rules,
     geodesic,
     global_thresholds,
     grown,
     hypercolumn,
     random_walker,
+    rule_from_json,
     superpixel,
     two_tone,
 )
@@ -326,3 +329,70 @@ def test_the_heat_of_a_quantile_s_map_is_cut_by_its_own_share():
 def test_the_mean_of_a_part_of_one_pixel_is_its_value():
     found = part_means(np.array([[0, 0, 1, 3]]), [[1.0, 2.0, 5.0, 7.0]])
     assert found.tolist() == [1.5, 5.0, 0.0, 7.0]
+
+
+def test_the_share_of_an_area_is_of_the_body_alone():
+    """A bright disc on black: a quarter of its pixels, and not of the image's."""
+    y, x = np.mgrid[:40, :40]
+    image = 100.0 * (np.hypot(y - 20, x - 20) < 14)
+    heat = np.where(image > 0, 1 + x / 100, 5 + x / 100)
+    body = body_region(image)
+    assert 0.3 < body.mean() < 0.5
+    rule = global_thresholds.AreaPriorRule(area=0.25)
+    fitted = told(rule, [pair(4)])
+    assert (fitted.threshold, fitted.scale) == (None, "raw")
+    assert fitted.chosen_on == "an area known beforehand"
+    made = rule.mask(fitted, heat, image, None)
+    assert not made[~body].any()
+    assert made.sum() == pytest.approx(0.25 * body.sum(), abs=28)
+    assert made.any()
+    assert heat[made].min() > heat[body & ~made].max()
+
+
+def test_a_set_s_threshold_is_that_of_the_share_or_quantile_that_is_configured():
+    assert told(RULES["fixed"](at=0.3), []).threshold == 0.3
+    heats = [np.arange(100.0).reshape(10, 10), np.arange(100.0, 200.0).reshape(10, 10)]
+    for q in (0.25, 0.75):
+        fitted = told(RULES["train-quantile"](q=q), [(h, None) for h in heats])
+        assert fitted.threshold == pytest.approx(200 * q, abs=1)
+    with pytest.raises(LookupError, match="no training image has a lesion label"):
+        told(RULES["train-quantile"](), [])
+
+
+def test_validation_and_oracle_count_every_pair_that_they_saw():
+    """A pair whose mask is empty was looked at, and has no part in the choice."""
+    blank = pair(4)[0], np.zeros((3, 11), bool)
+    for name in ("validation", "oracle-dataset", "oracle-image"):
+        fitted = told(RULES[name](), [pair(4), blank, pair(4)])
+        assert fitted.masks_seen == 3
+        if name != "oracle-image":
+            assert fitted.threshold == best_threshold([normalise(pair(4)[0])], [pair(4)[1]])[0]
+    with pytest.raises(ValueError, match="got only empty masks"):
+        told(RULES["validation"](), [blank])
+
+
+def test_an_image_s_oracle_is_cut_at_its_own_best_threshold():
+    rule, (heat, truth) = RULES["oracle-image"](), pair(6)
+    made = rule.mask(told(rule, [pair(4)]), 7 * heat, None, truth)
+    np.testing.assert_array_equal(made, truth)
+
+
+def test_a_rule_is_read_with_all_that_it_was_written_with():
+    entry = {
+        "rule": {"rule": "fixed", "at": 0.3},
+        "threshold": 0.3,
+        "scale": "image",
+        "chosen_on": "x",
+        "masks_seen": 3,
+    }
+    searched = entry | {"search": {"candidates": [1]}}
+    for held, search in ((entry, None), (searched, {"candidates": [1]})):
+        wanted = FittedRule(RULES["fixed"](at=0.3), 0.3, "image", "x", 3, search)
+        assert rule_from_json(held) == wanted
+    assert configured_rule(searched) == entry["rule"]
+
+
+def test_rules_that_are_not_by_default_are_asked_for_by_name():
+    assert [r.rule for r in default_rules()] == [
+        n for n in RULES if n not in ("crf", "affinity", "hypercolumn")
+    ]

@@ -115,8 +115,7 @@ def coarse_heat(heatmap: npt.ArrayLike, shape: tuple[int, int]) -> Floats:
     from skimage.transform import resize
 
     heat = normalise(heatmap)
-    small = resize(heat, shape, order=1, anti_aliasing=max(heat.shape) > max(shape))
-    return normalise(small)
+    return normalise(resize(heat, shape))
 
 
 def pairs_of(values: Any, offset: tuple[int, int]) -> tuple[Any, Any]:
@@ -278,4 +277,4 @@ def affinity_mask(
     if not heat.any():
         return np.zeros(shape, dtype=bool)
     spread = walked(heat, transition_matrix(f, radius=radius, beta=beta), steps)
-    return apply_threshold(normalise(resize(spread, shape, order=1)), at)
+    return apply_threshold(normalise(resize(spread, shape)), at)

@@ -129,7 +129,7 @@ def coarse_superpixels(image: npt.ArrayLike, *, count: int = 300, compactness: f
         from skimage.transform import resize
 
         small = tuple(max(1, round(side * shrink)) for side in shape)
-        grey = resize(grey, small, order=1, anti_aliasing=True)
+        grey = resize(grey, small)
     parts = slic_parts(grey, count=count, compactness=compactness)
     if parts.shape != shape:
         rows, columns = (
@@ -177,7 +177,7 @@ def _bilinear(fine: int, coarse: int) -> sparse.csr_array:
     from scipy import sparse
 
     at = np.clip((np.arange(fine) + 0.5) * coarse / fine - 0.5, 0, coarse - 1)
-    left = np.minimum(at.astype(np.int64), max(coarse - 2, 0))
+    left = at.astype(np.int64)
     right = np.minimum(left + 1, coarse - 1)
     weight = at - left
     rows = np.arange(fine)

@@ -105,7 +105,7 @@ def _walk(
     seeds = sure.astype(np.int64) + 2 * far
     if shrink < 1:
         small = tuple(max(1, round(side * shrink)) for side in shape)
-        grey = resize(grey, small, order=1, anti_aliasing=True)
+        grey = resize(grey, small)
         seeds = resize(seeds, small, order=0, preserve_range=True)
         seeds = seeds.astype(np.int64)
     if not (seeds == 0).any() or not (seeds == 1).any() or not (seeds == 2).any():
@@ -119,4 +119,4 @@ def _walk(
             found = random_walker(
                 grey, seeds, beta=beta, mode="cg_j", tol=1e-4, return_full_prob=True
             )[0]
-    return found if found.shape == shape else resize(found, shape, order=1)
+    return found if found.shape == shape else resize(found, shape)
