@@ -108,7 +108,7 @@ def test_probabilities_are_averaged_as_the_tables_hold_them():
     np.testing.assert_array_equal(said, np.round([(0.123456 + 0.123457) / 2, 0.4], 6))
     assert mean_probability([0.12345649, 0.12345649, 0.1234571]) == 0.123456
     # In double precision, whatever the network's: as a float32 0.3 is 0.300000012.
-    assert mean_probability([np.float32(0.3), np.float32(0.3)]) == 0.3
+    assert float(mean_probability([np.float32(0.3), np.float32(0.3)])) == 0.3
     # Six digits of each: a third one would let 0.3333335 through.
     assert mean_probability([0.3333333, 0.3333333]) == 0.333333
 
