@@ -1,13 +1,13 @@
 """The gate: what it is, whose word it is, and what its masks depend on. Nothing is trained."""
 
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from weakseg.config import parse_config
-from weakseg.data.cases import Case, Labels
+from weakseg.data.cases import Case, CaseSet, Labels
 from weakseg.errors import RunError, UserError
 from weakseg.layout import BEST, PREDICTIONS, seed_folder
 from weakseg.methods import gate as gates
@@ -21,7 +21,8 @@ from weakseg.methods.gate import (
     mean_predictions,
     mean_probability,
 )
-from weakseg.runs import file_hash, write_bytes, write_text
+from weakseg.methods.prepared import Prepared
+from weakseg.runs import Run, file_hash, write_bytes, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stored import DELETE
 
@@ -72,13 +73,10 @@ def run(tmp_path):
     return tmp_path
 
 
-def prepared(run, dims=2, **changes):
-    return SimpleNamespace(
-        config=parse_config({**CONFIG, **changes}),
-        cases=SimpleNamespace(dims=dims, labels=LABELS),
-        run=SimpleNamespace(folder=run),
-        key="data",
-    )
+def prepared(run, kind="png", **changes):
+    """The run's experiment, of images or of volumes."""
+    cases = CaseSet((Case("a", Path(f"a.{kind}"), "normal"),), LABELS, "labels.csv")
+    return Prepared(parse_config({**CONFIG, **changes}), Run(run), cases, 1, "data", None)
 
 
 # The probability
@@ -238,10 +236,10 @@ def test_every_classifier_that_is_asked_must_be_trained(run, trained):
 
 def test_volumes_have_no_gate(run, trained):
     del trained
-    check_gate(prepared(run, dims=3), "free")
+    check_gate(prepared(run, kind="nii.gz"), "free")
     for changes in ({}, {"masks": {"gate": "none"}}):
         with pytest.raises(UserError, match="volumes have none") as e:
-            check_gate(prepared(run, dims=3, **changes), "run")
+            check_gate(prepared(run, kind="nii.gz", **changes), "run")
         assert e.value.where == "segmenters.run.gate"
         assert "take it out" in e.value.fix
 
