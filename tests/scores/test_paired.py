@@ -74,6 +74,8 @@ def test_holm_lies_between_p_and_bonferroni_in_any_order(p, random):
 def test_holm_refuses_what_is_no_p():
     with pytest.raises(ValueError, match=r"p must lie between 0 and 1, got -0\.1 to 2"):
         holm([-0.1, 2.0])
+    with pytest.raises(ValueError, match=r"got 0\.5 to 1\.5"):
+        holm([1.5, 0.5])
 
 
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=10))
@@ -101,6 +103,7 @@ def test_signed_rank_limits():
     assert signed_rank_p([0.0, 0.0]) == 1
     assert math.isnan(signed_rank_p([]))
     assert signed_rank_p([0.2, np.nan]) == 1
+    assert signed_rank_p([0.2, None]) == 1
     assert signed_rank_p([0.1] * 6) == 2 / 2**6
     # 0.3 - 0.2 and 0.1 differ by rounding only: they tie. (Broken by rounding, p would be 1.)
     assert signed_rank_p([0.3 - 0.2] * 3 + [-0.1]) == 0.625

@@ -82,6 +82,8 @@ def test_a_patient_with_more_cases_weighs_more():
 def test_gaps_are_left_out():
     values, patients = [0.1, np.nan, 0.5, np.nan], ["a", "a", "b", "c"]
     assert cluster_mean_interval(values, patients) == cluster_mean_interval([0.1, 0.5], ["a", "b"])
+    objects = [0.1, None, 0.5, None]
+    assert cluster_mean_interval(objects, patients) == cluster_mean_interval(values, patients)
 
 
 def test_nothing_left():

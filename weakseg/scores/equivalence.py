@@ -279,7 +279,7 @@ def weak_to_full_ratio(
         lesion_dice(per_case, reference)["dice"].rename("reference"), how="inner"
     )
     if pairs.empty:
-        return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
+        return Interval(np.nan, np.nan, np.nan, 0, 0)
     number, count = patient_numbers(pairs["patient"].to_numpy(dtype=str))
     above = np.bincount(number, weights=pairs["dice"])
     below = np.bincount(number, weights=pairs["reference"])
@@ -358,14 +358,14 @@ def _height(x: Floats, y: Floats, at: float) -> Floats:
 def _outer_ends(values: Floats, patients: int) -> tuple[float, float]:
     """The middle 95 % of values that may be infinite, between which no mean can be taken."""
     if patients < 2:
-        return float("nan"), float("nan")
+        return np.nan, np.nan
     tail, ordered = (1 - _LEVEL) / 2, np.sort(values)
     last = len(ordered) - 1
     return float(ordered[int(tail * last)]), float(ordered[int(np.ceil((1 - tail) * last))])
 
 
 def _finite(value: float) -> float:
-    return float(value) if np.isfinite(value) else float("nan")
+    return float(value) if np.isfinite(value) else np.nan
 
 
 def _paired(per_case: pd.DataFrame, method: str, curve_cases: pd.DataFrame) -> tuple[Curve, Floats]:

@@ -40,7 +40,7 @@ def pixel_average_precision(heatmap: ArrayLike, truth: ArrayLike) -> float:
     """
     heat, lesion = as_heatmap(heatmap, truth)
     if not lesion.any():
-        return float("nan")
+        return np.nan
     # The curve rises only at the heat of lesion pixels, so that the sum of its steps is the mean
     # over them of the precision among all pixels that are at least as hot.
     inside = np.sort(heat[lesion])
@@ -90,7 +90,7 @@ def pointing_game(heatmap: ArrayLike, truth: ArrayLike, tolerance: float = 0) ->
     if not (np.isfinite(tolerance) and tolerance >= 0):
         raise ValueError(f"tolerance must be a number of pixels, 0 or more, got {tolerance!r}")
     if not lesion.any():
-        return float("nan")
+        return np.nan
     top = heat.max()
     if heat.min() == top:
         return 0.0
@@ -127,7 +127,7 @@ def energy_inside(heatmap: ArrayLike, truth: ArrayLike) -> float:
     """
     heat, lesion = as_heatmap(heatmap, truth)
     if not lesion.any():
-        return float("nan")
+        return np.nan
     top = heat.max()
     if top <= 0:
         return 0.0

@@ -151,11 +151,11 @@ def signed_rank_p(differences: ArrayLike) -> float:
     """
     d = _rounded(differences)
     if d.size == 0:
-        return float("nan")
+        return np.nan
     if not d.any():
         return 1.0
     if np.count_nonzero(d) > _EXACT_PATIENTS:
-        result: Any = stats.wilcoxon(d, zero_method="pratt", method="approx")
+        result: Any = stats.wilcoxon(d, zero_method="pratt")
         return float(result.pvalue)
     # Twice the mean ranks are whole numbers, so that their sums can be counted in an array.
     ranks = np.rint(2 * stats.rankdata(np.abs(d))).astype(int)

@@ -99,7 +99,7 @@ def cluster_mean_interval(
     kept = ~np.isnan(x)
     x, names = x[kept], names[kept]
     if x.size == 0:
-        return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
+        return Interval(np.nan, np.nan, np.nan, 0, 0)
     patient, count = patient_numbers(names)
     sums, sizes = np.bincount(patient, weights=x), np.bincount(patient)
     means = [w @ sums / (w @ sizes) for w in resampled_counts(count, bootstrap, seed)]
@@ -165,7 +165,7 @@ def percentile_interval(
     """
     defined = replicates[~np.isnan(replicates)]
     if defined.size == 0 or patients < 2:
-        return float("nan"), float("nan")
+        return np.nan, np.nan
     tail = (1 - level) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)

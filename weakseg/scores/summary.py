@@ -201,8 +201,7 @@ def _with_ends(name: str, mean: Interval) -> dict[str, float]:
 def _case_means(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a case: its patient and the mean of each score over seeds."""
     table = pd.DataFrame(
-        {name: _numbers(rows[name]) if name in rows else np.nan for name in _SCORES},
-        index=rows.index,
+        {name: _numbers(rows[name]) if name in rows else np.nan for name in _SCORES}
     )
     means = table.groupby(rows["case"]).mean()
     return means.assign(patient=rows.groupby("case")["patient"].first().astype(str))
@@ -218,7 +217,7 @@ def _seed_sd(rows: pd.DataFrame) -> float:
 def _seeds(rows: pd.DataFrame) -> pd.Series:
     if "seed" not in rows:
         return pd.Series(np.nan, index=rows.index)
-    return pd.to_numeric(rows["seed"], errors="coerce")
+    return pd.to_numeric(rows["seed"])
 
 
 def _numbers(column: pd.Series) -> pd.Series:
