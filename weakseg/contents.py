@@ -121,6 +121,7 @@ class ThresholdContent(_Content):
     scale: Literal["image", "raw", "probability"]
     chosen_on: str
     masks_seen: Count
+    seen: list[str] = []
     gate: Share
     split: str
     upper_bound: bool
@@ -179,6 +180,8 @@ class SegmenterSettings(_Content):
     masks_of_seed: Count | None
     training_masks: Count
     validation_masks: Count
+    masks_seen: Count | None = None
+    seen: list[str] = []
 
 
 def image_side(settings: Mapping[str, Any]) -> int | None:

@@ -19,6 +19,7 @@ from weakseg.methods.base import Entry, Method
 from weakseg.methods.find import config_of, kind_of, method_names
 from weakseg.methods.fingerprints import heatmap_fingerprint
 from weakseg.methods.heatmap import SEGMENT_FIRST
+from weakseg.methods.masks_seen import MasksSeen, masks_seen
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import progress
 from weakseg.runs import Run, open_run
@@ -48,9 +49,9 @@ class PseudoLabelSource:
     key: str
 
     @property
-    def masks_seen(self) -> int:
-        """How many true masks had a part in it."""
-        return int(self.threshold["masks_seen"])
+    def seen(self) -> MasksSeen:
+        """The true masks that had a part in it."""
+        return masks_seen(self.threshold)
 
     def inputs(self, run: Run) -> tuple[str, ...]:
         """Stages of a run whose outputs it reads; weights and other runs are in its key."""

@@ -14,7 +14,8 @@ from weakseg.config import SegmenterConfig
 from weakseg.data.cases import Case
 from weakseg.errors import RunError
 from weakseg.layout import segmenter_folder
-from weakseg.methods.segmenters import load_segmenter, priors_of, read_settings
+from weakseg.methods.masks_seen import MasksSeen
+from weakseg.methods.segmenters import load_segmenter, priors_of, read_settings, seen_by_network
 from weakseg.models.segmenters import Segmenter
 from weakseg.training.segment import predict
 from weakseg.training.segmentation_cases import SegmentationCases
@@ -53,6 +54,13 @@ class Networks:
         kind : {"training_masks", "validation_masks"}
         """
         return max(int(h[kind]) for h in self.held)
+
+    @property
+    def seen(self) -> MasksSeen:
+        """The true masks that had a part in any of them."""
+        each = [seen_by_network(h) for h in self.held]
+        cases = frozenset[str]().union(*(e.cases for e in each))
+        return MasksSeen(cases, max(e.others for e in each))
 
     def probabilities(
         self, data: SegmentationCases, indices: Sequence[int], settings: SegmenterConfig

@@ -17,6 +17,7 @@ from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import knows_truth
 from weakseg.errors import DataError
 from weakseg.layout import BEST, SETTINGS, masks_folder, segmenter_stage, threshold_file
+from weakseg.methods.masks_seen import MasksSeen, masks_seen
 from weakseg.methods.networks import load_network
 from weakseg.methods.prepared import Prepared
 from weakseg.models.segmenters import Segmenter, build_segmenter
@@ -130,10 +131,16 @@ def has_training_masks(prepared: Prepared) -> bool:
     return masks_of(prepared, train) > 0
 
 
+def masked_lesions(prepared: Prepared, indices: Sequence[int]) -> MasksSeen:
+    """The masks of those of some cases that have a lesion and a mask."""
+    labels, cases = prepared.cases.labels, [prepared.cases.cases[i] for i in indices]
+    masked = (c.id for c in cases if c.mask is not None and labels.is_lesion(c.label))
+    return MasksSeen(frozenset(masked))
+
+
 def masks_of(prepared: Prepared, indices: Sequence[int]) -> int:
     """How many of some cases are lesions with a mask."""
-    labels, cases = prepared.cases.labels, prepared.cases.cases
-    return sum(cases[i].mask is not None and labels.is_lesion(cases[i].label) for i in indices)
+    return masked_lesions(prepared, indices).count
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -148,6 +155,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
     held = read_json(path, model=SegmenterSettings)
     _as_settings(held["settings"], path, "settings")
     return held
+
+
+def seen_by_network(settings: Mapping[str, Any]) -> MasksSeen:
+    """The true masks that had a part in a network, from its ``settings.json``."""
+    count = int(settings["training_masks"]) + int(settings["validation_masks"])
+    return masks_seen({"masks_seen": count, **settings})
 
 
 def trained_settings(folder: Path, threshold: Mapping[str, Any]) -> SegmenterConfig:

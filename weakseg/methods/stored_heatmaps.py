@@ -18,6 +18,7 @@ from weakseg.layout import BEST, heatmap_file, seed_folder
 from weakseg.masks.rules import Evidence, FittedRule, Rule
 from weakseg.methods.cases import read_truth
 from weakseg.methods.classifiers import classifier_key, is_trained, load_classifier
+from weakseg.methods.masks_seen import MasksSeen
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.trainable.base import Context
 from weakseg.methods.trainable.registry import fit_trainable, load_rule
@@ -95,17 +96,27 @@ class HeatReader:
             if self.prepared.cases.labels.is_lesion(case.label):
                 yield self.load(case).full()
 
+    def masked_lesions(self, split: str) -> list[Case]:
+        """Cases with a lesion label and a mask, in the order of `pairs` and `triples`."""
+        labels = self.prepared.cases.labels
+        chosen = self.prepared.cases.of(split)
+        return [c for c in chosen if labels.is_lesion(c.label) and c.mask is not None]
+
+    def seen_by(self, rule: FittedRule) -> MasksSeen:
+        """The true masks that had a part in a rule that was fitted to these heatmaps."""
+        cases = self.masked_lesions("val") if rule.validation else []
+        named = frozenset(cases[i].id for i in rule.validation)
+        return MasksSeen(named, rule.masks_seen - len(named))
+
     def pairs(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Raw heat and true mask of images with a lesion and a mask."""
-        for case in self.prepared.cases.of(split):
-            if self.prepared.cases.labels.is_lesion(case.label) and case.mask is not None:
-                heat = self.load(case)
-                yield heat.full(), self.truth(case, heat.shape)
+        for case in self.masked_lesions(split):
+            heat = self.load(case)
+            yield heat.full(), self.truth(case, heat.shape)
 
     def triples(self, split: str, what: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """As `pairs`, with the image between the two; ``what`` is for the progress bar."""
-        labels = self.prepared.cases.labels
-        cases = [c for c in self.prepared.cases.of(split) if labels.is_lesion(c.label) and c.mask]
+        cases = self.masked_lesions(split)
         with progress(what, len(cases)) as advance:
             for case in cases:
                 heat = self.load(case)

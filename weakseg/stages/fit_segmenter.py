@@ -11,7 +11,7 @@ from weakseg.config import SegmenterConfig
 from weakseg.errors import UserError
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import PseudoLabelSource
-from weakseg.methods.segmenters import load_segmenter, masks_of, network_size
+from weakseg.methods.segmenters import load_segmenter, masked_lesions, network_size
 from weakseg.models.classifiers import imagenet_state
 from weakseg.models.pretrained import backbone_name, load_backbone
 from weakseg.models.segmenters import Segmenter, build_segmenter
@@ -153,8 +153,8 @@ def fit_segmenter(
         what=what,
         after_epoch=after_epoch,
     )
-    seen = masks_of(prepared, train) if source is None else source.masks_seen
-    looked = masks_of(prepared, task.val) if settings.keep == "best" else 0
+    seen = masked_lesions(prepared, train) if source is None else source.seen
+    looked = masked_lesions(prepared, task.val if settings.keep == "best" else ())
     sampled, true = task.priors()
     chosen = best_epoch(history, select)
     held = load_segmenter(folder).to(fabric.device)
@@ -168,8 +168,8 @@ def fit_segmenter(
             "kept_epoch": chosen.epoch,
             "kept_because": chosen.why,
             "epochs": len(history),
-            "training_masks": seen,
-            "validation_masks": looked,
+            "training_masks": seen.count,
+            "validation_masks": looked.count,
         },
         {
             "settings": settings.fingerprint_settings(),
@@ -185,7 +185,8 @@ def fit_segmenter(
             "masks_of": None if source is None else source.method,
             "masks_of_seed": None if source is None else source.seed,
             "targets": len(data.targets),
-            "training_masks": seen,
-            "validation_masks": looked,
+            "training_masks": seen.count,
+            "validation_masks": looked.count,
+            **(seen | looked).to_json(),
         },
     )

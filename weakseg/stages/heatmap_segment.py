@@ -201,6 +201,7 @@ def _write_masks(prepared: Prepared, asked: str) -> dict[str, Any]:
             ]
             for m in methods:
                 entry = m.rule.to_json() | {"kind": m.kind, "split": "test", "gate": gate}
+                entry |= readers[name, seed].seen_by(m.rule).to_json()
                 if m.rule.trained is not None:
                     entry |= save_trained(trained_file(part, m.name, seed), m.rule.trained)
                 thresholds.setdefault(m.name, {})[f"seed-{seed}"] = entry

@@ -30,7 +30,12 @@ from weakseg.methods.gate import find_gate, gate_key, gate_weights
 from weakseg.methods.network import GATE_BY, INFERENCE, NETWORKS, NetworkMethod, no_gate
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks, load_networks
-from weakseg.methods.segmenters import AFTER_TRAINING, read_settings, segmenter_settings
+from weakseg.methods.segmenters import (
+    AFTER_TRAINING,
+    masked_lesions,
+    read_settings,
+    segmenter_settings,
+)
 from weakseg.progress import progress
 from weakseg.runs import file_hash, remove_tree, write_json
 from weakseg.stages.base import Stage, perform
@@ -132,8 +137,7 @@ def _threshold(
     probabilities: Callable[[Sequence[int]], Iterator[tuple[int, np.ndarray]]],
 ) -> dict[str, Any]:
     """The threshold on the probability, what it was chosen on, and all masks that were seen."""
-    trained, looked = (networks.masks_seen(f"{k}_masks") for k in ("training", "validation"))
-    seen = trained + looked
+    trained, seen = networks.masks_seen("training_masks"), networks.seen
     one = len(networks.models) == 1
     which = "the network" if one else f"the {len(networks.models)} networks"
     chosen_on = f"nothing; {which} saw {trained} training masks"
@@ -158,7 +162,7 @@ def _threshold(
         ]
         maps = [found[i] for i in lesions]
         value, _ = best_threshold(maps, truths, candidate_thresholds(maps))
-        seen += len(lesions) - looked
+        seen |= masked_lesions(prepared, lesions)
         chosen_on = f"{len(lesions)} validation masks"
     return {
         "kind": WEAK if settings.weak else SUPERVISED,
@@ -166,7 +170,7 @@ def _threshold(
         "threshold": float(value),
         "scale": "probability",
         "chosen_on": chosen_on,
-        "masks_seen": seen,
+        **seen.to_json(),
         "gate": 0.0,
         "split": "test",
         "upper_bound": False,

@@ -88,6 +88,8 @@ class FittedRule:
         parameters and its mean ``dice``.
     trained : TrainedState, optional
         Of rules that are trained.
+    validation : tuple of int
+        Which of the validation split's pairs it looked at, by their place in `Evidence.val`.
     """
 
     rule: Rule
@@ -97,6 +99,7 @@ class FittedRule:
     masks_seen: int
     search: Mapping[str, Any] | None = None
     trained: TrainedState | None = field(default=None, compare=False)
+    validation: tuple[int, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:

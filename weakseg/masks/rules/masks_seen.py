@@ -25,7 +25,8 @@ class ValidationRule(SetThresholdRule):
 
     def fit(self, evidence: Evidence) -> FittedRule:
         at, seen = _best(evidence.val, "validation", self.max_masks, evidence.seed)
-        return FittedRule(self, at, "image", "masks of the validation split", seen)
+        chosen_on = "masks of the validation split"
+        return FittedRule(self, at, "image", chosen_on, len(seen), validation=seen)
 
 
 class OracleDatasetRule(SetThresholdRule):
@@ -37,7 +38,7 @@ class OracleDatasetRule(SetThresholdRule):
 
     def fit(self, evidence: Evidence) -> FittedRule:
         at, seen = _best(evidence.test, "test")
-        return FittedRule(self, at, "image", ORACLE_LABEL, seen)
+        return FittedRule(self, at, "image", ORACLE_LABEL, len(seen))
 
 
 class OracleImageRule(Rule):
@@ -58,16 +59,17 @@ class OracleImageRule(Rule):
         return apply_threshold(heat, oracle_threshold(heat, truth))
 
 
-def _best(pairs: Pairs, split: str, at_most: int | None = None, seed: int = 0) -> tuple[float, int]:
-    """The threshold of the highest mean Dice, and on how many masks; one pair in memory a time."""
+def _best(
+    pairs: Pairs, split: str, at_most: int | None = None, seed: int = 0
+) -> tuple[float, tuple[int, ...]]:
+    """The threshold of the highest mean Dice, and on which masks; one pair in memory a time."""
     chosen = chosen_masks(pairs, at_most, seed)
-    seen = 0
+    seen: list[int] = []
 
     def normalised() -> Iterator[tuple[Any, Any]]:
-        nonlocal seen
         for i, (heat, truth) in enumerate(pairs()):
             if chosen is None or i in chosen:
-                seen += 1
+                seen.append(i)
                 yield normalise(heat), truth
 
     one, other = tee(normalised())
@@ -77,4 +79,4 @@ def _best(pairs: Pairs, split: str, at_most: int | None = None, seed: int = 0) -
         if seen:
             raise
         raise LookupError(f"no lesion image of the {split} split has a mask") from None
-    return threshold, seen
+    return threshold, tuple(seen)

@@ -137,11 +137,12 @@ def _searched(rule: SearchedRule, evidence: Evidence) -> FittedRule:
     blind = Evidence(train=tuple, val=tuple, test=tuple)
     fitted = [r.fit(blind) for _, r in tried]
     chosen = chosen_masks(evidence.val, rule.max_masks, evidence.seed)
-    total, seen, lesions = np.zeros(len(tried)), 0, 0
+    total, lesions = np.zeros(len(tried)), 0
+    seen: list[int] = []
     for i, (heat, image, truth) in enumerate(evidence.val_images()):
         if chosen is not None and i not in chosen:
             continue
-        seen += 1
+        seen.append(i)
         if np.any(truth):
             lesions += 1
             total += [dice(segment(f, heat, image), truth) for f in fitted]
@@ -153,7 +154,8 @@ def _searched(rule: SearchedRule, evidence: Evidence) -> FittedRule:
     return replace(
         fitted[best],
         chosen_on=f"masks of the validation split: {words}, of {len(tried)} that were tried",
-        masks_seen=fitted[best].masks_seen + seen,
+        masks_seen=fitted[best].masks_seen + len(seen),
+        validation=tuple(seen),
         search={
             "configured": rule.model_dump(mode="json"),
             "candidates": [
