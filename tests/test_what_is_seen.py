@@ -22,6 +22,7 @@ from weakseg.methods.find import load_method
 from weakseg.methods.gate import find_gate
 from weakseg.methods.heatmap import HeatmapMethod
 from weakseg.methods.heats import StoredHeats
+from weakseg.methods.masks_seen import MasksSeen
 from weakseg.methods.network import NetworkMethod, network_mask
 from weakseg.methods.stored_heatmaps import HeatReader
 from weakseg.runs import write_json, write_text
@@ -30,6 +31,7 @@ from weakseg.spreadsheets import csv_text
 from weakseg.stages import segmenter_masks
 from weakseg.stages.heatmap_segment import gate_value
 from weakseg.stages.prepare import prepared_run
+from weakseg.stages.segment import score_predictions
 
 CONFIG = """
 name: seen
@@ -259,8 +261,8 @@ def test_a_mask_is_emptied_below_the_gate_and_not_at_it(classifiers):
         method = NetworkMethod(
             "set", (0,), classifiers.config, Untrained(), settings, threshold, asked.of
         )
-        made = [(i, method.of_probability(case, probability))]
-        (scored,) = segmenter_masks.score_network(classifiers, method, made, 0)
+        made = [(case, method.of_probability(case, probability))]
+        (scored,) = score_predictions(classifiers, method, made, 0)
         (row,) = scored.rows
         assert (row["gated"], row["probability"]) == (gated, says)
         assert row["predicted_pixels"] == (0 if gated else 48 * 40)
@@ -287,6 +289,9 @@ class Untrained:
     models = (None,)
     settings: dict = {"image_size": 48, "dims": 2}  # noqa: RUF012
 
+    def __init__(self, looked_at="other"):
+        self.seen = MasksSeen(frozenset([looked_at]), 5)
+
     def masks_seen(self, kind):
         return {"training_masks": 5, "validation_masks": 1}[kind]
 
@@ -305,16 +310,17 @@ def test_a_segmenter_s_threshold_is_chosen_on_validation_masks_and_each_is_count
             truth = pixels(prepared.cases.cases[i].mask) > 0
             yield i, np.where(truth, 0.8, 0.3).astype(np.float32)
 
-    entry = segmenter_masks._threshold(prepared, settings, Untrained(), data, probabilities)
+    networks = Untrained(ids(lesions(prepared, "val"))[0])
+    entry = segmenter_masks._threshold(prepared, settings, networks, data, probabilities)
     assert asked == ids(lesions(prepared, "val"))
-    assert entry["masks_seen"] == 5 + 2
+    assert (entry["masks_seen"], entry["seen"]) == (5 + 2, sorted(asked))
     assert entry["chosen_on"] == "2 validation masks"
     for i in lesion_indices(prepared, "test"):
         truth = pixels(prepared.cases.cases[i].mask) > 0
         p = np.where(truth, 0.8, 0.3).astype(np.float32)
         assert dice(network_mask(p, entry), truth) == 1
     half = settings.model_copy(update={"threshold": 0.5})
-    entry = segmenter_masks._threshold(prepared, half, Untrained(), data, None)
+    entry = segmenter_masks._threshold(prepared, half, networks, data, None)
     assert (entry["masks_seen"], entry["threshold"]) == (5 + 1, 0.5)
 
 

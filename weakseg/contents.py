@@ -125,7 +125,7 @@ class ThresholdContent(_Content):
     gate: Share
     split: str
     upper_bound: bool
-    kind: Literal["heatmap", "oracle", "weak", "supervised"]
+    kind: Annotated[str, Field(min_length=1)]
     networks: list[Count] = []
     gate_by: list[Count] = []
     inference: dict[str, Any] = {}

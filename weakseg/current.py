@@ -53,11 +53,18 @@ def why_stale(
         return Stale("it is not made yet")
     if entry.get("key") != key or not covers(entry):
         return Stale("it was made with other settings or data")
-    for source, read in entry.get("inputs", {}).items():
-        if _outputs_hash(stages, source) != read:
-            return Stale(f"{source} has other results than it was made of", damaged=True)
+    source = changed_input(run, entry)
+    if source is not None:
+        return Stale(f"{source} has other results than it was made of", damaged=True)
     damages = find_damage(run.folder, name, entry, refresh=refresh)
     return Stale(in_words(damages), damaged=True) if damages else None
+
+
+def changed_input(run: Run, entry: Mapping[str, Any]) -> str | None:
+    """The first stage whose results are others than a stage was made of, by its entry; or None."""
+    stages = run.record.get("stages", {})
+    read = entry.get("inputs", {}).items()
+    return next((source for source, made in read if _outputs_hash(stages, source) != made), None)
 
 
 def _outputs_hash(stages: Mapping[str, Any], name: str) -> str | None:

@@ -44,6 +44,10 @@ SWEEP_STAGE, EQUIVALENCE_STAGE, FILTERED_STAGE = "sweep", "equivalence", "filter
 """Stages that a run has one of."""
 
 
+MASKS = "masks/"
+"""How the name of a stage begins that makes one method's masks; of heatmaps all have one."""
+
+
 def config_file(run: Path) -> Path:
     """The experiment, every default written out."""
     return run / CONFIG
@@ -179,8 +183,8 @@ def segmenter_stage(name: str, seed: int) -> str:
 
 
 def masks_stage(segmenter: str) -> str:
-    """The stage of a segmenter's masks."""
-    return f"masks/{segmenter}"
+    """The stage of the masks of a segmenter, or of another method that has one of its own."""
+    return f"{MASKS}{segmenter}"
 
 
 def targets_stage(segmenter: str, seed: int) -> str:

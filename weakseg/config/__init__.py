@@ -21,7 +21,13 @@ from weakseg.config.experiment import (
     starting_weights,
 )
 from weakseg.config.filtered import Condition, FilteredConfig, parse_condition
-from weakseg.config.load import apply_change, dump_config, load_config, parse_config
+from weakseg.config.load import (
+    apply_change,
+    config_of_run,
+    dump_config,
+    load_config,
+    parse_config,
+)
 from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap
 from weakseg.config.segmenter import (
     MANIFEST,
@@ -52,6 +58,7 @@ __all__ = [
     "SegmenterConfig",
     "SplitConfig",
     "apply_change",
+    "config_of_run",
     "curve_fingerprint",
     "dump_config",
     "filtered_fingerprint",

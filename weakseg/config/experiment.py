@@ -153,19 +153,22 @@ class Config(Section):
                     f"segmenters.{name}.masks: {s.masks!r} is an upper bound, which needs true "
                     "masks of the images that it segments; name another method"
                 )
-            if s.masks in names[at:]:
-                raise ValueError(f"segmenters.{name}.masks: {s.masks!r} must stand before {name!r}")
-            if s.masks not in [*self.heatmap_methods, *names]:
-                known = ", ".join([MANIFEST, *self.heatmap_methods, *names[:at]])
+            if s.masks not in self.methods:
+                known = ", ".join([MANIFEST, *(m for m in self.methods if m not in names[at:])])
                 raise ValueError(
                     f"segmenters.{name}.masks: there is no method {s.masks!r}; known: {known}; "
                     "masks of another run are named RUN/METHOD"
                 )
+            for needed in self.segmenters_of(s.masks):
+                if needed in names[at:]:
+                    raise ValueError(
+                        f"segmenters.{name}.masks: {needed!r} must stand before {name!r}"
+                    )
         return self
 
     @model_validator(mode="after")
     def _page_speaks_of_methods(self) -> Config:
-        known = [*self.heatmap_methods, *self.segmenters]
+        known = self.methods
         named = {"method": [self.report.method] if self.report.method else []}
         named["steps"] = self.report.steps or []
         for key, methods in named.items():
@@ -235,6 +238,15 @@ class Config(Section):
             for name in self.all_heatmaps
             for r in self.rules_of(name)
         }
+
+    @property
+    def methods(self) -> list[str]:
+        """Every method by name: of heatmaps, and segmenters."""
+        return [*self.heatmap_methods, *self.segmenters]
+
+    def segmenters_of(self, method: str) -> list[str]:
+        """The segmenters whose masks a method stands for: itself, if it is one."""
+        return [method] if method in self.segmenters else []
 
     def segmenter_seeds(self, name: str) -> list[int]:
         """The seeds of a segmenter: its own, else the classifiers'."""

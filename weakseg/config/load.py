@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml.reader
 from pydantic import BaseModel, ValidationError
 
 from weakseg.config.experiment import Config
-from weakseg.config.masks import NamedHeatmap
 from weakseg.config.recipes import with_recipe
-from weakseg.config.segmenter import SegmenterConfig
 from weakseg.config.yaml_text import MAX_DEPTH, RefusedError, dump, parse, read_yaml
 from weakseg.errors import ConfigError, nearest
+from weakseg.layout import config_file, masks_config
 from weakseg.masks.rules import RULES
 from weakseg.settings import PHANTOM
 
-NAMED: dict[str, type[BaseModel]] = {"segmenters": SegmenterConfig, "heatmaps": NamedHeatmap}
+NAMED: dict[str, type[BaseModel]] = {
+    key: get_args(field.annotation)[1]
+    for key, field in Config.model_fields.items()
+    if get_origin(field.annotation) is dict
+}
 """Keys below which the user's own names stand, and what each of them holds."""
 
 
@@ -68,6 +71,16 @@ def _manifest_beside(tree: dict[str, Any], path: Path) -> None:
     beside = os.path.join(path.parent, named)  # noqa: PTH118
     if path.parent != Path() and os.path.isfile(beside):  # noqa: PTH113
         data["manifest"] = beside
+
+
+def config_of_run(run: Path) -> Config:
+    """A run's experiment, its heatmaps as they were when its masks were made."""
+    config, made_by = load_config(config_file(run)), masks_config(run)
+    if not made_by.exists():
+        return config
+    heat = load_config(made_by)
+    parts = {k: getattr(heat, k) for k in ("classifier", "heatmap", "heatmaps", "masks")}
+    return config.model_copy(update=parts)
 
 
 def parse_config(tree: dict[str, Any], where: str = "config") -> Config:

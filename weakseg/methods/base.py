@@ -125,6 +125,11 @@ class Method(ABC):
             If a network says NaN or infinity.
         """
 
+    def predict_each(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        """`predict_all` of however many cases, `at_once` at a time."""
+        for at in range(0, len(cases), self.at_once):
+            yield from self.predict_all(cases[at : at + self.at_once])
+
     def predict(self, case: Case | Path | str) -> Prediction:
         """`predict_all` of one case, or of an image by its path.
 
@@ -160,20 +165,36 @@ class Kind:
         (`Config`, method) → the seeds under which its masks stand.
     stage : callable
         Method → the stage in the record that makes its masks.
+    part : callable
+        Method → the source of rows of scores that it belongs to, see `weakseg.layout.part_path`.
+    settings : callable
+        (`Config`, method) → fingerprint of the settings that its masks depend on.
     load : callable
         (run folder, `Config`, method, entries of all methods, seed or None, device) → the method,
         ready for new images.
     of_run : callable
-        (`Prepared`, method, seed, its entry in ``threshold.json``) → the method, ready for the
-        run's own images, without its gate and without dropping parts of its masks.
+        (`Prepared`, method, seed, its entry in ``threshold.json``, ``whole``) → the method, ready
+        for the run's own images: as its masks are scored where ``whole`` is true, else without its
+        gate and without dropping parts of its masks.
     made_of : callable
         (`Prepared`, method, seed, entry, ``source_key``) → what its masks depend on, and its entry
         as far as they do; refuses masks of other settings than the run's. ``source_key`` gives the
         key of the pseudo-labels that a network was trained on; None for another run, whose
         networks are taken as they are.
+    stands_on : callable
+        (`Config`, method, seed) → every stage of training and of heatmaps that its masks need.
     inputs : callable
         (`Config`, method, seed) → the stages whose outputs `of_run` reads, as far as ``made_of``
         does not tell.
+    is_of : callable
+        (entry of `stage` in the record, `Config`, method) → whether it is of the experiment in
+        what neither the data nor ``settings`` tell.
+    members : callable
+        (`Config`, method) → the methods that it is made of.
+    compose : callable, optional
+        (`Prepared`, method, seed) → the method as its masks are scored, and its entry; of kinds
+        that are made of other methods alone, whose masks `weakseg.stages.composed` makes. Raises a
+        LookupError where a member has no masks.
     """
 
     kinds: frozenset[str]
@@ -181,7 +202,23 @@ class Kind:
     names: Callable[[Config], list[str]]
     seeds: Callable[[Config, str], list[int]]
     stage: Callable[[str], str]
+    part: Callable[[str], str]
+    settings: Callable[[Config, str], str]
     load: Callable[[Path, Config, str, Entries, int | None, str], Method]
-    of_run: Callable[[Prepared, str, int, Entry], Method]
+    of_run: Callable[[Prepared, str, int, Entry, bool], Method]
     made_of: Callable[[Prepared, str, int, Entry, SourceKey | None], tuple[Any, Entry]]
+    stands_on: Callable[[Config, str, int], set[str]]
     inputs: Callable[[Config, str, int], tuple[str, ...]] = lambda config, method, seed: ()
+    is_of: Callable[[Mapping[str, Any], Config, str], bool] = lambda entry, config, method: True
+    members: Callable[[Config, str], list[str]] = lambda config, method: []
+    compose: Callable[[Prepared, str, int], tuple[Method, Entry]] | None = None
+
+
+KindOf = Callable[[Config, str], Kind]
+"""(`Config`, method) → its kind: for kinds whose methods are made of other methods."""
+
+
+def seed_of(kind: Kind, config: Config, method: str, seed: int) -> int:
+    """Under which seed a method's masks stand for those who ask for a seed: that, or its first."""
+    seeds = kind.seeds(config, method)
+    return seed if seed in seeds else seeds[0]

@@ -8,14 +8,11 @@ from pathlib import Path
 from weakseg.config import Config, load_config
 from weakseg.current import require_whole
 from weakseg.errors import RunError, UserError, did_you_mean
-from weakseg.layout import config_file, masks_config, masks_folder, threshold_file, threshold_files
+from weakseg.layout import config_file, masks_folder, threshold_file, threshold_files
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods import heatmap, network
-from weakseg.methods.base import SUPERVISED, WEAK, Entries, Kind, Method
+from weakseg.methods.base import HEATMAP, WEAK, Entries, Kind, Method
 from weakseg.runs import Run, open_run
-
-KINDS: tuple[Kind, ...] = (heatmap.KIND, network.KIND)
-"""A further kind is a file and an entry here."""
 
 
 def kind_of(config: Config, method: str) -> Kind:
@@ -23,19 +20,13 @@ def kind_of(config: Config, method: str) -> Kind:
     return next(kind for kind in KINDS if method in kind.names(config))
 
 
+KINDS: tuple[Kind, ...] = (heatmap.KIND, network.network_kind(kind_of))
+"""A further kind is a file and an entry here."""
+
+
 def method_names(config: Config) -> list[str]:
     """Every method of an experiment, in the order of its tables."""
     return [name for kind in KINDS for name in kind.names(config)]
-
-
-def config_of(run: Run) -> Config:
-    """A run's experiment, its heatmaps as they were when its masks were made."""
-    config, made_by = load_config(config_file(run.folder)), masks_config(run.folder)
-    if not made_by.exists():
-        return config
-    heat = load_config(made_by)
-    parts = {k: getattr(heat, k) for k in ("classifier", "heatmap", "heatmaps", "masks")}
-    return config.model_copy(update=parts)
 
 
 def load_method(
@@ -103,7 +94,7 @@ def _first_method(entries: Entries) -> str:
     if untold:
         return untold[0]
     kinds = {m: {v["kind"] for v in e.values()} for m, e in entries.items()}
-    if kinds and all(of <= {WEAK, SUPERVISED} for of in kinds.values()):
+    if kinds and not any(HEATMAP in of for of in kinds.values()):
         return min(kinds, key=lambda m: WEAK not in kinds[m])
     raise UserError(
         "No method of the run gets by without true masks.",

@@ -18,7 +18,9 @@ from weakseg.errors import RunError, UserError
 from weakseg.heatmaps.store import Heatmap
 from weakseg.layout import (
     BEST,
+    HEATMAP_PART,
     SEGMENT_STAGE,
+    classifier_stage,
     config_file,
     heatmap_folder,
     heatmap_stage,
@@ -41,6 +43,7 @@ from weakseg.methods.base import (
     SourceKey,
 )
 from weakseg.methods.classifiers import load_classifier, read_classifier_scores
+from weakseg.methods.fingerprints import heatmap_fingerprint
 from weakseg.methods.heats import Heats, LiveHeats, StoredHeats
 from weakseg.methods.networks import classifier_labels, other_network, refuse_one_seed
 from weakseg.methods.prepared import Prepared
@@ -254,12 +257,13 @@ def _pick_seed(config: Config, folder: Path, seed: int | None, made: Sequence[in
     return max(made, key=auc)
 
 
-def _of_run(prepared: Prepared, method: str, seed: int, entry: Entry) -> HeatmapMethod:
+def _of_run(prepared: Prepared, method: str, seed: int, entry: Entry, whole: bool) -> HeatmapMethod:
     config, folder = prepared.config, prepared.run.folder
     name, _ = config.heatmap_methods[method]
     reader = HeatReader(prepared, heatmap_folder(folder, config.classifier.arch, seed, name))
     rule = reader.fitted(entry, method_folder(masks_folder(folder), method))
-    return HeatmapMethod(method, (seed,), config, rule, 0.0, StoredHeats(reader))
+    gate = float(entry["gate"]) if whole else 0.0
+    return HeatmapMethod(method, (seed,), config, rule, gate, StoredHeats(reader))
 
 
 def _made_of(
@@ -288,6 +292,12 @@ def _inputs(config: Config, method: str, seed: int) -> tuple[str, ...]:
     return (heatmap_stage(config.classifier.arch, seed, config.heatmap_methods[method][0]),)
 
 
+def _stands_on(config: Config, method: str, seed: int) -> set[str]:
+    arch = config.classifier.arch
+    by = config.seeds if _of_all(config, method) else [seed]
+    return {classifier_stage(arch, s) for s in by} | set(_inputs(config, method, seed))
+
+
 def _seeds(config: Config, method: str) -> list[int]:
     return config.heatmap_seeds(config.heatmap_methods[method][0])
 
@@ -303,8 +313,11 @@ KIND = Kind(
     names=lambda config: list(config.heatmap_methods),
     seeds=_seeds,
     stage=lambda method: SEGMENT_STAGE,
+    part=lambda method: HEATMAP_PART,
+    settings=lambda config, method: heatmap_fingerprint(config),
     load=load_heatmap_method,
     of_run=_of_run,
     made_of=_made_of,
+    stands_on=_stands_on,
     inputs=_inputs,
 )

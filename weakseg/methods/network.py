@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from weakseg.config import MANIFEST, Config, SegmenterConfig, load_config
+from weakseg.config import MANIFEST, Config, SegmenterConfig, load_config, same_start
 from weakseg.contents import image_side
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case, Labels
@@ -17,11 +18,14 @@ from weakseg.data.formats.registry import formats_of_dims
 from weakseg.errors import DataError, RunError, UserError
 from weakseg.layout import (
     BEST,
+    classifier_stage,
     config_file,
     masks_folder,
     masks_stage,
     seed_folder,
     segmenter_folder,
+    segmenter_part,
+    segmenter_stage,
     threshold_file,
 )
 from weakseg.masks.screen import screen_parts
@@ -32,12 +36,15 @@ from weakseg.methods.base import (
     Entries,
     Entry,
     Kind,
+    KindOf,
     Method,
     Prediction,
     SourceKey,
+    seed_of,
 )
 from weakseg.methods.classifiers import load_classifier
-from weakseg.methods.gate import mean_probability
+from weakseg.methods.fingerprints import segmenter_fingerprint
+from weakseg.methods.gate import find_gate, mean_probability
 from weakseg.methods.networks import classifier_labels, other_network, refuse_one_seed
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks, load_networks
@@ -290,12 +297,17 @@ def load_network_method(
     return replace(method, gate=ClassifierGate(classifiers, labels, config))
 
 
-def _of_run(prepared: Prepared, name: str, seed: int, entry: Entry) -> NetworkMethod:
+def _of_run(prepared: Prepared, name: str, seed: int, entry: Entry, whole: bool) -> NetworkMethod:
     config, folder = prepared.config, prepared.run.folder
     settings = trained_settings(segmenter_folder(folder, name, seed), entry)
     device = pick_device(config.device)
-    networks = load_networks(folder, name, entry.get(NETWORKS, [seed]), device)
-    return NetworkMethod(name, (seed,), config, networks, settings, entry).unscreened()
+    together = list(entry.get(NETWORKS, [seed]))
+    networks = load_networks(folder, name, together, device)
+    method = NetworkMethod(name, tuple(together), config, networks, settings, entry)
+    if not whole:
+        return method.unscreened()
+    gate = find_gate(prepared, name, together)
+    return method if gate is None else replace(method, gate=gate.of)
 
 
 def _made_of(
@@ -327,13 +339,33 @@ def _made_of(
     return hashes if len(hashes) > 1 else hashes[0], kept
 
 
-KIND = Kind(
-    kinds=frozenset({WEAK, SUPERVISED}),
-    config_of=lambda run: load_config(config_file(run)),
-    names=lambda config: list(config.segmenters),
-    seeds=lambda config, name: list(config.mask_seeds(name)),
-    stage=masks_stage,
-    load=load_network_method,
-    of_run=_of_run,
-    made_of=_made_of,
-)
+def _stands_on(kind_of: KindOf, config: Config, name: str, seed: int) -> set[str]:
+    together, masks = config.mask_seeds(name)[seed], config.segmenters[name].masks
+    needed = {segmenter_stage(name, s) for s in together}
+    if config.segmenter_gate(name) != "none":
+        arch = config.classifier.arch
+        needed |= {classifier_stage(arch, s) for s in config.gate_seeds(together)}
+    if masks == MANIFEST or "/" in masks:  # of another run
+        return needed
+    source = kind_of(config, masks)
+    for one in together:
+        needed |= source.stands_on(config, masks, seed_of(source, config, masks, one))
+    return needed
+
+
+def network_kind(kind_of: KindOf) -> Kind:
+    """The kind of segmentation networks."""
+    return Kind(
+        kinds=frozenset({WEAK, SUPERVISED}),
+        config_of=lambda run: load_config(config_file(run)),
+        names=lambda config: list(config.segmenters),
+        seeds=lambda config, name: list(config.mask_seeds(name)),
+        stage=masks_stage,
+        part=segmenter_part,
+        settings=segmenter_fingerprint,
+        load=load_network_method,
+        of_run=_of_run,
+        made_of=_made_of,
+        stands_on=partial(_stands_on, kind_of),
+        is_of=same_start,
+    )

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from weakseg.config import SegmenterConfig, fingerprint
+from weakseg.config import SegmenterConfig, config_of_run, fingerprint
 from weakseg.current import require_whole
 from weakseg.data.patches import IGNORE
 from weakseg.data.targets import PackedTargets
 from weakseg.errors import RunError, UserError, did_you_mean
-from weakseg.layout import SEGMENT_STAGE, masks_folder, threshold_file
+from weakseg.layout import masks_folder, threshold_file
 from weakseg.masks.kept import read_thresholds
-from weakseg.methods.base import Entry, Method
-from weakseg.methods.find import config_of, kind_of, method_names
-from weakseg.methods.fingerprints import heatmap_fingerprint
+from weakseg.methods.base import Entry, Method, seed_of
+from weakseg.methods.find import kind_of, method_names
 from weakseg.methods.heatmap import SEGMENT_FIRST
 from weakseg.methods.masks_seen import MasksSeen, masks_seen
 from weakseg.methods.prepared import Prepared
@@ -63,7 +62,7 @@ class PseudoLabelSource:
     def load(self) -> Method:
         """The method, without its gate and screening: the label says that there is a lesion."""
         kind = kind_of(self.prepared.config, self.method)
-        return kind.of_run(self.prepared, self.method, self.seed, self.threshold)
+        return kind.of_run(self.prepared, self.method, self.seed, self.threshold, False)
 
 
 def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
@@ -98,8 +97,7 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
             fix=did_you_mean(method, methods),
         )
     kind = kind_of(config, method)
-    seeds = kind.seeds(config, method)
-    chosen = seed if seed in seeds else seeds[0]
+    chosen = seed_of(kind, config, method, seed)
     path = threshold_file(masks_folder(run.folder), method)
     require_whole(run, kind.stage(method), path)
     entry = read_thresholds(path).get(f"seed-{chosen}") if path.exists() else None
@@ -134,9 +132,10 @@ def _source_key(prepared: Prepared, masks: str, seed: int) -> str:
 
 
 def _left_out(held: Prepared, method: str) -> str | None:
-    """Why a heatmap method of the present settings made no masks."""
-    entry = held.run.record.get("stages", {}).get(SEGMENT_STAGE, {})
-    if entry.get("asked") != heatmap_fingerprint(held.config):
+    """Why a method of the present settings made no masks."""
+    kind = kind_of(held.config, method)
+    entry = held.run.record.get("stages", {}).get(kind.stage(method), {})
+    if entry.get("asked") != kind.settings(held.config, method):
         return None
     reason: str | None = entry.get("left_out", {}).get(method)
     return reason
@@ -165,7 +164,7 @@ def _other_run(prepared: Prepared, folder: Path) -> Prepared:
             where=str(folder),
             fix="make both runs from the same manifest, data settings and splits",
         )
-    return replace(prepared, run=run, config=config_of(run))
+    return replace(prepared, run=run, config=config_of_run(run.folder))
 
 
 def training_targets(
@@ -207,8 +206,6 @@ def _masks(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Mask and confidence, in [0, 1], of each case."""
     method, cases = source.load(), source.prepared.cases.cases
-    for at in range(0, len(indices), method.at_once):
-        some = indices[at : at + method.at_once]
-        found = method.predict_all([cases[i] for i in some])
-        for i, prediction in zip(some, found, strict=True):
-            yield i, prediction.mask, method.confidence(prediction)
+    predictions = method.predict_each([cases[i] for i in indices])
+    for i, prediction in zip(indices, predictions, strict=True):
+        yield i, prediction.mask, method.confidence(prediction)

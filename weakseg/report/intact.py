@@ -27,6 +27,7 @@ from weakseg.layout import (
     segmenter_folder,
     segmenter_stage,
 )
+from weakseg.methods.find import kind_of, method_names
 from weakseg.outputs import Damage, find_damage, in_words
 from weakseg.progress import say
 from weakseg.runs import file_hash, open_run
@@ -67,8 +68,8 @@ def _stages(config: Config) -> Iterator[str]:
         yield from (heatmap_stage(arch, seed, name) for seed in config.heatmap_seeds(name))
     for name in config.segmenters:
         yield from (segmenter_stage(name, seed) for seed in config.segmenter_seeds(name))
-        yield masks_stage(name)
-    yield from (SEGMENT_STAGE, FLOORS_STAGE, SCORES_STAGE)
+    yield from dict.fromkeys(kind_of(config, m).stage(m) for m in method_names(config))
+    yield from (FLOORS_STAGE, SCORES_STAGE)
     yield from (SWEEP_STAGE, EQUIVALENCE_STAGE, FILTERED_STAGE)
 
 

@@ -14,9 +14,9 @@ from weakseg import contents
 from weakseg.config import (
     PHANTOM,
     Config,
+    config_of_run,
     curve_fingerprint,
     filtered_fingerprint,
-    load_config,
     same_start,
 )
 from weakseg.data.case_files import case_mask
@@ -46,7 +46,6 @@ from weakseg.layout import (
     heatmap_file,
     heatmap_folder,
     mask_file,
-    masks_config,
     masks_folder,
     scores_file,
     seed_folder,
@@ -55,6 +54,7 @@ from weakseg.layout import (
     threshold_files,
 )
 from weakseg.masks.kept import read_thresholds
+from weakseg.methods.find import method_names
 from weakseg.report.intact import check_networks, check_outputs, check_splits, data_changed
 from weakseg.runs import file_hash, open_run
 from weakseg.stored import read_csv, read_json
@@ -232,17 +232,12 @@ def _read_run(folder: Path, name: str) -> RunTables:
                 where=str(needed),
                 fix="run `weakseg compare CONFIG` again; it goes on where it ended",
             )
-    made_by = masks_config(folder)
-    config = load_config(config_path)
-    if made_by.exists():
-        # Of heatmaps the masks tell; of all else the run.
-        heat = load_config(made_by)
-        parts = {k: getattr(heat, k) for k in ("classifier", "heatmap", "heatmaps", "masks")}
-        config = config.model_copy(update=parts)
+    config = config_of_run(folder)
     check_outputs(folder, config, open_run(folder).record)
     check_splits(folder)
     check_networks(folder, config)
     filtered, filtered_answers = _filtered(folder, config)
+    methods = method_names(config)
     return RunTables(
         name=name,
         folder=folder,
@@ -253,9 +248,7 @@ def _read_run(folder: Path, name: str) -> RunTables:
         summary=_scores(folder, SUMMARY, contents.SUMMARY, "method"),
         curves=_scores(folder, CURVES, contents.CURVES, "seed", "threshold"),
         thresholds={
-            method: read_thresholds(p)
-            for method, p in threshold_files(folder)
-            if method in config.segmenters or method in config.heatmap_methods
+            method: read_thresholds(p) for method, p in threshold_files(folder) if method in methods
         },
         classifiers=_classifiers(folder, config),
         segmenters=_segmenters(folder, config),

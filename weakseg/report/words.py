@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from weakseg.layout import MASKS, SEGMENT_STAGE
 from weakseg.masks.rules import RULE_NAMES
 from weakseg.scores import Interval
 
@@ -249,7 +250,8 @@ def warnings(
             f"The best epoch was the last ({epochs}) for {_listed(last)}: "
             "longer training might do better."
         )
-    for what, why in stages.get("segment", {}).get("left_out", {}).items():
+    of_masks = (s for n, s in stages.items() if n == SEGMENT_STAGE or n.startswith(MASKS))
+    for what, why in (pair for s in of_masks for pair in s.get("left_out", {}).items()):
         # Earlier versions named the rule alone, of whatever heatmap it was.
         kind = "threshold rule" if what in RULE_NAMES else "method"
         out.append(f"The {kind} {what} was left out: {why}.")

@@ -14,14 +14,17 @@ from weakseg.layout import (
     report_folder,
 )
 from weakseg.methods.cases import scored_cases
+from weakseg.methods.find import kind_of
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import has_training_masks
 from weakseg.progress import say
+from weakseg.stages.composed import composed_names, segment_composed
 from weakseg.stages.equivalence import lesion_patients, mask_equivalence, patient_counts
 from weakseg.stages.heatmap_segment import heatmap_segment
 from weakseg.stages.plan import Step, follow
 from weakseg.stages.report import make_report
 from weakseg.stages.retrain_filtered import check_filtered, retrain_filtered
+from weakseg.stages.scoring import collect
 from weakseg.stages.train_classifier import train_classifiers
 from weakseg.stages.train_segmenter import train_segmenters
 
@@ -59,6 +62,7 @@ def compare(prepared: Prepared, *, force: bool = False) -> Path:
         *(_of_classifiers(prepared, force) if classified else ()),
         *([_of_filtered(prepared, force)] if filtered else ()),
         *([_of_segmenters(prepared, names, force)] if names or not classified else ()),
+        *([_of_composed(prepared)] if composed_names(prepared) else ()),
         *([_of_curve(prepared, force)] if asks else ()),
         _of_report(prepared),
     ]
@@ -98,6 +102,21 @@ def _of_segmenters(prepared: Prepared, names: Sequence[str], force: bool) -> Ste
     )
 
 
+def _of_composed(prepared: Prepared) -> Step:
+    names, config = composed_names(prepared), prepared.config
+
+    def run() -> None:
+        # Most were made as soon as their members were, with ``force`` made again.
+        segment_composed(prepared, tell=True)
+        collect(prepared)
+
+    return Step(
+        f"methods made of others: {', '.join(names)}",
+        tuple(kind_of(config, n).stage(n) for n in names),
+        run,
+    )
+
+
 def _of_curve(prepared: Prepared, force: bool) -> Step:
     return Step(
         "mask-equivalence curve",
@@ -119,8 +138,7 @@ def _that_need_no_masks(prepared: Prepared) -> list[str]:
     """Segmenters that are trained on heatmaps' masks, at whatever remove."""
     names: list[str] = []
     for name, s in prepared.config.segmenters.items():
-        from_network = s.masks in prepared.config.segmenters
-        if s.weak and (not from_network or s.masks in names):
+        if s.weak and set(prepared.config.segmenters_of(s.masks)) <= set(names):
             names.append(name)
     return names
 

@@ -42,7 +42,7 @@ from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.fit_segmenter import fit_segmenter
 from weakseg.stages.scoring import read_rows
-from weakseg.stages.segmenter_masks import score_network
+from weakseg.stages.segment import score_predictions
 from weakseg.stored import read_csv
 from weakseg.training.segment import SegmenterTask
 from weakseg.training.segmentation_cases import SegmentationCases
@@ -223,8 +223,9 @@ def _trained_rows(
     test = [i for i, c in enumerate(prepared.cases.cases) if c.split == "test"]
     networks = Networks((trained.model,), (trained.settings,))
     method = NetworkMethod(name, (seed,), prepared.config, networks, settings, threshold)
-    predictions = method.over(data, test)
-    rows = [row for s in score_network(prepared, method, predictions, seed) for row in s.rows]
+    predictions = ((data.cases[i], p) for i, p in method.over(data, test))
+    scored = score_predictions(prepared, method, predictions, seed)
+    rows = [row for s in scored for row in s.rows]
     remove_tree(folder)
     return rows
 

@@ -37,10 +37,9 @@ from weakseg.layout import (
 from weakseg.masks.rules import FittedRule, Rule
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
-from weakseg.methods.base import SUPERVISED, WEAK
 from weakseg.methods.fingerprints import heatmap_fingerprint
 from weakseg.methods.gate import chosen_gate, mean_predictions
-from weakseg.methods.heatmap import HeatmapMethod
+from weakseg.methods.heatmap import KIND, HeatmapMethod
 from weakseg.methods.heats import StoredHeats
 from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.stored_heatmaps import (
@@ -54,6 +53,7 @@ from weakseg.progress import progress, say
 from weakseg.runs import file_hash, remove_tree, write_json, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
+from weakseg.stages.composed import segment_composed
 from weakseg.stages.heatmaps import make_heatmaps
 from weakseg.stages.scoring import collect, write_part
 from weakseg.stages.segment import Predicted, Truth, Work, segment_cases
@@ -92,6 +92,7 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     for name, seed in made:
         make_heatmaps(prepared, seed, name=name, force=force)
     _segment(prepared, [heatmap_key(prepared, seed, name=name) for name, seed in made], force)
+    segment_composed(prepared, force=force)
     return collect(prepared)
 
 
@@ -227,10 +228,10 @@ def _write_masks(prepared: Prepared, asked: str) -> dict[str, Any]:
 
 
 def _replace_masks(prepared: Prepared, part: Path) -> None:
-    """Put new masks of heatmaps in the place of all earlier ones; those of networks stay."""
+    """Put new masks of heatmaps in the place of all earlier ones; those of other kinds stay."""
     masks = masks_folder(prepared.run.folder)
     for method in [p for p in masks.glob("*") if p.is_dir()]:
-        if not _of_network(prepared, method.name):
+        if not _of_another_kind(prepared, method.name):
             remove_tree(method)
     for method in sorted(part.glob("*")):
         there = method_folder(masks, method.name)
@@ -240,14 +241,14 @@ def _replace_masks(prepared: Prepared, part: Path) -> None:
     remove_tree(part)
 
 
-def _of_network(prepared: Prepared, method: str) -> bool:
-    """Whether masks are a network's; damaged ones are nobody's, and are made again."""
+def _of_another_kind(prepared: Prepared, method: str) -> bool:
+    """Whether masks are of no heatmap; damaged ones are nobody's, and are made again."""
     path = threshold_file(masks_folder(prepared.run.folder), method)
     try:
         entries = read_json(path, model=Thresholds) if path.exists() else {}
     except RunError:
         return False
-    return any(entry["kind"] in (WEAK, SUPERVISED) for entry in entries.values())
+    return any(entry["kind"] not in KIND.kinds for entry in entries.values())
 
 
 def _score_seed(

@@ -13,28 +13,25 @@ from typing import Any
 import pandas as pd
 
 from weakseg import contents
-from weakseg.config import Config, fingerprint, same_start
+from weakseg.config import Config, fingerprint
 from weakseg.data.case_files import case_image
 from weakseg.layout import (
     FLOORS_PART,
     FLOORS_STAGE,
-    HEATMAP_PART,
     PER_CASE,
     SCORES_STAGE,
-    SEGMENT_STAGE,
     SUMMARY,
-    masks_stage,
     part_path,
     scores_file,
-    segmenter_part,
 )
 from weakseg.masks.floors import FLOORS
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
-from weakseg.methods.fingerprints import heatmap_fingerprint, segmenter_fingerprint
+from weakseg.methods.find import kind_of, method_names
 from weakseg.methods.prepared import Prepared
+from weakseg.methods.standing import why_not_standing
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
-from weakseg.runs import file_hash, write_text
+from weakseg.runs import Run, file_hash, write_text
 from weakseg.scores import case_columns, score_case, summarise
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
@@ -98,24 +95,12 @@ def _write_floors(prepared: Prepared) -> dict[str, Any]:
     return {"data": prepared.key}
 
 
-def part_stages(prepared: Prepared) -> dict[str, tuple[str, Any]]:
-    """Every part that the experiment asks for, in the order of the tables.
-
-    Returns
-    -------
-    dict
-        part → its stage in the record, and the settings that it must have been made with.
-    """
-    config = prepared.config
-    segmenters = {
-        segmenter_part(n): (masks_stage(n), segmenter_fingerprint(config, n))
-        for n in config.segmenters
-    }
-    return {
-        HEATMAP_PART: (SEGMENT_STAGE, heatmap_fingerprint(config)),
-        **segmenters,
-        FLOORS_PART: (FLOORS_STAGE, None),
-    }
+def part_methods(config: Config) -> dict[str, str]:
+    """Every part of the experiment's methods, in the order of the tables, and a method of it."""
+    methods: dict[str, str] = {}
+    for name in method_names(config):
+        methods.setdefault(kind_of(config, name).part(name), name)
+    return methods
 
 
 def collect(prepared: Prepared) -> Path:
@@ -131,7 +116,7 @@ def collect(prepared: Prepared) -> Path:
     """
     run, config = prepared.run, prepared.config
     _floors(prepared)
-    paths = [path for part, path in _parts(prepared) if _is_sound(prepared, part, path)]
+    paths = [path for part, path, stage in _parts(prepared) if _is_sound(run, part, path, stage)]
     per_case, out = (scores_file(run.folder, n) for n in (PER_CASE, SUMMARY))
     made_of = [file_hash(p) for p in paths]
     key = fingerprint(SCORES_STAGE, 2, prepared.key, made_of, config.scores, config.seed)
@@ -146,27 +131,24 @@ def collect(prepared: Prepared) -> Path:
     return out
 
 
-def _parts(prepared: Prepared) -> Iterator[tuple[str, Path]]:
-    """Parts that were made of the run's present data, splits and settings."""
+def _parts(prepared: Prepared) -> Iterator[tuple[str, Path, str]]:
+    """Parts of the run's present data, splits and settings, their files and stages."""
     run, config = prepared.run, prepared.config
-    stages = run.record.get("stages", {})
-    for part, (stage, asked) in part_stages(prepared).items():
-        path, entry = part_path(run.folder, part), stages.get(stage)
-        if entry is None:
+    for part, method in part_methods(config).items():
+        stage = kind_of(config, method).stage(method)
+        why = why_not_standing(prepared, method)
+        if stage not in run.record.get("stages", {}):
             continue
-        same = entry.get("data") == prepared.key
-        segmenter = stage.removeprefix("masks/")
-        if segmenter in config.segmenters:
-            same &= same_start(entry, config, segmenter)
-        if same and entry.get("asked") == asked:
-            yield part, path
+        if why is None:
+            yield part, part_path(run.folder, part), stage
         else:
-            say(f"{part}: left out of the scores; it was made of other data or settings")
+            say(f"{part}: left out of the scores; {why}")
+    if FLOORS_STAGE in run.record.get("stages", {}):
+        yield FLOORS_PART, part_path(run.folder, FLOORS_PART), FLOORS_STAGE
 
 
-def _is_sound(prepared: Prepared, part: str, path: Path) -> bool:
+def _is_sound(run: Run, part: str, path: Path, stage: str) -> bool:
     """Whether a part is what its stage wrote; else it is said."""
-    run, (stage, _) = prepared.run, part_stages(prepared)[part]
     damages = find_damage(run.folder, stage, run.record["stages"][stage], only=[path])
     if damages:
         say(

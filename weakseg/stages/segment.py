@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 from weakseg.data.case_files import case_spacing
 from weakseg.data.cases import Case
 from weakseg.data.formats.writing import write_mask
-from weakseg.layout import mask_file
+from weakseg.layout import mask_file, masks_folder, method_folder, threshold_file
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
 from weakseg.methods.prepared import Prepared
 from weakseg.prefetch import map_ahead
+from weakseg.runs import remove_tree, write_json
 from weakseg.scores import OF_HEAT, score_case
 
 SCORERS, AHEAD = 2, 32
@@ -101,6 +102,60 @@ def segment_cases(
         return Scored(rows, None if look is None else look(case, predicted, truth))
 
     return map_ahead(of, work, workers=SCORERS, ahead=ahead)
+
+
+def score_predictions(
+    prepared: Prepared,
+    method: Method,
+    predictions: Iterable[tuple[Case, Prediction]],
+    seed: int,
+    masks: Path | None = None,
+) -> Iterator[Scored]:
+    """Write the masks of one method where asked for, and score those whose truth is known.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    method : Method
+    predictions : iterable of (Case, Prediction)
+        Of some of the run's cases.
+    seed : int
+        Under which they stand.
+    masks : Path, optional
+        See `segment_cases`.
+    """
+
+    def ready(prediction: Prediction) -> Callable[[Truth], Predicted]:
+        return lambda _: [(method, prediction)]
+
+    work = (Work(case, ready(prediction)) for case, prediction in predictions)
+    # As many maps as the method makes together may wait: of volumes, two.
+    ahead = max(2, min(AHEAD, method.at_once))
+    return segment_cases(prepared, work, seed, masks=masks, ahead=ahead)
+
+
+def replace_masks(
+    run: Path, fresh: Path, method: str, thresholds: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Put new masks of a method, with their thresholds, in the place of earlier ones.
+
+    Parameters
+    ----------
+    run : Path
+    fresh : Path
+        See `weakseg.layout.fresh_masks`; it goes.
+    method : str
+    thresholds : mapping
+        ``seed-<n>`` → entry; without any the method has no masks.
+    """
+    masks = method_folder(masks_folder(run), method)
+    if thresholds:
+        write_json(threshold_file(fresh, method), thresholds)
+    remove_tree(masks)
+    if thresholds:
+        masks.parent.mkdir(exist_ok=True)
+        method_folder(fresh, method).replace(masks)
+    remove_tree(fresh)
 
 
 def _truth_of(prepared: Prepared, case: Case, scored: bool) -> Truth:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,9 @@ from weakseg.layout import (
     predictions_stage,
     segmenter_folder,
     segmenter_part,
-    threshold_file,
 )
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
-from weakseg.methods.base import SUPERVISED, WEAK, Prediction
+from weakseg.methods.base import SUPERVISED, WEAK
 from weakseg.methods.cases import read_truth
 from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.methods.gate import find_gate, gate_key, gate_weights
@@ -37,10 +35,10 @@ from weakseg.methods.segmenters import (
     segmenter_settings,
 )
 from weakseg.progress import progress
-from weakseg.runs import file_hash, remove_tree, write_json
+from weakseg.runs import file_hash, remove_tree
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.scoring import write_part
-from weakseg.stages.segment import AHEAD, Predicted, Scored, Truth, Work, segment_cases
+from weakseg.stages.segment import replace_masks, score_predictions
 from weakseg.training.loop import make_fabric
 from weakseg.training.segment import val_cases
 from weakseg.training.segmentation_cases import SegmentationCases
@@ -114,15 +112,11 @@ def _write_masks(
             method = NetworkMethod(
                 name, tuple(together), config, networks, settings, threshold, says
             )
-            for scored in score_network(prepared, method, method.over(data, test), seed, fresh):
+            predictions = ((data.cases[i], p) for i, p in method.over(data, test))
+            for scored in score_predictions(prepared, method, predictions, seed, fresh):
                 rows += scored.rows
                 advance()
-    write_json(threshold_file(fresh, name), thresholds)
-    masks = method_folder(masks_folder(run.folder), name)
-    remove_tree(masks)
-    masks.parent.mkdir(exist_ok=True)
-    method_folder(fresh, name).replace(masks)
-    remove_tree(fresh)
+    replace_masks(run.folder, fresh, name, thresholds)
     write_part(prepared, segmenter_part(name), rows)
     entry: dict[str, Any] = {STARTING_WEIGHTS: starting_weights(config, name)}
     by = gate_weights(prepared, name)
@@ -176,34 +170,3 @@ def _threshold(
         "upper_bound": False,
         "inference": settings.model_dump(mode="json", include=set(INFERENCE)),
     }
-
-
-def score_network(
-    prepared: Prepared,
-    method: NetworkMethod,
-    predictions: Iterable[tuple[int, Prediction]],
-    seed: int,
-    masks: Path | None = None,
-) -> Iterator[Scored]:
-    """Write the masks of a network where asked for, and score those whose truth is known.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    method : NetworkMethod
-    predictions : iterable of (int, Prediction)
-        Of some of the run's cases.
-    seed : int
-        Under which they stand.
-    masks : Path, optional
-        See `weakseg.stages.segment.segment_cases`.
-    """
-    cases = prepared.cases.cases
-
-    def ready(prediction: Prediction) -> Callable[[Truth], Predicted]:
-        return lambda _: [(method, prediction)]
-
-    work = (Work(cases[i], ready(prediction)) for i, prediction in predictions)
-    # As many probabilities as the network takes together may wait: of volumes, two.
-    ahead = max(2, min(AHEAD, method.at_once))
-    return segment_cases(prepared, work, seed, masks=masks, ahead=ahead)

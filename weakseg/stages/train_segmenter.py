@@ -44,6 +44,7 @@ from weakseg.methods.segmenters import (
 from weakseg.progress import say
 from weakseg.runs import remove_tree, write_json
 from weakseg.stages.base import Stage, perform
+from weakseg.stages.composed import segment_composed
 from weakseg.stages.fit_segmenter import fit_segmenter, new_segmenter
 from weakseg.stages.scoring import collect
 from weakseg.stages.segmenter_masks import segment_by_network
@@ -109,10 +110,13 @@ def train_segmenters(
     for name in names:
         data = segmentation_cases(prepared, name)
         masks = prepared.config.segmenters[name].masks
+        if masks != MANIFEST:
+            segment_composed(prepared)  # what it is trained on may be made of others by now
         for seed in prepared.config.segmenter_seeds(name):
             source = None if masks == MANIFEST else find_source(prepared, masks, seed)
             _train(prepared, name, seed, data, source, force, after_epoch)
         segment_by_network(prepared, name, data, force)
+    segment_composed(prepared, force=force)
     return collect(prepared)
 
 

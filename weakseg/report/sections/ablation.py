@@ -12,8 +12,8 @@ from scipy import ndimage
 from weakseg.config import Config
 from weakseg.data.case_files import case_image, case_truth
 from weakseg.errors import WeaksegError
-from weakseg.layout import classifier_stage, heatmap_stage, segmenter_stage
 from weakseg.masks.region import brightness
+from weakseg.methods.find import kind_of
 from weakseg.report import words
 from weakseg.report.read import RunTables
 from weakseg.report.sections.base import Content, Section, Subject
@@ -71,35 +71,10 @@ def seconds_of(config: Config, stages: Mapping[str, Mapping[str, Any]], method: 
 
     NaN where the record does not tell. The making of masks and their scores is not counted.
     """
-    segmenter = method in config.segmenters
-    seeds = list(config.mask_seeds(method)) if segmenter else _heat_seeds(config, method)
-    needed = [_stands_on(config, method, s) for s in seeds]
+    kind = kind_of(config, method)
+    needed = [kind.stands_on(config, method, s) for s in kind.seeds(config, method)]
     spent = [sum(stages[n]["seconds"] for n in of) for of in needed if of <= stages.keys()]
     return float(np.mean(spent)) if spent else float("nan")
-
-
-def _heat_seeds(config: Config, method: str) -> list[int]:
-    return config.heatmap_seeds(config.heatmap_methods[method][0])
-
-
-def _stands_on(config: Config, method: str, seed: int) -> set[str]:
-    """The stages that the masks of a method and a seed were made by."""
-    arch = config.classifier.arch
-    if method in config.segmenters:
-        masks, found = config.segmenters[method].masks, set()
-        together = config.mask_seeds(method)[seed]
-        if config.segmenter_gate(method) != "none":
-            found |= {classifier_stage(arch, s) for s in config.gate_seeds(together)}
-        for one in together:
-            found.add(segmenter_stage(method, one))
-            if masks in config.segmenters or masks in config.heatmap_methods:
-                own = masks in config.segmenters
-                seeds = list(config.mask_seeds(masks)) if own else _heat_seeds(config, masks)
-                found |= _stands_on(config, masks, one if one in seeds else seeds[0])
-        return found
-    name, _ = config.heatmap_methods[method]
-    by = config.seeds if config.all_heatmaps[name].ensemble else [seed]
-    return {classifier_stage(arch, s) for s in by} | {heatmap_stage(arch, seed, name)}
 
 
 def gap_to_reference(run: RunTables, method: str | None) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from weakseg.config import ClassifierConfig, Config
+from weakseg.methods.find import method_names
 from weakseg.report.read import RunTables
 from weakseg.report.tables import headline, method_table
 
@@ -51,12 +52,12 @@ class Subject:
     @cached_property
     def method(self) -> str | None:
         """The method that the report speaks of first."""
-        return headline(self.methods, self.map_ahead, self.config.report.method)
+        return headline(self.methods, self.method_order, self.config.report.method)
 
     @property
-    def map_ahead(self) -> list[str]:
-        """The run's methods in the order of its experiment file, segmenters last."""
-        return [*self.config.heatmap_methods, *self.config.segmenters]
+    def method_order(self) -> list[str]:
+        """The run's methods in the order of its experiment file, a kind after the other."""
+        return method_names(self.config)
 
     @property
     def scored(self) -> bool:

@@ -202,7 +202,7 @@ def _picture(
     image = planes[at]
     true = None if truth is None else as_planes(case, truth)[at]
     parts = [contours(image, intensity=how)]
-    if method not in run.segmenters:
+    if method in run.config.heatmap_methods:
         heat = load_heatmap(run.heatmap_path(method, seed, case.id)).full()
         parts.append(overlay(image, as_planes(case, heat)[at], intensity=how))
     parts.append(contours(image, as_planes(case, mask)[at], true, intensity=how))
@@ -216,7 +216,7 @@ def build(subject: Subject) -> Content:
     """The cases of the method that is spoken of; of others where nothing was scored."""
     run = subject.run
     method = subject.method or _first_method(subject)
-    seed = next(iter(run.segmenters.get(method or "", run.classifiers)), None)
+    seed = _first_seed(run, method)
     shown = gallery(run, method, seed) if method is not None and seed is not None else []
     captions = pd.DataFrame([asdict(s) for s in shown]).drop(columns="picture", errors="ignore")
     context = {
@@ -231,15 +231,21 @@ def build(subject: Subject) -> Content:
     return Content(context, {"gallery": captions}, shown=bool(shown))
 
 
+def _first_seed(run: RunTables, method: str | None) -> int | None:
+    """The first seed under which a method's masks stand."""
+    entries = run.thresholds.get(method or "", {})
+    return next((int(seed.removeprefix("seed-")) for seed in entries), None)
+
+
 def _first_method(subject: Subject) -> str | None:
     """A method to show where nothing was scored: the one that is asked for, or the first."""
-    order = [subject.config.report.method, *subject.map_ahead]
+    order = [subject.config.report.method, *subject.method_order]
     return next((m for m in order if m in subject.run.thresholds), None)
 
 
 TEMPLATE = r"""
 <h2>Pictures</h2>
-<p class="note">{{ method }}, seed {{ seed }} (the first). Each strip: the image{% if cases | selectattr("plane") | list %} (the slice of the third axis with most of the lesion){% endif %}{% if method not in r.run.segmenters %}; the heatmap over it, scaled to its own maximum{% endif %}; the outline of {% if r.scored %}<span class="key"><span class="swatch" style="background:{{ truth_colour }}"></span>truth</span> and {% endif %}<span class="key"><span class="swatch" style="background:{{ mask_colour }}"></span>mask</span>{% if compared and method != compared %}; the same for {{ compared }}{% endif %}.</p>
+<p class="note">{{ method }}, seed {{ seed }} (the first). Each strip: the image{% if cases | selectattr("plane") | list %} (the slice of the third axis with most of the lesion){% endif %}{% if method in r.config.heatmap_methods %}; the heatmap over it, scaled to its own maximum{% endif %}; the outline of {% if r.scored %}<span class="key"><span class="swatch" style="background:{{ truth_colour }}"></span>truth</span> and {% endif %}<span class="key"><span class="swatch" style="background:{{ mask_colour }}"></span>mask</span>{% if compared and method != compared %}; the same for {{ compared }}{% endif %}.</p>
 {% for row, heading in rows.items() %}
 {% set of_row = cases | selectattr("row", "equalto", row) | list %}
 {% if of_row %}

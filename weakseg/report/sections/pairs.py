@@ -25,13 +25,13 @@ def build(subject: Subject) -> Content:
 
 
 def pair_table(run: RunTables) -> pd.DataFrame:
-    """Every pair of results: heatmap methods, supervised networks and the best floor."""
+    """Every pair of results: all methods but upper bounds, and the best floor."""
     table = run.per_case
     if table.empty or run.summary.empty:
         return pd.DataFrame(columns=list(PAIR_COLUMNS))
     kinds = run.summary.set_index("method")["kind"]
     floor = best_floor(run.summary)
-    chosen = [m for m in kinds.index if kinds[m] in ("heatmap", "weak", "supervised") or m == floor]
+    chosen = [m for m in kinds.index if kinds[m] not in ("oracle", "floor") or m == floor]
     with_lesion = set(table.loc[table["has_lesion"].astype(bool), "method"])
     chosen = [m for m in chosen if m in with_lesion]
     draw = {"bootstrap": run.config.scores.bootstrap, "seed": run.config.seed}
