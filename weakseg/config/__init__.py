@@ -10,6 +10,7 @@ at once. ``--set a.b=value`` changes one key, with the value read as YAML.
 """
 
 from weakseg.config.classifier import AugmentConfig, ClassifierConfig
+from weakseg.config.consensus import ConsensusConfig
 from weakseg.config.data import DataConfig, PhantomConfig, SplitConfig
 from weakseg.config.experiment import (
     STARTING_WEIGHTS,
@@ -47,6 +48,7 @@ __all__ = [
     "ClassifierConfig",
     "Condition",
     "Config",
+    "ConsensusConfig",
     "DataConfig",
     "EquivalenceConfig",
     "FilteredConfig",

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from weakseg.config.classifier import ClassifierConfig
+from weakseg.config.consensus import ConsensusConfig
 from weakseg.config.data import DataConfig
 from weakseg.config.filtered import FilteredConfig
 from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap
@@ -60,6 +61,10 @@ class Config(Section):
     segmenters: dict[str, SegmenterConfig] = Field(
         default_factory=dict, description="supervised baselines: a name of yours → its settings"
     )
+    consensus: dict[str, ConsensusConfig] = Field(
+        default_factory=dict,
+        description="what several methods agree on: a name of yours → these methods and their vote",
+    )
     equivalence: EquivalenceConfig = EquivalenceConfig()
     heatmap: HeatmapConfig = HeatmapConfig()
     heatmaps: dict[str, NamedHeatmap] = Field(
@@ -81,14 +86,14 @@ class Config(Section):
             raise ValueError("it names a folder, which Windows cannot have: choose another")
         return name
 
-    @field_validator("segmenters", "heatmaps", mode="before")
+    @field_validator("segmenters", "heatmaps", "consensus", mode="before")
     @classmethod
     def _empty_is_default(cls, segmenters: Any) -> Any:
         if not isinstance(segmenters, dict):
             return {} if segmenters is None else segmenters
         return {k: {} if v is None else v for k, v in segmenters.items()}
 
-    @field_validator("segmenters", "heatmaps")
+    @field_validator("segmenters", "heatmaps", "consensus")
     @classmethod
     def _names_are_folders(cls, named: dict[str, Any]) -> dict[str, Any]:
         folded = [name.casefold() for name in named]
@@ -128,9 +133,33 @@ class Config(Section):
                 raise ValueError(
                     f"segmenters.{name}: a heatmap method has that name; choose another"
                 )
+        taken = {*methods, *(name.casefold() for name in self.segmenters)}
+        for name in self.consensus:
+            if name.casefold() in taken:
+                raise ValueError(f"consensus.{name}: another method has that name; choose another")
         if len(set(methods)) < len(methods):
             twice = next(m for m in methods if methods.count(m) > 1)
             raise ValueError(f"heatmaps: two methods would be called {twice!r}; rename a heatmap")
+        return self
+
+    @model_validator(mode="after")
+    def _consensus_is_of_methods(self) -> Config:
+        names = list(self.consensus)
+        for at, (name, c) in enumerate(self.consensus.items()):
+            earlier = [*self.heatmap_methods, *self.segmenters, *names[:at]]
+            for member in c.methods:
+                if member in names[at:]:
+                    raise ValueError(f"consensus.{name}: {member!r} must stand before {name!r}")
+                if member not in earlier:
+                    raise ValueError(
+                        f"consensus.{name}: there is no method {member!r}; methods: "
+                        f"{', '.join(earlier)}"
+                    )
+                if self.heatmap_methods.get(member, ("", ""))[1] in ORACLES:
+                    raise ValueError(
+                        f"consensus.{name}: {member!r} is an upper bound, which needs true masks "
+                        "of the images that it segments; name another method"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -241,12 +270,14 @@ class Config(Section):
 
     @property
     def methods(self) -> list[str]:
-        """Every method by name: of heatmaps, and segmenters."""
-        return [*self.heatmap_methods, *self.segmenters]
+        """Every method by name: of heatmaps, segmenters, and what several agree on."""
+        return [*self.heatmap_methods, *self.segmenters, *self.consensus]
 
     def segmenters_of(self, method: str) -> list[str]:
-        """The segmenters whose masks a method stands for: itself, if it is one."""
-        return [method] if method in self.segmenters else []
+        """The segmenters whose masks a method is made of: itself, if it is one."""
+        members = self.consensus[method].methods if method in self.consensus else []
+        own = [method] if method in self.segmenters else []
+        return [*own, *(s for m in members for s in self.segmenters_of(m))]
 
     def segmenter_seeds(self, name: str) -> list[int]:
         """The seeds of a segmenter: its own, else the classifiers'."""

@@ -10,7 +10,7 @@ from weakseg.current import require_whole
 from weakseg.errors import RunError, UserError, did_you_mean
 from weakseg.layout import config_file, masks_folder, threshold_file, threshold_files
 from weakseg.masks.kept import read_thresholds
-from weakseg.methods import heatmap, network
+from weakseg.methods import consensus, heatmap, network
 from weakseg.methods.base import HEATMAP, WEAK, Entries, Kind, Method
 from weakseg.runs import Run, open_run
 
@@ -20,7 +20,11 @@ def kind_of(config: Config, method: str) -> Kind:
     return next(kind for kind in KINDS if method in kind.names(config))
 
 
-KINDS: tuple[Kind, ...] = (heatmap.KIND, network.network_kind(kind_of))
+KINDS: tuple[Kind, ...] = (
+    heatmap.KIND,
+    network.network_kind(kind_of),
+    consensus.consensus_kind(kind_of),
+)
 """A further kind is a file and an entry here."""
 
 
