@@ -27,7 +27,7 @@ from weakseg.runs import file_hash
 from weakseg.training.loop import pick_device
 
 MAX_TRAINING_IMAGES = 300
-"""Training images that a rule is trained on; of more, evenly spaced ones."""
+"""Training images of a kind that a rule is trained on; of more, evenly spaced ones."""
 
 
 PREDICTED = "predicted"
@@ -129,12 +129,19 @@ class HeatReader:
 
     def training_pairs(self) -> Iterator[tuple[Case, np.ndarray]]:
         """Training images with a lesion label, evenly spaced, and their raw heat; no masks."""
+        for case in self._training_cases(lesion=True):
+            yield case, self.load(case).full()
+
+    def healthy(self) -> list[Case]:
+        """Training images without a lesion by their label, evenly spaced."""
+        return self._training_cases(lesion=False)
+
+    def _training_cases(self, lesion: bool) -> list[Case]:
         is_lesion = self.prepared.cases.labels.is_lesion
-        cases = [c for c in self.prepared.cases.of("train") if is_lesion(c.label)]
+        cases = [c for c in self.prepared.cases.of("train") if is_lesion(c.label) == lesion]
         count = min(len(cases), MAX_TRAINING_IMAGES)
         few = np.linspace(0, len(cases) - 1, count).round().astype(int)
-        for k in few:
-            yield cases[k], self.load(cases[k]).full()
+        return [cases[k] for k in few]
 
     @property
     def classifier(self) -> Path:
@@ -150,6 +157,7 @@ class HeatReader:
             lambda: load_classifier(folder).to(pick_device(config.device)),
             self.prepared.channels,
             self.training_pairs,
+            self.healthy,
             seed,
         )
 

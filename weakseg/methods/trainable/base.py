@@ -32,6 +32,8 @@ class Context:
     pairs : callable
         Gives training cases with a lesion label and their raw heat, (M, N); no mask is opened. For
         training.
+    healthy : callable
+        Gives training cases whose label says that there is no lesion. For training.
     seed : int
         Of what training draws.
     """
@@ -40,6 +42,7 @@ class Context:
     classifier: Callable[[], Classifier]
     channels: int = 1
     pairs: Callable[[], Iterable[tuple[Case, np.ndarray]]] = tuple
+    healthy: Callable[[], Iterable[Case]] = tuple
     seed: int = 0
 
 
