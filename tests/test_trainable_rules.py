@@ -32,6 +32,7 @@ masks:
     - fixed
     - {{rule: affinity, epochs: 2, steps: 16, low: 0.5}}
     - {{rule: hypercolumn, count: 60, warm: 0, low: 0.5}}
+    - {{rule: random-forest, trees: 5, depth: 4, low: 0.5, at: 0.3}}
 scores: {{bootstrap: 100, floors: false}}
 report: {{gallery: 1}}
 segmenters:
@@ -39,7 +40,12 @@ segmenters:
     {{arch: "encoder-unet:squeezenet1_1", masks: layercam-affinity, epochs: 1, steps: 2,
       batch_size: 4, average: none, seeds: [0]}}
 """
-METHODS = ("layercam-affinity", "layercam-hypercolumn", "all-hypercolumn")
+METHODS = (
+    "layercam-affinity",
+    "layercam-hypercolumn",
+    "layercam-random-forest",
+    "all-hypercolumn",
+)
 
 
 @pytest.fixture(scope="module")

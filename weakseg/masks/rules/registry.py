@@ -22,6 +22,7 @@ from weakseg.masks.rules.global_thresholds import (
 from weakseg.masks.rules.grown import GrownRule
 from weakseg.masks.rules.hypercolumn import HypercolumnRule
 from weakseg.masks.rules.masks_seen import OracleDatasetRule, OracleImageRule, ValidationRule
+from weakseg.masks.rules.random_forest import RandomForestRule
 from weakseg.masks.rules.random_walker import RandomWalkerRule
 from weakseg.masks.rules.superpixel import SuperpixelRule
 from weakseg.masks.rules.two_tone import TwoToneRule
@@ -39,6 +40,7 @@ _ALL: tuple[type[base.Rule], ...] = (
     CrfRule,
     AffinityRule,
     HypercolumnRule,
+    RandomForestRule,
     TrainQuantileRule,
     ValidationRule,
     OracleDatasetRule,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from weakseg.errors import RunError, first_line
 from weakseg.masks.rules import FittedRule, Rule, TrainedState, rule_from_json
-from weakseg.methods.trainable import affinity, hypercolumn
+from weakseg.methods.trainable import affinity, hypercolumn, random_forest
 from weakseg.methods.trainable.base import Context, Trainer
 from weakseg.progress import say
 from weakseg.runs import file_hash, inside, write_bytes
@@ -20,6 +20,7 @@ from weakseg.runs import file_hash, inside, write_bytes
 TRAINERS: dict[str, Trainer] = {
     "affinity": affinity.TRAINER,
     "hypercolumn": hypercolumn.TRAINER,
+    "random-forest": random_forest.TRAINER,
 }
 """Name of a rule → how it is trained."""
 
