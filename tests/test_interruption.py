@@ -1,15 +1,21 @@
 """Ctrl-C and being told to end: a word on what is safe, and nothing half written."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
+from tests.data.helpers import noise, save, write_rows
 from tests.tiny import weakseg, write_config, write_set
 from weakseg import interruption
-from weakseg.interruption import InterruptedCommand, signals_raise
+from weakseg.interruption import InterruptedCommand, deaf_to_interrupts, signals_raise
+from weakseg.runs import cores
 from weakseg.training import loop
 
 CONFIG = """
@@ -128,3 +134,87 @@ def test_what_is_ignored_stays_ignored_and_other_threads_install_nothing():
     thread.start()
     thread.join()
     assert seen == [held]
+
+
+# Processes that look at the files of a long manifest
+
+LONG = """
+import sys
+from weakseg.data import inspect_files
+from weakseg.cli import main
+
+inspect_files.MANY, inspect_files.MANY_AT_ONCE = 10, 4
+main(["validate", sys.argv[1]])
+"""
+
+
+def processes_of(group):
+    """Command lines of the living processes of a group."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(folder.name)
+            if os.getpgid(pid) == group and (line := (folder / "cmdline").read_bytes()):
+                found.append(line)  # those that have ended have none
+    return found
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def looking(tmp_path):
+    """`validate` of a long manifest in a group of its own, with its workers begun."""
+    if not Path("/proc/self/cmdline").exists() or cores() == 1:
+        pytest.skip("needs Linux and two cores")
+    save(tmp_path / "a.png", noise(0, (700, 700)))
+    rows = [["a.png", ["tumor", "normal"][k % 2]] for k in range(600)]
+    manifest = write_rows(tmp_path, [["image", "label"], *rows])
+    done = subprocess.Popen(
+        [sys.executable, "-c", LONG, manifest],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        until(lambda: sum(b"LokyProcess" in line for line in processes_of(done.pid)) > 1)
+        yield done
+    finally:
+        with contextlib.suppress(OSError):
+            os.killpg(done.pid, signal.SIGKILL)
+        done.communicate()
+
+
+@pytest.mark.parametrize("later", [0.0, 1.5])
+def test_ctrl_c_while_processes_look_at_files_is_told_once_and_leaves_none(looking, later):
+    time.sleep(later)  # they are starting, or at work
+    os.killpg(looking.pid, signal.SIGINT)  # as a terminal sends it: to all
+    out, err = looking.communicate(timeout=60)
+    assert (out, looking.returncode) == ("", 130)
+    assert err.strip() == f"interrupted: {interruption.SAFE['validate']}"
+    until(lambda: not processes_of(looking.pid))
+
+
+def test_processes_that_look_at_files_end_with_one_that_was_killed(looking):
+    looking.kill()
+    looking.wait()
+    until(lambda: not processes_of(looking.pid))
+
+
+def test_only_processes_begun_within_are_deaf():
+    ask = [sys.executable, "-c", "import signal; print(signal.pthread_sigmask(0, []))"]
+
+    def blocked():
+        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout
+
+    with pytest.raises(InterruptedCommand), signals_raise(), deaf_to_interrupts():
+        assert "SIGINT" in blocked()
+        signal.raise_signal(signal.SIGINT)
+        heard = "not yet"
+    assert heard == "not yet"
+    assert "SIGINT" not in blocked()

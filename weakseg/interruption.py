@@ -69,6 +69,23 @@ def signals_raise() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started within the block never hear SIGINT; this one hears it after.
+
+    The one that started them ends them, and tells; of theirs a traceback each would come. Windows
+    has nothing of the kind.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def end_interrupted(command: str | None, exit_code: int) -> NoReturn:
     """Say what is safe and how to go on, and end."""
     print(f"\ninterrupted: {SAFE.get(command or '', GOES_ON)}", file=sys.stderr)

@@ -6,7 +6,11 @@ second to start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,7 +22,9 @@ from weakseg.data.check_files import Seen, look_at_files
 from weakseg.data.check_volumes import look_at_volumes
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.manifest import Problem, Row, Table
+from weakseg.disk import WINDOWS
 from weakseg.errors import first_line
+from weakseg.interruption import deaf_to_interrupts
 from weakseg.runs import cores
 
 T = TypeVar("T")
@@ -31,6 +37,9 @@ AT_ONCE = 16
 MANY = 5000
 """Rows from which on processes pay."""
 MANY_AT_ONCE = 250
+
+ATTENDED = 1.0
+"""Seconds after which a process asks whether the one that started it still lives."""
 
 
 def look_at_rows(table: Table, data: DataConfig, labels: Labels | None) -> Iterator[list[Seen]]:
@@ -109,8 +118,43 @@ def in_threads(work: Callable[[T], R], items: Iterable[T], threads: int = DECODE
 
 def in_processes(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Results in the order of the items, by a process a core."""
+    from multiprocessing import resource_tracker
+
     from joblib import Parallel, delayed
 
+    resource_tracker.ensure_running()  # to start it later would undo the next block's work
     # Unlike those of the standard library, these need no guard in the user's own script.
-    pool = Parallel(n_jobs=-1, backend="loky", batch_size=1, return_as="generator")
-    yield from pool(delayed(work)(item) for item in items)
+    with Parallel(
+        n_jobs=-1,
+        backend="loky",
+        batch_size=1,
+        return_as="generator",
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    ) as pool:
+        results: Generator[R, None, None] | None = None
+        try:
+            with deaf_to_interrupts():  # Ctrl-C reaches a terminal's every process
+                results = pool(delayed(work)(item) for item in items)
+            for result in results:  # noqa: UP028 - they shall not be closed with this one
+                yield result
+        finally:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "[0-9]+ tasks ")  # were given up on purpose
+                if results is not None:
+                    results.close()
+
+
+def _end_with(parent: int) -> None:
+    """Have this process end soon after its parent, even one that was killed.
+
+    It would wait minutes for more work. On Windows nobody is told that a parent has ended.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(ATTENDED)
+        os._exit(1)
+
+    if not WINDOWS:
+        threading.Thread(target=watch, daemon=True).start()
