@@ -14,9 +14,11 @@ from torch import nn
 
 from tests.tiny import tree, weakseg, write_config, write_set
 from weakseg import disk, runs
+from weakseg.data.formats.base import open_file
 from weakseg.data.formats.writing import write_mask
 from weakseg.data.images import write_grey
 from weakseg.disk import DiskError, in_words, require_room
+from weakseg.errors import DataError
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.report.pictures import write_overlay
 from weakseg.runs import Run, atomic_path, write_bytes, write_json, write_text
@@ -188,6 +190,73 @@ def test_windows_is_asked_again_where_a_file_is_open(tmp_path, monkeypatch):
     with pytest.raises(DiskError, match="Excel"):
         write_text(tmp_path / "held.csv", "x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt"]
+
+
+def of_windows(number, code, path):
+    """An error as Windows raises it: only there has it a number of its own."""
+    e = OSError(number, os.strerror(number), str(path))
+    e.winerror = code
+    return e
+
+
+DEEP = "/".join(["a folder with a long name"] * 12)
+TRAPS = {
+    "206": (f"{DEEP}/a.csv", errno.EINVAL, 206, "too long for Windows", "shorter path"),
+    "no such path": (f"{DEEP}/a.csv", errno.ENOENT, 3, "too long for Windows", "LongPaths"),
+    "no such file": (f"{DEEP}/a.csv", errno.ENOENT, 2, "too long for Windows", "LongPaths"),
+    "device": ("con/a.csv", errno.ENOENT, 3, "cannot have", "rename"),
+    "device with an ending": ("x/NUL.csv", errno.EINVAL, 123, "cannot have", "rename"),
+    "ends with a dot": ("x./a.csv", errno.ENOENT, 2, "cannot have", "rename"),
+    "a long name": ("x" * 300, errno.ENAMETOOLONG, None, "too long", "shorter file names"),
+}
+
+
+@pytest.mark.parametrize("name", TRAPS)
+@pytest.mark.parametrize("do", ["write", "read", "command"])
+def test_a_path_that_cannot_be_is_one_sentence_with_file_and_way_out(
+    name, do, tmp_path, monkeypatch, capsys
+):
+    where, number, code, says, way = TRAPS[name]
+    path = tmp_path / where
+    monkeypatch.setattr(disk, "WINDOWS", code is not None)
+
+    def fail(*_a, **_k):
+        raise of_windows(number, code, path)
+
+    if do == "write":
+        monkeypatch.setattr(type(tmp_path), "mkdir", fail)
+        with pytest.raises(DiskError) as e:
+            write_text(path, "x")
+        told = str(e.value)
+        assert "repeat the command" in told
+    elif do == "read":
+        monkeypatch.setattr(type(tmp_path), "stat", fail)
+        with pytest.raises(DataError) as e:
+            open_file(path)
+        told = str(e.value)
+    else:
+        monkeypatch.setattr("weakseg.stages.report.make_report", fail)
+        assert weakseg("report", "run", "--out", "out") == 2
+        told = capsys.readouterr().err
+    assert says in told.splitlines()[0]
+    assert f"where: {path}\n" in told
+    assert way in told
+    if "too long" in says:
+        assert f"{len(str(path))} characters" in told
+
+
+def test_a_name_that_this_disk_cannot_have_is_told_for_what_it_is(tmp_path):
+    path = tmp_path / ("x" * 300)
+    with pytest.raises(DiskError, match=r"too long\.(.|\n)*longest name has 300 bytes"):
+        write_text(path / "a.csv", "x")
+    with pytest.raises(DataError, match=r"too long\.(.|\n)*longest name has 300 bytes"):
+        open_file(path)
+
+
+def test_what_is_only_missing_is_not_called_too_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "WINDOWS", True)
+    with pytest.raises(DataError, match="does not exist"):
+        open_file(tmp_path / "a.png")
 
 
 def test_a_second_name_is_refused_alike(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +24,7 @@ from weakseg.commands.options import (
     Seed,
     example,
 )
-from weakseg.disk import OF_THE_DISK
+from weakseg.disk import OF_THE_DISK, path_trap
 from weakseg.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, WeaksegError
 from weakseg.interruption import InterruptedCommand, end_interrupted, signals_raise
 from weakseg.progress import print_anywhere
@@ -353,7 +354,12 @@ def _explain(e: Exception) -> int:
         return e.exit_code
     if isinstance(e, OSError) and (e.filename or e.errno in OF_THE_DISK):
         where = f"\n  where: {e.filename}" if e.filename else ""
-        print(f"error: {e.strerror}{where}", file=sys.stderr)
+        told = path_trap(Path(os.fsdecode(e.filename)), e) if e.filename else None
+        if told is None:
+            print(f"error: {e.strerror}{where}", file=sys.stderr)
+        else:
+            what, found, fix = told
+            print(f"error: {what}{where}\n  found: {found}\n  fix: {fix}", file=sys.stderr)
         return EXIT_USER
     print(
         f"error: weakseg failed: {type(e).__name__}: {e}\n"

@@ -27,6 +27,10 @@ _WAYS = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
 WINDOWS = os.name == "nt"
+LONGEST_PATH = 259
+"""Characters of a path that every Windows takes; longer ones only where they are switched on."""
+_TOO_LONG = 206  # ERROR_FILENAME_EXCED_RANGE of Windows, which errno knows as EINVAL or ENOENT
+_NO_SUCH = {2, 3, 123}  # no such file, no such path, no name: what it says instead, above
 REPLACE_TRIES, REPLACE_WAIT = 20, 0.1
 """How often, and after how many seconds, Windows is asked again to replace a file."""
 _FREE = "free space on the disk or raise the quota"
@@ -88,7 +92,12 @@ def write_failure(path: Path, part: Path, e: BaseException, size: int | None) ->
         Bytes of the whole file, where that is known.
     """
     cause = disk_error(e) if isinstance(e, Exception) and not isinstance(e, WeaksegError) else None
-    if cause is None or not _is_of(cause, path, part):
+    if cause is None:
+        return None
+    if (told := path_trap(path, cause)) is not None:
+        what, seen, out = told
+        return DiskError(what, where=str(path), found=seen, fix=f"{out}; {_AGAIN}")
+    if not _is_of(cause, path, part):
         return None
     reason = cause.strerror or first_line(cause)
     found = [reason]
@@ -105,6 +114,39 @@ def write_failure(path: Path, part: Path, e: BaseException, size: int | None) ->
         found="; ".join(found),
         fix=f"{way}; {_AGAIN}",
     )
+
+
+def path_trap(path: Path, cause: OSError) -> tuple[str, str, str] | None:
+    """What to tell of a path that Windows, or a file system, cannot have.
+
+    Parameters
+    ----------
+    path : Path
+        The file that was wanted.
+    cause : OSError
+        What came of it.
+
+    Returns
+    -------
+    (what, found, fix) or None
+        None where nothing is wrong with the path itself.
+    """
+    length, number = len(str(path.absolute())), getattr(cause, "winerror", None)
+    of_path = WINDOWS and (number in _NO_SUCH or cause.errno in (errno.ENOENT, errno.EINVAL))
+    shorter = _WAYS[errno.ENAMETOOLONG]
+    if number == _TOO_LONG or (of_path and length > LONGEST_PATH):
+        found = f"{length} characters; {LONGEST_PATH} are what every Windows takes"
+        way = f"{shorter}, or have Windows take long paths (LongPathsEnabled)"
+        return "A path is too long for Windows.", found, way
+    reserved = [n for n in path.parts if n not in (path.anchor, ".", "..") and is_reserved(n)]
+    if of_path and reserved:
+        way = "rename the file or the folder of that name"
+        return "Windows cannot have a file or a folder of that name.", repr(reserved[0]), way
+    if cause.errno == errno.ENAMETOOLONG:
+        longest = max(len(os.fsencode(n)) for n in path.parts)
+        found = f"{cause.strerror}: {length} characters, the longest name has {longest} bytes"
+        return "A path, or a name in it, is too long.", found, shorter
+    return None
 
 
 def _is_of(cause: OSError, path: Path, part: Path) -> bool:

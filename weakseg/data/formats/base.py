@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakseg.data.formats.dicom.signs import first_dicom, folder_error
+from weakseg.disk import path_trap
 from weakseg.errors import DataError
 
 Affine = NDArray[np.float64]
@@ -280,9 +281,12 @@ def open_file(path: Path) -> IO[bytes]:
                 fix="name the image file itself",
             )
         return path.open("rb")
-    except FileNotFoundError:
-        raise DataError(MISSING, where=str(path), fix="check its name and folder") from None
     except (OSError, ValueError) as e:
+        if isinstance(e, OSError) and (told := path_trap(path, e)) is not None:
+            what, found, fix = told
+            raise DataError(what, where=str(path), found=found, fix=fix) from None
+        if isinstance(e, FileNotFoundError):
+            raise DataError(MISSING, where=str(path), fix="check its name and folder") from None
         raise DataError(
             "The file cannot be opened.",
             where=str(path),
