@@ -210,6 +210,7 @@ def test_caution(seeds, patients, words):
     assert len(found) == len(words)
     for sentence, part in zip(found, words, strict=True):
         assert part in sentence
+        assert sentence[0].isupper()
         assert sentence.endswith(".")
 
 
