@@ -1,8 +1,11 @@
 """A classifier made for localisation, through the command line like any other."""
 
+import shutil
+
+import numpy as np
 import pytest
 
-from tests.tiny import CONFIG, read_rows, tree, weakseg, write_config, write_set
+from tests.tiny import CONFIG, pixels, read_rows, tree, weakseg, write_config, write_set
 from weakseg.heatmaps.store import load_heatmap
 from weakseg.methods.classifiers import load_classifier
 from weakseg.runs import read_json
@@ -15,6 +18,7 @@ CLASSIFIER = {
     "stride": 16,
     "exits": "true",
     "erase": 0.2,
+    "sizes": "[0.75, 1.5]",
     "equivariance": 0.1,
     "map_entropy": 0.05,
     "map_size": 0.5,
@@ -28,7 +32,9 @@ def job(tmp_path_factory):
     """One whole `compare`, its heatmaps fused; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("localising")
     text = CONFIG + "heatmap: {{layer: fused}}\n"
-    text += "heatmaps: {{full: {{method: fullgrad, rules: [fixed]}}}}\n"
+    text += "heatmaps: {{full: {{method: fullgrad, rules: [fixed]}},\n"
+    text += "  own: {{layer: fused, scales: [0.75, 1.0, 1.5], choose: area, hot_side: 38,\n"
+    text += "    auc_drop: 1.0, rules: [fixed, grown]}}}}\n"
     config = write_config(folder, write_set(folder / "data"), text)
     assert weakseg("compare", config, "--run-dir", folder / "run", *SETTINGS) == 0
     return folder, config
@@ -77,6 +83,44 @@ def test_new_images_are_predicted_as_the_run_did(job, tmp_path):
     probabilities = {r["case"]: float(r["lesion_probability"]) for r in known}
     for name, row in rows.items():
         assert float(row["lesion_probability"]) == pytest.approx(probabilities[name], abs=1e-3)
+
+
+def test_each_image_is_seen_at_its_own_scale_by_the_stage_and_by_predict_alike(job, tmp_path):
+    run = job[0] / "run"
+    made = run / "heatmaps/resnet18/seed-0/own"
+    told = read_json(made / "scales.json")
+    val = [r for r in read_rows(run / "splits.csv") if r["split"] == "val"]
+    assert (told["scales"], told["images"]) == ([0.75, 1.0, 1.5], len(val))
+    assert set(told["auc"]) == {"0.75", "1", "1.5"}
+    heats = {p.stem: load_heatmap(p) for p in made.glob("*.npz")}
+    counts = read_json(run / "run.json")["stages"]["heatmaps/resnet18/seed-0/own"]["scales"]
+    assert counts == {
+        f"{s:g}": sum(h.input_scale == s for h in heats.values()) for s in (0.75, 1.0, 1.5)
+    }
+    assert sum(n > 0 for n in counts.values()) > 1
+    for h in heats.values():  # a finer grid of a larger image
+        assert h.raw.shape == {0.75: (12, 12), 1.0: (16, 16), 1.5: (24, 24)}[h.input_scale]
+    test = [r for r in read_rows(run / "splits.csv") if r["split"] == "test"]
+    args = ("--out", tmp_path, "--method", "own-grown", "--heatmaps")
+    assert weakseg("predict", run, *[r["image"] for r in test][::-1], *args) == 0
+    for r in test:
+        theirs = pixels(run / f"masks/own-grown/seed-0/{r['case']}.png")
+        np.testing.assert_array_equal(pixels(tmp_path / f"{r['case']}.png"), theirs)
+        ours = load_heatmap(tmp_path / f"heatmaps/{r['case']}.npz")
+        assert ours.input_scale == heats[r["case"]].input_scale
+        assert ours.probability == heats[r["case"]].probability
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"scales": []}', '{"scales": [0.001]}'])
+def test_predict_refuses_a_run_that_does_not_tell_its_scales(job, tmp_path, capsys, content):
+    run = shutil.copytree(job[0] / "run", tmp_path / "run")
+    path = run / "heatmaps/resnet18/seed-0/own/scales.json"
+    path.unlink() if content is None else path.write_text(content)
+    images = job[0] / "data/images"
+    assert weakseg("predict", run, images, "--out", tmp_path / "out", "--method", "own-fixed") == 2
+    said = capsys.readouterr().err
+    assert "scales.json" in said
+    assert "heatmap-segment" in said
 
 
 def test_a_plain_weights_file_says_that_nothing_localises(job):

@@ -131,6 +131,11 @@ def heatmap_file(folder: Path, case: str) -> Path:
     return inside(folder, f"{case}.npz")
 
 
+def scales_file(heatmaps: Path) -> Path:
+    """The scales that validation labels left over, in a folder of heatmaps."""
+    return heatmaps / "scales.json"
+
+
 def masks_folder(run: Path) -> Path:
     """Where the masks of all methods live."""
     return run / "masks"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weakseg.config import AugmentConfig
-from weakseg.data.augment import augment, random_affine
+from weakseg.data.augment import augment, random_affine, random_size, rescaled
 
 NOTHING = AugmentConfig(flip=False, rotate=0, zoom=0, shift=0, brightness=0, contrast=0)
 
@@ -65,3 +65,24 @@ def test_values_stay_in_range(seed, channels):
     assert out.shape == x.shape
     assert out.min() >= 0
     assert out.max() <= 1
+
+
+def test_rescaled_images_are_those_of_scikit_image():
+    resize = pytest.importorskip("skimage.transform").resize
+    x = images(2, size=24)
+    out = rescaled(x, 1.5)
+    assert out.shape == (2, 1, 36, 36)
+    # Bilinear, with half-pixel centres; its borders are mirrored, torch's repeat.
+    expected = resize(x[0, 0].numpy(), (36, 36), order=1, anti_aliasing=False)
+    torch.testing.assert_close(
+        out[0, 0, 1:-1, 1:-1], torch.from_numpy(expected[1:-1, 1:-1]), atol=1e-5, rtol=0
+    )
+    assert rescaled(x, 1.0) is x
+
+
+def test_a_random_size_is_one_for_a_batch_and_evenly_drawn_between_the_bounds():
+    x = images(1, size=64)
+    sides = torch.tensor([random_size(x, (0.5, 2.0)).shape[-1] for _ in range(600)])
+    assert (int(sides.min()), int(sides.max())) == (32, 128)
+    assert (sides % 8 == 0).all()
+    assert float(sides.float().mean()) == pytest.approx(80, abs=4)

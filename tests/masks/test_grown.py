@@ -66,6 +66,27 @@ def test_where_it_would_become_too_large_more_heat_is_asked_for():
     np.testing.assert_array_equal(reached[3], image > 0)
 
 
+@pytest.mark.parametrize("tone", [60.0, -60.0], ids=["bright", "dark"])
+def test_where_the_cold_has_much_of_the_tone_nothing_grows(tone):
+    cold = HEAT <= 0.2
+    # A third of the cold, away from the lesion, is of the lesion's tone.
+    strip = cold & (np.indices(SHAPE)[0] >= 34)
+    share = strip.sum() / cold.sum()
+    image = 100 + tone * (LESION | strip)
+    part = two_tone_mask(HEAT, image, blur=0)
+    assert part.sum() < 0.97 * LESION.sum()
+    for rare, expected in ((share * 0.99, part), (share * 1.01, LESION), (1.0, LESION)):
+        np.testing.assert_array_equal(grown_mask(HEAT, image, rare=rare, blur=0), expected)
+
+
+def test_what_is_no_body_does_not_count_as_cold():
+    """A dark lesion before a dark background outside of the head."""
+    head = far(22, 22) < 18
+    image = np.where(head, 100.0 - 60 * LESION, 0.0)
+    assert (image[HEAT <= 0.2] < 40).mean() > 0.4
+    np.testing.assert_array_equal(grown_mask(HEAT, image, rare=0.1, blur=0), LESION)
+
+
 def test_holes_are_filled():
     image = 100 + 60.0 * (LESION & (far(20, 22) >= 1.5))
     np.testing.assert_array_equal(grown_mask(HEAT, image, blur=0), LESION)
@@ -106,7 +127,9 @@ def test_it_is_a_rule_of_the_experiment():
         parse_config({"masks": {"rules": [{"rule": "grown", "reach": 0.5}]}})
 
 
-@pytest.mark.parametrize("wrong", [{"reach": 0.4}, {"reach": 0.0}, {"most": 0.5}, {"blur": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"reach": 0.4}, {"reach": 0.0}, {"most": 0.5}, {"blur": -1}, {"rare": 1.1}]
+)
 def test_parameters_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         grown_mask(HEAT, np.zeros(SHAPE), **wrong)

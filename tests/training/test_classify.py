@@ -174,6 +174,39 @@ def test_only_training_images_are_erased_and_alike_in_every_run():
     torch.testing.assert_close(b, c)
 
 
+class Ramps(Planes):
+    """Images of 64 pixels that differ from pixel to pixel."""
+
+    def images(self, indices):
+        return torch.linspace(0, 1, 64 * 64).view(1, 1, 64, 64).repeat(len(indices), 1, 1, 1)
+
+
+def sides_of(epoch=0, **more):
+    t = task(n=200, batch=5, **more)
+    t.images = Ramps(200)
+    return [x.shape[-1] for x, _ in t.batches(epoch)]
+
+
+def test_training_batches_have_random_sizes_within_the_bounds_and_alike_in_every_run():
+    sides = sides_of(sizes=(0.5, 1.25))
+    assert set(sides) == {32, 40, 48, 56, 64, 72, 80}
+    assert sides == sides_of(sizes=(0.5, 1.25))
+    assert sides != sides_of(epoch=1, sizes=(0.5, 1.25))
+    assert sides != sides_of(seed=1, sizes=(0.5, 1.25))
+    assert set(sides_of()) == {64}
+
+
+def test_without_sizes_a_network_from_before_the_setting_stays_up_to_date():
+    assert "sizes" not in ClassifierConfig().fingerprint_settings()
+    assert ClassifierConfig(sizes=(0.5, 1.0)).fingerprint_settings()["sizes"] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("sizes", [[1.0, 0.5], [0.1, 1.0], [0.5, 5.0], [1.0, 1.0]])
+def test_sizes_out_of_order_or_range_are_refused(sizes):
+    with pytest.raises(ConfigError, match=r"classifier\.sizes"):
+        parse_config({"classifier": {"sizes": sizes}})
+
+
 def test_maps_that_follow_the_image_differ_by_nothing_and_others_do():
     ramp = torch.linspace(-2, 2, 16).expand(1, 1, 12, 16)
     places = torch.cat([ramp, -ramp], 1)

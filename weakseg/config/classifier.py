@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from weakseg.settings import Probability, Section, seeds_differ
+from weakseg.settings import Probability, Scale, Section, seeds_differ
 
 Pool = Literal["default", "avg", "max", "lse", "topk", "gem"]
 """How class scores over places become an image's logits, see `weakseg.models.localising`."""
@@ -87,6 +87,11 @@ class ClassifierConfig(Section):
     erase: float = Field(
         0.0, ge=0.0, lt=1.0, description="share of the cells of a 4x4 grid hidden in training"
     )
+    sizes: tuple[Scale, Scale] | None = Field(
+        None,
+        description="training batches are enlarged by a factor drawn between these two, each batch "
+        "by its own; default: never",
+    )
     equivariance: float = Field(
         0.0,
         ge=0.0,
@@ -130,16 +135,18 @@ class ClassifierConfig(Section):
             )
         return weight
 
-    @field_validator("map_area")
+    @field_validator("map_area", "sizes")
     @classmethod
-    def _low_is_lower(cls, area: tuple[float, float]) -> tuple[float, float]:
-        if area[0] >= area[1]:
-            raise ValueError("the first share must be below the second")
-        return area
+    def _low_is_lower(cls, pair: tuple[float, float] | None) -> tuple[float, float] | None:
+        if pair is not None and pair[0] >= pair[1]:
+            raise ValueError("the first must be below the second")
+        return pair
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """What a trained network depends on; weights count by content elsewhere."""
         settings = self.model_dump(mode="json", exclude={"seeds", "weights", "compile"})
         if not self.map_size:  # without a weight the bounds change nothing
             del settings["map_area"]
+        if self.sizes is None:  # so that networks from before the setting stay up to date
+            del settings["sizes"]
         return settings

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from weakseg.masks.rules import Rule, default_rules, rules_by_name, rules_differ
-from weakseg.settings import Probability, Section, label_text
+from weakseg.settings import Probability, Scale, Section, label_text
 
 
 class HeatmapConfig(Section):
@@ -23,11 +23,28 @@ class HeatmapConfig(Section):
         "take the scale of the last",
     )
     flips: bool = Field(False, description="average with the heatmap of the mirrored image")
-    scales: list[Annotated[float, Field(ge=0.25, le=4.0)]] = Field(
+    scales: list[Scale] = Field(
         [1.0],
         min_length=1,
-        description="the image enlarged so many times; maps of several are averaged, each over its "
-        "own maximum",
+        description="the image enlarged so many times; see `choose` for maps of several",
+    )
+    choose: Literal["mean", "area"] = Field(
+        "mean",
+        description="mean: maps of several scales are averaged, each over its own maximum; area: "
+        "each image is seen at one of them, by the size of the hot region in its map at the scale "
+        "next to 1",
+    )
+    hot_side: float = Field(
+        35.0,
+        ge=1.0,
+        le=4096.0,
+        description="area: the scale is taken that brings the side of the hot region nearest to so "
+        "many pixels",
+    )
+    auc_drop: Probability | None = Field(
+        None,
+        description="scales whose AUC of lesion against healthy on the validation labels (no "
+        "masks) lies further below the best one's are left out; default: none is",
     )
     ensemble: bool = Field(
         False, description="average over the classifiers of all seeds, each over its own maximum"
@@ -60,8 +77,14 @@ class HeatmapConfig(Section):
     batch_size: int = Field(32, ge=1, le=4096)
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """What its maps and masks depend on, for fingerprints."""
-        return self.model_dump(mode="json", exclude={"batch_size"})
+        """What its maps and masks depend on, for fingerprints.
+
+        Settings of scales that do nothing are left out: maps from before stay up to date.
+        """
+        idle = {"batch_size"}
+        idle |= set() if self.choose == "area" else {"choose", "hot_side"}
+        idle |= {"auc_drop"} if self.auc_drop is None else set()
+        return self.model_dump(mode="json", exclude=idle)
 
     @field_validator("scales")
     @classmethod

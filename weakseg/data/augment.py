@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from weakseg.config import AugmentConfig, PatchAugmentConfig
 from weakseg.data.patches import IGNORE
 
+SIDE_STEP = 8
+"""Sides that `random_size` gives are multiples of so many pixels."""
+
 
 def random_affine(n: int, config: AugmentConfig) -> Tensor:
     """Matrices of `torch.nn.functional.affine_grid`, (n, 2, 3): flip, rotation, zoom, shift.
@@ -57,6 +60,37 @@ def augment(images: Tensor, config: AugmentConfig) -> Tensor:
         offset = (torch.rand(n, 1, 1, 1) * 2 - 1) * config.brightness
         out = (out * factor.to(out) + offset.to(out)).clamp(0, 1)
     return out
+
+
+def rescaled(images: Tensor, scale: float) -> Tensor:
+    """Images enlarged or made smaller, (B, C, S, S) to (B, C, scale S, scale S), bilinearly."""
+    return _of_side(images, max(1, round(images.shape[-1] * scale)))
+
+
+def random_size(images: Tensor, scales: tuple[float, float]) -> Tensor:
+    """A batch enlarged or made smaller by one factor for all of its images.
+
+    Parameters
+    ----------
+    images : (B, C, S, S) Tensor
+    scales : tuple of float
+        The factor is drawn uniformly between these two, from torch's global generator.
+
+    Returns
+    -------
+    (B, C, R, R) Tensor
+        R is the nearest multiple of `SIDE_STEP` pixels, at least one of it: a few sizes, for which
+        libraries keep their kernels.
+    """
+    low, high = scales
+    factor = low + (high - low) * float(torch.rand(()))
+    return _of_side(images, SIDE_STEP * max(1, round(images.shape[-1] * factor / SIDE_STEP)))
+
+
+def _of_side(images: Tensor, side: int) -> Tensor:
+    if side == images.shape[-1]:
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
 
 
 def augment_pairs(

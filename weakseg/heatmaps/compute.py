@@ -9,16 +9,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from weakseg.config import HeatmapConfig
 from weakseg.data.arrays import ImageBatches, batches_ahead, filled, network_image
+from weakseg.data.augment import rescaled
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError, RunError, did_you_mean
 from weakseg.heatmaps.cam import FULLGRAD, LAYERLESS, OCCLUSION, cams
 from weakseg.heatmaps.fullgrad import fullgrad_maps
 from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
 from weakseg.heatmaps.occlusion import occlusion_maps
+from weakseg.heatmaps.scales import at_own_scales
 from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.models.classifier import Classifier
 from weakseg.models.layers import find_layers
@@ -70,7 +71,23 @@ def heatmaps_of(
     ------
     index : int
     heatmap : Heatmap
+        Where each image has a scale of its own (``choose: area``), those of the scale next to 1
+        come first, which the size of the hot region and the probability are taken from.
     """
+
+    def look(chosen: Sequence[int], how: HeatmapConfig) -> Iterator[tuple[int, Heatmap]]:
+        return _heatmaps_in_order(models, labels, images, chosen, how)
+
+    yield from at_own_scales(look, indices, config)
+
+
+def _heatmaps_in_order(
+    models: Sequence[Classifier],
+    labels: Labels,
+    images: ImageBatches,
+    indices: Sequence[int],
+    config: HeatmapConfig,
+) -> Iterator[tuple[int, Heatmap]]:
     device = models[0].mean.device
     starts = range(0, len(indices), config.batch_size)
     batches = [list(indices[start : start + config.batch_size]) for start in starts]
@@ -99,13 +116,23 @@ def _as_heatmaps(
     batch: _Explained, labels: Labels, images: ImageBatches, config: HeatmapConfig
 ) -> Iterator[tuple[int, Heatmap]]:
     maps = batch.maps.cpu().numpy()
-    lesion = batch.probabilities.cpu()[:, list(labels.lesion_indices)].sum(1).tolist()
+    lesion = _of_lesions(batch.probabilities.cpu(), labels).tolist()
     boxes = images.boxes(batch.chosen)
     for i, raw, p in zip(batch.chosen, maps, lesion, strict=True):
         _require_numbers(raw, p, str(images.cases[i].image))
     size, how, what = images.data.image_size, config.method, config.target
     for i, box, raw, p in zip(batch.chosen, boxes, maps, lesion, strict=True):
-        yield i, Heatmap(raw, box.original, size, batch.layer, how, what, p)
+        yield i, Heatmap(raw, box.original, size, batch.layer, how, what, p, _one_scale(config))
+
+
+def _of_lesions(probabilities: Tensor, labels: Labels) -> Tensor:
+    """The probability of any lesion, (B, K) to (B,); the last bit of a sum may not pass 1."""
+    return probabilities[:, list(labels.lesion_indices)].sum(1).clamp(max=1)
+
+
+def _one_scale(config: HeatmapConfig) -> float:
+    """The scale of a heatmap; 1 where several are averaged."""
+    return config.scales[0] if len(config.scales) == 1 else 1.0
 
 
 def _require_numbers(raw: np.ndarray, probability: float, image: str | None) -> None:
@@ -147,14 +174,6 @@ def explain_by_all(
     found = [explain(m, labels, batch, config) for m in models]
     maps, p = average([m for _, m, _ in found]), torch.stack([p for *_, p in found]).mean(0)
     return found[0][0], maps[:n], p[:n]
-
-
-def rescaled(images: Tensor, scale: float) -> Tensor:
-    """Images enlarged or made smaller, (B, C, S, S) to (B, C, scale S, scale S), bilinearly."""
-    if scale == 1:
-        return images
-    side = max(1, round(images.shape[-1] * scale))
-    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
 
 
 def explain(
@@ -214,7 +233,7 @@ def explain(
     p = torch.stack([p for _, p in found]).mean(0)
     heat = fuse(maps)
     if config.scale == "probability":
-        lesion = p[:, list(labels.lesion_indices)].sum(1).to(heat.device)
+        lesion = _of_lesions(p, labels).to(heat.device)
         top = heat.amax((1, 2))
         heat = heat * (lesion / torch.where(top > 0, top, 1))[:, None, None]
     return name, heat, p
@@ -231,20 +250,42 @@ def heatmaps_of_arrays(
     fill: bool = True,
 ) -> list[tuple[Heatmap, np.ndarray]]:
     """`heatmap` of several images at once; with ``fill`` to the last bit what a run stores."""
+    probabilities: dict[int, np.ndarray] = {}
+
+    def look(some: Sequence[int], how: HeatmapConfig) -> Iterator[tuple[int, Heatmap]]:
+        chosen = [images[k] for k in some]
+        made = _of_arrays(models, chosen, labels, image_size, intensity, how, fill)
+        for k, (heat, p) in zip(some, made, strict=True):
+            probabilities.setdefault(k, p)  # those of the scale next to 1, which comes first
+            yield k, heat
+
+    found = dict(at_own_scales(look, range(len(images)), config))
+    return [(as_stored(found[k]), probabilities[k]) for k in range(len(images))]
+
+
+def _of_arrays(
+    models: Sequence[Classifier],
+    images: Sequence[np.ndarray],
+    labels: Labels,
+    image_size: int,
+    intensity: str,
+    config: HeatmapConfig,
+    fill: bool,
+) -> list[tuple[Heatmap, np.ndarray]]:
     made = [network_image(i, models[0].spec.channels, image_size, intensity) for i in images]
     # Rounded and laid out as `ImageBatches` does it: other kernels add in another order.
     stacked = np.stack([planes for planes, _ in made]).astype(np.float16).astype(np.float32)
     batch = torch.from_numpy(stacked).contiguous(memory_format=torch.channels_last)
     batch = batch.to(models[0].mean.device)
     name, maps, found = explain_by_all(models, labels, batch, config, fill=fill)
-    lesion = found.cpu()[:, list(labels.lesion_indices)].sum(1).tolist()
+    lesion = _of_lesions(found.cpu(), labels).tolist()
     out = []
     for (_, box), raw, p, q in zip(
         made, maps.cpu().numpy(), found.cpu().numpy(), lesion, strict=True
     ):
         _require_numbers(raw, q, None)
-        heat = Heatmap(raw, box.original, image_size, name, config.method, config.target, q)
-        out.append((as_stored(heat), p))
+        of, how, what = box.original, config.method, config.target
+        out.append((Heatmap(raw, of, image_size, name, how, what, q, _one_scale(config)), p))
     return out
 
 

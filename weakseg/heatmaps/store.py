@@ -33,6 +33,9 @@ class Heatmap:
         What was explained, and how.
     probability : float
         The classifier's probability of a lesion.
+    input_scale : float
+        How many times enlarged the network saw the image; 1 where maps of several scales were
+        averaged.
     """
 
     raw: np.ndarray
@@ -42,6 +45,7 @@ class Heatmap:
     method: str
     target: str
     probability: float
+    input_scale: float = 1.0
 
     @property
     def box(self) -> Letterbox:
@@ -91,6 +95,7 @@ def save_heatmap(path: Path, heatmap: Heatmap) -> None:
         "method": heatmap.method,
         "target": heatmap.target,
         "probability": float(heatmap.probability),
+        "input_scale": float(heatmap.input_scale),
     }
     # All words and numbers in one entry: an entry takes longer to write than a map.
     with atomic_path(path, flushed=False) as part, part.open("wb") as f:
@@ -102,8 +107,11 @@ def _check(heat: Heatmap) -> None:
         raise ValueError(f"values of the shape {heat.raw.shape}")
     if not all(0 < n <= MOST for n in (*heat.shape, heat.size)):
         raise ValueError(f"an image of {heat.shape}, seen at {heat.size} pixels")
-    if not 0 <= heat.probability <= 1:
+    # Heatmaps of several lesion labels once held a sum that passed 1 in its last bit.
+    if not 0 <= heat.probability <= 1 + 1e-6:
         raise ValueError(f"a probability of {heat.probability}")
+    if not 0 < heat.input_scale < MOST:
+        raise ValueError(f"an image enlarged {heat.input_scale} times")
 
 
 def load_heatmap(path: Path) -> Heatmap:
@@ -127,6 +135,7 @@ def load_heatmap(path: Path) -> Heatmap:
                 method=str(about["method"]),
                 target=str(about["target"]),
                 probability=float(about["probability"]),
+                input_scale=float(about["input_scale"]) if "input_scale" in about else 1.0,
             )
         _check(heat)
         return heat

@@ -47,7 +47,7 @@ from weakseg.methods.fingerprints import heatmap_fingerprint
 from weakseg.methods.heats import Heats, LiveHeats, StoredHeats
 from weakseg.methods.networks import classifier_labels, other_network, refuse_one_seed
 from weakseg.methods.prepared import Prepared
-from weakseg.methods.stored_heatmaps import HeatReader, heatmap_key
+from weakseg.methods.stored_heatmaps import HeatReader, heatmap_key, settled_heatmap
 from weakseg.methods.trainable.base import Context
 from weakseg.methods.trainable.registry import load_rule
 from weakseg.models.classifier import Classifier
@@ -200,13 +200,16 @@ def load_heatmap_method(
         check_same_network(folder, config, s)
     labels = classifier_labels(folders[0], models[0])
     context = Context(config, for_rules)
+    heatmap = config.heatmap_methods[name][0]
+    made_in = heatmap_folder(folder, config.classifier.arch, seeds[0], heatmap)
+    settings = settled_heatmap(config.all_heatmaps[heatmap], made_in)
     return HeatmapMethod(
         name,
         tuple(seeds),
         config,
         load_rule(entry, method_folder(masks_folder(folder), name), context),
         float(entry["gate"]),
-        LiveHeats(models, config, labels, config.heatmap_methods[name][0]),
+        LiveHeats(models, config, labels, heatmap, settings),
     )
 
 

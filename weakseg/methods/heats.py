@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from weakseg.config import Config
+from weakseg.config import Config, HeatmapConfig
 from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case, Labels
 from weakseg.heatmaps.compute import heatmaps_of_arrays
@@ -38,12 +38,15 @@ class LiveHeats:
     labels : Labels
     name : str
         Of the heatmap in the experiment.
+    settings : HeatmapConfig
+        Of it, with the scales that the stage used.
     """
 
     models: tuple[Classifier, ...]
     config: Config
     labels: Labels
     name: str
+    settings: HeatmapConfig
 
     def __call__(self, cases: Sequence[Case]) -> Iterator[tuple[Heatmap, Mapping[str, Any]]]:
         data = self.config.data
@@ -56,7 +59,7 @@ class LiveHeats:
                 self.labels,
                 image_size=data.image_size,
                 intensity=data.intensity,
-                config=self.config.all_heatmaps[self.name],
+                config=self.settings,
             )
         for heat, p in made:
             yield heat, {"predicted_label": self.labels.names[int(p.argmax())]}

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, Field
 
-from weakseg.config import fingerprint
+from weakseg.config import HeatmapConfig, fingerprint
 from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
 from weakseg.errors import RunError
 from weakseg.heatmaps.store import Heatmap, load_heatmap
-from weakseg.layout import BEST, heatmap_file, seed_folder
+from weakseg.layout import BEST, heatmap_file, scales_file, seed_folder
 from weakseg.masks.rules import Evidence, FittedRule, Rule
 from weakseg.methods.cases import read_truth
 from weakseg.methods.classifiers import classifier_key, is_trained, load_classifier
@@ -24,6 +25,8 @@ from weakseg.methods.trainable.base import Context
 from weakseg.methods.trainable.registry import fit_trainable, load_rule
 from weakseg.progress import progress
 from weakseg.runs import file_hash
+from weakseg.settings import Scale
+from weakseg.stored import read_json
 from weakseg.training.loop import pick_device
 
 MAX_TRAINING_IMAGES = 300
@@ -72,6 +75,33 @@ def classifier_folders(prepared: Prepared, heatmap: str, seed: int) -> dict[int,
     config = prepared.config
     seeds = config.seeds if config.all_heatmaps[heatmap].ensemble else [seed]
     return {s: seed_folder(prepared.run.folder, config.classifier.arch, s) for s in seeds}
+
+
+def settled_heatmap(settings: HeatmapConfig, folder: Path) -> HeatmapConfig:
+    """A heatmap's settings with the scales that validation labels left over.
+
+    Parameters
+    ----------
+    settings : HeatmapConfig
+    folder : Path
+        Of the heatmaps that were made with them.
+
+    Raises
+    ------
+    RunError
+        If the file that says which is missing or damaged.
+    """
+    if settings.auc_drop is None:
+        return settings
+    again = "make the heatmaps again: weakseg heatmap-segment CONFIG --force"
+    kept = read_json(scales_file(folder), again, Scales)["scales"]
+    return settings.model_copy(update={"scales": [float(s) for s in kept]})
+
+
+class Scales(BaseModel):
+    """What the file of a heatmap's scales must hold."""
+
+    scales: list[Scale] = Field(min_length=1)
 
 
 @dataclass(frozen=True)

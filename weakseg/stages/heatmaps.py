@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ import torch
 from weakseg.config import HeatmapConfig
 from weakseg.heatmaps.cam import LAYERLESS
 from weakseg.heatmaps.compute import heatmaps_of
+from weakseg.heatmaps.scales import good_scales, label_aucs
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.layout import (
     heatmap_file,
     heatmap_folder,
     heatmap_stage,
     predictions_stage,
+    scales_file,
     seed_folder,
 )
 from weakseg.methods.classifiers import load_classifier, predicted_labels
@@ -27,7 +31,7 @@ from weakseg.models.classifier import Classifier
 from weakseg.models.layers import find_layers
 from weakseg.prefetch import map_ahead
 from weakseg.progress import progress, say
-from weakseg.runs import remove_tree
+from weakseg.runs import remove_tree, write_json
 from weakseg.stages.base import Stage, perform
 from weakseg.training.loop import make_fabric
 
@@ -91,10 +95,11 @@ def heatmaps_of_seed(
     def run(models: list[Classifier]) -> dict[str, Any]:
         work = _explained(prepared, settings, target, seed_folder(prepared.run.folder, arch, seed))
         work = [(explained, [i for i in chosen if i in wanted]) for explained, chosen in work]
-        flat, layer = _write_heatmaps(prepared, models, work, folder, name, what)
-        if flat:
+        written = _write_heatmaps(prepared, models, work, folder, name, what)
+        if written["flat"]:
+            flat = written["flat"]
             say(f"{what}: {flat} of {len(wanted)} are flat (nothing speaks for a lesion)")
-        return {"images": len(wanted), "flat": flat, "layer": layer}
+        return {"images": len(wanted), **written}
 
     return Stage(
         heatmap_stage(arch, seed, name, other),
@@ -116,8 +121,8 @@ def _write_heatmaps(
     folder: Path,
     name: str,
     what: str,
-) -> tuple[int, str]:
-    """Make the heatmaps of a seed; how many are flat, and of which layer they are."""
+) -> dict[str, Any]:
+    """Make the heatmaps of a seed; what the record says of them."""
     config, cases = prepared.config, prepared.cases.cases
     fabric = make_fabric(config.device, config.heatmap_precision(name))
     models = [m.to(fabric.device).to(memory_format=torch.channels_last) for m in models]
@@ -125,6 +130,9 @@ def _write_heatmaps(
     part = folder.with_name(f".part-{folder.name}")
     remove_tree(part)
     flat, layer = 0, ""
+    seen_at: Counter[float] = Counter()
+    with fabric.autocast():
+        scales = _good_scales(prepared, models, config.all_heatmaps[name], part, what)
 
     def save(made: tuple[int, Heatmap]) -> Heatmap:
         i, heat = made
@@ -132,16 +140,46 @@ def _write_heatmaps(
         return heat
 
     with progress(what, sum(len(chosen) for _, chosen in work)) as advance, fabric.autocast():
-        for explained, chosen in work:
+        for settings, chosen in work:
+            explained = settings.model_copy(update={"scales": scales})
             made = heatmaps_of(models, labels, images, chosen, explained)
             ahead = 2 * explained.batch_size
             for heat in map_ahead(save, made, workers=WRITERS, ahead=ahead):
                 flat += heat.flat
                 layer = heat.layer
+                seen_at[heat.input_scale] += 1
                 advance()
     remove_tree(folder)
     part.replace(folder)
-    return flat, layer
+    written: dict[str, Any] = {"flat": flat, "layer": layer}
+    if config.all_heatmaps[name].choose != "mean":
+        written["scales"] = {f"{s:g}": seen_at[s] for s in scales}
+    return written
+
+
+def _good_scales(
+    prepared: Prepared,
+    models: Sequence[Classifier],
+    settings: HeatmapConfig,
+    folder: Path,
+    what: str,
+) -> list[float]:
+    """The scales that validation labels leave over; where they are asked, a file says which."""
+    if settings.auc_drop is None:
+        return settings.scales
+    cases, images = prepared.cases.cases, prepared.images
+    val = [i for i, c in enumerate(cases) if c.split == "val"]
+    aucs: dict[float, float] = {}
+    with progress(f"{what}: scales", len(settings.scales)) as advance:
+        for scale, auc in label_aucs(models, prepared.cases.labels, images, val, settings):
+            aucs[scale] = auc
+            advance()
+    scales = good_scales(aucs, settings.auc_drop)
+    if any(math.isnan(a) for a in aucs.values()):
+        say(f"{what}: the validation labels are all alike, so no scale is left out")
+    told = {f"{s:g}": None if math.isnan(a) else round(a, 4) for s, a in aucs.items()}
+    write_json(scales_file(folder), {"scales": scales, "auc": told, "images": len(val)})
+    return scales
 
 
 def _wanted(prepared: Prepared, name: str) -> list[int]:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from weakseg.config import ClassifierConfig
 from weakseg.data.arrays import Images, batches_ahead
-from weakseg.data.augment import augment
+from weakseg.data.augment import augment, random_size
 from weakseg.data.cases import Labels
 from weakseg.training.loop import require_finite, seed_epoch
 from weakseg.training.map_losses import lesion_log_odds, map_entropy, map_size
@@ -168,6 +168,8 @@ class ClassifierTask:
             images = augment(batch, self.config.augment)
             if self.config.erase:
                 images = erase_cells(images, self.config.erase)
+            if self.config.sizes is not None:
+                images = random_size(images, self.config.sizes)
             targets = torch.from_numpy(self.targets[some]).to(self.device)
             yield images.contiguous(memory_format=torch.channels_last), targets
 

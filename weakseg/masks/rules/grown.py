@@ -9,13 +9,14 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from weakseg.masks.checks import Bools, Floats
+from weakseg.masks.region import body_region
 from weakseg.masks.rules.arguments import at_least, in_order
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.search import SearchedRule
 from weakseg.masks.rules.two_tone import SMALLEST_PART, warm_tone
 from weakseg.masks.screen import keep_large_parts
 from weakseg.masks.thresholds import normalise
-from weakseg.settings import Fraction
+from weakseg.settings import Fraction, Probability
 
 LEVELS = 16
 """How many levels of heat are tried until the mask is small enough."""
@@ -29,6 +30,11 @@ class GrownRule(SearchedRule):
     warm: Fraction = Field(0.35, description="share of the heatmap's maximum: the part's region")
     reach: Fraction = Field(0.2, description="share of it that bounds the growth")
     most: float = Field(3.0, ge=1.0, description="the mask is at most so many times the part")
+    rare: Probability = Field(
+        1.0,
+        description="nothing grows where the tone covers more than this share of the body that the "
+        "growth may not reach",
+    )
     blur: float = Field(
         0.008, ge=0.0, le=0.1, description="sd of the image's smoothing, share of its longer side"
     )
@@ -43,7 +49,13 @@ class GrownRule(SearchedRule):
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         return grown_mask(
-            heat, image, warm=self.warm, reach=self.reach, most=self.most, blur=self.blur
+            heat,
+            image,
+            warm=self.warm,
+            reach=self.reach,
+            most=self.most,
+            rare=self.rare,
+            blur=self.blur,
         )
 
 
@@ -54,6 +66,7 @@ def grown_mask(
     warm: float = 0.35,
     reach: float = 0.2,
     most: float = 3.0,
+    rare: float = 1.0,
     blur: float = 0.008,
 ) -> Bools:
     """Grow the part that `weakseg.masks.rules.two_tone` finds along its tone.
@@ -75,6 +88,10 @@ def grown_mask(
     most : float, optional
         How many times its own area the part may become, at least 1; holes that are filled
         afterwards do not count.
+    rare : float, optional
+        In [0, 1]. Where the tone covers a larger share than this of what is no hotter than
+        ``reach`` (of the body, see `weakseg.masks.region.body_region`), it is not the lesion's
+        alone, and what is connected by it says little: the part stays as it is.
 
     Returns
     -------
@@ -89,14 +106,23 @@ def grown_mask(
     """
     in_order(reach=reach, warm=warm)
     at_least(1, most=most)
+    if not 0 <= rare <= 1:
+        raise ValueError(f"rare must be in [0, 1], got {rare}")
     heat = normalise(heatmap)
     inside, tone = warm_tone(heat, image, warm=warm, blur=blur)
     part = keep_large_parts(inside, SMALLEST_PART)
+    if rare < 1 and _share(tone, body_region(image) & (heat <= reach)) > rare:
+        return part
     for level in np.linspace(reach, warm, LEVELS, endpoint=False):
         grown = _connected(part | tone & (heat > level), part)
         if grown.sum() <= most * part.sum():
             return keep_large_parts(grown, 0.0)
     return part
+
+
+def _share(tone: Bools, cold: Bools) -> float:
+    """How much of the cold is of a tone; 0 where nothing is cold."""
+    return float(tone[cold].mean()) if cold.any() else 0.0
 
 
 def _connected(mask: Bools, part: Bools) -> Bools:
