@@ -10,7 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
-from weakseg.errors import UserError, WeaksegError, first_line
+from weakseg.errors import DataError, UserError, WeaksegError, first_line
 
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
 OF_THE_DISK = FULL | {errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ESTALE}
@@ -50,6 +50,24 @@ def is_reserved(name: str) -> bool:
 
 class DiskError(UserError):
     """A disk that is full, broken, or may not be written."""
+
+
+def as_path(value: object) -> Path:
+    """A path of text or of a path.
+
+    Raises
+    ------
+    DataError
+        For anything else.
+    """
+    if isinstance(value, str | os.PathLike):
+        return Path(os.fsdecode(value))
+    raise DataError(
+        "A file was expected.",
+        where="path",
+        found=type(value).__name__,
+        expected="the path of a file, as text or pathlib.Path",
+    )
 
 
 def in_words(size: float) -> str:

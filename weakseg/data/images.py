@@ -26,6 +26,7 @@ from weakseg.data.formats.pixels import Pixels
 from weakseg.data.formats.reading import decode
 from weakseg.data.mask_rules import MaskRule, by_rule, distinct
 from weakseg.data.soft import has_soft_edges
+from weakseg.disk import as_path
 from weakseg.errors import DataError
 from weakseg.runs import atomic_path
 
@@ -45,7 +46,7 @@ STRETCH = (0.5, 99.5)
 """Percentiles that ``percentile`` maps to 0 and 1."""
 
 
-def read_image(path: Path) -> NDArray[Any]:
+def read_image(path: Path | str) -> NDArray[Any]:
     """An image as it is displayed.
 
     The orientation tag is applied, transparency is laid over black, a palette becomes its colours
@@ -68,6 +69,7 @@ def read_image(path: Path) -> NDArray[Any]:
         If the file is missing, empty, damaged, no image, a stack of slices, larger than
         `MAX_PIXELS`, or holds NaN or infinity.
     """
+    path = as_path(path)
     return shown(decode(path), path)
 
 
@@ -154,7 +156,7 @@ class MaskFile:
         return dark if seen is None else dark & seen
 
 
-def open_mask(path: Path) -> MaskFile:
+def open_mask(path: Path | str) -> MaskFile:
     """Decode a mask's file.
 
     Raises
@@ -162,6 +164,7 @@ def open_mask(path: Path) -> MaskFile:
     DataError
         As `read_image`; and for a file that holds something, but is transparent everywhere.
     """
+    path = as_path(path)
     pixels = decode(path)
     refuse_not_finite(pixels.values, path)
     if all_hidden(pixels):
@@ -174,7 +177,7 @@ def open_mask(path: Path) -> MaskFile:
     return MaskFile(path, pixels)
 
 
-def read_mask(path: Path, rule: MaskRule = "nonzero") -> NDArray[np.bool_]:
+def read_mask(path: Path | str, rule: MaskRule = "nonzero") -> NDArray[np.bool_]:
     """A mask as booleans, read by what it shows and not by how it is stored.
 
     Parameters
