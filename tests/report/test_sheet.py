@@ -243,3 +243,11 @@ def test_a_manifest_that_cannot_be_read_gives_no_pictures(tmp_path, capsys):
     assert "does not exist" in said.out
     assert "no pictures" in said.err
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_images_whose_mask_is_joined_are_among_those_shown():
+    two = {77: "a77.png;b77.png", 78: "a78.png;b78.png"}
+    table = table_of(*(row(i, mask=two.get(i, f"{i}.png")) for i in range(2, 402)))
+    shown = [r.line for r in choose_rows(table, [], None, 12)]
+    assert {77, 78} <= set(shown)
+    assert len(shown) == 12

@@ -57,7 +57,8 @@ def choose_rows(
     ----------
     table : Table
     problems : sequence of Problem
-        Up to half of the sheet is for rows of whose mask one tells.
+        Up to half of the sheet is for rows of whose mask one tells; up to a sixth for others whose
+        mask is joined from several files.
     labels : Labels or None
         None where the labels' meaning cannot be told.
     shown : int
@@ -72,11 +73,13 @@ def choose_rows(
     told = _told(problems)
     suspect = _spread([r for r in rows if r.mask and r.line in told], shown // 2)
     lines = {r.line for r in suspect}
+    joined = [r for r in rows if r.line not in lines and len(table.masks(r)) > 1]
+    lines.update(r.line for r in _spread(joined, shown // 6))
     rest = [r for r in rows if r.line not in lines]
     healthy = labels.healthy if labels else ()
     ill = [r for r in rest if r.mask and r.label not in healthy]
     other = [r for r in rest if not r.mask or r.label in healthy]
-    places = shown - len(suspect)
+    places = shown - len(lines)
     without = min(len(other), max(HEALTHY * shown // SHOWN, places - len(ill)))
     lines.update(r.line for r in (*_spread(ill, places - without), *_spread(other, without)))
     return [r for r in rows if r.line in lines]
@@ -163,6 +166,8 @@ def _tile(row: Row, table: Table, data: DataConfig, told: dict[int, str]) -> Til
         marked = "mask not shown"
     else:
         marked = f"{100 * mask.mean():.3g} % marked" if mask.any() else "mask empty"
+        files = len(table.masks(row))
+        marked += f" by {files} files" if files > 1 else ""
     return Tile(picture, row.line, file, f"{label} · {marked}", alarm)
 
 
