@@ -281,6 +281,12 @@ def predict(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
     heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Also write raw heatmaps.")] = False,
     overlays: Annotated[bool, typer.Option("--overlays", help="Also write pictures.")] = False,
+    dicom_seg: Annotated[
+        bool,
+        typer.Option(
+            "--dicom-seg", help="Also write DICOM segmentations, to be laid over their series."
+        ),
+    ] = False,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")
     ] = False,
@@ -301,6 +307,7 @@ def predict(
             device=device,
             heatmaps=heatmaps,
             overlays=overlays,
+            dicom_seg=dicom_seg,
             skip_unreadable=skip_unreadable,
         )
     )

@@ -16,7 +16,7 @@ from weakseg.config import DataConfig
 from weakseg.data.cases import Case
 from weakseg.data.formats.base import Frame
 from weakseg.data.formats.reading import read_frame
-from weakseg.data.formats.registry import VOLUMES
+from weakseg.data.formats.registry import IMAGES, VOLUMES
 from weakseg.data.formats.writing import write_like
 from weakseg.data.images import Intensity, read_image, write_grey
 from weakseg.data.patches import IGNORE
@@ -91,7 +91,12 @@ def case_frame(case: Case) -> Frame:
 
 
 def case_spacing(case: Case) -> tuple[float, ...] | None:
-    """Distance in mm between neighbours along each axis; None where the file does not tell."""
+    """Distance in mm between neighbours along each axis; None where the file does not tell.
+
+    2D images are measured in pixels, also where DICOM tells the size of one.
+    """
+    if case.formats is IMAGES:
+        return None
     frame = case_frame(case)
     return frame.spacing if frame.known_spacing else None
 

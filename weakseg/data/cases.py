@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.data.formats.base import Formats
+from weakseg.data.formats.dicom.identity import public_path
 from weakseg.data.formats.registry import IMAGES, formats_of
 
 MaskFiles = Path | tuple[Path, ...]
@@ -54,6 +55,11 @@ class Case:
     def formats(self) -> Formats[Any]:
         """The formats that its files may have."""
         return formats_of(self.image)
+
+    @property
+    def shown(self) -> str:
+        """The image's path for a message: of a DICOM file without what tells who it is of."""
+        return public_path(self.image)
 
     @property
     def dims(self) -> int:

@@ -12,6 +12,7 @@ from weakseg.config import SPLITS, DataConfig
 from weakseg.data.cases import Case, Labels
 from weakseg.data.check_files import Seen
 from weakseg.data.check_grids import grid_problems
+from weakseg.data.check_identity import NAMES_PATIENT
 from weakseg.data.check_masks import (
     MASK_FULL,
     bordered_problems,
@@ -126,6 +127,8 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
         groups = look_alikes(table, [s.small for s in seen])
     problems += _patients_and_splits(table, data, labels, groups, problems)
     grey = all(s.grey for s in seen)
+    if told := {p.row for p in problems if p.kind == NAMES_PATIENT}:  # others would repeat it
+        problems = [p for p in problems if p.kind == NAMES_PATIENT or p.row not in {None, *told}]
     return Findings(sorted(problems, key=lambda p: p.row or 0), grey, groups)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weakseg.config import DataConfig
+from weakseg.data.formats.dicom.signs import files_in
 from weakseg.data.inspect_files import AT_ONCE, chunks, in_threads
 from weakseg.data.manifest import read_configured
 from weakseg.data.table import Table, read_table
@@ -56,6 +57,9 @@ def _contents(files: Sequence[Path]) -> list[bytes]:
 
 def _content(file: Path) -> bytes:
     try:
+        if file.is_dir():  # of a series every file, whatever it is called
+            each = sorted(_content(f) for f in files_in(file))
+            return hashlib.blake2b(b"".join(each)).digest() if each else b"missing"
         if file.is_file():
             with file.open("rb") as f:
                 return hashlib.file_digest(f, "blake2b").digest()  # a little at a time

@@ -19,6 +19,7 @@ from typing import TypeVar
 from weakseg.config import DataConfig
 from weakseg.data.cases import Labels
 from weakseg.data.check_files import Seen, look_at_files
+from weakseg.data.check_identity import identity_problem
 from weakseg.data.check_volumes import look_at_volumes
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.manifest import Problem, Row, Table
@@ -84,6 +85,8 @@ def _look_at(
     row: Row, table: Table, data: DataConfig, labels: Labels | None, clash: bool, thumbnails: bool
 ) -> Seen:
     try:
+        if told := identity_problem(row, table):
+            return Seen((told,))
         return LOOKS[row.formats.noun](row, table, data, labels, clash, thumbnails)
     except Exception as e:  # whatever breaks a reader must not hide the other rows
         found = f"{type(e).__name__}: {first_line(e)}"

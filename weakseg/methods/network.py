@@ -194,14 +194,14 @@ class NetworkMethod(Method):
         if case.dims != self.dims or lacks:
             raise DataError(
                 f"The network takes {formats_of_dims(self.dims).noun}s of {channels} channels.",
-                where=str(case.image),
+                where=case.shown,
                 found=f"{held.article} {held.noun} of {1 + len(case.more)}",
                 fix="name the modalities in a manifest with the columns image, image2, …",
             )
         if self.networks.settings.get("roi") and case.roi is None:
             raise DataError(
                 "The network was trained on volumes with a region of interest.",
-                where=str(case.image),
+                where=case.shown,
                 fix="name the region in a manifest with the column roi",
             )
 
@@ -235,7 +235,7 @@ class ClassifierGate:
         if not np.isfinite(found):
             raise RunError(
                 "The gate's classifier gives no probability (NaN or infinity).",
-                where=str(case.image),
+                where=case.shown,
                 fix="look at its weights, and train it again: weakseg train-classifier CONFIG "
                 "--force",
             )

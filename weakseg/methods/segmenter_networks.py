@@ -104,7 +104,7 @@ def _require_numbers(probability: np.ndarray, case: Case) -> None:
     if bad:
         raise RunError(
             "The network's answer is no number (NaN or infinity).",
-            where=str(case.image),
+            where=case.shown,
             found=f"{bad} of {probability.size} probabilities",
             fix="look at the network's weights, and train it again: weakseg train-segmenter CONFIG "
             "--force",

@@ -21,6 +21,11 @@ from weakseg.data.case_files import (
     shown_intensity,
 )
 from weakseg.data.cases import Case
+from weakseg.data.formats.dicom.segmentation import (
+    SUFFIX,
+    refuse_without_highdicom,
+    write_segmentation,
+)
 from weakseg.data.formats.registry import formats_of_dims
 from weakseg.data.formats.writing import write_mask
 from weakseg.data.volumes import write_volume
@@ -31,7 +36,15 @@ from weakseg.methods.find import load_method
 from weakseg.progress import progress, say
 from weakseg.runs import atomic_path, inside, make_folder, write_text
 from weakseg.spreadsheets import csv_text
-from weakseg.stages.predict_inputs import PREDICTIONS, cause, collect_inputs, readable, together
+from weakseg.stages.predict_inputs import (
+    PREDICTIONS,
+    cause,
+    collect_inputs,
+    readable,
+    refuse_others_than_dicom,
+    shown_inputs,
+    together,
+)
 from weakseg.stages.predict_unlike import Unlike
 
 Predict = Callable[[Sequence[Case]], Iterator[dict[str, Any]]]
@@ -48,6 +61,7 @@ def predict(
     device: str = "auto",
     heatmaps: bool = False,
     overlays: bool = False,
+    dicom_seg: bool = False,
     skip_unreadable: bool = False,
 ) -> Path:
     """Masks of images, as PNG of each image's own size, or of volumes, as NIfTI on their grid.
@@ -66,6 +80,9 @@ def predict(
         Also write ``heatmaps/<stem>.npz`` (raw heatmaps, or probabilities of a supervised
         network; volumes as ``.nii.gz``), and pictures ``overlays/<stem>.png`` (of volumes the
         slice with most of the mask).
+    dicom_seg : bool
+        Also write ``<stem>.seg.dcm``, a DICOM segmentation that a viewer lays over the series;
+        every input has to be DICOM then.
     skip_unreadable : bool
         Leave out images that cannot be read, instead of refusing to begin.
 
@@ -77,6 +94,10 @@ def predict(
     chosen = load_method(run, method, seed=seed, device=device)
     formats = formats_of_dims(chosen.dims)
     cases = readable(collect_inputs(inputs, out, formats), skip_unreadable, formats)
+    if dicom_seg:
+        refuse_without_highdicom()
+        refuse_others_than_dicom(cases)
+    shown = shown_inputs([c.image for c in cases])
     read = [f for c in cases for f in (c.image, *c.more, c.roi) if f is not None]
     sources = {f.resolve() for f in [*read, *inputs]}
     for target in _targets(out, cases):
@@ -90,13 +111,17 @@ def predict(
     seeds = ", ".join(map(str, chosen.seeds))
     which = f"mean of the seeds {seeds}" if len(chosen.seeds) > 1 else f"seed {seeds}"
     say(f"method {chosen.name} ({chosen.choice}), {which}")
-    one = partial(_predicted, chosen, _Writer(out, heatmaps, overlays, chosen.config.data))
+    one = partial(
+        _predicted,
+        chosen,
+        _Writer(out, heatmaps, overlays, chosen.name if dicom_seg else None, chosen.config.data),
+    )
     rows: list[dict[str, Any]] = []
     unlike = Unlike(run, chosen.config.data)
     with progress("predicting", len(cases)) as advance:
         for some in together(cases, chosen.at_once):
             made = _rows(one, some, skip_unreadable)
-            rows += unlike.tell(some, made)
+            rows += [r | {"file": shown[Path(r["file"])]} for r in unlike.tell(some, made)]
             advance(len(some))
     unlike.say()
     write_text(out / PREDICTIONS, csv_text(pd.DataFrame(rows)))
@@ -111,7 +136,7 @@ def _rows(one: Predict, cases: Sequence[Case], skip: bool) -> list[dict[str, Any
         if not skip:
             raise
         if len(cases) == 1:
-            say(f"left out {cases[0].image}: {cause(e)}")
+            say(f"left out {cases[0].shown}: {cause(e)}")
             return []
         return [row for case in cases for row in _rows(one, [case], skip)]
 
@@ -123,6 +148,7 @@ class _Writer:
     out: Path
     heatmaps: bool
     overlays: bool
+    segmentation_by: str | None
     data: DataConfig
 
     def write(self, case: Case, prediction: Prediction) -> Path:
@@ -133,6 +159,9 @@ class _Writer:
             self._save_map(case, prediction)
         if self.overlays:
             self._save_overlay(case, prediction)
+        if self.segmentation_by is not None:
+            path = inside(self.out, f"{case.id}{SUFFIX}")
+            write_segmentation(path, prediction.mask, case.image, self.segmentation_by)
         return mask
 
     def _save_overlay(self, case: Case, prediction: Prediction) -> None:
@@ -205,3 +234,4 @@ def _targets(out: Path, cases: Sequence[Case]) -> Iterator[Path]:
         yield out / f"{case.id}{case.formats.mask_suffix}"
         yield out / "heatmaps" / f"{case.id}{MAPS[case.formats.noun][0]}"
         yield _overlay(out, case)
+        yield out / f"{case.id}{SUFFIX}"

@@ -6,20 +6,25 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from weakseg.data.case_files import read_whole
 from weakseg.data.cases import Case
 from weakseg.data.formats.base import Formats
+from weakseg.data.formats.dicom.identity import identifiers_of, public_path
+from weakseg.data.formats.dicom.image import DICOM_IMAGE
+from weakseg.data.formats.dicom.kind import why_no_dicom_image
 from weakseg.data.formats.dicom.signs import SERIES_FIX, begins_as_dicom, folder_content
 from weakseg.data.formats.grids import LEEWAY, Leeway, grid_leeway
 from weakseg.data.formats.reading import read_frame
-from weakseg.data.formats.registry import IMAGES, VOLUMES
+from weakseg.data.formats.registry import IMAGES, VOLUMES, formats_of
 from weakseg.data.manifest import safe_ids
-from weakseg.data.scan_names import why_no_scan
+from weakseg.data.pseudonyms import default_key_file, read_pseudonyms
+from weakseg.data.scan_names import HIDDEN, MASK, SYSTEM, why_no_scan
 from weakseg.data.table import read_table
-from weakseg.errors import DataError
+from weakseg.errors import DataError, UserError
 from weakseg.progress import say
 
 PREDICTIONS = "predictions.csv"
@@ -27,15 +32,19 @@ MANIFESTS = (".csv", ".tsv", ".tab", ".txt")
 """Endings of manifests; `validate` reads them by the same function."""
 
 EARLIER = "of an earlier prediction"
+NAMED_SO = (EARLIER, MASK, HIDDEN, SYSTEM)
+"""Of what is left out for these reasons, some names are told; DICOM files may tell who."""
 _EXAMPLES = 3
 
 
 def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IMAGES) -> list[Case]:
     """The images or volumes that the arguments stand for: files, folders, or manifests.
 
-    Of a manifest only the column ``image`` is needed; of volumes ``image2``, … and ``roi`` count
-    as well. Of a folder, what is no scan by its name is left out and counted, see
-    `why_no_scan`; a file that is named, or listed in a manifest, is taken at its word.
+    Where volumes are wanted, a folder that holds DICOM files is a series, and so is a DICOM file
+    of one frame with those of its folder. Of a manifest only the column ``image`` is needed; of
+    volumes ``image2``, … and ``roi`` count as well. Of a folder, what is no scan by its name is
+    left out and counted, see `why_no_scan`, as are DICOM files that hold no image; a file that is
+    named, or listed in a manifest, is taken at its word.
 
     Raises
     ------
@@ -43,11 +52,12 @@ def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IM
         For a path that is not there, or a folder without images.
     """
     found: list[tuple[Path, tuple[Path, ...], Path | None]] = []
-    for path in inputs:
+    for given in inputs:
+        path = _series_of(given, formats)
         if path.is_dir():
             found += [(p, (), None) for p in _in_folder(path, out, formats)]
         elif not path.exists():
-            raise DataError("The input does not exist.", where=str(path), fix="check the path")
+            raise DataError("The input does not exist.", where=str(given), fix="check the path")
         elif path.suffix.lower() in MANIFESTS:
             table = read_table(path, required=("image",))
             for r in table.rows:
@@ -57,16 +67,59 @@ def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IM
         else:
             found.append((path, (), None))
     unique = {image: (more, roi) for image, more, roi in found}
-    names = safe_ids(list(unique))
+    shown = shown_inputs(list(unique))
+    if telling := sum(text != str(image) for image, text in shown.items()):
+        say(
+            f"the paths of {telling} of {len(unique)} inputs tell who a patient is, and are shown "
+            f"and written with keyed hashes (the key is {default_key_file()})"
+        )
+    names = safe_ids([Path(shown[image]) for image in unique])
     return [
         Case(id=name, image=image, label="", more=more, roi=roi)
         for name, (image, (more, roi)) in zip(names, unique.items(), strict=True)
     ]
 
 
+def shown_inputs(images: Sequence[Path]) -> dict[Path, str]:
+    """Inputs as they may be shown and kept; what tells who a patient is becomes a keyed hash.
+
+    Where there is such a part in the path of a DICOM file, the key is read, or made.
+
+    Raises
+    ------
+    UserError
+        As `weakseg.data.pseudonyms.read_pseudonyms`.
+    """
+    shown = {image: public_path(image) for image in images}
+    telling = [image for image in images if shown[image] != str(image)]
+    if telling:
+        names = read_pseudonyms()
+        shown |= {image: public_path(image, partial(names.of, "path")) for image in telling}
+    return shown
+
+
+def refuse_others_than_dicom(cases: Sequence[Case]) -> None:
+    """Raise a UserError for images of other formats, which no DICOM segmentation can refer to."""
+    others = [c for c in cases if identifiers_of(c.image) is None]
+    if others:
+        raise UserError(
+            "A DICOM segmentation refers to DICOM images, and some inputs are of other formats.",
+            where=str(others[0].image),
+            found=f"{len(others)} of {len(cases)}",
+            fix="leave them out, or do without --dicom-seg",
+        )
+
+
+def _series_of(path: Path, formats: Formats[Any]) -> Path:
+    """Where volumes are wanted, the folder of a DICOM file of one frame; else the path."""
+    if not formats.folders or not path.is_file() or formats_of(path) is formats:
+        return path
+    return path.parent if begins_as_dicom(path) else path
+
+
 def _in_folder(path: Path, out: Path, formats: Formats[Any]) -> list[Path]:
     everything = sorted(p for p in path.rglob("*") if p.is_file())
-    inner = [p for p in everything if formats.named(p)]
+    inner = list(_wanted(everything, formats))
     if out.resolve() != path.resolve():  # masks of an earlier call are no images
         inner = [p for p in inner if not p.resolve().is_relative_to(out.resolve())]
     earlier = _earlier_folders(everything, path)
@@ -80,6 +133,26 @@ def _in_folder(path: Path, out: Path, formats: Formats[Any]) -> list[Path]:
     return scans
 
 
+def _wanted(files: Sequence[Path], formats: Formats[Any]) -> Iterator[Path]:
+    """What of some files is an image by its name or as DICOM; of series their folders."""
+    folders: dict[Path, None] = {}
+    for file in files:
+        if formats.named(file):
+            yield file
+        elif not _named_otherwise(file) and begins_as_dicom(file):
+            if formats_of(file) is formats:
+                yield file
+            elif formats.folders:
+                folders[file.parent] = None
+    yield from folders
+
+
+def _named_otherwise(file: Path) -> bool:
+    """Whether a file's name says that it is no DICOM file."""
+    named = any(f.named(file) for f in (IMAGES, VOLUMES))
+    return named and not file.name.lower().endswith(DICOM_IMAGE.suffixes)
+
+
 def _earlier_folders(files: Sequence[Path], path: Path) -> list[Path]:
     """Folders below that an earlier call has written; not the one that was named."""
     tables = [f for f in files if f.name == PREDICTIONS and f.parent != path]
@@ -89,7 +162,9 @@ def _earlier_folders(files: Sequence[Path], path: Path) -> list[Path]:
 def _why(file: Path, root: Path, earlier: Sequence[Path]) -> str | None:
     if any(file.is_relative_to(f) for f in earlier):
         return EARLIER
-    return why_no_scan(file.relative_to(root))
+    if why := why_no_scan(file.relative_to(root)):
+        return why
+    return None if file.is_dir() or _named_otherwise(file) else why_no_dicom_image(file)
 
 
 def _left_out(left: dict[Path, str], root: Path) -> str:
@@ -98,7 +173,7 @@ def _left_out(left: dict[Path, str], root: Path) -> str:
     for why, n in Counter(left.values()).most_common():
         names = [str(p.relative_to(root)) for p, w in left.items() if w == why]
         some = ", ".join(names[:_EXAMPLES]) + (", …" if n > _EXAMPLES else "")
-        parts.append(f"{n} {why} ({some})")
+        parts.append(f"{n} {why}" + (f" ({some})" if why in NAMED_SO else ""))
     return f"left out {'; '.join(parts)}. Name a file itself to have it segmented"
 
 
@@ -142,7 +217,7 @@ def readable(cases: Sequence[Case], skip: bool, formats: Formats[Any] = IMAGES) 
                 read_whole(case)
             good.append(case)
         except DataError as e:
-            bad.append((case.image, e))
+            bad.append((public_path(case.image), e))
     if bad and not (skip and good):
         lines = "\n".join(f"  - {f}: {cause(e)}" for f, e in bad)
         raise DataError(

@@ -20,10 +20,12 @@ from tests.dicom_files import (
     with_pixels,
 )
 from tests.dicom_files import header as made_header
+from weakseg.data.case_files import case_spacing
+from weakseg.data.cases import Case
 from weakseg.data.formats.dicom.codecs import frames
 from weakseg.data.formats.dicom.display import rescaled, shown_samples
 from weakseg.data.formats.dicom.header import read_header
-from weakseg.data.formats.reading import read_frame, spacing_of
+from weakseg.data.formats.reading import read_frame
 from weakseg.data.formats.registry import IMAGES, VOLUMES, formats_of
 from weakseg.data.formats.writing import mask_suffix, write_mask
 from weakseg.data.images import read_image
@@ -228,4 +230,4 @@ def test_a_single_slice_keeps_its_place_and_tells_no_third_spacing(tmp_path):
         np.testing.assert_allclose(
             (frame.affine @ [row, column, 0, 1])[:3] * [-1, -1, 1], point, atol=1e-3
         )
-    assert spacing_of(path) is None
+    assert case_spacing(Case("a", path, "")) is None

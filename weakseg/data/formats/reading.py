@@ -71,14 +71,6 @@ def read_frame(path: Path, formats: Formats[Any] | None = None) -> Frame:
         return _format(f, path, wanted).inspect(f, path)
 
 
-def spacing_of(path: Path) -> tuple[float, ...] | None:
-    """Size of a voxel in mm; None of images, and of volumes that do not tell."""
-    if formats_of(path) is IMAGES:
-        return None
-    frame = read_frame(path)
-    return frame.spacing if frame.known_spacing else None
-
-
 def format_of(path: Path, formats: Formats[Samples]) -> Format[Samples]:
     """The format of a file, by its content; with the errors of `read_frame`."""
     with _opened(path, formats) as f:

@@ -28,7 +28,7 @@ _NEEDED = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("RescaleSlope", "RescaleIntercept", "InstanceNumber", "AcquisitionNumber", "EchoTime"),
     *("TemporalPositionIdentifier", "DiffusionBValue", "TriggerTime", "AcquisitionTime"),
-    *("SeriesDescription", "BurnedInAnnotation"),
+    *("SeriesDescription", "BurnedInAnnotation", "PatientIdentityRemoved"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("DirectoryRecordSequence",),
 )
@@ -56,7 +56,7 @@ _NO_IMAGES = {
 }
 
 
-def read_header(f: IO[bytes], whole: bool = False) -> Dataset:
+def read_header(f: IO[bytes], whole: bool = False, pixels: bool = True) -> Dataset:
     """The data set of a file, with or without preamble and file meta information.
 
     Parameters
@@ -64,7 +64,9 @@ def read_header(f: IO[bytes], whole: bool = False) -> Dataset:
     f : binary file
         Open at its begin.
     whole : bool
-        With all elements and the pixels; else what the geometry and the kind of image need.
+        With all elements; else what the geometry and the kind of image need, without pixels.
+    pixels : bool
+        False for all elements but the pixels.
 
     Raises
     ------
@@ -80,7 +82,7 @@ def read_header(f: IO[bytes], whole: bool = False) -> Dataset:
         data = pydicom.dcmread(
             f,
             force=True,
-            stop_before_pixels=not whole,
+            stop_before_pixels=not (whole and pixels),
             specific_tags=None if whole else list(_NEEDED),
         )
         if not hasattr(data, "file_meta") or "TransferSyntaxUID" not in data.file_meta:

@@ -12,31 +12,46 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weakseg.data.formats.dicom.header import text
+from weakseg.data.formats.dicom.header import read_header, text
+from weakseg.data.formats.dicom.signs import begins_as_dicom, first_dicom
 from weakseg.errors import DataError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-WITHHELD = "withheld"
+WITHHELD = "(withheld)"
 """Stands in a path for a part that tells who a patient is."""
 
-_NAMES = ("PatientName",)
-_IDENTIFIERS = (
-    *("PatientID", "AccessionNumber", "StudyID", "PatientBirthDate", "StudyDate"),
-    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"),
-)
-_SHORTEST = 4
-"""Letters and digits of an identifier that is looked for: shorter ones are in every path."""
+_NUMBERS = ("PatientID", "AccessionNumber", "PatientBirthDate", "StudyDate")
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+_SHORTEST, _WHOLE = 4, 6
+"""Letters and digits of what is looked for: shorter words are in every path, and words shorter than
+the second number count where they stand alone."""
 _UID = re.compile(r"(?<!\d)[0-2](?:\.\d+){4,}")
 
 
 def identifiers(data: Dataset) -> frozenset[str]:
-    """What of a header tells who, in small letters without signs: names, numbers, dates, UIDs."""
-    found = {plain(text(data, k)) for k in _IDENTIFIERS}
-    for k in _NAMES:
-        found |= {plain(part) for part in re.split(r"[\^=\s]+", text(data, k))}
+    """What of a header tells who, in small letters without signs: names, numbers, dates, UIDs.
+
+    Of an object whose patient's identity has been removed, as it says itself, only the UIDs.
+    """
+    found = {plain(text(data, k)) for k in _UIDS}
+    if text(data, "PatientIdentityRemoved").upper() != "YES":
+        found |= {plain(text(data, k)) for k in _NUMBERS}
+        found |= {plain(part) for part in re.split(r"[\^=\s]+", text(data, "PatientName"))}
     return frozenset(w for w in found if len(w) >= _SHORTEST)
+
+
+def identifiers_of(path: Path) -> frozenset[str] | None:
+    """`identifiers` of a DICOM file, or of the first of a folder; None of anything else."""
+    file = first_dicom(path) if path.is_dir() else path
+    if file is None or not begins_as_dicom(file):
+        return None
+    try:
+        with file.open("rb") as f:
+            return identifiers(read_header(f))
+    except (OSError, ValueError):
+        return frozenset()
 
 
 def plain(word: str) -> str:
@@ -44,26 +59,35 @@ def plain(word: str) -> str:
     return re.sub(r"[\W_]+", "", word).casefold()
 
 
-def telling_parts(path: Path, known: frozenset[str]) -> list[int]:
-    """Indices of a path's parts that hold a UID, or one of some identifiers."""
-    return [
-        k
-        for k, part in enumerate(path.parts)
-        if _UID.search(part) or any(w in plain(part) for w in known)
-    ]
-
-
-def tells(text_: str, known: frozenset[str]) -> bool:
+def tells(part: str, known: frozenset[str]) -> bool:
     """Whether a text holds a UID, or one of some identifiers."""
-    return bool(_UID.search(text_)) or any(w in plain(text_) for w in known)
+    if _UID.search(part):
+        return True
+    joined, words = plain(part), set(re.split(r"[\W_]+", part.casefold()))
+    return any(w in joined if len(w) >= _WHOLE else w in words for w in known)
 
 
 def shown_path(path: Path, data: Dataset | None = None) -> str:
     """A path for a message: parts that tell who, by their look or by the header, are withheld."""
-    known = frozenset() if data is None else identifiers(data)
-    parts = list(path.parts)
-    for k in telling_parts(path, known):
-        parts[k] = f"({WITHHELD})"
+    return _without(path, frozenset() if data is None else identifiers(data), lambda _: WITHHELD)
+
+
+def public_path(path: Path, name: Callable[[str], str] = lambda _: WITHHELD) -> str:
+    """A path as it may be shown and kept; of DICOM files without what tells who.
+
+    Parameters
+    ----------
+    path : Path
+        A file, or the folder of a series.
+    name : callable, optional
+        What stands for a part that tells who, given the part.
+    """
+    known = identifiers_of(path)
+    return str(path) if known is None else _without(path, known, name)
+
+
+def _without(path: Path, known: frozenset[str], name: Callable[[str], str]) -> str:
+    parts = [name(p) if tells(p, known) else p for p in path.parts]
     return str(Path(*parts)) if parts else str(path)
 
 

@@ -6,7 +6,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from weakseg.data.formats.dicom.header import read_header, whole_number
+from weakseg.data.formats.dicom.header import is_localiser, read_header, whole_number, why_no_image
 from weakseg.data.formats.dicom.signs import begins_as_dicom, first_dicom
 
 
@@ -17,6 +17,21 @@ def holds_volume(path: str) -> bool:
     except (OSError, ValueError):
         return False
     return _holds_volume(path, state.st_mtime_ns, state.st_size)
+
+
+def why_no_dicom_image(path: Path) -> str | None:
+    """What a DICOM file is that holds no image of a patient: a report, a localiser, ….
+
+    None for images, for files that are damaged, and for those of other formats.
+    """
+    if not begins_as_dicom(path):
+        return None
+    try:
+        with path.open("rb") as f:
+            header = read_header(f)
+        return why_no_image(header) or ("a localiser" if is_localiser(header) else None)
+    except (OSError, ValueError):
+        return None
 
 
 @lru_cache(maxsize=2**16)
