@@ -87,8 +87,7 @@ def test_a_folder_with_nothing_else_says_what_it_holds(tmp_path):
     (tmp_path / "d/notes.txt").write_text("x")
     with pytest.raises(DataError, match="no image") as e:
         collect_inputs([tmp_path / "d"], tmp_path / "out")
-    assert "1 DICOM file, 1 .txt" in e.value.render()
-    assert "manifest of volumes" in e.value.render()
+    assert "1 that hold no image: an object without pixels" in e.value.render()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt", ".TSV"])

@@ -173,7 +173,8 @@ def _left_out(left: dict[Path, str], root: Path) -> str:
     for why, n in Counter(left.values()).most_common():
         names = [str(p.relative_to(root)) for p, w in left.items() if w == why]
         some = ", ".join(names[:_EXAMPLES]) + (", …" if n > _EXAMPLES else "")
-        parts.append(f"{n} {why}" + (f" ({some})" if why in NAMED_SO else ""))
+        named = why in NAMED_SO
+        parts.append(f"{n} {why} ({some})" if named else f"{n} that hold no image: {why}")
     return f"left out {'; '.join(parts)}. Name a file itself to have it segmented"
 
 
