@@ -10,9 +10,12 @@ import pytest
 from tests.tiny import pixels, read_rows, tree, weakseg, write_config, write_manifest, write_set
 from weakseg import layout
 from weakseg.config import load_config
+from weakseg.data.cases import Case
 from weakseg.methods import network as segmenter_predictor
+from weakseg.methods.find import load_method
 from weakseg.outputs import list_outputs
 from weakseg.runs import Run, read_json
+from weakseg.scores.false_alarms import cuts_for_false_alarms
 from weakseg.stages.scoring import read_per_case, read_summary
 
 CONFIG = """
@@ -175,6 +178,43 @@ def test_as_the_run_s_gate(job, copy):
             for t in (best, held[f"seed-{seed}"]["gate"])
         ]
         assert youden[0] == pytest.approx(youden[1])
+
+
+def test_peak_and_gate_are_chosen_on_the_validation_labels(job, copy, tmp_path):
+    before = weights(copy)
+    plain = read_json(copy / "masks/net/threshold.json")["seed-0"]
+    gated(job, copy, "ensemble=true", "gate=run", "false_alarms=0")
+    assert weights(copy) == before
+    entry = read_json(copy / "masks/net/threshold.json")["seed-0"]
+    assert entry["gate_by"] == [0, 1]
+    assert entry["masks_seen"] == plain["masks_seen"]  # none of the validation split's
+    config = load_config(job[1], ["segmenters.net.ensemble=true"])
+    assert config.masks.gate == 0.0  # which is not what is taken
+    rows = [r for r in read_rows(copy / "splits.csv") if r["split"] == "val"]
+    method = load_method(copy, "net", device="cpu")
+    found = list(method.predict_all([Case(r["case"], Path(r["image"]), "") for r in rows]))
+    lesion = [r["label"] == "tumor" for r in rows]
+    peaks = [float(f.map.max()) if (f.map > 0.1).any() else 0.0 for f in found]
+    p = said(copy, [0, 1])
+    cuts = cuts_for_false_alarms(lesion, [p[r["case"]] for r in rows], peaks, 0.0)
+    assert (entry["gate"], entry["inference"]["min_peak"]) == pytest.approx(cuts)
+    assert max(cuts) > 0
+    assert not any(f.mask.any() for f, ill in zip(found, lesion, strict=True) if not ill)
+    test = rows_of(copy)["case"]
+    images = [job[0] / f"data/images/{c}.png" for c in test]
+    assert weakseg("predict", copy, *images, "--method", "net", "--out", tmp_path) == 0
+    for c in test:
+        np.testing.assert_array_equal(
+            pixels(tmp_path / f"{c}.png"), pixels(copy / f"masks/net/seed-0/{c}.png")
+        )
+
+
+def test_without_a_gate_the_peak_alone_is_chosen(job, copy):
+    gated(job, copy, "false_alarms=0.0")
+    for entry in read_json(copy / "masks/net/threshold.json").values():
+        assert entry["gate"] == 0.0
+        assert "gate_by" not in entry
+        assert entry["inference"]["min_peak"] > 0
 
 
 def test_another_classifier_makes_its_masks_again(job, copy, capsys):

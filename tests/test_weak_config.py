@@ -184,10 +184,12 @@ def test_the_recipe_is_a_fused_heatmap_split_by_tone_and_a_network_on_its_masks(
     config = parse_config({"recipe": "best-weak"})
     heat = config.heatmaps[MAP]
     assert (heat.layer, heat.flips, heat.score) == ("fused", True, "log-odds")
-    assert [r.rule for r in config.rules_of(MAP)] == ["two-tone"]
+    assert [r.rule for r in config.rules_of(MAP)] == ["two-tone", "grown"]
+    assert (heat.choose, heat.auc_drop, len(heat.scales)) == ("area", 0.04, 4)
     net = config.segmenters[METHOD]
     assert net.weak
-    assert net.masks == "best-map-two-tone"
+    assert net.ensemble
+    assert net.masks == "best-map-grown"
     assert net.masks in config.heatmap_methods
     assert config.report.method == "best-weak"
     # What the recipe does not speak of stays.
@@ -225,7 +227,7 @@ def test_settings_of_the_experiment_win():
 recipe: best-weak
 classifier: {precision: bf16-mixed}
 heatmaps:
-  best-map: {method: hirescam, rules: [otsu, two-tone]}
+  best-map: {method: hirescam, rules: [otsu, grown]}
   mine: {}
 segmenters:
   unet: {epochs: 3}
@@ -235,18 +237,18 @@ report: {gallery: 0, method: unet}
     )
     heat = config.heatmaps[MAP]
     assert (heat.method, heat.layer, heat.flips) == ("hirescam", "fused", True)
-    assert [r.rule for r in config.rules_of(MAP)] == ["otsu", "two-tone"]
+    assert [r.rule for r in config.rules_of(MAP)] == ["otsu", "grown"]
     net = config.segmenters[METHOD]
     assert (net.epochs, net.threshold, net.arch) == (2, "validation", "unet")
-    assert (net.min_peak, net.precision) == (0.9, "bf16-mixed")
+    assert (net.false_alarms, net.precision) == (0.04, "bf16-mixed")
     assert config.segmenters["unet"].epochs == 3
     assert config.segmenters["unet"].masks == "manifest"
     assert (config.report.gallery, config.report.method) == (0, "unet")
 
 
 def test_lists_are_not_mixed():
-    tree = {"recipe": "best-weak", "heatmaps": {MAP: {"rules": ["two-tone", "fixed"]}}}
-    assert len(parse_config(tree).rules_of(MAP)) == 2
+    tree = {"recipe": "best-weak", "heatmaps": {MAP: {"rules": ["grown", "fixed", "otsu"]}}}
+    assert len(parse_config(tree).rules_of(MAP)) == 3
 
 
 def test_a_key_without_a_value_leaves_it_to_the_recipe():
@@ -258,7 +260,7 @@ CHANGES = [
     [],
     ["classifier.arch=efficientnet_b0"],
     ["classifier.precision=32-true", "classifier.seeds=[1, 2]"],
-    ["heatmaps.best-map.rules=[{rule: two-tone, warm: 0.5}]"],
+    ["heatmaps.best-map.rules=[two-tone, {rule: grown, warm: 0.5}]"],
     ["heatmaps.more={}", "segmenters.unet={masks: best-map-two-tone, ignore: [0.1, 0.9]}"],
     ["segmenters.best-weak.masks=runs/x/y", "report.method=best-map-two-tone"],
 ]

@@ -20,7 +20,7 @@ from tests.tiny import (
     write_set,
 )
 from weakseg.heatmaps.store import load_heatmap
-from weakseg.masks.rules.two_tone import two_tone_mask
+from weakseg.masks.rules.grown import grown_mask
 from weakseg.masks.thresholds import normalise
 from weakseg.runs import read_json
 from weakseg.stages.scoring import read_per_case, read_summary
@@ -74,10 +74,10 @@ def test_it_is_weak_and_has_seen_no_mask(job):
     summary = read_summary(run).set_index("method")
     assert set(summary.index) == {
         *("gradcam-fixed", "gradcam-validation", "gradcam-oracle-image"),
-        *("best-map-two-tone", "best-weak", "after"),
+        *("best-map-two-tone", "best-map-grown", "best-weak", "after"),
     }
     assert summary.loc["best-map-two-tone", "kind"] == "heatmap"
-    for name, teacher in (("best-weak", "best-map-two-tone"), ("after", "best-weak")):
+    for name, teacher in (("best-weak", "best-map-grown"), ("after", "best-weak")):
         assert summary.loc[name, "kind"] == "weak"
         assert summary.loc[name, "masks_seen"] == 0
         held = read_json(run / f"segmenter/{name}/seed-0/settings.json")
@@ -117,7 +117,7 @@ def test_a_target_is_the_rules_mask_but_where_the_heat_is_undecided(job):
     run = folder / "run"
     for path in (run / "targets/best-weak/seed-0").glob("*.png"):
         heat = load_heatmap(run / f"heatmaps/resnet18/seed-0/best-map/{path.stem}.npz").full()
-        mask = two_tone_mask(heat, pixels(folder / f"data/images/{path.stem}.png"))
+        mask = grown_mask(heat, pixels(folder / f"data/images/{path.stem}.png"), rare=0.3)
         share, target = normalise(heat), pixels(path)
         np.testing.assert_array_equal(target == 255, mask & (share >= 0.6))
         np.testing.assert_array_equal(target == 0, ~mask & (share <= 0.45))
@@ -188,15 +188,15 @@ def weights(run, name):
     return (run / f"segmenter/{name}/seed-0/best.safetensors").stat().st_mtime_ns
 
 
-WARMER = ("--set", "heatmaps.best-map.rules=[{rule: two-tone, warm: 0.6}]")
+WARMER = ("--set", "heatmaps.best-map.rules=[two-tone, {rule: grown, warm: 0.6}]")
 
 
 def test_another_warmth_makes_other_masks_and_trains_again(job, copy):
-    before = contents(copy / "masks/best-map-two-tone"), weights(copy, "best-weak")
+    before = contents(copy / "masks/best-map-grown"), weights(copy, "best-weak")
     assert weakseg("compare", job[1], "--run-dir", copy, *RECIPE, *WARMER) == 0
-    entry = read_json(copy / "masks/best-map-two-tone/threshold.json")["seed-0"]
+    entry = read_json(copy / "masks/best-map-grown/threshold.json")["seed-0"]
     assert entry["rule"]["warm"] == 0.6
-    assert contents(copy / "masks/best-map-two-tone") != before[0]
+    assert contents(copy / "masks/best-map-grown") != before[0]
     assert weights(copy, "best-weak") > before[1]
     assert set(read_per_case(copy)["method"]) >= {"gradcam-fixed", "best-weak"}
 
@@ -247,7 +247,7 @@ segmenters:
 """
 
 
-@pytest.mark.parametrize("method", ["best-map-two-tone", "best-weak", "gradcam-fixed"])
+@pytest.mark.parametrize("method", ["best-map-grown", "best-weak", "gradcam-fixed"])
 def test_another_run_of_the_same_splits_lends_its_masks(job, tmp_path, method):
     folder, _ = job
     config = write_config(tmp_path, folder / "data/labels.csv", LENT)
@@ -264,7 +264,7 @@ def test_another_run_of_the_same_splits_lends_its_masks(job, tmp_path, method):
     targets = tmp_path / "r/targets/lent/seed-7"
     if method == "best-weak":
         assert contents(targets) == contents(lender / "targets/after/seed-0")
-    if method == "best-map-two-tone":
+    if method == "best-map-grown":
         theirs = lender / "targets/best-weak/seed-0"
         for path in theirs.glob("*.png"):
             sure = pixels(path) != 128
@@ -323,7 +323,7 @@ def test_a_teacher_without_masks_yet_names_the_command(job, tmp_path, capsys):
     _, config = job
     assert weakseg("train-segmenter", config, "--run-dir", tmp_path / "r", *RECIPE) == 2
     said = capsys.readouterr().err
-    assert "best-map-two-tone has made no masks of seed 0 yet" in said
+    assert "best-map-grown has made no masks of seed 0 yet" in said
     assert "heatmap-segment" in said
 
 
@@ -400,7 +400,7 @@ def test_predict_takes_the_first_method_that_saw_no_mask_of_any_heatmap(
     text = config.read_text().replace("recipe: best-weak", "recipe: none")
     config.write_text(text.replace("method: best-weak", "method: null"))
     command = ("predict", copy, job[0] / "data/images/p00_0.png", "--out", tmp_path / "out")
-    order = ("gradcam-fixed", "best-map-two-tone", "best-weak", "after")
+    order = ("gradcam-fixed", "best-map-two-tone", "best-map-grown", "best-weak", "after")
     for method in order:
         assert weakseg(*command) == 0
         assert f"method {method} (" in capsys.readouterr().err

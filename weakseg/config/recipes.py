@@ -25,7 +25,8 @@ ENCODERS = (
 
 
 def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
-    """Masks without any true mask: fused heatmaps, split by tone, and a U-Net trained on them.
+    """Masks without any true mask: heatmaps, each at its own scale, split by tone and grown where
+    that does not leak, and U-Nets trained on them.
 
     Parameters
     ----------
@@ -51,21 +52,26 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
                 "flips": True,
                 "ensemble": True,
                 "score": "log-odds",
-                "rules": [{"rule": "two-tone"}],
+                "scales": [0.625, 0.75, 0.875, 1.0],
+                "choose": "area",
+                "auc_drop": 0.04,
+                "rules": [{"rule": "two-tone"}, {"rule": "grown", "rare": 0.3}],
             }
         },
         "segmenters": {
             METHOD: {
                 "arch": f"encoder-unet:{arch if same else STAND_IN}",
                 "weights": "classifier" if same else "none",
-                "masks": f"{MAP}-two-tone",
+                "masks": f"{MAP}-grown",
                 "image_size": 128,
                 "epochs": 5,
                 "steps": 128,
                 "batch_size": 16,
                 "flips": "x",
                 "threshold": 0.2,
-                "min_peak": 0.9,
+                "gate": "run",
+                "false_alarms": 0.04,
+                "ensemble": True,
                 "precision": classifier.get("precision", "auto"),
             }
         },

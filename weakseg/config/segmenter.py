@@ -118,6 +118,12 @@ class SegmenterConfig(Section):
         description="an image whose lesion probability by the run's classifier is below gets an "
         "empty mask; run: as masks.gate says; images only",
     )
+    false_alarms: Probability | None = Field(
+        None,
+        description="min_peak, and the gate where there is one, are chosen on the validation "
+        "labels (no masks): of the cuts that let at most this share of the healthy images be "
+        "marked, those that keep the most lesions; default: they are as they are set",
+    )
     precision: Literal["auto", "32-true", "bf16-mixed"] = AUTO
     compile: bool = Field(False, description="train with torch.compile, see classifier.compile")
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
@@ -152,7 +158,8 @@ class SegmenterConfig(Section):
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """What networks and masks depend on, for fingerprints."""
-        return self.model_dump(mode="json", exclude={"compile"})
+        idle = {"compile"} | ({"false_alarms"} if self.false_alarms is None else set())
+        return self.model_dump(mode="json", exclude=idle)
 
     @property
     def weak(self) -> bool:

@@ -24,8 +24,15 @@ from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
 from weakseg.methods.base import SUPERVISED, WEAK
 from weakseg.methods.cases import read_truth
 from weakseg.methods.fingerprints import segmenter_fingerprint
-from weakseg.methods.gate import find_gate, gate_key, gate_weights
-from weakseg.methods.network import GATE_BY, INFERENCE, NETWORKS, NetworkMethod, no_gate
+from weakseg.methods.gate import Gate, find_gate, gate_key, gate_weights
+from weakseg.methods.network import (
+    GATE_BY,
+    INFERENCE,
+    NETWORKS,
+    NetworkMethod,
+    network_mask,
+    no_gate,
+)
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks, load_networks
 from weakseg.methods.segmenters import (
@@ -34,8 +41,9 @@ from weakseg.methods.segmenters import (
     read_settings,
     segmenter_settings,
 )
-from weakseg.progress import progress
+from weakseg.progress import progress, say
 from weakseg.runs import file_hash, remove_tree
+from weakseg.scores.false_alarms import cuts_for_false_alarms
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.scoring import write_part
 from weakseg.stages.segment import replace_masks, score_predictions
@@ -88,7 +96,7 @@ def _write_masks(
     remove_tree(fresh)
     rows: list[dict[str, Any]] = []
     thresholds: dict[str, Any] = {}
-    test = [i for i, c in enumerate(prepared.cases.cases) if c.split == "test"]
+    test = _with_split(prepared, "test")
     work = config.mask_seeds(name)
     with progress(f"masks of {name}", len(work) * len(test)) as advance:
         for seed, together in work.items():
@@ -107,6 +115,9 @@ def _write_masks(
             gate = find_gate(prepared, name, together)
             if gate is not None:
                 threshold |= {"gate": gate.value, GATE_BY: list(gate.by)}
+            if settings.false_alarms is not None:
+                val = probabilities(_with_split(prepared, "val"))
+                threshold |= _cuts(prepared, settings, threshold, val, gate)
             thresholds[f"seed-{seed}"] = threshold
             says = no_gate if gate is None else gate.of
             method = NetworkMethod(
@@ -121,6 +132,38 @@ def _write_masks(
     entry: dict[str, Any] = {STARTING_WEIGHTS: starting_weights(config, name)}
     by = gate_weights(prepared, name)
     return entry | ({"classifiers": by} if by else {})
+
+
+def _with_split(prepared: Prepared, split: str) -> list[int]:
+    return [i for i, c in enumerate(prepared.cases.cases) if c.split == split]
+
+
+def _cuts(
+    prepared: Prepared,
+    settings: SegmenterConfig,
+    threshold: dict[str, Any],
+    found: Iterator[tuple[int, np.ndarray]],
+    gate: Gate | None,
+) -> dict[str, Any]:
+    """The lowest peak and the gate that validation labels choose; no mask is looked at."""
+    assert settings.false_alarms is not None
+    labels, cases = prepared.cases.labels, prepared.cases.cases
+    unscreened = {**threshold, "inference": {**threshold["inference"], "min_peak": 0.0}}
+    lesion, said, peaks = [], [], []
+    for i, p in found:
+        mask = network_mask(p, unscreened)
+        lesion.append(labels.is_lesion(cases[i].label))
+        peaks.append(min(float(p[mask].max()), 1.0) if mask.any() else 0.0)
+        said.append(1.0 if gate is None else gate.of(cases[i]))
+    if all(lesion) or not any(lesion):
+        say(
+            f"segmenters: false_alarms: {settings.false_alarms:g} is left aside, as the validation "
+            "labels are all alike"
+        )
+        return {}
+    cut, peak = cuts_for_false_alarms(lesion, said, peaks, settings.false_alarms)
+    chosen: dict[str, Any] = {"inference": {**threshold["inference"], "min_peak": peak}}
+    return chosen | ({} if gate is None else {"gate": cut})
 
 
 def _threshold(
