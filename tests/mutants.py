@@ -45,7 +45,7 @@ KILLED, SURVIVED, NOT_REACHED = (1, 3), 0, 33
 """Exit codes of pytest, as mutmut keeps them, and its own for code that no test calls."""
 QUICK = 0.1
 """Seconds of the processor that a test of another file may take, where a file has its own."""
-LEAST_SECONDS, SLOWER = 5, 20
+LEAST_SECONDS, SLOWER = 5, 4
 """Of the processor, and times those of its tests: more, and a mutant is taken to run for ever."""
 KINDS = ("killed", "explained", "lives", "not reached", "other")
 

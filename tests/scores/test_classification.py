@@ -93,6 +93,25 @@ def test_blocks_do_not_change_the_intervals(monkeypatch):
         assert blocks[name] == pytest.approx(interval, rel=1e-12), name
 
 
+@pytest.mark.parametrize(
+    ("cells", "blocks"), [(2_000_000, [1, 30]), (7 * 40, [1, 7, 7, 7, 7, 2]), (1, [1] * 31)]
+)
+def test_resamples_are_scored_many_at_a_time_and_no_more_than_memory_holds(
+    monkeypatch, cells, blocks
+):
+    y, p, patients = sample(40, 2, 2)
+    rows = []
+
+    def counted(positive, score, weights):
+        rows.append(len(weights))
+        return weighted_auc(positive, score, weights)
+
+    monkeypatch.setattr(module, "weighted_auc", counted)
+    monkeypatch.setattr(module, "_BLOCK_CELLS", cells)
+    classification_scores(y, p, (1,), patients, bootstrap=30)
+    assert rows == blocks
+
+
 def test_by_hand():
     y = [0, 0, 1, 1]
     p_lesion = np.array([0.15, 0.85, 0.45, 0.95])

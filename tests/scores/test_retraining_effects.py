@@ -364,6 +364,10 @@ def test_resamples_are_scored_many_at_a_time(monkeypatch):
     p = {name: predict(y, [1, 1, 1]) for name in "ab"}
     evidence_intervals(p, y, LESIONS, patients, bootstrap=500)
     assert sorted(rows) == [1] * 6 + [50] * 60
+    rows.clear()
+    monkeypatch.setattr(module, "_BLOCK_CELLS", 1)
+    evidence_intervals(p, y, LESIONS, patients, bootstrap=5)
+    assert rows == [1] * 36
 
 
 @pytest.mark.parametrize(
