@@ -18,6 +18,7 @@ beside it, and tests of whole runs take minutes. Where a room has no tests, all 
 
 import argparse
 import contextlib
+import gc
 import io
 import json
 import os
@@ -47,6 +48,8 @@ QUICK = 0.1
 """Seconds of the processor that a test of another file may take, where a file has its own."""
 LEAST_SECONDS, SLOWER = 5, 4
 """Of the processor, and times those of its tests: more, and a mutant is taken to run for ever."""
+SAVE_EVERY = 5.0
+"""Seconds."""
 KINDS = ("killed", "explained", "lives", "not reached", "other")
 
 
@@ -190,6 +193,7 @@ class Campaign:
         self.mutants, self.children = mutants, children
         self.data = {source: self._data(source) for source, _ in mutants}
         self.running: dict[int, tuple[str, str, int]] = {}
+        self.saved = time.monotonic()
         self.killers: dict[str, list[str]] = defaultdict(list)
         # pytest takes hold of the process's own.
         self.terminal = Console(file=os.fdopen(os.dup(sys.stderr.fileno()), "w"))
@@ -208,6 +212,7 @@ class Campaign:
         reach, seconds = self._learn(session)
         if session.testsfailed:
             return True
+        gc.freeze()  # What forks look through and do not write to, they share.
         session.config.pluginmanager.unregister(name="terminalreporter")  # a dot for every test
         # Without a thread of its own, for a fork takes no threads along.
         with Progress(console=self.terminal, auto_refresh=False) as progress:
@@ -225,6 +230,10 @@ class Campaign:
             while self.running:
                 self._wait()
         return True
+
+    def pytest_sessionfinish(self) -> None:
+        """After the last mutant, or where somebody breaks it off."""
+        self._save()
 
     def _learn(
         self, session: pytest.Session
@@ -290,7 +299,13 @@ class Campaign:
 
     def _keep(self, source: str, name: str, code: int) -> None:
         self.data[source].exit_code_by_key[name] = code
-        self.data[source].save()
+        if time.monotonic() > self.saved + SAVE_EVERY:
+            self._save()
+
+    def _save(self) -> None:
+        for data in self.data.values():
+            data.save()
+        self.saved = time.monotonic()
 
     @staticmethod
     def _data(source: str) -> "SourceFileMutationData":

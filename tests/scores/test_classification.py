@@ -140,6 +140,19 @@ def test_sums_of_half_precision_are_probabilities_of_at_most_one():
     assert found["ece"]["value"] == pytest.approx(1 / 3)
 
 
+def test_half_precision_is_summed_in_double():
+    y, p, patients = sample(60, 3, 7)
+    half = p.astype(np.float16)
+    found = classification_scores(y, half, (1, 2), patients, bootstrap=10)
+    assert found == classification_scores(y, half.astype(float), (1, 2), patients, bootstrap=10)
+
+
+def test_a_single_image():
+    found = classification_scores([1], [[0.2, 0.8]], (1,), ["a"], bootstrap=5)
+    assert found["accuracy"]["value"] == found["sensitivity"]["value"] == 1
+    assert found["brier"]["value"] == pytest.approx(0.04)
+
+
 def test_every_class_may_be_a_lesion():
     found = classification_scores([0, 1], np.eye(2), (0, 1), list("ab"), bootstrap=5)
     assert found["sensitivity"]["value"] == 1
@@ -299,11 +312,13 @@ def test_youden_between_neighbouring_floats():
     [
         ({"y": [0.0, 1.0]}, "y must be whole class numbers.*got float64"),
         ({"y": []}, "y must be whole class numbers"),
+        ({"y": np.zeros(0, int), "probabilities": np.zeros((0, 2))}, r"int64 of shape \(0,\)"),
         ({"y": [[0, 1]]}, r"y must be whole class numbers.*of shape \(1, 2\)"),
         ({"y": [0, 2]}, r"y must lie in 0 \.\.\. 1, got 0 \.\.\. 2"),
         ({"y": [-1, 1]}, r"y must lie in 0 \.\.\. 1, got -1"),
         ({"probabilities": [[0.5, 0.5]]}, r"shape \(2, K\) with K at least 2, got \(1, 2\)"),
         ({"probabilities": [[1.0], [1.0]]}, r"got \(2, 1\)"),
+        ({"probabilities": [[0, 1.005], [0, 1]]}, r"lie in \[0, 1\].*values 0 \.\.\. 1\.005"),
         ({"probabilities": [0.5, 0.5]}, r"got \(2,\)"),
         ({"probabilities": [[0.5, 0.52], [0, 1]]}, r"sums 1 \.\.\. 1\.02"),
         ({"probabilities": [[0.5, 0.9], [0, 1]]}, r"sum to 1.*sums 1 \.\.\. 1\.4; apply a softmax"),

@@ -241,7 +241,7 @@ def _weighted_scores(
     scores = {"auc_lesion": weighted_auc(lesion, p_lesion, w)}
     if p.shape[1] > 2:
         areas = [weighted_auc(y == k, p[:, k], w) for k in classes]
-        scores["auc_macro"] = np.mean(areas, axis=0) if len(classes) > 1 else undefined
+        scores["auc_macro"] = np.mean(areas, axis=0)
     return scores | {
         "accuracy": w @ right / total,
         "balanced_accuracy": recalls.mean(axis=1) if len(classes) > 1 else undefined,
