@@ -284,6 +284,14 @@ def test_sums_of_half_precision_are_probabilities_of_at_most_one():
     assert found.interval("raw").value == 0.5
 
 
+def test_half_precision_is_summed_in_double():
+    y, patients = sample()
+    half = predict(y, [1, 2]).astype(np.float16)
+    found = evidence_intervals({"raw": half}, y, LESIONS, patients, bootstrap=10)
+    double = evidence_intervals({"raw": half.astype(float)}, y, LESIONS, patients, bootstrap=10)
+    assert found.interval("raw") == double.interval("raw")
+
+
 @pytest.mark.parametrize(
     ("value", "drawn"),
     [

@@ -146,7 +146,7 @@ class Evidence:
             or before.low <= CHANCE
             or above.sum() < (1 - _MOST_DROPPED) * defined.sum()
         ):
-            return self._interval(np.nan, np.full(1, np.nan))
+            return self._interval(np.nan, drawn[:0])
         share = (drawn[above] - left[above]) / (drawn[above] - CHANCE)
         return self._interval((before.value - after.value) / (before.value - CHANCE), share)
 
