@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ import pytest
 from tests.data.helpers import blob, noise, save, save_volume
 from tests.importing.test_init import init
 from tests.importing.trees import marked, mask, picture, seed_of, table
+from tests.test_commands import parse
 from tests.tiny import weakseg
+from weakseg.importing.layouts.registry import LAYOUTS
+from weakseg.importing.sets.registry import SETS
 
 
 def refused(root, out, capsys, *more):
@@ -422,3 +427,18 @@ def test_dicom_is_left_to_the_command_that_reads_it(tmp_path, capsys):
     assert "3 without an ending" in said
     assert "next: weakseg import dicom '" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_the_page_names_every_layout_and_every_set():
+    page = (Path(__file__).parents[2] / "docs/init.md").read_text()
+    for named in (*LAYOUTS, *SETS):
+        assert f"| `{named.name}` |" in page
+
+
+def test_the_command_that_dicom_is_left_to_is_there(tmp_path, capsys):
+    root = tmp_path / "scans"
+    root.mkdir()
+    (root / "IM1").write_bytes(b"\0" * 128 + b"DICM" + b"\2\0\0\0UL\4\0\0\0\0\0")
+    assert weakseg("init", root, "--out", tmp_path / "out") == 0
+    command = capsys.readouterr().out.rpartition("next: ")[2].strip()
+    assert parse(shlex.split(command)).command.name == "dicom"

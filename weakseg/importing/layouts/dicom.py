@@ -25,7 +25,8 @@ def _recognise(tree: Tree) -> bool:
 
 def _read(tree: Tree, answers: Answers) -> Arrangement:
     found = f"DICOM files: {tree.summary()}"
-    command = f"weakseg import dicom {shlex.quote(str(tree.root))}"
+    out = f"{tree.root.name}-dicom"
+    command = f"weakseg import dicom {shlex.quote(str(tree.root))} --out {shlex.quote(out)}"
     return Arrangement((), (found,), instead=command)
 
 
