@@ -13,6 +13,7 @@ import tifffile
 from PIL import Image
 
 from tests.data.helpers import good_rows, image_size, write_rows
+from tests.fuzz_dicom import dicom_seeds, read_a_dicom_image, read_a_series, series_seeds
 from tests.fuzz_runs import read_a_run, run_seeds
 from tests.fuzz_seed import Kind, Seed
 from weakseg.config import DataConfig, load_config
@@ -217,5 +218,7 @@ KINDS: dict[str, Kind] = {
         Kind("csv", manifest_seeds, read_a_manifest, TEXT_WORDS),
         Kind("yaml", experiment_seeds, read_an_experiment, YAML_WORDS),
         Kind("runs", run_seeds, read_a_run, (*TEXT_WORDS, *JSON_WORDS), seconds=10),
+        Kind("dicom", dicom_seeds, read_a_dicom_image),
+        Kind("series", series_seeds, read_a_series),
     )
 }
