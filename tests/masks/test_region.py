@@ -92,8 +92,9 @@ def _gradient() -> np.ndarray:
     ids=["black", "constant", "nan", "white", "texture", "shadow", "one pixel"],
 )
 def test_without_a_background_the_region_is_the_whole_image(image: np.ndarray) -> None:
-    assert body_region(image).all()
-    assert body_region(image).shape == image.shape
+    region = body_region(image)
+    assert region.all()
+    assert (region.dtype, region.shape) == (bool, image.shape)
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 3, 4, 5), (0, 4)])
@@ -215,6 +216,10 @@ def test_a_corner_is_background_where_more_than_half_of_it_is() -> None:
     assert not _is_background(rest, np.zeros((40, 40)))
     rest[0, 0] = True
     assert _is_background(rest, np.zeros((40, 40)))
+    # Its outermost pixel says nothing by itself.
+    rest[:2, 0] = rest[:2, 39] = True
+    rest[0, 0] = rest[0, 39] = False
+    assert _is_background(rest, np.zeros((40, 40)))
 
 
 @pytest.mark.parametrize("missing", range(4))
@@ -304,4 +309,14 @@ def test_values_are_spread_over_the_unit_range() -> None:
         unit_range(np.array([[-3.0, 1.0], [5.0, 3.0]])), [[0, 0.5], [1, 0.75]]
     )
     np.testing.assert_allclose(unit_range(np.array([[2.0, 2.25, 2.5]])), [[0, 0.5, 1]])
-    np.testing.assert_array_equal(unit_range(np.full((2, 3), 4.0)), np.zeros((2, 3)))
+    even = unit_range(np.full((2, 3), 4.0))
+    assert (even.dtype, even.tolist()) == (float, [[0.0] * 3] * 2)
+
+
+def test_a_level_at_the_very_threshold_is_dark(monkeypatch) -> None:
+    image, body = _plain()
+    monkeypatch.setattr("skimage.filters.threshold_otsu", np.min)
+    region = body_region(image)
+    assert region[body].all()
+    assert 0 < (region & ~body).sum() < body.sum()  # what the smoothing has reached
+    assert not region.all()

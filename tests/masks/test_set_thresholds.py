@@ -176,6 +176,8 @@ def test_heat_is_pooled_in_its_own_bits(kind: type, kept: type) -> None:
 def test_a_map_that_is_not_finite_counts_as_zeros(bad: float) -> None:
     maps = [MAPS[0], np.array([[5.0, bad, 7.0]])]
     np.testing.assert_array_equal(set_thresholds._pool(maps), [1, 2, 3, 4, 0, 0, 0, 0])
+    maps = [*MAPS[:2], np.array([[bad]])]
+    np.testing.assert_array_equal(set_thresholds._pool(maps), [1, 3, 20, 40, 0, 0])
 
 
 def test_the_quantile_is_the_higher_of_two_values() -> None:

@@ -345,3 +345,22 @@ def test_whole_pixels_are_counted_in_a_region_of_a_hundred(area: float, count: i
     region = np.array([[True], [False]]) & np.ones((2, 100), bool)
     assert area_prior_mask(heat, area, region).sum() == count
     assert area_prior_threshold(heat, area, region) == 100 - count
+
+
+@pytest.mark.parametrize(
+    ("heat", "truth", "threshold"),
+    [
+        # All of it, although the coolest is warm: the threshold is no heat at all.
+        ([0.5, 0.6], [1, 1], 0.0),
+        ([5.0, 6.0], [1, 1], 0.0),
+        # One of one and two of four reach 2 / 3 alike, with two lesions: the higher is taken.
+        ([0.9, 0.7, 0.5, 0.3, 0.1], [1, 0, 0, 1, 0], 0.7),
+        # Three of four reach 6 / 7, one of one 2 / 4.
+        ([0.9, 0.7, 0.5, 0.3, 0.1], [1, 0, 1, 1, 0], 0.1),
+        # Equal heat goes together: 2 of 3.
+        ([0.9, 0.5, 0.5, 0.2], [1, 1, 0, 0], 0.2),
+    ],
+)
+def test_the_oracle_by_hand(heat: list[float], truth: list[int], threshold: float) -> None:
+    assert oracle_threshold([heat], [truth]) == threshold
+    assert oracle_threshold([heat[::-1]], [truth[::-1]]) == threshold

@@ -105,7 +105,8 @@ def _solid(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     keep = (sizes > 0) & (sizes >= _SMALLEST_PART * sizes.max())
-    return np.asarray(ndimage.binary_fill_holes(keep[labels]), dtype=bool)
+    filled: npt.NDArray[np.bool_] = ndimage.binary_fill_holes(keep[labels])
+    return filled
 
 
 def _is_background(rest: npt.NDArray[np.bool_], level: npt.NDArray[np.float64]) -> bool:
