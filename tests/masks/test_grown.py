@@ -184,3 +184,18 @@ def test_all_parts_grow_and_the_smaller_ones_stay():
 def test_a_heatmap_s_own_maximum_is_what_shares_are_of():
     image = 100 + 60.0 * LESION
     np.testing.assert_array_equal(grown_mask(7 * HEAT, image, blur=0), LESION)
+
+
+def test_the_defaults_are_those_of_the_rule():
+    """On a ramp, of which the part takes a fifth: how many times it may grow shows."""
+    heat = np.maximum(0, 1 - abs(np.arange(400) - 200) / 200)[None] * np.array([[1], [0.9]])
+    image = np.array([[1.0], [0.0]]) * np.ones((2, 400))
+    rule = GrownRule(warm=0.8)
+    settings = {k: getattr(rule, k) for k in ("reach", "most", "blur")}
+    made = grown_mask(heat, image, warm=0.8)
+    np.testing.assert_array_equal(made, grown_mask(heat, image, warm=0.8, **settings))
+    assert made.sum() < grown_mask(heat, image, warm=0.8, most=4).sum()
+    heat, image = np.random.default_rng(0).random((2, 30, 40))
+    np.testing.assert_array_equal(
+        grown_mask(heat, image), grown_mask(heat, image, warm=GrownRule().warm)
+    )

@@ -184,6 +184,9 @@ def test_a_threshold_applies_to_the_scale_that_it_was_chosen_on():
     for scale, mask in (("image", [0, 0, 0, 1]), ("raw", [1, 1, 1, 1])):
         fitted = FittedRule(FixedRule(), 0.5, scale, "", 0)
         assert segment(fitted, heat).astype(int).tolist() == [mask]
+    # In double precision, where a tenth in single is above a tenth.
+    fitted = FittedRule(FixedRule(), 0.1, "raw", "", 0)
+    assert segment(fitted, np.float32([[0.1, 0.2, 0.0]])).tolist() == [[True, True, False]]
     made = segment(fit(FixedRule()), np.zeros((2, 3)))
     assert (made.dtype, made.shape) == (bool, (2, 3))
 
