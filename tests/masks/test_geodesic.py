@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage, sparse
 from scipy.sparse.csgraph import dijkstra
 
-from weakseg.masks.rules.geodesic import geodesic_mask
+from weakseg.masks.rules.geodesic import GeodesicRule, geodesic_mask
 
 
 def _ramp(width: int = 41) -> np.ndarray:
@@ -130,3 +130,22 @@ def test_halfway_itself_is_no_lesion():
     assert made.dtype == bool
     assert made.tolist() == [[True, True, False, False]]
     assert geodesic_mask(np.zeros((3, 4)), heat[[0, 0, 0]]).dtype == bool
+
+
+def test_what_is_as_near_to_both_is_no_lesion():
+    heat = np.array([[1.0, 0.5, 0.5, 0.5, 0.1]])
+    assert geodesic_mask(heat, 0 * heat).tolist() == [[True, True, False, False, False]]
+
+
+def test_the_defaults_are_those_of_the_rule():
+    """On images that are enough to tell an edge of 20 from one of 21."""
+    rule, rng = GeodesicRule(), np.random.default_rng(0)
+    told = {"high": rule.high, "low": rule.low, "edge": rule.edge}
+    differ = []
+    for _ in range(40):
+        heat, image = ndimage.gaussian_filter(rng.random((2, 24, 20)), (0, 2, 2))
+        heat -= heat.min()
+        made = geodesic_mask(heat, image)
+        np.testing.assert_array_equal(made, geodesic_mask(heat, image, **told))
+        differ.append((made != geodesic_mask(heat, image, edge=21)).any())
+    assert any(differ)

@@ -191,12 +191,28 @@ def test_larger_images_are_walked_on_with_a_longer_side_of_384(monkeypatch, shap
     np.testing.assert_array_equal(made, heat > 0.7)
 
 
-def test_images_of_384_pixels_are_walked_on_as_they_are(monkeypatch):
+@pytest.mark.parametrize("side", [384, 200])
+def test_images_of_384_pixels_are_walked_on_as_they_are(monkeypatch, side):
     asked = []
     monkeypatch.setattr(
         "skimage.segmentation.random_walker",
         lambda grey, seeds, **_: asked.append(grey) or np.stack([seeds == 1, seeds == 2]) * 1.0,
     )
-    image = np.random.default_rng(0).random((384, 3))
-    random_walker_mask(np.linspace(1, 0, 384)[:, None] * np.ones(3), image)
+    image = np.random.default_rng(0).random((side, 3))
+    random_walker_mask(np.linspace(1, 0, side)[:, None] * np.ones(3), image)
     np.testing.assert_array_equal(asked[0], (image - image.min()) / np.ptp(image))
+
+
+def test_seeds_that_a_smaller_copy_has_not_are_no_seeds():
+    """Of 800 × 6 pixels every other one is left: a single one in the first column is lost."""
+    heat = np.full((800, 6), 0.5)
+    heat[:, 3:] = 0.1
+    image = np.random.default_rng(0).random(heat.shape)
+    lost = heat.copy()
+    lost[400, 0] = 1  # the only one that is sure
+    np.testing.assert_array_equal(random_walker_mask(lost, image), lost == 1)
+    lost = np.full((800, 6), 0.5)
+    lost[:300], lost[400, 0] = 1, 0.1  # the only one that is far: nothing is met but the lesion
+    made = random_walker_mask(lost, image)
+    assert made[:299].all()
+    assert not made[301:].any()

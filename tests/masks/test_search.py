@@ -1,6 +1,7 @@
 """Parameters of rules that are searched on validation masks."""
 
 import json
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -11,11 +12,12 @@ from pydantic import ValidationError
 
 from weakseg.config import parse_config
 from weakseg.errors import ConfigError
-from weakseg.masks.rules import Evidence, configured_rule, rule_from_json, segment
+from weakseg.masks.rules import Evidence, configured_rule, rule_from_json, search, segment
 from weakseg.masks.rules.affinity import AffinityRule
 from weakseg.masks.rules.geodesic import GeodesicRule
 from weakseg.masks.rules.global_thresholds import AreaPriorRule, FixedRule, OtsuRule, QuantileRule
 from weakseg.masks.rules.masks_seen import ValidationRule
+from weakseg.masks.rules.random_walker import RandomWalkerRule
 from weakseg.masks.rules.search import SearchedRule, chosen_masks
 from weakseg.masks.rules.superpixel import SuperpixelRule
 from weakseg.masks.rules.two_tone import TwoToneRule, two_tone_mask
@@ -296,3 +298,46 @@ def test_a_search_is_written_with_its_limit_and_the_rest_without():
     told = {"rule": "fixed", "at": 0.5}
     assert rule.model_dump(mode="json") == told | {"search": {"at": [0.3]}, "max_masks": 2}
     assert FixedRule().model_dump(mode="json") == told
+
+
+class Looking(FixedRule):
+    """Looks at what it is given, and keeps it."""
+
+    def fit_as_set(self, evidence):
+        found = [list(evidence.train()), list(evidence.val()), list(evidence.test())]
+        return replace(super().fit_as_set(evidence), chosen_on=str(found))
+
+
+def test_a_candidate_sees_nothing_and_a_rule_without_a_search_all():
+    told = []
+    evidence = Evidence(
+        train=lambda: ["train"],
+        val=lambda: [*TRIPLES[:1]],
+        test=lambda: ["test"],
+        val_images=lambda: TRIPLES[:1],
+    )
+    monitored = Looking(search={"at": [0.3, 0.5]})
+    for _, rule in monitored.candidates():
+        assert type(rule) is Looking
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "replace", lambda fitted, **_: told.append(fitted) or fitted)
+        monitored.fit(evidence)
+    assert [f.chosen_on for f in told] == ["[[], [], []]"]
+    alone = Looking().fit(replace(evidence, val=lambda: ["val"]))
+    assert alone.chosen_on == "[['train'], ['val'], ['test']]"
+
+
+def test_what_may_not_be_searched_is_told_with_all_that_may():
+    with pytest.raises(ValidationError, match=r"zzz: .*no such parameter; choose warm, blur"):
+        TwoToneRule(search={"zzz": [1]})
+    with pytest.raises(ValidationError, match="beta: input should be a finite number, not inf"):
+        RandomWalkerRule(search={"beta": [1.0, float("inf")]})
+    with pytest.raises(ValidationError, match="beta: input should be a finite number, not nan"):
+        RandomWalkerRule(search={"beta": [float("nan")]})
+
+
+def test_low_may_be_above_high_where_the_search_says_otherwise():
+    rule = GeodesicRule(low=0.8, search={"high": [0.9, 0.75]})
+    assert [c for c, _ in rule.candidates()] == [{"high": 0.9}]
+    with pytest.raises(ValidationError, match="low must be below high"):
+        GeodesicRule(low=0.8)

@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 from skimage.segmentation import slic
 
+from weakseg.masks.rules import superpixel
 from weakseg.masks.rules.superpixel import SuperpixelRule, superpixel_mask
 from weakseg.masks.superpixels import part_means, slic_parts
 
@@ -93,14 +94,17 @@ def test_a_square_at_the_very_share_is_not_marked():
     assert not mask[20:].any()
 
 
-def test_the_defaults_of_the_function_are_those_of_the_rule():
-    rng = np.random.default_rng(1)
+def test_the_defaults_of_the_function_are_those_of_the_rule(monkeypatch):
+    rng, asked = np.random.default_rng(1), []
     heat, image = rng.random((64, 48)), ndimage.gaussian_filter(rng.random((64, 48)), 1)
+    make = superpixel.slic_parts
+    monkeypatch.setattr(superpixel, "slic_parts", lambda i, **k: asked.append(k) or make(i, **k))
     rule = SuperpixelRule()
     told = {"at": rule.at, "count": rule.count, "compactness": rule.compactness}
     np.testing.assert_array_equal(
         superpixel_mask(heat, image), superpixel_mask(heat, image, **told)
     )
+    assert asked == [{"count": rule.count, "compactness": rule.compactness}] * 2
 
 
 def test_two_superpixels_are_the_fewest():

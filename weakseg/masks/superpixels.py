@@ -26,17 +26,17 @@ def slic_parts(grey: npt.ArrayLike, *, count: int, compactness: float) -> Ints:
     """
     from skimage.segmentation import slic
 
-    parts = slic(
+    parts: Ints = slic(
         np.asarray(grey),
         n_segments=count,
         compactness=compactness,
         channel_axis=None,
         start_label=0,
     )
-    return np.asarray(parts, dtype=np.int64)
+    return parts
 
 
 def part_means(parts: Ints, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """The mean over every part of values (M, N), (K,); 0 for numbers that are missing."""
-    flat, of = parts.ravel(), np.asarray(values, dtype=np.float64).ravel()
-    return np.bincount(flat, weights=of) / np.maximum(np.bincount(flat), 1)
+    flat = parts.ravel()
+    return np.bincount(flat, weights=np.ravel(values)) / np.maximum(np.bincount(flat), 1)

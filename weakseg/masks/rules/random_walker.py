@@ -105,10 +105,8 @@ def _walk(
     seeds = sure.astype(np.int64) + 2 * far
     if shrink < 1:
         small = tuple(max(1, round(side * shrink)) for side in shape)
-        grey = resize(grey, small)
-        seeds = resize(seeds, small, order=0, preserve_range=True)
-        seeds = seeds.astype(np.int64)
-    if not (seeds == 0).any() or not (seeds == 1).any() or not (seeds == 2).any():
+        grey, seeds = resize(grey, small), resize(seeds, small, order=0)
+    if not (seeds == 1).any() or not (seeds == 2).any():  # lost as the image was made smaller
         found = (seeds == 1).astype(np.float64)
     else:
         if not np.ptp(grey) > 0:  # an even image, which the solver cannot scale, hinders nobody
