@@ -7,11 +7,12 @@ import pytest
 import yaml
 
 from weakseg.config import parse_config
+from weakseg.config.load import config_of_run
 from weakseg.errors import RunError, UserError
 from weakseg.layout import SEGMENT_STAGE, masks_stage, threshold_file
 from weakseg.masks.rules import RULES
 from weakseg.methods import find
-from weakseg.methods.find import config_of, kind_of, load_method, method_names
+from weakseg.methods.find import kind_of, load_method, method_names
 from weakseg.outputs import list_outputs
 from weakseg.runs import Run, write_json, write_text
 
@@ -257,7 +258,7 @@ def test_methods_stand_in_the_order_of_the_tables():
 
 
 def test_the_experiment_of_a_run_has_its_heatmaps_as_its_masks_were_made(run):
-    assert config_of(Run(run)) == parse_config(SETTINGS)
+    assert config_of_run(run) == parse_config(SETTINGS)
     old = {
         "heatmap": {"method": "cam"},
         "heatmaps": {},
@@ -267,7 +268,7 @@ def test_the_experiment_of_a_run_has_its_heatmaps_as_its_masks_were_made(run):
         "name": "old",
     }
     write_config(run, "masks/config.yaml", **old)
-    found, then, now = config_of(Run(run)), parse_config(old), parse_config(SETTINGS)
+    found, then, now = config_of_run(run), parse_config(old), parse_config(SETTINGS)
     for part in ("classifier", "heatmap", "heatmaps", "masks"):
         assert getattr(found, part) == getattr(then, part) != getattr(now, part)
     assert found.segmenters == now.segmenters

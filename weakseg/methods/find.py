@@ -11,7 +11,7 @@ from weakseg.errors import RunError, UserError, did_you_mean
 from weakseg.layout import config_file, masks_folder, threshold_file, threshold_files
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods import consensus, heatmap, network
-from weakseg.methods.base import HEATMAP, WEAK, Entries, Kind, Method
+from weakseg.methods.base import HEATMAP, ORACLE, WEAK, Entries, Kind, Method
 from weakseg.runs import Run, open_run
 
 
@@ -98,7 +98,7 @@ def _first_method(entries: Entries) -> str:
     if untold:
         return untold[0]
     kinds = {m: {v["kind"] for v in e.values()} for m, e in entries.items()}
-    if kinds and not any(HEATMAP in of for of in kinds.values()):
+    if kinds and all(of.isdisjoint({HEATMAP, ORACLE}) for of in kinds.values()):
         return min(kinds, key=lambda m: WEAK not in kinds[m])
     raise UserError(
         "No method of the run gets by without true masks.",
