@@ -15,6 +15,7 @@ from tests.report.fake_run import make_run
 from weakseg.config import load_config
 from weakseg.errors import RunError
 from weakseg.report.figures import dice_figure, shorten
+from weakseg.report.verdict import RULES
 from weakseg.report.words import number
 from weakseg.stages.report import make_report
 
@@ -112,6 +113,26 @@ def test_the_answer_comes_first_and_speaks_of_the_first_method_without_masks(mad
     assert text.index("Without seeing a mask") < text.index("Methods that saw no masks")
 
 
+def test_the_first_screen_holds_verdict_numbers_and_three_pictures(made):
+    run, out, html = made
+    report = read_json(out)["runs"][0]
+    verdict = report["verdict"]
+    text = Page(html).text
+    summary = pd.read_csv(run / "scores" / "summary.csv").set_index("method")
+    row = summary.loc[report["headline"]]
+    assert verdict["sentence"].startswith("Better than nothing: Grad-CAM with a fixed threshold")
+    assert f"Dice of {number(row['dice'], 2)} (95" in verdict["sentence"]
+    assert "only 6 patients" in verdict["sentence"]
+    assert [c["holds"] for c in verdict["conditions"]] == [True, False, False, True]
+    first = text[: text.index("How the light is decided")]
+    places = [
+        first.index(w) for w in ("Grad-CAM with", "lesions missed", "Typical", "Best", "Failed")
+    ]
+    assert places == sorted(places)
+    for rule in RULES.values():
+        assert rule in text
+
+
 def test_the_page_speaks_of_the_method_that_is_asked_for(tmp_path):
     settings = {"report": {"gallery": 1, "method": "gradcam-validation"}}
     run = make_run(tmp_path / "run", seeds=[0], settings=settings)
@@ -155,7 +176,7 @@ def test_all_figures_are_drawn_and_all_pictures_shown(made):
     page = Page(made[2])
     assert page.tags.count("svg") == 7
     gallery = pd.read_csv(made[1] / "tables" / "gallery.csv")
-    assert page.pictures == len(gallery) > 6
+    assert page.pictures == len(gallery) + 3 > 9
     assert gallery["problem"].isna().all()
     assert not gallery["case"].duplicated().any()
     mean = gallery.groupby("row")["dice"].mean()
@@ -268,7 +289,8 @@ def test_no_gallery_is_made_where_none_is_wanted(tmp_path):
     run = make_run(tmp_path / "run", seeds=[0], patients=8, settings={"report": {"gallery": 0}})
     page = Page(make_report([run], tmp_path / "out").read_text())
     assert page.pictures == 0
-    assert "Pictures" not in page.text
+    assert "Typical" not in page.text
+    assert "asked to have none (report.gallery: 0, or --gallery 0)" in page.text
 
 
 def test_folders_that_are_no_whole_runs_are_refused(tmp_path):

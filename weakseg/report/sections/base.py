@@ -11,6 +11,7 @@ import pandas as pd
 
 from weakseg.config import ClassifierConfig, Config
 from weakseg.methods.find import method_names
+from weakseg.methods.spoken import spoken_name
 from weakseg.report.read import RunTables
 from weakseg.report.tables import headline, method_table
 
@@ -70,6 +71,10 @@ class Subject:
         if not self.scored:
             return {}
         return dict(zip(self.methods["method"], self.methods["group"], strict=True))
+
+    def spoken(self, method: str) -> str:
+        """A method as people say it."""
+        return spoken_name(self.config, method)
 
     @property
     def labels(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import pandas as pd
 
@@ -212,12 +213,35 @@ def _picture(
     return strip(parts), f"slice {at + 1} of {len(planes)}" if len(planes) > 1 else ""
 
 
-def build(subject: Subject) -> Content:
+@lru_cache(maxsize=8)
+def shown_cases(subject: Subject) -> list[Shown]:
     """The cases of the method that is spoken of; of others where nothing was scored."""
+    method = subject.method or _first_method(subject)
+    seed = _first_seed(subject.run, method)
+    if method is None or seed is None:
+        return []
+    return gallery(subject.run, method, seed)
+
+
+def first_pictures(subject: Subject) -> dict[str, Shown]:
+    """A typical case, the best and one that failed, of those that the gallery shows.
+
+    Failed is the largest lesion without a mask; where none was missed, that of the lowest Dice.
+    Empty where nothing was scored, or no picture is wanted.
+    """
+    shown = shown_cases(subject)
+    rows = {c.row: c for c in reversed(shown)}
+    found = {"median": rows.get("median"), "best": rows.get("best")}
+    found["failed"] = rows.get("missed", rows.get("worst"))
+    return {name: c for name, c in found.items() if c is not None}
+
+
+def build(subject: Subject) -> Content:
+    """The pictures below one another, by how well they went."""
     run = subject.run
     method = subject.method or _first_method(subject)
     seed = _first_seed(run, method)
-    shown = gallery(run, method, seed) if method is not None and seed is not None else []
+    shown = shown_cases(subject)
     captions = pd.DataFrame([asdict(s) for s in shown]).drop(columns="picture", errors="ignore")
     context = {
         "cases": shown,

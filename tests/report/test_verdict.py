@@ -1,0 +1,130 @@
+"""The light and its sentence on made-up rows: both follow from intervals, by the printed rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from weakseg.report.verdict import RULES, judge
+
+NAN = float("nan")
+ROW = {
+    "method": "m",
+    "group": "no-masks",
+    "masks_seen": 0,
+    "dice": 0.62,
+    "dice_low": 0.55,
+    "dice_high": 0.7,
+    "floor": "f",
+    "difference": 0.3,
+    "difference_low": 0.2,
+    "difference_high": 0.4,
+    "false_positive_rate": 0.1,
+    "false_positive_rate_low": 0.05,
+    "false_positive_rate_high": 0.2,
+    "patients": 25,
+}
+AUC = {"value": 0.9, "low": 0.8, "high": 0.95}
+SPOKEN = {"m": "Grad-CAM with Otsu's threshold", "f": "the whole of every image"}
+
+
+def verdict(auc: dict[str, float] | None = AUC, depends: str | None = None, **changes: Any):
+    floor = ROW | {"method": "f", "group": "floor", "dice": 0.32}
+    return judge(pd.DataFrame([ROW | changes, floor]), "m", SPOKEN.__getitem__, auc, depends)
+
+
+def test_all_conditions_make_a_method_worth_using():
+    made = verdict(depends="yes")
+    assert made.light == "worth using"
+    assert made.sentence == (
+        "Worth using: Grad-CAM with Otsu's threshold, without seeing a mask, reaches a Dice of "
+        "0.62 (95\N{NO-BREAK SPACE}% interval 0.55 to 0.70), clearly more than marking the whole "
+        "of every image (0.32)."
+    )
+    assert all(c.holds for c in made.conditions)
+    assert len(made.conditions) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "but"),
+    [
+        ({"dice_low": 0.499}, "that the Dice is 0.5 or more is not certain"),
+        ({"dice_low": NAN, "dice_high": NAN}, "that the Dice is 0.5 or more is not certain"),
+        ({"false_positive_rate_high": 0.26}, "more than 25"),
+        ({"false_positive_rate_low": NAN, "false_positive_rate_high": NAN}, "more than 25"),
+        ({"patients": 9}, "only 9 patients"),
+        ({"auc": {"value": 0.7, "low": 0.5, "high": 0.9}}, "not clearly better than chance"),
+        ({"depends": "no"}, "gets by without the lesion"),
+    ],
+)
+def test_a_lead_alone_is_better_than_nothing_and_the_sentence_says_what_lacks(changes, but):
+    made = verdict(**changes)
+    assert made.light == "better than nothing"
+    assert made.sentence.startswith("Better than nothing: ")
+    assert but in made.sentence
+    assert sum(not c.holds for c in made.conditions) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dice_low": 0.5},
+        {"false_positive_rate_high": 0.25},
+        {"patients": 10},
+        {"depends": "cannot tell"},
+        {"auc": None},
+        dict.fromkeys([f"false_positive_rate{e}" for e in ("", "_low", "_high")], NAN),
+    ],
+)
+def test_ends_count_as_inside_and_what_was_not_tried_speaks_against_nothing(changes):
+    assert verdict(**changes).light == "worth using"
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"difference_low": 0.0},
+        {"difference_low": -0.1},
+        {"difference_high": 0.0, "difference_low": -0.2},
+    ],
+)
+def test_an_interval_that_holds_zero_shows_nothing(ends):
+    made = verdict(**ends)
+    assert made.light == "not shown"
+    assert "cannot be told" in made.sentence
+
+
+def test_a_lead_below_zero_or_a_classifier_below_chance_is_worth_nothing():
+    below = verdict(difference_low=-0.3, difference_high=-0.1)
+    assert below.light == "worth nothing"
+    assert "less than marking the whole of every image (0.32)" in below.sentence
+    chance = verdict(auc={"value": 0.4, "low": 0.3, "high": 0.49})
+    assert chance.light == "worth nothing"
+    assert "worse than chance (AUC 0.40)" in chance.sentence
+
+
+def test_without_scores_or_floor_nothing_is_shown():
+    none = judge(pd.DataFrame(), None, str)
+    assert (none.light, none.conditions) == ("not shown", ())
+    assert none.sentence.startswith("Not shown: ")
+    ends = dict.fromkeys(["difference", "difference_low", "difference_high"], NAN)
+    alone = verdict(floor="", **ends)
+    assert alone.light == "not shown"
+    assert "no trivial floor was scored" in alone.sentence
+
+
+def test_masks_that_were_seen_are_counted_in_the_sentence():
+    assert "after seeing 1 mask, reaches" in verdict(masks_seen=1).sentence
+    assert "after seeing 12 masks, reaches" in verdict(masks_seen=12).sentence
+
+
+def test_the_rules_stand_in_the_documentation():
+    text = " ".join((Path(__file__).parents[2] / "docs" / "report.md").read_text().split())
+    for light, rule in RULES.items():
+        assert f"**{light}**" in text
+        assert rule in text
+    for condition in verdict(depends="yes").conditions:
+        assert condition.rule.replace("\N{NO-BREAK SPACE}", " ") in text
