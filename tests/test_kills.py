@@ -55,7 +55,7 @@ Signal = Callable[[str], None]
 def run_to_end(config: Path, run: Path, tell: Signal) -> None:
     """One `compare`, that tells of each stage when it begins and when it has ended."""
     checkpoints.SHARE = 1e9  # a checkpoint after every epoch
-    perform, report = base._finish, compare.make_report
+    perform = base._finish
 
     def begin(stage: Stage) -> Stage:
         tell(stage.name)
@@ -68,18 +68,12 @@ def run_to_end(config: Path, run: Path, tell: Signal) -> None:
         work = self.run
         object.__setattr__(self, "run", lambda ready: (begin(self), work(ready))[1])
 
-    def make_report(*args: object, **kwargs: object) -> Path:
-        tell("report")
-        made = report(*args, **kwargs)  # type: ignore[arg-type]
-        tell("end of report")
-        return made
-
     def finish(run_: object, stage: Stage, *rest: object) -> None:
         perform(run_, stage, *rest)  # type: ignore[arg-type]
         tell(f"end of {stage.name}")
 
     Stage.__init__ = init  # type: ignore[method-assign]
-    base._finish, compare.make_report = finish, make_report  # type: ignore[assignment]
+    base._finish = finish  # type: ignore[assignment]
     tell("prepare")
     with prepared_run(load_config(config), run) as prepared:
         tell("end of prepare")

@@ -144,12 +144,6 @@ STAGES: dict[str, tuple[str, str, str, str]] = {
         "`filtered` says which filters, fills and controls.",
         "weakseg retrain-filtered busi-filtered --data labels.csv",
     ),
-    "compare": (
-        "compare",
-        "compare",
-        "Run all stages and write the report.\n\nWhat is up to date is not made again.",
-        "weakseg compare own-images --data labels.csv --set name=mine",
-    ),
 }
 """Commands that take an experiment and nothing else: module and function in `stages`, help, and
 an example."""
@@ -172,7 +166,7 @@ def _add_stage(name: str) -> None:
         from weakseg.stages.prepare import prepared_run
 
         run = getattr(import_module(f"weakseg.stages.{module}"), function)
-        with prepared_run(settings, run_dir) as prepared:
+        with prepared_run(settings, run_dir, force=force) as prepared:
             made = run(prepared, force=force)
             for path in made if isinstance(made, list) else [made]:
                 print(path)
@@ -180,6 +174,34 @@ def _add_stage(name: str) -> None:
 
 for _name in STAGES:
     _add_stage(_name)
+
+
+@app.command(epilog=example("weakseg compare own-images --data labels.csv --set name=mine"))
+def compare(
+    config: ConfigPath,
+    manifest: Manifest = None,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    device: Device = None,
+    seed: Seed = None,
+    force: Force = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, print the plan, and write nothing."),
+    ] = False,
+) -> None:
+    """Run all stages and write the report.
+
+    What is up to date is not made again.
+    """
+    settings = _load(config, manifest, overrides, device, seed)
+    from weakseg.stages.compare import compare as run
+    from weakseg.stages.prepare import prepared_run
+
+    with prepared_run(settings, run_dir, force=force, dry_run=dry_run) as prepared:
+        page = run(prepared, force=force, dry_run=dry_run)
+        if page is not None:
+            print(page)
 
 
 @app.command(

@@ -104,6 +104,7 @@ class Record(_Content):
     data: DataContent | None = None
     stages: dict[str, StageContent] = {}
     took: dict[str, float] = {}
+    rates: dict[str, float] = {}
 
 
 class TrainedContent(_Content):

@@ -41,6 +41,7 @@ HEATMAP_PART, FLOORS_PART = "heatmap", "floors"
 
 SEGMENT_STAGE, FLOORS_STAGE, SCORES_STAGE = "segment", "floors", "scores"
 SWEEP_STAGE, EQUIVALENCE_STAGE, FILTERED_STAGE = "sweep", "equivalence", "filtered"
+PREPARE_STAGE, REPORT_STAGE = "prepare", "report"
 """Stages that a run has one of."""
 
 
@@ -83,9 +84,14 @@ def report_summary(report: Path) -> Path:
     return report / "report.json"
 
 
+def report_tables(report: Path) -> Path:
+    """Where the tables of the page lie."""
+    return report / "tables"
+
+
 def report_table(report: Path, name: str) -> Path:
     """A table of the page."""
-    return report / "tables" / f"{name}.csv"
+    return report_tables(report) / f"{name}.csv"
 
 
 def superseded_folder(run: Path, network: Path, key: str) -> Path:

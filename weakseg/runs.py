@@ -31,6 +31,9 @@ RECORD = "run.json"
 LIBRARIES = ("torch", "torchvision", "grad-cam", "scikit-image", "numpy", "pandas", "lightning")
 
 
+MOST_BESIDE = 50
+"""How many runs beside one are looked at for how long things take here."""
+
 PART = ".part-"
 """What is being written begins so."""
 
@@ -280,6 +283,20 @@ class Run:
         stages = dict(self.record.get("stages", {}))
         if stages.pop(stage, None) is not None:
             self.update(stages=stages)
+
+
+def runs_beside(run: Run) -> list[Run]:
+    """Other runs in the same folder that were made on such a machine as this, the newest last."""
+    here, found = (processor(), cores()), []
+    with contextlib.suppress(OSError):
+        paths = [p for p in run.folder.parent.glob(f"*/{RECORD}") if p.parent != run.folder]
+        paths.sort(key=lambda p: p.stat().st_mtime)
+        for path in paths[-MOST_BESIDE:]:
+            with contextlib.suppress(RunError):
+                made_on = Run(path.parent).record.get("environment", {})
+                if (made_on.get("processor"), made_on.get("cores")) == here:
+                    found.append(Run(path.parent))
+    return found
 
 
 def open_run(folder: Path) -> Run:

@@ -45,7 +45,7 @@ def check_outputs(folder: Path, config: Config, record: Mapping[str, Any]) -> No
         With the first file.
     """
     stages = record.get("stages", {})
-    for name in _stages(config):
+    for name in stages_read(config):
         entry = stages.get(name, {})
         if "outputs" not in entry:
             continue
@@ -59,7 +59,7 @@ def check_outputs(folder: Path, config: Config, record: Mapping[str, Any]) -> No
             )
 
 
-def _stages(config: Config) -> Iterator[str]:
+def stages_read(config: Config) -> Iterator[str]:
     """Every stage whose outputs a report reads."""
     arch = config.classifier.arch
     for seed in config.seeds:

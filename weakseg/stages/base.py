@@ -23,6 +23,24 @@ from weakseg.runs import Run, commit, remove_tree
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How much work a stage is; see `weakseg.stages.effort`.
+
+    Attributes
+    ----------
+    kind : str
+        What is done, of what size and on what device: a unit of it takes about the same time.
+    units : float
+    measure : callable, optional
+        Gives seconds a unit, within a few seconds.
+    """
+
+    kind: str
+    units: float
+    measure: Callable[[], float] | None = None
+
+
+@dataclass(frozen=True)
 class Stage:
     """A piece of work whose results lie in the run folder.
 
@@ -46,6 +64,8 @@ class Stage:
         Whether an entry of the record is of all that is asked for.
     network : Path or None
         Folder of a network that is kept elsewhere when one of other settings takes its place.
+    effort : Effort, optional
+        How much work it is.
     """
 
     name: str
@@ -57,6 +77,7 @@ class Stage:
     ready: Callable[[], Any] = lambda: None
     covers: Callable[[Mapping[str, Any]], bool] = lambda entry: True
     network: Path | None = None
+    effort: Effort | None = None
 
 
 def forget(run: Run, name: str) -> None:
@@ -106,7 +127,10 @@ def _finish(run: Run, stage: Stage, entry: Mapping[str, Any], seconds: float) ->
     }
     flush_disk(run.folder)  # the record must not outlast a power cut that its outputs do not
     took = {**run.record.get("took", {}), stage.name: made["seconds"]}
-    run.update(stages={**stages, stage.name: made | dict(entry)}, took=took)
+    rates = run.record.get("rates", {})
+    if stage.effort is not None and stage.effort.units > 0:
+        rates = {**rates, stage.effort.kind: seconds / stage.effort.units}
+    run.update(stages={**stages, stage.name: made | dict(entry)}, took=took, rates=rates)
 
 
 def _set_aside(run: Run, stage: Stage, folder: Path, force: bool) -> None:

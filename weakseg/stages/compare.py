@@ -2,102 +2,186 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from weakseg.layout import (
     EQUIVALENCE_STAGE,
     FILTERED_STAGE,
     FLOORS_STAGE,
-    SCORES_STAGE,
     SEGMENT_STAGE,
+    condition_stage,
+    faithfulness_stage,
+    heatmap_stage,
+    masks_stage,
+    point_stage,
     report_folder,
+    report_page,
+    segmenter_stage,
 )
 from weakseg.methods.cases import scored_cases
 from weakseg.methods.find import kind_of
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import has_training_masks
+from weakseg.methods.standing import why_not_standing
 from weakseg.progress import say
+from weakseg.stages.base import perform
 from weakseg.stages.composed import composed_names, segment_composed
+from weakseg.stages.effort import (
+    of_classifier,
+    of_heatmaps,
+    of_masks,
+    of_network_masks,
+    of_segmenter,
+)
 from weakseg.stages.equivalence import lesion_patients, mask_equivalence, patient_counts
 from weakseg.stages.heatmap_segment import heatmap_segment
-from weakseg.stages.plan import Step, follow
-from weakseg.stages.report import make_report
+from weakseg.stages.heatmaps import heatmap_images, heatmaps_of_seed
+from weakseg.stages.plan import Piece, Step, follow, piece_of
+from weakseg.stages.prepare import check_places
+from weakseg.stages.report import report_of
+from weakseg.stages.results import say_results
 from weakseg.stages.retrain_filtered import check_filtered, retrain_filtered
 from weakseg.stages.scoring import collect
-from weakseg.stages.train_classifier import train_classifiers
-from weakseg.stages.train_segmenter import train_segmenters
+from weakseg.stages.train_classifier import predictions_of, train_classifiers, training_of
+from weakseg.stages.train_segmenter import check_masks, segmenter_is_current, train_segmenters
 
 
-def compare(prepared: Prepared, *, force: bool = False) -> Path:
+def compare(prepared: Prepared, *, force: bool = False, dry_run: bool = False) -> Path | None:
     """Train, segment, score and report; what is up to date is not made again.
 
     Volumes have no classifier and no heatmaps: of them only the segmenters are compared. Images
     without training masks have no segmenters but those that are trained on heatmaps' masks.
 
+    Parameters
+    ----------
+    prepared : Prepared
+    force : bool
+        Make again what is up to date.
+    dry_run : bool
+        Check everything and print the plan, and do nothing.
+
     Returns
     -------
-    Path
+    Path or None
         The report, ``report/index.html`` in the run folder.
     """
-    held = prepared.config.segmenters
-    names = list(held)
-    classified = prepared.has_classifier
-    supervised = any(not s.weak for s in held.values()) or not classified
-    if supervised and classified and not has_training_masks(prepared):
-        names = _that_need_no_masks(prepared)
-        left_out = ", ".join(n for n in held if n not in names)
-        say(f"segmenters: left out, no training image with a lesion has a mask ({left_out})")
-        supervised = False
-    asks = supervised and prepared.config.equivalence.segmenter is not None
-    if asks and (not classified or not scored_cases(prepared)):
-        say("mask-equivalence curve: left out, there are no scores of heatmaps to hold against it")
-        asks = False
-    if asks:  # refuses what cannot be, before hours of work
-        patient_counts(prepared, len(lesion_patients(prepared)))
-    filtered = prepared.config.filtered is not None and classified
-    if filtered:
-        check_filtered(prepared)
-    steps = [
-        *(_of_classifiers(prepared, force) if classified else ()),
-        *([_of_filtered(prepared, force)] if filtered else ()),
-        *([_of_segmenters(prepared, names, force)] if names or not classified else ()),
-        *([_of_composed(prepared)] if composed_names(prepared) else ()),
-        *([_of_curve(prepared, force)] if asks else ()),
-        _of_report(prepared),
-    ]
-    page: Path = follow(prepared.run, steps)
+    began = time.monotonic()
+    page: Path | None = follow(
+        prepared.run, steps_of(prepared, force), force=force, dry_run=dry_run
+    )
+    if page is not None:
+        say_results(prepared.run.folder, page, time.monotonic() - began)
     return page
 
 
+def steps_of(prepared: Prepared, force: bool) -> list[Step]:
+    """All steps of an experiment; what cannot be is refused before hours of work."""
+    segmenters = prepared.config.segmenters
+    names = list(segmenters)
+    classified = prepared.has_classifier
+    supervised = any(not s.weak for s in segmenters.values()) or not classified
+    if supervised and classified and not has_training_masks(prepared):
+        names = _that_need_no_masks(prepared)
+        left_out = ", ".join(n for n in segmenters if n not in names)
+        say(f"segmenters: left out, no training image with a lesion has a mask ({left_out})")
+        supervised = False
+    curve = supervised and prepared.config.equivalence.segmenter is not None
+    if curve and (not classified or not scored_cases(prepared)):
+        say("mask-equivalence curve: left out, there are no scores of heatmaps to hold against it")
+        curve = False
+    if classified:
+        check_places(prepared, tell=False)
+    for name in names:
+        check_masks(prepared, name)
+    return [
+        *(_of_classifiers(prepared, force) if classified else ()),
+        *([_of_filtered(prepared, force)] if prepared.config.filtered and classified else ()),
+        *([_of_segmenters(prepared, names, force)] if names or not classified else ()),
+        *([_of_composed(prepared)] if composed_names(prepared) else ()),
+        *([_of_curve(prepared, force)] if curve else ()),
+        _of_report(prepared, force),
+    ]
+
+
 def _of_classifiers(prepared: Prepared, force: bool) -> list[Step]:
+    config, run = prepared.config, prepared.run
+    trained, heats = [], []
+    for seed in config.seeds:
+        for make in (training_of, predictions_of):
+            stage = make(prepared, seed)
+            trained.append(piece_of(run, stage.name, stage.effort, partial(make, prepared, seed)))
+    for name in config.all_heatmaps:
+        images = heatmap_images(prepared, name)
+        for seed in config.heatmap_seeds(name):
+            stage_name = heatmap_stage(config.classifier.arch, seed, name)
+            make_stage = partial(heatmaps_of_seed, prepared, seed, name=name)
+            effort = of_heatmaps(prepared, name, len(images))
+            heats.append(piece_of(run, stage_name, effort, make_stage))
+    masks = Piece(SEGMENT_STAGE, of_masks(prepared), _stand(prepared, config.heatmap_methods))
+    floors = Piece(FLOORS_STAGE, current=lambda: FLOORS_STAGE in run.record.get("stages", {}))
     return [
         Step(
-            f"classifiers: {_networks(len(prepared.config.seeds))}",
-            ("classifier/", "predictions/"),
+            f"classifiers: {_networks(len(config.seeds))}",
+            trained,
             lambda: train_classifiers(prepared, force=force),
         ),
         Step(
             "heatmaps, their masks and scores",
-            ("heatmaps/", SEGMENT_STAGE, FLOORS_STAGE),
+            [*heats, masks, *([floors] if config.scores.floors else [])],
             lambda: heatmap_segment(prepared, force=force),
         ),
     ]
 
 
+def _stand(prepared: Prepared, methods: Iterable[str]) -> Callable[[], bool]:
+    return lambda: all(why_not_standing(prepared, m) is None for m in methods)
+
+
+def _all_current(pieces: Sequence[Piece], too: Callable[[], bool]) -> Callable[[], bool]:
+    return lambda: all(p.current() for p in pieces) and too()
+
+
+def _recorded(prepared: Prepared, stage: str) -> Callable[[], bool]:
+    return lambda: stage in prepared.run.record.get("stages", {})
+
+
 def _of_filtered(prepared: Prepared, force: bool) -> Step:
+    conditions, _ = check_filtered(prepared)
+    arch = prepared.config.classifier.arch
+    stages = [condition_stage(arch, s, c.name) for s in prepared.config.seeds for c in conditions]
+    measures = [faithfulness_stage(arch, s) for s in prepared.config.seeds]
     return Step(
         "heatmap-filtered retraining",
-        (FILTERED_STAGE, f"{FILTERED_STAGE}/", "faithfulness/"),
+        [
+            *(Piece(s, of_classifier(prepared), _recorded(prepared, s)) for s in stages),
+            *(Piece(s, None, _recorded(prepared, s)) for s in (*measures, FILTERED_STAGE)),
+        ],
         lambda: retrain_filtered(prepared, force=force),
     )
 
 
 def _of_segmenters(prepared: Prepared, names: Sequence[str], force: bool) -> Step:
-    networks = sum(len(prepared.config.segmenter_seeds(n)) for n in names)
+    config, pieces = prepared.config, list[Piece]()
+    for name in names:
+        alone = not config.segmenters[name].weak
+        effort, trained = of_segmenter(prepared, name), list[Piece]()
+        for seed in config.segmenter_seeds(name):
+            current = partial(segmenter_is_current, prepared, name, seed)
+            trained.append(Piece(segmenter_stage(name, seed), effort, current, alone))
+        masks = Piece(
+            masks_stage(name),
+            of_network_masks(prepared, name),
+            _all_current(trained, _stand(prepared, [name])),
+            alone and config.segmenter_gate(name) == "none",
+        )
+        pieces += [*trained, masks]
+    networks = sum(len(config.segmenter_seeds(n)) for n in names)
     return Step(
         f"segmenters {', '.join(names)}: {_networks(networks)}, their masks and scores",
-        ("segmenter/", "masks/", "targets/"),
+        pieces,
         lambda: train_segmenters(prepared, only=names, force=force),
     )
 
@@ -112,26 +196,34 @@ def _of_composed(prepared: Prepared) -> Step:
 
     return Step(
         f"methods made of others: {', '.join(names)}",
-        tuple(kind_of(config, n).stage(n) for n in names),
+        [Piece(kind_of(config, n).stage(n), None, _stand(prepared, [n])) for n in names],
         run,
     )
 
 
 def _of_curve(prepared: Prepared, force: bool) -> Step:
+    config, name = prepared.config.equivalence, str(prepared.config.equivalence.segmenter)
+    counts = patient_counts(prepared, len(lesion_patients(prepared)))
+    stages = [point_stage(name, draw, k) for draw in range(config.draws) for k in counts]
     return Step(
         "mask-equivalence curve",
-        (EQUIVALENCE_STAGE, f"{EQUIVALENCE_STAGE}/"),
+        [
+            *(Piece(s, of_segmenter(prepared, name), _recorded(prepared, s), True) for s in stages),
+            Piece(EQUIVALENCE_STAGE, None, _recorded(prepared, EQUIVALENCE_STAGE)),
+        ],
         lambda: mask_equivalence(prepared, force=force),
     )
 
 
-def _of_report(prepared: Prepared) -> Step:
-    folder = prepared.run.folder
-    return Step(
-        "report",
-        (SCORES_STAGE,),
-        lambda: make_report([folder], report_folder(folder), look_at_data=False),
-    )
+def _of_report(prepared: Prepared, force: bool) -> Step:
+    stage = report_of(prepared)
+
+    def run() -> Path:
+        perform(prepared.run, report_of(prepared), force=force)
+        return report_page(report_folder(prepared.run.folder))
+
+    make = partial(report_of, prepared)
+    return Step("report", [piece_of(prepared.run, stage.name, stage.effort, make)], run)
 
 
 def _that_need_no_masks(prepared: Prepared) -> list[str]:

@@ -40,6 +40,7 @@ from weakseg.methods.segmenters import (
 from weakseg.runs import remove_tree, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
+from weakseg.stages.effort import of_segmenter
 from weakseg.stages.fit_segmenter import fit_segmenter
 from weakseg.stages.scoring import read_rows
 from weakseg.stages.segment import score_predictions
@@ -186,7 +187,8 @@ def _point_of(
         return about | ({"same_as": segmenter_stage(name, seed)} if same else {})
 
     inputs = (masks_stage(name),) if same else ()
-    return Stage(point_stage(name, draw, k), key, (kept,), write, inputs=inputs)
+    effort = None if same else of_segmenter(prepared, name)
+    return Stage(point_stage(name, draw, k), key, (kept,), write, inputs=inputs, effort=effort)
 
 
 def _plain(prepared: Prepared, name: str) -> bool:

@@ -54,6 +54,7 @@ from weakseg.runs import file_hash, remove_tree, write_json, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.composed import segment_composed
+from weakseg.stages.effort import of_masks
 from weakseg.stages.heatmaps import make_heatmaps
 from weakseg.stages.scoring import collect, write_part
 from weakseg.stages.segment import Predicted, Truth, Work, segment_cases
@@ -164,6 +165,7 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
             *(heatmap_stage(arch, s, n) for n, s in heats),
             *(predictions_stage(arch, s) for s in config.seeds),
         ),
+        effort=of_masks(prepared),
     )
     perform(run, stage, force=force)
 

@@ -33,6 +33,7 @@ from weakseg.prefetch import map_ahead
 from weakseg.progress import progress, say
 from weakseg.runs import remove_tree, write_json
 from weakseg.stages.base import Stage, perform
+from weakseg.stages.effort import of_heatmaps
 from weakseg.training.loop import make_fabric
 
 WRITERS = 2
@@ -84,7 +85,7 @@ def heatmaps_of_seed(
     other = None if target == settings.target else target
     folder = heatmap_folder(prepared.run.folder, arch, seed, name, other)
     what = f"heatmaps {folder.name}, seed {seed}"
-    wanted = set(_wanted(prepared, name))
+    wanted = set(heatmap_images(prepared, name))
 
     def ready() -> list[Classifier]:
         models = [load_classifier(f) for f in classifier_folders(prepared, name, seed).values()]
@@ -109,8 +110,9 @@ def heatmaps_of_seed(
         what=what,
         inputs=(predictions_stage(arch, seed),) if target == PREDICTED else (),
         ready=ready,
-        # A heatmap that was a further one had fewer images, see `_wanted`.
+        # A heatmap that was a further one had fewer images, see `heatmap_images`.
         covers=lambda entry: entry.get("images", 0) >= len(wanted),
+        effort=of_heatmaps(prepared, name, len(wanted)),
     )
 
 
@@ -182,7 +184,7 @@ def _good_scales(
     return scales
 
 
-def _wanted(prepared: Prepared, name: str) -> list[int]:
+def heatmap_images(prepared: Prepared, name: str) -> list[int]:
     """Which images get a heatmap of a name.
 
     All get the experiment's principal one, which filtered retraining needs. Of further ones nobody

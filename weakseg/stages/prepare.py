@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from weakseg.config import PHANTOM, ClassifierConfig, Config, dump_config, fingerprint
+from weakseg.config import (
+    PHANTOM,
+    ClassifierConfig,
+    Config,
+    dump_config,
+    fingerprint,
+    load_config,
+)
 from weakseg.data.arrays import ImageBatches, channels_of
 from weakseg.data.case_files import case_frame
 from weakseg.data.cases import CaseSet, Labels
@@ -19,9 +27,10 @@ from weakseg.data.fingerprint import table_fingerprint
 from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_configured
 from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import write_phantom
+from weakseg.data.phantom_slices import NORMAL, TUMOR
 from weakseg.data.splits import make_splits, read_splits, write_splits
-from weakseg.errors import ConfigError, DataError, RunError
-from weakseg.layout import config_file, images_file, splits_file
+from weakseg.errors import ConfigError, DataError, WeaksegError
+from weakseg.layout import PREPARE_STAGE, config_file, images_file, splits_file
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import progress, say
 from weakseg.runs import (
@@ -29,14 +38,17 @@ from weakseg.runs import (
     environment,
     locked,
     make_folder,
-    read_json,
     remove_leftovers,
     write_json,
     write_text,
 )
+from weakseg.stages.base import Effort, Stage, perform
 
 COARSE = 4
 """Rows and columns of a heatmap below which it is said that it hardly shows where."""
+
+FEW = 4
+"""How many settings are named in which two runs differ."""
 
 ROOT = Path("runs")
 
@@ -46,22 +58,32 @@ def run_folder(config: Config, run_dir: Path | None) -> Path:
     return run_dir if run_dir is not None else ROOT / config.name
 
 
-def manifest_path(config: Config, folder: Path) -> Path:
+def manifest_path(config: Config, runs: Path) -> Path:
     """The manifest; the phantom is generated beside the runs on first use."""
     if config.data.manifest != PHANTOM:
         return Path(config.data.manifest)
+    if not phantom_exists(config, runs):
+        say(f"generating the phantom (simulated images): {_phantom_folder(config, runs)}")
+    return write_phantom(_phantom_folder(config, runs), config.data.phantom)
+
+
+def phantom_exists(config: Config, runs: Path) -> bool:
+    """Whether the phantom was generated beside the runs."""
+    return (_phantom_folder(config, runs) / "labels.csv").exists()
+
+
+def _phantom_folder(config: Config, runs: Path) -> Path:
     p = config.data.phantom
     name = f"phantom-{p.patients}x{p.slices_per_patient}-{p.size}px-seed{p.seed}" + (
         "-shortcut" if p.shortcut else ""
     )
-    name += "-pairs" if p.pairs else ""
-    if not (folder.parent / name / "labels.csv").exists():
-        say(f"generating the phantom (simulated images): {folder.parent / name}")
-    return write_phantom(folder.parent / name, p)
+    return runs / (name + ("-pairs" if p.pairs else ""))
 
 
 @contextlib.contextmanager
-def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepared]:
+def prepared_run(
+    config: Config, run_dir: Path | None = None, *, force: bool = False, dry_run: bool = False
+) -> Iterator[Prepared]:
     """Check everything that can be checked, then open and hold the run folder.
 
     Nothing is written before the configuration and the data are found to be good.
@@ -71,6 +93,11 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
     config : Config
     run_dir : Path, optional
         Default: ``runs/NAME``.
+    force : bool
+        Write the splits again though they are up to date.
+    dry_run : bool
+        Write nothing at all: what is yielded is for looking. A phantom that is not there yet is
+        drawn in a folder that goes.
 
     Raises
     ------
@@ -84,8 +111,31 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
     folder = run_folder(config, run_dir)
     if folder.exists() and not folder.is_dir():
         make_folder(folder)  # says what is wrong
+    if config.data.manifest == PHANTOM:  # before it is drawn
+        check_settings(config, Labels((NORMAL,), (TUMOR,)), 1)
+    with contextlib.ExitStack() as stack:
+        beside = folder.parent
+        if dry_run and config.data.manifest == PHANTOM and not phantom_exists(config, beside):
+            beside = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        path = manifest_path(config, beside)
+        prepared, about = _checked(config, folder, path)
+        if dry_run:
+            yield prepared
+            return
+        stack.enter_context(locked(folder))
+        remove_leftovers(folder)
+        _say_other_settings(folder, config)
+        run = prepared.run
+        write_text(config_file(folder), dump_config(config))
+        run.update(name=config.name, seed=config.seed, environment=environment(), data=about)
+        perform(run, _splits_of(prepared), force=force)
+        cases, channels, store = prepared.cases.cases, prepared.channels, MappedStore(folder)
+        yield replace(prepared, images=ImageBatches(cases, config.data, channels, store))
+
+
+def _checked(config: Config, folder: Path, path: Path) -> tuple[Prepared, dict[str, Any]]:
+    """The run, with nothing written, and what its record says of the data."""
     known = Run(folder).record
-    path = manifest_path(config, folder)
     table = read_configured(path, config.data)
     data = table_fingerprint(table, config.data)
     reading = config.data.fingerprint_settings()
@@ -103,34 +153,62 @@ def prepared_run(config: Config, run_dir: Path | None = None) -> Iterator[Prepar
         channels = channels_of(cases, config.data, found.grey)
     if config.data.manifest == PHANTOM:
         cases = replace(cases, source=PHANTOM, simulated=True)
-    check_settings(config, cases.labels, channels, cases.dims)
+    if config.data.manifest != PHANTOM:
+        check_settings(config, cases.labels, channels, cases.dims)
     cases = cases.with_cases(make_splits(cases.cases, cases.labels, config.data.split))
-    with locked(folder):
-        remove_leftovers(folder)
-        run = Run(folder)
-        write_text(config_file(folder), dump_config(config))
-        write_splits(splits_file(folder), cases.cases)
-        run.update(
-            name=config.name,
-            seed=config.seed,
-            environment=environment(),
-            data=describe(cases, channels) | {"key": key, "fingerprint": data},
+    whole = fingerprint(key, {c.id: c.split for c in cases.cases})
+    images = ImageBatches(cases.cases, config.data, channels)
+    about = {"key": key, "fingerprint": data, "splits_key": whole}
+    prepared = Prepared(config, Run(folder), cases, channels, whole, images)
+    return prepared, summary_of(cases, channels) | about
+
+
+def _splits_of(prepared: Prepared) -> Stage:
+    """The splits, and what the training images look like."""
+    splits, images = splits_file(prepared.run.folder), images_file(prepared.run.folder)
+
+    def write(_: None) -> dict[str, Any]:
+        write_splits(splits, prepared.cases.cases)
+        train, data = prepared.cases.of("train"), prepared.config.data
+        write_json(images, remember(train, data, prepared.key).to_json())
+        return {"data": prepared.key}
+
+    return Stage(
+        PREPARE_STAGE,
+        fingerprint(PREPARE_STAGE, 1, prepared.key),
+        (splits, images),
+        write,
+        effort=Effort("splits", len(prepared.cases.cases)),
+    )
+
+
+def _say_other_settings(folder: Path, config: Config) -> None:
+    """Tell an earlier run of the same name from this one, where its settings were others."""
+    try:
+        before = load_config(config_file(folder)).model_dump(mode="json")
+    except WeaksegError:  # none, or one that is written anew
+        return
+    earlier, now = (dict(_flat(tree)) for tree in (before, config.model_dump(mode="json")))
+    others = [
+        f"{key}: {earlier.get(key, 'none')} (now {now.get(key, 'none')})"
+        for key in dict.fromkeys([*earlier, *now])
+        if earlier.get(key) != now.get(key) and key != "device"
+    ]
+    if others:
+        few = ", ".join(others[:FEW]) + (f" and {len(others) - FEW} more" if others[FEW:] else "")
+        say(
+            f"{folder}: goes on with a run of other settings: {few}. What depends on them is made "
+            "again; another name (--set name=OTHER) or --run-dir keeps both"
         )
-        dealt = {c.id: c.split for c in cases.cases}
-        whole = fingerprint(key, dealt)
-        run.update(data=run.record["data"] | {"splits_key": whole})
-        _remember_images(folder, cases, config, whole)
-        images = ImageBatches(cases.cases, config.data, channels, MappedStore(folder))
-        yield Prepared(config, run, cases, channels, whole, images)
 
 
-def _remember_images(folder: Path, cases: CaseSet, config: Config, key: str) -> None:
-    """Write what the training images look like, unless that is known of these data and splits."""
-    path = images_file(folder)
-    with contextlib.suppress(RunError):  # a missing or damaged file is written anew
-        if read_json(path).get("key") == key:
-            return
-    write_json(path, remember(cases.of("train"), config.data, key).to_json())
+def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of an experiment by their whole names."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2) -> None:
@@ -179,10 +257,10 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
         load_pretrained(model, given_weights(Path(c.weights))[0], c.weights)
 
 
-def check_places(prepared: Prepared) -> None:
+def check_places(prepared: Prepared, *, tell: bool = True) -> None:
     """Refuse heatmap layers that have no map of such images, before a classifier is trained.
 
-    Maps of few places are said.
+    Maps of few places are said, where ``tell`` asks for it.
 
     Raises
     ------
@@ -201,7 +279,8 @@ def check_places(prepared: Prepared) -> None:
     for heat in config.all_heatmaps.values():
         if heat.method not in LAYERLESS:
             found = [grids(model, heat.layer, max(1, round(size * s))) for s in heat.scales]
-            _say_if_coarse(c.arch, found[0])
+            if tell:
+                _say_if_coarse(c.arch, found[0])
 
 
 def _say_if_coarse(arch: str, found: dict[str, tuple[int, int]]) -> None:
@@ -280,7 +359,7 @@ def distance_unit(cases: CaseSet) -> str:
     return f"mm, or {form.sample}s where a {form.noun} does not tell its spacing"
 
 
-def describe(cases: CaseSet, channels: int) -> dict[str, Any]:
+def summary_of(cases: CaseSet, channels: int) -> dict[str, Any]:
     """Counts of a set, for the record and the report."""
     table = []
     for split in ("train", "val", "test"):

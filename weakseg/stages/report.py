@@ -4,11 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from weakseg.layout import report_page, report_summary, report_table
+from weakseg import __version__
+from weakseg.config import fingerprint
+from weakseg.layout import (
+    REPORT_STAGE,
+    report_folder,
+    report_page,
+    report_summary,
+    report_table,
+    report_tables,
+)
+from weakseg.methods.prepared import Prepared
 from weakseg.progress import say
-from weakseg.runs import make_folder, write_json, write_text
+from weakseg.report.intact import stages_read
+from weakseg.runs import commit, make_folder, write_json, write_text
 from weakseg.spreadsheets import csv_text
+from weakseg.stages.base import Effort, Stage
+
+
+def report_of(prepared: Prepared) -> Stage:
+    """The report of a run in its own folder."""
+    run, folder = prepared.run.folder, report_folder(prepared.run.folder)
+
+    def write(_: None) -> dict[str, Any]:
+        make_report([run], folder, look_at_data=False)
+        return {}
+
+    return Stage(
+        REPORT_STAGE,
+        fingerprint(REPORT_STAGE, prepared.key, prepared.config, __version__, commit()),
+        (report_page(folder), report_summary(folder), report_tables(folder)),
+        write,
+        what="report",
+        inputs=tuple(stages_read(prepared.config)),
+        effort=Effort("report", 1),
+    )
 
 
 def make_report(

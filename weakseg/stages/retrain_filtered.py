@@ -34,6 +34,7 @@ from weakseg.progress import say
 from weakseg.runs import atomic_path, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
+from weakseg.stages.effort import of_classifier
 from weakseg.stages.faithfulness import score_heatmaps
 from weakseg.stages.filter_sources import TruthMasks, make_selector, masks_used
 from weakseg.stages.heatmaps import heatmaps_of_seed, make_heatmaps
@@ -269,6 +270,7 @@ class _Seed:
             inputs=self.inputs,
             # A rule that cannot be fitted is refused while the earlier network is still there.
             ready=lambda: self.fitted,
+            effort=of_classifier(self.prepared),
             network=folder,
         )
         perform(prepared.run, made, force=force)

@@ -45,6 +45,7 @@ from weakseg.progress import progress, say
 from weakseg.runs import file_hash, remove_tree
 from weakseg.scores.false_alarms import cuts_for_false_alarms
 from weakseg.stages.base import Stage, perform
+from weakseg.stages.effort import of_network_masks
 from weakseg.stages.scoring import write_part
 from weakseg.stages.segment import replace_masks, score_predictions
 from weakseg.training.loop import make_fabric
@@ -77,6 +78,7 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
         ),
         what=f"masks of {name}",
         inputs=_classifiers(prepared, name),
+        effort=of_network_masks(prepared, name),
     )
     perform(run, stands, force=force)
 

@@ -34,6 +34,7 @@ from weakseg.runs import write_json, write_text
 from weakseg.scores import classification_scores
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
+from weakseg.stages.effort import of_classifier, of_predictions
 from weakseg.stages.prepare import check_places
 from weakseg.training.classify import ClassifierTask, predict_probabilities
 from weakseg.training.given import given_weights
@@ -95,6 +96,7 @@ def training_of(
         # Weights from a server may not be there.
         ready=lambda: new_classifier(config, prepared.cases.labels, prepared.channels, seed),
         network=folder,
+        effort=of_classifier(prepared),
     )
 
 
@@ -108,6 +110,7 @@ def predictions_of(prepared: Prepared, seed: int) -> Stage:
         (folder / PREDICTIONS, folder / CLASSIFIER_SCORES),
         lambda _: _predict_seed(prepared, folder, seed),
         inputs=(classifier_stage(arch, seed),),
+        effort=of_predictions(prepared),
     )
 
 

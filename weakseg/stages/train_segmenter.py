@@ -9,9 +9,10 @@ from typing import Any
 
 from weakseg.config import MANIFEST, SegmenterConfig, fingerprint
 from weakseg.config.recipes import METHOD, stand_in_note
+from weakseg.current import why_stale
 from weakseg.data.case_files import write_target
 from weakseg.data.targets import PackedTargets
-from weakseg.errors import UserError
+from weakseg.errors import UserError, WeaksegError
 from weakseg.layout import (
     BEST,
     LAST,
@@ -45,6 +46,7 @@ from weakseg.progress import say
 from weakseg.runs import remove_tree, write_json
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.composed import segment_composed
+from weakseg.stages.effort import of_segmenter
 from weakseg.stages.fit_segmenter import fit_segmenter, new_segmenter
 from weakseg.stages.scoring import collect
 from weakseg.stages.segmenter_masks import segment_by_network
@@ -143,6 +145,17 @@ def check_masks(prepared: Prepared, name: str) -> None:
         )
 
 
+def segmenter_is_current(prepared: Prepared, name: str, seed: int) -> bool:
+    """Whether a segmenter is trained as the experiment asks, as far as can be told beforehand."""
+    masks = prepared.config.segmenters[name].masks
+    try:
+        source = None if masks == MANIFEST else find_source(prepared, masks, seed).key
+    except WeaksegError:
+        return False
+    key = segmenter_key(prepared, name, seed, source)
+    return why_stale(prepared.run, segmenter_stage(name, seed), key) is None
+
+
 def _train(
     prepared: Prepared,
     name: str,
@@ -205,6 +218,7 @@ def _train(
         inputs=inputs,
         ready=ready,
         network=folder,
+        effort=of_segmenter(prepared, name),
     )
     perform(prepared.run, training, force=force)
     # Only now: what was broken off before it was recorded goes on from here.

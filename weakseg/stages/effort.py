@@ -1,0 +1,121 @@
+"""How much work a stage is, so that how long it takes can be told before it was ever made.
+
+The work of a kind is counted in units, such as images times epochs; how long a unit takes is known
+from the stages that were made, in this run or beside it, or measured for a moment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import Any
+
+from weakseg.methods.prepared import Prepared
+from weakseg.methods.segmenters import network_size, segmenter_settings
+from weakseg.stages.base import Effort
+from weakseg.training.loop import pick_device
+
+AT_ONCE = 4
+"""Images of a measurement."""
+
+
+def _on(prepared: Prepared, what: str, arch: str, side: object) -> str:
+    return f"{what} {arch} at {side} on {pick_device(prepared.config.device)}"
+
+
+def of_classifier(prepared: Prepared) -> Effort:
+    """Of the training of a classifier of one seed, on raw or on filtered images."""
+    config, side = prepared.config.classifier, prepared.config.data.image_size
+
+    def measure() -> float:
+        from weakseg.models.classifier import ClassifierSpec
+        from weakseg.models.classifiers import build_classifier
+
+        labels = prepared.cases.labels.names
+        model = build_classifier(ClassifierSpec(config.arch, labels, prepared.channels))
+        shape = (min(AT_ONCE, config.batch_size), prepared.channels, side, side)
+        return _step_seconds(model, shape, prepared.config.device) / shape[0]
+
+    images = config.epochs * len(prepared.cases.of("train"))
+    return Effort(_on(prepared, "training of", config.arch, side), images, measure)
+
+
+def of_predictions(prepared: Prepared) -> Effort:
+    """Of what a classifier says of every image."""
+    arch, side = prepared.config.classifier.arch, prepared.config.data.image_size
+    return Effort(_on(prepared, "predictions of", arch, side), len(prepared.cases.cases))
+
+
+def of_heatmaps(prepared: Prepared, name: str, images: int) -> Effort:
+    """Of the heatmaps of so many images."""
+    config, heat = prepared.config, prepared.config.all_heatmaps[name]
+    passes = (1 + heat.flips) * sum(s * s for s in heat.scales)
+    passes *= len(config.seeds) if heat.ensemble else 1
+    arch = config.classifier.arch
+    kind = _on(prepared, f"heatmaps by {heat.method} of", arch, config.data.image_size)
+    return Effort(kind, images * passes)
+
+
+def of_masks(prepared: Prepared) -> Effort:
+    """Of the masks of all heatmaps."""
+    config = prepared.config
+    made = sum(len(config.heatmap_seeds(heat)) for heat, _ in config.heatmap_methods.values())
+    return Effort("masks of heatmaps", made * len(prepared.cases.of("test")))
+
+
+def of_segmenter(prepared: Prepared, name: str, cases: int | None = None) -> Effort:
+    """Of the training of a segmenter of one seed, on so many cases or on all."""
+    from weakseg.models.segmenters import build_segmenter
+    from weakseg.training.segment import SegmenterTask
+
+    s, dims = segmenter_settings(prepared, name), prepared.cases.dims
+    known = len(prepared.cases.of("train")) if cases is None else cases
+    batch = int(s.batch_size)
+    units = int(s.epochs) * SegmenterTask.steps_of(s, known) * batch
+    whole = s.patch == "whole"
+    side = network_size(prepared, s) if whole else int(s.patch)
+
+    def measure() -> float:
+        model = build_segmenter(s.arch, prepared.channels, 2, dims)
+        sides = (side if whole else int(model.input_size(side)),) * dims
+        shape = (min(2 if dims == 3 else AT_ONCE, batch), prepared.channels, *sides)
+        return _step_seconds(model, shape, prepared.config.device) / shape[0]
+
+    return Effort(_on(prepared, "training of", s.arch, f"{side}, {dims}D"), units, measure)
+
+
+def of_network_masks(prepared: Prepared, name: str) -> Effort:
+    """Of the masks of a segmenter, by all of its networks."""
+    s = segmenter_settings(prepared, name)
+    kind = _on(prepared, "masks by", s.arch, f"{network_size(prepared, s)}, {prepared.cases.dims}D")
+    networks = len(prepared.config.segmenter_seeds(name))
+    return Effort(kind, len(prepared.cases.of("test")) * networks)
+
+
+def _step_seconds(model: Any, shape: tuple[int, ...], device: str) -> float:
+    """How long a step of training takes, without the loop around it: the faster of two."""
+    import torch
+
+    on = pick_device(device)
+    with torch.random.fork_rng(devices=[]):
+        model = model.to(on).train()
+        images, took = torch.rand(shape, device=on), []
+        for _ in range(2):
+            started = time.monotonic()
+            sum(t.float().sum() for t in _tensors(model(images))).backward()
+            if str(on).startswith("cuda"):
+                torch.cuda.synchronize(on)
+            took.append(time.monotonic() - started)
+    return min(took)
+
+
+def _tensors(output: Any) -> list[Any]:
+    """The tensors of what a network gives."""
+    if is_dataclass(output):
+        return _tensors(vars(output))
+    if isinstance(output, Mapping):
+        return _tensors(list(output.values()))
+    if isinstance(output, Sequence):
+        return [t for part in output for t in _tensors(part)]
+    return [output] if hasattr(output, "backward") else []
