@@ -28,6 +28,7 @@ from weakseg.masks.rules import (
     global_thresholds,
     grown,
     hypercolumn,
+    random_forest,
     random_walker,
     rule_from_json,
     superpixel,
@@ -51,13 +52,14 @@ VOTE = {
 }
 
 UNUSUAL = {
-    "grown": (grown, {"warm": 0.51, "reach": 0.31, "most": 2.1, "blur": 0.011}),
+    "grown": (grown, {"warm": 0.51, "reach": 0.31, "most": 2.1, "blur": 0.011, "rare": 0.9}),
     "geodesic": (geodesic, {"high": 0.81, "low": 0.21, "edge": 7.0}),
     "random-walker": (random_walker, {"high": 0.81, "low": 0.21, "beta": 51.0}),
     "superpixel": (superpixel, {"at": 0.41, "count": 33, "compactness": 0.21}),
     "two-tone": (two_tone, {"warm": 0.51, "blur": 0.021}),
     "crf": (crf, {"at": 0.41, "steps": 3}),
     "hypercolumn": (hypercolumn, {"warm": 0.41, "at": 0.61, "count": 33, "compactness": 0.21}),
+    "random-forest": (random_forest, {"warm": 0.41, "at": 0.61}),
     "affinity": (affinity, {"radius": 3, "beta": 4.0, "steps": 7, "at": 0.41}),
 }
 
@@ -79,6 +81,7 @@ def test_every_setting_of_a_rule_reaches_its_mask(monkeypatch, name):
     monkeypatch.setattr(
         module, f"{name.replace('-', '_')}_mask", lambda *a, **k: calls.append((a, k)) or "mask"
     )
+    monkeypatch.setattr(random_forest, "forest_of", lambda arrays: ("forest", arrays))
     rule = RULES[name](**settings)
     assert all(rule.__class__.model_fields[k].default != v for k, v in settings.items())
     made = rule.mask(FittedRule(rule, None, "raw", "", 0, trained=state()), HEAT, IMAGE, None)
@@ -87,8 +90,11 @@ def test_every_setting_of_a_rule_reaches_its_mask(monkeypatch, name):
     assert named == settings
     assert given[0] is HEAT
     assert given[1] is (COLUMNS if name == "affinity" else IMAGE)
-    if name == "hypercolumn":
+    if name in ("hypercolumn", "random-forest"):
         assert given[2] is COLUMNS
+    if name == "random-forest":
+        assert given[3] == ("forest", VOTE)
+    if name == "hypercolumn":
         for part, value in VOTE.items():
             np.testing.assert_array_equal(getattr(given[3], part), value)
 
@@ -394,5 +400,5 @@ def test_a_rule_is_read_with_all_that_it_was_written_with():
 
 def test_rules_that_are_not_by_default_are_asked_for_by_name():
     assert [r.rule for r in default_rules()] == [
-        n for n in RULES if n not in ("crf", "affinity", "hypercolumn")
+        n for n in RULES if n not in ("crf", "affinity", "hypercolumn", "random-forest")
     ]
