@@ -200,8 +200,8 @@ def test_it_ends_with_methods_answer_places_and_the_next_command(made):
     table = said[said.index("method ") :].splitlines()
     names = [line.split()[0] for line in table[1:] if line]
     assert {"gradcam-otsu", "gradcam-fixed", "unet", "pupil"} <= set(names)
-    answer = read_json(run / "report/report.json")["runs"][0]["answer"][0]
-    assert answer in said
+    verdict = read_json(run / "report/report.json")["runs"][0]["verdict"]["sentence"]
+    assert verdict in said
     assert f"report: {run / 'report/index.html'}" in said
     assert re.search(r"it took \d+:\d\d", said)
     assert f"next: weakseg predict {run} NEW_IMAGES --out masks/ (by gradcam-otsu)" in said

@@ -7,8 +7,9 @@ import pytest
 from weakseg.config import parse_config
 from weakseg.heatmaps.cam import LAYERLESS, METHODS
 from weakseg.masks.floors import FLOORS
-from weakseg.masks.rules import RULE_NAMES
-from weakseg.methods.spoken import HEATMAPS, NETWORKS, RULES, spoken_name
+from weakseg.masks.rules import RULES
+from weakseg.methods.find import spoken_name
+from weakseg.methods.spoken import HEATMAPS, NETWORKS
 from weakseg.models.segmenters import SEGMENTERS
 
 CONFIG = parse_config(
@@ -45,6 +46,6 @@ def test_a_method_is_called_as_people_call_it(method, said):
 
 def test_all_formulas_rules_and_networks_have_a_name():
     assert {*METHODS, *LAYERLESS} == set(HEATMAPS)
-    assert set(RULE_NAMES) == set(RULES)
+    assert all(rule.spoken for rule in RULES.values())
     assert set(SEGMENTERS) == set(NETWORKS)
     assert all(spoken_name(CONFIG, floor) != floor for floor in FLOORS)

@@ -183,6 +183,8 @@ class Kind:
         networks are taken as they are.
     stands_on : callable
         (`Config`, method, seed) → every stage of training and of heatmaps that its masks need.
+    spoken : callable
+        (`Config`, method) → the method as people say it, as the subject of a sentence.
     inputs : callable
         (`Config`, method, seed) → the stages whose outputs `of_run` reads, as far as ``made_of``
         does not tell.
@@ -208,6 +210,7 @@ class Kind:
     of_run: Callable[[Prepared, str, int, Entry, bool], Method]
     made_of: Callable[[Prepared, str, int, Entry, SourceKey | None], tuple[Any, Entry]]
     stands_on: Callable[[Config, str, int], set[str]]
+    spoken: Callable[[Config, str], str]
     inputs: Callable[[Config, str, int], tuple[str, ...]] = lambda config, method, seed: ()
     is_of: Callable[[Mapping[str, Any], Config, str], bool] = lambda entry, config, method: True
     members: Callable[[Config, str], list[str]] = lambda config, method: []

@@ -258,6 +258,10 @@ def _seeds(kind_of: KindOf, config: Config, name: str) -> list[int]:
     return list(dict.fromkeys(s for m in members for s in kind_of(config, m).seeds(config, m)))
 
 
+def _spoken(config: Config, name: str) -> str:
+    return f"the agreement of {len(config.consensus[name].methods)} methods ({name})"
+
+
 def consensus_kind(kind_of: KindOf) -> Kind:
     """The kind of what several methods agree on."""
     return Kind(
@@ -271,6 +275,7 @@ def consensus_kind(kind_of: KindOf) -> Kind:
         load=partial(_load, kind_of),
         of_run=lambda prepared, name, seed, _, whole: _of_run(kind_of, prepared, name, seed, whole),
         made_of=partial(_made_of, kind_of),
+        spoken=_spoken,
         stands_on=lambda *of: set(_over_members(kind_of, "stands_on", *of)),
         inputs=lambda *of: tuple(dict.fromkeys(_over_members(kind_of, "inputs", *of))),
         members=lambda config, name: config.consensus[name].methods,

@@ -12,6 +12,7 @@ from weakseg.layout import config_file, masks_folder, threshold_file, threshold_
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods import consensus, heatmap, network
 from weakseg.methods.base import HEATMAP, ORACLE, WEAK, Entries, Kind, Method
+from weakseg.methods.spoken import floor_name
 from weakseg.runs import Run, open_run
 
 
@@ -31,6 +32,26 @@ KINDS: tuple[Kind, ...] = (
 def method_names(config: Config) -> list[str]:
     """Every method of an experiment, in the order of its tables."""
     return [name for kind in KINDS for name in kind.names(config)]
+
+
+def spoken_name(config: Config, method: str) -> str:
+    """A method, or a trivial floor, as people say it.
+
+    Parameters
+    ----------
+    config : Config
+        The experiment that it is of.
+    method : str
+        As tables and folders name it. What the experiment does not know stays as it is.
+
+    Returns
+    -------
+    str
+        To stand as the subject of a sentence; of a floor, to stand after "marking".
+    """
+    if method not in config.methods:
+        return floor_name(method)
+    return kind_of(config, method).spoken(config, method)
 
 
 def load_method(

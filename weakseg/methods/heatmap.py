@@ -47,6 +47,7 @@ from weakseg.methods.fingerprints import heatmap_fingerprint
 from weakseg.methods.heats import Heats, LiveHeats, StoredHeats
 from weakseg.methods.networks import classifier_labels, other_network, refuse_one_seed
 from weakseg.methods.prepared import Prepared
+from weakseg.methods.spoken import heatmap_method_name
 from weakseg.methods.stored_heatmaps import HeatReader, heatmap_key, settled_heatmap
 from weakseg.methods.trainable.base import Context
 from weakseg.methods.trainable.registry import load_rule
@@ -322,5 +323,6 @@ KIND = Kind(
     of_run=_of_run,
     made_of=_made_of,
     stands_on=_stands_on,
+    spoken=heatmap_method_name,
     inputs=_inputs,
 )

@@ -49,6 +49,7 @@ from weakseg.methods.networks import classifier_labels, other_network, refuse_on
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks, load_networks
 from weakseg.methods.segmenters import is_trained, trained_settings
+from weakseg.methods.spoken import network_name
 from weakseg.models.classifier import Classifier
 from weakseg.runs import Run, file_hash
 from weakseg.training.classify import predict_probabilities
@@ -353,6 +354,13 @@ def _stands_on(kind_of: KindOf, config: Config, name: str, seed: int) -> set[str
     return needed
 
 
+def _spoken(kind_of: KindOf, config: Config, name: str) -> str:
+    masks = config.segmenters[name].masks
+    if masks not in config.methods:  # the manifest's, or another run's
+        return network_name(config, name, None if masks == MANIFEST else masks)
+    return network_name(config, name, kind_of(config, masks).spoken(config, masks))
+
+
 def network_kind(kind_of: KindOf) -> Kind:
     """The kind of segmentation networks."""
     return Kind(
@@ -367,5 +375,6 @@ def network_kind(kind_of: KindOf) -> Kind:
         of_run=_of_run,
         made_of=_made_of,
         stands_on=partial(_stands_on, kind_of),
+        spoken=partial(_spoken, kind_of),
         is_of=same_start,
     )

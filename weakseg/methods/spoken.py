@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weakseg.config import Config
-from weakseg.config.segmenter import MANIFEST
+from weakseg.masks.rules import RULES
 
 HEATMAPS = {
     "gradcam": "Grad-CAM",
@@ -21,26 +21,6 @@ HEATMAPS = {
     "occlusion": "occlusion",
 }
 """Formula of a heatmap → its name in the literature."""
-RULES = {
-    "fixed": "a fixed threshold",
-    "otsu": "Otsu's threshold",
-    "quantile": "the hottest part of each image",
-    "area-prior": "an assumed lesion area",
-    "random-walker": "a random walk on the image",
-    "two-tone": "the bright or dark part of its warm region",
-    "grown": "region growing",
-    "geodesic": "geodesic growing",
-    "superpixel": "superpixels",
-    "crf": "a conditional random field",
-    "affinity": "learnt affinities",
-    "hypercolumn": "a classifier of superpixels",
-    "random-forest": "a random forest",
-    "train-quantile": "one threshold from unmasked training images",
-    "validation": "a threshold chosen on validation masks",
-    "oracle-dataset": "the best threshold for all test masks (upper bound)",
-    "oracle-image": "the best threshold for each test mask (upper bound)",
-}
-"""Rule → what follows "with"."""
 NETWORKS = {
     "unet": "U-Net",
     "unet-original": "U-Net as published",
@@ -61,30 +41,10 @@ _FLOORS = {
 }
 
 
-def spoken_name(config: Config, method: str) -> str:
-    """A method, or a trivial floor, as people say it.
-
-    Parameters
-    ----------
-    config : Config
-        The experiment that it is of.
-    method : str
-        As tables and folders name it. What the experiment does not know stays as it is.
-
-    Returns
-    -------
-    str
-        To stand as the subject of a sentence; of a floor, to stand after "marking".
-    """
-    if method in config.heatmap_methods:
-        heatmap, rule = config.heatmap_methods[method]
-        return f"{_heatmap(config, heatmap)} with {RULES.get(rule, f'the rule {rule}')}"
-    if method in config.segmenters:
-        return _network(config, method)
-    if method in config.consensus:
-        members = config.consensus[method].methods
-        return f"the agreement of {len(members)} methods ({method})"
-    return _floor(method)
+def heatmap_method_name(config: Config, method: str) -> str:
+    """A heatmap and a rule."""
+    heatmap, rule = config.heatmap_methods[method]
+    return f"{_heatmap(config, heatmap)} with {RULES[rule].spoken}"
 
 
 def _heatmap(config: Config, name: str) -> str:
@@ -93,19 +53,20 @@ def _heatmap(config: Config, name: str) -> str:
     return said if name == formula else f"{said} ({name})"
 
 
-def _network(config: Config, name: str) -> str:
-    """Two networks of one architecture are told apart by their names in the experiment."""
+def network_name(config: Config, name: str, taught_by: str | None) -> str:
+    """A network, and whose masks it was trained on where these are not the manifest's.
+
+    Two networks of one architecture are told apart by their names in the experiment.
+    """
     settings = config.segmenters[name]
     arch, _, backbone = settings.arch.partition(":")
     said = NETWORKS.get(arch, arch) + (f" with {backbone}" if backbone else "")
     said = said if name in (arch, settings.arch) else f"{said} ({name})"
-    if settings.masks == MANIFEST:
-        return said
-    taught_by = spoken_name(config, settings.masks)
-    return f"{said} trained on the masks of {taught_by}"
+    return said if taught_by is None else f"{said} trained on the masks of {taught_by}"
 
 
-def _floor(name: str) -> str:
+def floor_name(name: str) -> str:
+    """A trivial floor, to stand after "marking"; what is none stays as it is."""
     if name in _FLOORS:
         return _FLOORS[name]
     kind, _, share = name.removeprefix("floor-").partition("-")

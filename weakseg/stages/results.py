@@ -41,8 +41,8 @@ def say_results(run: Path, page: Path, seconds: float) -> None:
             ["group", "dice"], ascending=[True, False], kind="stable"
         )
         say("\n".join(["", *methods_as_text(ranked), ""]))
-    for sentence in about.get("answer", [])[:1]:
-        say(sentence)
+    if "verdict" in about:
+        say(about["verdict"]["sentence"])
     say(f"report: {page}")
     say(f"run: {run} (masks/ has the masks, scores/ the tables); it took {clock(seconds)}")
     if about.get("headline"):

@@ -35,6 +35,7 @@ class AffinityRule(TrainableRule):
     glioma set."""
 
     rule: Literal["affinity"] = "affinity"
+    spoken = "learnt affinities"
     radius: int = Field(
         5, ge=2, le=15, description="a step reaches pixels of the coarse grid nearer than this"
     )

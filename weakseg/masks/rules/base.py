@@ -135,6 +135,8 @@ class Rule(Section, ABC):
     ----------
     rule : str
         The name, as the experiment says it.
+    spoken : str
+        What people say behind "with" of a heatmap that the rule makes a mask of.
     needs_image, needs_truth : bool
         Whether `mask` looks at the image, or at the true mask.
     oracle : bool
@@ -147,6 +149,7 @@ class Rule(Section, ABC):
     """
 
     rule: str
+    spoken: ClassVar[str]
     needs_image: ClassVar[bool] = False
     needs_truth: ClassVar[bool] = False
     oracle: ClassVar[bool] = False

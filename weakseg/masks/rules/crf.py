@@ -26,6 +26,7 @@ class CrfRule(SearchedRule):
     """A dense conditional random field on the image; needs the extra ``crf``."""
 
     rule: Literal["crf"] = "crf"
+    spoken = "a conditional random field"
     at: Fraction = Field(0.5, description="heat over its maximum at which lesion is as likely")
     steps: int = Field(5, ge=1, le=100)
 

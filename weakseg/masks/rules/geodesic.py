@@ -21,6 +21,7 @@ class GeodesicRule(SearchedRule):
     to the background, see `geodesic_mask`."""
 
     rule: Literal["geodesic"] = "geodesic"
+    spoken = "geodesic growing"
     high: Fraction = Field(0.7, description="above this share of its maximum: lesion")
     low: Fraction = Field(0.3, description="below: background")
     edge: float = Field(20.0, ge=0.0, description="cost of a step across the full range of grey")

@@ -29,6 +29,7 @@ class FixedRule(SearchedRule, SetThresholdRule):
     """The heatmap over its own maximum is above ``at``."""
 
     rule: Literal["fixed"] = "fixed"
+    spoken = "a fixed threshold"
     at: Fraction = 0.5
 
     def fit_as_set(self, evidence: Evidence) -> FittedRule:
@@ -39,6 +40,7 @@ class OtsuRule(Rule):
     """Otsu's threshold of each heatmap."""
 
     rule: Literal["otsu"] = "otsu"
+    spoken = "Otsu's threshold"
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         return apply_threshold(normalise(heat), otsu_threshold(heat))
@@ -48,6 +50,7 @@ class QuantileRule(SearchedRule):
     """Above the ``q``-quantile of each heatmap: every mask takes 1 - q of its image."""
 
     rule: Literal["quantile"] = "quantile"
+    spoken = "the hottest part of each image"
     q: Fraction = 0.9
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
@@ -58,6 +61,7 @@ class AreaPriorRule(SearchedRule):
     """The hottest share ``area`` of the body (the image without its dark background)."""
 
     rule: Literal["area-prior"] = "area-prior"
+    spoken = "an assumed lesion area"
     area: Fraction = 0.1
     masks_seen: int = Field(0, ge=0, description="how many masks told you this area")
 
@@ -75,6 +79,7 @@ class TrainQuantileRule(SetThresholdRule):
     with a lesion label."""
 
     rule: Literal["train-quantile"] = "train-quantile"
+    spoken = "one threshold from unmasked training images"
     q: Fraction = 0.9
 
     def fit(self, evidence: Evidence) -> FittedRule:

@@ -42,6 +42,7 @@ class HypercolumnRule(TrainableRule):
     glioma set."""
 
     rule: Literal["hypercolumn"] = "hypercolumn"
+    spoken = "a classifier of superpixels"
     warm: float = Field(
         0.5,
         ge=0.0,

@@ -21,6 +21,7 @@ class ValidationRule(SetThresholdRule):
     """One threshold for the set, the best on the masks of the validation split."""
 
     rule: Literal["validation"] = "validation"
+    spoken = "a threshold chosen on validation masks"
     max_masks: int | None = Field(None, ge=1, description="use only so many masks")
 
     def fit(self, evidence: Evidence) -> FittedRule:
@@ -33,6 +34,7 @@ class OracleDatasetRule(SetThresholdRule):
     """UPPER BOUND: one threshold for the set, the best on the test masks themselves."""
 
     rule: Literal["oracle-dataset"] = "oracle-dataset"
+    spoken = "the best threshold for all test masks (upper bound)"
 
     oracle = True
 
@@ -45,6 +47,7 @@ class OracleImageRule(Rule):
     """UPPER BOUND: the best threshold of each test image on its own mask."""
 
     rule: Literal["oracle-image"] = "oracle-image"
+    spoken = "the best threshold for each test mask (upper bound)"
 
     oracle = True
     needs_truth = True

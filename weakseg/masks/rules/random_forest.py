@@ -38,6 +38,7 @@ class RandomForestRule(TrainableRule):
     of the training heatmaps and on healthy images, see `random_forest_mask`."""
 
     rule: Literal["random-forest"] = "random-forest"
+    spoken = "a random forest"
     warm: float = Field(
         0.25, ge=0.0, lt=1.0, description="pixels of a lower heat are no lesion; 0: all are asked"
     )

@@ -25,6 +25,7 @@ class RandomWalkerRule(SearchedRule):
     `random_walker_mask`."""
 
     rule: Literal["random-walker"] = "random-walker"
+    spoken = "a random walk on the image"
     high: Fraction = Field(0.7, description="above this share of its maximum: lesion")
     low: Fraction = Field(0.3, description="below: background")
     beta: float = Field(130.0, ge=0.0, description="how much an edge of the image hinders")

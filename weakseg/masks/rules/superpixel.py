@@ -21,6 +21,7 @@ class SuperpixelRule(SearchedRule):
     """Whole superpixels of the image whose mean heat is high, see `superpixel_mask`."""
 
     rule: Literal["superpixel"] = "superpixel"
+    spoken = "superpixels"
     at: Fraction = Field(0.5, description="share of the hottest superpixel's mean heat")
     count: int = Field(300, ge=2, le=100_000, description="how many superpixels an image has")
     compactness: float = Field(0.1, gt=0.0, description="space against grey values, see SLIC")

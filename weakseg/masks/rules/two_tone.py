@@ -25,6 +25,7 @@ class TwoToneRule(SearchedRule):
     """The bright or the dark part of the heatmap's warm region, see `two_tone_mask`."""
 
     rule: Literal["two-tone"] = "two-tone"
+    spoken = "the bright or dark part of its warm region"
     warm: Fraction = Field(0.35, description="share of the heatmap's maximum: below, no lesion")
     blur: float = Field(
         0.008, ge=0.0, le=0.1, description="sd of the image's smoothing, share of its longer side"

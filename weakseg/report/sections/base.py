@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from weakseg.config import ClassifierConfig, Config
-from weakseg.methods.find import method_names
-from weakseg.methods.spoken import spoken_name
+from weakseg.methods.find import method_names, spoken_name
 from weakseg.report.read import RunTables
 from weakseg.report.tables import headline, method_table
 
