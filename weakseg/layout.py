@@ -99,6 +99,11 @@ def superseded_folder(run: Path, network: Path, key: str) -> Path:
     return inside(run, "superseded", f"{network.parent.name}-{network.name}-{key[:8]}")
 
 
+def superseded_names(run: Path) -> list[str]:
+    """The networks that `superseded_folder` keeps, by name."""
+    return sorted(p.name for p in (run / "superseded").glob("*") if p.is_dir())
+
+
 def seed_folder(run: Path, arch: str, seed: int | str) -> Path:
     """Where the classifier of a seed lives."""
     return inside(run, "classifier", folder_name(arch), f"seed-{seed}")

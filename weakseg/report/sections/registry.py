@@ -10,6 +10,7 @@ from weakseg.report.sections import (
     equivalence,
     filtered,
     gallery,
+    honest,
     methods,
     pairs,
     record,
@@ -32,5 +33,6 @@ SECTIONS: tuple[Section, ...] = (
     classifier.SECTION,
     filtered.SECTION,
     gallery.SECTION,
+    honest.SECTION,
     record.SECTION,
 )

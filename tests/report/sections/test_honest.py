@@ -1,0 +1,113 @@
+"""How a run was kept honest: planted faults are found, and what is clean is called so."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.report.fake_run import make_run
+from weakseg.report.honesty import checks_of
+from weakseg.report.page import build_report
+from weakseg.report.read import RunTables, read_runs
+from weakseg.report.sections.base import Subject
+from weakseg.report.sections.honest import build
+
+PATIENT, SPELLING, FILES, SPLITS, BOUNDS, DROPPED = range(6)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunTables:
+    """A clean run of one seed."""
+    (read,) = read_runs([make_run(tmp_path_factory.mktemp("honest") / "run", seeds=[0])])
+    return read
+
+
+def with_splits(run: RunTables, **changes: str) -> RunTables:
+    """The same run, its first test image changed."""
+    splits = run.splits.copy()
+    at = splits.index[splits["split"] == "test"][0]
+    for column, value in changes.items():
+        splits.loc[at, column] = value
+    return replace(run, splits=splits)
+
+
+def trained(run: RunTables) -> pd.Series:
+    return run.splits[run.splits["split"] == "train"].iloc[0]
+
+
+def test_a_clean_run_holds_in_every_point(run):
+    found = checks_of(run, True)
+    assert [c.holds for c in found] == [True] * 5 + [None]
+    assert "12 patients, each in one split" in found[PATIENT].found
+    assert "48 files compared" in found[FILES].found
+    assert found[BOUNDS].found == "gradcam-oracle-image"
+    assert found[DROPPED].found.startswith("none is kept")
+
+
+def test_a_patient_on_two_sides_is_named(run):
+    leaked = with_splits(run, patient=trained(run)["patient"])
+    check = checks_of(leaked, True)[PATIENT]
+    assert (check.holds, check.found) == (False, "in two splits: P00")
+    assert checks_of(run, False)[PATIENT].holds is None
+    assert checks_of(leaked, False)[PATIENT].holds is False
+
+
+def test_a_patient_under_two_spellings_is_found(run):
+    check = checks_of(with_splits(run, patient="p-0"), True)[SPELLING]
+    assert check.holds is False
+    assert check.found == "perhaps one person: P00 and p-0"
+
+
+def test_a_copy_of_a_training_image_in_the_test_split_is_found(run, tmp_path):
+    copy = tmp_path / "copy.png"
+    shutil.copy(trained(run)["image"], copy)
+    check = checks_of(with_splits(run, image=str(copy)), True)[FILES]
+    assert check.holds is False
+    assert check.found == f"byte for byte the same: {Path(trained(run)['image']).name} and copy.png"
+    gone = checks_of(with_splits(run, image=str(tmp_path / "none.png")), True)[FILES]
+    assert gone.holds is None
+
+
+def test_a_classifier_of_other_splits_is_found(run):
+    check = checks_of(with_splits(run, split="val"), True)[SPLITS]
+    assert (check.holds, check.found) == (False, "other splits: seed 0")
+
+
+def test_a_choice_on_test_masks_that_calls_itself_a_result_is_found(run):
+    entry = run.thresholds["gradcam-oracle-image"]["seed-0"] | {"upper_bound": False}
+    loose = replace(run, thresholds=run.thresholds | {"gradcam-oracle-image": {"seed-0": entry}})
+    check = checks_of(loose, True)[BOUNDS]
+    assert (check.holds, check.found) == (False, "not marked: gradcam-oracle-image")
+
+
+def test_networks_that_were_dropped_are_named(run, tmp_path):
+    (tmp_path / "superseded" / "resnet18-seed-0-abc").mkdir(parents=True)
+    check = checks_of(replace(run, folder=tmp_path), True)[DROPPED]
+    assert check.found == "1, kept in superseded/: resnet18-seed-0-abc"
+
+
+def test_the_page_tells_masks_seen_choices_and_the_checklist(run):
+    content = build(Subject(run, "run1"))
+    seen = content.tables["masks_seen"].set_index("method")
+    assert seen["masks_seen"].to_dict() == {
+        "gradcam-fixed": 0,
+        "gradcam-otsu": 0,
+        "gradcam-validation": 12,
+        "gradcam-oracle-image": 12,
+    }
+    assert seen["upper_bound"].sum() == 1
+    items = content.tables["checklist"]
+    answers = items.set_index("question")["answer"]
+    assert answers["What the splits are disjoint by"] == "patient"
+    assert "test: 24 images of 6 patients, 24 masks" in answers["How data were assigned to splits"]
+    assert answers["Ethical approval"] == ""
+    html = build_report([run]).html
+    assert "How this was kept honest" in html
+    assert "UPPER BOUND" in html
+    assert f"{(items['answer'] != '').sum()} of {len(items)} questions" in html
+    leaked = build_report([with_splits(run, patient="P00")]).html
+    assert '<b class="bad">NO</b>. In two splits: P00.' in leaked

@@ -1,0 +1,245 @@
+"""What can be checked of how a run was kept honest, and what a reader has to answer himself."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from weakseg.data.people import similar_names
+from weakseg.errors import WeaksegError
+from weakseg.layout import superseded_names
+from weakseg.report.read import RunTables
+from weakseg.runs import file_hash
+from weakseg.scores import DISTANCE_RULE, EMPTY_RULE
+
+SHOWN = 5
+"""Names that a finding lists."""
+
+
+class Check(NamedTuple):
+    """Something that was looked at.
+
+    Attributes
+    ----------
+    what : str
+    holds : bool or None
+        None where it cannot be told, or is no matter of yes or no.
+    found : str
+    """
+
+    what: str
+    holds: bool | None
+    found: str
+
+
+class Item(NamedTuple):
+    """A question of the field's checklists.
+
+    Attributes
+    ----------
+    claim, tripod : str
+        Its numbers in CLAIM (Mongan, Moy and Kahn 2020) and in TRIPOD+AI (Collins et al. 2024);
+        empty where a list does not ask it.
+    question : str
+    answer : str
+        What the run knows; empty where it does not.
+    """
+
+    claim: str
+    tripod: str
+    question: str
+    answer: str
+
+
+def checks_of(run: RunTables, patients_known: bool) -> list[Check]:
+    """Everything that is checked of a run when its report is made."""
+    return [
+        _patients(run, patients_known),
+        _similar_patients(run, patients_known),
+        _same_files(run.splits),
+        _classifier_splits(run),
+        _upper_bounds(run),
+        _superseded(run.folder),
+    ]
+
+
+def crossing(names: pd.Series, split: pd.Series) -> list[str]:
+    """Names that stand in more than one split, sorted."""
+    splits = split.groupby(names.astype(str)).nunique()
+    return sorted(splits[splits > 1].index)
+
+
+def _patients(run: RunTables, known: bool) -> Check:
+    both = crossing(run.splits["patient"], run.splits["split"])
+    what = "No patient stands on two sides of the splits"
+    if both:
+        return Check(what, False, f"in two splits: {_named(both)}")
+    number = run.splits["patient"].nunique()
+    if not known:
+        return Check(
+            what,
+            None,
+            f"patients are unknown; none of the {number} groups of near-duplicate images stands on "
+            "two sides, but other images of one patient may",
+        )
+    return Check(what, True, f"{number} patients, each in one split")
+
+
+def _similar_patients(run: RunTables, known: bool) -> Check:
+    what = "No patient stands on two sides under two spellings of the name"
+    if not known:
+        return Check(what, None, "patients are unknown")
+    held = run.splits.groupby(run.splits["patient"].astype(str))["split"].agg(set)
+    pairs = [
+        " and ".join(group)
+        for group in similar_names(held.index)
+        if len(set().union(*(held[name] for name in group))) > 1
+    ]
+    if pairs:
+        return Check(what, False, f"perhaps one person: {_named(pairs)}")
+    return Check(what, True, "no two names in different splits differ in writing alone")
+
+
+def _same_files(splits: pd.DataFrame) -> Check:
+    """Byte by byte; only files of one size are read."""
+    what = "No image file stands on two sides under two names"
+    by_size: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    rows = zip(splits["image"].astype(str), splits["split"].astype(str), strict=True)
+    try:
+        for image, split in rows:
+            by_size[Path(image).stat().st_size].append((image, split))
+        alike: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for files in by_size.values():
+            if len({split for _, split in files}) > 1:
+                for image, split in files:
+                    alike[file_hash(Path(image))].append((image, split))
+    except (OSError, WeaksegError):
+        return Check(what, None, "some images cannot be read as files any more")
+    found = [
+        " and ".join(sorted({Path(image).name for image, _ in same}))
+        for same in alike.values()
+        if len({split for _, split in same}) > 1
+    ]
+    if found:
+        return Check(what, False, f"byte for byte the same: {_named(sorted(found))}")
+    return Check(
+        what,
+        True,
+        f"{len(splits)} files compared byte by byte; `weakseg validate` also looks for images that "
+        "are nearly the same",
+    )
+
+
+def _classifier_splits(run: RunTables) -> Check:
+    what = "Every classifier was trained with the splits of today"
+    if not run.classifiers:
+        return Check(what, None, "the run has no classifier")
+    now = dict(zip(run.splits["case"], run.splits["split"], strict=True))
+    other = [
+        str(seed)
+        for seed, t in run.classifiers.items()
+        if dict(zip(t.predictions["case"], t.predictions["split"], strict=True)) != now
+    ]
+    if other:
+        return Check(what, False, f"other splits: seed {', '.join(other)}")
+    return Check(what, True, f"seeds {', '.join(map(str, run.classifiers))}")
+
+
+def _upper_bounds(run: RunTables) -> Check:
+    what = "What was chosen on test masks is marked as an upper bound, and stands apart"
+    entries = [(method, entry) for method, of in run.thresholds.items() for entry in of.values()]
+    loose = sorted(
+        {m for m, e in entries if "test mask" in str(e["chosen_on"]) and not e["upper_bound"]}
+    )
+    marked = sorted({m for m, e in entries if e["upper_bound"]})
+    if loose:
+        return Check(what, False, f"not marked: {_named(loose)}")
+    return Check(what, True, _named(marked) if marked else "nothing was chosen on test masks")
+
+
+def _superseded(folder: Path) -> Check:
+    what = "Networks of this run folder that were trained and dropped"
+    names = superseded_names(folder)
+    if not names:
+        return Check(what, None, "none is kept; runs in other folders are not known here")
+    return Check(what, None, f"{len(names)}, kept in superseded/: {_named(names)}")
+
+
+def checklist(run: RunTables, patients_known: bool, seeds: Sequence[int]) -> list[Item]:
+    """Questions of CLAIM and TRIPOD+AI, with the answers that the run knows."""
+    data = run.data
+    parts = data.get("splits", [])
+    sizes = "; ".join(
+        f"{s['split']}: {s['images']} images of "
+        f"{s['patients'] if patients_known else 'unknown'} patients, {s['masks']} masks"
+        for s in parts
+    )
+    c = run.config
+    environment = run.record.get("environment", {})
+    versions = ", ".join(f"{k} {v}" for k, v in environment.get("versions", {}).items())
+    return [
+        Item("7", "5a", "Where the data come from", str(data.get("source", ""))),
+        Item("8", "6b", "Who was eligible, where and when", ""),
+        Item(
+            "9",
+            "7",
+            "What was done to the images first",
+            f"intensities: {c.data.intensity}; longest side for the classifier "
+            f"{c.data.image_size} pixels",
+        ),
+        Item("12", "", "How the images were de-identified", ""),
+        Item("14, 16", "8a", "What the reference masks are, and who drew them", ""),
+        Item("18", "8b", "How far two who draw the masks agree", ""),
+        Item("19", "10", "How the number of patients was chosen", ""),
+        Item("20", "12a", "How data were assigned to splits", sizes),
+        Item(
+            "21",
+            "12a",
+            "What the splits are disjoint by",
+            "patient" if patients_known else "group of near-duplicate images; patients unknown",
+        ),
+        Item("22", "12c", "The models", _models(run)),
+        Item("23", "18f", "Software", versions),
+        Item(
+            "24",
+            "12c",
+            "How weights began",
+            f"classifier: {c.classifier.weights}; seeds {', '.join(map(str, seeds)) or 'none'}",
+        ),
+        Item(
+            "25, 26",
+            "12c",
+            "How training was set, and which epoch was kept",
+            f"classifier: {c.classifier.epochs} epochs, the best on the validation split; all "
+            "settings stand in the experiment file below",
+        ),
+        Item("28", "12e", "Measures", f"Dice first. {EMPTY_RULE} {DISTANCE_RULE}"),
+        Item(
+            "29",
+            "12e",
+            "Uncertainty",
+            f"95 % intervals, bootstrap over patients, {c.scores.bootstrap} draws",
+        ),
+        Item("31", "", "How the model was explained", ", ".join(run.config.all_heatmaps)),
+        Item("32", "", "Tests on data from elsewhere", ""),
+        Item("34", "20b", "Who the patients are", ""),
+        Item("37", "23a", "Where it fails", "lesions missed and false alarms, under Pictures"),
+        Item("", "14", "Fairness between groups of patients", ""),
+        Item("", "17", "Ethical approval", ""),
+        Item("40, 41", "18c", "Registration and protocol", ""),
+    ]
+
+
+def _models(run: RunTables) -> str:
+    found = [f"classifier {run.config.classifier.arch}"] if run.classifiers else []
+    found += [f"{name}: {run.config.segmenters[name].arch}" for name in run.segmenters]
+    return "; ".join(found)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

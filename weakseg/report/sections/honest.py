@@ -1,0 +1,90 @@
+"""How a run was kept honest: what was checked, who saw which masks, and the field's checklists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from weakseg.report.honesty import checklist, checks_of
+from weakseg.report.sections.base import Content, Section, Subject
+
+CHECKS = ("what", "holds", "found")
+SEEN = ("method", "in_words", "masks_seen", "chosen_on", "upper_bound")
+ITEMS = ("claim", "tripod", "question", "answer")
+
+
+def build(subject: Subject) -> Content:
+    """Checks, masks seen, choices and checklist; of every run."""
+    run = subject.run
+    checks = pd.DataFrame(checks_of(run, subject.patients_known), columns=list(CHECKS))
+    seen = masks_table(subject)
+    items = pd.DataFrame(checklist(run, subject.patients_known, subject.seeds), columns=list(ITEMS))
+    context = {
+        "checks": checks.to_dict(orient="records"),
+        "seen": seen.to_dict(orient="records"),
+        "items": items.to_dict(orient="records"),
+        "answered": int((items["answer"] != "").sum()),
+        "choices": choices_of(subject),
+    }
+    return Content(context, {"checks": checks, "masks_seen": seen, "checklist": items})
+
+
+def masks_table(subject: Subject) -> pd.DataFrame:
+    """How many true masks each method saw, and what its choices were made on.
+
+    Where the networks of several seeds saw different numbers, the largest is given.
+    """
+    rows = []
+    for method, entries in subject.run.thresholds.items():
+        of = list(entries.values())
+        if of:
+            on = list(dict.fromkeys(str(e["chosen_on"]) for e in of))
+            seen = max(int(e["masks_seen"]) for e in of)
+            bound = any(e["upper_bound"] for e in of)
+            rows.append((method, subject.spoken(method), seen, "; ".join(on), bound))
+    order = {name: i for i, name in enumerate(subject.groups)}
+    rows.sort(key=lambda row: order.get(row[0], len(order)))
+    return pd.DataFrame(rows, columns=list(SEEN))
+
+
+def choices_of(subject: Subject) -> list[dict[str, Any]]:
+    """What was chosen in a run, and on which split."""
+    config, run = subject.config, subject.run
+    asked = config.report.method is not None and config.report.method == subject.method
+    found = []
+    if subject.method is not None:
+        how = "the experiment names it" if asked else "the first that saw no mask, else the first"
+        found.append(("The method that the verdict is on", f"no score: {how}"))
+    if run.classifiers:
+        found.append(("The epoch of each classifier", "labels of the validation split"))
+    if run.segmenters:
+        found.append(("The epoch of each segmentation network", "the validation split, if at all"))
+    if config.masks.gate != "none" and subject.has_classifier:
+        on = "labels of the validation split" if config.masks.gate == "validation" else "nothing"
+        found.append((f"The gate on P(lesion), {config.masks.gate}", on))
+    found.append(("The threshold of each method", "see the table"))
+    return [{"what": what, "on": on} for what, on in found]
+
+
+TEMPLATE = r"""
+<h2>How this was kept honest</h2>
+<ul class="checks">
+{% for c in checks %}<li><b>{{ c.what }}</b>{% if c.holds is true %}: yes{% elif c.holds is false %}: <b class="bad">NO</b>{% endif %}. {{ c.found[0] | upper }}{{ c.found[1:] }}.</li>
+{% endfor %}</ul>
+<p>Seeds of the classifiers: {{ r.seeds | join(", ") or "none" }}. Test masks were read for the final score and for upper bounds only.</p>
+{% if seen %}<h3>Who saw which masks</h3>
+<div class="scroll"><table><thead><tr><th class="text">method</th><th class="text">in words</th><th>masks seen</th><th class="text">chosen on</th></tr></thead><tbody>
+{% for m in seen %}<tr><th class="text" scope="row">{{ m.method }}</th><td class="text wrap">{{ m.in_words }}{% if m.upper_bound %} <b>UPPER BOUND</b>{% endif %}</td><td>{{ m.masks_seen }}</td><td class="text wrap">{{ m.chosen_on }}</td></tr>
+{% endfor %}</tbody></table></div>{% endif %}
+<h3>What was chosen, and on what</h3>
+<dl>{% for c in choices %}<dt>{{ c.what }}</dt><dd>{{ c.on }}</dd>{% endfor %}</dl>
+<details><summary>Checklist of CLAIM and TRIPOD+AI: {{ answered }} of {{ items | length }} questions that the run can answer; the rest is for you</summary>
+<div class="scroll"><table><thead><tr><th class="text">question</th><th class="text">CLAIM</th><th class="text">TRIPOD+AI</th><th class="text">answer</th></tr></thead><tbody>
+{% for i in items %}<tr><th class="text" scope="row">{{ i.question }}</th><td class="text">{{ i.claim }}</td><td class="text">{{ i.tripod }}</td><td class="text wrap">{% if i.answer %}{{ i.answer }}{% else %}<i>the run does not know: to be filled in</i>{% endif %}</td></tr>
+{% endfor %}</tbody></table></div>
+<p class="note">Numbers of CLAIM (Mongan, Moy and Kahn, Radiology: AI 2020) and TRIPOD+AI (Collins et al., BMJ 2024). A selection that bears on such a run, not the whole lists.</p>
+</details>
+"""
+
+SECTION = Section("honest", build, TEMPLATE)
