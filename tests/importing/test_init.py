@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -302,3 +305,28 @@ def test_real_glioma_slices(shared, tmp_path, capsys):
     assert {r["patient"] for r in rows} == {"TCGA_CS_4942_19970222", "TCGA_CS_4943_20000902"}
     for r in rows:
         assert (marked(tmp_path / "out", r["mask"]) > 0) == (r["label"] == "lesion")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_person_at_a_terminal_is_asked_until_the_answer_is_one(tmp_path):
+    import pty
+
+    root = tmp_path / "set"
+    for name in ("A", "B"):
+        for k in range(3):
+            picture(root / name / f"{k}.png", ord(name) + 7 * k)
+    person, terminal = pty.openpty()
+    done = subprocess.Popen(
+        [sys.executable, "-m", "weakseg", "init", str(root), "--out", str(tmp_path / "out")],
+        stdin=terminal,
+        stderr=terminal,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    os.close(terminal)
+    os.write(person, b"neither\nA\n")
+    said = done.communicate(timeout=120)[0]
+    os.close(person)
+    assert done.returncode == 0
+    assert "unsure" not in said
+    assert load_config(tmp_path / "out/experiment.yaml").data.healthy_labels == ["A"]
