@@ -209,6 +209,7 @@ def test_a_limit_takes_the_masks_that_the_seed_says_and_no_others():
         chosen = sorted(np.random.default_rng(seed).permutation(4)[:2])
         fitted = fit(FixedRule(search={"at": [0.2, 0.4, 0.6, 0.8]}, max_masks=2), mixed, seed)
         assert fitted.masks_seen == 2
+        assert fitted.validation == tuple(chosen)
         for found in fitted.search["candidates"]:
             kept = [mixed[k] for k in chosen]
             wanted = np.mean([dice(h / h.max() > found["at"], t) for h, _, t in kept])
