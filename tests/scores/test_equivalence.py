@@ -425,6 +425,7 @@ def without(table, rows):
         (lambda t: t.assign(has_lesion=False), "must hold a scored image with a lesion, got none"),
         (lambda t: t.assign(dice=np.nan), "must hold a scored image with a lesion, got none"),
         (lambda t: pd.concat([t, t[:1]]), "once for each draw and k, got 'c0-0' twice in draw 0"),
+        (lambda t: pd.concat([t, t[:1].assign(dice=0.9)]), "got 'c0-0' twice in draw 0, k 1"),
         (
             lambda t: without(t, (t["draw"] == 1) & (t["k"] == 2)),
             "every draw of curve_cases must have every k, got no k 2 in draw 1",
@@ -432,6 +433,7 @@ def without(table, rows):
         (lambda t: t.assign(masks=t["masks"] - 4), "masks must be at least 1, got 0"),
         (lambda t: t.assign(masks=100 - t["masks"]), "masks must not fall as k rises"),
         (lambda t: t.assign(masks=range(len(t))), "masks must be one number in each draw and k"),
+        (lambda t: t.assign(masks=[5, *t["masks"][1:]]), "masks must be one number in each draw"),
         (
             lambda t: t.assign(dice=t["dice"].where((t["case"] < "c3") ^ (t["k"] == 2))),
             "scored in every draw at every k",

@@ -231,7 +231,7 @@ def resampled_curves(
     """
     number, count = patient_numbers(curve.patients)
     draws, points = curve.masks.shape
-    columns = curve.dice.reshape(len(number), -1)
+    columns = curve.dice.reshape(len(number), draws * points)
     if own is not None:
         columns = np.column_stack([columns, own])
     sums = np.zeros((count, columns.shape[1]))
@@ -243,7 +243,7 @@ def resampled_curves(
         share = chosen[start : start + len(weights)]
         start += len(weights)
         means = (weights @ sums) / (weights @ sizes)[:, None]
-        each = means[:, : draws * points].reshape(-1, draws, points)
+        each = means[:, : draws * points].reshape(len(means), draws, points)
         y = np.einsum("bd,bdk->bk", share, each)
         yield (np.log2(share @ curve.masks), y), means[:, draws * points :].ravel()
 
