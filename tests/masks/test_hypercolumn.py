@@ -14,9 +14,9 @@ from weakseg.masks.rules import hypercolumn
 from weakseg.masks.rules.hypercolumn import (
     HypercolumnRule,
     coarse_superpixels,
-    describe,
     fit_vote,
     hypercolumn_mask,
+    superpixel_features,
     sure_superpixels,
     vote_of,
 )
@@ -70,7 +70,7 @@ def test_a_superpixel_s_feature_is_the_mean_of_the_enlarged_map(shape, grid):
     rng = np.random.default_rng(1)
     image, columns = rng.random(shape), rng.random((*grid, 3)).astype(np.float32)
     parts = rng.integers(0, 6, shape)
-    found = describe(image, parts, columns)
+    found = superpixel_features(image, parts, columns)
     assert found.shape == (6, 4)
     for c in range(3):
         large = cv2.resize(columns[..., c], (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
@@ -112,7 +112,7 @@ def test_heat_on_half_a_disc_finds_the_whole_of_it():
     parts = coarse_superpixels(image, count=200)
     hot, cold = sure_superpixels(heat, parts, high=0.6, low=0.05)
     assert len(hot) >= 3
-    features = describe(image, parts, columns)
+    features = superpixel_features(image, parts, columns)
     known = np.r_[np.repeat(hot, 4), cold]
     vote = fit_vote(features[known], np.isin(known, hot), penalty=1)
     mask = hypercolumn_mask(heat, image, columns, vote, warm=0, count=200)
@@ -181,7 +181,7 @@ def test_superpixels_of_a_larger_image_are_those_of_a_copy_of_384_pixels(shape, 
 
 def test_what_is_known_of_superpixels_is_single_precision():
     image = np.random.default_rng(0).random((8, 9))
-    found = describe(image, np.arange(72).reshape(8, 9), np.ones((2, 2, 3), np.float32))
+    found = superpixel_features(image, np.arange(72).reshape(8, 9), np.ones((2, 2, 3), np.float32))
     assert (found.dtype, found.shape) == (np.float32, (72, 4))
 
 

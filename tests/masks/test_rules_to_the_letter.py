@@ -236,7 +236,7 @@ def test_what_lies_on_a_limit_is_not_sure():
 def test_superpixels_on_a_limit_are_not_voted_lesion(monkeypatch):
     parts = np.repeat(np.arange(4), 2)[None] * np.ones((2, 1), int)
     monkeypatch.setattr(hypercolumn, "coarse_superpixels", lambda *_, **__: parts)
-    monkeypatch.setattr(hypercolumn, "describe", lambda *_: np.arange(4))
+    monkeypatch.setattr(hypercolumn, "superpixel_features", lambda *_: np.arange(4))
     heat = np.array([0.25, 0.5, 0.75, 1.0])[parts]
     voted = SimpleNamespace(probability=lambda f: np.array([0.9, 0.9, 0.5, 0.6])[f])
     image = heat

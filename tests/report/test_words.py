@@ -79,8 +79,8 @@ def test_without_an_interval_it_cannot_be_told_either():
 
 
 def test_a_large_lead_without_interval_is_not_called_above():
-    assert words.verdict(NAN, NAN) == "unclear"
-    assert words.verdict(None, 0.3) == "unclear"
+    assert words.side_of_zero(NAN, NAN) == "unclear"
+    assert words.side_of_zero(None, 0.3) == "unclear"
 
 
 def test_masks_that_were_seen_are_counted_and_a_single_seed_is_no_mean():

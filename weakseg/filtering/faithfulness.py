@@ -27,8 +27,8 @@ from weakseg.filtering.perturbed import (
     Row,
     as_fill,
     curves,
+    prediction_change,
     predictions,
-    verdict,
 )
 from weakseg.scores.checks import Mask, as_mask
 
@@ -356,7 +356,7 @@ def preserved(
     for i, (first, now) in enumerate(
         zip(before, predictions(predict, stream, batch_size), strict=True)
     ):
-        p_target, p_kept, predicted, same = verdict(first, now, target)
+        p_target, p_kept, predicted, same = prediction_change(first, now, target)
         stays = 1 - float(gone[i].sum() / data.valid[i].sum())
         rows.append(Preserved(data.keys[i], stays, same, p_kept, p_target, predicted))
     return rows

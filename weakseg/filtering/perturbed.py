@@ -141,7 +141,7 @@ def curves(
     after = predictions(predict, changed(), batch_size)
     cells = itertools.product(range(len(data.images)), orders, shares)
     return [
-        Row(data.keys[i], measure, order, share, *verdict(before[i], now, target))
+        Row(data.keys[i], measure, order, share, *prediction_change(before[i], now, target))
         for (i, order, share), now in zip(cells, after, strict=True)
     ]
 
@@ -169,7 +169,7 @@ def predictions(
         yield from p
 
 
-def verdict(
+def prediction_change(
     before: NDArray[np.float64], now: NDArray[np.float64], target: Sequence[int]
 ) -> tuple[float, float, int, bool]:
     """P(target), P(class predicted before), the class predicted now, and whether it is the same."""

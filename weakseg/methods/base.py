@@ -136,8 +136,8 @@ class Method(ABC):
         It takes as long as of `at_once` cases.
         """
         one = case if isinstance(case, Case) else Case(Path(case).stem, Path(case), "")
-        (found,) = self.predict_all([one])
-        return found
+        (prediction,) = self.predict_all([one])
+        return prediction
 
     @abstractmethod
     def confidence(self, prediction: Prediction) -> np.ndarray:

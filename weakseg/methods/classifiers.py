@@ -97,11 +97,11 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 def predicted_labels(folder: Path, cases: Sequence[Case], labels: Labels) -> list[str]:
     """The label that the classifier of a seed's folder gives each case."""
     path = folder / PREDICTIONS
-    known = read_predictions(folder).set_index("case")["predicted"].to_dict()
-    lost = next((c.id for c in cases if known.get(c.id) not in labels.names), None)
+    predicted = read_predictions(folder).set_index("case")["predicted"].to_dict()
+    lost = next((c.id for c in cases if predicted.get(c.id) not in labels.names), None)
     if lost is not None:
         raise damaged(path, f"no label of the run's for the case {lost!r}", DELETE)
-    return [known[c.id] for c in cases]
+    return [predicted[c.id] for c in cases]
 
 
 def read_classifier_scores(folder: Path) -> dict[str, Any]:

@@ -111,12 +111,12 @@ class ConsensusMethod(Method):
             sure = [p.mask for p in said]
         agreed = np.asarray(np.mean(sure, axis=0, dtype=np.float32))
         mask = apply_threshold(agreed, self.threshold)
-        known = [p.probability for p in said if p.probability is not None]
+        probabilities = [p.probability for p in said if p.probability is not None]
         pairs = [dice(a.mask, b.mask) for a, b in combinations(said, 2)]
         return Prediction(
             mask,
             agreed,
-            round(float(np.mean(known)), 6) if known else None,
+            round(float(np.mean(probabilities)), 6) if probabilities else None,
             flat=all(p.flat for p in said),
             gated=not mask.any() and any(p.gated for p in said),
             notes={"agreement": round(float(np.mean(pairs)), 6)},

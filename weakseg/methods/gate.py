@@ -164,12 +164,12 @@ def find_gate(prepared: Prepared, name: str, networks: list[int]) -> Gate | None
     UserError
         If it cannot be chosen on the validation labels.
     """
-    asked = prepared.config.segmenter_gate(name)
-    if asked == "none":
+    gate = prepared.config.segmenter_gate(name)
+    if gate == "none":
         return None
     by = tuple(prepared.config.gate_seeds(networks))
     arch = prepared.config.classifier.arch
     table = mean_predictions([seed_folder(prepared.run.folder, arch, s) for s in by])
-    value = chosen_gate(asked, table, prepared.cases.labels.lesion)
+    value = chosen_gate(gate, table, prepared.cases.labels.lesion)
     said = table.set_index("case")["lesion_probability"]
     return Gate(value, by, {str(case): p for case, p in said.items()})

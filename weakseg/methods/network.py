@@ -232,15 +232,15 @@ class ClassifierGate:
             predict_probabilities(m, image, np.arange(1), 1, m.mean.device)[:, lesion].sum(1)
             for m in self.classifiers
         ]
-        found = float(mean_probability(said)[0])
-        if not np.isfinite(found):
+        probability = float(mean_probability(said)[0])
+        if not np.isfinite(probability):
             raise RunError(
                 "The gate's classifier gives no probability (NaN or infinity).",
                 where=case.shown,
                 fix="look at its weights, and train it again: weakseg train-classifier CONFIG "
                 "--force",
             )
-        return found
+        return probability
 
 
 def load_network_method(
@@ -280,10 +280,10 @@ def load_network_method(
         best = segmenter_folder(folder, name, one) / BEST
         if made_by and made_by.get(str(one)) != file_hash(best):
             raise other_network(best)
-    held = networks.settings
+    trained = networks.settings
     # As it was trained and as its threshold was chosen, whatever the experiment says by now.
     settings = trained_settings(segmenter_folder(folder, name, together[0]), threshold)
-    data = config.data.model_copy(update={"intensity": held["intensity"]})
+    data = config.data.model_copy(update={"intensity": trained["intensity"]})
     config = config.model_copy(update={"data": data})
     method = NetworkMethod(name, tuple(together), config, networks, settings, threshold)
     by = threshold.get(GATE_BY, [])

@@ -87,8 +87,8 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
         splits.
     """
     folder, _, method = masks.rpartition("/")
-    held = _other_run(prepared, Path(folder)) if folder else prepared
-    config, run = held.config, held.run
+    origin = _other_run(prepared, Path(folder)) if folder else prepared
+    config, run = origin.config, origin.run
     methods = method_names(config)
     if method not in methods:
         raise UserError(
@@ -101,7 +101,7 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
     path = threshold_file(masks_folder(run.folder), method)
     require_whole(run, kind.stage(method), path)
     entry = read_thresholds(path).get(f"seed-{chosen}") if path.exists() else None
-    why = _left_out(held, method) if entry is None else None
+    why = _left_out(origin, method) if entry is None else None
     if why is not None:
         raise RunError(
             f"{method} could make no masks of seed {chosen}.",
@@ -122,20 +122,20 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
             where=f"segmenters: masks: {masks}",
             fix="name a method that needs none",
         )
-    made_of, kept = kind.made_of(held, method, chosen, entry, None if folder else _source_key)
+    made_of, kept = kind.made_of(origin, method, chosen, entry, None if folder else _source_key)
     key = fingerprint("masks of", method, chosen, kept, made_of)
-    return PseudoLabelSource(held, method, chosen, entry, key)
+    return PseudoLabelSource(origin, method, chosen, entry, key)
 
 
 def _source_key(prepared: Prepared, masks: str, seed: int) -> str:
     return find_source(prepared, masks, seed).key
 
 
-def _left_out(held: Prepared, method: str) -> str | None:
+def _left_out(prepared: Prepared, method: str) -> str | None:
     """Why a method of the present settings made no masks."""
-    kind = kind_of(held.config, method)
-    entry = held.run.record.get("stages", {}).get(kind.stage(method), {})
-    if entry.get("asked") != kind.settings(held.config, method):
+    kind = kind_of(prepared.config, method)
+    entry = prepared.run.record.get("stages", {}).get(kind.stage(method), {})
+    if entry.get("asked") != kind.settings(prepared.config, method):
         return None
     reason: str | None = entry.get("left_out", {}).get(method)
     return reason

@@ -90,10 +90,10 @@ class Networks:
             for model, held in zip(self.models, self.held, strict=True)
         ]
         # Side by side, so that a case is read once and never more than a batch is in memory.
-        for found in zip(*each, strict=True):
-            i, mean = found[0]
-            if len(found) > 1:
-                mean = np.mean(np.stack([p for _, p in found]), axis=0, dtype=np.float32)
+        for answers in zip(*each, strict=True):
+            i, mean = answers[0]
+            if len(answers) > 1:
+                mean = np.mean(np.stack([p for _, p in answers]), axis=0, dtype=np.float32)
             _require_numbers(mean, data.cases[i])
             yield i, data.original(i, mean)
 

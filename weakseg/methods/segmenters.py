@@ -152,9 +152,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
         If it is missing or damaged.
     """
     path = folder / SETTINGS
-    held = read_json(path, model=SegmenterSettings)
-    _as_settings(held["settings"], path, "settings")
-    return held
+    content = read_json(path, model=SegmenterSettings)
+    _as_settings(content["settings"], path, "settings")
+    return content
 
 
 def seen_by_network(settings: Mapping[str, Any]) -> MasksSeen:
@@ -178,9 +178,9 @@ def trained_settings(folder: Path, threshold: Mapping[str, Any]) -> SegmenterCon
     RunError
         If one of the two is damaged.
     """
-    told = threshold.get("inference", {})
+    inference = threshold.get("inference", {})
     where = threshold_file(masks_folder(folder.parents[2]), folder.parent.name)
-    return _as_settings(read_settings(folder)["settings"] | told, where, "inference")
+    return _as_settings(read_settings(folder)["settings"] | inference, where, "inference")
 
 
 def _as_settings(tree: dict[str, Any], path: Path, key: str) -> SegmenterConfig:

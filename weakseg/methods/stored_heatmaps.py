@@ -59,8 +59,8 @@ def heatmap_key(
     prepared: Prepared, seed: int, target: str | None = None, name: str | None = None
 ) -> str:
     """Fingerprint of all that the heatmaps of a seed depend on."""
-    held = prepared.config.all_heatmaps[name or prepared.config.heatmap.method]
-    settings = {k: v for k, v in held.fingerprint_settings().items() if k != "rules"}
+    heat = prepared.config.all_heatmaps[name or prepared.config.heatmap.method]
+    settings = {k: v for k, v in heat.fingerprint_settings().items() if k != "rules"}
     settings |= {} if target is None else {"target": target}
     if not settings.pop("ensemble"):
         best = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed) / BEST

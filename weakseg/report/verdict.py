@@ -112,7 +112,7 @@ def _floor_dice(methods: pd.DataFrame, row: pd.Series) -> str:
 def _light(
     row: pd.Series, auc: Mapping[str, Any] | None, conditions: tuple[Condition, ...]
 ) -> Light:
-    lead = words.verdict(row["difference_low"], row["difference_high"])
+    lead = words.side_of_zero(row["difference_low"], row["difference_high"])
     if lead == "below" or _chance(auc) == "below":
         return "worth nothing"
     if lead == "unclear":
@@ -199,7 +199,7 @@ def _sentence(
     start = f"{light.capitalize()}: {method}, {taught}, reaches a Dice of {dice}"
     if not row["floor"]:
         return f"{start}, and no trivial floor was scored to hold it against."
-    lead = words.verdict(row["difference_low"], row["difference_high"])
+    lead = words.side_of_zero(row["difference_low"], row["difference_high"])
     floor = f"marking {spoken(row['floor'])} ({floor_dice})"
     if light == "worth nothing" and lead != "below" and auc is not None:
         return (
@@ -220,7 +220,7 @@ def _chance(auc: Mapping[str, Any] | None) -> str:
     if auc is None:
         return "unclear"
     ends = (auc.get("low"), auc.get("high"))
-    return words.verdict(*(None if e is None or pd.isna(e) else e - 0.5 for e in ends))
+    return words.side_of_zero(*(None if e is None or pd.isna(e) else e - 0.5 for e in ends))
 
 
 def _at_least(end: Any, least: float) -> bool:

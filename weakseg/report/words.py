@@ -61,7 +61,7 @@ def count(n: int, singular: str, plural: str | None = None) -> str:
     return f"{n} {singular if n == 1 else plural or singular + 's'}"
 
 
-def verdict(low: Any, high: Any) -> Literal["above", "below", "unclear"]:
+def side_of_zero(low: Any, high: Any) -> Literal["above", "below", "unclear"]:
     """What the interval of a difference says: whether 0 lies below, above or within it.
 
     An end at 0 counts as within, and so does an interval that does not exist.
@@ -137,7 +137,7 @@ def _against_floor(row: pd.Series) -> list[str]:
     lead = row["difference"]
     ends = interval(row["difference_low"], row["difference_high"])
     by = f"{signed(lead)} {ends}".strip()
-    say = verdict(row["difference_low"], row["difference_high"])
+    say = side_of_zero(row["difference_low"], row["difference_high"])
     if say == "above":
         return [f"That is above the best trivial floor, {row['floor']}: the difference is {by}."]
     if say == "below":
@@ -162,7 +162,7 @@ def _auc(classifier: Mapping[str, Any] | None) -> list[str]:
         f"{with_interval(value, low, high)}"
     )
     # The interval of an AUC is a verdict on its distance to 0.5, which is chance.
-    say = verdict(*(None if e is None or _missing(e) else e - 0.5 for e in (low, high)))
+    say = side_of_zero(*(None if e is None or _missing(e) else e - 0.5 for e in (low, high)))
     if say == "below":
         return [f"{said}: worse than chance, so its heatmaps mean nothing."]
     if say == "unclear":
@@ -208,7 +208,7 @@ def choice_note(methods: pd.DataFrame, method: str | None, wanted: bool = False)
 def lead(one: str, other: str, difference: Interval) -> str:
     """Whether one of two is better, by the interval of their paired difference in Dice."""
     by = f"{signed(difference.value)} {interval(difference.low, difference.high)}".strip()
-    say = verdict(difference.low, difference.high)
+    say = side_of_zero(difference.low, difference.high)
     if say == "unclear":
         return f"Whether {one} is better than {other} cannot be told: the difference is {by}."
     comparison = "better" if say == "above" else "worse"

@@ -70,9 +70,9 @@ def of_segmenter(prepared: Prepared, name: str, cases: int | None = None) -> Eff
     from weakseg.training.segment import SegmenterTask
 
     s, dims = segmenter_settings(prepared, name), prepared.cases.dims
-    known = len(prepared.cases.of("train")) if cases is None else cases
+    count = len(prepared.cases.of("train")) if cases is None else cases
     batch = int(s.batch_size)
-    units = int(s.epochs) * SegmenterTask.steps_of(s, known) * batch
+    units = int(s.epochs) * SegmenterTask.steps_of(s, count) * batch
     whole = s.patch == "whole"
     side = network_size(prepared, s) if whole else int(s.patch)
 

@@ -59,8 +59,8 @@ def patient_counts(prepared: Prepared, patients: int) -> list[int]:
     ConfigError
         If more patients are asked for than there are.
     """
-    asked = prepared.config.equivalence.patients
-    if isinstance(asked, str):
+    numbers = prepared.config.equivalence.patients
+    if isinstance(numbers, str):
         doubled = [2**i for i in range(patients.bit_length()) if 2**i < patients]
         # Two points that are nearly the same number tell nothing for the time of a training.
         counts = [k for k in doubled if k <= 0.75 * patients] + [patients]
@@ -68,7 +68,7 @@ def patient_counts(prepared: Prepared, patients: int) -> list[int]:
         if len(counts) <= most:
             return counts
         return sorted({round(k) for k in np.geomspace(1, patients, most)})
-    too_many = [k for k in asked if k > patients]
+    too_many = [k for k in numbers if k > patients]
     if too_many:
         raise ConfigError(
             f"There are fewer than {too_many[0]} training patients with a lesion mask.",
@@ -76,7 +76,7 @@ def patient_counts(prepared: Prepared, patients: int) -> list[int]:
             found=f"{patients} patients",
             fix="ask for fewer, or set auto",
         )
-    return sorted(set(asked))
+    return sorted(set(numbers))
 
 
 def lesion_patients(prepared: Prepared) -> list[str]:

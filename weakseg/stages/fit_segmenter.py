@@ -157,9 +157,9 @@ def fit_segmenter(
     looked = masked_lesions(prepared, task.val if settings.keep == "best" else ())
     sampled, true = task.priors()
     chosen = best_epoch(history, select)
-    held = load_segmenter(folder).to(fabric.device)
+    best = load_segmenter(folder).to(fabric.device)
     return Trained(
-        held,
+        best,
         fabric,
         {
             "device": str(fabric.device),

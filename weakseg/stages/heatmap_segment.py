@@ -126,15 +126,15 @@ def why_left_out(lost: Mapping[str, Mapping[int, str]], seeds: Mapping[str, int]
     dict
         Method → the reason.
     """
-    found = {}
+    words = {}
     for method, reasons in lost.items():
         parts = []
         for why in dict.fromkeys(reasons.values()):
             of = [str(s) for s, w in reasons.items() if w == why]
             named = f" (seed{'s' if len(of) > 1 else ''} {', '.join(of)})"
             parts.append(why if len(of) == seeds[method] else why + named)
-        found[method] = "; ".join(parts)
-    return found
+        words[method] = "; ".join(parts)
+    return words
 
 
 def gate_value(prepared: Prepared, name: str, seed: int) -> float:
@@ -146,20 +146,20 @@ def gate_value(prepared: Prepared, name: str, seed: int) -> float:
 
 def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
     config, run = prepared.config, prepared.run
-    asked = heatmap_fingerprint(config)
+    settings = heatmap_fingerprint(config)
     masks = masks_folder(run.folder)
     arch = config.classifier.arch
     heats = [(name, seed) for name in config.all_heatmaps for seed in config.heatmap_seeds(name)]
     stage = Stage(
         SEGMENT_STAGE,
-        fingerprint(SEGMENT_STAGE, 5, heatmap_keys, asked),
+        fingerprint(SEGMENT_STAGE, 5, heatmap_keys, settings),
         (
             part_path(run.folder, HEATMAP_PART),
             scores_file(run.folder, CURVES),
             masks_config(run.folder),
             *(method_folder(masks, method) for method in config.heatmap_methods),
         ),
-        lambda _: _write_masks(prepared, asked),
+        lambda _: _write_masks(prepared, settings),
         what="masks of heatmaps",
         inputs=(
             *(heatmap_stage(arch, s, n) for n, s in heats),
@@ -170,7 +170,7 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
     perform(run, stage, force=force)
 
 
-def _write_masks(prepared: Prepared, asked: str) -> dict[str, Any]:
+def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
     """Masks and scores of every heatmap, seed and rule; what the record says of them."""
     config, run = prepared.config, prepared.run
     part = fresh_masks(run.folder)
@@ -226,7 +226,7 @@ def _write_masks(prepared: Prepared, asked: str) -> dict[str, Any]:
         str(s): file_hash(seed_folder(run.folder, config.classifier.arch, s) / BEST)
         for s in config.seeds
     }
-    return {"left_out": left_out, "weights": weights, "data": prepared.key, "asked": asked}
+    return {"left_out": left_out, "weights": weights, "data": prepared.key, "asked": settings}
 
 
 def _replace_masks(prepared: Prepared, part: Path) -> None:

@@ -278,14 +278,14 @@ def check_places(prepared: Prepared, *, tell: bool = True) -> None:
     model = build_classifier(spec)
     for heat in config.all_heatmaps.values():
         if heat.method not in LAYERLESS:
-            found = [grids(model, heat.layer, max(1, round(size * s))) for s in heat.scales]
+            maps = [grids(model, heat.layer, max(1, round(size * s))) for s in heat.scales]
             if tell:
-                _say_if_coarse(c.arch, found[0])
+                _say_if_coarse(c.arch, maps[0])
 
 
-def _say_if_coarse(arch: str, found: dict[str, tuple[int, int]]) -> None:
+def _say_if_coarse(arch: str, maps: dict[str, tuple[int, int]]) -> None:
     """Say where the finest map of a heatmap has so few places that it hardly shows where."""
-    name, (height, width) = max(found.items(), key=lambda item: min(item[1]))
+    name, (height, width) = max(maps.items(), key=lambda item: min(item[1]))
     if min(height, width) < COARSE:
         say(
             f"heatmaps of {name} of {arch} have {height} x {width} places at this "
@@ -322,8 +322,8 @@ def _check_segmenters(config: Config, channels: int, dims: int) -> None:
 def _check(table: Table, config: Config) -> Findings:
     """Refuse a manifest with errors; say that there are warnings."""
     with progress("checking images and masks", 0) as advance:
-        found = check_table(table, config.data, progress=lambda n, of: advance(n, of=of))
-    errors = [p for p in found.problems if p.severity == "error"]
+        findings = check_table(table, config.data, progress=lambda n, of: advance(n, of=of))
+    errors = [p for p in findings.problems if p.severity == "error"]
     if errors:
         raise DataError(
             f"The data have {len(errors)} problem{'s' if len(errors) > 1 else ''}:\n"
@@ -331,22 +331,22 @@ def _check(table: Table, config: Config) -> Findings:
             where=str(table.path),
             fix=f"mend them; `weakseg validate {table.path}` lists them again",
         )
-    if found.problems:
+    if findings.problems:
         say(
-            f"{table.path}: {len(found.problems)} warnings; `weakseg validate {table.path}` lists "
-            "them"
+            f"{table.path}: {len(findings.problems)} warnings; "
+            f"`weakseg validate {table.path}` lists them"
         )
-    return found
+    return findings
 
 
 def _patients_before(folder: Path, table: Table) -> list[str] | None:
     """The patient of each row as an earlier stage of the same data has found it, if it is there."""
     try:
-        held = read_splits(splits_file(folder))
+        earlier = read_splits(splits_file(folder))
     except DataError:
         return None
-    same = [c.image for c in held] == [table.resolve(r.image) for r in table.rows]
-    return [c.patient for c in held] if same else None
+    same = [c.image for c in earlier] == [table.resolve(r.image) for r in table.rows]
+    return [c.patient for c in earlier] if same else None
 
 
 def distance_unit(cases: CaseSet) -> str:

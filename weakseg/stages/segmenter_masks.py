@@ -63,17 +63,17 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     after = {k: v for k, v in settings.fingerprint_settings().items() if k in AFTER_TRAINING}
     stage, part = masks_stage(name), segmenter_part(name)
     trained = {str(s): read_settings(f) for s, f in folders.items()}
-    asked = segmenter_fingerprint(config, name)
+    wanted = segmenter_fingerprint(config, name)
     gated = gate_key(prepared, name)
     key = fingerprint(
-        stage, 4, prepared.key, weights, trained, after, asked, *([gated] if gated else [])
+        stage, 4, prepared.key, weights, trained, after, wanted, *([gated] if gated else [])
     )
     stands = Stage(
         stage,
         key,
         (method_folder(masks_folder(run.folder), name), part_path(run.folder, part)),
         lambda _: (
-            {"weights": weights, "data": prepared.key, "asked": asked}
+            {"weights": weights, "data": prepared.key, "asked": wanted}
             | _write_masks(prepared, name, data, settings)
         ),
         what=f"masks of {name}",
@@ -194,12 +194,12 @@ def _threshold(
                 found="no validation lesion with a mask",
                 fix="set threshold to a probability, such as 0.5",
             )
-        found = dict(probabilities(lesions))
+        maps_of = dict(probabilities(lesions))
         cases = prepared.cases.cases
         truths = [
-            read_truth(cases[i], found[i].shape, False, prepared.config.data) for i in lesions
+            read_truth(cases[i], maps_of[i].shape, False, prepared.config.data) for i in lesions
         ]
-        maps = [found[i] for i in lesions]
+        maps = [maps_of[i] for i in lesions]
         value, _ = best_threshold(maps, truths, candidate_thresholds(maps))
         seen |= masked_lesions(prepared, lesions)
         chosen_on = f"{len(lesions)} validation masks"

@@ -61,21 +61,21 @@ def pick_names(prepared: Prepared, only: Sequence[str] | None) -> list[str]:
     UserError
         If the experiment has none, or none of that name.
     """
-    known = list(prepared.config.segmenters)
-    if not known:
+    names = list(prepared.config.segmenters)
+    if not names:
         raise UserError(
             "The experiment names no segmenter.",
             where="segmenters",
             fix="add one, for example --set segmenters.unet.arch=unet",
         )
     for name in only or ():
-        if name not in known:
+        if name not in names:
             raise UserError(
                 f"The experiment has no segmenter {name!r}.",
                 where="--only",
-                fix=f"choose one of: {', '.join(known)}",
+                fix=f"choose one of: {', '.join(names)}",
             )
-    return [n for n in known if not only or n in only]
+    return [n for n in names if not only or n in only]
 
 
 def train_segmenters(
@@ -170,7 +170,7 @@ def _train(
     key = segmenter_key(prepared, name, seed, None if source is None else source.key)
 
     @cache
-    def told() -> PackedTargets:
+    def targets_of_source() -> PackedTargets:
         assert source is not None
         return _targets(prepared, settings, name, source)
 
@@ -181,7 +181,9 @@ def _train(
         if source is None:
             return data, training_cases(prepared)
         _, healthy = training_images(prepared)
-        return segmentation_cases(prepared, name, told()), sorted([*told(), *healthy])
+        return segmentation_cases(prepared, name, targets_of_source()), sorted(
+            [*targets_of_source(), *healthy]
+        )
 
     def run(chosen: tuple[SegmentationCases, list[int]]) -> dict[str, Any]:
         trained = fit_segmenter(
@@ -206,7 +208,7 @@ def _train(
             (target_folder(prepared.run.folder, name, seed),),
             lambda targets: _write_targets(prepared, name, seed, targets),
             inputs=inputs,
-            ready=told,
+            ready=targets_of_source,
         )
         perform(prepared.run, seen, force=force)
     training = Stage(

@@ -105,10 +105,10 @@ def confident(
     """
     in_order(low=low, high=high)
     heat = coarse_heat(heatmap, shape)
-    found = np.full(shape, OPEN, dtype=np.uint8)
+    kinds = np.full(shape, OPEN, dtype=np.uint8)
     if heat.any():
-        found[heat < low], found[heat > high] = BACKGROUND, LESION
-    return found
+        kinds[heat < low], kinds[heat > high] = BACKGROUND, LESION
+    return kinds
 
 
 def coarse_heat(heatmap: npt.ArrayLike, shape: tuple[int, int]) -> Floats:
@@ -147,13 +147,13 @@ def count_pairs(labels: npt.NDArray[np.uint8], radius: int) -> dict[str, int]:
     dict
         ``lesion``, ``background``: pairs of one kind; ``different``: pairs of both.
     """
-    found = dict.fromkeys(("lesion", "background", "different"), 0)
+    count = dict.fromkeys(("lesion", "background", "different"), 0)
     for offset in offsets(radius):
         a, b = pairs_of(labels, offset)
-        found["lesion"] += int(((a == LESION) & (b == LESION)).sum())
-        found["background"] += int(((a == BACKGROUND) & (b == BACKGROUND)).sum())
-        found["different"] += int((a + b == 1).sum())
-    return found
+        count["lesion"] += int(((a == LESION) & (b == LESION)).sum())
+        count["background"] += int(((a == BACKGROUND) & (b == BACKGROUND)).sum())
+        count["different"] += int((a + b == 1).sum())
+    return count
 
 
 def transition_matrix(

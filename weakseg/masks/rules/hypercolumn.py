@@ -141,7 +141,7 @@ def coarse_superpixels(image: npt.ArrayLike, *, count: int = 300, compactness: f
     return np.unique(parts, return_inverse=True)[1].reshape(shape)
 
 
-def describe(
+def superpixel_features(
     image: npt.ArrayLike, parts: Ints, columns: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
     """What is known of every superpixel: its mean hypercolumn and its mean brightness.
@@ -240,8 +240,8 @@ def fit_vote(features: npt.ArrayLike, lesion: npt.ArrayLike, *, penalty: float =
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(scaler.transform(x), y)
-    found = (scaler.mean_, scaler.scale_, model.coef_[0], model.intercept_[0])
-    return Vote(*(np.asarray(v, dtype=np.float64) for v in found))
+    learnt = (scaler.mean_, scaler.scale_, model.coef_[0], model.intercept_[0])
+    return Vote(*(np.asarray(v, dtype=np.float64) for v in learnt))
 
 
 def hypercolumn_mask(
@@ -295,7 +295,7 @@ def hypercolumn_mask(
     if not heat.any():
         return np.zeros(heat.shape, dtype=bool)
     parts = coarse_superpixels(image, count=count, compactness=compactness)
-    chosen = vote.probability(describe(image, parts, columns)) > at
+    chosen = vote.probability(superpixel_features(image, parts, columns)) > at
     if warm > 0:
         chosen &= part_means(parts, heat) > warm
     return np.asarray(chosen[parts])

@@ -161,13 +161,13 @@ def pixel_features(image: npt.ArrayLike, channels: int) -> npt.NDArray[np.float3
     rows, columns = values.shape[:2]
     # Its gradients need two pixels a side.
     pad = [(0, max(0, 2 - side)) for side in (rows, columns)] + [(0, 0)] * (values.ndim - 2)
-    found = multiscale_basic_features(
+    features = multiscale_basic_features(
         np.pad(values, pad, mode="edge").astype(np.float32),
         sigma_min=SIGMA_MIN,
         sigma_max=SIGMA_MAX,
         channel_axis=None if channels == 1 else -1,
     )
-    return np.asarray(found[:rows, :columns], dtype=np.float32)
+    return np.asarray(features[:rows, :columns], dtype=np.float32)
 
 
 def fit_forest(
@@ -271,10 +271,10 @@ def random_forest_mask(
     fraction("at", at)
     heat, _ = heat_and_grey(heatmap, image)
     shape = features.shape[:2]
-    asked = coarse_heat(heat, shape) > warm if warm > 0 else np.ones(shape, bool)
-    if not heat.any() or not asked.any():
+    warm_places = coarse_heat(heat, shape) > warm if warm > 0 else np.ones(shape, bool)
+    if not heat.any() or not warm_places.any():
         return np.zeros(heat.shape, dtype=bool)
     p = np.zeros(shape)
-    p[asked] = forest.probability(features[asked])
+    p[warm_places] = forest.probability(features[warm_places])
     mask = apply_threshold(p if shape == heat.shape else resize(p, heat.shape, order=1), at)
     return mask & (heat > warm) if warm > 0 else mask

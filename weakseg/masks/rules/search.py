@@ -61,8 +61,10 @@ class SearchedRule(Rule):
     def _in_range(cls, name: str, values: list[Any]) -> list[Any]:
         if name not in cls.parameters():
             close = nearest(name, cls.parameters())
-            known = f"did you mean {close!r}?" if close else f"choose {', '.join(cls.parameters())}"
-            raise ValueError(f"{name}: the rule has no such parameter; {known}")
+            choice = (
+                f"did you mean {close!r}?" if close else f"choose {', '.join(cls.parameters())}"
+            )
+            raise ValueError(f"{name}: the rule has no such parameter; {choice}")
         field = cls.model_fields[name]
         adapter = TypeAdapter[Any](
             Annotated[field.annotation, field],  # type: ignore[arg-type]

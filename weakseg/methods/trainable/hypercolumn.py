@@ -15,8 +15,8 @@ from weakseg.data.geometry import letterbox
 from weakseg.masks.rules.hypercolumn import (
     HypercolumnRule,
     coarse_superpixels,
-    describe,
     fit_vote,
+    superpixel_features,
     sure_superpixels,
     vote_of,
 )
@@ -39,7 +39,7 @@ def _fit(rule: HypercolumnRule, context: Context) -> TrainedState:
         kinds = sure_superpixels(heat, parts, high=rule.high, low=rule.low)
         hot, cold = (rng.permutation(k)[:MOST_SUPERPIXELS] for k in kinds)
         if len(hot) or len(cold):
-            rows.append(describe(image, parts, features(image))[np.r_[hot, cold]])
+            rows.append(superpixel_features(image, parts, features(image))[np.r_[hot, cold]])
             lesion.append(np.r_[np.ones(len(hot), bool), np.zeros(len(cold), bool)])
     if not rows:
         raise LookupError("the training heatmaps are sure of no superpixel")

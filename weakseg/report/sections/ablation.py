@@ -189,7 +189,7 @@ def _sentences(steps: pd.DataFrame) -> list[str]:
     sentences = []
     for before, row in zip(steps["step"], steps.to_dict(orient="records")[1:], strict=False):
         by = words.with_interval(row["gain"], row["gain_low"], row["gain_high"])
-        verdict = compared[words.verdict(row["gain_low"], row["gain_high"])]
+        verdict = compared[words.side_of_zero(row["gain_low"], row["gain_high"])]
         sentences.append(f"{row['step']} is {verdict} {before}: {by}.")
     return sentences
 

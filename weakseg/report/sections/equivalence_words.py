@@ -175,7 +175,7 @@ def _better_spent(name: str, row: Mapping[Any, Any], network: str) -> str:
     by = words.signed(row["seen_difference"])
     ends = words.interval(row["seen_difference_low"], row["seen_difference_high"])
     by = f"{by} {ends}".strip()
-    say = words.verdict(row["seen_difference_low"], row["seen_difference_high"])
+    say = words.side_of_zero(row["seen_difference_low"], row["seen_difference_high"])
     # The curve rises, so that outside of what was tried it bounds what is not known.
     if row["seen_below"]:
         with_fewest = _masks_of(row["fewest"], row["fewest_patients"])
