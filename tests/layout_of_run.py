@@ -39,6 +39,12 @@ def _cases(run: Path, split: str) -> list[str]:
     return [r["case"] for r in read_rows(layout.splits_file(run)) if r["split"] == split]
 
 
+def _file(row: dict[str, str]) -> tuple[str, str]:
+    """The name and the ending of what is written beside a case's image."""
+    suffix = ".nii.gz" if row["image"].endswith(".nii.gz") else ".png"
+    return row["case"].rpartition("_s")[0] if row.get("slice") else row["case"], suffix
+
+
 def _dims(run: Path) -> int:
     return read_json(run / RECORD)["data"]["dims"]
 
@@ -86,9 +92,9 @@ def _masks(run: Path, config: Config) -> Iterator[Path]:
     for method, of in seeds.items():
         yield layout.threshold_file(masks, method)
         for seed in of:
-            for case in _cases(run, "test"):
-                suffix = ".nii.gz" if _dims(run) == 3 else ".png"
-                yield layout.mask_file(masks, method, seed, case, suffix)
+            for r in read_rows(layout.splits_file(run)):
+                if r["split"] == "test":
+                    yield layout.mask_file(masks, method, seed, *_file(r))
 
 
 def _segmenters(run: Path, config: Config) -> Iterator[Path]:
@@ -101,7 +107,7 @@ def _segmenters(run: Path, config: Config) -> Iterator[Path]:
             if not settings.weak:
                 continue
             told = [
-                layout.target_file(run, name, seed, r["case"], ".png")
+                layout.target_file(run, name, seed, *_file(r))
                 for r in lesions
                 if r["split"] == "train"
             ]
@@ -140,17 +146,22 @@ def _curve(run: Path, config: Config) -> Iterator[Path]:
 
 
 def _tables(run: Path, config: Config) -> Iterator[Path]:
+    sliced = read_json(run / RECORD)["data"].get("sliced", False)
     for name in (layout.PER_CASE, layout.SUMMARY):
+        yield layout.scores_file(run, name)
+    for name in (layout.PER_VOLUME, layout.VOLUMES) if sliced else ():
         yield layout.scores_file(run, name)
     if layout.SWEEP_STAGE in _stages(run):
         yield layout.scores_file(run, layout.SWEEP)
     if _dims(run) == 2:
         yield layout.scores_file(run, layout.CURVES)
-        yield layout.part_path(run, layout.HEATMAP_PART)
-        if config.scores.floors:
-            yield layout.part_path(run, layout.FLOORS_PART)
-    for name in config.segmenters:
-        yield layout.part_path(run, layout.segmenter_part(name))
+    parts = [layout.segmenter_part(name) for name in config.segmenters]
+    if _dims(run) == 2:
+        parts += [layout.HEATMAP_PART, *([layout.FLOORS_PART] if config.scores.floors else [])]
+    for part in parts:
+        yield layout.part_path(run, part)
+        if sliced:
+            yield layout.part_path(run, layout.volumes_part(part))
 
 
 def _report(run: Path, config: Config) -> Iterator[Path]:

@@ -26,6 +26,7 @@ ORIGINAL, EXAMPLES = "original.csv", "examples.png"
 """Of a condition: what the first network says of filtered images, and some of these."""
 
 PER_CASE, SUMMARY = "per_case.csv", "summary.csv"
+PER_VOLUME, VOLUMES = "per_volume.csv", "volumes.csv"
 SWEEP, EQUIVALENCE = "sweep.csv", "equivalence.csv"
 FILTERED, FILTERED_ANSWERS = "filtered.csv", "filtered.json"
 """Files of ``scores/``, and `CURVES`."""
@@ -236,6 +237,11 @@ def segmenter_part(name: str) -> str:
 def part_path(run: Path, part: str) -> Path:
     """Where a source of masks writes its rows of scores."""
     return inside(run, "scores", "parts", f"{part}.csv")
+
+
+def volumes_part(part: str) -> str:
+    """The rows of whole volumes of a source of masks of slices."""
+    return f"{part}-volumes"
 
 
 def point_file(run: Path, segmenter: str, draw: int, patients: int) -> Path:

@@ -74,7 +74,7 @@ def test_what_a_network_is_told_lies_on_the_volume(volume, tmp_path):
     case, values = volume
     target = (values > 30).astype(np.uint8)
     target[0] = IGNORE
-    write_target(tmp_path / "t.nii.gz", case, target)
+    write_target(tmp_path / "t.nii.gz", [case], [target])
     held = nib.load(tmp_path / "t.nii.gz")
     np.testing.assert_allclose(held.affine, AFFINE)
     found = np.asanyarray(held.dataobj)

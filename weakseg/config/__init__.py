@@ -29,7 +29,7 @@ from weakseg.config.load import (
     load_config,
     parse_config,
 )
-from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap
+from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap, VolumesConfig
 from weakseg.config.segmenter import (
     MANIFEST,
     EquivalenceConfig,
@@ -59,6 +59,7 @@ __all__ = [
     "PhantomConfig",
     "SegmenterConfig",
     "SplitConfig",
+    "VolumesConfig",
     "apply_change",
     "config_of_run",
     "curve_fingerprint",

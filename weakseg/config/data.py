@@ -22,6 +22,15 @@ class PhantomConfig(Section):
     pairs: bool = Field(
         False, description="every slice with a lesion beside the very same slice without it"
     )
+    volumes: bool = Field(
+        False, description="the slices of a patient as one NIfTI volume, with a label each"
+    )
+
+    @model_validator(mode="after")
+    def _volumes_have_no_twins(self) -> PhantomConfig:
+        if self.volumes and self.pairs:
+            raise ValueError("pairs are single slices, and make no volumes: set one of the two")
+        return self
 
 
 class SplitConfig(Section):
@@ -80,6 +89,10 @@ class DataConfig(Section):
     image_size: int = Field(
         128, ge=32, le=2048, description="longest side in pixels that the network sees"
     )
+    neighbours: bool = Field(
+        False,
+        description="slices of volumes: the slices before and behind are further channels",
+    )
     split: SplitConfig = SplitConfig()
     phantom: PhantomConfig = PhantomConfig()
 
@@ -91,7 +104,8 @@ class DataConfig(Section):
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """How data are read, for fingerprints; the files count by content elsewhere."""
-        return self.model_dump(mode="json", exclude={"manifest", "phantom"})
+        later = set() if self.neighbours else {"neighbours"}
+        return self.model_dump(mode="json", exclude={"manifest", "phantom", *later})
 
     @field_validator("healthy_labels", "lesion_labels", "drop_labels", mode="before")
     @classmethod

@@ -15,7 +15,7 @@ from weakseg.config.classifier import ClassifierConfig
 from weakseg.config.consensus import ConsensusConfig
 from weakseg.config.data import DataConfig
 from weakseg.config.filtered import FilteredConfig
-from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap
+from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap, VolumesConfig
 from weakseg.config.segmenter import MANIFEST, EquivalenceConfig, SegmenterConfig
 from weakseg.disk import is_reserved
 from weakseg.masks.rules import ORACLES, Rule
@@ -71,6 +71,7 @@ class Config(Section):
         default_factory=dict, description="further heatmaps: a name of yours → its settings"
     )
     masks: MasksConfig = Field(default_factory=MasksConfig)
+    volumes: VolumesConfig = VolumesConfig()
     filtered: FilteredConfig | None = Field(
         None, description="heatmap-filtered retraining; none: `compare` leaves it out"
     )

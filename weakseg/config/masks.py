@@ -118,6 +118,25 @@ class MasksConfig(Section):
     _differ = field_validator("rules")(rules_differ)
 
 
+class VolumesConfig(Section):
+    """How the masks of a volume's slices are cleaned up together, in this order."""
+
+    smooth: int = Field(
+        0,
+        ge=0,
+        le=50,
+        description="slices on either side that vote: a voxel is marked where most of them are",
+    )
+    min_voxels: int = Field(1, ge=1, description="parts of fewer voxels go")
+    min_slices: int = Field(1, ge=1, description="parts on fewer slices go")
+    largest: int = Field(0, ge=0, description="so many parts are kept, the largest; 0: all")
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is cleaned up at all."""
+        return self != VolumesConfig()
+
+
 class NamedHeatmap(HeatmapConfig):
     """A further heatmap, with a name of its own and the rules that make masks of it."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor
 
 from weakseg.config import DataConfig
-from weakseg.data.case_files import case_image
+from weakseg.data.case_files import intensity_of, network_input
 from weakseg.data.cases import Case, CaseSet
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.geometry import Letterbox, letterbox, to_network
@@ -26,6 +28,8 @@ def channels_of(cases: CaseSet, data: DataConfig, grey: bool) -> int:
 
     Where there may be further modalities, their number counts.
     """
+    if cases.sliced:
+        return 3 if data.neighbours or data.channels == "rgb" else 1
     if cases.formats.further:
         return 1 + len(cases.cases[0].more)
     if data.channels == "auto":
@@ -103,6 +107,11 @@ class ImageBatches:
         self._at = np.full(len(self.cases), -1, dtype=np.int64)
         self._sides = np.zeros((len(self.cases), 2), dtype=np.int32)
         self._pool, self._keeps = ThreadPoolExecutor(DECODERS), True
+        self._slices: dict[Path, list[int]] = {}
+        for i, case in enumerate(self.cases):
+            if case.slice is not None:
+                self._slices.setdefault(case.image, []).append(i)
+        self._locks = {image: Lock() for image in self._slices}
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -114,13 +123,23 @@ class ImageBatches:
         return other
 
     def _decode(self, i: int) -> np.ndarray:
+        if self.store is None or not self._keeps or self.cases[i].slice is None:
+            return self._decoded(i)
+        # All slices at once while their volume is in memory: epochs take them in any order.
+        with self._locks[self.cases[i].image]:
+            if self._at[i] < 0:
+                for k in self._slices[self.cases[i].image]:
+                    self._decoded(k)
+            return self._decoded(i)
+
+    def _decoded(self, i: int) -> np.ndarray:
         if self.store is not None and self._at[i] >= 0:
             return self.store.get(int(self._at[i]), self.shape, np.float16)
         array, box = network_image(
-            case_image(self.cases[i], self.data),
+            network_input(self.cases[i], self.data),
             self.channels,
             self.data.image_size,
-            self.data.intensity,
+            intensity_of(self.cases[i], self.data),
         )
         self._sides[i] = box.original
         # Rounded to half precision whether it is kept or not: a set is then trained on the same

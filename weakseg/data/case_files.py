@@ -5,7 +5,8 @@ The formats of the files are asked here, so that nobody behind asks what a case 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,15 @@ from weakseg.data.formats.registry import IMAGES, VOLUMES
 from weakseg.data.formats.writing import write_like
 from weakseg.data.images import Intensity, read_image, write_grey
 from weakseg.data.patches import IGNORE
-from weakseg.data.truth import read_true_mask
+from weakseg.data.slices import (
+    slice_and_neighbours,
+    slice_frame,
+    slice_image,
+    slice_mask,
+    stacked,
+    volume_frame,
+)
+from weakseg.data.truth import read_true_mask, union
 from weakseg.data.volumes import read_case, read_volume
 
 __all__ = [
@@ -31,8 +40,12 @@ __all__ = [
     "case_spacing",
     "case_truth",
     "fullest_plane",
+    "intensity_of",
+    "network_input",
+    "on_file",
     "read_whole",
     "shown_intensity",
+    "whole_spacing",
     "write_target",
 ]
 
@@ -48,14 +61,36 @@ def case_image(case: Case, data: DataConfig) -> NDArray[Any]:
     Returns
     -------
     (M, N), (M, N, 3) or (X, Y, Z) ndarray
-        As `weakseg.data.images.read_image` or `weakseg.data.volumes.read_volume` gives it.
+        As `weakseg.data.images.read_image` or `weakseg.data.volumes.read_volume` gives it; a slice
+        (M, N) is scaled to [0, 1] already, see `weakseg.data.slices.slice_image`.
 
     Raises
     ------
     DataError
         If it cannot be read.
     """
-    return _IMAGE[case.formats.noun](case, data)
+    return _IMAGE[case.noun](case, data)
+
+
+def network_input(case: Case, data: DataConfig) -> NDArray[Any]:
+    """The image of a case as a 2D network gets it: with its neighbours where that is asked for.
+
+    Returns
+    -------
+    (M, N) or (M, N, 3) ndarray
+        Of a slice with ``data.neighbours`` the slice before, itself, and the one behind.
+    """
+    if case.slice is not None and data.neighbours:
+        return slice_and_neighbours(case.image, case.slice, data.intensity)
+    return case_image(case, data)
+
+
+def intensity_of(case: Case, data: DataConfig) -> Intensity:
+    """How `weakseg.data.images.scale_intensity` has to scale a case's image for a network.
+
+    Slices are scaled by the range of their volume before.
+    """
+    return data.intensity if case.slice is None else "dtype"
 
 
 def case_truth(case: Case, data: DataConfig, grid: Frame | None = None) -> NDArray[np.bool_] | None:
@@ -76,18 +111,26 @@ def case_truth(case: Case, data: DataConfig, grid: Frame | None = None) -> NDArr
     """
     if case.mask is None:
         return None
-    return read_true_mask(case.mask, data.mask_rule, case.image, grid)
+    if case.slice is None:
+        return read_true_mask(case.mask, data.mask_rule, case.image, grid)
+    files = (case.mask,) if isinstance(case.mask, Path) else case.mask
+    frame, z = volume_frame(case.image), case.slice
+    return union([slice_mask(f, z, data.mask_rule, frame) for f in files])
 
 
 def case_frame(case: Case) -> Frame:
     """Where the samples of a case lie, from its file's header.
+
+    Of a slice the frame of that slice in its volume.
 
     Raises
     ------
     DataError
         As `weakseg.data.formats.reading.read_frame`.
     """
-    return read_frame(case.image, case.formats)
+    if case.slice is None:
+        return read_frame(case.image, case.formats)
+    return slice_frame(volume_frame(case.image), case.slice)
 
 
 def case_spacing(case: Case) -> tuple[float, ...] | None:
@@ -98,7 +141,10 @@ def case_spacing(case: Case) -> tuple[float, ...] | None:
     if case.formats is IMAGES:
         return None
     frame = case_frame(case)
-    return frame.spacing if frame.known_spacing else None
+    if not frame.known_spacing:
+        return None
+    x, y, z = frame.spacing
+    return (x, y, z) if case.slice is None else (y, x)
 
 
 def case_mask(case: Case, path: Path) -> NDArray[np.bool_]:
@@ -109,7 +155,30 @@ def case_mask(case: Case, path: Path) -> NDArray[np.bool_]:
     DataError
         If it cannot be read.
     """
-    return read_true_mask(path, "nonzero", case.image)
+    if case.slice is None:
+        return read_true_mask(path, "nonzero", case.image)
+    return slice_mask(path, case.slice)
+
+
+def on_file(cases: Sequence[Case], arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """What lies on the grids of the cases of one file, as one array on the grid of the file.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        One whole image or volume, or slices of one volume.
+    arrays : sequence of ndarray
+        One a case, of one type.
+
+    Returns
+    -------
+    ndarray
+        The array itself of a whole file; of slices (X, Y, Z), 0 where there is none.
+    """
+    if cases[0].slice is None:
+        return arrays[0]
+    at = [int(c.slice) for c in cases if c.slice is not None]
+    return stacked(volume_frame(cases[0].image).shape, at, arrays)
 
 
 def read_whole(case: Case) -> None:
@@ -120,22 +189,29 @@ def read_whole(case: Case) -> None:
     DataError
         If one cannot be read, or lies on another grid than the image.
     """
-    _WHOLE[case.formats.noun](case)
+    _WHOLE[case.noun](case)
 
 
-def write_target(path: Path, case: Case, target: NDArray[np.uint8]) -> None:
-    """Write what a network is told of a case: 0, 255, and 128 where it is told nothing.
+def write_target(path: Path, cases: Sequence[Case], targets: Sequence[NDArray[np.uint8]]) -> None:
+    """Write what a network is told of a file: 0, 255, and 128 where it is told nothing.
 
     Parameters
     ----------
     path : Path
-        Ends as the masks of such cases.
-    case : Case
-    target : ndarray of uint8
-        0, 1 and `weakseg.data.patches.IGNORE`, on the case's own grid.
+        Ends as the masks of such files.
+    cases : sequence of Case
+        One, or slices of one volume.
+    targets : sequence of ndarray of uint8
+        0, 1 and `weakseg.data.patches.IGNORE`, on each case's own grid.
     """
+    target = on_file(cases, targets)
     grey = np.select([target == 1, target == IGNORE], [255, 128], 0).astype(np.uint8)
-    _WRITE_GREY[case.formats.noun](path, grey, case.image)
+    _WRITE_GREY[cases[0].formats.noun](path, grey, cases[0].image)
+
+
+def whole_spacing(case: Case) -> tuple[float, ...] | None:
+    """As `case_spacing`, of the whole file: of a slice, of its volume."""
+    return case_spacing(replace(case, slice=None))
 
 
 def as_planes(case: Case, values: NDArray[Any]) -> NDArray[Any]:
@@ -151,7 +227,7 @@ def as_planes(case: Case, values: NDArray[Any]) -> NDArray[Any]:
     (P, m, n) or (P, m, n, 3) ndarray
         A view. Those of a volume are its slices along the third axis: X to the right, Y upwards.
     """
-    return _PLANES[case.formats.noun](values)
+    return _PLANES[case.noun](values)
 
 
 def fullest_plane(case: Case, mask: NDArray[np.bool_]) -> int:
@@ -164,7 +240,7 @@ def shown_intensity(case: Case, data: DataConfig) -> Intensity:
 
     Volumes have no range of their own.
     """
-    return data.intensity if case.formats.has_range else "percentile"
+    return intensity_of(case, data) if case.dims == 2 or case.formats.has_range else "percentile"
 
 
 def _slices(values: NDArray[Any]) -> NDArray[Any]:
@@ -173,10 +249,12 @@ def _slices(values: NDArray[Any]) -> NDArray[Any]:
 
 _IMAGE: dict[str, Callable[[Case, DataConfig], NDArray[Any]]] = {
     "image": lambda case, data: read_image(case.image),
+    "slice": lambda case, data: slice_image(case.image, int(case.slice or 0), data.intensity),
     "volume": lambda case, data: read_volume(case.image).values,
 }
 _WHOLE: dict[str, Callable[[Case], object]] = {
     "image": lambda case: read_image(case.image),
+    "slice": lambda case: slice_image(case.image, int(case.slice or 0), "auto"),
     "volume": read_case,
 }
 _WRITE_GREY: dict[str, Callable[[Path, NDArray[np.uint8], Path], None]] = {
@@ -185,5 +263,6 @@ _WRITE_GREY: dict[str, Callable[[Path, NDArray[np.uint8], Path], None]] = {
 }
 _PLANES: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "image": lambda values: values[None],
+    "slice": lambda values: values[None],
     "volume": _slices,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,10 @@ class Case:
         Further modalities of a volume, in order; on the image's grid.
     roi : Path or None
         Mask of a volume's region of interest, for instance the brain.
+    slice : int or None
+        Where the case is one slice of a volume: its index along the third axis.
+    volume : str
+        The name of a slice's volume, safe as a file name, too.
     """
 
     id: str
@@ -50,6 +54,8 @@ class Case:
     row: int = 0
     more: tuple[Path, ...] = ()
     roi: Path | None = None
+    slice: int | None = None
+    volume: str = ""
 
     @property
     def formats(self) -> Formats[Any]:
@@ -63,8 +69,31 @@ class Case:
 
     @property
     def dims(self) -> int:
-        """Axes of space that a network sees: 2 of an image, 3 of a volume."""
-        return self.formats.dims
+        """Axes of space that a network sees: 2 of an image or a slice, 3 of a volume."""
+        return self.formats.dims if self.slice is None else 2
+
+    @property
+    def noun(self) -> str:
+        """What it is: image, slice or volume."""
+        return self.formats.noun if self.slice is None else "slice"
+
+    @property
+    def file(self) -> str:
+        """The name of the files that are written beside its image: slices share those of it."""
+        return self.volume or self.id
+
+
+def by_file(cases: Iterable[Case]) -> list[list[Case]]:
+    """The cases of each file: whole ones alone, slices of a volume together, from the first on."""
+    found: dict[str, list[Case]] = {}
+    for case in cases:
+        found.setdefault(case.file, []).append(case)
+    return [sorted(of_file, key=lambda c: c.slice or 0) for of_file in found.values()]
+
+
+def file_by_file(cases: Iterable[Case]) -> list[Case]:
+    """Cases in their order, but slices of a volume one after the other, see `by_file`."""
+    return [case for of_file in by_file(cases) for case in of_file]
 
 
 @dataclass(frozen=True)
@@ -125,8 +154,13 @@ class CaseSet:
 
     @property
     def dims(self) -> int:
-        """Axes of space that a network sees: 2 of images, 3 of volumes."""
+        """Axes of space that a network sees: 2 of images and slices, 3 of volumes."""
         return self.cases[0].dims if self.cases else 2
+
+    @property
+    def sliced(self) -> bool:
+        """Whether the cases are slices of volumes."""
+        return any(c.slice is not None for c in self.cases)
 
     def with_cases(self, cases: Sequence[Case]) -> CaseSet:
         """The same set with other cases."""

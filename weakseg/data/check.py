@@ -133,15 +133,16 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
 
 
 def _same_paths(table: Table) -> Iterator[Problem]:
-    first: dict[str, Row] = {}
+    first: dict[tuple[str, int | None], Row] = {}
     joined = masks_to_join(table)
     for row in table.rows:
         for k, cell in enumerate(row.modalities):
             image = table.real(cell)
-            if image not in first:
-                first[image] = row
+            key = (image, row.index)
+            if key not in first:
+                first[key] = row
             else:
-                earlier = first[image]
+                earlier = first[key]
                 place = "this row" if earlier is row else f"row {earlier.line}"
                 fix = "name the file of the other modality" if k else "keep one of the two rows"
                 if image in joined and earlier is not row and not k:
@@ -150,7 +151,7 @@ def _same_paths(table: Table) -> Iterator[Problem]:
                     "image-twice",
                     row.line,
                     cell,
-                    f"the image is listed in {place} already",
+                    f"the {'slice' if row.is_slice else 'image'} is listed in {place} already",
                     fix,
                 )
 
@@ -167,7 +168,7 @@ def _same_pixels(
             continue
         form = row.formats
         how = f"{form.sample} by {form.sample}"
-        same = f"the {form.noun} is the same, {how}, as {earlier.image} in row {earlier.line}"
+        same = f"the {row.noun} is the same, {how}, as {earlier.image} in row {earlier.line}"
         at = (row.line, row.image)
         if row.label != earlier.label:
             yield Problem(

@@ -221,7 +221,7 @@ def mask_content_problems(
     def here(kind: str, message: str, fix: str, warn: bool = False) -> Problem:
         return Problem(kind, row.line, row.mask, message, fix, "warning" if warn else "error")
 
-    what = row.formats.noun
+    what = row.noun
     marked = int(np.count_nonzero(mask))
     share = marked / mask.size
     known = labels is not None and row.label in labels.names

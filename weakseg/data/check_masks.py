@@ -203,7 +203,7 @@ def orientation_problems(
 
 def _words(row: Row) -> tuple[str, str]:
     """What a mask lies in, and how many borders that has."""
-    return row.formats.noun, {2: "four", 3: "six"}[row.formats.dims]
+    return row.noun, {"volume": "six"}.get(row.noun, "four")
 
 
 def _tag(orientation: int) -> str:

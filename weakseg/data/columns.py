@@ -16,7 +16,9 @@ OPTIONAL = ("mask", "patient", "split")
 FURTHER = tuple(f"image{k}" for k in range(2, 10))
 """Further modalities on the image's grid; for volumes only, as is ``roi``."""
 EXAMPLE = "image,label,mask,patient,split"
-KNOWN = (*REQUIRED, *OPTIONAL, *FURTHER, "roi")
+SLICE = "slice"
+"""The index of a slice along the third axis of the image; for volumes only."""
+KNOWN = (*REQUIRED, *OPTIONAL, *FURTHER, "roi", SLICE)
 
 OTHER_NAMES = {
     "image": (

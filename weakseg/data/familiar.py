@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weakseg.config import DataConfig
-from weakseg.data.case_files import case_image
+from weakseg.data.case_files import case_image, intensity_of
 from weakseg.data.cases import Case
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.images import scale_intensity, scaling
@@ -88,11 +88,11 @@ def look_at_case(case: Case, data: DataConfig) -> Look:
     DataError
         If it cannot be read.
     """
-    return _LOOKS[case.formats.noun](case, data)
+    return _LOOKS[case.noun](case, data)
 
 
 def _look_at_picture(case: Case, data: DataConfig) -> Look:
-    return look_at_image(case_image(case, data), data.intensity)
+    return look_at_image(case_image(case, data), intensity_of(case, data))
 
 
 def _look_at_volume(case: Case, data: DataConfig) -> Look:
@@ -114,6 +114,7 @@ def _look_at_volume(case: Case, data: DataConfig) -> Look:
 
 _LOOKS: dict[str, Callable[[Case, DataConfig], Look]] = {
     "image": _look_at_picture,
+    "slice": _look_at_picture,
     "volume": _look_at_volume,
 }
 

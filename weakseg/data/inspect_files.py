@@ -20,6 +20,7 @@ from weakseg.config import DataConfig
 from weakseg.data.cases import Labels
 from weakseg.data.check_files import Seen, look_at_files
 from weakseg.data.check_identity import identity_problem
+from weakseg.data.check_slices import look_at_slices
 from weakseg.data.check_volumes import look_at_volumes
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.manifest import Problem, Row, Table
@@ -62,12 +63,47 @@ def look_at_rows(table: Table, data: DataConfig, labels: Labels | None) -> Itera
     clashes = [any(table.real(c) in images for c in table.masks(r)) for r in table.rows]
     look = partial(_look, table.path, data, labels, not table.has_patients)
     work = list(zip(table.rows, clashes, strict=True))
-    if table.formats.further:
+    if table.sliced:
+        yield from _by_volume(table, data, labels, work)
+    elif table.formats.further:
         yield from in_threads(look, chunks(work, 1), VOLUME_THREADS)
     elif len(work) < MANY or cores() == 1:
         yield from in_threads(look, chunks(work, AT_ONCE))
     else:
         yield from in_processes(look, chunks(work, MANY_AT_ONCE))
+
+
+def _by_volume(
+    table: Table, data: DataConfig, labels: Labels | None, work: Sequence[tuple[Row, bool]]
+) -> Iterator[list[Seen]]:
+    """What slices hold, in the order of their rows; a volume is read once for all of its own."""
+    places: dict[str, list[int]] = {}
+    for k, (row, _) in enumerate(work):
+        places.setdefault(row.image, []).append(k)
+    groups = [[work[k] for k in of_volume] for of_volume in places.values()]
+    look = partial(_look_at_volume_of, table.path, data, labels)
+    held: dict[int, Seen] = {}
+    done = 0
+    looked = in_threads(look, groups, VOLUME_THREADS)
+    for of_volume, seen in zip(places.values(), looked, strict=True):
+        held.update(zip(of_volume, seen, strict=True))
+        ready = []
+        while done in held:
+            ready.append(held.pop(done))
+            done += 1
+        yield ready
+
+
+def _look_at_volume_of(
+    path: Path, data: DataConfig, labels: Labels | None, work: Sequence[tuple[Row, bool]]
+) -> list[Seen]:
+    table = Table(path, tuple(row for row, _ in work))
+    try:
+        if not work[0][0].image:
+            return [Seen(())] * len(work)
+        return look_at_slices(work, table, data, labels)
+    except Exception as e:  # as of whole files
+        return [_unreadable(work[0][0], e), *[Seen(())] * (len(work) - 1)]
 
 
 def _look(
@@ -89,19 +125,23 @@ def _look_at(
             return Seen((told,))
         return LOOKS[row.formats.noun](row, table, data, labels, clash, thumbnails)
     except Exception as e:  # whatever breaks a reader must not hide the other rows
-        found = f"{type(e).__name__}: {first_line(e)}"
-        return Seen(
-            (
-                Problem(
-                    "row-unreadable",
-                    row.line,
-                    row.image,
-                    f"looking into the files of this row failed ({found})",
-                    "write its files anew, or delete the row; weakseg should have said what is "
-                    "wrong, so please report it with the file",
-                ),
-            )
+        return _unreadable(row, e)
+
+
+def _unreadable(row: Row, e: Exception) -> Seen:
+    found = f"{type(e).__name__}: {first_line(e)}"
+    return Seen(
+        (
+            Problem(
+                "row-unreadable",
+                row.line,
+                row.image,
+                f"looking into the files of this row failed ({found})",
+                "write its files anew, or delete the row; weakseg should have said what is "
+                "wrong, so please report it with the file",
+            ),
         )
+    )
 
 
 LOOKS: dict[str, Callable[..., Seen]] = {"image": look_at_files, "volume": look_at_volumes}

@@ -140,11 +140,22 @@ def table_cases(table: Table) -> list[Case]:
 
     Where the manifest names no patients, a volume is its own, and images are without.
     """
-    names = safe_ids([table.resolve(r.image) for r in table.rows])
+    cases = [row_case(table, r) for r in table.rows]
     own = table.formats.one_patient and not table.has_patients
+    return [replace(c, patient=c.file) if own else c for c in named_cases(cases)]
+
+
+def named_cases(cases: Sequence[Case]) -> list[Case]:
+    """Cases with names by their files; slices have that of their volume and their number."""
+    files = [c.image for c in cases if c.slice is None]
+    volumes = list(dict.fromkeys(c.image for c in cases if c.slice is not None))
+    names = safe_ids([*files, *volumes])
+    whole, of_volume = iter(names), dict(zip(volumes, names[len(files) :], strict=True))
     return [
-        replace(case, id=name, patient=name if own else case.patient)
-        for name, case in zip(names, (row_case(table, r) for r in table.rows), strict=True)
+        replace(c, id=next(whole))
+        if c.slice is None
+        else replace(c, id=f"{of_volume[c.image]}_s{c.slice:03d}", volume=of_volume[c.image])
+        for c in cases
     ]
 
 
@@ -160,6 +171,7 @@ def row_case(table: Table, row: Row) -> Case:
         row=row.line,
         more=tuple(table.resolve(c) for c in row.more if c),
         roi=table.resolve(row.roi) if row.roi else None,
+        slice=row.index,
     )
 
 

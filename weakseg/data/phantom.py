@@ -6,14 +6,22 @@ import csv
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from weakseg.config import PhantomConfig
-from weakseg.data.phantom_slices import GENERATOR, phantom_slices
+from weakseg.data.phantom_slices import GENERATOR, PhantomSlice, phantom_slices
 from weakseg.errors import DataError
+
+VOLUMES = 1
+"""Version of how slices make a volume."""
+
+HEIGHT_MM, RISE_MM = 200.0, 140.0
 
 _README = """\
 SIMULATED IMAGES: not from patients.
@@ -26,6 +34,19 @@ labels.csv    one row a slice: image, mask, label (tumor or normal), patient
 images/       8-bit grey PNG
 masks/        8-bit PNG, 255 where the lesion is, 0 elsewhere; all 0 where label is normal
 phantom.json  the parameters; the same parameters give the same pixels
+"""
+
+_VOLUMES_README = """\
+SIMULATED VOLUMES: not from patients.
+
+weakseg drew their slices with a random number generator. They imitate FLAIR volumes of heads,
+with and without a lesion, so that the toolkit can be tried and tested without any medical data.
+Scores on them say nothing about how a method does on patients.
+
+labels.csv    one row a slice: image, slice (from 0), mask, label (tumor or normal), patient
+images/       8-bit NIfTI, a volume a patient; left, back, up; sizes in mm
+masks/        8-bit NIfTI on the same grid, 1 where the lesion is, 0 elsewhere
+phantom.json  the parameters; the same parameters give the same voxels
 """
 
 _SHORTCUT = """
@@ -63,7 +84,9 @@ def write_phantom(folder: Path, config: PhantomConfig) -> Path:
         When ``folder`` exists and holds something other than a phantom: it is left untouched.
     """
     folder = Path(folder)
-    recipe = {"generator": GENERATOR, **config.model_dump(mode="json")}
+    recipe = {"generator": GENERATOR, **config.model_dump(mode="json", exclude={"volumes"})}
+    if config.volumes:
+        recipe["volumes"] = VOLUMES
     if _holds(folder, recipe):
         return folder / "labels.csv"
     _refuse_foreign(folder)
@@ -93,27 +116,72 @@ def write_phantom(folder: Path, config: PhantomConfig) -> Path:
 def _write_files(folder: Path, config: PhantomConfig, recipe: dict[str, object]) -> None:
     (folder / "images").mkdir()
     (folder / "masks").mkdir()
-    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["image", "mask", "label", "patient"])
-        for s in phantom_slices(
-            config.patients,
-            config.slices_per_patient,
-            config.size,
-            config.seed,
-            shortcut=config.shortcut,
-            pairs=config.pairs,
-        ):
-            name = f"{s.patient}_{s.number:02d}{'_twin' if s.twin else ''}.png"
-            Image.fromarray(s.image).save(folder / "images" / name)
-            Image.fromarray(s.mask.astype(np.uint8) * 255).save(folder / "masks" / name)
-            rows.writerow([f"images/{name}", f"masks/{name}", s.label, s.patient])
+    (_write_volumes if config.volumes else _write_slices)(folder, config)
     (folder / "README.txt").write_text(_readme(config), encoding="utf-8")
     (folder / "phantom.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
 
 
+def _slices(config: PhantomConfig) -> Iterator[PhantomSlice]:
+    return phantom_slices(
+        config.patients,
+        config.slices_per_patient,
+        config.size,
+        config.seed,
+        shortcut=config.shortcut,
+        pairs=config.pairs,
+    )
+
+
+def volume_affine(size: int, slices: int) -> NDArray[np.float64]:
+    """From voxel indices of a phantom's volume to mm.
+
+    The first axis points to the patient's left, the second to the back, the third upwards; heads
+    are 200 mm of picture high, and slices lie 140 mm over their number apart.
+    """
+    side = HEIGHT_MM / size
+    affine = np.diag([-side, -side, RISE_MM / slices, 1.0])
+    affine[:3, 3] = (0.4 * HEIGHT_MM, 0.5 * HEIGHT_MM, 0.0)
+    return affine
+
+
+def _write_volumes(folder: Path, config: PhantomConfig) -> None:
+    """A volume and a mask a patient, and a row a slice."""
+    import nibabel as nib
+
+    affine = volume_affine(config.size, config.slices_per_patient)
+    rows: list[list[object]] = [["image", "slice", "mask", "label", "patient"]]
+    for patient, of in groupby(_slices(config), key=lambda s: s.patient):
+        slices = list(of)
+        for part, planes in (
+            ("images", [s.image for s in slices]),
+            ("masks", [s.mask.astype(np.uint8) for s in slices]),
+        ):
+            values = np.stack([p.T for p in planes], axis=2)
+            made = nib.Nifti1Image(values, affine)
+            made.header.set_xyzt_units("mm")
+            nib.save(made, folder / part / f"{patient}.nii.gz")
+        for z, s in enumerate(slices):
+            rows.append(
+                [f"images/{patient}.nii.gz", z, f"masks/{patient}.nii.gz", s.label, patient]
+            )
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _write_slices(folder: Path, config: PhantomConfig) -> None:
+    """A picture and a mask a slice, and a row each."""
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["image", "mask", "label", "patient"])
+        for s in _slices(config):
+            name = f"{s.patient}_{s.number:02d}{'_twin' if s.twin else ''}.png"
+            Image.fromarray(s.image).save(folder / "images" / name)
+            Image.fromarray(s.mask.astype(np.uint8) * 255).save(folder / "masks" / name)
+            rows.writerow([f"images/{name}", f"masks/{name}", s.label, s.patient])
+
+
 def _readme(config: PhantomConfig) -> str:
-    text = _README
+    text = _VOLUMES_README if config.volumes else _README
     if config.shortcut:
         text += _SHORTCUT
     if config.pairs:

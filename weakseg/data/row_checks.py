@@ -29,7 +29,9 @@ Here = Callable[[str, str, str], Problem]
 
 
 def table_labels(table: Table, data: DataConfig) -> Labels:
-    """What the labels of a manifest mean; volumes, from which no classifier learns, may all be ill.
+    """What the labels of a manifest mean.
+
+    Whole volumes, from which no classifier learns, may all be ill.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def table_labels(table: Table, data: DataConfig) -> Labels:
         (r.label for r in table.rows),
         data.healthy_labels,
         data.lesion_labels,
-        both=not table.formats.one_patient,
+        both=table.sliced or not table.formats.one_patient,
         separator=data.label_separator,
     )
 

@@ -19,6 +19,8 @@ from weakseg.spreadsheets import csv_lines, plain_cell
 CANDIDATES = 200
 """Random orders of the patients that are tried."""
 COLUMNS = ("case", "image", "label", "patient", "split")
+SLICE = "slice"
+"""A further column where the cases are slices of volumes."""
 
 FEW_PATIENTS_FIX = "add patients, merge the label with another one, or leave its rows out"
 _NO_PATIENTS = {
@@ -136,9 +138,13 @@ def split_troubles(cases: Sequence[Case], labels: Labels) -> Iterator[tuple[str,
 
 
 def write_splits(path: Path, cases: Sequence[Case]) -> None:
-    """Write ``splits.csv``: case, image, label, patient, split."""
-    rows = ((c.id, c.image.as_posix(), c.label, c.patient, c.split or "") for c in cases)
-    write_text(path, csv_lines([COLUMNS, *rows]))
+    """Write ``splits.csv``: case, image, label, patient, split, and of slices which one."""
+    sliced = any(c.slice is not None for c in cases)
+    rows: list[tuple[str, ...]] = [(*COLUMNS, SLICE) if sliced else COLUMNS]
+    for c in cases:
+        further = ("" if c.slice is None else str(c.slice),) if sliced else ()
+        rows.append((c.id, c.image.as_posix(), c.label, c.patient, c.split or "", *further))
+    write_text(path, csv_lines(rows))
 
 
 def read_splits(path: Path) -> list[Case]:
@@ -159,7 +165,8 @@ def read_splits(path: Path) -> list[Case]:
             found=getattr(e, "strerror", None) or str(e),
             fix="run `weakseg train-classifier CONFIG` or any other stage, which writes them anew",
         ) from None
-    if not rows or tuple(rows[0]) != COLUMNS or any(len(r) != len(COLUMNS) for r in rows):
+    known = (COLUMNS, (*COLUMNS, SLICE))
+    if not rows or tuple(rows[0]) not in known or any(len(r) != len(rows[0]) for r in rows):
         raise DataError(
             "The file does not hold splits.",
             where=str(path),
@@ -168,9 +175,13 @@ def read_splits(path: Path) -> list[Case]:
             fix="delete it; the next stage writes it anew",
         )
     return [
-        Case(case, Path(image), label, None, patient, split or None, i)
-        for i, (case, image, label, patient, split) in enumerate(rows[1:], 2)
+        Case(case, Path(image), label, None, patient, split or None, i, slice=_index(further))
+        for i, (case, image, label, patient, split, *further) in enumerate(rows[1:], 2)
     ]
+
+
+def _index(cells: Sequence[str]) -> int | None:
+    return int(cells[0]) if cells and cells[0].isdecimal() else None
 
 
 def _refuse_too_few(counts: NDArray[np.int64], labels: Labels, no_patients: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.config import SPLITS
-from weakseg.data.columns import FURTHER, REQUIRED, find_columns
+from weakseg.data.columns import FURTHER, REQUIRED, SLICE, find_columns
 from weakseg.data.csv_text import read_cells
 from weakseg.data.formats.base import Formats
 from weakseg.data.formats.registry import IMAGES, formats_of
@@ -36,6 +36,8 @@ class Row:
         The cells of `FURTHER`, up to the last that is filled.
     roi : str
         The mask of the region of interest.
+    slice : str
+        The index of a slice of the image; blank where the whole is meant.
     folder : Path
         That of the manifest, which paths are relative to.
     """
@@ -50,12 +52,28 @@ class Row:
     expected: int
     more: tuple[str, ...] = ()
     roi: str = ""
+    slice: str = ""
     folder: Path = field(default=Path(), repr=False)
 
     @property
     def formats(self) -> Formats[Any]:
         """The formats that the image may have."""
         return formats_of(self.folder / self.image) if self.image else IMAGES
+
+    @property
+    def index(self) -> int | None:
+        """The slice of a volume that is meant; None for the whole."""
+        return int(self.slice) if self.is_slice and self.slice.isdecimal() else None
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether a slice of the image is meant; images have none."""
+        return bool(self.slice) and self.formats.further
+
+    @property
+    def noun(self) -> str:
+        """What the row is of: image, slice or volume."""
+        return "slice" if self.is_slice else self.formats.noun
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -101,6 +119,11 @@ class Table:
         named = Counter(r.formats.noun for r in self.rows if r.image)
         most = {r.formats.noun: r.formats for r in self.rows if r.image}
         return max(most.values(), key=lambda f: (named[f.noun], f is IMAGES), default=IMAGES)
+
+    @cached_property
+    def sliced(self) -> bool:
+        """Whether the rows are slices of volumes."""
+        return any(r.is_slice for r in self.rows)
 
     def masks(self, row: Row) -> tuple[str, ...]:
         """The files that a row's mask names: one, or several joined by `JOINED`.
@@ -236,5 +259,6 @@ def _row(line: int, cells: list[str], place: dict[str, int], expected: int, fold
         expected,
         tuple(more),
         cell("roi"),
+        cell(SLICE),
         folder,
     )

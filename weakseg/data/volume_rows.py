@@ -43,6 +43,30 @@ def volume_row_problems(table: Table) -> Iterator[Problem]:
                     f"leave {name!r} blank, or rename the column",
                 )
             continue
+        if table.sliced:
+            if not r.slice:
+                yield here(
+                    "slice-blank",
+                    r.image,
+                    "the slice is blank, while other rows name one",
+                    "write its index along the third axis, from 0, or list whole volumes in a "
+                    "manifest of their own",
+                )
+            elif r.index is None:
+                yield here(
+                    "slice-unknown",
+                    r.image,
+                    f"the slice {r.slice!r} is no index",
+                    "write a whole number from 0: the index along the third axis",
+                )
+            for name, cell in extra:
+                yield here(
+                    "column-for-whole-volumes",
+                    cell,
+                    f"the column {name!r} is for whole volumes, and the row is of one slice",
+                    f"leave {name!r} blank",
+                )
+            continue
         gaps = [n for n, c in zip(FURTHER, r.more, strict=False) if not c]
         if gaps:
             last = FURTHER[len(r.more) - 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weakseg.config import Config, fingerprint
+from weakseg.config import Config, VolumesConfig, fingerprint
 
 
 def heatmap_fingerprint(config: Config) -> str:
@@ -11,7 +11,9 @@ def heatmap_fingerprint(config: Config) -> str:
     heatmaps = {n: heat.fingerprint_settings() for n, heat in config.all_heatmaps.items()}
     drawn = any(r.draws for name in heatmaps for r in config.rules_of(name))
     seed = [config.seed] if drawn else []
-    return fingerprint(classifier, heatmaps, config.masks, config.seeds, seed)
+    return fingerprint(
+        classifier, heatmaps, config.masks, config.seeds, seed, *clean_up_settings(config)
+    )
 
 
 def segmenter_fingerprint(config: Config, name: str) -> str:
@@ -20,4 +22,10 @@ def segmenter_fingerprint(config: Config, name: str) -> str:
     settings = {k: v for k, v in settings.items() if k not in ("weights", "seeds")}
     gate = config.segmenter_gate(name)
     gated = [] if gate == "none" else [gate, config.classifier.fingerprint_settings(), config.seeds]
-    return fingerprint(settings, config.segmenter_seeds(name), *gated)
+    cleaned = clean_up_settings(config)
+    return fingerprint(settings, config.segmenter_seeds(name), *gated, *cleaned)
+
+
+def clean_up_settings(config: Config) -> list[VolumesConfig]:
+    """How slices are cleaned up together, for fingerprints; empty where they are not."""
+    return [config.volumes] if config.volumes.changes else []

@@ -200,7 +200,8 @@ def load_heatmap_method(
     for s in seeds:
         check_same_network(folder, config, s)
     labels = classifier_labels(folders[0], models[0])
-    context = Context(config, for_rules)
+    sliced = bool(Run(folder).record.get("data", {}).get("sliced", False))
+    context = Context(config, for_rules, sliced=sliced)
     heatmap = config.heatmap_methods[name][0]
     made_in = heatmap_folder(folder, config.classifier.arch, seeds[0], heatmap)
     settings = settled_heatmap(config.all_heatmaps[heatmap], made_in)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from weakseg.config import Config, HeatmapConfig
-from weakseg.data.case_files import case_image
+from weakseg.data.case_files import intensity_of, network_input
 from weakseg.data.cases import Case, Labels
 from weakseg.heatmaps.compute import heatmaps_of_arrays
 from weakseg.heatmaps.store import Heatmap
@@ -55,10 +55,10 @@ class LiveHeats:
         with fabric.autocast():
             made = heatmaps_of_arrays(
                 self.models,
-                [case_image(c, data) for c in cases],
+                [network_input(c, data) for c in cases],
                 self.labels,
                 image_size=data.image_size,
-                intensity=data.intensity,
+                intensity=intensity_of(cases[0], data),
                 config=self.settings,
             )
         for heat, p in made:

@@ -191,7 +191,7 @@ class NetworkMethod(Method):
     def _refuse_others(self, case: Case, channels: int) -> None:
         """Refuse a case that the network does not take."""
         held = case.formats
-        lacks = held.further and 1 + len(case.more) != channels
+        lacks = case.slice is None and held.further and 1 + len(case.more) != channels
         if case.dims != self.dims or lacks:
             raise DataError(
                 f"The network takes {formats_of_dims(self.dims).noun}s of {channels} channels.",

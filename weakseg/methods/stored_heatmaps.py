@@ -189,6 +189,7 @@ class HeatReader:
             self.training_pairs,
             self.healthy,
             seed,
+            self.prepared.cases.sliced,
         )
 
     def fitted(self, entry: Mapping[str, Any], method: Path) -> FittedRule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from weakseg.config import (
 )
 from weakseg.data.case_files import case_mask
 from weakseg.data.cases import Case
-from weakseg.data.manifest import read_configured, table_cases
+from weakseg.data.manifest import named_cases, read_configured, table_cases
 from weakseg.errors import RunError, WeaksegError
 from weakseg.layout import (
     BEST,
@@ -35,11 +35,13 @@ from weakseg.layout import (
     FILTERED_STAGE,
     METRICS,
     PER_CASE,
+    PER_VOLUME,
     PREDICTIONS,
     SETTINGS,
     SUMMARY,
     SWEEP,
     SWEEP_STAGE,
+    VOLUMES,
     condition_folder,
     condition_stage,
     config_file,
@@ -91,6 +93,8 @@ class RunTables:
     config : Config
     splits, per_case, summary, curves : DataFrame
         The last three are empty where nothing could be scored.
+    per_volume, volumes : DataFrame
+        As ``per_case`` and ``summary``, of volumes whose slices are the cases; else empty.
     thresholds : dict
         method → ``seed-<n>`` → what ``threshold.json`` holds.
     classifiers : dict
@@ -125,6 +129,8 @@ class RunTables:
     filtered: pd.DataFrame
     filtered_answers: dict[str, Any]
     data_changed: bool = False
+    per_volume: pd.DataFrame = field(default_factory=pd.DataFrame)
+    volumes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def data(self) -> dict[str, Any]:
@@ -161,7 +167,7 @@ class RunTables:
             If it cannot be read.
         """
         suffix = case.formats.mask_suffix
-        path = mask_file(masks_folder(self.folder), method, seed, case.id, suffix)
+        path = mask_file(masks_folder(self.folder), method, seed, case.file, suffix)
         return case_mask(case, path)
 
     def examples_path(self, seed: int, condition: str) -> Path:
@@ -184,12 +190,15 @@ class RunTables:
             named = table_cases(read_configured(self.manifest, self.config.data))
         except (OSError, WeaksegError):
             named = []
-        known = {str(c.image): c for c in named}
+        known = {(str(c.image), c.slice): c for c in named}
+        rows = self.splits.to_dict("records")
+        at = [int(r["slice"]) if str(r.get("slice", "")).isdecimal() else None for r in rows]
+        bare = named_cases(
+            [Case("", Path(r["image"]), r["label"], slice=z) for r, z in zip(rows, at, strict=True)]
+        )
         return {
-            str(row["case"]): replace(
-                known.get(row["image"], Case("", Path(row["image"]), row["label"])), id=row["case"]
-            )
-            for row in self.splits.to_dict("records")
+            str(r["case"]): replace(known.get((r["image"], z), case), id=str(r["case"]))
+            for r, z, case in zip(rows, at, bare, strict=True)
         }
 
 
@@ -256,6 +265,8 @@ def _read_run(folder: Path, name: str) -> RunTables:
         equivalence=_equivalence(folder, config),
         filtered=filtered,
         filtered_answers=filtered_answers,
+        per_volume=_scores(folder, PER_VOLUME, contents.PER_CASE, "case", "method", "seed"),
+        volumes=_scores(folder, VOLUMES, contents.SUMMARY, "method"),
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from weakseg.config import fingerprint
-from weakseg.layout import fresh_masks, masks_folder, method_folder, part_path
+from weakseg.data.cases import file_by_file
+from weakseg.layout import fresh_masks, masks_folder, method_folder
 from weakseg.methods.base import Entry, Kind, Method
 from weakseg.methods.find import KINDS, kind_of
 from weakseg.methods.prepared import Prepared
@@ -14,7 +15,7 @@ from weakseg.methods.standing import why_not_standing
 from weakseg.progress import progress, say
 from weakseg.runs import remove_tree
 from weakseg.stages.base import Stage, perform
-from weakseg.stages.scoring import write_part
+from weakseg.stages.scoring import part_files, write_part
 from weakseg.stages.segment import replace_masks, score_predictions
 
 Compose = Callable[[Prepared, str, int], tuple[Method, Entry]]
@@ -58,7 +59,7 @@ def masks_of(prepared: Prepared, kind: Kind, name: str) -> Stage:
     return Stage(
         stage,
         fingerprint(stage, 1, prepared.key, settings),
-        (method_folder(masks_folder(run), name), part_path(run, kind.part(name))),
+        (method_folder(masks_folder(run), name), *part_files(prepared, kind.part(name))),
         lambda _: {"data": prepared.key, "asked": settings} | _write(prepared, kind, name, compose),
         what=f"masks of {name}",
         inputs=tuple(dict.fromkeys(members)),
@@ -69,8 +70,9 @@ def _write(prepared: Prepared, kind: Kind, name: str, compose: Compose) -> dict[
     """Write masks and their scores; what the record says of them."""
     fresh = fresh_masks(prepared.run.folder, name)
     remove_tree(fresh)
-    test, seeds = prepared.cases.of("test"), kind.seeds(prepared.config, name)
+    test, seeds = file_by_file(prepared.cases.of("test")), kind.seeds(prepared.config, name)
     rows: list[dict[str, Any]] = []
+    volumes: list[dict[str, Any]] = []
     thresholds: dict[str, Entry] = {}
     lost: dict[int, str] = {}
     with progress(f"masks of {name}", len(seeds) * len(test)) as advance:
@@ -84,10 +86,11 @@ def _write(prepared: Prepared, kind: Kind, name: str, compose: Compose) -> dict[
             predictions = zip(test, method.predict_each(test), strict=True)
             for scored in score_predictions(prepared, method, predictions, seed, fresh):
                 rows += scored.rows
-                advance()
+                volumes += scored.volumes
+                advance(scored.cases)
     why = "; ".join(dict.fromkeys(lost.values()))
     if why:
         say(f"{name}: left out, {why}")
     replace_masks(prepared.run.folder, fresh, name, thresholds)
-    write_part(prepared, kind.part(name), rows)
+    write_part(prepared, kind.part(name), rows, volumes)
     return {"left_out": {name: why} if why else {}}

@@ -79,7 +79,7 @@ def of_segmenter(prepared: Prepared, name: str, cases: int | None = None) -> Eff
     def measure() -> float:
         model = build_segmenter(s.arch, prepared.channels, 2, dims)
         sides = (side if whole else int(model.input_size(side)),) * dims
-        shape = (min(2 if dims == 3 else AT_ONCE, batch), prepared.channels, *sides)
+        shape = (min({2: AT_ONCE, 3: 2}[dims], batch), prepared.channels, *sides)
         return _step_seconds(model, shape, prepared.config.device) / shape[0]
 
     return Effort(_on(prepared, "training of", s.arch, f"{side}, {dims}D"), units, measure)

@@ -12,7 +12,7 @@ import pandas as pd
 from weakseg.config import dump_config, fingerprint
 from weakseg.contents import Thresholds
 from weakseg.data.case_files import case_image
-from weakseg.data.cases import Case
+from weakseg.data.cases import Case, by_file
 from weakseg.errors import RunError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.compute import target_classes
@@ -27,7 +27,6 @@ from weakseg.layout import (
     masks_config,
     masks_folder,
     method_folder,
-    part_path,
     predictions_stage,
     scores_file,
     seed_folder,
@@ -56,7 +55,7 @@ from weakseg.stages.base import Stage, perform
 from weakseg.stages.composed import segment_composed
 from weakseg.stages.effort import of_masks
 from weakseg.stages.heatmaps import make_heatmaps
-from weakseg.stages.scoring import collect, write_part
+from weakseg.stages.scoring import collect, part_files, write_part
 from weakseg.stages.segment import Predicted, Truth, Work, segment_cases
 from weakseg.stored import read_json
 
@@ -154,7 +153,7 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
         SEGMENT_STAGE,
         fingerprint(SEGMENT_STAGE, 5, heatmap_keys, settings),
         (
-            part_path(run.folder, HEATMAP_PART),
+            *part_files(prepared, HEATMAP_PART),
             scores_file(run.folder, CURVES),
             masks_config(run.folder),
             *(method_folder(masks, method) for method in config.heatmap_methods),
@@ -176,6 +175,7 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
     part = fresh_masks(run.folder)
     remove_tree(part)
     rows: list[dict[str, Any]] = []
+    volumes: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     thresholds: dict[str, dict[str, Any]] = {}
     lost: dict[str, dict[int, str]] = {}
@@ -209,7 +209,9 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
                     entry |= save_trained(trained_file(part, m.name, seed), m.rule.trained)
                 thresholds.setdefault(m.name, {})[f"seed-{seed}"] = entry
             curve = Curve() if name == names[0] else None
-            rows += _score_seed(readers[name, seed], methods, seed, part, advance, curve)
+            found = _score_seed(readers[name, seed], methods, seed, part, advance, curve)
+            rows += found[0]
+            volumes += found[1]
             curves += [] if curve is None else curve.rows(seed)
     seeds_of = {m: len(config.heatmap_seeds(h)) for m, (h, _) in config.heatmap_methods.items()}
     left_out = why_left_out(lost, seeds_of)
@@ -219,7 +221,7 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
         write_json(threshold_file(part, method), entries)
     _replace_masks(prepared, part)
     write_text(masks_config(run.folder), dump_config(config))
-    write_part(prepared, HEATMAP_PART, rows)
+    write_part(prepared, HEATMAP_PART, rows, volumes)
     table = pd.DataFrame(curves, columns=["seed", "threshold", "dice"])
     write_text(scores_file(run.folder, CURVES), csv_text(table))
     weights = {
@@ -260,34 +262,38 @@ def _score_seed(
     out: Path,
     advance: Callable[..., None],
     curve: Curve | None,
-) -> list[dict[str, Any]]:
-    """Write the masks of one heatmap and seed, and score those whose truth is known."""
+) -> list[list[dict[str, Any]]]:
+    """Write the masks of one heatmap and seed; the rows of cases, and of volumes of slices."""
     prepared = reader.prepared
     is_lesion = prepared.cases.labels.is_lesion
     by_method: dict[str, list[dict[str, Any]]] = {m.name: [] for m in methods}
+    volumes: dict[str, list[dict[str, Any]]] = {m.name: [] for m in methods}
 
     def dice(case: Case, predicted: Predicted, truth: Any) -> np.ndarray | None:
         if truth is None or case.mask is None or not is_lesion(case.label):
             return None
         return dice_curve(normalise(predicted[0][1].map), truth, GRID)
 
-    work = (Work(case, _masks_of(reader, case, methods)) for case in prepared.cases.of("test"))
+    work = (Work(of, _masks_of(reader, methods)) for of in by_file(prepared.cases.of("test")))
     look = None if curve is None else dice
     for scored in segment_cases(prepared, work, seed, masks=out, look=look):
         for row in scored.rows:
             by_method[row["method"]].append(row)
-        if curve is not None and scored.further is not None:
-            curve.add(scored.further)
-        advance()
-    return [row for rows in by_method.values() for row in rows]
+        for row in scored.volumes:
+            volumes[row["method"]].append(row)
+        for said in scored.further if curve is not None else ():
+            if said is not None and curve is not None:
+                curve.add(said)
+        advance(scored.cases)
+    return [[row for rows in of.values() for row in rows] for of in (by_method, volumes)]
 
 
 def _masks_of(
-    reader: HeatReader, case: Case, methods: Sequence[HeatmapMethod]
-) -> Callable[[Truth], Predicted]:
-    """The masks of one image by every rule."""
+    reader: HeatReader, methods: Sequence[HeatmapMethod]
+) -> Callable[[Case, Truth], Predicted]:
+    """The masks of an image by every rule."""
 
-    def predict(truth_of: Truth) -> Predicted:
+    def predict(case: Case, truth_of: Truth) -> Predicted:
         heat = reader.load(case)
         full, truth = heat.full(), truth_of(heat.shape)
         needed = any(m.rule.needs_image for m in methods)

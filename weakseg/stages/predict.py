@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from weakseg.data.formats.dicom.segmentation import (
     refuse_without_highdicom,
     write_segmentation,
 )
-from weakseg.data.formats.registry import formats_of_dims
+from weakseg.data.formats.registry import VOLUMES, formats_of_dims
 from weakseg.data.formats.writing import write_mask
 from weakseg.data.volumes import write_volume
 from weakseg.errors import DataError, UserError
@@ -34,8 +34,9 @@ from weakseg.heatmaps.store import save_heatmap
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.find import load_method
 from weakseg.progress import progress, say
-from weakseg.runs import atomic_path, inside, make_folder, write_text
+from weakseg.runs import atomic_path, inside, make_folder, open_run, write_text
 from weakseg.spreadsheets import csv_text
+from weakseg.stages.lesions import COLUMNS, LESIONS, lesion_rows
 from weakseg.stages.predict_inputs import (
     PREDICTIONS,
     cause,
@@ -45,6 +46,7 @@ from weakseg.stages.predict_inputs import (
     shown_inputs,
     together,
 )
+from weakseg.stages.predict_slices import SLICES, predict_volume, slices_named, slices_of
 from weakseg.stages.predict_unlike import Unlike
 
 Predict = Callable[[Sequence[Case]], Iterator[dict[str, Any]]]
@@ -73,7 +75,9 @@ def predict(
         Images or volumes, folders of them, or manifests.
     out : Path
         Gets ``<stem>.png`` (0 and 255) or ``<stem>.nii.gz`` (0 and 1), and ``predictions.csv``,
-        whose column ``unlike_training`` says in what an image differs from the run's.
+        whose column ``unlike_training`` says in what an image differs from the run's; where the
+        run's images are slices of volumes, ``slices.csv`` as well; and ``lesions.csv``, a row a
+        connected lesion.
     method, seed, device
         See `weakseg.methods.find.load_method`.
     heatmaps, overlays : bool
@@ -92,8 +96,12 @@ def predict(
         The table ``predictions.csv``.
     """
     chosen = load_method(run, method, seed=seed, device=device)
-    formats = formats_of_dims(chosen.dims)
-    cases = readable(collect_inputs(inputs, out, formats), skip_unreadable, formats)
+    sliced = bool(open_run(run).record.get("data", {}).get("sliced", False))
+    formats = VOLUMES if sliced else formats_of_dims(chosen.dims)
+    cases = collect_inputs(inputs, out, formats)
+    if sliced:  # each stands for its volume until its slices are asked for
+        cases = [replace(c, slice=0, volume=c.id) for c in cases]
+    cases = readable(cases, skip_unreadable, formats)
     if dicom_seg:
         refuse_without_highdicom()
         refuse_others_than_dicom(cases)
@@ -111,19 +119,28 @@ def predict(
     seeds = ", ".join(map(str, chosen.seeds))
     which = f"mean of the seeds {seeds}" if len(chosen.seeds) > 1 else f"seed {seeds}"
     say(f"method {chosen.name} ({chosen.choice}), {which}")
-    one = partial(
-        _predicted,
-        chosen,
-        _Writer(out, heatmaps, overlays, chosen.name if dicom_seg else None, chosen.config.data),
+    writer = _Writer(
+        out, heatmaps, overlays, chosen.name if dicom_seg else None, chosen.config.data
     )
+    slices: list[dict[str, Any]] = []
+    one = partial(_predicted, chosen, writer)
+    if sliced:
+        one = partial(_predicted_by_slices, chosen, writer, slices_named(inputs), slices)
     rows: list[dict[str, Any]] = []
     unlike = Unlike(run, chosen.config.data)
     with progress("predicting", len(cases)) as advance:
-        for some in together(cases, chosen.at_once):
+        for some in together(cases, 1 if sliced else chosen.at_once):
             made = _rows(one, some, skip_unreadable)
             rows += [r | {"file": shown[Path(r["file"])]} for r in unlike.tell(some, made)]
             advance(len(some))
     unlike.say()
+    for table in (writer.lesions, slices):
+        for row in table:
+            row["file"] = shown[Path(row["file"])]
+    lesions = pd.DataFrame(writer.lesions, columns=list(COLUMNS))
+    write_text(out / LESIONS, csv_text(lesions))
+    if sliced:
+        write_text(out / SLICES, csv_text(pd.DataFrame(slices)))
     write_text(out / PREDICTIONS, csv_text(pd.DataFrame(rows)))
     return out / PREDICTIONS
 
@@ -150,9 +167,21 @@ class _Writer:
     overlays: bool
     segmentation_by: str | None
     data: DataConfig
+    lesions: list[dict[str, Any]] = field(default_factory=list)
 
-    def write(self, case: Case, prediction: Prediction) -> Path:
-        """Write what is asked for; the mask's file."""
+    def write(
+        self,
+        case: Case,
+        prediction: Prediction,
+        probability: Callable[[int], float | None] | None = None,
+    ) -> Path:
+        """Write what is asked for, and measure the lesions; the mask's file.
+
+        ``probability`` is that of a slice, where it is not that of the whole.
+        """
+        said = probability or (lambda _: prediction.probability)
+        rows = lesion_rows(case, prediction.mask, prediction.map, said, self.data)
+        self.lesions.extend(rows)
         mask = inside(self.out, f"{case.id}{case.formats.mask_suffix}")
         write_mask(mask, prediction.mask, case.image)
         if self.heatmaps:
@@ -204,19 +233,33 @@ def _overlay(out: Path, case: Case) -> Path:
 def _predicted(method: Method, writer: _Writer, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
     """The rows of some cases, whose masks are written."""
     for case, prediction in zip(cases, method.predict_all(cases), strict=True):
-        path = writer.write(case, prediction)
-        pixels = int(prediction.mask.sum())
-        row: dict[str, Any] = {"file": str(case.image), "mask": path.name}
-        known = (
-            {} if prediction.probability is None else {"lesion_probability": prediction.probability}
-        )
-        yield (
-            row
-            | _volume_of(case, pixels)
-            | {**prediction.notes}
-            | known
-            | {"lesion_pixels": pixels}
-        )
+        yield _row(case, writer.write(case, prediction), prediction)
+
+
+def _row(case: Case, mask: Path, prediction: Prediction) -> dict[str, Any]:
+    """The row of ``predictions.csv``."""
+    pixels, p = int(prediction.mask.sum()), prediction.probability
+    row: dict[str, Any] = {"file": str(case.image), "mask": mask.name}
+    known = {} if p is None else {"lesion_probability": p}
+    row |= _volume_of(case, pixels) | {**prediction.notes} | known
+    return row | {"lesion_pixels": pixels}
+
+
+def _predicted_by_slices(
+    method: Method,
+    writer: _Writer,
+    named: dict[Path, list[int]],
+    slices: list[dict[str, Any]],
+    cases: Sequence[Case],
+) -> Iterator[dict[str, Any]]:
+    """The rows of some volumes, whose masks are written; those of their slices are added."""
+    for case in cases:
+        volume = replace(case, slice=None, volume="")
+        maps = writer.heatmaps or writer.overlays
+        prediction, rows = predict_volume(method, slices_of(volume, named), maps=maps)
+        slices += rows
+        of_slice = {row["slice"]: row.get("lesion_probability") for row in rows}
+        yield _row(volume, writer.write(volume, prediction, of_slice.get), prediction)
 
 
 def _volume_of(case: Case, voxels: int) -> dict[str, Any]:
@@ -229,9 +272,9 @@ def _volume_of(case: Case, voxels: int) -> dict[str, Any]:
 
 def _targets(out: Path, cases: Sequence[Case]) -> Iterator[Path]:
     """Every file that may be written."""
-    yield out / PREDICTIONS
+    yield from (out / PREDICTIONS, out / SLICES, out / LESIONS)
     for case in cases:
-        yield out / f"{case.id}{case.formats.mask_suffix}"
-        yield out / "heatmaps" / f"{case.id}{MAPS[case.formats.noun][0]}"
+        yield out / f"{case.file}{case.formats.mask_suffix}"
+        yield out / "heatmaps" / f"{case.file}{MAPS[case.formats.noun][0]}"
         yield _overlay(out, case)
-        yield out / f"{case.id}{SUFFIX}"
+        yield out / f"{case.file}{SUFFIX}"

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case
 from weakseg.data.familiar import Familiar, look_at_case
+from weakseg.data.slices import volume_frame
 from weakseg.layout import images_file
 from weakseg.progress import say
 from weakseg.runs import read_json
 
 UNLIKE = "unlike_training"
 """Column of ``predictions.csv``; blank where an image looks as the training images do."""
+
+
+def _seen(case: Case) -> Case:
+    """What of a case is looked at: of slices the one in the middle of their volume."""
+    if case.slice is None:
+        return case
+    return replace(case, slice=volume_frame(case.image).shape[2] // 2)
 
 
 class Unlike:
@@ -38,7 +47,7 @@ class Unlike:
     def tell(self, cases: Sequence[Case], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows of ``predictions.csv`` of some cases, with the column `UNLIKE`."""
         by_file = {str(c.image): c for c in cases}
-        return [row | {UNLIKE: self._reasons(by_file[row["file"]])} for row in rows]
+        return [row | {UNLIKE: self._reasons(_seen(by_file[row["file"]]))} for row in rows]
 
     def _reasons(self, case: Case) -> str:
         if self._known is None:

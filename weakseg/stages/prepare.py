@@ -77,7 +77,8 @@ def _phantom_folder(config: Config, runs: Path) -> Path:
     name = f"phantom-{p.patients}x{p.slices_per_patient}-{p.size}px-seed{p.seed}" + (
         "-shortcut" if p.shortcut else ""
     )
-    return runs / (name + ("-pairs" if p.pairs else ""))
+    name += "-pairs" if p.pairs else ""
+    return runs / (name + ("-volumes" if p.volumes else ""))
 
 
 @contextlib.contextmanager
@@ -345,7 +346,8 @@ def _patients_before(folder: Path, table: Table) -> list[str] | None:
         earlier = read_splits(splits_file(folder))
     except DataError:
         return None
-    same = [c.image for c in earlier] == [table.resolve(r.image) for r in table.rows]
+    now = [(table.resolve(r.image), r.index) for r in table.rows]
+    same = [(c.image, c.slice) for c in earlier] == now
     return [c.patient for c in earlier] if same else None
 
 
@@ -354,9 +356,11 @@ def distance_unit(cases: CaseSet) -> str:
     form = cases.formats
     if not form.further:
         return f"{form.sample}s"
-    if all(case_frame(c).known_spacing for c in cases.of("test")):
+    one_each = {c.image: c for c in cases.of("test")}
+    if all(case_frame(c).known_spacing for c in one_each.values()):
         return "mm"
-    return f"mm, or {form.sample}s where a {form.noun} does not tell its spacing"
+    sample = "pixel" if cases.sliced else form.sample
+    return f"mm, or {sample}s where a {form.noun} does not tell its spacing"
 
 
 def summary_of(cases: CaseSet, channels: int) -> dict[str, Any]:
@@ -368,6 +372,7 @@ def summary_of(cases: CaseSet, channels: int) -> dict[str, Any]:
             {
                 "split": split,
                 "images": len(chosen),
+                **({"volumes": len({c.image for c in chosen})} if cases.sliced else {}),
                 "patients": len({c.patient for c in chosen}),
                 "masks": sum(c.mask is not None for c in chosen),
                 "lesions_with_mask": sum(
@@ -382,6 +387,7 @@ def summary_of(cases: CaseSet, channels: int) -> dict[str, Any]:
         "patients_known": cases.patients_known,
         "channels": channels,
         "dims": cases.dims,
+        **({"sliced": True} if cases.sliced else {}),
         "distances": distance_unit(cases),
         "healthy_labels": list(cases.labels.healthy),
         "lesion_labels": list(cases.labels.lesion),

@@ -14,15 +14,19 @@ import pandas as pd
 
 from weakseg import contents
 from weakseg.config import Config, fingerprint
-from weakseg.data.case_files import case_image
+from weakseg.data.case_files import case_image, case_spacing
+from weakseg.data.cases import by_file
 from weakseg.layout import (
     FLOORS_PART,
     FLOORS_STAGE,
     PER_CASE,
+    PER_VOLUME,
     SCORES_STAGE,
     SUMMARY,
+    VOLUMES,
     part_path,
     scores_file,
+    volumes_part,
 )
 from weakseg.masks.floors import FLOORS
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
@@ -31,21 +35,32 @@ from weakseg.methods.prepared import Prepared
 from weakseg.methods.standing import why_not_standing
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
-from weakseg.runs import Run, file_hash, write_text
+from weakseg.runs import file_hash, write_text
 from weakseg.scores import case_columns, score_case, summarise
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
+from weakseg.stages.segment import score_volume, whole_case
 from weakseg.stored import read_csv
 
 COLUMNS = [*case_columns(), "probability"]
 
 
-def write_part(prepared: Prepared, name: str, rows: Sequence[dict[str, Any]]) -> Path:
-    """Write the rows of a source of masks."""
-    path = part_path(prepared.run.folder, name)
-    table = pd.DataFrame(list(rows), columns=COLUMNS)
-    write_text(path, csv_text(table, float_format="%.6g"))
-    return path
+def part_files(prepared: Prepared, name: str) -> tuple[Path, ...]:
+    """The files of rows of a source of masks: of cases, and, where these are slices, of volumes."""
+    names = (name, volumes_part(name)) if prepared.cases.sliced else (name,)
+    return tuple(part_path(prepared.run.folder, n) for n in names)
+
+
+def write_part(
+    prepared: Prepared,
+    name: str,
+    rows: Sequence[dict[str, Any]],
+    volumes: Sequence[dict[str, Any]] = (),
+) -> None:
+    """Write the rows of a source of masks, see `part_files`."""
+    for path, of in zip(part_files(prepared, name), (rows, volumes), strict=False):
+        table = pd.DataFrame(list(of), columns=COLUMNS)
+        write_text(path, csv_text(table, float_format="%.6g"))
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -67,31 +82,46 @@ def _floors(prepared: Prepared) -> None:
     """Masks that know nothing of lesions, without a gate: what any method must beat."""
     run, config = prepared.run, prepared.config
     wanted = config.scores.floors and prepared.has_classifier
-    path = part_path(run.folder, FLOORS_PART)
+    paths = part_files(prepared, FLOORS_PART)
     if not wanted:
         forget(run, FLOORS_STAGE)
-        path.unlink(missing_ok=True)
+        for path in paths:
+            path.unlink(missing_ok=True)
         return
     key = fingerprint(FLOORS_STAGE, 1, prepared.key)
-    perform(run, Stage(FLOORS_STAGE, key, (path,), lambda _: _write_floors(prepared)))
+    perform(run, Stage(FLOORS_STAGE, key, paths, lambda _: _write_floors(prepared)))
 
 
 def _write_floors(prepared: Prepared) -> dict[str, Any]:
     config = prepared.config
-    scored = scored_cases(prepared)
-    cases = [c for c in prepared.cases.of("test") if c.id in scored]
+    scored, is_lesion = scored_cases(prepared), prepared.cases.labels.is_lesion
+    test = prepared.cases.of("test")
+    files = by_file(c for c in test if c.id in scored)
+    whole = {of[0].file: len(of) for of in by_file(test)}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FLOORS}
-    with progress("trivial floors", len(cases)) as advance:
-        for case in cases:
-            image = case_image(case, config.data)
-            healthy = not prepared.cases.labels.is_lesion(case.label)
-            truth = read_truth(case, image.shape[:2], healthy, config.data)
+    volumes: dict[str, list[dict[str, Any]]] = {name: [] for name in FLOORS}
+    flags = {"flat": False, "gated": False}
+    with progress("trivial floors", sum(map(len, files))) as advance:
+        for cases in files:
+            images = [case_image(c, config.data) for c in cases]
+            truths = [
+                read_truth(c, image.shape[:2], not is_lesion(c.label), config.data)
+                for c, image in zip(cases, images, strict=True)
+            ]
             for name, floor in FLOORS.items():
-                scores = score_case(floor(image), truth)
-                flags = {"flat": False, "gated": False}
-                rows[name].append(case_entry(case, name, "floor", None, 0) | scores | flags)
-            advance()
-    write_part(prepared, FLOORS_PART, [row for of_floor in rows.values() for row in of_floor])
+                masks = [floor(image) for image in images]
+                for case, mask, truth in zip(cases, masks, truths, strict=True):
+                    scores = score_case(mask, truth, spacing=case_spacing(case))
+                    rows[name].append(case_entry(case, name, "floor", None, 0) | scores | flags)
+                if prepared.cases.sliced and len(cases) == whole[cases[0].file]:
+                    entry = case_entry(
+                        whole_case(cases, prepared.cases.labels), name, "floor", None, 0
+                    )
+                    volumes[name].append(entry | score_volume(cases, masks, truths) | flags)
+            advance(len(cases))
+    write_part(
+        prepared, FLOORS_PART, *([r for of in t.values() for r in of] for t in (rows, volumes))
+    )
     return {"data": prepared.key}
 
 
@@ -116,23 +146,28 @@ def collect(prepared: Prepared) -> Path:
     """
     run, config = prepared.run, prepared.config
     _floors(prepared)
-    paths = [path for part, path, stage in _parts(prepared) if _is_sound(run, part, path, stage)]
-    per_case, out = (scores_file(run.folder, n) for n in (PER_CASE, SUMMARY))
-    made_of = [file_hash(p) for p in paths]
+    parts = [p for p, stage in _parts(prepared) if _is_sound(prepared, p, stage)]
+    # Of each table the files of rows that it is joined of, and its summary.
+    tables = {(PER_CASE, SUMMARY): [part_files(prepared, p)[0] for p in parts]}
+    if prepared.cases.sliced:
+        tables[PER_VOLUME, VOLUMES] = [part_files(prepared, p)[1] for p in parts]
+    made_of = [file_hash(p) for paths in tables.values() for p in paths]
     key = fingerprint(SCORES_STAGE, 2, prepared.key, made_of, config.scores, config.seed)
 
     def write(_: None) -> dict[str, Any]:
-        table, summary = _joined(paths, config)
-        write_text(per_case, csv_text(table, float_format="%.6g"))
-        write_text(out, csv_text(summary, float_format="%.6g"))
+        for names, paths in tables.items():
+            joined = _joined(paths, config, say_nothing=names != (PER_CASE, SUMMARY))
+            for name, table in zip(names, joined, strict=True):
+                write_text(scores_file(run.folder, name), csv_text(table, float_format="%.6g"))
         return {"data": prepared.key}
 
-    perform(run, Stage(SCORES_STAGE, key, (per_case, out), write))
-    return out
+    outputs = tuple(scores_file(run.folder, n) for names in tables for n in names)
+    perform(run, Stage(SCORES_STAGE, key, outputs, write))
+    return scores_file(run.folder, SUMMARY)
 
 
-def _parts(prepared: Prepared) -> Iterator[tuple[str, Path, str]]:
-    """Parts of the run's present data, splits and settings, their files and stages."""
+def _parts(prepared: Prepared) -> Iterator[tuple[str, str]]:
+    """Parts of the run's present data, splits and settings, and their stages."""
     run, config = prepared.run, prepared.config
     for part, method in part_methods(config).items():
         stage = kind_of(config, method).stage(method)
@@ -140,16 +175,17 @@ def _parts(prepared: Prepared) -> Iterator[tuple[str, Path, str]]:
         if stage not in run.record.get("stages", {}):
             continue
         if why is None:
-            yield part, part_path(run.folder, part), stage
+            yield part, stage
         else:
             say(f"{part}: left out of the scores; {why}")
     if FLOORS_STAGE in run.record.get("stages", {}):
-        yield FLOORS_PART, part_path(run.folder, FLOORS_PART), FLOORS_STAGE
+        yield FLOORS_PART, FLOORS_STAGE
 
 
-def _is_sound(run: Run, part: str, path: Path, stage: str) -> bool:
+def _is_sound(prepared: Prepared, part: str, stage: str) -> bool:
     """Whether a part is what its stage wrote; else it is said."""
-    damages = find_damage(run.folder, stage, run.record["stages"][stage], only=[path])
+    run, files = prepared.run, part_files(prepared, part)
+    damages = find_damage(run.folder, stage, run.record["stages"][stage], only=files)
     if damages:
         say(
             f"{part}: left out of the scores; {in_words(damages)} "
@@ -158,12 +194,15 @@ def _is_sound(run: Run, part: str, path: Path, stage: str) -> bool:
     return not damages
 
 
-def _joined(paths: Sequence[Path], config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _joined(
+    paths: Sequence[Path], config: Config, *, say_nothing: bool
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tables of cases and of methods; empty where nothing could be scored."""
     parts = [t for t in (read_rows(p) for p in paths) if len(t)]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
     # A lone floor is no result: something must have been scored besides.
     if table.empty or set(table["kind"]) == {"floor"}:
-        say("no test image can be scored: no lesion image has a mask. Masks were written.")
+        if not say_nothing:
+            say("no test image can be scored: no lesion image has a mask. Masks were written.")
         return table.iloc[:0], pd.DataFrame()
     return table, summarise(table, bootstrap=config.scores.bootstrap, seed=config.seed)

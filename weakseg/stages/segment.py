@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from weakseg.data.case_files import case_spacing
-from weakseg.data.cases import Case
+import numpy as np
+
+from weakseg.config import VolumesConfig
+from weakseg.data.case_files import case_spacing, on_file, whole_spacing
+from weakseg.data.cases import Case, Labels
 from weakseg.data.formats.writing import write_mask
+from weakseg.data.slices import stacked, volume_frame
 from weakseg.layout import mask_file, masks_folder, method_folder, threshold_file
+from weakseg.masks.clean_up import keep_parts, vote_along
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
 from weakseg.methods.prepared import Prepared
@@ -18,8 +25,8 @@ from weakseg.prefetch import map_ahead
 from weakseg.runs import remove_tree, write_json
 from weakseg.scores import OF_HEAT, score_case
 
-SCORERS, AHEAD = 2, 32
-"""Threads that make, write and score masks, and how many cases they are ahead of the table."""
+SCORERS, AHEAD, VOLUMES_AHEAD = 2, 32, 2
+"""Threads that make, write and score masks, and how many files they are ahead of the table."""
 
 Predicted = Sequence[tuple[Method, Prediction]]
 """Masks of one case; those of one heatmap one after the other."""
@@ -30,32 +37,54 @@ Truth = Callable[[Sequence[int]], Any]
 
 
 class Work(NamedTuple):
-    """A case, and how its masks come about.
+    """The cases of one file, and how their masks come about.
 
     Attributes
     ----------
-    case : Case
+    cases : sequence of Case
+        One, or slices of a volume.
     predict : callable
-        `Truth` of the case → its masks.
+        (case, `Truth` of the case) → its masks.
     """
 
-    case: Case
-    predict: Callable[[Truth], Predicted]
+    cases: Sequence[Case]
+    predict: Callable[[Case, Truth], Predicted]
 
 
 class Scored(NamedTuple):
-    """What the loop gives for a case.
+    """What the loop gives for a file.
 
     Attributes
     ----------
     rows : list of dict
-        Rows of ``per_case.csv``, one a mask; none where the truth is not known.
-    further : object
-        What ``look`` said.
+        Rows of ``per_case.csv``, one a case and mask; none where the truth is not known.
+    further : list
+        What ``look`` said of each case.
+    volumes : list of dict
+        Rows of ``per_volume.csv``, one a mask, of slices; none where some truth is not known.
     """
 
     rows: list[dict[str, Any]]
-    further: Any
+    further: list[Any]
+    volumes: list[dict[str, Any]]
+
+    @property
+    def cases(self) -> int:
+        """How many cases the file has."""
+        return len(self.further)
+
+
+class _Made(NamedTuple):
+    """The masks of one case."""
+
+    case: Case
+    predicted: Predicted
+    truth_of: Truth
+
+    @property
+    def truth(self) -> Any:
+        """The true mask, or None."""
+        return self.truth_of(self.predicted[0][1].mask.shape) if self.predicted else None
 
 
 def segment_cases(
@@ -69,6 +98,9 @@ def segment_cases(
 ) -> Iterator[Scored]:
     """Make the masks of cases, write them, and score those whose truth is known.
 
+    Slices of a volume are cleaned up together (``volumes`` of the experiment), written as one
+    file, and scored one by one and as a volume.
+
     Parameters
     ----------
     prepared : Prepared
@@ -80,7 +112,7 @@ def segment_cases(
     look : callable, optional
         (case, its masks, its truth or None) → anything, in another thread.
     ahead : int, optional
-        How many cases may wait for their scores.
+        How many files may wait for their scores.
 
     Yields
     ------
@@ -90,18 +122,77 @@ def segment_cases(
     scored = scored_cases(prepared)
 
     def of(one: Work) -> Scored:
-        case = one.case
-        truth_of = _truth_of(prepared, case, case.id in scored)
-        predicted = one.predict(truth_of)
-        for method, prediction in predicted:
-            if masks is not None:
-                path = mask_file(masks, method.name, seed, case.id, case.formats.mask_suffix)
-                write_mask(path, prediction.mask, case.image)
-        truth = truth_of(predicted[0][1].mask.shape) if predicted else None
-        rows = [] if truth is None else _rows(case, predicted, truth, seed)
-        return Scored(rows, None if look is None else look(case, predicted, truth))
+        made = []
+        for case in one.cases:
+            truth_of = _truth_of(prepared, case, case.id in scored)
+            made.append(_Made(case, one.predict(case, truth_of), truth_of))
+        if prepared.cases.sliced and prepared.config.volumes.changes:
+            made = _cleaned(made, prepared.config.volumes)
+        if masks is not None:
+            _write(made, masks, seed)
+        rows = [row for m in made if m.truth is not None for row in _rows(m, seed)]
+        said = [None if look is None else look(m.case, m.predicted, m.truth) for m in made]
+        return Scored(rows, said, _volume_rows(prepared, made, seed))
 
-    return map_ahead(of, work, workers=SCORERS, ahead=ahead)
+    few = min(ahead, VOLUMES_AHEAD) if prepared.cases.sliced else ahead
+    return map_ahead(of, work, workers=SCORERS, ahead=few)
+
+
+def _by_method(made: Sequence[_Made]) -> dict[str, list[tuple[Case, Method, Prediction]]]:
+    """Every method with the cases that it has made masks of."""
+    found: dict[str, list[tuple[Case, Method, Prediction]]] = {}
+    for m in made:
+        for method, prediction in m.predicted:
+            found.setdefault(method.name, []).append((m.case, method, prediction))
+    return found
+
+
+def _write(made: Sequence[_Made], masks: Path, seed: int) -> None:
+    """Write the masks of a file, one a method."""
+    for name, of in _by_method(made).items():
+        case = of[0][0]
+        path = mask_file(masks, name, seed, case.file, case.formats.mask_suffix)
+        whole = on_file([c for c, _, _ in of], [p.mask for _, _, p in of])
+        write_mask(path, whole, case.image)
+
+
+def _cleaned(made: Sequence[_Made], how: VolumesConfig) -> list[_Made]:
+    """The masks of a volume's slices, cleaned up together."""
+    after: dict[tuple[str, str], Prediction] = {}
+    for name, of in _by_method(made).items():
+        cases = [c for c, _, _ in of]
+        shape = volume_frame(cases[0].image).shape
+        cleaned = clean_slices(cases, [p for *_, p in of], shape, how)
+        after |= {(name, c.id): p for c, p in zip(cases, cleaned, strict=True)}
+    return [
+        m._replace(predicted=[(method, after[method.name, m.case.id]) for method, _ in m.predicted])
+        for m in made
+    ]
+
+
+def clean_slices(
+    cases: Sequence[Case],
+    predictions: Sequence[Prediction],
+    shape: Sequence[int],
+    how: VolumesConfig,
+) -> list[Prediction]:
+    """What a method says of slices of one volume, their masks cleaned up together.
+
+    Slices that the gate has emptied vote, and stay empty.
+    """
+    at = [int(c.slice or 0) for c in cases]
+    whole = stacked(shape, at, [p.mask for p in predictions])
+    present = np.zeros(whole.shape[2], dtype=bool)
+    present[at] = True
+    whole = vote_along(whole, present, how.smooth)
+    whole[:, :, [z for z, p in zip(at, predictions, strict=True) if p.gated]] = False
+    whole = keep_parts(
+        whole, min_voxels=how.min_voxels, min_slices=how.min_slices, largest=how.largest
+    )
+    return [
+        replace(p, mask=np.ascontiguousarray(whole[:, :, z].T))
+        for z, p in zip(at, predictions, strict=True)
+    ]
 
 
 def score_predictions(
@@ -118,17 +209,22 @@ def score_predictions(
     prepared : Prepared
     method : Method
     predictions : iterable of (Case, Prediction)
-        Of some of the run's cases.
+        Of some of the run's cases, slices of a volume one after the other.
     seed : int
         Under which they stand.
     masks : Path, optional
         See `segment_cases`.
     """
 
-    def ready(prediction: Prediction) -> Callable[[Truth], Predicted]:
-        return lambda _: [(method, prediction)]
+    def ready(made: Mapping[str, Prediction]) -> Callable[[Case, Truth], Predicted]:
+        return lambda case, _: [(method, made[case.id])]
 
-    work = (Work(case, ready(prediction)) for case, prediction in predictions)
+    def of_files() -> Iterator[Work]:
+        for _, some in groupby(predictions, key=lambda made: made[0].file):
+            made = dict(some)
+            yield Work(list(made), ready({c.id: p for c, p in made.items()}))
+
+    work = of_files()
     # As many maps as the method makes together may wait: of volumes, two.
     ahead = max(2, min(AHEAD, method.at_once))
     return segment_cases(prepared, work, seed, masks=masks, ahead=ahead)
@@ -168,11 +264,12 @@ def _truth_of(prepared: Prepared, case: Case, scored: bool) -> Truth:
     return lambda shape: read(tuple(shape))
 
 
-def _rows(case: Case, predicted: Predicted, truth: Any, seed: int) -> list[dict[str, Any]]:
+def _rows(made: _Made, seed: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
+    case, truth = made.case, made.truth
     spacing, before = case_spacing(case), None
     of_map: dict[str, Any] = {}
-    for method, p in predicted:
+    for method, p in made.predicted:
         same = before is p.map
         scores = score_case(p.mask, truth, heatmap=None if same else p.map, spacing=spacing)
         # The scores of the map itself are the same for every mask of it.
@@ -183,3 +280,42 @@ def _rows(case: Case, predicted: Predicted, truth: Any, seed: int) -> list[dict[
         entry = case_entry(case, method.name, method.kind, seed, method.masks_seen)
         rows.append(entry | scores | of_map | flags | known)
     return rows
+
+
+def _volume_rows(prepared: Prepared, made: Sequence[_Made], seed: int) -> list[dict[str, Any]]:
+    """The scores of a whole volume, over the slices that the manifest lists."""
+    if not prepared.cases.sliced:
+        return []
+    truths = {m.case.id: m.truth for m in made}
+    rows = []
+    for of in _by_method(made).values():
+        cases, method = [c for c, _, _ in of], of[0][1]
+        if len(of) < len(made) or any(truths[c.id] is None for c in cases):
+            continue
+        predictions = [p for _, _, p in of]
+        scores = score_volume(cases, [p.mask for p in predictions], [truths[c.id] for c in cases])
+        said = [p.probability for p in predictions if p.probability is not None]
+        flags = {
+            "flat": all(p.flat for p in predictions),
+            "gated": all(p.gated for p in predictions),
+        }
+        known = {"probability": max(said)} if said else {}
+        volume = whole_case(cases, prepared.cases.labels)
+        entry = case_entry(volume, method.name, method.kind, seed, method.masks_seen)
+        rows.append(entry | scores | flags | known)
+    return rows
+
+
+def whole_case(cases: Sequence[Case], labels: Labels) -> Case:
+    """The volume of some slices: of a lesion's label if any of them is, the first such one."""
+    first = next((c for c in cases if labels.is_lesion(c.label)), cases[0])
+    return replace(first, id=first.file, slice=None)
+
+
+def score_volume(
+    cases: Sequence[Case], masks: Sequence[Any], truths: Sequence[Any]
+) -> dict[str, Any]:
+    """The scores of a volume's mask, in mm where its spacing is known; no heat is scored."""
+    return score_case(
+        on_file(cases, masks), on_file(cases, truths), spacing=whole_spacing(cases[0])
+    )

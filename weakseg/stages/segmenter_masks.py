@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from weakseg.config import STARTING_WEIGHTS, SegmenterConfig, fingerprint, starting_weights
+from weakseg.data.cases import file_by_file
 from weakseg.errors import UserError
 from weakseg.layout import (
     BEST,
@@ -15,7 +16,6 @@ from weakseg.layout import (
     masks_folder,
     masks_stage,
     method_folder,
-    part_path,
     predictions_stage,
     segmenter_folder,
     segmenter_part,
@@ -46,7 +46,7 @@ from weakseg.runs import file_hash, remove_tree
 from weakseg.scores.false_alarms import cuts_for_false_alarms
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_network_masks
-from weakseg.stages.scoring import write_part
+from weakseg.stages.scoring import part_files, write_part
 from weakseg.stages.segment import replace_masks, score_predictions
 from weakseg.training.loop import make_fabric
 from weakseg.training.segment import val_cases
@@ -71,7 +71,7 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     stands = Stage(
         stage,
         key,
-        (method_folder(masks_folder(run.folder), name), part_path(run.folder, part)),
+        (method_folder(masks_folder(run.folder), name), *part_files(prepared, part)),
         lambda _: (
             {"weights": weights, "data": prepared.key, "asked": wanted}
             | _write_masks(prepared, name, data, settings)
@@ -97,8 +97,10 @@ def _write_masks(
     fresh = fresh_masks(run.folder, name)
     remove_tree(fresh)
     rows: list[dict[str, Any]] = []
+    volumes: list[dict[str, Any]] = []
     thresholds: dict[str, Any] = {}
-    test = _with_split(prepared, "test")
+    place = {c.id: i for i, c in enumerate(prepared.cases.cases)}
+    test = [place[c.id] for c in file_by_file(prepared.cases.of("test"))]
     work = config.mask_seeds(name)
     with progress(f"masks of {name}", len(work) * len(test)) as advance:
         for seed, together in work.items():
@@ -128,9 +130,10 @@ def _write_masks(
             predictions = ((data.cases[i], p) for i, p in method.over(data, test))
             for scored in score_predictions(prepared, method, predictions, seed, fresh):
                 rows += scored.rows
-                advance()
+                volumes += scored.volumes
+                advance(scored.cases)
     replace_masks(run.folder, fresh, name, thresholds)
-    write_part(prepared, segmenter_part(name), rows)
+    write_part(prepared, segmenter_part(name), rows, volumes)
     entry: dict[str, Any] = {STARTING_WEIGHTS: starting_weights(config, name)}
     by = gate_weights(prepared, name)
     return entry | ({"classifiers": by} if by else {})

@@ -255,7 +255,11 @@ def _write_targets(
     """
     run = prepared.run.folder
     remove_tree(target_folder(run, name, seed))
-    for i, target in targets.items():
-        case = prepared.cases.cases[i]
-        write_target(target_file(run, name, seed, case.id, case.formats.mask_suffix), case, target)
+    of_file: dict[str, list[int]] = {}
+    for i in targets:
+        of_file.setdefault(prepared.cases.cases[i].file, []).append(i)
+    for file, indices in of_file.items():
+        cases = [prepared.cases.cases[i] for i in indices]
+        path = target_file(run, name, seed, file, cases[0].formats.mask_suffix)
+        write_target(path, cases, [targets[i] for i in indices])
     return {}

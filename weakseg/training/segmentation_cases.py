@@ -8,7 +8,7 @@ import numpy as np
 
 from weakseg.config import DataConfig
 from weakseg.data.arrays import network_image
-from weakseg.data.case_files import case_image, case_truth
+from weakseg.data.case_files import case_truth, intensity_of, network_input
 from weakseg.data.cases import Case, Labels
 from weakseg.data.geometry import Letterbox, mask_to_network, to_original
 from weakseg.data.mapped import MappedStore
@@ -74,10 +74,10 @@ class SegmentationCases:
 
     def _image(self, case: Case, i: int) -> CaseArrays:
         image, box, region = prepared_image(
-            case_image(case, self.data),
+            network_input(case, self.data),
             self.channels,
             self.size,
-            self.data.intensity,
+            intensity_of(case, self.data),
             self.normalise,
         )
         self._boxes[i] = box

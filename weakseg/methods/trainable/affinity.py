@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from weakseg.config import Config
 from weakseg.data.arrays import network_image
 from weakseg.data.case_files import case_image
 from weakseg.masks.rules.affinity import OPEN, AffinityRule, confident
@@ -20,7 +19,9 @@ def _fit(rule: AffinityRule, context: Context) -> TrainedState:
     side = coarse_side(data.image_size)
     images, labels = [], []
     for case, heat in context.pairs():
-        planes, box = network_image(case_image(case, data), context.channels, side, data.intensity)
+        planes, box = network_image(
+            case_image(case, data), context.channels, side, context.intensity
+        )
         sure = np.full((side, side), OPEN, dtype=np.uint8)
         sure[box.top : box.top + box.height, box.left : box.left + box.width] = confident(
             heat, (box.height, box.width), high=rule.high, low=rule.low
@@ -36,22 +37,22 @@ def _fit(rule: AffinityRule, context: Context) -> TrainedState:
         epochs=rule.epochs,
         seed=context.seed,
     )
-    return _state_of(net, context.config)
+    return _state_of(net, context)
 
 
 def _restore(arrays: Arrays, context: Context) -> TrainedState:
     state = {k: torch.from_numpy(v) for k, v in arrays.items()}
     net = AffinityNet(channels_of(state))
     net.load_state_dict(state)
-    return _state_of(net.eval(), context.config)
+    return _state_of(net.eval(), context)
 
 
-def _state_of(net: AffinityNet, config: Config) -> TrainedState:
+def _state_of(net: AffinityNet, context: Context) -> TrainedState:
     state = {k: v.detach().numpy() for k, v in net.state_dict().items()}
-    side, channels = coarse_side(config.data.image_size), channels_of(net.state_dict())
+    side, channels = coarse_side(context.config.data.image_size), channels_of(net.state_dict())
 
     def features(image: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        planes, box = network_image(np.asarray(image), channels, side, config.data.intensity)
+        planes, box = network_image(np.asarray(image), channels, side, context.intensity)
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             planes_of = net(torch.from_numpy(planes)[None])[0].numpy()
         window = planes_of[:, box.top : box.top + box.height, box.left : box.left + box.width]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from weakseg.config import Config
 from weakseg.data.cases import Case
+from weakseg.data.images import Intensity
 from weakseg.masks.rules import Rule, TrainedState
 from weakseg.models.classifier import Classifier
 
@@ -36,6 +37,8 @@ class Context:
         Gives training cases whose label says that there is no lesion. For training.
     seed : int
         Of what training draws.
+    sliced : bool
+        Whether the images are slices of volumes, which are scaled before.
     """
 
     config: Config
@@ -44,6 +47,12 @@ class Context:
     pairs: Callable[[], Iterable[tuple[Case, np.ndarray]]] = tuple
     healthy: Callable[[], Iterable[Case]] = tuple
     seed: int = 0
+    sliced: bool = False
+
+    @property
+    def intensity(self) -> Intensity:
+        """How images are scaled."""
+        return "dtype" if self.sliced else self.config.data.intensity
 
 
 class Trainer(NamedTuple):

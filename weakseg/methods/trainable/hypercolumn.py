@@ -59,7 +59,7 @@ def _features(context: Context) -> Callable[[npt.ArrayLike], npt.NDArray[np.floa
     one_at_a_time = Lock()  # the hooks that listen to the network hear every thread
 
     def features(image: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        planes, box = network_image(np.asarray(image), model.spec.channels, size, data.intensity)
+        planes, box = network_image(np.asarray(image), model.spec.channels, size, context.intensity)
         ends = (box.top, box.left, box.top + box.height, box.left + box.width)
         grid = letterbox(box.original, coarse_side(size))
         window = tuple(e / size for e in ends)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from weakseg.data.images import read_image
+from weakseg.data.case_files import case_image
 from weakseg.masks.rules.affinity import BACKGROUND, LESION, confident
 from weakseg.masks.rules.random_forest import (
     RandomForestRule,
@@ -30,12 +30,12 @@ def _fit(rule: RandomForestRule, context: Context) -> TrainedState:
         lesion.append(np.full(len(places), kind == LESION))
 
     for case, heat in context.pairs():
-        features = pixel_features(read_image(case.image), context.channels)
+        features = pixel_features(case_image(case, context.config.data), context.channels)
         sure = confident(heat, features.shape[:2], high=rule.high, low=rule.low)
         learn(features, sure, LESION)
         learn(features, sure, BACKGROUND)
     for case in context.healthy():
-        features = pixel_features(read_image(case.image), context.channels)
+        features = pixel_features(case_image(case, context.config.data), context.channels)
         learn(features, np.full(features.shape[:2], BACKGROUND), BACKGROUND)
     if not rows:
         raise LookupError("no training image has a lesion label")

@@ -161,7 +161,7 @@ def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
         case = str(c["case"])
         picture, problem, plane = "", "", ""
         try:
-            drawn, plane = _picture(run, method, seed, cases[case], other)
+            drawn, plane = case_picture(run, method, seed, cases[case], other)
             picture = data_uri(drawn)
         except KeyError:
             problem = "the case is not in splits.csv"
@@ -189,7 +189,7 @@ def compared_network(run: RunTables) -> str | None:
     return next((n for n in supervised if n in run.segmenters and n in run.thresholds), None)
 
 
-def _picture(
+def case_picture(
     run: RunTables, method: str, seed: int, case: Case, other: str | None
 ) -> tuple[RGB, str]:
     """Image, heat and outlines, on the plane with most of the lesion (else of the mask).

@@ -17,12 +17,14 @@ from weakseg.report.sections import (
     segmenters,
     sweep,
     threshold_and_size,
+    volumes,
 )
 from weakseg.report.sections.base import Section
 
 SECTIONS: tuple[Section, ...] = (
     answer.SECTION,
     methods.SECTION,
+    volumes.SECTION,
     ablation.SECTION,
     sweep.SECTION,
     equivalence.SECTION,

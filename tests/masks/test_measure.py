@@ -1,0 +1,59 @@
+"""Lesions' measurements, by hand and by scikit-image."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy.spatial.distance import pdist
+from skimage.measure import label, regionprops
+
+from weakseg.masks.measure import measure_lesions
+
+
+def test_two_lesions_of_a_volume():
+    mask = np.zeros((10, 8, 5), dtype=bool)
+    mask[1:4, 2, 1] = True  # three in a row, 2 mm apart
+    mask[1:5, 2:4, 2] = True  # and eight above: a diagonal of 3 steps of 2 and one of 1
+    mask[9, 7, 4] = True
+    image = np.arange(mask.size, dtype=float).reshape(mask.shape)
+    found = measure_lesions(mask, spacing=(2, 1, 4), image=image, heat=mask * 0.5)
+    assert [f.samples for f in found] == [11, 1]
+    assert found[0].size == 11 * 8
+    assert found[0].diameter == pytest.approx(np.hypot(6, 1))
+    assert found[0].plane == 2
+    assert found[0].intensity == image[:5][mask[:5]].mean()
+    assert found[0].heat == 0.5
+    assert found[1].centre == (9, 7, 4)
+    assert (found[1].diameter, found[1].plane) == (0, 4)
+
+
+@pytest.mark.parametrize("spacing", [None, (1.0, 3.0)])
+@given(mask=arrays.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_lesions_of_images_as_scikit_image_measures_them(mask, spacing):
+    steps = np.array(spacing or (1, 1))
+    found = measure_lesions(mask, spacing=spacing)
+    expected = regionprops(label(mask, connectivity=2))
+    of_size = sorted(
+        (int(r.area), tuple(r.centroid), float(pdist(r.coords * steps).max(initial=0)))
+        for r in expected
+    )
+    told = sorted((f.samples, f.centre, f.diameter) for f in found)
+    assert [t[0] for t in told] == [t[0] for t in of_size]
+    for mine, theirs in zip(told, of_size, strict=True):
+        np.testing.assert_allclose(mine[1], theirs[1])
+        assert mine[2] == pytest.approx(theirs[2])
+    assert [f.samples for f in found] == sorted((f.samples for f in found), reverse=True)
+
+
+def test_nothing_is_measured_of_an_empty_mask():
+    assert measure_lesions(np.zeros((3, 4))) == []
+
+
+def test_nonsense_is_refused():
+    with pytest.raises(ValueError, match="M, N, P"):
+        measure_lesions(np.ones(3))
+    with pytest.raises(ValueError, match="heat must have the shape"):
+        measure_lesions(np.ones((2, 2)), heat=np.ones((2, 3)))
+    with pytest.raises(ValueError, match="2 numbers"):
+        measure_lesions(np.ones((2, 2)), spacing=(1, 1, 1))

@@ -1,0 +1,211 @@
+"""Volumes whose slices are labelled, through the command line: from labels to a report."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.data.helpers import save_volume
+from tests.layout_of_run import files_of, named_files
+from tests.tiny import tree, weakseg, write_config, write_manifest
+from weakseg.config import VolumesConfig
+from weakseg.data.cases import Case
+from weakseg.masks.clean_up import keep_parts, vote_along
+from weakseg.methods.base import Prediction
+from weakseg.runs import read_json
+from weakseg.scores import score_case, summarise
+from weakseg.stages.scoring import read_per_case, read_rows
+from weakseg.stages.segment import clean_slices
+
+CONFIG = """
+name: slices
+data: {{manifest: {manifest}, image_size: 64, neighbours: true}}
+classifier: {{epochs: 1, batch_size: 8}}
+masks: {{gate: none, rules: [otsu, oracle-image]}}
+volumes: {{smooth: 1, min_slices: 2}}
+segmenters:
+  weak: {{arch: unet, masks: gradcam-otsu, image_size: 32, epochs: 1, steps: 1, batch_size: 2}}
+scores: {{bootstrap: 100}}
+report: {{gallery: 1}}
+"""
+AFFINE = np.array([[0, -1.5, 0, 10], [1.0, 0, 0, -20], [0, 0, 4.0, 3], [0, 0, 0, 1]])
+SPLITS = ("train", "train", "train", "train", "val", "test", "test")
+
+
+def write_volumes(folder):
+    """Noise with a bright ellipsoid on slices 1 to 3 of 5; slice 4 is not listed."""
+    rng = np.random.default_rng(7)
+    rows = []
+    for p, split in enumerate(SPLITS):
+        shape = (40, 48, 5)
+        x, y, z = np.indices(shape)
+        cx, cy = rng.integers(12, 28, 2)
+        lesion = (x - cx) ** 2 + (y - cy) ** 2 + (4 * (z - 2)) ** 2 < 40
+        values = rng.integers(0, 90, shape) + 140 * lesion
+        save_volume(folder / f"v{p}.nii.gz", values.astype(np.int16), AFFINE)
+        save_volume(folder / f"m{p}.nii.gz", lesion.astype(np.uint8), AFFINE)
+        for k in range(4):
+            label = "tumor" if lesion[:, :, k].any() else "normal"
+            rows.append((f"v{p}.nii.gz", k, label, f"m{p}.nii.gz", f"P{p}", split))
+    header = ("image", "slice", "label", "mask", "patient", "split")
+    return write_manifest(folder / "labels.csv", rows, header)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("slices")
+    config = write_config(folder, write_volumes(folder / "data"), CONFIG)
+    assert weakseg("compare", config, "--run-dir", folder / "run", "--device", "cpu") == 0
+    return folder, config
+
+
+def voxels(path):
+    return np.asanyarray(nib.load(path).dataobj)
+
+
+def test_masks_are_a_file_a_volume_in_its_own_frame(job):
+    folder, _ = job
+    for method in ("gradcam-otsu", "gradcam-oracle-image", "weak"):
+        found = sorted((folder / f"run/masks/{method}/seed-0").iterdir())
+        assert [p.name for p in found] == ["v5.nii.gz", "v6.nii.gz"]
+        for path in found:
+            made = nib.load(path)
+            assert made.shape == (40, 48, 5)
+            np.testing.assert_allclose(made.affine, AFFINE, atol=1e-5)
+            assert not voxels(path)[:, :, 4].any()  # nobody has asked for it
+    targets = sorted((folder / "run/targets/weak/seed-0").iterdir())
+    assert [p.name for p in targets] == ["v0.nii.gz", "v1.nii.gz", "v2.nii.gz", "v3.nii.gz"]
+    assert set(np.unique(voxels(targets[0]))) <= {0, 128, 255}
+
+
+def test_slices_and_volumes_are_scored_in_mm(job):
+    folder, _ = job
+    rows = read_per_case(folder / "run")
+    volumes = read_rows(folder / "run/scores/per_volume.csv")
+    for method in ("gradcam-otsu", "gradcam-oracle-image", "weak"):
+        of = rows[rows["method"] == method]
+        assert list(of["case"]) == [f"v{p}_s{k:03d}" for p in (5, 6) for k in range(4)]
+        whole = volumes[volumes["method"] == method].set_index("case")
+        assert list(whole.index) == ["v5", "v6"]
+        assert set(whole["patient"]) == {"P5", "P6"}
+        for name in ("v5", "v6"):
+            mask = voxels(folder / f"run/masks/{method}/seed-0/{name}.nii.gz") > 0
+            truth = voxels(folder / f"data/m{name[1:]}.nii.gz") > 0
+            expected = score_case(mask, truth, spacing=(1.0, 1.5, 4.0))
+            for score in ("dice", "hd95", "lesion_sensitivity", "false_lesions", "missed"):
+                assert whole.loc[name, score] == pytest.approx(
+                    expected[score], rel=1e-4, nan_ok=True
+                )
+            two = score_case(mask[:, :, 2].T, truth[:, :, 2].T, spacing=(1.5, 1.0))
+            row = of[of["case"] == f"{name}_s002"].iloc[0]
+            for score in ("dice", "hd95", "predicted_pixels"):
+                assert row[score] == pytest.approx(two[score], rel=1e-4, nan_ok=True)
+    summary = pd.read_csv(folder / "run/scores/volumes.csv")
+    expected = summarise(volumes, bootstrap=100, seed=0)
+    np.testing.assert_allclose(summary["dice"], expected["dice"], rtol=1e-5)
+    assert set(summary["method"]) >= {"weak", "floor-everything"}
+    assert read_json(folder / "run/run.json")["data"]["distances"] == "mm"
+
+
+def test_masks_are_cleaned_up_in_three_dimensions(job):
+    folder, _ = job
+    for path in (folder / "run/masks/gradcam-otsu/seed-0").iterdir():
+        mask = voxels(path) > 0
+        np.testing.assert_array_equal(keep_parts(mask, min_slices=2), mask)
+
+
+def test_new_volumes_get_the_masks_that_the_run_has(job, tmp_path):
+    folder, _ = job
+    rows = [(folder / f"data/v{p}.nii.gz", k) for p in (5, 6) for k in range(4)]
+    manifest = write_manifest(tmp_path / "new.csv", rows, ("image", "slice"))
+    out = tmp_path / "out"
+    method = ("--method", "gradcam-otsu", "--heatmaps", "--overlays")
+    assert weakseg("predict", folder / "run", manifest, "--out", out, *method) == 0
+    for name in ("v5", "v6"):
+        made = voxels(folder / f"run/masks/gradcam-otsu/seed-0/{name}.nii.gz")
+        np.testing.assert_array_equal(voxels(out / f"{name}.nii.gz"), made)
+        heat = nib.load(out / f"heatmaps/{name}.nii.gz")
+        np.testing.assert_allclose(heat.affine, AFFINE, atol=1e-5)
+        assert heat.shape == (40, 48, 5)
+        assert (out / f"overlays/{name}.png").exists()
+    whole = pd.read_csv(out / "predictions.csv")
+    slices = pd.read_csv(out / "slices.csv")
+    assert list(slices["slice"]) == [0, 1, 2, 3] * 2
+    for k, name in enumerate(("v5", "v6")):
+        mask = voxels(out / f"{name}.nii.gz")
+        areas = mask.sum(axis=(0, 1))
+        assert whole["lesion_pixels"][k] == areas.sum()
+        assert whole["lesion_ml"][k] == pytest.approx(areas.sum() * 6 / 1000, abs=1e-3)
+        assert whole["lesion_slices"][k] == (areas > 0).sum()
+        assert list(slices["lesion_pixels"][4 * k : 4 * k + 4]) == list(areas[:4])
+        p = slices["lesion_probability"][4 * k : 4 * k + 4]
+        assert whole["lesion_probability"][k] == p.max()
+    lesions = pd.read_csv(out / "lesions.csv")
+    for k, name in enumerate(("v5", "v6")):
+        of = lesions[lesions["file"] == str(folder / f"data/{name}.nii.gz")]
+        mask, image = voxels(out / f"{name}.nii.gz") > 0, voxels(folder / f"data/{name}.nii.gz")
+        heat = voxels(out / f"heatmaps/{name}.nii.gz")
+        assert of["pixels"].sum() == mask.sum()
+        assert of["size"].sum() == pytest.approx(whole["lesion_ml"][k] * 1000, abs=1)
+        assert set(of["unit"]) <= {"mm"}
+        if len(of) == 1:
+            one = of.iloc[0]
+            centre = AFFINE @ [*np.argwhere(mask).mean(axis=0), 1]
+            assert list(one[["x", "y", "z"]]) == pytest.approx(list(centre[:3]), abs=1e-3)
+            assert one["mean_intensity"] == pytest.approx(image[mask].mean(), abs=1e-3)
+            assert one["mean_heat"] == pytest.approx(heat[mask].mean(), rel=1e-3, abs=1e-5)
+            p = slices["lesion_probability"][4 * k + int(one["key_slice"])]
+            assert one["lesion_probability"] == p
+
+
+def test_a_folder_of_volumes_is_segmented_slice_by_slice(job, tmp_path):
+    folder, _ = job
+    (tmp_path / "in").mkdir()
+    for p in (5, 6):
+        (tmp_path / f"in/v{p}.nii.gz").write_bytes((folder / f"data/v{p}.nii.gz").read_bytes())
+    out = tmp_path / "out"
+    assert (
+        weakseg("predict", folder / "run", tmp_path / "in", "--out", out, "--method", "weak") == 0
+    )
+    assert len(pd.read_csv(out / "slices.csv")) == 10  # no slice is lost
+    made = voxels(folder / "run/masks/weak/seed-0/v5.nii.gz")
+    np.testing.assert_array_equal(voxels(out / "v5.nii.gz")[:, :, :3], made[:, :, :3])
+
+
+def test_a_slice_that_a_manifest_names_has_to_be_there(job, tmp_path, capsys):
+    folder, _ = job
+    rows = [(folder / "data/v5.nii.gz", 9)]
+    manifest = write_manifest(tmp_path / "new.csv", rows, ("image", "slice"))
+    assert weakseg("predict", folder / "run", manifest, "--out", tmp_path / "out") == 2
+    assert "no such slice" in capsys.readouterr().err
+
+
+def test_nothing_is_made_twice_and_every_file_has_a_name_in_the_layout(job, capsys):
+    folder, config = job
+    assert files_of(folder / "run") == named_files(folder / "run")
+    before = tree(folder / "run/masks") | tree(folder / "run/scores")
+    assert weakseg("compare", config, "--run-dir", folder / "run", "--device", "cpu") == 0
+    assert tree(folder / "run/masks") | tree(folder / "run/scores") == before
+
+
+def test_the_page_speaks_of_volumes(job):
+    page = (job[0] / "run/report/index.html").read_text()
+    assert "Whole volumes" in page
+    assert "No picture" not in page
+    assert "mm" in page
+
+
+def test_slices_that_the_gate_has_emptied_vote_and_stay_empty():
+    cases = [Case(f"s{z}", None, "", slice=z, volume="v") for z in range(3)]
+    mask = np.ones((2, 2), dtype=bool)
+    made = [
+        Prediction(mask, mask.astype(np.float32)),
+        Prediction(~mask, mask.astype(np.float32), gated=True),
+        Prediction(mask, mask.astype(np.float32)),
+    ]
+    found = clean_slices(cases, made, (2, 2, 3), VolumesConfig(smooth=1))
+    # With the empty slice between them each of two has half of the votes, and its own word.
+    assert [p.mask.all() for p in found] == [True, False, True]
+    assert [p.gated for p in found] == [False, True, False]
+    voted = vote_along(np.array([[[1, 0, 1]]]), [True] * 3, 1)
+    assert voted.tolist() == [[[True, True, True]]]

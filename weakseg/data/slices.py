@@ -1,0 +1,238 @@
+"""Slices of volumes as images: read once a volume, scaled by the volume, laid back into it.
+
+A slice lies across the third axis. Its rows are the second axis and its columns the first, as files
+store them: nothing is turned or resampled.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weakseg.data.formats.base import Frame
+from weakseg.data.formats.reading import decode_volume, read_frame
+from weakseg.data.formats.registry import VOLUMES
+from weakseg.data.images import (
+    STRETCH,
+    Intensity,
+    narrowed,
+    refuse_not_finite,
+    scale_intensity,
+    scaling,
+)
+from weakseg.data.mask_rules import MaskRule
+from weakseg.data.volumes import read_volume_mask
+from weakseg.errors import DataError
+
+AT_MOST = 2**29
+"""Bytes of volumes that are held in memory at once; the last one is held whatever its size."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledVolume:
+    """A volume whose slices are scaled as they are asked for.
+
+    Attributes
+    ----------
+    raw : (X, Y, Z) ndarray
+        As stored.
+    low, high : float
+        Stored values that become 0 and 1.
+    slope, inter : float
+        The file's value is ``raw * slope + inter``.
+    """
+
+    raw: NDArray[Any]
+    low: float
+    high: float
+    slope: float = 1.0
+    inter: float = 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Of the voxels."""
+        return int(self.raw.nbytes)
+
+    def plane(self, z: int) -> NDArray[np.float32]:
+        """(Y, X) slice in [0, 1]."""
+        stored = self.raw[:, :, z].T
+        if self.low == 0 and np.issubdtype(stored.dtype, np.integer):
+            return np.clip(stored / np.float32(self.high), 0, 1, dtype=np.float32)
+        if self.high == self.low:
+            return np.zeros(stored.shape, dtype=np.float32)
+        scaled = (stored.astype(np.float64) - self.low) / (self.high - self.low)
+        return np.clip(scaled, 0, 1).astype(np.float32)
+
+
+def slice_image(path: Path, z: int, intensity: Intensity) -> NDArray[np.float32]:
+    """A slice in [0, 1], scaled by the range of its whole volume.
+
+    Parameters
+    ----------
+    path : Path
+        Of a volume.
+    z : int
+        Index along the third axis, from 0.
+    intensity : {"auto", "dtype", "percentile"}
+        As `weakseg.data.images.scale_intensity` has it, over the whole volume.
+
+    Returns
+    -------
+    (Y, X) ndarray of float32
+
+    Raises
+    ------
+    DataError
+        If the volume cannot be read, or has no such slice.
+    """
+    volume = held_volume(path, intensity)
+    return volume.plane(_inside(path, z, volume.raw.shape[2]))
+
+
+def slice_and_neighbours(path: Path, z: int, intensity: Intensity) -> NDArray[np.float32]:
+    """As `slice_image`, (Y, X, 3): the slice before, itself, the one behind.
+
+    At an end of the volume the slice stands for the neighbour that it lacks.
+    """
+    volume = held_volume(path, intensity)
+    last = volume.raw.shape[2] - 1
+    _inside(path, z, last + 1)
+    return np.stack([volume.plane(min(max(k, 0), last)) for k in (z - 1, z, z + 1)], axis=2)
+
+
+def held_volume(path: Path, intensity: Intensity) -> ScaledVolume:
+    """`scaled_volume`, read once and held as long as there is room."""
+    return _HELD.get(path, ("image", intensity), lambda: scaled_volume(path, intensity))
+
+
+def slice_mask(
+    path: Path, z: int, rule: MaskRule = "nonzero", grid: Frame | None = None
+) -> NDArray[np.bool_]:
+    """A slice of a mask, (Y, X); see `weakseg.data.volumes.read_volume_mask`."""
+    mask = _HELD.get(path, ("mask", repr(rule)), lambda: read_volume_mask(path, rule, grid))
+    if grid is not None and mask.shape != grid.shape:
+        read_volume_mask(path, rule, grid)  # tells how it differs
+    return np.ascontiguousarray(mask[:, :, _inside(path, z, mask.shape[2])].T)
+
+
+def volume_frame(path: Path) -> Frame:
+    """Where the voxels of a volume lie, from its header, which is read once."""
+    return _FRAMES.get(path, ("frame",), lambda: read_frame(path, VOLUMES))
+
+
+def slice_frame(frame: Frame, z: int) -> Frame:
+    """The frame of one slice of a volume: of its size, and in its place."""
+    affine = frame.affine.copy()
+    affine[:3, 3] += z * affine[:3, 2]
+    x, y, _ = frame.shape
+    return Frame(
+        (x, y, 1),
+        affine,
+        frame.spacing,
+        frame.known_spacing,
+        coded=frame.coded,
+        placed=frame.placed,
+    )
+
+
+def stacked(
+    shape: Sequence[int], indices: Sequence[int], planes: Sequence[NDArray[Any]]
+) -> NDArray[Any]:
+    """Slices laid back into a volume of a shape (X, Y, Z); what none of them fills is 0."""
+    values = np.zeros(tuple(shape), dtype=planes[0].dtype if planes else bool)
+    for z, plane in zip(indices, planes, strict=True):
+        values[:, :, z] = plane.T
+    return values
+
+
+def scaled_volume(path: Path, intensity: Intensity) -> ScaledVolume:
+    """A volume and the range that its slices are scaled by.
+
+    Raises
+    ------
+    DataError
+        As `weakseg.data.volumes.read_volume`, and as `scale_intensity`.
+    """
+    stored = decode_volume(path)
+    refuse_not_finite(stored.raw, path)
+    raw = narrowed(stored.raw)
+    slope = 1.0 if stored.slope is None else stored.slope
+    if raw is not stored.raw:  # 8 bits that were widened
+        slope *= float(stored.raw.max()) / max(1.0, float(raw.max()))
+    if stored.slope is None and np.issubdtype(raw.dtype, np.integer):
+        if scaling(raw, intensity) == "dtype":
+            return ScaledVolume(raw, 0.0, float(np.iinfo(raw.dtype).max), slope, stored.inter)
+    elif intensity == "dtype":
+        scale_intensity(stored.scaled(), "dtype")  # refuses what leaves 0 to 1
+        ends = (-stored.inter / slope, (1 - stored.inter) / slope)
+        return ScaledVolume(stored.raw, *ends, slope, stored.inter)
+    low, high = (float(v) for v in np.percentile(raw, STRETCH))
+    if high <= low:
+        low, high = float(raw.min()), float(raw.max())
+    ends = (high, low) if slope < 0 else (low, high)
+    return ScaledVolume(raw, *ends, slope, stored.inter)
+
+
+def _inside(path: Path, z: int, count: int) -> int:
+    if not 0 <= z < count:
+        raise DataError(
+            "The volume has no such slice.",
+            where=str(path),
+            found=f"slice {z}",
+            expected=f"0 to {count - 1}: an index along the third axis",
+            fix="correct the column `slice` (the first slice is 0)",
+        )
+    return z
+
+
+class _Held:
+    """What was read of files, the latest of it, until it takes too much room."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._found: OrderedDict[Any, Any] = OrderedDict()
+        self._lock = threading.Lock()
+        self._reading: dict[Any, threading.Lock] = {}
+
+    def get(self, path: Path, what: tuple[str, ...], read: Callable[[], T]) -> T:
+        """What ``read`` gives, of a file that has not changed since."""
+        key = (str(path), what, _version(path))
+        with self._lock:
+            if key in self._found:
+                self._found.move_to_end(key)
+                return self._found[key]
+            turn = self._reading.setdefault(key, threading.Lock())
+        with turn:  # whoever else asks for it waits, and reads nothing
+            with self._lock:
+                if key in self._found:
+                    return self._found[key]
+            value = read()
+            with self._lock:
+                self._found[key] = value
+                self._reading.pop(key, None)
+                while len(self._found) > 1 and self._bytes() > self._limit:
+                    self._found.popitem(last=False)
+            return value
+
+    def _bytes(self) -> int:
+        return sum(int(getattr(v, "nbytes", 1000)) for v in self._found.values())
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    try:
+        told = path.stat()
+    except OSError:
+        return ()
+    return (told.st_mtime_ns, told.st_size)
+
+
+_HELD, _FRAMES = _Held(AT_MOST), _Held(2**22)

@@ -1,0 +1,95 @@
+"""Rows of ``lesions.csv``: each connected lesion of a mask, measured where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weakseg.config import DataConfig
+from weakseg.data.case_files import case_frame, case_image, case_spacing
+from weakseg.data.cases import Case
+from weakseg.data.slices import held_volume
+from weakseg.masks.measure import Lesion, measure_lesions
+from weakseg.masks.region import brightness
+
+LESIONS = "lesions.csv"
+COLUMNS = (
+    *("file", "lesion", "pixels", "size", "diameter", "unit", "x", "y", "z", "key_slice"),
+    *("mean_intensity", "mean_heat", "lesion_probability"),
+)
+
+
+def lesion_rows(
+    case: Case,
+    mask: NDArray[np.bool_],
+    heat: NDArray[Any],
+    probability: Callable[[int], float | None],
+    data: DataConfig,
+) -> list[dict[str, Any]]:
+    """The lesions of a mask, the largest first.
+
+    Parameters
+    ----------
+    case : Case
+        A whole image or volume.
+    mask, heat : ndarray
+        On its grid.
+    probability : callable
+        Slice → the classifiers' probability of a lesion in it; of an image or of a whole volume
+        the same for all.
+    data : DataConfig
+
+    Returns
+    -------
+    list of dict
+        `COLUMNS`. ``size`` is an area or a volume in ``unit`` squared or cubed; ``x``, ``y``,
+        ``z`` the centre in mm, in the directions right, anterior, superior, and of images the
+        column and the row; the intensity is the file's own, of a colour image the mean over its
+        colours.
+    """
+    frame = case_frame(case)
+    image, slope, inter = _VALUES[case.noun](case, data)
+    found = measure_lesions(mask, spacing=case_spacing(case), image=image, heat=heat)
+    unit = "mm" if frame.known_spacing else f"{case.formats.sample}s"
+    return [
+        {
+            "file": str(case.image),
+            "lesion": number,
+            "pixels": lesion.samples,
+            "size": round(lesion.size, 3),
+            "diameter": round(lesion.diameter, 3),
+            "unit": unit,
+            **dict(zip("xyz", _place(lesion, frame.affine), strict=True)),
+            "key_slice": lesion.plane if len(lesion.centre) > 2 else None,
+            "mean_intensity": round(lesion.intensity * slope + inter, 4),
+            "mean_heat": round(lesion.heat, 6),
+            "lesion_probability": probability(lesion.plane),
+        }
+        for number, lesion in enumerate(found, 1)
+    ]
+
+
+def _place(lesion: Lesion, affine: NDArray[np.float64]) -> list[float]:
+    if len(lesion.centre) == 2:  # an image tells no place: column and row
+        row, column = lesion.centre
+        return [round(column, 3), round(row, 3), 0.0]
+    return [round(float(v), 3) for v in (affine @ [*lesion.centre, 1])[:3]]
+
+
+def _of_image(case: Case, data: DataConfig) -> tuple[NDArray[Any], float, float]:
+    return brightness(case_image(case, data)), 1.0, 0.0
+
+
+def _of_volume(case: Case, data: DataConfig) -> tuple[NDArray[Any], float, float]:
+    volume = held_volume(case.image, data.intensity)
+    return volume.raw, volume.slope, volume.inter
+
+
+_VALUES: dict[str, Callable[[Case, DataConfig], tuple[NDArray[Any], float, float]]] = {
+    "image": _of_image,
+    "volume": _of_volume,
+}
+"""What a case is → its numbers, and the slope and intercept that make the file's values of them."""

@@ -1,0 +1,126 @@
+"""Masks of new volumes by a method that sees slices: one file a volume, and a row a slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weakseg.data.case_files import on_file, whole_spacing
+from weakseg.data.cases import Case
+from weakseg.data.slices import volume_frame
+from weakseg.data.table import read_table
+from weakseg.errors import DataError
+from weakseg.methods.base import Method, Prediction
+from weakseg.stages.predict_inputs import MANIFESTS
+from weakseg.stages.segment import clean_slices
+
+SLICES = "slices.csv"
+"""A row a slice, beside ``predictions.csv``, which has a row a volume."""
+
+
+def slices_named(inputs: Sequence[Path]) -> dict[Path, list[int]]:
+    """Volume → the slices of it that manifests name in a column ``slice``; all of others."""
+    found: dict[Path, set[int]] = {}
+    for path in inputs:
+        if path.is_file() and path.suffix.lower() in MANIFESTS:
+            table = read_table(path, required=("image",))
+            for row in table.rows:
+                if row.index is not None:
+                    found.setdefault(table.resolve(row.image), set()).add(row.index)
+    return {image: sorted(indices) for image, indices in found.items()}
+
+
+def slices_of(volume: Case, named: dict[Path, list[int]]) -> list[Case]:
+    """The slices of a volume that are segmented, in order.
+
+    Raises
+    ------
+    DataError
+        If a manifest names one that is not there.
+    """
+    count = volume_frame(volume.image).shape[2]
+    indices = named.get(volume.image, list(range(count)))
+    outside = next((z for z in indices if z >= count), None)
+    if outside is not None:
+        raise DataError(
+            "The volume has no such slice.",
+            where=str(volume.image),
+            found=f"slice {outside}",
+            expected=f"0 to {count - 1}",
+            fix="correct the column `slice` (the first slice is 0)",
+        )
+    return [replace(volume, id=f"{volume.id}_s{z:03d}", volume=volume.id, slice=z) for z in indices]
+
+
+def predict_volume(
+    method: Method, slices: Sequence[Case], *, maps: bool
+) -> tuple[Prediction, list[dict[str, Any]]]:
+    """What a method that sees slices says of a volume.
+
+    Parameters
+    ----------
+    method : Method
+    slices : sequence of Case
+        In order.
+    maps : bool
+        Whether heat or probability is written: it is kept in full precision then, else in half.
+
+    Returns
+    -------
+    prediction : Prediction
+        Of the volume's size (X, Y, Z): slices that were not asked for are empty. The probability is
+        the highest of a slice; ``notes`` say on how many slices there is a lesion, and on which
+        is most of it.
+    rows : list of dict
+        Of ``slices.csv``.
+    """
+    found = list(_predictions(method, slices, maps))
+    if method.config.volumes.changes:
+        shape = volume_frame(slices[0].image).shape
+        found = clean_slices(slices, found, shape, method.config.volumes)
+    areas = [int(p.mask.sum()) for p in found]
+    rows = [_row(case, p, area) for case, p, area in zip(slices, found, areas, strict=True)]
+    said = [p.probability for p in found if p.probability is not None]
+    most = int(np.argmax(areas))
+    notes = {
+        "lesion_slices": sum(a > 0 for a in areas),
+        "key_slice": slices[most].slice if areas[most] else None,
+    }
+    whole = on_file(slices, [p.mask for p in found])
+    heat = on_file(slices, [p.map for p in found])
+    return (
+        Prediction(
+            whole,
+            heat,
+            max(said, default=None),
+            all(p.flat for p in found),
+            all(p.gated for p in found),
+            notes=notes,
+        ),
+        rows,
+    )
+
+
+def _predictions(method: Method, slices: Sequence[Case], maps: bool) -> Iterator[Prediction]:
+    kind = np.float32 if maps else np.float16
+    for at in range(0, len(slices), method.at_once):
+        for p in method.predict_all(slices[at : at + method.at_once]):
+            yield replace(p, map=p.map.astype(kind), heat=None)
+
+
+def _row(case: Case, prediction: Prediction, area: int) -> dict[str, Any]:
+    p = prediction.probability
+    spacing = whole_spacing(case)
+    return {
+        "file": str(case.image),
+        "slice": case.slice,
+        **prediction.notes,
+        **({} if p is None else {"lesion_probability": p}),
+        "gated": prediction.gated,
+        "lesion_pixels": area,
+        "lesion_mm2": spacing and round(spacing[0] * spacing[1] * area, 3),
+    }
