@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import dicom_files
 from tests.data.helpers import noise, save, save_volume
 from weakseg.data.cases import Case
 from weakseg.data.formats.registry import VOLUMES
@@ -131,3 +132,31 @@ def test_modalities_without_a_place_are_counted(tmp_path, capsys):
     cases = [Case("a", image, "", more=(more,), roi=save_volume(tmp_path / "r.nii", values, where))]
     assert readable(cases, False, VOLUMES) == cases
     assert "1 further modalities or regions have another affine" in capsys.readouterr().err
+
+
+def test_a_series_is_named_by_its_folder_by_a_file_or_by_a_folder_above(tmp_path, monkeypatch):
+    monkeypatch.setenv("WEAKSEG_DICOM_KEY", str(tmp_path / "key"))
+    tree = tmp_path / "tree"
+    first = dicom_files.save_series(tree / "a", dicom_files.slices(dicom_files.voxels(3)))
+    second = dicom_files.save_series(tree / "b", dicom_files.slices(dicom_files.voxels(3)), "{}")
+    frames = dicom_files.enhanced(dicom_files.voxels(3))
+    enhanced = dicom_files.save(tree / "c" / "frames.dcm", frames)
+    dicom_files.save(tree / "report", dicom_files.header(dicom_files.SR))
+    out = tmp_path / "out"
+    for given, expected in {
+        tree: [enhanced, first, second],
+        first: [first],
+        next(first.iterdir()): [first],
+        enhanced: [enhanced],
+    }.items():
+        found = collect_inputs([given], out, VOLUMES)
+        assert sorted(c.image for c in found) == sorted(expected)
+    assert len(collect_inputs(sorted(first.iterdir()), out, VOLUMES)) == 1
+    slices = collect_inputs([tree / "a"], out)
+    assert [c.image.name for c in slices] == ["00.dcm", "01.dcm", "02.dcm"]
+    telling = (tmp_path / dicom_files.NAME).absolute()
+    first.rename(telling)
+    (case,) = collect_inputs([telling], out, VOLUMES)
+    assert case.image == telling
+    assert len(case.id) == 16
+    assert case.shown == str(tmp_path / "(withheld)")

@@ -98,9 +98,9 @@ def _look_at_picture(case: Case, data: DataConfig) -> Look:
 def _look_at_volume(case: Case, data: DataConfig) -> Look:
     volume = read_volume(case.image)
     values, grid = zscore(volume.values[None])[0], volume.frame
+    middle = [np.take(values, n // 2, axis=k) for k, n in enumerate(values.shape)]
     # Three standard deviations on either side become 0 to 1.
-    shown = np.clip((values + 3) / 6, 0, 1)
-    slices = [np.take(shown, n // 2, axis=k) for k, n in enumerate(shown.shape)]
+    slices = [np.clip((s + 3) / 6, 0, 1) for s in middle]
     return Look(
         "zscore",
         "volume",

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -216,8 +218,10 @@ def read_case(case: Case) -> CaseVolume:
         As `read_volume`, and where a file lies on another grid than the image; both are named.
     """
     first = read_volume(case.image)
-    values = np.empty((1 + len(case.more), *first.frame.shape), dtype=np.float32)
-    values[0] = first.values
+    values = first.values[None]
+    if case.more:
+        values = np.empty((1 + len(case.more), *first.frame.shape), dtype=np.float32)
+        values[0] = first.values
     for k, path in enumerate(case.more, 1):
         volume = read_volume(path)
         _refuse_other_grid(volume.frame, path, first.frame, case.image)
@@ -295,12 +299,40 @@ def zscore(values: ArrayLike, region: ArrayLike | None = None) -> NDArray[np.flo
     largest = float(np.finfo(np.float32).max)
     out = np.zeros(channels.shape, dtype=np.float32)
     for k, channel in enumerate(channels):
-        chosen = (channel if inside is None else channel[inside]).astype(np.float64)
-        if chosen.min() == chosen.max():
+        low, high = _extremes(channel, inside)
+        if low == high:
             continue
-        scaled = (channel.astype(np.float64) - chosen.mean()) / chosen.std()
-        out[k] = np.clip(scaled, -largest, largest)
+        mean, deviation = _moments(channel, inside)
+        for x, part in enumerate(channel):  # one by one, as all at once take four times the memory
+            scaled = (part.astype(np.float64) - mean) / deviation
+            out[k, x] = np.clip(scaled, -largest, largest)
     return out
+
+
+def _chosen(
+    channel: NDArray[np.float32], inside: NDArray[np.bool_] | None
+) -> Iterator[NDArray[np.float32]]:
+    """The values of a channel inside a region, a slab along the first axis at a time."""
+    for x, part in enumerate(channel):
+        values = part.ravel() if inside is None else part[inside[x]]
+        if values.size:
+            yield values
+
+
+def _extremes(
+    channel: NDArray[np.float32], inside: NDArray[np.bool_] | None
+) -> tuple[float, float]:
+    ends = [(float(v.min()), float(v.max())) for v in _chosen(channel, inside)]
+    return min(e[0] for e in ends), max(e[1] for e in ends)
+
+
+def _moments(channel: NDArray[np.float32], inside: NDArray[np.bool_] | None) -> tuple[float, float]:
+    """Mean and standard deviation, in double precision."""
+    sums = [(v.size, v.sum(dtype=np.float64)) for v in _chosen(channel, inside)]
+    count = sum(n for n, _ in sums)
+    mean = math.fsum(s for _, s in sums) / count
+    squares = ((v.astype(np.float64) - mean) ** 2 for v in _chosen(channel, inside))
+    return mean, math.sqrt(math.fsum(s.sum() for s in squares) / count)
 
 
 def _mask_values(stored: Voxels, path: Path, rule: MaskRule) -> NDArray[Any]:

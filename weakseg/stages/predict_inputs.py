@@ -139,10 +139,10 @@ def _wanted(files: Sequence[Path], formats: Formats[Any]) -> Iterator[Path]:
     for file in files:
         if formats.named(file):
             yield file
-        elif not _named_otherwise(file) and begins_as_dicom(file):
+        elif file.parent not in folders and not _named_otherwise(file) and begins_as_dicom(file):
             if formats_of(file) is formats:
                 yield file
-            elif formats.folders:
+            elif formats.folders and why_no_dicom_image(file) is None:
                 folders[file.parent] = None
     yield from folders
 
@@ -162,6 +162,8 @@ def _earlier_folders(files: Sequence[Path], path: Path) -> list[Path]:
 def _why(file: Path, root: Path, earlier: Sequence[Path]) -> str | None:
     if any(file.is_relative_to(f) for f in earlier):
         return EARLIER
+    if file == root:  # a series that was named itself
+        return None
     if why := why_no_scan(file.relative_to(root)):
         return why
     return None if file.is_dir() or _named_otherwise(file) else why_no_dicom_image(file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ def lesion_probability(
     model : nn.Module
         Of `weakseg.models.segmenters`, in evaluation mode.
     image : (B, C, *size) Tensor
+        Of any floating type; a network gets float32.
     fill : (B, C) Tensor
         Intensity outside the images.
     tile : int or "auto"
@@ -65,43 +66,71 @@ def lesion_probability(
     -------
     (B, *size) Tensor of float32
     """
-    dims = image.ndim - 2
+    dims, sides = image.ndim - 2, image.shape[2:]
     mirror = 0 if dims == 3 else 1
     axes = {"none": [], "x": [mirror], "all": list(range(dims))}[flips]
-    total = torch.zeros(image.shape[0], *image.shape[2:], device=image.device)
+    total = torch.zeros(image.shape[0], *sides, device=image.device)
     subsets = [c for r in range(len(axes) + 1) for c in itertools.combinations(axes, r)]
     for subset in subsets:
         at = [a + 2 for a in subset]
-        logits = _logits(model, image.flip(at) if at else image, fill, tile, overlap)
-        p = logits.float().softmax(1)[:, 1]
-        total += p.flip([a - 1 for a in at]) if at else p
-    return total / len(subsets)
+        for first, logits in _slabs(model, image.flip(at) if at else image, fill, tile, overlap):
+            p = logits.float().softmax(1)[:, 1]
+            begin = sides[0] - first - p.shape[1] if 0 in subset else first
+            total[:, begin : begin + p.shape[1]] += p.flip([a - 1 for a in at]) if at else p
+    return total.div_(len(subsets))
 
 
-def _logits(
+def _slabs(
     model: nn.Module, image: Tensor, fill: Tensor, tile: int | str, overlap: float
-) -> Tensor:
+) -> Iterator[tuple[int, Tensor]]:
+    """Logits of slabs that follow each other along the first axis, and where each begins.
+
+    Where tiles overlap, a slab is given as soon as no further tile reaches it, so that the sums of
+    a large volume are never held as a whole.
+    """
     if isinstance(model, DeepMedic):
         side = None if tile == AUTO else max(int(tile) // model.period, 1) * model.period
-        return model.dense(image, side, fill)
+        yield 0, model.dense(image.float(), side, fill)
+        return
     sides = image.shape[2:]
     limit = TILE[len(sides)] if tile == AUTO else int(tile)
     output = [_output_side(model, min(limit, n) if n > limit else n) for n in sides]
     starts = grid_starts(sides, output, overlap)
     if len(starts) == 1:
-        return _tile(model, image, fill, starts[0], output)
+        yield 0, _tile(model, image, fill, starts[0], output)
+        return
     weights = gaussian_weights(output, image.device)
+    groups = [list(g) for _, g in itertools.groupby(starts, key=lambda s: s[0])]
+    begins = [max(g[0][0], 0) for g in groups]
+    ends = [*begins[1:], sides[0]]
     total: Tensor | None = None
-    weight = torch.zeros(sides, device=image.device)
-    for start in starts:
-        inside, kept = _overlap(start, output, sides)
-        out = _tile(model, image, fill, start, output).float()
-        if total is None:
-            total = out.new_zeros(*out.shape[:2], *sides)
-        total[(slice(None), slice(None), *inside)] += out * weights[kept]
-        weight[inside] += weights[kept]
-    assert total is not None
-    return total / weight
+    weight = torch.zeros(0, *sides[1:], device=image.device)
+    for group, begin, following in zip(groups, begins, ends, strict=True):
+        end = min(group[0][0] + output[0], sides[0])
+        weight = _longer(weight, 0, end - begin)
+        for start in group:
+            inside, kept = _overlap(start, output, sides)
+            out = _tile(model, image, fill, start, output).float()
+            if total is None:
+                total = out.new_zeros(*out.shape[:2], end - begin, *sides[1:])
+            total = _longer(total, 2, end - begin)
+            here = (slice(inside[0].start - begin, inside[0].stop - begin), *inside[1:])
+            total[(slice(None), slice(None), *here)] += out * weights[kept]
+            weight[here] += weights[kept]
+        assert total is not None
+        done = following - begin
+        yield begin, total[:, :, :done] / weight[:done]
+        total, weight = total[:, :, done:], weight[done:]
+
+
+def _longer(held: Tensor, axis: int, length: int) -> Tensor:
+    """A tensor with zeros behind its end along an axis, so that it has a length."""
+    lacks = length - held.shape[axis]
+    if lacks <= 0:
+        return held
+    more = [*held.shape]
+    more[axis] = lacks
+    return torch.cat([held, held.new_zeros(more)], axis)
 
 
 def _overlap(
@@ -127,10 +156,11 @@ def _tile(
     window = [model.input_size(o) for o in output]
     first = [s - before for s in start]
     if all(f == 0 and w == n for f, w, n in zip(first, window, sides, strict=True)):
-        cut = image
+        cut = image.float()
     else:
         source, target = _overlap(first, window, sides)
-        cut = fill.to(image)[(..., *[None] * len(sides))].expand(-1, -1, *window).clone()
+        outside = fill.to(image.device, torch.float32)[(..., *[None] * len(sides))]
+        cut = outside.expand(-1, -1, *window).clone()
         cut[(slice(None), slice(None), *target)] = image[(slice(None), slice(None), *source)]
     _, kept = _overlap(start, output, sides)
     return model(cut)[(slice(None), slice(None), *kept)]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from weakseg.config import AUTO, PatchAugmentConfig, SegmenterConfig
 from weakseg.data.arrays import filled
 from weakseg.data.augment import augment_pairs
-from weakseg.data.patches import IGNORE, PatchSampler, PatchShape, cut, lesion_share
+from weakseg.data.patches import IGNORE, CaseArrays, PatchSampler, PatchShape, cut, lesion_share
 from weakseg.training.infer import as_batch, lesion_probability
 from weakseg.training.loop import require_finite, seed_epoch
 from weakseg.training.losses import make_loss, voxel_cross_entropy
@@ -221,7 +221,7 @@ def predict(
     for start in range(0, len(indices), together):
         chosen = [int(i) for i in indices[start : start + together]]
         held = [data.arrays(i) for i in chosen]
-        image = as_batch([h.image for h in held], device)
+        image = as_batch([h.image for h in held], device) if flat else _volume(held[0], device)
         outside = as_batch([h.fill for h in held], device)
         if flat:
             image = image.contiguous(memory_format=torch.channels_last)
@@ -239,9 +239,15 @@ def predict(
             )
         for i, probability in zip(chosen, p[: len(held)].cpu().numpy(), strict=True):
             if priors is not None and config.recalibrate and 0 < min(priors) <= max(priors) < 1:
-                yield i, recalibrate(probability, *priors).astype(np.float32)
-            else:
-                yield i, probability
+                for k, part in enumerate(probability):  # one by one: all take twice the memory
+                    probability[k] = recalibrate(part, *priors)
+            yield i, probability
+
+
+def _volume(held: CaseArrays, device: Any) -> Tensor:
+    """A batch of one volume as it is kept, without a copy in float32."""
+    image = held.image if held.image.flags.writeable else held.image.copy()
+    return torch.from_numpy(image)[None].to(device)
 
 
 __all__ = ["IGNORE", "SegmentationCases", "SegmenterTask", "predict"]

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from weakseg.data.formats.base import HEAD, Affine, Format, Frame, opened
 from weakseg.data.formats.grids import shape_words
 from weakseg.errors import DataError, first_line
-from weakseg.runs import write_bytes
+from weakseg.runs import atomic_path
 
 MAX_VOXELS = 2**28
 """Larger volumes are refused, as a small file can claim to be huge; 1 GiB of float32."""
@@ -137,8 +137,14 @@ def write_nifti(path: Path, values: NDArray[Any], like: Path | Frame) -> None:
     header.set_slope_inter(1, 0)
     header["vox_offset"] = header.single_vox_offset
     no_extensions = bytes(4)
-    whole = b"".join((header.binaryblock, no_extensions, values.tobytes(order="F")))
-    write_bytes(path, gzip.compress(whole, _LEVEL, mtime=0), flushed=False)
+    with (
+        atomic_path(path, flushed=False) as part,
+        part.open("wb") as f,
+        gzip.GzipFile("", "wb", _LEVEL, f, mtime=0) as packed,
+    ):
+        packed.write(header.binaryblock + no_extensions)
+        for z in range(values.shape[2]):  # a slice at a time, as a copy of all takes memory
+            packed.write(values[:, :, z].tobytes(order="F"))
 
 
 def _header_like(like: Path) -> Any:
