@@ -220,6 +220,18 @@ def test_medmnist_becomes_pngs_with_its_splits_and_the_names_of_its_classes(tmp_
     assert "names no patients" in capsys.readouterr().out
 
 
+def test_images_of_others_are_not_overwritten(tmp_path, capsys):
+    medmnist(tmp_path / "set")
+    mine = picture(tmp_path / "out/images/val_000002.png", 5)
+    before = mine.read_bytes()
+    assert weakseg("init", tmp_path / "set", "--out", tmp_path / "out") == 2
+    assert "images/val_000002.png already" in capsys.readouterr().err
+    assert mine.read_bytes() == before
+    assert [p.name for p in (tmp_path / "out").rglob("*.*")] == [mine.name]
+    init(tmp_path / "set", tmp_path / "out", "--force")
+    assert mine.read_bytes() != before
+
+
 def test_medmnist_with_several_findings_an_image(tmp_path):
     labels = np.zeros((8, 14), np.uint8)
     labels[1, [0, 13]] = 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.config import SPLITS, DataConfig, load_config
-from weakseg.data.check import Problem, check_manifest, format_problems
+from weakseg.data.check import Problem, check_manifest
 from weakseg.data.formats.reading import DECODERS, read_frame
 from weakseg.data.formats.registry import formats_of
 from weakseg.data.labels import resolve_labels
@@ -27,21 +26,14 @@ from weakseg.importing.tree import list_tree, listed
 from weakseg.progress import progress
 from weakseg.report.sheet import write_sheet
 from weakseg.runs import folder_name, write_text
+from weakseg.stages.arrange_words import SHEET, counts, doubt, told
 
-SHEET = "pictures.png"
 SOURCE = "SOURCE.txt"
 ON_SHEET = 12
 MOST_CHECKED = 5000
 """Images up to which every file is looked at right away."""
 SIZED = 200
 """Images whose size is looked at, for a suggestion."""
-SAID = 3
-"""Problems of a kind that are told."""
-ALL_LESIONS = (
-    "every image has a lesion, and what a lesion is, a classifier learns from images without one; "
-    "add rows of such images to {labels}, or say which label means that there is none: "
-    "--answer healthy=LABEL"
-)
 NO_LESION = "none"
 """The answer where no label means that there is no lesion."""
 
@@ -78,7 +70,7 @@ def import_set(
         f"{published.title}\nfrom: {published.address}\nlicence: {published.licence}\n"
         f"cite: {published.citation}\n"
     )
-    text = write_arrangement(arrangement, raw, out, answers)
+    text = write_arrangement(arrangement, raw, out, answers, force=force)
     write_text(out / SOURCE, source)
     return f"{source}(kept in {out / SOURCE})\n\n{text}"
 
@@ -124,21 +116,32 @@ def init_folder(
     could = f"; could also be read as {listed(x.name for x in others)} (--layout)" if others else ""
     first = f"layout {chosen.name}: {chosen.title}{could}"
     arrangement = replace(arrangement, found=(first, *arrangement.found))
-    return write_arrangement(arrangement, folder, out, answers)
+    return write_arrangement(arrangement, folder, out, answers, force=force)
 
 
 def _refuse_existing(out: Path, force: bool) -> None:
     """Refuse to overwrite what somebody may have worked on."""
-    there = [n for n in (LABELS, EXPERIMENT) if (out / n).exists()]
+    _refuse(out, [n for n in (LABELS, EXPERIMENT, SHEET, SOURCE) if (out / n).exists()], force)
+
+
+def _refuse_pictures(items: Sequence[Item], out: Path, force: bool) -> None:
+    """Refuse to write images over others."""
+    written = [p for i in items for p in (i.image, *i.masks) if not p.is_absolute()]
+    _refuse(out, [str(p) for p in written if (out / p).exists()], force)
+
+
+def _refuse(out: Path, there: Sequence[str], force: bool) -> None:
     if there and not force:
         raise UserError(
-            f"The folder holds {' and '.join(there)} already.",
+            f"The folder holds {listed(there, 4)} already.",
             where=str(out),
             fix="name another folder with --out, or overwrite with --force",
         )
 
 
-def write_arrangement(arrangement: Arrangement, source: Path, out: Path, answers: Answers) -> str:
+def write_arrangement(
+    arrangement: Arrangement, source: Path, out: Path, answers: Answers, *, force: bool = False
+) -> str:
     """Write the manifest, the experiment and the sheet of pictures; what is to be said of them."""
     if not arrangement.items:
         raise DataError(
@@ -147,18 +150,19 @@ def write_arrangement(arrangement: Arrangement, source: Path, out: Path, answers
             found="; ".join(arrangement.found) or None,
         )
     if arrangement.export is not None:
+        _refuse_pictures(arrangement.items, out, force)
         with progress("writing images", 0) as advance:
             arrangement.export(out, advance)
     settings = dict(arrangement.settings)
     items = _labelled(arrangement, out, settings)
     if arrangement.label_by_mask is not None:
-        items, told = _without_few_healthy(items, arrangement.label_by_mask[0])
-        arrangement = replace(arrangement, found=(*arrangement.found, *told))
+        items, left_out = _without_few_healthy(items, arrangement.label_by_mask[0])
+        arrangement = replace(arrangement, found=(*arrangement.found, *left_out))
     arrangement = replace(arrangement, items=items)
     kind = _kind(arrangement.items, settings, answers, source)
     answers.refuse_unasked()
-    remarks = [*arrangement.found, *_counts(arrangement.items)]
-    doubts = [_doubt(q) for q in answers.assumed]
+    remarks = [*arrangement.found, *counts(arrangement.items)]
+    doubts = [doubt(q) for q in answers.assumed]
     write_items(out / LABELS, arrangement.items)
     if kind is None:
         data = DataConfig(manifest=str(out / LABELS))
@@ -175,7 +179,7 @@ def write_arrangement(arrangement: Arrangement, source: Path, out: Path, answers
         write_text(out / EXPERIMENT, text)
         data = load_config(out / EXPERIMENT).data
     problems, looked = _look(out, data, len(arrangement.items))
-    return _told(out, kind, remarks, doubts, problems, looked)
+    return told(out, kind, remarks, doubts, problems, looked)
 
 
 def _labelled(arrangement: Arrangement, out: Path, settings: dict[str, Any]) -> tuple[Item, ...]:
@@ -257,44 +261,6 @@ def _longest(items: Sequence[Item], out: Path) -> Iterator[int]:
             yield max(read_frame(file, formats_of(file)).shape[:2])
 
 
-def _counts(items: Sequence[Item]) -> Iterator[str]:
-    """What there is, counted."""
-    noun = f"{formats_of(items[0].image).noun}s"
-    labels = Counter(i.label for i in items)
-    yield f"{len(items)} {noun}: " + ", ".join(f"{n} {name}" for name, n in labels.most_common(8))
-    masks = Counter(len(i.masks) for i in items)
-    with_mask = len(items) - masks[0]
-    several = sum(n for k, n in masks.items() if k > 1)
-    if with_mask:
-        yield f"{with_mask} with a mask" + (
-            f"; {several} of them with several, which are joined" if several else ""
-        )
-    else:
-        yield "no masks: heatmaps and masks can be made, but not scored"
-    patients = {i.patient for i in items if i.patient}
-    if patients:
-        yield f"{len(patients)} patients"
-    elif noun == "images":
-        yield (
-            "no patients are known: images that look nearly alike will be kept in one split, and "
-            "intervals are too narrow where a patient has several others"
-        )
-    else:
-        yield "no patients are known: each volume counts as one"
-    splits = Counter(i.split for i in items if i.split)
-    if splits:
-        yield "splits: " + ", ".join(f"{splits[s]} {s}" for s in ("train", "val", "test"))
-
-
-def _doubt(question: Question) -> str:
-    why = f" ({question.why})" if question.why else ""
-    choices = f", or {listed(question.choices, 8)}" if question.choices else ""
-    return (
-        f"{question.text} Taken: {question.default}{why}. Another answer: "
-        f"--answer {question.key}=VALUE{choices}"
-    )
-
-
 def _look(out: Path, data: DataConfig, count: int) -> tuple[list[Problem], bool]:
     """Check the files, unless there are too many, and draw the sheet."""
     manifest = Path(data.manifest)
@@ -310,33 +276,3 @@ def _look(out: Path, data: DataConfig, count: int) -> tuple[list[Problem], bool]
         labels = None
     write_sheet(out / SHEET, table, data, problems, labels, shown=ON_SHEET)
     return problems, looked
-
-
-def _told(
-    out: Path,
-    kind: Kind | None,
-    remarks: Sequence[str],
-    doubts: Sequence[str],
-    problems: Sequence[Problem],
-    looked: bool,
-) -> str:
-    lines = ["found:", *(f"  - {r}" for r in remarks)]
-    lines += ["unsure:", *(f"  - {d}" for d in doubts)] if doubts else []
-    lines += [
-        "written:",
-        f"  {out / LABELS}",
-        *([f"  {out / EXPERIMENT}"] if kind else ()),
-        f"  {out / SHEET}: look whether the outlines lie on the lesions",
-    ]
-    errors = [p for p in problems if p.severity == "error"]
-    if problems:
-        lines += ["`weakseg validate` says:", format_problems(problems, SAID)]
-    if not looked:
-        lines += [
-            f"not every file was looked into; this does: weakseg validate {out / LABELS}",
-        ]
-    if kind is None:
-        return "\n".join([*lines, f"next: {ALL_LESIONS.format(labels=out / LABELS)}"])
-    command = f"weakseg compare {out / EXPERIMENT}"
-    lines += [f"next, once the errors are mended: {command}" if errors else f"next: {command}"]
-    return "\n".join(lines)
