@@ -124,7 +124,7 @@ def test_a_file_of_that_name_wins_and_that_is_said(tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("quickstrat", "did you mean quickstart?"),
+        ("quickstrat", "did you mean quickstart"),
         ("lgg", "lgg-flair"),
         ("zzz", "one of ablation-busi"),
         ("configs/quickstart.yaml", "write quickstart instead"),

@@ -57,6 +57,7 @@ def test_every_page_is_in_the_contents():
     held = yaml.safe_load(contents)
     named = {p for part in held["nav"] for p in _pages(part)}
     pages = {p.name for p in (ROOT / "docs").glob("*.md")}
+    # A page that is new enters `nav` of mkdocs.yml.
     assert named == pages | {f"reference/{n}.md" for n in ("commands", "keys", "python")}
 
 
