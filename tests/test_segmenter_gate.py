@@ -11,7 +11,7 @@ from tests.tiny import pixels, read_rows, tree, weakseg, write_config, write_man
 from weakseg import layout
 from weakseg.config import load_config
 from weakseg.data.cases import Case
-from weakseg.methods import network as segmenter_predictor
+from weakseg.methods import gate as segmenter_predictor
 from weakseg.methods.find import load_method
 from weakseg.outputs import list_outputs
 from weakseg.runs import Run, read_json

@@ -4,24 +4,25 @@ A file is YAML. Unknown keys are refused with the nearest known one; all problem
 at once. ``--set a.b=value`` changes one key, with the value read as YAML.
 
 - `base`: what the sections share
-- `data`, `classifier`, `segmenter`, `masks`, `filtered`: a section each
+- `data`, `classifier`, `segmenter`, `masks`, `consensus`, `filtered`: a section each
 - `experiment`: the whole
+- `fingerprints`: short names of settings
 - `load`: from a file and back
 """
 
 from weakseg.config.classifier import AugmentConfig, ClassifierConfig
 from weakseg.config.consensus import ConsensusConfig
 from weakseg.config.data import DataConfig, PhantomConfig, SplitConfig
-from weakseg.config.experiment import (
+from weakseg.config.experiment import Config
+from weakseg.config.filtered import Condition, FilteredConfig, parse_condition
+from weakseg.config.fingerprints import (
     STARTING_WEIGHTS,
-    Config,
     curve_fingerprint,
     filtered_fingerprint,
     fingerprint,
     same_start,
     starting_weights,
 )
-from weakseg.config.filtered import Condition, FilteredConfig, parse_condition
 from weakseg.config.load import (
     apply_change,
     config_of_run,

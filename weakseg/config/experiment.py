@@ -1,15 +1,11 @@
-"""A whole experiment, and short names of its settings."""
+"""A whole experiment."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from weakseg.config.classifier import ClassifierConfig
 from weakseg.config.consensus import ConsensusConfig
@@ -311,56 +307,3 @@ class Config(Section):
         if held.weights != "classifier":
             return held
         return held.model_copy(update={"weights": self.classifier.weights})
-
-
-STARTING_WEIGHTS = "starting_weights"
-"""Key of a stage in the record that holds `starting_weights`."""
-
-
-def fingerprint(*parts: Any) -> str:
-    """A short, stable name of values that can be written as JSON; equal values, equal names."""
-    plain = [p.model_dump(mode="json") if isinstance(p, BaseModel) else p for p in parts]
-    text = json.dumps(plain, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
-
-
-def filtered_fingerprint(config: Config) -> str:
-    """Fingerprint of the settings of heatmap-filtered retraining."""
-    return fingerprint(config.heatmap.fingerprint_settings(), config.filtered or FilteredConfig())
-
-
-def curve_fingerprint(config: Config, name: str) -> str:
-    """Fingerprint of the settings of the network of a curve; its weights see `same_start`."""
-    left_out = {"weights", "seeds", "threshold", "keep", "validation_cases", "masks", "ignore"}
-    left_out |= {"min_peak", "min_area", "ensemble", "gate"}
-    settings = config.segmenters[name].fingerprint_settings()
-    return fingerprint({k: v for k, v in settings.items() if k not in left_out})
-
-
-def starting_weights(config: Config, name: str) -> str | None:
-    """What a segmenter begins with: none, imagenet, or the hash of a file's content.
-
-    None for a file that is not there.
-    """
-    weights = config.segmenter(name).weights
-    if weights in ("none", "imagenet"):
-        return weights
-    path = Path(weights)
-    if not path.is_file():
-        return None
-    return hashlib.blake2b(path.read_bytes(), digest_size=10).hexdigest()
-
-
-def same_start(entry: Mapping[str, Any], config: Config, name: str) -> bool:
-    """Whether a stage was made with the weights that a segmenter is to begin with now.
-
-    Parameters
-    ----------
-    entry : mapping
-        Of the stage in the record. A file of weights that has gone since counts as the same.
-    config : Config
-    name : str
-        Of the segmenter.
-    """
-    made, now = entry.get(STARTING_WEIGHTS), starting_weights(config, name)
-    return made is None or now is None or made == now

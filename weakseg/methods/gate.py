@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg.data.cases import Case
+from weakseg.config import Config
+from weakseg.data.arrays import ImageBatches
+from weakseg.data.cases import Case, Labels
 from weakseg.errors import RunError, UserError
 from weakseg.layout import BEST, PREDICTIONS, seed_folder
 from weakseg.methods.classifiers import classifier_key, is_trained, read_predictions
 from weakseg.methods.prepared import Prepared
+from weakseg.models.classifier import Classifier
 from weakseg.runs import file_hash
 from weakseg.scores import youden_threshold
 from weakseg.stored import DELETE, damaged
+from weakseg.training.classify import predict_probabilities
 
 DIGITS = 6
 """Of a probability: as many as the classifiers' ``predictions.csv`` holds."""
@@ -98,6 +102,42 @@ class Gate:
     def of(self, case: Case) -> float:
         """What they say of a case."""
         return self.probabilities[case.id]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierGate:
+    """What classifiers say of new images.
+
+    Attributes
+    ----------
+    classifiers : tuple of Classifier
+        Those whose mean probability of a lesion empties a mask.
+    labels : Labels
+        Of the classifiers.
+    config : Config
+    """
+
+    classifiers: tuple[Classifier, ...]
+    labels: Labels
+    config: Config
+
+    def __call__(self, case: Case) -> float:
+        channels = self.classifiers[0].spec.channels
+        image = ImageBatches([case], self.config.data, channels)
+        lesion = list(self.labels.lesion_indices)
+        said = [
+            predict_probabilities(m, image, np.arange(1), 1, m.mean.device)[:, lesion].sum(1)
+            for m in self.classifiers
+        ]
+        probability = float(mean_probability(said)[0])
+        if not np.isfinite(probability):
+            raise RunError(
+                "The gate's classifier gives no probability (NaN or infinity).",
+                where=case.shown,
+                fix="look at its weights, and train it again: weakseg train-classifier CONFIG "
+                "--force",
+            )
+        return probability
 
 
 def check_gate(prepared: Prepared, name: str) -> None:

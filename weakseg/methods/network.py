@@ -12,7 +12,6 @@ import numpy as np
 
 from weakseg.config import MANIFEST, Config, SegmenterConfig, load_config, same_start
 from weakseg.contents import image_side
-from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case, Labels
 from weakseg.data.formats.registry import formats_of_dims
 from weakseg.errors import DataError, RunError, UserError
@@ -44,15 +43,13 @@ from weakseg.methods.base import (
 )
 from weakseg.methods.classifiers import load_classifier
 from weakseg.methods.fingerprints import segmenter_fingerprint
-from weakseg.methods.gate import find_gate, mean_probability
+from weakseg.methods.gate import ClassifierGate, find_gate
 from weakseg.methods.networks import classifier_labels, other_network, refuse_one_seed
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks, load_networks
 from weakseg.methods.segmenters import is_trained, trained_settings
 from weakseg.methods.spoken import network_name
-from weakseg.models.classifier import Classifier
 from weakseg.runs import Run, file_hash
-from weakseg.training.classify import predict_probabilities
 from weakseg.training.loop import make_fabric, pick_device
 from weakseg.training.segment import cases_at_once
 from weakseg.training.segmentation_cases import SegmentationCases
@@ -205,42 +202,6 @@ class NetworkMethod(Method):
                 where=case.shown,
                 fix="name the region in a manifest with the column roi",
             )
-
-
-@dataclass(frozen=True, eq=False)
-class ClassifierGate:
-    """What classifiers say of new images.
-
-    Attributes
-    ----------
-    classifiers : tuple of Classifier
-        Those whose mean probability of a lesion empties a mask.
-    labels : Labels
-        Of the classifiers.
-    config : Config
-    """
-
-    classifiers: tuple[Classifier, ...]
-    labels: Labels
-    config: Config
-
-    def __call__(self, case: Case) -> float:
-        channels = self.classifiers[0].spec.channels
-        image = ImageBatches([case], self.config.data, channels)
-        lesion = list(self.labels.lesion_indices)
-        said = [
-            predict_probabilities(m, image, np.arange(1), 1, m.mean.device)[:, lesion].sum(1)
-            for m in self.classifiers
-        ]
-        probability = float(mean_probability(said)[0])
-        if not np.isfinite(probability):
-            raise RunError(
-                "The gate's classifier gives no probability (NaN or infinity).",
-                where=case.shown,
-                fix="look at its weights, and train it again: weakseg train-classifier CONFIG "
-                "--force",
-            )
-        return probability
 
 
 def load_network_method(

@@ -34,8 +34,8 @@ from weakseg.runs import write_json, write_text
 from weakseg.scores import classification_scores
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
+from weakseg.stages.checks import check_places
 from weakseg.stages.effort import of_classifier, of_predictions
-from weakseg.stages.prepare import check_places
 from weakseg.training.classify import ClassifierTask, predict_probabilities
 from weakseg.training.given import given_weights
 from weakseg.training.loop import FitSettings, fit, make_fabric, pick_device

@@ -1,0 +1,144 @@
+"""What is refused before anything is made: settings and data that would fail hours later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from weakseg.config import ClassifierConfig, Config
+from weakseg.data.cases import Labels
+from weakseg.data.check import Findings, check_table, format_problems
+from weakseg.data.manifest import Table
+from weakseg.errors import ConfigError, DataError
+from weakseg.methods.prepared import Prepared
+from weakseg.progress import progress, say
+
+COARSE = 4
+"""Rows and columns of a heatmap below which it is said that it hardly shows where."""
+
+
+def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2) -> None:
+    """Refuse settings that would fail later, after hours of work.
+
+    Only the segmenters are looked at where there is no classifier of such cases.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown network, heatmap method, layer or target, or a device that is not there.
+    UserError
+        For weights that cannot be read or belong to another network.
+    """
+    from weakseg.heatmaps.cam import LAYERLESS, check_method
+    from weakseg.heatmaps.compute import target_classes
+    from weakseg.models.classifier import ClassifierSpec
+    from weakseg.models.classifiers import build_classifier
+    from weakseg.models.layers import named_layers
+    from weakseg.models.transfer import load_pretrained
+    from weakseg.training.given import given_weights
+    from weakseg.training.loop import make_fabric
+
+    _check_segmenters(config, channels, dims)
+    if dims not in ClassifierConfig.dims:
+        return
+    make_fabric(config.device, config.classifier.precision)
+    for name, heat in config.all_heatmaps.items():
+        where = "heatmap" if name not in config.heatmaps else f"heatmaps.{name}"
+        check_method(heat.method, where=f"{where}.method")
+        target_classes(heat.target, labels, where=f"{where}.target")
+    if config.filtered is not None and config.filtered.target not in ("same", "predicted"):
+        target_classes(config.filtered.target, labels, where="filtered.target")
+    c = config.classifier
+    spec = ClassifierSpec(c.arch, labels.names, channels, c.grey_input, c.pool, c.stride, c.exits)
+    model = build_classifier(spec)
+    if model.spec.grey_input != c.grey_input:
+        say(
+            f"{c.arch} takes grey images repeated (classifier.grey_input: repeat): summed "
+            "first-layer weights would be another function"
+        )
+    for heat in config.all_heatmaps.values():
+        if heat.method not in LAYERLESS:
+            named_layers(model, heat.layer, config.data.image_size)
+    if c.weights not in ("none", "imagenet"):
+        load_pretrained(model, given_weights(Path(c.weights))[0], c.weights)
+
+
+def check_places(prepared: Prepared, *, tell: bool = True) -> None:
+    """Refuse heatmap layers that have no map of such images, before a classifier is trained.
+
+    Maps of few places are said, where ``tell`` asks for it.
+
+    Raises
+    ------
+    ConfigError
+        With the layers that have one.
+    """
+    from weakseg.heatmaps.cam import LAYERLESS
+    from weakseg.models.classifier import ClassifierSpec
+    from weakseg.models.classifiers import build_classifier
+    from weakseg.models.layers import grids
+
+    config, c = prepared.config, prepared.config.classifier
+    names, channels, size = prepared.cases.labels.names, prepared.channels, config.data.image_size
+    spec = ClassifierSpec(c.arch, names, channels, c.grey_input, c.pool, c.stride, c.exits)
+    model = build_classifier(spec)
+    for heat in config.all_heatmaps.values():
+        if heat.method not in LAYERLESS:
+            maps = [grids(model, heat.layer, max(1, round(size * s))) for s in heat.scales]
+            if tell:
+                _say_if_coarse(c.arch, maps[0])
+
+
+def _say_if_coarse(arch: str, maps: dict[str, tuple[int, int]]) -> None:
+    """Say where the finest map of a heatmap has so few places that it hardly shows where."""
+    name, (height, width) = max(maps.items(), key=lambda item: min(item[1]))
+    if min(height, width) < COARSE:
+        say(
+            f"heatmaps of {name} of {arch} have {height} x {width} places at this "
+            "data.image_size: they hardly show where a lesion is; a larger image_size, a "
+            "heatmap.layer before it, or classifier.stride gives more"
+        )
+
+
+def _check_segmenters(config: Config, channels: int, dims: int) -> None:
+    from weakseg.models.pretrained import backbone_name, load_backbone
+    from weakseg.models.segmenters import build_segmenter
+    from weakseg.training.given import given_weights
+    from weakseg.training.loop import make_fabric
+    from weakseg.training.recipes import resolve
+
+    for name in config.segmenters:
+        s = config.segmenter(name)
+        try:
+            resolve(s, dims)
+            model = build_segmenter(s.arch, channels, 2, dims)
+            if s.weights == "imagenet":
+                backbone_name(s.arch)
+        except ConfigError as e:
+            # The part that found it does not know the name that the user gave it.
+            where = (e.where or "segmenter").replace("segmenter", f"segmenters.{name}", 1)
+            raise ConfigError(
+                e.what, where=where, found=e.found, expected=e.expected, fix=e.fix
+            ) from None
+        make_fabric(config.device, s.precision)
+        if s.weights not in ("none", "imagenet"):
+            load_backbone(model, given_weights(Path(s.weights))[0], s.weights)
+
+
+def checked_table(table: Table, config: Config) -> Findings:
+    """Refuse a manifest with errors; say that there are warnings."""
+    with progress("checking images and masks", 0) as advance:
+        findings = check_table(table, config.data, progress=lambda n, of: advance(n, of=of))
+    errors = [p for p in findings.problems if p.severity == "error"]
+    if errors:
+        raise DataError(
+            f"The data have {len(errors)} problem{'s' if len(errors) > 1 else ''}:\n"
+            + format_problems(errors),
+            where=str(table.path),
+            fix=f"mend them; `weakseg validate {table.path}` lists them again",
+        )
+    if findings.problems:
+        say(
+            f"{table.path}: {len(findings.problems)} warnings; "
+            f"`weakseg validate {table.path}` lists them"
+        )
+    return findings
