@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.tiny import read_rows
 from weakseg import layout
 from weakseg.config import Config, load_config
+from weakseg.masks.rules import RULES
 from weakseg.report.page import build_report
 from weakseg.report.read import read_runs
 from weakseg.runs import RECORD, read_json
@@ -87,7 +88,7 @@ def _masks(run: Path, config: Config) -> Iterator[Path]:
             if method in left_out:
                 continue
             seeds[method] = config.heatmap_seeds(name)
-            if rule in ("affinity", "hypercolumn"):
+            if RULES[rule].trainable:
                 yield from (layout.trained_file(masks, method, s) for s in seeds[method])
     for method, of in seeds.items():
         yield layout.threshold_file(masks, method)
