@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -71,7 +73,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
 
 def test_the_page_needs_nothing_outside_itself(made):
     page = Page(made[2])
-    outside = [t for t in page.targets if not t.startswith(("#", "data:image/"))]
+    outside = [t for t in page.targets if not t.startswith(("#", "data:image/", "data:text/csv;"))]
     assert outside == []
     assert "://" not in re.sub(r"data:[^\"]+", "", made[2])
     assert "@import" not in made[2]
@@ -283,6 +285,30 @@ def test_images_that_are_gone_cost_their_pictures_only(tmp_path):
     assert page.pictures == 0
     assert "No picture: " in page.text
     assert "Without seeing a mask" in page.text
+
+
+def test_every_section_has_a_place_in_the_contents_and_holds_its_tables_as_csv(made):
+    _, out, html = made
+    links = dict(re.findall(r'<li><a href="#(run1-[\w-]+)">([^<]+)</a></li>', html))
+    headings = re.findall(r"<h2>([^<]+)</h2>", html)
+    assert list(links.values()) == headings
+    assert len(headings) > 6
+    held = dict(re.findall(r'download="(\w+).csv" href="data:text/csv;base64,([^"]+)"', html))
+    for path in (out / "tables").glob("*.csv"):
+        table = pd.read_csv(path).drop(columns="run")
+        if len(table):
+            text = base64.b64decode(held[path.stem]).decode()
+            pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(text)), table)
+    assert len(held) > 6
+
+
+def test_every_figure_has_a_name_for_screen_readers(made):
+    assert html_figures(made[2]) == re.findall(r'<svg[^>]* aria-label="([^"]{20,})"', made[2])
+    assert len(html_figures(made[2])) == 7
+
+
+def html_figures(html: str) -> list[str]:
+    return re.findall(r"</svg>\s*<figcaption>([^<]+)</figcaption>", html)
 
 
 def test_no_gallery_is_made_where_none_is_wanted(tmp_path):

@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from weakseg.report import figures, words
+from weakseg.report.colours import method_colours
 from weakseg.report.read import RunTables
 from weakseg.report.tables import GROUPS, comparable, paired_difference
 
@@ -30,7 +31,7 @@ def side_by_side(
     -------
     dict
         ``comparable``; ``note``, why not or what to mind, or None; ``sentences``; ``methods``, the
-        rows of the common table; ``figure``, SVG or None.
+        rows of the common table; ``figure``, SVG or None; ``colours``, a method's.
     """
     prints = [str(r.data.get("fingerprint", "")) for r in runs]
     same, why = comparable(prints, [r.splits for r in runs])
@@ -45,6 +46,9 @@ def side_by_side(
         "sentences": _run_sentences(runs, headlines) if same else [],
         "methods": table.to_dict(orient="records"),
         "figure": figure,
+        "colours": method_colours(dict(zip(table["method"], table["group"], strict=True)))
+        if len(table)
+        else {},
     }
 
 

@@ -14,20 +14,14 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
+from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from weakseg.report.colours import COLOURS, method_colours
 from weakseg.scores import reliability_curve
 
-COLOURS = {
-    "no-masks": "#0a84c6",
-    "masks": "#b8579b",
-    "supervised": "#00a077",
-    "floor": "#8c8c8c",
-    "oracle": "#d98a00",
-}
-"""Group of methods → its colour; chosen after Okabe and Ito, readable on white and on black."""
 SERIES = ("#0a84c6", "#d98a00", "#00a077", "#b8579b", "#d55e00", "#8c8c8c")
 INK = "#010203"  # stands for the page's text colour until `as_svg` puts it in
 STYLE: dict[Any, Any] = {
@@ -74,7 +68,8 @@ def dice_figure(methods: pd.DataFrame, names: Sequence[str] | None = None) -> st
         fig = Figure(figsize=(5.6, 0.8 + 0.26 * n), layout="constrained")
         ax = fig.add_subplot()
         y = np.arange(n)
-        colours = [COLOURS[g] for g in methods["group"]]
+        by_method = method_colours(dict(zip(methods["method"], methods["group"], strict=True)))
+        colours = [by_method[m] for m in methods["method"]]
         ax.hlines(y, methods["dice_low"], methods["dice_high"], colors=colours, linewidth=2.2)
         ax.scatter(methods["dice"], y, c=colours, s=34, zorder=3)
         floors = methods[methods["group"] == "floor"]
@@ -103,7 +98,8 @@ def spread_figure(spread: pd.DataFrame, groups: Mapping[str, str]) -> str:
         fig = Figure(figsize=(4.6, 0.8 + 0.26 * n), layout="constrained")
         ax = fig.add_subplot()
         y = np.arange(n)
-        colours = [COLOURS[groups[m]] for m in spread["method"]]
+        by_method = method_colours(groups)
+        colours = [by_method[m] for m in spread["method"]]
         ax.hlines(y, spread["q05"], spread["q95"], colors=colours, linewidth=1)
         ax.hlines(y, spread["q25"], spread["q75"], colors=colours, linewidth=8, alpha=0.45)
         ax.scatter(spread["median"], y, c=colours, s=60, marker="|", linewidths=2.4, zorder=3)
@@ -120,8 +116,9 @@ def size_figure(sizes: pd.DataFrame, groups: Mapping[str, str]) -> str:
     with matplotlib.rc_context(STYLE):
         fig, ax = _axes("size of the lesion in pixels", "mean Dice")
         ticks: dict[int, str] = {}
+        by_method = method_colours(groups)
         for method, rows in sizes.dropna(subset=["dice"]).groupby("method", sort=False):
-            colour = COLOURS[groups[str(method)]]
+            colour = by_method[str(method)]
             style = "--" if groups[str(method)] == "floor" else "-"
             ax.plot(rows["size"], rows["dice"], style, marker="o", color=colour, label=str(method))
             # Every method is scored on the same lesions, so that all have the same groups.
@@ -195,15 +192,26 @@ def _lone(table: pd.DataFrame) -> str | None:
     return "o" if len(table) == 1 else None
 
 
-def segmenter_figure(metrics: Mapping[str, Mapping[int, pd.DataFrame]]) -> str:
-    """Loss and validation Dice of the supervised networks over their training, a line a seed."""
+def segmenter_figure(
+    metrics: Mapping[str, Mapping[int, pd.DataFrame]], colours: Mapping[str, str] | None = None
+) -> str:
+    """Loss and validation Dice of the supervised networks over their training, a line a seed.
+
+    Parameters
+    ----------
+    metrics : mapping
+        Network → seed → its ``metrics.csv``.
+    colours : mapping, optional
+        Network → its colour; see `weakseg.report.colours.method_colours`.
+    """
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(4.2, 3.9), layout="constrained")
         loss, dice = fig.subplots(2, 1, sharex=True)
         for i, (name, seeds) in enumerate(metrics.items()):
             for j, table in enumerate(seeds.values()):
                 x = table["epoch"] / table["epoch"].max()
-                how: dict[str, Any] = {"color": SERIES[i % len(SERIES)], "lw": 1.3}
+                colour = (colours or {}).get(name, SERIES[i % len(SERIES)])
+                how: dict[str, Any] = {"color": colour, "lw": 1.3}
                 how["marker"] = _lone(table)
                 loss.plot(x, table["train_loss"], label=name if j == 0 else None, **how)
                 if "val_dice" in table and table["val_dice"].notna().any():
@@ -304,6 +312,12 @@ def as_svg(fig: Figure, name: str) -> str:
     head += f' role="img" style="width:{width:.0f}px"'
     text = (head + ">" + rest).replace(INK, "currentColor")
     return in_page(text, name)
+
+
+def labelled(svg: str, label: str) -> str:
+    """The element with a name for screen readers."""
+    named = f' role="img" aria-label="{escape(label)}"'
+    return str(svg).replace(' role="img"', named, 1)
 
 
 def in_page(svg: str, prefix: str) -> str:

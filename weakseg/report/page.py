@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +21,7 @@ from weakseg.report.sections.registry import SECTIONS
 from weakseg.report.tables import GROUPS
 from weakseg.scores import DISTANCE_RULE, EMPTY_RULE
 from weakseg.scores.metrics import SHOWN
+from weakseg.spreadsheets import csv_text
 
 TEMPLATE = "page.html.jinja"
 MACROS = (
@@ -46,11 +49,21 @@ class Report:
 
 
 @dataclass(frozen=True)
+class _Shown:
+    """A section as it stands on the page: its place, heading, HTML, and tables as addresses."""
+
+    id: str
+    heading: str
+    html: Markup
+    downloads: dict[str, str]
+
+
+@dataclass(frozen=True)
 class _Part:
     """What a page says of one run: its sections as HTML, their tables and summaries."""
 
     subject: Subject
-    sections: list[Markup]
+    sections: list[_Shown]
     tables: dict[str, pd.DataFrame]
     summary: dict[str, Any]
 
@@ -119,7 +132,7 @@ def _with_gallery(run: RunTables, size: int) -> RunTables:
 
 
 def _part(subject: Subject, environment: Environment) -> _Part:
-    sections: list[Markup] = []
+    sections: list[_Shown] = []
     tables: dict[str, pd.DataFrame] = {}
     summary: dict[str, Any] = {
         "name": subject.run.name,
@@ -133,7 +146,16 @@ def _part(subject: Subject, environment: Environment) -> _Part:
         tables |= content.tables
         summary |= content.summary
         if content.shown:
-            sections.append(_rendered(section, content, subject, environment))
+            html = _rendered(section, content, subject, environment)
+            heading = re.search(r"<h2>(.*?)</h2>", html)
+            sections.append(
+                _Shown(
+                    f"{subject.anchor}-{section.name.replace(' ', '-')}",
+                    Markup(heading[1]).striptags() if heading else "",
+                    html,
+                    {n: _csv_address(t) for n, t in content.tables.items() if len(t)},
+                )
+            )
     return _Part(subject, sections, tables, summary)
 
 
@@ -145,6 +167,12 @@ def _rendered(
     }
     template = environment.from_string(MACROS + section.template)
     return Markup(template.render({**content.context, "r": subject, "figures": drawn}))
+
+
+def _csv_address(table: pd.DataFrame) -> str:
+    """A table as an address that holds all of it."""
+    text = csv_text(table, float_format="%.6g")
+    return "data:text/csv;base64," + base64.b64encode(text.encode("utf-8")).decode("ascii")
 
 
 def _environment() -> Environment:
@@ -159,13 +187,13 @@ def _environment() -> Environment:
         "num": words.number,
         "signed": words.signed,
         "pct": words.percent,
+        "labelled": lambda svg, label: Markup(figures.labelled(svg, label)),
         "given": lambda v: v is not None and not pd.isna(v),
     }
     env.globals |= {
         "interval": words.interval,
         "count": words.count,
         "groups": GROUPS,
-        "colours": figures.COLOURS,
         "metrics": SHOWN,
     }
     return env

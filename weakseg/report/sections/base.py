@@ -11,6 +11,7 @@ import pandas as pd
 
 from weakseg.config import ClassifierConfig, Config
 from weakseg.methods.find import method_names, spoken_name
+from weakseg.report.colours import method_colours
 from weakseg.report.read import RunTables
 from weakseg.report.tables import headline, method_table
 
@@ -74,6 +75,11 @@ class Subject:
     def spoken(self, method: str) -> str:
         """A method as people say it."""
         return spoken_name(self.config, method)
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """Method → its colour on the whole page."""
+        return method_colours(self.groups)
 
     @property
     def labels(self) -> list[str]:

@@ -101,7 +101,7 @@ def _pooled(rows: pd.DataFrame) -> float:
 
 TEMPLATE = r"""
 <h2>By the counting rules of others</h2>
-<details><summary>The same masks, counted as papers count them</summary>
+<details class="appendix"><summary>The same masks, counted as papers count them</summary>
 <div class="scroll"><table class="wrapped"><thead><tr><th class="text">method</th>{% for rule in rules %}<th>{{ rule }}</th>{% endfor %}</tr></thead><tbody>
 {% for method, of in rows.items() %}<tr><td class="text">{{ method }}</td>{% for rule in rules %}<td>{{ value(of[rule].dice, of[rule].low, of[rule].high) }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>

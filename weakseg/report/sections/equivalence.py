@@ -75,7 +75,11 @@ def equivalence_of(subject: Subject) -> dict[str, Any]:
         ],
         "rows": [_worth_row(r) for r in table.to_dict(orient="records")],
         "figure": equivalence_figure(
-            curve, drawn.head(MOST_METHODS), network, draw_curves(run.equivalence)
+            curve,
+            drawn.head(MOST_METHODS),
+            network,
+            draw_curves(run.equivalence),
+            subject.colours,
         ),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from weakseg.report import words
-from weakseg.report.figures import COLOURS, INK, SERIES, STYLE, as_svg, legend, shorten
+from weakseg.report.colours import COLOURS
+from weakseg.report.figures import INK, SERIES, STYLE, as_svg, legend, shorten
 from weakseg.scores.learning_curve import monotone
 
 MOST_METHODS = 4
@@ -25,6 +26,7 @@ def equivalence_figure(
     methods: pd.DataFrame,
     network: str,
     draws: pd.DataFrame | None = None,
+    colours: Mapping[str, str] | None = None,
 ) -> str:
     """Dice over the number of masks, with the methods as lines across.
 
@@ -38,6 +40,8 @@ def equivalence_figure(
         What to call the curve.
     draws : DataFrame, optional
         As `weakseg.scores.draw_curves`: drawn faintly.
+    colours : mapping, optional
+        Method → its colour; default: that of its group.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def equivalence_figure(
                     label="single draws of the patients" if i == 0 else None,
                 )  # fmt: skip
         _draw_curve(ax, curve)
-        looks = _draw_methods(ax, shown)
+        looks = _draw_methods(ax, shown, colours)
         _draw_drop(ax, shown)
         _label_right(ax, curve, shown, looks, network)
         _mask_axes(ax, curve)
@@ -96,13 +100,18 @@ def _draw_curve(ax: Axes, curve: pd.DataFrame) -> None:
     ax.plot(curve["masks"], curve["dice"], "o", color=_CURVE, ms=5)
 
 
-def _draw_methods(ax: Axes, methods: pd.DataFrame) -> list[tuple[str, str]]:
+def _draw_methods(
+    ax: Axes, methods: pd.DataFrame, colours: Mapping[str, str] | None
+) -> list[tuple[str, str]]:
     """Lines and bands across; returns each one's colour and style."""
     looks: list[tuple[str, str]] = []
     tuned = False
     for i, row in methods.iterrows():
         before = int((methods["group"][:i] == row["group"]).sum())
-        look = (COLOURS[row["group"]], ("-", "--", "-.", ":")[before % 4])
+        look = (
+            (colours or {}).get(row["method"], COLOURS[row["group"]]),
+            ("-", "--", "-.", ":")[before % 4],
+        )
         looks.append(look)
         if pd.notna(row["dice_low"]):
             ax.axhspan(row["dice_low"], row["dice_high"], color=look[0], alpha=0.1, lw=0)

@@ -9,7 +9,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weakseg.report.figures import COLOURS, INK, SERIES, STYLE, as_svg, legend
+from weakseg.report.colours import COLOURS
+from weakseg.report.figures import INK, SERIES, STYLE, as_svg, legend
 from weakseg.scores.retraining_effects import CHANCE
 
 _SOURCES = {

@@ -79,7 +79,7 @@ TEMPLATE = r"""
 {% endfor %}</tbody></table></div>{% endif %}
 <h3>What was chosen, and on what</h3>
 <dl>{% for c in choices %}<dt>{{ c.what }}</dt><dd>{{ c.on }}</dd>{% endfor %}</dl>
-<details><summary>Checklist of CLAIM and TRIPOD+AI: {{ answered }} of {{ items | length }} questions that the run can answer; the rest is for you</summary>
+<details class="appendix"><summary>Checklist of CLAIM and TRIPOD+AI: {{ answered }} of {{ items | length }} questions that the run can answer; the rest is for you</summary>
 <div class="scroll"><table><thead><tr><th class="text">question</th><th class="text">CLAIM</th><th class="text">TRIPOD+AI</th><th class="text">answer</th></tr></thead><tbody>
 {% for i in items %}<tr><th class="text" scope="row">{{ i.question }}</th><td class="text">{{ i.claim }}</td><td class="text">{{ i.tripod }}</td><td class="text wrap">{% if i.answer %}{{ i.answer }}{% else %}<i>the run does not know: to be filled in</i>{% endif %}</td></tr>
 {% endfor %}</tbody></table></div>

@@ -72,7 +72,7 @@ TEMPLATE = r"""
 </dl>{% endif %}
 <h3>Stages</h3>
 {% set long = stages | length > 30 %}
-{% if long %}<details><summary>{{ stages | length }} stages</summary>{% endif %}
+{% if long %}<details class="appendix"><summary>{{ stages | length }} stages</summary>{% endif %}
 <div class="scroll"><table><thead><tr><th class="text">stage</th><th>seconds</th><th class="text">ended</th><th class="text">on</th><th>epoch kept</th><th>flat heatmaps</th></tr></thead><tbody>
 {% for s in stages %}<tr><td class="text">{{ s.stage }}</td><td>{{ s.seconds | num(1) }}</td><td class="text">{{ s.ended }}</td><td class="text">{% if s.device | given %}{{ s.device }}, {{ s.precision }}{% endif %}</td><td>{% if s.best_epoch | given %}{{ s.best_epoch | num(0) }} of {{ s.epochs | num(0) if s.epochs | given else r.config.classifier.epochs }}{% endif %}</td><td>{% if s.flat | given %}{{ s.flat | num(0) }} of {{ s.images | num(0) }}{% endif %}</td></tr>
 {% endfor %}</tbody></table></div>
@@ -83,7 +83,7 @@ TEMPLATE = r"""
 </dl>
 <h3>To repeat it</h3>
 <pre>{{ command }}</pre>
-<details><summary>The experiment file, every default written out</summary><pre>{{ config_text }}</pre></details>
+<details class="appendix"><summary>The experiment file, every default written out</summary><pre>{{ config_text }}</pre></details>
 """
 
 SECTION = Section("record", build, TEMPLATE)

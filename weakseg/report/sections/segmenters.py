@@ -27,7 +27,9 @@ def build(subject: Subject) -> Content:
         n: {s: t.metrics for s, t in seeds.items() if len(t.metrics)}
         for n, seeds in run.segmenters.items()
     }
-    drawn = {"segmenters": segmenter_figure(trained)} if any(trained.values()) else {}
+    drawn = (
+        {"segmenters": segmenter_figure(trained, subject.colours)} if any(trained.values()) else {}
+    )
     context = {"segmenters": table.to_dict(orient="records"), "sides": table["side"].notna().any()}
     shown = subject.scored and len(table) > 0
     return Content(context, {"segmenters": table}, drawn, shown=shown)

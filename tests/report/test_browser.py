@@ -1,0 +1,106 @@
+"""The page in a real browser: it sorts by keyboard, fits its window, and asks for nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.report.fake_run import make_run
+from weakseg.stages.report import make_report
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for found in map(shutil.which, NAMES) if found), None)
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to open the page with"),
+    pytest.mark.timeout(300),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium of the system."""
+    with playwright.sync_playwright() as p:
+        held = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield held
+        held.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of the page of a small run."""
+    base = tmp_path_factory.mktemp("browser")
+    return Path(make_report([make_run(base / "run", seeds=[0])], base / "out")).as_uri()
+
+
+@pytest.fixture(params=[1200, 390])
+def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The page at a width; whatever it complains of or asks for fails the test."""
+    opened = browser.new_page(viewport={"width": request.param, "height": 900})
+    opened.set_default_timeout(60_000)
+    troubles: list[str] = []
+    opened.on("console", lambda m: troubles.append(m.text))
+    opened.on("pageerror", lambda e: troubles.append(str(e)))
+    opened.on(
+        "request",
+        lambda r: None if r.url == address or r.url.startswith("data:") else troubles.append(r.url),
+    )
+    opened.goto(address)
+    yield opened
+    opened.close()
+    assert troubles == []
+
+
+def test_nothing_stands_beyond_the_edge(page):
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_table_is_sorted_by_keyboard_and_says_how(page):
+    table = page.locator("table.methods")
+    head = table.locator("th", has_text="HD95").first
+    head.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    falling = floors(table)
+    page.keyboard.press("Space")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert floors(table) == falling[::-1] != falling
+    table.locator("th", has_text="method").first.locator("button").click()
+    assert head.get_attribute("aria-sort") is None
+    assert floors(table) == sorted(falling)
+
+
+def floors(table: Any) -> list[str]:
+    names = table.locator("tbody th[scope=row]").all_inner_texts()
+    return [n.strip() for n in names if n.strip().startswith("floor")]
+
+
+def test_the_first_column_stays_when_a_table_is_scrolled(page):
+    box = page.locator(".scroll", has=page.locator("table.methods"))
+    name = box.locator("tbody th[scope=row]").first
+    before = name.bounding_box()["x"]
+    moved = box.evaluate("e => { e.scrollLeft = 200; return e.scrollLeft }")
+    assert moved > 0
+    assert name.bounding_box()["x"] == pytest.approx(before, abs=1)
+
+
+def test_a_button_holds_its_table(page, tmp_path):
+    with page.expect_download() as told:
+        page.locator("a[download='methods.csv']").click()
+    told.value.save_as(tmp_path / "methods.csv")
+    assert (tmp_path / "methods.csv").read_text().startswith("method,kind,")
+
+
+def test_axe_finds_nothing(page):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+    # The page's policy keeps out what is not its own: axe runs as the test's, not the page's.
+    for details in page.locator("details").all():
+        details.evaluate("d => { d.open = true }")
+    script = Path(axe.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+    page.evaluate(script)
+    found = page.evaluate("axe.run()")
+    assert [(v["id"], [n["html"][:120] for n in v["nodes"][:3]]) for v in found["violations"]] == []
