@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, NamedTuple
 
 from weakseg.current import why_stale
@@ -14,6 +15,11 @@ from weakseg.stages.base import Effort, Stage
 
 ALIKE = 1.25
 """How far an estimate may be from the last time for that to be the better guess."""
+
+
+def _clock(seconds: float) -> str:
+    """Whole seconds, rounded up: less than one is not none."""
+    return clock(ceil(seconds))
 
 
 def _never() -> bool:
@@ -99,11 +105,11 @@ class Expected(NamedTuple):
         if not self.seconds:
             return "not made yet" if self.unknown else "a moment"
         if self.unknown:
-            return f"more than {clock(self.seconds)}, estimated"
+            return f"more than {_clock(self.seconds)}, estimated"
         return (
-            f"about {clock(self.seconds)}, estimated"
+            f"about {_clock(self.seconds)}, estimated"
             if self.guessed
-            else f"{clock(self.seconds)} when it was last made"
+            else f"{_clock(self.seconds)} when it was last made"
         )
 
 
@@ -179,7 +185,7 @@ def in_all(expected: Sequence[Expected]) -> str:
     seconds = sum(e.seconds for e in expected)
     if not seconds:
         return ""
-    return f"{'more than' if any(e.unknown for e in expected) else 'about'} {clock(seconds)}"
+    return f"{'more than' if any(e.unknown for e in expected) else 'about'} {_clock(seconds)}"
 
 
 def show_plan(steps: Sequence[Step], expected: Sequence[Expected]) -> None:
