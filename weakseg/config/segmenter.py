@@ -120,9 +120,9 @@ class SegmenterConfig(Section):
     )
     false_alarms: Probability | None = Field(
         None,
-        description="min_peak, and the gate where there is one, are chosen on the validation "
-        "labels (no masks): of the cuts that let at most this share of the healthy images be "
-        "marked, those that keep the most lesions; default: they are as they are set",
+        description="min_peak (never less than is set), and the gate where there is one, are "
+        "chosen on the validation labels (no masks): of the cuts that let at most this share of "
+        "the healthy images be marked, those that keep the most lesions; default: as they are set",
     )
     precision: Literal["auto", "32-true", "bf16-mixed"] = AUTO
     compile: bool = Field(False, description="train with torch.compile, see classifier.compile")

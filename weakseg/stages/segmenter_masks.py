@@ -153,10 +153,9 @@ def _cuts(
     """The lowest peak and the gate that validation labels choose; no mask is looked at."""
     assert settings.false_alarms is not None
     labels, cases = prepared.cases.labels, prepared.cases.cases
-    unscreened = {**threshold, "inference": {**threshold["inference"], "min_peak": 0.0}}
     lesion, said, peaks = [], [], []
     for i, p in found:
-        mask = network_mask(p, unscreened)
+        mask = network_mask(p, threshold)
         lesion.append(labels.is_lesion(cases[i].label))
         peaks.append(min(float(p[mask].max()), 1.0) if mask.any() else 0.0)
         said.append(1.0 if gate is None else gate.of(cases[i]))
@@ -167,7 +166,8 @@ def _cuts(
         )
         return {}
     cut, peak = cuts_for_false_alarms(lesion, said, peaks, settings.false_alarms)
-    chosen: dict[str, Any] = {"inference": {**threshold["inference"], "min_peak": peak}}
+    least = max(peak, settings.min_peak)
+    chosen: dict[str, Any] = {"inference": {**threshold["inference"], "min_peak": least}}
     return chosen | ({} if gate is None else {"gate": cut})
 
 
