@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import weakseg
-from weakseg.errors import DataError
+from weakseg.errors import DataError, WeaksegError
 
 HEAVY = ["torch", "torchvision", "lightning", "pandas", "matplotlib"]
 HEAVY += ["scipy", "skimage", "sklearn", "numpy", "PIL"]
@@ -46,3 +46,79 @@ def test_a_file_is_named_by_text_or_by_a_path_and_by_nothing_else(name, tmp_path
     for odd in (None, 3, [], {}, np.zeros((3, 3)), [str(path)], b"a"):
         with pytest.raises(DataError, match="A file was expected"):
             read(odd)
+
+
+ODD = [
+    None,
+    3,
+    -1.5,
+    True,
+    "",
+    "no/such/file",
+    b"a",
+    [],
+    {},
+    object(),
+    len,
+    np.zeros((3, 3, 3, 3, 3)),
+]
+ODD += [np.full((4, 4), np.nan), np.zeros((0, 4)), np.array(["a"]), np.array([[1j]])]
+MASK = np.eye(4, dtype=bool)
+DATA = weakseg.Config().data
+# Every public function, and arguments that are good beside the odd one.
+GOOD = {
+    "Config": [],
+    "apply_threshold": [np.eye(4), 0.5],
+    "check_manifest": ["no.csv", DATA],
+    "compare": [None],
+    "dice": [MASK, MASK],
+    "hd95": [MASK, MASK],
+    "load_config": ["no.yaml", []],
+    "load_method": ["no/run"],
+    "make_report": [["no/run"], "out"],
+    "normalise": [np.eye(4)],
+    "otsu_threshold": [np.eye(4)],
+    "parse_config": [{}],
+    "prepared_run": [None],
+    "raw_cam": [None, None, 1, None],
+    "read_image": ["no.png"],
+    "read_mask": ["no.png"],
+    "score_case": [MASK, MASK],
+    "summarise": [None],
+    "write_mask": ["out.png", MASK],
+}
+
+
+def test_every_public_name_is_tried_with_odd_arguments():
+    assert set(GOOD) == set(weakseg.__all__)
+
+
+def raised_in(e: BaseException) -> str:
+    """The module that raised it."""
+    frame = e.__traceback__
+    while frame.tb_next:
+        frame = frame.tb_next
+    return frame.tb_frame.f_globals["__name__"]
+
+
+def refusal(name: str, arguments: list[object]) -> str:
+    """What a public function says to arguments; nothing where it takes them."""
+    try:
+        made = getattr(weakseg, name)(*arguments)
+        if hasattr(made, "__enter__"):
+            made.__enter__()
+    except WeaksegError as e:
+        return e.what
+    except ValueError as e:
+        return str(e) if raised_in(e).startswith("weakseg.") else ""
+    return "taken without a word"
+
+
+@pytest.mark.parametrize("name", [n for n, good in GOOD.items() if good])
+def test_odd_arguments_are_taken_or_refused_in_a_sentence(name, tmp_path, monkeypatch):
+    """Refused by weakseg itself: a library's own error, from deep inside, helps nobody."""
+    monkeypatch.chdir(tmp_path)
+    for place in range(len(GOOD[name])):
+        said = [refusal(name, [*GOOD[name][:place], o, *GOOD[name][place + 1 :]]) for o in ODD]
+        assert all(len(s) > 10 for s in said)
+        assert sum(s != "taken without a word" for s in said) >= 5

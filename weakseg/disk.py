@@ -52,21 +52,21 @@ class DiskError(UserError):
     """A disk that is full, broken, or may not be written."""
 
 
-def as_path(value: object) -> Path:
+def as_path(value: object, what: str = "a file") -> Path:
     """A path of text or of a path.
 
     Raises
     ------
     DataError
-        For anything else.
+        For anything else, and for empty text.
     """
-    if isinstance(value, str | os.PathLike):
+    if isinstance(value, str | os.PathLike) and os.fspath(value):
         return Path(os.fsdecode(value))
     raise DataError(
-        "A file was expected.",
+        f"{what.capitalize()} was expected.",
         where="path",
-        found=type(value).__name__,
-        expected="the path of a file, as text or pathlib.Path",
+        found="empty text" if isinstance(value, str) else type(value).__name__,
+        expected=f"the path of {what}, as text or pathlib.Path",
     )
 
 

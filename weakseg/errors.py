@@ -64,12 +64,42 @@ class ConfigError(UserError):
     """The experiment file or a ``--set`` is wrong."""
 
 
+class ArgumentError(UserError, ValueError):
+    """A function was handed something that it cannot take."""
+
+
 class DataError(UserError):
     """A manifest, an image or a mask is wrong."""
 
 
 class RunError(UserError):
     """A run folder lacks something, is in use, or belongs to something else."""
+
+
+def check_argument(value: object, kind: type, where: str, expected: str) -> None:
+    """Refuse what is not of a kind, before it fails deep inside.
+
+    Parameters
+    ----------
+    value : object
+    kind : type
+    where : str
+        The argument's name.
+    expected : str
+        What it should be, in words, with the way to get one.
+
+    Raises
+    ------
+    ArgumentError
+        If it is of another kind.
+    """
+    if not isinstance(value, kind):
+        raise ArgumentError(
+            f"{where} is of the wrong kind.",
+            where=where,
+            found=type(value).__name__,
+            expected=expected,
+        )
 
 
 def first_line(e: BaseException) -> str:

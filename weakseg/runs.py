@@ -23,7 +23,7 @@ from typing import Any
 
 from weakseg import __version__
 from weakseg.contents import Record
-from weakseg.disk import flush_file, flush_folder, replace_file, write_failure
+from weakseg.disk import as_path, flush_file, flush_folder, replace_file, write_failure
 from weakseg.errors import RunError
 from weakseg.stored import AGAIN, read_json
 
@@ -307,6 +307,7 @@ def open_run(folder: Path) -> Run:
     RunError
         If it is not one.
     """
+    folder = as_path(folder, "a run folder")
     if not folder.is_dir():
         raise RunError(
             "There is no such run folder.",

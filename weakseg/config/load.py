@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 from weakseg.config.experiment import Config
 from weakseg.config.recipes import with_recipe
 from weakseg.config.yaml_text import MAX_DEPTH, RefusedError, dump, parse, read_yaml
-from weakseg.errors import ConfigError, nearest
+from weakseg.disk import as_path
+from weakseg.errors import ArgumentError, ConfigError, check_argument, nearest
 from weakseg.layout import config_file, masks_config
 from weakseg.masks.rules import RULES
 from weakseg.settings import PHANTOM
@@ -41,7 +42,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     ConfigError
         With every problem of the file, not just the first.
     """
-    path = Path(path)
+    path = as_path(path, "an experiment file")
+    several = isinstance(overrides, Sequence) and not isinstance(overrides, str)
+    if not several or not all(isinstance(o, str) for o in overrides):
+        raise ArgumentError(
+            "overrides are several texts.",
+            where="overrides",
+            found=type(overrides).__name__,
+            expected='a list of changes, such as ["classifier.epochs=5"]',
+        )
     tree = read_yaml(path)
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
@@ -91,6 +100,7 @@ def parse_config(tree: dict[str, Any], where: str = "config") -> Config:
     ConfigError
         With every problem.
     """
+    check_argument(tree, dict, "tree", "the keys and values of an experiment, as a dictionary")
     tree = with_recipe(tree)
     try:
         return Config.model_validate(tree)

@@ -33,7 +33,8 @@ from weakseg.data.manifest import (
 from weakseg.data.mask_parts import join_fix, left_out_masks, masks_to_join
 from weakseg.data.splits import FEW_PATIENTS_FIX, make_splits, split_troubles
 from weakseg.data.table import JOINED
-from weakseg.errors import DataError
+from weakseg.disk import as_path
+from weakseg.errors import DataError, check_argument
 
 __all__ = [
     "Findings",
@@ -88,7 +89,8 @@ def check_manifest(
     list of Problem
         Sorted by row, those of the whole manifest first; empty where all is well.
     """
-    path = Path(path)
+    path = as_path(path, "a manifest")
+    check_argument(data, DataConfig, "data", "a DataConfig, such as load_config(path).data")
     try:
         table = read_configured(path, data)
     except DataError as e:

@@ -12,11 +12,27 @@ Bools = npt.NDArray[np.bool_]
 
 
 def heat_of(heatmap: npt.ArrayLike) -> Floats:
-    """A heatmap as (M, N[, ...]) floats; a ValueError when it has no pixel."""
-    h = np.asarray(heatmap, dtype=np.float64)
+    """A heatmap as (M, N[, ...]) floats; a ValueError unless it has pixels, all finite numbers."""
+    return finite("heatmap", real_heat(heatmap))
+
+
+def real_heat(heatmap: npt.ArrayLike) -> Floats:
+    """The same, of a heatmap that may hold NaN or infinity."""
+    h = np.asarray(heatmap)
     if h.size == 0:
         raise ValueError(f"heatmap must have at least one pixel, got shape {h.shape}")
-    return h
+    if h.dtype.kind not in "buif":
+        raise ValueError(f"heatmap must hold real numbers, got {_kind_of(heatmap, h)}")
+    if h.ndim == 0:
+        raise ValueError(f"heatmap must be an array of pixels, got the single number {h[()]}")
+    return h.astype(np.float64, copy=False)
+
+
+def _kind_of(value: object, array: npt.NDArray[Any]) -> str:
+    """What was handed over, in a word: of an array its type, else its class."""
+    if array.dtype.kind == "O" and not isinstance(value, np.ndarray):
+        return type(value).__name__
+    return f"type {array.dtype}"
 
 
 def truth_of(mask: npt.ArrayLike, heatmap: npt.ArrayLike, name: str) -> Bools:

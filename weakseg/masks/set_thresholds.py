@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from weakseg.masks.checks import Floats, fraction, heat_of
+from weakseg.masks.checks import Floats, fraction, real_heat
 from weakseg.masks.thresholds import dice_curve
 
 POOLED_VALUES = 1024
@@ -152,7 +152,7 @@ def _pool(heatmaps: Iterable[npt.ArrayLike]) -> npt.NDArray[np.floating]:
 def _sample(heatmap: npt.ArrayLike, count: int) -> npt.NDArray[np.floating]:
     # Heat as it is stored has few bits, which take no more room here than there.
     kind = np.result_type(np.asarray(heatmap).dtype, np.float32)
-    h = np.sort(heat_of(heatmap), axis=None)
+    h = np.sort(real_heat(heatmap), axis=None)
     if not np.isfinite(h[[0, -1]]).all():
         return np.zeros(count, dtype=kind)
     return h[((np.arange(count) + 0.5) / count * h.size).astype(np.intp)].astype(kind)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from weakseg.masks.checks import Bools, Floats, fraction, heat_of, truth_of
+from weakseg.masks.checks import Bools, Floats, fraction, heat_of, real_heat, truth_of
 
 FLAT_TOLERANCE = 1e-6
 """A heatmap is flat when its range is at most this share of its largest magnitude."""
@@ -33,9 +33,9 @@ def is_flat(heatmap: npt.ArrayLike) -> bool:
     Raises
     ------
     ValueError
-        When the heatmap has no pixel.
+        When the heatmap has no pixel, or holds anything but real numbers.
     """
-    h = heat_of(heatmap)
+    h = real_heat(heatmap)
     low, high = h.min(), h.max()
     if not (np.isfinite(low) and np.isfinite(high)) or high <= 0:
         return True
@@ -61,7 +61,7 @@ def normalise(heatmap: npt.ArrayLike) -> Floats:
     Raises
     ------
     ValueError
-        When the heatmap has no pixel.
+        When the heatmap has no pixel, or holds anything but finite real numbers.
     """
     h = heat_of(heatmap)
     if is_flat(h):
@@ -82,16 +82,18 @@ def apply_threshold(heatmap: npt.ArrayLike, threshold: float) -> Bools:
     -------
     (M, N[, ...]) ndarray of bool
         True where the heat is strictly above the threshold: a pixel at the threshold is not
-        lesion, and NaN never is.
+        lesion.
 
     Raises
     ------
     ValueError
-        When the threshold is NaN.
+        When the threshold is no number, or the heatmap has no pixel or holds anything but finite
+        real numbers.
     """
-    if np.isnan(threshold):
-        raise ValueError("threshold must be a number, got nan")
-    return np.asarray(np.asarray(heatmap) > threshold)
+    at = np.asarray(threshold)
+    if at.ndim or at.dtype.kind not in "uif" or np.isnan(at):
+        raise ValueError(f"threshold must be a number, got {threshold!r}")
+    return np.asarray(heat_of(heatmap) > at)
 
 
 def fixed_threshold(at: float) -> float:
@@ -152,7 +154,7 @@ def quantile_threshold(heatmap: npt.ArrayLike, q: float) -> float:
         When ``q`` is out of range.
     """
     fraction("q", q)
-    h = heat_of(heatmap)
+    h = real_heat(heatmap)
     if is_flat(h):
         return np.inf
     return max(0.0, float(np.quantile(h, q, method="higher")))
@@ -182,7 +184,7 @@ def area_prior_threshold(heatmap: npt.ArrayLike, area: float, region: npt.ArrayL
         When ``area`` is out of range or the shapes differ.
     """
     fraction("area", area)
-    h, inside = heat_of(heatmap), truth_of(region, heatmap, "region")
+    h, inside = real_heat(heatmap), truth_of(region, heatmap, "region")
     if is_flat(h) or not inside.any():
         return np.inf
     values = np.sort(h[inside])
@@ -226,7 +228,7 @@ def dice_curve(heatmap: npt.ArrayLike, truth: npt.ArrayLike, thresholds: npt.Arr
     ValueError
         When the shapes differ.
     """
-    h, lesion = heat_of(heatmap), truth_of(truth, heatmap, "truth")
+    h, lesion = real_heat(heatmap), truth_of(truth, heatmap, "truth")
     at = np.asarray(thresholds, dtype=np.float64)
     # What no mask holds, most of an image and every NaN, need not be sorted.
     held = h > np.fmin.reduce(at, initial=np.inf)
@@ -259,7 +261,7 @@ def oracle_threshold(heatmap: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     ValueError
         When the shapes differ.
     """
-    h, lesion = heat_of(heatmap), truth_of(truth, heatmap, "truth")
+    h, lesion = real_heat(heatmap), truth_of(truth, heatmap, "truth")
     if is_flat(h) or not lesion.any():
         return np.inf
     order = np.argsort(h, axis=None)[::-1]

@@ -22,7 +22,8 @@ from weakseg.config import (
 from weakseg.data.case_files import case_mask
 from weakseg.data.cases import Case
 from weakseg.data.manifest import named_cases, read_configured, table_cases
-from weakseg.errors import RunError, WeaksegError
+from weakseg.disk import as_path
+from weakseg.errors import ArgumentError, RunError, WeaksegError, check_argument
 from weakseg.layout import (
     BEST,
     CLASSIFIER_SCORES,
@@ -217,7 +218,12 @@ def read_runs(folders: Sequence[Path], *, look_at_data: bool = True) -> list[Run
         If a folder is not a run, lacks what the stages write, holds files that are not what they
         wrote, or stands twice.
     """
-    paths = [Path(f) for f in folders]
+    if isinstance(folders, str | Path):
+        folders = [folders]
+    check_argument(folders, Sequence, "runs", "run folders, at least one")
+    if not folders:
+        raise ArgumentError("runs is empty.", where="runs", expected="run folders, at least one")
+    paths = [as_path(f, "a run folder") for f in folders]
     resolved = [p.resolve() for p in paths]
     if len(set(resolved)) < len(resolved):
         twice = next(p for p in paths if resolved.count(p.resolve()) > 1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weakseg.errors import did_you_mean
+from weakseg.errors import check_argument, did_you_mean
 from weakseg.scores.cases import FLAG_COLUMNS
 from weakseg.scores.metrics import METRICS
 from weakseg.scores.statistics import Interval, cluster_mean_interval
@@ -226,6 +226,7 @@ def _numbers(column: pd.Series) -> pd.Series:
 
 
 def _check(per_case: pd.DataFrame) -> None:
+    check_argument(per_case, pd.DataFrame, "per_case", "a table of cases, as a pandas DataFrame")
     missing = [c for c in _REQUIRED if c not in per_case.columns]
     if missing:
         raise ValueError(

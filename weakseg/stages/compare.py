@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from weakseg.errors import check_argument
 from weakseg.layout import (
     EQUIVALENCE_STAGE,
     FILTERED_STAGE,
@@ -68,6 +69,7 @@ def compare(prepared: Prepared, *, force: bool = False, dry_run: bool = False) -
     Path or None
         The report, ``report/index.html`` in the run folder.
     """
+    check_argument(prepared, Prepared, "prepared", "what `with prepared_run(config) as p` gives")
     began = time.monotonic()
     page: Path | None = follow(
         prepared.run, steps_of(prepared, force), force=force, dry_run=dry_run

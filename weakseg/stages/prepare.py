@@ -27,7 +27,8 @@ from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import write_phantom
 from weakseg.data.phantom_slices import NORMAL, TUMOR
 from weakseg.data.splits import make_splits, read_splits, write_splits
-from weakseg.errors import DataError, WeaksegError
+from weakseg.disk import as_path
+from weakseg.errors import DataError, WeaksegError, check_argument
 from weakseg.layout import PREPARE_STAGE, config_file, images_file, splits_file
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import say
@@ -51,7 +52,7 @@ ROOT = Path("runs")
 
 def run_folder(config: Config, run_dir: Path | None) -> Path:
     """Where the run lives: the folder that was named, else ``runs/NAME``."""
-    return run_dir if run_dir is not None else ROOT / config.name
+    return as_path(run_dir, "a run folder") if run_dir is not None else ROOT / config.name
 
 
 def manifest_path(config: Config, runs: Path) -> Path:
@@ -105,6 +106,7 @@ def prepared_run(
     RunError
         If the folder cannot be written, or is in use.
     """
+    check_argument(config, Config, "config", "a Config, such as load_config(path) gives")
     folder = run_folder(config, run_dir)
     if folder.exists() and not folder.is_dir():
         make_folder(folder)  # says what is wrong

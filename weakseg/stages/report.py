@@ -8,6 +8,7 @@ from typing import Any
 
 from weakseg import __version__
 from weakseg.config import fingerprint
+from weakseg.disk import as_path
 from weakseg.layout import (
     REPORT_STAGE,
     report_folder,
@@ -80,6 +81,7 @@ def make_report(
     from weakseg.report.read import read_runs
     from weakseg.report.words import DATA_CHANGED
 
+    out = as_path(out, "a folder")
     read = read_runs(runs, look_at_data=look_at_data)
     for run in read:
         if run.data_changed:

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from weakseg.data.formats.base import Formats
 from weakseg.data.formats.reading import format_of, read_frame
 from weakseg.data.formats.registry import IMAGES, formats_of
+from weakseg.disk import as_path
+from weakseg.errors import ArgumentError
 
 
 def write_mask(path: Path, mask: ArrayLike, image: Path | None = None) -> None:
@@ -37,8 +39,16 @@ def write_mask(path: Path, mask: ArrayLike, image: Path | None = None) -> None:
     DataError
         If a volume's place cannot be read.
     """
+    path = as_path(path)
+    image = None if image is None else as_path(image)
     formats = IMAGES if image is None else formats_of(image)
-    write_like(path, np.asarray(mask) != 0, path if image is None else image, formats)
+    values = np.asarray(mask)
+    if values.dtype.kind not in "buif":
+        found = values.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise ArgumentError(
+            "mask is no array of booleans or numbers.", where="mask", found=str(found)
+        )
+    write_like(path, values != 0, path if image is None else image, formats)
 
 
 def write_like(path: Path, values: NDArray[Any], image: Path, formats: Formats[Any]) -> None:
