@@ -17,7 +17,7 @@ from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, w
 
 CONFIG = """
 name: tiny
-data: {{manifest: {manifest}, image_size: 64}}
+data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.08, test: 0.25}}}}
 classifier: {{arch: squeezenet1_1, epochs: 2, batch_size: 8, seeds: [0, 1]}}
 masks: {{rules: [fixed]}}
 scores: {{bootstrap: 100}}

@@ -16,7 +16,7 @@ from weakseg.stages.scoring import read_per_case, read_summary
 
 CONFIG = """
 name: mean
-data: {{manifest: {manifest}, image_size: 32}}
+data: {{manifest: {manifest}, image_size: 32, split: {{val: 0.08, test: 0.25}}}}
 classifier: {{seeds: [0, 1]}}
 scores: {{bootstrap: 100, floors: false}}
 report: {{gallery: 1}}

@@ -21,7 +21,7 @@ from weakseg.stages.scoring import read_summary
 
 CONFIG = """
 name: trained
-data: {{manifest: {manifest}, image_size: 64}}
+data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.1, test: 0.3}}}}
 classifier: {{arch: squeezenet1_1, epochs: 1, batch_size: 8, seeds: [0, 1]}}
 heatmap: {{layer: fused, method: layercam}}
 heatmaps:

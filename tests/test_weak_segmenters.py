@@ -27,7 +27,7 @@ from weakseg.stages.scoring import read_per_case, read_summary
 
 CONFIG = """
 name: weak
-data: {{manifest: {manifest}, image_size: 64}}
+data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.08, test: 0.25}}}}
 classifier: {{arch: resnet18, epochs: 2, batch_size: 8, seeds: [0]}}
 masks: {{rules: [fixed, validation, oracle-image], gate: none}}
 scores: {{bootstrap: 100, floors: false}}
@@ -239,7 +239,7 @@ def test_screening_makes_other_masks_of_the_same_network(job, copy):
 
 LENT = """
 name: lent
-data: {{manifest: {manifest}, image_size: 64}}
+data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.08, test: 0.25}}}}
 classifier: {{arch: resnet18, seeds: [7]}}
 scores: {{bootstrap: 100, floors: false}}
 segmenters:
