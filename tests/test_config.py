@@ -16,7 +16,7 @@ from weakseg.settings import Keys
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
-NOT_DEFAULT = {"crf", "affinity", "hypercolumn", "random-forest", "random-forest"}
+NOT_DEFAULT = {"crf", "affinity", "hypercolumn", "random-forest"}
 """Rules that need an extra, or learn first."""
 
 
