@@ -240,7 +240,8 @@ def shown_intensity(case: Case, data: DataConfig) -> Intensity:
 
     Volumes have no range of their own.
     """
-    return intensity_of(case, data) if case.dims == 2 or case.formats.has_range else "percentile"
+    scaled = case.slice is not None or case.formats.has_range
+    return intensity_of(case, data) if scaled else "percentile"
 
 
 def _slices(values: NDArray[Any]) -> NDArray[Any]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from weakseg import contents
 from weakseg.config import AUTO, STARTING_WEIGHTS, curve_fingerprint, fingerprint, starting_weights
+from weakseg.data.cases import file_by_file
 from weakseg.errors import ConfigError
 from weakseg.layout import (
     EQUIVALENCE,
@@ -222,7 +223,8 @@ def _trained_rows(
     trained = fit_segmenter(prepared, settings, data, train, folder, seed, key=key, what=what)
     seen = masks_of(prepared, train)
     threshold = {"kind": SUPERVISED, "threshold": 0.5, "masks_seen": seen, "chosen_on": "nothing"}
-    test = [i for i, c in enumerate(prepared.cases.cases) if c.split == "test"]
+    place = {c.id: i for i, c in enumerate(prepared.cases.cases)}
+    test = [place[c.id] for c in file_by_file(prepared.cases.of("test"))]
     networks = Networks((trained.model,), (trained.settings,))
     method = NetworkMethod(name, (seed,), prepared.config, networks, settings, threshold)
     predictions = ((data.cases[i], p) for i, p in method.over(data, test))
