@@ -22,7 +22,7 @@ from weakseg.scores import (
     mask_equivalence,
     weak_to_full_ratio,
 )
-from weakseg.scores.equivalence import _crossing, _outer_ends
+from weakseg.scores.equivalence import _crossing, _height, _outer_ends
 from weakseg.scores.learning_curve import CURVE_CASE_COLUMNS, CURVE_COLUMNS, monotone
 from weakseg.scores.statistics import other_seed, resampled_counts
 
@@ -71,6 +71,7 @@ def test_crossings_by_hand(dice, masks, patients):
     found = worth(dice, RISING)
     assert found.masks == pytest.approx(masks)
     assert found.patients == pytest.approx(patients)
+    assert found.method == "cam"
     assert not any((found.below, found.above))
     # Nothing varies, so that the interval has no width.
     assert (found.masks_low, found.masks_high) == pytest.approx((masks, masks))
@@ -262,6 +263,13 @@ def test_ends_may_be_infinite():
     values = np.r_[np.full(2, -np.inf), np.arange(96.0), np.full(2, np.inf)]
     assert _outer_ends(values, 5) == (0, 95)
     assert np.isnan(_outer_ends(values, 1)).all()
+    assert _outer_ends(values, 2) == (0, 95)  # two patients are an interval already
+
+
+def test_the_height_of_a_curve_is_interpolated_up_to_its_last_point():
+    x, y = np.array([[1.0, 2.0, 4.0]]), np.array([[0.1, 0.3, 0.7]])
+    for at, height in ((0, 0.1), (1, 0.1), (1.5, 0.2), (2, 0.3), (3, 0.5), (4, 0.7), (9, 0.7)):
+        assert _height(x, y, at) == pytest.approx([height])
 
 
 def test_intervals_cover_the_truth():
