@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from weakseg.data.cases import Case
 from weakseg.data.formats.base import Frame
@@ -35,6 +35,8 @@ __all__ = [
     "read_case",
     "read_volume",
     "read_volume_mask",
+    "scaled_by",
+    "scales_of",
     "write_volume",
     "zscore",
 ]
@@ -268,6 +270,10 @@ def write_volume(path: Path, values: ArrayLike, like: Path) -> None:
     write_like(path, numbers, like, VOLUMES)
 
 
+Scale = tuple[float, float] | None
+"""Mean and standard deviation of a channel; None of a constant one."""
+
+
 def zscore(values: ArrayLike, region: ArrayLike | None = None) -> NDArray[np.float32]:
     """Each channel shifted and scaled to mean 0 and standard deviation 1 inside a region.
 
@@ -291,21 +297,36 @@ def zscore(values: ArrayLike, region: ArrayLike | None = None) -> NDArray[np.flo
         If the region has another shape, or holds nothing.
     """
     channels = np.asarray(values, dtype=np.float32)
+    return scaled_by(channels, scales_of(channels, region))
+
+
+def scales_of(channels: NDArray[np.float32], region: ArrayLike | None = None) -> tuple[Scale, ...]:
+    """What `zscore` shifts and scales each channel by; with its errors."""
     inside = None if region is None else np.asarray(region, dtype=bool)
     if inside is not None and inside.shape != channels.shape[1:]:
         raise ValueError(f"a region of shape {inside.shape} in channels of {channels.shape[1:]}")
     if not (channels[0].size if inside is None else inside.any()):
         raise ValueError("the region holds nothing")
-    largest = float(np.finfo(np.float32).max)
-    out = np.zeros(channels.shape, dtype=np.float32)
-    for k, channel in enumerate(channels):
+    found: list[Scale] = []
+    for channel in channels:
         low, high = _extremes(channel, inside)
-        if low == high:
+        found.append(None if low == high else _moments(channel, inside))
+    return tuple(found)
+
+
+def scaled_by(
+    channels: NDArray[np.float32], scales: Sequence[Scale], kind: DTypeLike = np.float32
+) -> NDArray[Any]:
+    """Channels shifted and scaled, in double precision, then single, then kept as ``kind``."""
+    largest = float(np.finfo(np.float32).max)
+    out = np.zeros(channels.shape, dtype=kind)
+    for k, (channel, scale) in enumerate(zip(channels, scales, strict=True)):
+        if scale is None:
             continue
-        mean, deviation = _moments(channel, inside)
+        mean, deviation = scale
         for x, part in enumerate(channel):  # one by one, as all at once take four times the memory
             scaled = (part.astype(np.float64) - mean) / deviation
-            out[k, x] = np.clip(scaled, -largest, largest)
+            out[k, x] = np.clip(scaled, -largest, largest).astype(np.float32)
     return out
 
 

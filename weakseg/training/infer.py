@@ -18,6 +18,10 @@ TILE = {2: 512, 3: 64}
 """Side of a tile's output where none is set; a 2D image that is smaller is taken whole."""
 
 
+ROWS = 32
+"""Of logits that become probabilities at once."""
+
+
 def gaussian_weights(size: Sequence[int], device: Any = None) -> Tensor:
     """Weights of a tile's voxels: a Gaussian of an eighth of each side, at its middle.
 
@@ -74,9 +78,10 @@ def lesion_probability(
     for subset in subsets:
         at = [a + 2 for a in subset]
         for first, logits in _slabs(model, image.flip(at) if at else image, fill, tile, overlap):
-            p = logits.float().softmax(1)[:, 1]
-            begin = sides[0] - first - p.shape[1] if 0 in subset else first
-            total[:, begin : begin + p.shape[1]] += p.flip([a - 1 for a in at]) if at else p
+            for x in range(0, logits.shape[2], ROWS):
+                p = logits[:, :, x : x + ROWS].float().softmax(1)[:, 1]
+                begin = sides[0] - first - x - p.shape[1] if 0 in subset else first + x
+                total[:, begin : begin + p.shape[1]] += p.flip([a - 1 for a in at]) if at else p
     return total.div_(len(subsets))
 
 
@@ -119,8 +124,8 @@ def _slabs(
             weight[here] += weights[kept]
         assert total is not None
         done = following - begin
-        yield begin, total[:, :, :done] / weight[:done]
-        total, weight = total[:, :, done:], weight[done:]
+        yield begin, total[:, :, :done].div_(weight[:done])
+        total, weight = total[:, :, done:].clone(), weight[done:].clone()
 
 
 def _longer(held: Tensor, axis: int, length: int) -> Tensor:

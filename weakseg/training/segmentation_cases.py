@@ -13,7 +13,7 @@ from weakseg.data.cases import Case, Labels
 from weakseg.data.geometry import Letterbox, mask_to_network, to_original
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE, CaseArrays
-from weakseg.data.volumes import read_case, zscore
+from weakseg.data.volumes import read_case, scaled_by, scales_of, zscore
 from weakseg.masks.region import body_region
 
 
@@ -93,7 +93,9 @@ class SegmentationCases:
     def _volume(self, case: Case, i: int) -> CaseArrays:
         volume = read_case(case)
         region = volume_region(volume.values, volume.roi)
-        image = zscore(volume.values, region)
+        scales = scales_of(volume.values, region)
+        image = scaled_by(volume.values, scales, np.float16)
+        fill = scaled_by(_corners(volume.values), scales).mean(axis=1)
         truth: np.ndarray | None = None
         if i in self.targets:
             truth = self.targets[i]
@@ -101,7 +103,7 @@ class SegmentationCases:
             truth = case_truth(case, self.data, volume.frame)
         elif self.truth_is_empty(i):
             truth = np.zeros(region.shape, dtype=bool)
-        return CaseArrays(image.astype(np.float16), truth, region, border(image))
+        return CaseArrays(image, truth, region, fill)
 
     def original(self, i: int, probability: np.ndarray) -> np.ndarray:
         """A probability on the network's grid, laid over the case's own; call after `arrays`."""
