@@ -29,6 +29,7 @@ from weakseg.layout import (
 )
 from weakseg.masks.screen import screen_parts
 from weakseg.masks.thresholds import apply_threshold
+from weakseg.memory import give_large_back
 from weakseg.methods.base import (
     SUPERVISED,
     WEAK,
@@ -163,6 +164,8 @@ class NetworkMethod(Method):
     ) -> Iterator[tuple[int, Prediction]]:
         """What it says of some of a run's cases; see `Networks.probabilities`."""
         fabric = make_fabric(str(self.networks.device), self.settings.precision)
+        if self.dims == 3:
+            give_large_back()
         with fabric.autocast():
             for i, p in self.networks.probabilities(data, indices, self.settings):
                 yield i, self.of_probability(data.cases[i], p)

@@ -31,6 +31,7 @@ from weakseg.data.formats.writing import write_mask
 from weakseg.data.volumes import write_volume
 from weakseg.errors import DataError, UserError
 from weakseg.heatmaps.store import save_heatmap
+from weakseg.memory import give_large_back
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.find import load_method
 from weakseg.progress import progress, say
@@ -98,6 +99,8 @@ def predict(
     chosen = load_method(run, method, seed=seed, device=device)
     sliced = bool(open_run(run).record.get("data", {}).get("sliced", False))
     formats = VOLUMES if sliced else formats_of_dims(chosen.dims)
+    if formats is VOLUMES:
+        give_large_back()
     cases = collect_inputs(inputs, out, formats)
     if sliced:  # each stands for its volume until its slices are asked for
         cases = [replace(c, slice=0, volume=c.id) for c in cases]
