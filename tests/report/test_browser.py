@@ -104,3 +104,72 @@ def test_axe_finds_nothing(page):
     page.evaluate(script)
     found = page.evaluate("axe.run()")
     assert [(v["id"], [n["html"][:120] for n in v["nodes"][:3]]) for v in found["violations"]] == []
+
+
+def shown(page: Any) -> list[str]:
+    """Cases in sight, in their order."""
+    return page.eval_on_selector_all(".case:not([hidden])", "l => l.map(c => c.dataset.case)")
+
+
+def test_the_threshold_moves_masks_and_dice(page):
+    slider, sums = page.locator(".threshold"), page.locator(".sums")
+    case = page.locator(".case[data-tags~=small]").first
+    case.scroll_into_view_if_needed()
+    case.locator("canvas").wait_for()
+    painted = "c => Array.from(c.getContext('2d').getImageData(0,0,c.width,c.height).data).join()"
+    page.wait_for_function(
+        "c => c.getContext('2d').getImageData(0,0,c.width,c.height).data.some(v => v)",
+        arg=case.locator("canvas").element_handle(),
+    )
+    before, words, dice = (
+        case.locator("canvas").evaluate(painted),
+        sums.inner_text(),
+        case.locator(".now").inner_text(),
+    )
+    assert "mean Dice" in words
+    slider.focus()
+    page.keyboard.press("Home")
+    assert page.locator(".at").inner_text() == "0.00"
+    assert sums.inner_text() != words
+    assert case.locator(".now").inner_text() != dice
+    slider.evaluate("s => { s.value = 1; s.dispatchEvent(new Event('input')) }")
+    assert "mean Dice 0.000" in sums.inner_text()
+    assert case.locator("canvas").evaluate(painted) != before
+
+
+def test_cases_are_filtered_sorted_and_searched(page):
+    every = shown(page)
+    assert every == sorted(every)
+    page.locator(".filter").select_option("missed")
+    missed = shown(page)
+    assert 0 < len(missed) < len(every)
+    assert all("missed" in t for t in tags(page))
+    page.locator(".filter").select_option("small")
+    assert all("small" in t for t in tags(page))
+    page.locator(".filter").select_option("")
+    page.locator(".order").select_option("dice")
+    dice = page.eval_on_selector_all(".case", "l => l.map(c => +c.dataset.dice)")
+    assert dice == sorted(dice)
+    page.locator(".search").fill("P03")
+    assert shown(page)
+    assert set(
+        page.eval_on_selector_all(".case:not([hidden])", "l => l.map(c => c.dataset.patient)")
+    ) == {"P03"}
+    assert page.locator(".sums").inner_text().startswith(f"{len(shown(page))} of {len(every)} ")
+
+
+def tags(page: Any) -> list[str]:
+    return page.eval_on_selector_all(".case:not([hidden])", "l => l.map(c => c.dataset.tags)")
+
+
+def test_a_case_is_enlarged_and_left_by_keyboard(page):
+    first = page.locator(".case").first
+    first.focus()
+    small = first.bounding_box()["width"]
+    page.keyboard.press("Enter")
+    assert first.bounding_box()["width"] > 1.5 * small
+    page.keyboard.press("ArrowRight")
+    second = page.locator(".case").nth(1)
+    assert second.evaluate("c => c === document.activeElement && c.className.includes('zoomed')")
+    page.keyboard.press("Escape")
+    assert page.locator(".zoomed").count() == 0

@@ -178,7 +178,8 @@ def test_all_figures_are_drawn_and_all_pictures_shown(made):
     page = Page(made[2])
     assert page.tags.count("svg") == 7
     gallery = pd.read_csv(made[1] / "tables" / "gallery.csv")
-    assert page.pictures == len(gallery) + 3 > 9
+    cases = pd.read_csv(made[1] / "tables" / "cases.csv")
+    assert page.pictures == len(gallery) + len(cases) + 3 > 30
     assert gallery["problem"].isna().all()
     assert not gallery["case"].duplicated().any()
     mean = gallery.groupby("row")["dice"].mean()

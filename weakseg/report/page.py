@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from weakseg.report import figures, words
 from weakseg.report.comparison import named, side_by_side
-from weakseg.report.policy import own, page_policy
+from weakseg.report.policy import own, own_script, page_policy
 from weakseg.report.read import RunTables
 from weakseg.report.sections.base import Content, Section, Subject
 from weakseg.report.sections.registry import SECTIONS
@@ -100,7 +100,7 @@ def build_report(runs: Sequence[RunTables], gallery_size: int | None = None) -> 
         title=title,
         policy=page_policy(),
         style=own("page.css"),
-        script=own("page.js"),
+        script=own_script(),
         runs=[
             {
                 "name": p.subject.run.name,

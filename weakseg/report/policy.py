@@ -16,9 +16,14 @@ from markupsafe import Markup
 
 @cache
 def own(name: str) -> Markup:
-    """A file of the page's, ``page.js`` or ``page.css``, as it stands in it."""
+    """A file of the page's, such as ``page.css``, as it stands in it."""
     text = (resources.files("weakseg.report") / name).read_text(encoding="utf-8")
     return Markup("\n" + text.replace("\r\n", "\n"))
+
+
+def own_script() -> Markup:
+    """The page's script: its tables, then its cases."""
+    return Markup("").join((own("page.js"), own("cases.js")))
 
 
 def source_hash(text: str) -> str:
@@ -37,7 +42,7 @@ def page_policy() -> str:
     return "; ".join(
         (
             "default-src 'none'",
-            f"script-src {source_hash(own('page.js'))}",
+            f"script-src {source_hash(own_script())}",
             "style-src 'unsafe-inline'",
             f"style-src-elem {source_hash(own('page.css'))}",
             "style-src-attr 'unsafe-inline'",

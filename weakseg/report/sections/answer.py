@@ -12,7 +12,7 @@ from weakseg.report.read import RunTables
 from weakseg.report.sections.base import Content, Section, Subject
 from weakseg.report.sections.equivalence import equivalence_of
 from weakseg.report.sections.filtered_words import answered
-from weakseg.report.sections.gallery import first_pictures
+from weakseg.report.sections.gallery import compared_network, first_pictures
 from weakseg.report.tables import classifier_table
 from weakseg.report.verdict import RULES, Verdict, judge
 
@@ -50,6 +50,7 @@ def build(subject: Subject) -> Content:
         "numbers": [] if method is None else _numbers(methods, method),
         "pictures": first_pictures(subject),
         "first": FIRST,
+        "compared": compared_network(run),
         "mask_colour": MASK_COLOUR,
         "truth_colour": TRUTH_COLOUR,
     }
@@ -153,7 +154,7 @@ TEMPLATE = r"""
 {% if pictures %}<div class="first">
 {% for row, c in pictures.items() %}<figure><figcaption><b>{{ first[row] }}</b>: {{ c.case }}{% if c.row == "missed" %}, no mask at all{% elif c.dice | given %}, Dice {{ c.dice | num(2) }}{% endif %}</figcaption>{% if c.picture %}<img src="{{ c.picture }}" alt="{{ first[row] }} case, {{ c.case }}: image{% if r.method in r.config.heatmap_methods %}, heatmap{% endif %}, outlines of mask and truth">{% else %}<p class="note">No picture: {{ c.problem }}</p>{% endif %}</figure>
 {% endfor %}</div>
-<p class="note">Each strip: the image{% if r.method in r.config.heatmap_methods %}, the heatmap over it{% endif %}, and the outlines of <span class="key"><span class="swatch" style="background:{{ truth_colour }}"></span>truth</span> and <span class="key"><span class="swatch" style="background:{{ mask_colour }}"></span>mask</span>. Typical: the median Dice; failed: the largest lesion without a mask, else the lowest Dice.</p>
+<p class="note">Each strip: the image{% if r.method in r.config.heatmap_methods %}, the heatmap over it{% endif %}, and the outlines of <span class="key"><span class="swatch" style="background:{{ truth_colour }}"></span>truth</span> and <span class="key"><span class="swatch" style="background:{{ mask_colour }}"></span>mask</span>{% if compared and compared != r.method %}; last, the same of {{ compared }}{% endif %}. Typical: the median Dice; failed: the largest lesion without a mask, else the lowest Dice.</p>
 {% elif r.config.report.gallery == 0 %}<p class="note">No pictures: this report was asked to have none (<code>report.gallery: 0</code>, or <code>--gallery 0</code>), so that it shows nothing of a patient's images.</p>
 {% endif %}
 <details class="rules"><summary>How the light is decided</summary>

@@ -5,6 +5,7 @@ from __future__ import annotations
 from weakseg.report.sections import (
     ablation,
     answer,
+    cases,
     classifier,
     counting,
     equivalence,
@@ -35,6 +36,7 @@ SECTIONS: tuple[Section, ...] = (
     classifier.SECTION,
     filtered.SECTION,
     gallery.SECTION,
+    cases.SECTION,
     honest.SECTION,
     record.SECTION,
 )
