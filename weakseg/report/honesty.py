@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from weakseg.data.images import read_image
 from weakseg.data.people import similar_names
 from weakseg.errors import WeaksegError
 from weakseg.layout import superseded_names
@@ -119,19 +121,33 @@ def _same_files(splits: pd.DataFrame) -> Check:
                     alike[file_hash(Path(image))].append((image, split))
     except (OSError, WeaksegError):
         return Check(what, None, "some images cannot be read as files any more")
-    found = [
-        " and ".join(sorted({Path(image).name for image, _ in same}))
-        for same in alike.values()
-        if len({split for _, split in same}) > 1
-    ]
+    same = [of for of in alike.values() if len({split for _, split in of}) > 1]
+    blank = [of for of in same if _is_blank(of[0][0])]
+    found = [_pair(of) for of in same if of not in blank]
     if found:
         return Check(what, False, f"byte for byte the same: {_named(sorted(found))}")
     return Check(
         what,
         True,
-        f"{len(splits)} files compared byte by byte; `weakseg validate` also looks for images that "
-        "are nearly the same",
+        f"{len(splits)} files compared byte by byte"
+        + (f", {sum(map(len, blank))} blank ones left out" if blank else "")
+        + "; `weakseg validate` also looks for images that are nearly the same",
     )
+
+
+def _is_blank(image: str) -> bool:
+    """Whether a file shows one grey value: such slices stand in many volumes, and leak nothing."""
+    try:
+        return bool(np.ptp(read_image(Path(image))) == 0)
+    except (OSError, ValueError, WeaksegError):
+        return False
+
+
+def _pair(same: Sequence[tuple[str, str]]) -> str:
+    """One file of each split, and how many more there are."""
+    firsts = {split: Path(image).name for image, split in reversed(same)}
+    more = len(same) - len(firsts)
+    return " and ".join(sorted(firsts.values())) + (f" (and {more} more)" if more else "")
 
 
 def _classifier_splits(run: RunTables) -> Check:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from tests.report.fake_run import make_run
 from weakseg.report.honesty import checks_of
@@ -70,6 +71,17 @@ def test_a_copy_of_a_training_image_in_the_test_split_is_found(run, tmp_path):
     assert check.found == f"byte for byte the same: {Path(trained(run)['image']).name} and copy.png"
     gone = checks_of(with_splits(run, image=str(tmp_path / "none.png")), True)[FILES]
     assert gone.holds is None
+
+
+def test_blank_slices_are_no_copies(run, tmp_path):
+    splits = run.splits.copy()
+    for split in ("train", "test"):
+        path = tmp_path / f"{split}.png"
+        Image.new("L", (20, 24)).save(path)
+        splits.loc[splits.index[splits["split"] == split][0], "image"] = str(path)
+    check = checks_of(replace(run, splits=splits), True)[FILES]
+    assert check.holds is True
+    assert "2 blank ones left out" in check.found
 
 
 def test_a_classifier_of_other_splits_is_found(run):

@@ -30,7 +30,7 @@ from weakseg.report.sections.base import Content, Section, Subject
 
 STEPS = 51
 """Thresholds at which the Dice is stored: 0, 0.02, …, 1."""
-MOST_CASES, MOST_METHODS = 400, 6
+MOST_CASES, MOST_METHODS = 600, 6
 """What the page holds at most, so that it can be mailed."""
 _SIDES = ((100, 208), (200, 160), (MOST_CASES, 112))
 _HEAT_SIDE = 64
@@ -241,7 +241,7 @@ TEMPLATE = r"""
 <div class="live" data-steps="51">
 <div class="tools" role="group" aria-label="What is shown of the cases">
 {% if heat_of %}<label>Threshold <input type="range" class="threshold" min="0" max="1" step="0.02" value="{{ start }}"> <output class="at"></output></label>{% endif %}
-<label>Outline <select class="mask">{% if heat_of %}<option value="">heat above the threshold</option>{% endif %}{% for m in shown_methods %}<option value="{{ m }}">{{ r.spoken(m) }}</option>{% endfor %}</select></label>
+<label>Outline <select class="mask">{% if heat_of %}<option value="">heat above the threshold</option>{% endif %}{% for m in shown_methods %}<option value="{{ m }}"{% if m == r.method and m != heat_of %} selected{% endif %}>{{ r.spoken(m) }}</option>{% endfor %}</select></label>
 <label>Layer <select class="layer"><option value="heat">heatmap</option><option value="mask">filled mask</option><option value="none">none</option></select></label>
 <label>Opacity <input type="range" class="opacity" min="0" max="1" step="0.05" value="0.5"></label>
 <label>Show <select class="filter"><option value="">all</option><option value="missed">missed</option><option value="false-alarm">false alarms</option><option value="small">small lesions</option><option value="large">large lesions</option><option value="healthy">healthy</option></select></label>
