@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -94,33 +95,60 @@ def measure_lesions(
     labels, _ = ndimage.label(marked, structure=np.ones((3,) * marked.ndim))
     found = []
     for number, box in enumerate(ndimage.find_objects(labels), 1):
-        inside = labels[box] == number
-        at = np.argwhere(inside) + [b.start for b in box]
-        planes = at[:, 2] if marked.ndim == 3 else np.zeros(len(at), dtype=np.intp)
-        means = [np.nan if v is None else float(v[box][inside].mean()) for v in further]
-        found.append(
-            Lesion(
-                len(at),
-                float(len(at) * steps.prod()),
-                _longest(at[:, :2] * steps[:2], planes),
-                tuple(float(c) for c in at.mean(axis=0)),
-                int(np.bincount(planes).argmax()),
-                *means,
-            )
-        )
+        own = [None if v is None else _planes(v[box]) for v in further]
+        found.append(_measured(_planes(labels[box]) == number, box, steps, own))
     return sorted(found, key=lambda lesion: -lesion.samples)
 
 
-def _longest(points: Floats, planes: npt.NDArray[np.intp]) -> float:
-    """The longest distance between two points of one plane."""
+def _planes(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A slice as a volume of one plane."""
+    return values if values.ndim == 3 else values[..., None]
+
+
+def _measured(
+    inside: Bools,
+    box: tuple[slice, ...],
+    steps: Floats,
+    further: Sequence[npt.NDArray[Any] | None],
+) -> Lesion:
+    """One lesion, plane by plane: a list of all its places would be many times the volume.
+
+    Parameters
+    ----------
+    inside : (M, N, P) ndarray of bool
+        The lesion in its box.
+    box : tuple of slice
+        Where that lies.
+    steps : (2,) or (3,) ndarray of float
+    further : sequence of (M, N, P) ndarray or None
+        Of what the means are asked.
+    """
+    first = np.array([b.start for b in box])
+    counts = np.count_nonzero(inside, axis=(0, 1))
+    total, sums, longest = np.zeros(3), np.zeros(len(further)), 0.0
+    for k in np.flatnonzero(counts):
+        plane = inside[..., k]
+        at = np.argwhere(plane)
+        total += [*at.sum(axis=0), k * counts[k]]
+        longest = max(longest, _longest(at * steps[:2]))
+        sums += [np.nan if v is None else v[..., k][plane].sum(dtype=np.float64) for v in further]
+    samples = int(counts.sum())
+    return Lesion(
+        samples,
+        float(samples * steps.prod()),
+        longest,
+        tuple(float(c) for c in total[: len(box)] / samples + first),
+        int(counts.argmax()) + (int(first[2]) if len(box) == 3 else 0),
+        *(float(m) for m in sums / samples),
+    )
+
+
+def _longest(points: Floats) -> float:
+    """The longest distance between two points of a plane."""
     from scipy.spatial.distance import pdist
 
-    longest = 0.0
-    for plane in np.unique(planes):
-        of = _corners(points[planes == plane])
-        if len(of) > 1:
-            longest = max(longest, float(pdist(of).max()))
-    return longest
+    of = _corners(points)
+    return float(pdist(of).max()) if len(of) > 1 else 0.0
 
 
 def _corners(points: Floats) -> Floats:
