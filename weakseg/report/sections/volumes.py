@@ -111,7 +111,7 @@ def _drawn(run: RunTables, method: str, seed: int, case: Case) -> tuple[str, str
 
 TEMPLATE = r"""
 <h2>Whole volumes</h2>
-{{ method_table(methods, false, r.method) }}
+{{ method_table(methods, false, r.method, r.colours) }}
 {% set m = methods[0] %}
 <p class="note">The masks of a volume's slices taken together, over the slices that the manifest lists: {{ count(m.lesion_images, "test volume") }} with a lesion, {{ count(m.healthy_images, "healthy test volume") }}, {{ count(m.patients, "patient") }}. Distances are in {{ r.distances }}, along all three axes; lesions are connected in three dimensions. Intervals: bootstrap over patients.</p>
 {% if slices %}
