@@ -112,6 +112,20 @@ def test_the_same_name_in_two_folders_gets_its_own_mask(tmp_path):
         assert f"/{r['label']}/images/" in r["image"]
 
 
+def test_a_mask_whose_image_lacks_is_not_joined_to_that_of_another_patient(tmp_path, capsys):
+    root = tmp_path / "set"
+    for patient, first in (("pat101", 0), ("pat102", 1), ("pat103", 1)):
+        for k in range(3):
+            if k >= first:
+                picture(root / f"images/{patient}/{k:03d}.png", seed_of(patient, k))
+            mask(root / f"masks/{patient}/{k:03d}.png", marked=k != 2)
+    rows, _ = init(root, tmp_path / "out")
+    assert len(rows) == 7
+    for r in rows:
+        assert r["mask"] == r["image"].replace("/images/", "/masks/")
+    assert "2 masks without an image, left out: masks/pat102/000.png" in capsys.readouterr().out
+
+
 def test_isic_task_1_whose_folders_have_other_names(tmp_path, capsys):
     root = tmp_path / "isic"
     for k in range(4):

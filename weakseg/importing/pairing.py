@@ -13,6 +13,8 @@ from weakseg.importing.tree import counting_order, folder_of, folders_of, stem_o
 
 _PREFIX = re.compile(r"(?:masks?|segm?|segmentations?|gt|labels?|bus|im(?:g|age)?)[ _-]+(?=.)")
 
+Folders = tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -89,7 +91,7 @@ class _Places:
     """Images by the folders and the name that a mask in a folder of its own has as well."""
 
     def __init__(self, images: Sequence[str]) -> None:
-        self._near: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._near: dict[tuple[Folders, str], list[str]] = defaultdict(list)
         self._anywhere: dict[str, list[str]] = defaultdict(list)
         for f in images:
             for key in _keys(stem_of(f)):
@@ -102,11 +104,21 @@ class _Places:
         keys = _keys(stem)
         base = without_mask_word(stem)
         keys += _keys(base) if base else []
+        at = _where(mask)
         for key in keys:
-            for found in (self._near.get((_where(mask), key)), self._anywhere.get(key)):
+            elsewhere = [f for f in self._anywhere.get(key, ()) if _may_mirror(at, _where(f))]
+            for found in (self._near.get((at, key)), elsewhere):
                 if found and len(found) == 1:
                     return found[0]
         return None
+
+
+def _may_mirror(one: Folders, other: Folders) -> bool:
+    """Whether two files may belong together: no folder of the one contradicts the other's.
+
+    Of ``masks/p2/001.png`` the image is not ``images/p1/001.png``, but may be ``images/001.png``.
+    """
+    return set(one) <= set(other) or set(other) <= set(one)
 
 
 def _keys(stem: str) -> list[str]:
@@ -115,7 +127,7 @@ def _keys(stem: str) -> list[str]:
     return list(dict.fromkeys((folded, _PREFIX.sub("", folded, count=1))))
 
 
-def _where(file: str) -> str:
+def _where(file: str) -> Folders:
     """The folders of a file but for those that say whether it holds images or masks."""
     kept = (f for f in folders_of(file) if not is_mask_folder(f) and not is_image_folder(f))
-    return "/".join(kept).casefold()
+    return tuple(f.casefold() for f in kept)
