@@ -217,10 +217,12 @@ def faulty(tmp_path):
         (["v0.nii.gz", "-1", "normal", "", "P0", ""], "slice-unknown"),
         (["v0.nii.gz", "1", "tumor", "m0.nii.gz", "P0", ""], "image-twice"),
         (["v1.nii.gz", "2", "normal", "", "P1", "v0.nii.gz"], "column-for-whole-volumes"),
+        (["v1.nii.gz", "3", "normal", "", "P9", ""], "volume-patients"),
         (["none.nii.gz", "2", "normal", "", "P1", ""], "image-missing"),
     ]
-    rows[9][2], rows[14][2] = "normal", "tumor"  # marked, but healthy; a lesion, but not marked
-    kinds = {11: "healthy-with-mask", 16: "lesion-without-mask"}
+    del rows[7]  # slice 3 of v1, which a fault lists
+    rows[8][2], rows[13][2] = "normal", "tumor"  # marked, but healthy; a lesion, but not marked
+    kinds = {10: "healthy-with-mask", 15: "lesion-without-mask"}
     for row, kind in faults:
         rows.append(row)
         kinds[len(rows) + 1] = kind

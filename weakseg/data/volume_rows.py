@@ -14,7 +14,8 @@ _MIXED = {"volume": ("a volume", "2D images"), "image": ("2D", "volumes")}
 
 
 def volume_row_problems(table: Table) -> Iterator[Problem]:
-    """Volumes among images, and columns that are for volumes."""
+    """Volumes among images, columns that are for volumes, and volumes of several patients."""
+    yield from _shared_volumes(table)
     kinds = Counter(r.formats.noun for r in table.rows if r.image)
     usual = Counter(tuple(bool(c) for c in r.more) for r in table.rows if r.formats.further)
     most = max(usual, key=lambda m: (usual[m], m), default=())
@@ -89,6 +90,24 @@ def volume_row_problems(table: Table) -> Iterator[Problem]:
                 r.image,
                 "the region of interest ('roi') is blank, while other rows name one",
                 "name it in every row, or in none",
+            )
+
+
+def _shared_volumes(table: Table) -> Iterator[Problem]:
+    """Volumes whose slices are said to be of several patients, who may come into several splits."""
+    first: dict[str, Row] = {}
+    for r in table.rows:
+        if not r.is_slice or not r.patient:
+            continue
+        other = first.setdefault(table.real(r.image), r)
+        if other.patient != r.patient:
+            yield Problem(
+                "volume-patients",
+                r.line,
+                r.image,
+                f"the slice is of the patient {r.patient!r}, and row {other.line} has another "
+                f"slice of this volume of {other.patient!r}",
+                "give all slices of a volume the same patient",
             )
 
 
