@@ -295,6 +295,43 @@ def test_a_table_with_the_names_of_others_and_images_elsewhere(tmp_path, capsys)
     assert "the column 'filename' is taken for image" in capsys.readouterr().out
 
 
+def test_a_mask_that_a_table_names_and_is_not_there_is_told(tmp_path, capsys):
+    root = tmp_path / "set"
+    rows = []
+    for k in range(8):
+        picture(root / f"{k}.png", k)
+        if k not in (0, 3):
+            mask(root / f"{k}m.png", marked=k % 2 == 1)
+        rows.append([f"{k}.png", "sick" if k % 2 else "healthy", f"{k}m.png" if k else "", k])
+    table(root / "list.csv", ["image", "label", "mask", "patient"], rows)
+    rows, _ = init(root, tmp_path / "out")
+    assert rows[3]["mask"] == "../set/3m.png"
+    said = capsys.readouterr().out
+    assert "mask-missing: 1 error" in said
+    assert "row 5  ../set/3m.png" in said
+
+
+def test_a_table_of_slices_stays_one(tmp_path, capsys):
+    root = tmp_path / "set"
+    rows = []
+    for p in range(6):
+        values = np.random.default_rng(p).integers(1, 200, (12, 10, 2)).astype(np.uint8)
+        lesion = np.zeros(values.shape, np.uint8)
+        lesion[3:6, 3:7, 1] = 1
+        save_volume(root / f"v{p}.nii.gz", values)
+        save_volume(root / f"m{p}.nii.gz", lesion)
+        for z, label in enumerate(("normal", "tumor")):
+            rows.append([f"v{p}.nii.gz", z, label, f"m{p}.nii.gz", f"P{p}"])
+    table(root / "list.csv", ["image", "slice", "label", "mask", "patient"], rows)
+    rows, config = init(root, tmp_path / "out")
+    assert [r["slice"] for r in rows[:3]] == ["0", "1", "0"]
+    assert config.data.healthy_labels == ["normal"]
+    assert config.classifier.epochs == 12
+    said = capsys.readouterr().out
+    assert "12 slices: 6 normal, 6 tumor" in said
+    assert "error" not in said
+
+
 def test_a_table_of_something_else_does_not_hide_the_folders(tmp_path, capsys):
     root = tmp_path / "set"
     for name in ("benign", "normal"):

@@ -36,6 +36,8 @@ class Item:
         Further modalities on the same grid, of volumes.
     roi : Path, optional
         Region of interest of a volume, such as the brain.
+    slice : str
+        Which slice of a volume is meant, as a manifest has it; blank for the whole.
     extra : mapping of str to str
         Further columns, which weakseg leaves alone.
     """
@@ -47,6 +49,7 @@ class Item:
     split: str = ""
     more: tuple[Path, ...] = ()
     roi: Path | None = None
+    slice: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
 
 

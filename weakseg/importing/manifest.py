@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from weakseg.data.columns import SLICE
 from weakseg.data.table import JOINED
 from weakseg.importing.base import Item
 from weakseg.runs import write_text
@@ -33,7 +34,7 @@ def write_items(path: Path, items: Sequence[Item]) -> None:
     more = max((len(i.more) for i in items), default=0)
     extra = list(dict.fromkeys(k for i in items for k in i.extra))
     header = ["image", "label", "mask", "patient", "split"]
-    header += [f"image{k}" for k in range(2, more + 2)] + ["roi", *extra]
+    header += [f"image{k}" for k in range(2, more + 2)] + ["roi", SLICE, *extra]
     rows = []
     for i in items:
         further = [_cell(p, here) for p in i.more]
@@ -47,6 +48,7 @@ def write_items(path: Path, items: Sequence[Item]) -> None:
                 *further,
                 *[""] * (more - len(further)),
                 _cell(i.roi, here) if i.roi else "",
+                i.slice,
                 *(safe_text(i.extra.get(k, "")) for k in extra),
             ]
         )

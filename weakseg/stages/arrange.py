@@ -220,7 +220,7 @@ def _kind(
     items: Sequence[Item], settings: dict[str, Any], answers: Answers, source: Path
 ) -> Kind | None:
     """What can be trained, None where every image has a lesion; labels' roles enter settings."""
-    if formats_of(items[0].image).further:
+    if formats_of(items[0].image).further and not any(i.slice for i in items):
         return "volumes"
     labels = sorted({safe_text(i.label) for i in items} - {""})
     if not labels:

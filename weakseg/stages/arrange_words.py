@@ -27,7 +27,8 @@ ALL_LESIONS = (
 
 def counts(items: Sequence[Item]) -> Iterator[str]:
     """What there is, counted."""
-    noun = f"{formats_of(items[0].image).noun}s"
+    sliced = any(i.slice for i in items)
+    noun = "slices" if sliced else f"{formats_of(items[0].image).noun}s"
     labels = Counter(i.label for i in items)
     yield f"{len(items)} {noun}: " + ", ".join(f"{n} {name}" for name, n in labels.most_common(8))
     masks = Counter(len(i.masks) for i in items)

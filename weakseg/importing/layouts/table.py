@@ -57,16 +57,18 @@ def _item(row: Row, table: Table, tree: Tree) -> Item | None:
     image = _found(row.image, table, tree)
     if image is None:
         return None
-    masks = [_found(m, table, tree) for m in table.masks(row)]
+    # One that is not there stays as it is written, so that its row is told.
+    masks = [_found(m, table, tree) or table.resolve(m) for m in table.masks(row)]
     more = [table.resolve(c) for c in row.more if c]
     return Item(
         image,
         row.label,
-        tuple(m for m in masks if m is not None),
+        tuple(masks),
         row.patient,
         row.split,
         tuple(more),
         roi=table.resolve(row.roi) if row.roi else None,
+        slice=row.slice,
     )
 
 
