@@ -292,6 +292,15 @@ def run_python(code):
     )
 
 
+def test_validate_of_an_experiment_says_what_is_wanted(tmp_path, capsys):
+    experiment = tmp_path / "experiment.yaml"
+    experiment.write_text("# An experiment\ndata: {manifest: labels.csv}\n")
+    assert weakseg("validate", experiment) == 2
+    said = capsys.readouterr().err
+    assert "A manifest is wanted, and this is an experiment." in said
+    assert f"weakseg compare {experiment} --dry-run" in said
+
+
 def test_help_and_validate_do_not_import_torch(good):
     code = (
         "import sys; from weakseg.cli import main\n"

@@ -69,6 +69,13 @@ def validate_manifest(
     failed : bool
         Whether there is an error; warnings alone do not fail.
     """
+    if Path(manifest).suffix.lower() in (".yaml", ".yml"):
+        raise ConfigError(
+            "A manifest is wanted, and this is an experiment.",
+            where=str(manifest),
+            expected="a CSV of images and labels, as data.manifest of an experiment names it",
+            fix=f"name that CSV; `weakseg compare {manifest} --dry-run` checks the experiment too",
+        )
     tree = {
         "data": {
             "manifest": str(manifest),
