@@ -9,6 +9,7 @@ from tests.tiny import read_rows
 from weakseg import layout
 from weakseg.config import Config, load_config
 from weakseg.masks.rules import RULES
+from weakseg.methods.find import kind_of
 from weakseg.report.page import build_report
 from weakseg.report.read import read_runs
 from weakseg.runs import RECORD, read_json
@@ -90,12 +91,23 @@ def _masks(run: Path, config: Config) -> Iterator[Path]:
             seeds[method] = config.heatmap_seeds(name)
             if RULES[rule].trainable:
                 yield from (layout.trained_file(masks, method, s) for s in seeds[method])
+    seeds |= {name: kind_of(config, name).seeds(config, name) for name in _agreed(run, config)}
     for method, of in seeds.items():
         yield layout.threshold_file(masks, method)
         for seed in of:
             for r in read_rows(layout.splits_file(run)):
                 if r["split"] == "test":
                     yield layout.mask_file(masks, method, seed, *_file(r))
+
+
+def _agreed(run: Path, config: Config) -> list[str]:
+    """Methods of ``consensus`` that have made masks."""
+    made = _stages(run)
+    return [
+        name
+        for name in config.consensus
+        if not made.get(layout.masks_stage(name), {"left_out": {name: ""}})["left_out"]
+    ]
 
 
 def _segmenters(run: Path, config: Config) -> Iterator[Path]:
@@ -157,6 +169,7 @@ def _tables(run: Path, config: Config) -> Iterator[Path]:
     if _dims(run) == 2:
         yield layout.scores_file(run, layout.CURVES)
     parts = [layout.segmenter_part(name) for name in config.segmenters]
+    parts += [kind_of(config, name).part(name) for name in _agreed(run, config)]
     if _dims(run) == 2:
         parts += [layout.HEATMAP_PART, *([layout.FLOORS_PART] if config.scores.floors else [])]
     for part in parts:

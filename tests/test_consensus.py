@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.layout_of_run import files_of, named_files
 from tests.tiny import cases, pixels, read_rows, tree, tumours, weakseg, write_config, write_set
 from weakseg.config import parse_config
 from weakseg.errors import ConfigError
@@ -62,6 +63,10 @@ def test_its_masks_are_the_vote_of_the_masks_that_were_written(job):
             np.testing.assert_array_equal(mask(run, "both", seed, case), both)
             votes += expected.sum() and any((e != expected).any() for e in each)
     assert votes  # somebody was outvoted
+
+
+def test_every_file_of_its_run_has_a_name_in_the_layout(job):
+    assert files_of(job[0] / "run") == named_files(job[0] / "run")
 
 
 def test_it_is_scored_under_the_seeds_of_its_members_beside_all_others(job):

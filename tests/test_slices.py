@@ -1,5 +1,7 @@
 """Volumes whose slices are labelled, through the command line: from labels to a report."""
 
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -8,12 +10,14 @@ import pytest
 from tests.data.helpers import save_volume
 from tests.layout_of_run import files_of, named_files
 from tests.tiny import tree, weakseg, write_config, write_manifest
-from weakseg.config import VolumesConfig
+from weakseg.config import VolumesConfig, curve_fingerprint, load_config, parse_config
 from weakseg.data.cases import Case
 from weakseg.masks.clean_up import keep_parts, vote_along
 from weakseg.methods.base import Prediction
+from weakseg.methods.find import kind_of
 from weakseg.runs import read_json
 from weakseg.scores import score_case, summarise
+from weakseg.stages.equivalence import _point_key
 from weakseg.stages.scoring import read_per_case, read_rows
 from weakseg.stages.segment import clean_slices
 
@@ -23,6 +27,8 @@ data: {{manifest: {manifest}, image_size: 64, neighbours: true}}
 classifier: {{epochs: 1, batch_size: 8}}
 masks: {{gate: none, rules: [otsu, oracle-image]}}
 volumes: {{smooth: 1, min_slices: 2}}
+consensus:
+  both: {{methods: [gradcam-otsu, weak], vote: any}}
 segmenters:
   weak: {{arch: unet, masks: gradcam-otsu, image_size: 32, epochs: 1, steps: 1, batch_size: 2}}
 scores: {{bootstrap: 100}}
@@ -112,6 +118,31 @@ def test_masks_are_cleaned_up_in_three_dimensions(job):
     for path in (folder / "run/masks/gradcam-otsu/seed-0").iterdir():
         mask = voxels(path) > 0
         np.testing.assert_array_equal(keep_parts(mask, min_slices=2), mask)
+
+
+def test_an_agreement_is_cleaned_up_anew_though_its_members_masks_stay_as_they_are(job):
+    _, config = job
+    kind = kind_of(load_config(config), "both")
+    keys = {
+        kind.settings(load_config(config, [f"volumes={{smooth: 0, min_slices: {n}}}"]), "both")
+        for n in (1, 2, 3)
+    }
+    assert len(keys) == 3
+
+
+def test_a_curve_is_made_again_where_slices_are_cleaned_up_otherwise_and_not_for_false_alarms():
+    def keys(changes):
+        config = parse_config({"segmenters": {"net": {}}} | changes)
+        run = SimpleNamespace(config=config, key="data", cases=SimpleNamespace(dims=2))
+        return _point_key(run, "net", 0, 3, 0), curve_fingerprint(config, "net")
+
+    point, told = keys({})
+    assert keys({"volumes": {"smooth": 0}}) == (point, told)
+    others = keys({"volumes": {"smooth": 1}})
+    assert others[0] != point
+    assert others[1] != told
+    # Else the report would leave out a curve that no command makes again.
+    assert keys({"segmenters": {"net": {"false_alarms": 0.1}}}) == (point, told)
 
 
 def test_new_volumes_get_the_masks_that_the_run_has(job, tmp_path):

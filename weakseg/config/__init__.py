@@ -17,6 +17,7 @@ from weakseg.config.experiment import Config
 from weakseg.config.filtered import Condition, FilteredConfig, parse_condition
 from weakseg.config.fingerprints import (
     STARTING_WEIGHTS,
+    clean_up_settings,
     curve_fingerprint,
     filtered_fingerprint,
     fingerprint,
@@ -62,6 +63,7 @@ __all__ = [
     "SplitConfig",
     "VolumesConfig",
     "apply_change",
+    "clean_up_settings",
     "config_of_run",
     "curve_fingerprint",
     "dump_config",

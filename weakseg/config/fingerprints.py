@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from weakseg.config.experiment import Config
 from weakseg.config.filtered import FilteredConfig
+from weakseg.config.masks import VolumesConfig
 
 STARTING_WEIGHTS = "starting_weights"
 """Key of a stage in the record that holds `starting_weights`."""
@@ -32,9 +33,15 @@ def filtered_fingerprint(config: Config) -> str:
 def curve_fingerprint(config: Config, name: str) -> str:
     """Fingerprint of the settings of the network of a curve; its weights see `same_start`."""
     left_out = {"weights", "seeds", "threshold", "keep", "validation_cases", "masks", "ignore"}
-    left_out |= {"min_peak", "min_area", "ensemble", "gate"}
+    left_out |= {"min_peak", "min_area", "ensemble", "gate", "false_alarms"}
     settings = config.segmenters[name].fingerprint_settings()
-    return fingerprint({k: v for k, v in settings.items() if k not in left_out})
+    kept = {k: v for k, v in settings.items() if k not in left_out}
+    return fingerprint(kept, *clean_up_settings(config))
+
+
+def clean_up_settings(config: Config) -> list[VolumesConfig]:
+    """How slices are cleaned up together, for fingerprints; empty where they are not."""
+    return [config.volumes] if config.volumes.changes else []
 
 
 def starting_weights(config: Config, name: str) -> str | None:

@@ -13,7 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from weakseg.config import Config, ConsensusConfig, config_of_run, fingerprint
+from weakseg.config import (
+    Config,
+    ConsensusConfig,
+    clean_up_settings,
+    config_of_run,
+    fingerprint,
+)
 from weakseg.data.cases import Case
 from weakseg.errors import RunError, UserError
 from weakseg.layout import masks_folder, masks_stage, threshold_file
@@ -271,7 +277,9 @@ def consensus_kind(kind_of: KindOf) -> Kind:
         seeds=partial(_seeds, kind_of),
         stage=masks_stage,
         part=lambda name: f"consensus-{name}",
-        settings=lambda config, name: fingerprint(config.consensus[name]),
+        settings=lambda config, name: fingerprint(
+            config.consensus[name], *clean_up_settings(config)
+        ),
         load=partial(_load, kind_of),
         of_run=lambda prepared, name, seed, _, whole: _of_run(kind_of, prepared, name, seed, whole),
         made_of=partial(_made_of, kind_of),

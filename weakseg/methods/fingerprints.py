@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weakseg.config import Config, VolumesConfig, fingerprint
+from weakseg.config import Config, clean_up_settings, fingerprint
 
 
 def heatmap_fingerprint(config: Config) -> str:
@@ -24,8 +24,3 @@ def segmenter_fingerprint(config: Config, name: str) -> str:
     gated = [] if gate == "none" else [gate, config.classifier.fingerprint_settings(), config.seeds]
     cleaned = clean_up_settings(config)
     return fingerprint(settings, config.segmenter_seeds(name), *gated, *cleaned)
-
-
-def clean_up_settings(config: Config) -> list[VolumesConfig]:
-    """How slices are cleaned up together, for fingerprints; empty where they are not."""
-    return [config.volumes] if config.volumes.changes else []

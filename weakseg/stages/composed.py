@@ -56,13 +56,15 @@ def masks_of(prepared: Prepared, kind: Kind, name: str) -> Stage:
     stage, settings, compose = kind.stage(name), kind.settings(config, name), kind.compose
     assert compose is not None
     members = [kind_of(config, m).stage(m) for m in kind.members(config, name)]
+    # How sure the members are is not in their masks.
+    needed = [kind.stands_on(config, name, seed) for seed in kind.seeds(config, name)]
     return Stage(
         stage,
         fingerprint(stage, 1, prepared.key, settings),
         (method_folder(masks_folder(run), name), *part_files(prepared, kind.part(name))),
         lambda _: {"data": prepared.key, "asked": settings} | _write(prepared, kind, name, compose),
         what=f"masks of {name}",
-        inputs=tuple(dict.fromkeys(members)),
+        inputs=(*dict.fromkeys(members), *sorted(set().union(*needed))),
     )
 
 

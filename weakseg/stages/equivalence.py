@@ -11,7 +11,14 @@ import numpy as np
 import pandas as pd
 
 from weakseg import contents
-from weakseg.config import AUTO, STARTING_WEIGHTS, curve_fingerprint, fingerprint, starting_weights
+from weakseg.config import (
+    AUTO,
+    STARTING_WEIGHTS,
+    clean_up_settings,
+    curve_fingerprint,
+    fingerprint,
+    starting_weights,
+)
 from weakseg.data.cases import file_by_file
 from weakseg.errors import ConfigError
 from weakseg.layout import (
@@ -151,7 +158,8 @@ def _point_key(prepared: Prepared, name: str, draw: int, k: int, seed: int) -> s
         mode="json", include={"tile", "overlap", "flips", "recalibrate"}
     )
     made_of = (segmenter_key(prepared, name, seed), after, prepared.config.seed)
-    return fingerprint("equivalence-point", 1, *made_of, draw, k)
+    cleaned = clean_up_settings(prepared.config)
+    return fingerprint("equivalence-point", 1, *made_of, draw, k, *cleaned)
 
 
 def _point_of(
