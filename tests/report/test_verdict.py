@@ -31,9 +31,15 @@ AUC = {"value": 0.9, "low": 0.8, "high": 0.95}
 SPOKEN = {"m": "Grad-CAM with Otsu's threshold", "f": "the whole of every image"}
 
 
-def verdict(auc: dict[str, float] | None = AUC, depends: str | None = None, **changes: Any):
+def verdict(
+    auc: dict[str, float] | None = AUC,
+    depends: str | None = None,
+    failed: list[str] | None = None,
+    **changes: Any,
+):
     floor = ROW | {"method": "f", "group": "floor", "dice": 0.32}
-    return judge(pd.DataFrame([ROW | changes, floor]), "m", SPOKEN.__getitem__, auc, depends)
+    rows = pd.DataFrame([ROW | changes, floor])
+    return judge(rows, "m", SPOKEN.__getitem__, auc, depends, failed)
 
 
 def test_all_conditions_make_a_method_worth_using():
@@ -58,6 +64,7 @@ def test_all_conditions_make_a_method_worth_using():
         ({"patients": 9}, "only 9 patients"),
         ({"auc": {"value": 0.7, "low": 0.5, "high": 0.9}}, "not clearly better than chance"),
         ({"depends": "no"}, "gets by without the lesion"),
+        ({"failed": ["No leak"]}, 'fails 1 check of how it was kept honest: "No leak".'),
     ],
 )
 def test_a_lead_alone_is_better_than_nothing_and_the_sentence_says_what_lacks(changes, but):
@@ -76,6 +83,7 @@ def test_a_lead_alone_is_better_than_nothing_and_the_sentence_says_what_lacks(ch
         {"patients": 10},
         {"depends": "cannot tell"},
         {"auc": None},
+        {"failed": []},
         dict.fromkeys([f"false_positive_rate{e}" for e in ("", "_low", "_high")], NAN),
     ],
 )
@@ -126,5 +134,5 @@ def test_the_rules_stand_in_the_documentation():
     for light, rule in RULES.items():
         assert f"**{light}**" in text
         assert rule in text
-    for condition in verdict(depends="yes").conditions:
+    for condition in verdict(depends="yes", failed=[]).conditions:
         assert condition.rule.replace("\N{NO-BREAK SPACE}", " ") in text

@@ -65,6 +65,7 @@ def checks_of(run: RunTables, patients_known: bool) -> list[Check]:
         _same_files(run.splits),
         _classifier_splits(run),
         _upper_bounds(run),
+        _test_masks(run),
         _superseded(run.folder),
     ]
 
@@ -175,6 +176,26 @@ def _upper_bounds(run: RunTables) -> Check:
     if loose:
         return Check(what, False, f"not marked: {_named(loose)}")
     return Check(what, True, _named(marked) if marked else "nothing was chosen on test masks")
+
+
+def _test_masks(run: RunTables) -> Check:
+    """By the names of the cases whose masks had a part in a method."""
+    what = "No test mask is among those that a method saw, upper bounds aside"
+    test = set(run.splits.loc[run.splits["split"] == "test", "case"].astype(str))
+    entries = [
+        (method, entry)
+        for method, of in run.thresholds.items()
+        for entry in of.values()
+        if not entry["upper_bound"]
+    ]
+    found = sorted({m for m, e in entries if test.intersection(map(str, e.get("seen", ())))})
+    if found:
+        return Check(what, False, f"test masks had a part in {_named(found)}")
+    nameless = {m for m, e in entries if int(e["masks_seen"]) > len(e.get("seen", ()))}
+    if nameless:
+        return Check(what, None, f"masks without names had a part in {_named(sorted(nameless))}")
+    named = set[str]().union(*(map(str, e.get("seen", ())) for _, e in entries))
+    return Check(what, True, f"{len(named)} masks were seen, each named, none of a test case")
 
 
 def _superseded(folder: Path) -> Check:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -74,6 +74,7 @@ def judge(
     spoken: Callable[[str], str],
     auc: Mapping[str, Any] | None = None,
     depends: str | None = None,
+    failed: Sequence[str] | None = None,
 ) -> Verdict:
     """The verdict on the method that a run is judged by.
 
@@ -90,6 +91,9 @@ def judge(
     depends : str, optional
         Whether predictions depend mainly on the lesion, by filtered retraining: ``yes``, ``no``
         or another word for "cannot be told"; None where it was not tried.
+    failed : sequence of str, optional
+        The checks of how the run was kept honest that fail, see `weakseg.report.honesty`; None
+        where nobody looked.
     """
     if method is None:
         return Verdict(
@@ -98,7 +102,7 @@ def judge(
             "could be scored.",
         )
     row = methods[methods["method"] == method].iloc[0]
-    conditions = _conditions(row, auc, depends)
+    conditions = (*_conditions(row, auc, depends), *_honest(failed))
     light = _light(row, auc, conditions)
     said = _sentence(light, row, _floor_dice(methods, row), spoken, auc, conditions)
     return Verdict(light, said, conditions)
@@ -162,6 +166,20 @@ def _conditions(
             )
         )
     return tuple(found)
+
+
+def _honest(failed: Sequence[str] | None) -> tuple[Condition, ...]:
+    if failed is None:
+        return ()
+    named = ", ".join(f'"{what}"' for what in failed)
+    return (
+        Condition(
+            "No check of how the run was kept honest fails.",
+            f"failed: {named}" if failed else "none failed",
+            not failed,
+            f"the run fails {words.count(len(failed), 'check')} of how it was kept honest: {named}",
+        ),
+    )
 
 
 def _alarms(row: pd.Series) -> Condition:

@@ -14,10 +14,11 @@ from tests.report.fake_run import make_run
 from weakseg.report.honesty import checks_of
 from weakseg.report.page import build_report
 from weakseg.report.read import RunTables, read_runs
+from weakseg.report.sections.answer import verdict_of
 from weakseg.report.sections.base import Subject
 from weakseg.report.sections.honest import build
 
-PATIENT, SPELLING, FILES, SPLITS, BOUNDS, DROPPED = range(6)
+PATIENT, SPELLING, FILES, SPLITS, BOUNDS, SEEN, DROPPED = range(7)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,8 @@ def trained(run: RunTables) -> pd.Series:
 
 def test_a_clean_run_holds_in_every_point(run):
     found = checks_of(run, True)
-    assert [c.holds for c in found] == [True] * 5 + [None]
+    # Which masks the threshold saw has no names here.
+    assert [c.holds for c in found] == [True] * 5 + [None, None]
     assert "12 patients, each in one split" in found[PATIENT].found
     assert "48 files compared" in found[FILES].found
     assert found[BOUNDS].found == "gradcam-oracle-image"
@@ -94,6 +96,25 @@ def test_a_choice_on_test_masks_that_calls_itself_a_result_is_found(run):
     loose = replace(run, thresholds=run.thresholds | {"gradcam-oracle-image": {"seed-0": entry}})
     check = checks_of(loose, True)[BOUNDS]
     assert (check.holds, check.found) == (False, "not marked: gradcam-oracle-image")
+
+
+def test_a_test_mask_that_a_method_saw_is_found_and_lowers_the_light(run):
+    method = "gradcam-validation"
+    names = run.splits.loc[run.splits["split"] == "test", "case"].tolist()
+    others = run.splits.loc[run.splits["split"] == "val", "case"].tolist()
+
+    def saw(cases: list[str], masks: int) -> RunTables:
+        entry = run.thresholds[method]["seed-0"] | {"seen": cases, "masks_seen": masks}
+        return replace(run, thresholds=run.thresholds | {method: {"seed-0": entry}})
+
+    assert checks_of(saw(others[:2], 2), True)[SEEN].holds is True
+    assert checks_of(saw(others[:1], 2), True)[SEEN].holds is None
+    leaked = saw([others[0], names[0]], 2)
+    check = checks_of(leaked, True)[SEEN]
+    assert (check.holds, check.found) == (False, f"test masks had a part in {method}")
+    condition = verdict_of(Subject(leaked, "run1")).conditions[-1]
+    assert not condition.holds
+    assert check.what in condition.but
 
 
 def test_networks_that_were_dropped_are_named(run, tmp_path):

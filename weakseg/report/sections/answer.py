@@ -68,6 +68,7 @@ def verdict_of(subject: Subject) -> Verdict:
         subject.spoken,
         test_auc(subject.run) if weak else None,
         told if weak else None,
+        [check.what for check in subject.checks if check.holds is False],
     )
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from weakseg.config import ClassifierConfig, Config
 from weakseg.methods.find import method_names, spoken_name
 from weakseg.report.colours import method_colours
+from weakseg.report.honesty import Check, checks_of
 from weakseg.report.read import RunTables
 from weakseg.report.tables import headline, method_table
 
@@ -54,6 +55,11 @@ class Subject:
     def method(self) -> str | None:
         """The method that the report speaks of first."""
         return headline(self.methods, self.method_order, self.config.report.method)
+
+    @cached_property
+    def checks(self) -> list[Check]:
+        """How the run was kept honest, as far as that can be checked."""
+        return checks_of(self.run, self.patients_known)
 
     @property
     def method_order(self) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from weakseg.report.honesty import checklist, checks_of
+from weakseg.report.honesty import checklist
 from weakseg.report.sections.base import Content, Section, Subject
 
 CHECKS = ("what", "holds", "found")
@@ -17,7 +17,7 @@ ITEMS = ("claim", "tripod", "question", "answer")
 def build(subject: Subject) -> Content:
     """Checks, masks seen, choices and checklist; of every run."""
     run = subject.run
-    checks = pd.DataFrame(checks_of(run, subject.patients_known), columns=list(CHECKS))
+    checks = pd.DataFrame(subject.checks, columns=list(CHECKS))
     seen = masks_table(subject)
     items = pd.DataFrame(checklist(run, subject.patients_known, subject.seeds), columns=list(ITEMS))
     context = {
@@ -72,7 +72,7 @@ TEMPLATE = r"""
 <ul class="checks">
 {% for c in checks %}<li><b>{{ c.what }}</b>{% if c.holds is true %}: yes{% elif c.holds is false %}: <b class="bad">NO</b>{% endif %}. {{ c.found[0] | upper }}{{ c.found[1:] }}.</li>
 {% endfor %}</ul>
-<p>Seeds of the classifiers: {{ r.seeds | join(", ") or "none" }}. Test masks were read for the final score and for upper bounds only.</p>
+<p>Seeds of the classifiers: {{ r.seeds | join(", ") or "none" }}. That test masks are read for scores, for curves to look at and for upper bounds only is how the program is made; of a run's files it can be checked as far as they name the masks that were seen, as above.</p>
 {% if seen %}<h3>Who saw which masks</h3>
 <div class="scroll"><table><thead><tr><th class="text">method</th><th class="text">in words</th><th>masks seen</th><th class="text">chosen on</th></tr></thead><tbody>
 {% for m in seen %}<tr><th class="text" scope="row">{{ m.method }}</th><td class="text wrap">{{ m.in_words }}{% if m.upper_bound %} <b>UPPER BOUND</b>{% endif %}</td><td>{{ m.masks_seen }}</td><td class="text wrap">{{ m.chosen_on }}</td></tr>
