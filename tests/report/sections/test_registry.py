@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from jinja2 import meta, nodes
 
 from tests.report.fake_run import make_run
-from weakseg.report.page import build_report
+from weakseg.report.page import MACROS, _environment, build_report
 from weakseg.report.read import read_runs
 from weakseg.report.sections.base import Subject
 from weakseg.report.sections.registry import SECTIONS
@@ -27,6 +28,19 @@ def test_its_tables_have_the_same_names_whether_it_has_something_to_say_or_not(s
     first, second = (section.build(s) for s in subjects)
     assert first.tables.keys() == second.tables.keys()
     assert all(re.fullmatch(r"[a-z_]+", name) for name in first.tables)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda s: s.name)
+def test_its_template_names_nothing_that_it_is_not_given(section, subjects):
+    # Of runs, too, whose section is not shown by any made-up one.
+    environment = _environment()
+    parsed = environment.parse(MACROS + section.template)
+    named = meta.find_undeclared_variables(parsed)
+    named -= {n.name for n in parsed.find_all(nodes.Name) if n.ctx == "store"}
+    given = {"r", "figures", *environment.globals}
+    context = section.build(subjects[0]).context
+    if context:
+        assert named - given <= context.keys()
 
 
 def test_no_two_sections_write_one_table(subjects):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from weakseg.data.formats.dicom.header import read_header, text
 from weakseg.data.formats.dicom.signs import begins_as_dicom, first_dicom
@@ -26,7 +28,9 @@ _NUMBERS = ("PatientID", "AccessionNumber", "PatientBirthDate", "StudyDate")
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 _SHORTEST, _WHOLE = 4, 6
 """Letters and digits of what is looked for: shorter words are in every path, and words shorter than
-the second number count where they stand alone."""
+the second number count where they stand alone, or two of them together."""
+_SHORTEST_OTHER = 2
+"""As the first, of words in other than Latin letters: Chinese names have two or three signs."""
 _UID = re.compile(r"(?<!\d)[0-2](?:\.\d+){4,}")
 
 
@@ -38,8 +42,10 @@ def identifiers(data: Dataset) -> frozenset[str]:
     found = {plain(text(data, k)) for k in _UIDS}
     if text(data, "PatientIdentityRemoved").upper() != "YES":
         found |= {plain(text(data, k)) for k in _NUMBERS}
-        found |= {plain(part) for part in re.split(r"[\^=\s]+", text(data, "PatientName"))}
-    return frozenset(w for w in found if len(w) >= _SHORTEST)
+        for written in text(data, "PatientName").split("="):  # in Latin letters, and in others
+            words = [w for w in map(plain, re.split(r"[\^\s]+", written)) if w]
+            found |= {*words, *map("".join, permutations(words, 2))}
+    return frozenset(w for w in found if len(w) >= (_SHORTEST if w.isascii() else _SHORTEST_OTHER))
 
 
 def identifiers_of(path: Path) -> frozenset[str] | None:
@@ -56,15 +62,16 @@ def identifiers_of(path: Path) -> frozenset[str] | None:
 
 def plain(word: str) -> str:
     """A word without signs and case: ``Doe^Jane`` and ``doe_jane`` are the same."""
-    return re.sub(r"[\W_]+", "", word).casefold()
+    return re.sub(r"[\W_]+", "", normalize("NFC", word)).casefold()
 
 
 def tells(part: str, known: frozenset[str]) -> bool:
     """Whether a text holds a UID, or one of some identifiers."""
     if _UID.search(part):
         return True
-    joined, words = plain(part), set(re.split(r"[\W_]+", part.casefold()))
-    return any(w in joined if len(w) >= _WHOLE else w in words for w in known)
+    words = re.split(r"[\W_]+", normalize("NFC", part).casefold())
+    joined, alone = plain(part), {*words, *map("".join, pairwise(words))}
+    return any(w in joined if len(w) >= _WHOLE else w in alone for w in known)
 
 
 def shown_path(path: Path, data: Dataset | None = None) -> str:
