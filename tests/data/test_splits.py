@@ -193,6 +193,21 @@ def test_splits_on_disk_come_back(tmp_path):
     assert read_splits(tmp_path / "splits.csv") == cases
 
 
+def test_splits_of_slices_say_which_slice(tmp_path):
+    cases = [
+        Case("a", Path("/d/v.nii"), "x", None, "p", "train", 2, slice=0),
+        Case("b", Path("/d/b.png"), "x", None, "q", "val", 3),
+        Case("c", Path("/d/v.nii"), "y", None, "p", "train", 4, slice=12),
+    ]
+    write_splits(tmp_path / "splits.csv", cases)
+    rows = (tmp_path / "splits.csv").read_text("utf-8").splitlines()
+    assert rows[0].split(",")[:5] == ["case", "image", "label", "patient", "split"]
+    assert [r.split(",")[5] for r in rows[1:]] == ["0", "", "12"]
+    again = read_splits(tmp_path / "splits.csv")
+    assert again == cases
+    assert [c.slice for c in again] == [0, None, 12]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

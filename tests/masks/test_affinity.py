@@ -199,6 +199,12 @@ def test_the_defaults_are_those_of_the_rule():
     made = affinity_mask(heat, features)
     assert made.any()
     np.testing.assert_array_equal(made, affinity_mask(heat, features, **told))
+    heat, features = np.random.default_rng(0).random((2, 40, 40)) ** [[[300]], [[1]]]
+    made = affinity_mask(heat, features[..., None])
+    for name, value in told.items():
+        further = {name: value + (0.01 if name == "at" else 1)}
+        assert (made != affinity_mask(heat, features[..., None], **further)).any(), name
+    features = 2 * image[::2, ::2, None]
     found = transition_matrix(features[:6, :6])
     wanted = transition_matrix(features[:6, :6], radius=rule.radius, beta=rule.beta)
     np.testing.assert_array_equal(found.toarray(), wanted.toarray())

@@ -32,6 +32,27 @@ def test_slices_vote(mask, present, reach, expected):
     np.testing.assert_array_equal(found, bits[1])
 
 
+def test_every_voxel_has_its_own_vote_and_slices_may_be_told_in_numbers():
+    mask = np.stack([line(1, 0, 1, 0)[0], line(0, 0, 0, 1)[0]])
+    found = vote_along(mask, [1, 1, 1, 0], 1)
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found[:, 0], [[1, 1, 1, 0], [0, 0, 0, 0]])
+
+
+def test_of_many_equal_parts_the_first_are_kept():
+    mask = np.zeros((60, 2, 60), dtype=bool)
+    mask[::2, 0, ::2] = True  # 900 single voxels
+    mask[30, 1, 30] = True  # and one of two
+    found = np.argwhere(keep_parts(mask, largest=4))
+    assert found.tolist() == [[0, 0, 0], [0, 0, 2], [0, 0, 4], [30, 0, 30], [30, 1, 30]]
+
+
+def test_of_the_largest_none_is_kept_that_is_too_small():
+    mask = line(1, 1, 1, 0, 1, 0, 1, 1)
+    kept = line(1, 1, 1, 0, 0, 0, 1, 1)
+    np.testing.assert_array_equal(keep_parts(mask, min_voxels=2, largest=3), kept)
+
+
 def test_parts_on_few_slices_and_small_ones_go():
     mask = np.zeros((9, 9, 5), dtype=bool)
     mask[0:3, 0:3, 2] = True  # 9 voxels on one slice

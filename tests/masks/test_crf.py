@@ -9,7 +9,8 @@ import pytest
 from scipy import ndimage
 
 from weakseg.errors import ConfigError
-from weakseg.masks.rules.crf import crf_mask
+from weakseg.masks.rules.crf import CrfRule, crf_mask
+from weakseg.masks.thresholds import normalise
 
 
 def test_without_the_package_the_error_prints_how_to_install_it(monkeypatch):
@@ -38,4 +39,54 @@ def test_a_blurred_heatmap_is_brought_back_to_the_disc():
 
     assert dice(crf_mask(heat, image)) > 0.95
     assert dice(crf_mask(heat, image)) > dice(heat > 0.5 * heat.max())
-    assert not crf_mask(np.zeros((9, 9)), np.eye(9)).any()
+    flat = crf_mask(np.zeros((9, 8)), image[:9, :8])
+    assert (flat.shape, flat.dtype, flat.any()) == ((9, 8), bool, False)
+
+
+def by_all_pairs(heat, image, at, steps):
+    """Mean-field inference over every pair of pixels, as Krähenbühl and Koltun write it."""
+    y, x = (v.ravel() for v in np.indices(heat.shape))
+    far = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
+    grey = np.floor(255 * (image - image.min()) / np.ptp(image)).ravel()
+    unlike = 3 * (grey[:, None] - grey) ** 2  # three channels
+    pull = np.zeros(far.shape)
+    for weight, power in ((3, far / (2 * 3**2)), (10, far / (2 * 50**2) + unlike / (2 * 13**2))):
+        kernel = np.exp(-power)
+        scale = 1 / np.sqrt(kernel.sum(axis=1))
+        pull += weight * scale[:, None] * kernel * scale
+    p = np.clip(heat.ravel() ** (np.log(0.5) / np.log(at)), 0.01, 0.99)
+    own = np.stack([1 - p, p])
+    q = own
+    for _ in range(steps):
+        q = own * np.exp(q @ pull)
+        q /= q.sum(axis=0)
+    return q.argmax(axis=0).reshape(heat.shape) == 1
+
+
+@pytest.mark.parametrize(("at", "steps"), [(0.15, 1), (0.15, 5), (0.3, 1), (0.3, 2), (0.5, 1)])
+def test_it_is_what_all_pairs_of_pixels_agree_on(at, steps):
+    """But for some pixels: the package looks pairs up in a lattice."""
+    pytest.importorskip("pydensecrf.densecrf", reason="the extra crf is not installed")
+    rng = np.random.default_rng(1)
+    image = 100 * ndimage.gaussian_filter(rng.normal(size=(26, 34)), 2.5)
+    image += rng.normal(size=image.shape)
+    heat = normalise(ndimage.gaussian_filter(rng.normal(size=(26, 34)), 4))
+    made, wanted = (
+        crf_mask(7 * heat, image, at=at, steps=steps),
+        by_all_pairs(heat, image, at, steps),
+    )
+    assert (made == wanted).mean() > 0.97
+    assert ((heat > at) == made).mean() < 0.9
+    assert made.any()
+    if steps == 5:
+        np.testing.assert_array_equal(crf_mask(heat, image, at=at), made)
+
+
+def test_the_defaults_of_the_field_are_those_of_the_rule():
+    pytest.importorskip("pydensecrf.densecrf", reason="the extra crf is not installed")
+    rng = np.random.default_rng(5)
+    image, heat = rng.random((2, 26, 34))
+    rule = CrfRule()
+    np.testing.assert_array_equal(
+        crf_mask(heat, image), crf_mask(heat, image, at=rule.at, steps=rule.steps)
+    )

@@ -68,6 +68,13 @@ def test_nan_is_neither_bright_nor_dark() -> None:
     image = np.array([[np.nan, 1.0], [2.0, 3.0]])
     assert not brightest(image, 0.75)[0, 0]
     assert not darkest(image, 0.75)[0, 0]
+    for end in (brightest, darkest):
+        assert end([[np.nan, np.inf, -np.inf, 0.0]], 0.75).tolist() == [[False, True, True, True]]
+
+
+def test_the_share_of_all_is_all() -> None:
+    for end in (brightest, darkest):
+        assert end(np.eye(3), 1.0).all()
 
 
 @pytest.mark.parametrize("shape", [(128, 128), (60, 200), (91, 37)])

@@ -79,6 +79,26 @@ def test_where_the_cold_has_much_of_the_tone_nothing_grows(tone):
         np.testing.assert_array_equal(grown_mask(HEAT, image, rare=rare, blur=0), expected)
 
 
+def test_what_is_as_hot_as_the_reach_is_cold_and_a_share_on_its_limit_is_not_too_large():
+    """By hand: of four cold pixels one is of the tone, and it is as hot as the reach."""
+    heat = np.array([[0, 0.5, 1, 0.6, 0.25, 0.3], [0, 0.3, 0.7, 0.3, 0.3, 0]])
+    image = np.array([[9, 0, 0, 0, 0, 9], [9.0] * 6])
+    told = {"warm": 0.55, "reach": 0.25, "blur": 0, "most": 9}
+    part = two_tone_mask(heat, image, warm=0.55, blur=0)
+    grown = grown_mask(heat, image, **told)
+    assert (part.sum(), grown.sum()) == (2, 3)
+    np.testing.assert_array_equal(grown_mask(heat, image, rare=0.24, **told), part)
+    np.testing.assert_array_equal(grown_mask(heat, image, rare=0.25, **told), grown)
+    np.testing.assert_array_equal(grown_mask(heat, image, rare=0, **told), part)
+
+
+def test_where_nothing_is_cold_its_share_of_the_tone_is_none(recwarn):
+    image = 100 + 60.0 * LESION
+    warmed = np.maximum(HEAT, 0.21)
+    np.testing.assert_array_equal(grown_mask(warmed, image, rare=0.01, blur=0), LESION)
+    assert not recwarn.list
+
+
 def test_what_is_no_body_does_not_count_as_cold():
     """A dark lesion before a dark background outside of the head."""
     head = far(22, 22) < 18

@@ -80,7 +80,7 @@ def test_a_superpixel_s_feature_is_the_mean_of_the_enlarged_map(shape, grid):
     np.testing.assert_allclose(found[:, 3], [grey[parts == k].mean() for k in range(6)], atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(64, 48), (500, 420), (7, 7)])
+@pytest.mark.parametrize("shape", [(64, 48), (500, 420), (7, 7), (3, 5000)])
 def test_superpixels_are_numbered_without_a_gap(shape):
     image = np.random.default_rng(0).random(shape)
     parts = coarse_superpixels(image, count=40)
@@ -148,9 +148,13 @@ def test_of_a_flat_heatmap_nothing_is_sure():
 
 
 def test_superpixels_are_scikit_image_s_on_the_image_as_it_is():
-    image = ndimage.gaussian_filter(np.random.default_rng(0).random((384, 64)), 2)
-    grey = (image - image.min()) / np.ptp(image)
-    for told in ({"count": 300, "compactness": 0.1}, {"count": 25, "compactness": 3.0}):
+    large = ndimage.gaussian_filter(np.random.default_rng(0).random((384, 64)), 2)
+    for image, told in (
+        (large, {"count": 300, "compactness": 0.1}),
+        (large, {"count": 25, "compactness": 3.0}),
+        (large[:200], {"count": 80, "compactness": 0.1}),
+    ):
+        grey = (image - image.min()) / np.ptp(image)
         wanted = slic(
             grey,
             n_segments=told["count"],
@@ -163,7 +167,7 @@ def test_superpixels_are_scikit_image_s_on_the_image_as_it_is():
         numbers = np.unique(wanted, return_inverse=True)[1]
         np.testing.assert_array_equal(found, numbers.reshape(wanted.shape))
     np.testing.assert_array_equal(
-        coarse_superpixels(image), coarse_superpixels(image, count=300, compactness=0.1)
+        coarse_superpixels(large), coarse_superpixels(large, count=300, compactness=0.1)
     )
 
 
@@ -207,6 +211,8 @@ def test_ten_of_a_kind_are_enough_and_nine_are_not():
         )
     with pytest.raises(LookupError, match=r"only 3 superpixels of a lesion"):
         fit_vote(x[:8], np.arange(8) < 3)
+    with pytest.raises(LookupError, match=r"only 3 superpixels of background"):
+        fit_vote(x[:13], np.arange(13) < 10)
 
 
 def test_numbers_in_the_place_of_bools_are_read_as_such():

@@ -53,7 +53,9 @@ def test_nothing_is_measured_of_an_empty_mask():
 def test_nonsense_is_refused():
     with pytest.raises(ValueError, match="M, N, P"):
         measure_lesions(np.ones(3))
-    with pytest.raises(ValueError, match="heat must have the shape"):
+    with pytest.raises(ValueError, match=r"^image must have the shape"):
+        measure_lesions(np.ones((2, 2)), image=np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"^heat must have the shape"):
         measure_lesions(np.ones((2, 2)), heat=np.ones((2, 3)))
     with pytest.raises(ValueError, match="2 numbers"):
         measure_lesions(np.ones((2, 2)), spacing=(1, 1, 1))

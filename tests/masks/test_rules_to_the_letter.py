@@ -31,12 +31,14 @@ from weakseg.masks.rules import (
     random_forest,
     random_walker,
     rule_from_json,
+    segment,
     superpixel,
     two_tone,
 )
 from weakseg.masks.rules.affinity import BACKGROUND, LESION, OPEN, confident, count_pairs
 from weakseg.masks.rules.hypercolumn import Vote, hypercolumn_mask, sure_superpixels, vote_of
 from weakseg.masks.rules.masks_seen import ORACLE_LABEL
+from weakseg.masks.rules.registry import rules_by_name
 from weakseg.masks.set_thresholds import best_threshold
 from weakseg.masks.superpixels import part_means
 from weakseg.masks.thresholds import normalise
@@ -207,6 +209,17 @@ def test_limits_of_other_parameters():
     assert floors.centred_ellipse((4, 4), np.pi / 4).sum() == 12
 
 
+FOREST = random_forest.Forest(
+    roots=np.array([0]),
+    feature=np.array([0]),
+    threshold=np.array([0.0]),
+    left=np.array([0]),
+    right=np.array([0]),
+    lesion=np.array([0.9]),
+)
+"""One leaf, which calls all lesion."""
+
+
 def test_a_flat_heatmap_gives_an_empty_mask_of_bools():
     flat = np.zeros((6, 8))
     for made in (
@@ -215,6 +228,8 @@ def test_a_flat_heatmap_gives_an_empty_mask_of_bools():
         grown.grown_mask(flat, IMAGE),
         affinity.affinity_mask(flat, COLUMNS),
         hypercolumn_mask(flat, IMAGE, COLUMNS, vote_of(VOTE)),
+        random_forest.random_forest_mask(flat, IMAGE, COLUMNS, FOREST),
+        random_forest.random_forest_mask(flat, IMAGE, COLUMNS, FOREST, warm=0),
     ):
         assert made.dtype == bool
         assert made.shape == (6, 8)
@@ -249,6 +264,8 @@ def test_superpixels_on_a_limit_are_not_voted_lesion(monkeypatch):
     assert marked(warm=0.49, at=0.5) == [1, 3]
     assert marked(warm=0.0, at=0.5) == [0, 1, 3]
     assert marked(warm=0.5, at=0.4) == [2, 3]
+    heat = np.array([0.0, 0.5, 0.75, 1.0])[parts]
+    assert marked(warm=0.0, at=0.5) == [0, 1, 3]
 
 
 def test_superpixels_are_asked_for_as_configured(monkeypatch):
@@ -375,6 +392,29 @@ def test_validation_and_oracle_count_every_pair_that_they_saw():
             assert fitted.threshold == best_threshold([normalise(pair(4)[0])], [pair(4)[1]])[0]
     with pytest.raises(ValueError, match="got only empty masks"):
         told(RULES["validation"](), [blank])
+
+
+def test_the_choice_says_which_pairs_it_saw():
+    pairs = [pair(k) for k in range(1, 10)]
+    assert told(RULES["validation"](), pairs).validation == tuple(range(9))
+    some = told(RULES["validation"](max_masks=3), pairs, seed=2)
+    assert list(some.validation) == sorted(np.random.default_rng(2).permutation(9)[:3])
+    assert told(RULES["oracle-dataset"](), pairs).validation == ()
+
+
+@pytest.mark.parametrize("heat", [HEAT.astype(np.uint8), HEAT.astype(int).tolist(), HEAT > 5])
+def test_a_rule_is_given_heat_in_double_precision(monkeypatch, heat):
+    rule, given = RULES["fixed"](), []
+    monkeypatch.setattr(RULES["fixed"], "mask", lambda self, fitted, h, *_: given.append(h))
+    segment(told(rule, []), heat)
+    assert given[0].dtype == np.float64
+    np.testing.assert_array_equal(given[0], heat)
+
+
+def test_what_is_no_rule_is_no_rule_of_any_name():
+    for wrong in (5, None, ["fixed"]):
+        with pytest.raises(ValueError, match="unknown rule None"):
+            rules_by_name([wrong])
 
 
 def test_an_image_s_oracle_is_cut_at_its_own_best_threshold():

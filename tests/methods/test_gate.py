@@ -1,10 +1,14 @@
 """The gate: what it is, whose word it is, and what its masks depend on. Nothing is trained."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from skimage.io import imsave
+from torch import nn
 
 from weakseg.config import parse_config
 from weakseg.data.cases import Case, CaseSet, Labels
@@ -80,6 +84,41 @@ def prepared(run, kind="png", **changes):
 
 
 # The probability
+
+
+class Weighted(nn.Module):
+    """Logits are the image's mean, once for each class, times a weight."""
+
+    def __init__(self, channels, *weights):
+        super().__init__()
+        self.spec = SimpleNamespace(channels=channels)
+        self.register_buffer("mean", torch.zeros(1))
+        self.weights = torch.tensor(weights)
+
+    def forward(self, images):
+        assert images.shape == (1, self.spec.channels, 64, 64)
+        return images.mean((1, 2, 3))[:, None] * self.weights
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_new_images_are_given_the_mean_of_all_lesions_probabilities(tmp_path, channels):
+    image = np.zeros((64, 64), np.uint8)
+    image[:, :32] = 255  # of a mean of one half
+    imsave(tmp_path / "n.png", image, check_contrast=False)
+    case = Case("n", tmp_path / "n.png", "normal")
+    config = parse_config({"data": {"image_size": 64}})
+
+    def said(*weights):
+        models = tuple(Weighted(channels, *w) for w in weights)
+        return gates.ClassifierGate(models, LABELS, config)(case)
+
+    # Logits of half the weights, which are odds 2 to 3 to 5, and 1 to 1 to 2.
+    one, other = 2 * np.log([2, 3, 5]), 2 * np.log([1, 1, 2])
+    assert said(one) == pytest.approx(0.8, abs=2e-6)
+    assert said(one, other) == pytest.approx((0.8 + 0.75) / 2, abs=2e-6)
+    with pytest.raises(RunError, match="no probability") as e:
+        said(one, [np.nan] * 3)
+    assert e.value.where == case.shown
 
 
 def test_a_gate_is_a_number_none_or_the_best_cut_on_validation_labels():

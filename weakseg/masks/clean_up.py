@@ -79,7 +79,7 @@ def keep_parts(
     labels, count = ndimage.label(marked, structure=np.ones((3, 3, 3)))
     if not count:
         return marked
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    sizes = np.bincount(labels.ravel())[1:]
     boxes = ndimage.find_objects(labels)
     slices = np.array([box[2].stop - box[2].start for box in boxes])
     keep = (sizes >= min_voxels) & (slices >= min_slices)

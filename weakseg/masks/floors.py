@@ -39,14 +39,12 @@ def brightest(image: npt.ArrayLike, share: float) -> Bools:
     ValueError
         When ``share`` is out of range or the image has another number of dimensions.
     """
-    grey = brightness(image)
-    return _first(-np.where(np.isnan(grey), -np.inf, grey), share)
+    return _first(-brightness(image), share)
 
 
 def darkest(image: npt.ArrayLike, share: float) -> Bools:
     """The darkest pixels; as `brightest`, except that NaN is the brightest of all."""
-    grey = brightness(image)
-    return _first(np.where(np.isnan(grey), np.inf, grey), share)
+    return _first(brightness(image), share)
 
 
 def centred_ellipse(shape: Sequence[int], share: float) -> Bools:
@@ -81,7 +79,7 @@ def _first(key: npt.NDArray[np.float64], share: float) -> Bools:
     if not 0.0 < share <= 1.0:
         raise ValueError(f"share must be in (0, 1], got {share}")
     mask = np.zeros(key.size, dtype=bool)
-    # The small term undoes rounding such as 0.29 × 100 = 28.999….
+    # A sort leaves NaN to the end. The small term undoes rounding such as 0.29 × 100 = 28.999….
     mask[np.argsort(key, axis=None, kind="stable")[: int(share * key.size + 1e-9)]] = True
     return mask.reshape(key.shape)
 

@@ -134,11 +134,11 @@ def coarse_superpixels(image: npt.ArrayLike, *, count: int = 300, compactness: f
     parts = slic_parts(grey, count=count, compactness=compactness)
     if parts.shape != shape:
         rows, columns = (
-            np.minimum((np.arange(n) + 0.5) * m // n, m - 1).astype(np.int64)
+            ((np.arange(n) + 0.5) * m // n).astype(np.int64)
             for n, m in zip(shape, parts.shape, strict=True)
         )
         parts = parts[np.ix_(rows, columns)]
-    return np.unique(parts, return_inverse=True)[1].reshape(shape)
+    return np.unique(parts, return_inverse=True)[1]
 
 
 def superpixel_features(
@@ -177,7 +177,7 @@ def _bilinear(fine: int, coarse: int) -> sparse.csr_array:
     """The matrix (fine, coarse) that enlarges a row of values."""
     from scipy import sparse
 
-    at = np.clip((np.arange(fine) + 0.5) * coarse / fine - 0.5, 0, coarse - 1)
+    at = np.maximum((np.arange(fine) + 0.5) * coarse / fine - 0.5, 0)
     left = at.astype(np.int64)
     right = np.minimum(left + 1, coarse - 1)
     weight = at - left

@@ -157,7 +157,7 @@ def pixel_features(image: npt.ArrayLike, channels: int) -> npt.NDArray[np.float3
     shrink = LONGEST_SIDE / max(grey.shape)
     if shrink < 1:
         small = tuple(max(1, round(side * shrink)) for side in grey.shape)
-        values = resize(values, small + values.shape[2:], order=1, anti_aliasing=True)
+        values = resize(values, small, order=1, anti_aliasing=True)
     rows, columns = values.shape[:2]
     # Its gradients need two pixels a side.
     pad = [(0, max(0, 2 - side)) for side in (rows, columns)] + [(0, 0)] * (values.ndim - 2)
@@ -220,13 +220,8 @@ def fit_forest(
         threshold=np.concatenate([t.threshold for t in parts]).astype(np.float64),
         left=below("children_left"),
         right=below("children_right"),
-        lesion=np.concatenate([_share(t.value[:, 0, :]) for t in parts]),
+        lesion=np.concatenate([t.value[:, 0, 1] for t in parts]).astype(np.float64),
     )
-
-
-def _share(value: npt.NDArray[Any]) -> Floats:
-    """The lesion's share at each node, of its weights of both kinds."""
-    return np.asarray(value[:, 1] / value.sum(axis=1), dtype=np.float64)
 
 
 def random_forest_mask(
