@@ -314,13 +314,15 @@ def test_help_and_validate_do_not_import_torch(good):
         assert done.stderr.strip().endswith("[]"), (args, done.stderr)
 
 
-def test_a_fault_of_ours_exits_with_1_and_debug_shows_the_traceback(monkeypatch, capsys):
+def test_a_fault_of_ours_exits_with_1_and_debug_shows_the_traceback(tmp_path, monkeypatch, capsys):
     from weakseg import config as module
 
     def broken(*_a, **_k):
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(module, "load_config", broken)
+    (tmp_path / "x.yaml").touch()
+    monkeypatch.chdir(tmp_path)
     assert weakseg("compare", "x.yaml") == 1
     err = capsys.readouterr().err
     assert "ZeroDivisionError: oops" in err

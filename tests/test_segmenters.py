@@ -318,6 +318,7 @@ def test_an_unknown_name_and_too_many_patients_are_refused(tmp_path, capsys):
     assert weakseg("train-segmenter", config, "--run-dir", tmp_path / "r", "--only", "x") == 2
     assert "no segmenter 'x'" in capsys.readouterr().err
     many = ("--set", "equivalence.segmenter=net", "--set", "equivalence.patients=[99]")
+    many += ("--set", "heatmap.layer=layer3")
     assert weakseg("compare", config, "--run-dir", tmp_path / "r", *many) == 2
     assert "fewer than 99 training patients" in capsys.readouterr().err
     assert not list((tmp_path / "r").rglob("*.safetensors"))

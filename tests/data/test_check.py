@@ -126,7 +126,7 @@ BAD: dict[str, tuple[Callable[[Path, Rows], None], dict, str, int | None, str, s
         put(4, 0, "images\\s2.png"), {}, "image-missing", 4, "s2.png", "does not exist", "write /",
     ),
     "name too long": (
-        put(4, 0, "x" * 400), {}, "image-unreadable", 4, "xxx", "cannot be opened", "name",
+        put(4, 0, "x" * 400), {}, "image-unreadable", 4, "xxx", "is too long", "name",
     ),
     "image is a folder": (
         put(4, 0, "images"), {}, "image-unreadable", 4, "images", "folder", "file",

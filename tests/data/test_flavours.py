@@ -177,7 +177,8 @@ def test_names_are_proposed_for_volumes(tmp_path):
     for k in range(6):
         values = np.random.default_rng(k).normal(size=(9, 9, 9)).astype(np.float32)
         save_volume(tmp_path / f"v{k}.nii.gz", values)
-        save_volume(tmp_path / f"m{k}.nii.gz", (values > 1).astype(np.uint8))
+        lesion = np.pad((values > 1)[1:-1, 1:-1, 1:-1], 1)
+        save_volume(tmp_path / f"m{k}.nii.gz", lesion.astype(np.uint8))
         rows.append([f"v{k}.nii.gz", "tumor", f"m{k}.nii.gz"])
     rows[1][2] = "M0.nii.gz"
     (problem,) = check_manifest(write_rows(tmp_path, rows), DATA)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from skimage.measure import find_contours
 
 from weakseg.data.images import Intensity, scale_intensity
-from weakseg.masks.thresholds import normalise
+from weakseg.masks.thresholds import is_flat, normalise
 from weakseg.runs import atomic_path
 
 RGB = npt.NDArray[np.uint8]
@@ -64,7 +64,7 @@ def overlay(
         For shapes that differ.
     """
     base = _scaled(image, size, intensity)
-    h = normalise(heat)
+    h = np.zeros(np.shape(heat)) if is_flat(heat) else normalise(heat)
     _check_shape("heat", h, image)
     height, width = base.shape[:2]
     fine = Image.fromarray(h.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)

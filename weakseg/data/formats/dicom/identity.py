@@ -6,6 +6,7 @@ archives name files and folders so. What is shown or kept of a path is without t
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ def identifiers(data: Dataset) -> frozenset[str]:
 
 def identifiers_of(path: Path) -> frozenset[str] | None:
     """`identifiers` of a DICOM file, or of the first of a folder; None of anything else."""
-    file = first_dicom(path) if path.is_dir() else path
+    file = first_dicom(path) if os.path.isdir(path) else path  # noqa: PTH112 - no error for long names
     if file is None or not begins_as_dicom(file):
         return None
     try:
