@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from weakseg.report.verdict import RULES, judge
+from weakseg.report.words import percent
 
 NAN = float("nan")
 ROW = {
@@ -26,6 +28,7 @@ ROW = {
     "false_positive_rate_low": 0.05,
     "false_positive_rate_high": 0.2,
     "patients": 25,
+    "healthy_images": 40,
 }
 AUC = {"value": 0.9, "low": 0.8, "high": 0.95}
 SPOKEN = {"m": "Grad-CAM with Otsu's threshold", "f": "the whole of every image"}
@@ -112,6 +115,15 @@ def test_a_lead_below_zero_or_a_classifier_below_chance_is_worth_nothing():
     chance = verdict(auc={"value": 0.4, "low": 0.3, "high": 0.49})
     assert chance.light == "worth nothing"
     assert "worse than chance (AUC 0.40)" in chance.sentence
+
+
+@pytest.mark.parametrize(("healthy", "light"), [(3, "better than nothing"), (13, "worth using")])
+def test_no_false_alarm_among_few_healthy_images_proves_little(healthy, light):
+    none = dict.fromkeys([f"false_positive_rate{e}" for e in ("", "_low", "_high")], 0.0)
+    made = verdict(healthy_images=healthy, **none)
+    assert made.light == light
+    high = binomtest(0, healthy).proportion_ci(0.95, "exact").high
+    assert f", {percent(high)}]" in made.conditions[1].found
 
 
 def test_without_scores_or_floor_nothing_is_shown():

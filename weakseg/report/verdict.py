@@ -186,10 +186,14 @@ def _alarms(row: pd.Series) -> Condition:
     rate, low, high = (row[f"false_positive_rate{end}"] for end in ("", "_low", "_high"))
     rule = (
         "The upper end of the interval of the share of healthy images that get a mark is "
-        f"{words.percent(MOST_ALARMS)} or less, where healthy images were tested."
+        f"{words.percent(MOST_ALARMS)} or less, where healthy images were tested; where none gets "
+        "one, that of the exact binomial interval."
     )
     if pd.isna(rate):
         return Condition(rule, "no healthy image was tested", True, "")
+    if rate == 0 and pd.notna(high):
+        # Every draw of images without a mark is without one, however few they are.
+        high = 1 - 0.025 ** (1 / int(row["healthy_images"]))
     ends = f" [{words.percent(low)}, {words.percent(high)}]" if pd.notna(low) else ""
     return Condition(
         rule,
