@@ -103,7 +103,8 @@ def predicted(volumes, tmp_path_factory) -> tuple[Path, Path, str]:
 def test_a_prediction_tells_nobody_who_it_is_of_but_for_the_segmentation(predicted, volumes, capfd):
     _, out, _ = predicted
     names = {f.name for f in out.rglob("*.*")}
-    assert len(names) == 3  # the heatmap has its mask's name
+    assert {"predictions.csv", "lesions.csv"} < names
+    assert len(names) == 4  # the heatmap has its mask's name
     assert telling_in(out, but=".seg.dcm") == []
     row = pd.read_csv(out / "predictions.csv").iloc[0]
     assert row["lesion_ml"] >= 0
