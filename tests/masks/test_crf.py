@@ -39,6 +39,12 @@ def test_a_blurred_heatmap_is_brought_back_to_the_disc():
 
     assert dice(crf_mask(heat, image)) > 0.95
     assert dice(crf_mask(heat, image)) > dice(heat > 0.5 * heat.max())
+    clean = crf_mask(heat, disc.astype(float))  # of the two outermost grey levels
+    assert dice(clean) > 0.95
+    assert not (clean & ~disc).any()
+    lone = np.zeros(disc.shape)
+    lone[40, 45] = 1  # as sure as can be is not certain, where all around say no
+    assert not crf_mask(lone, np.zeros(disc.shape)).any()
     flat = crf_mask(np.zeros((9, 8)), image[:9, :8])
     assert (flat.shape, flat.dtype, flat.any()) == ((9, 8), bool, False)
 
