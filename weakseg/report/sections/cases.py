@@ -151,8 +151,11 @@ def _methods(subject: Subject) -> list[str]:
 
 
 def _heat_method(subject: Subject) -> str | None:
-    """The heatmap that the slider cuts: that of the method spoken of, else the first."""
-    known = list(subject.config.heatmap_methods)
+    """The heatmap that the slider cuts: that of the method spoken of, else the first.
+
+    None where the run has made none, as where segmenters alone were trained.
+    """
+    known = [m for m in subject.config.heatmap_methods if m in subject.run.thresholds]
     return subject.method if subject.method in known else next(iter(known), None)
 
 
