@@ -206,6 +206,11 @@ def test_splits_of_slices_say_which_slice(tmp_path):
     again = read_splits(tmp_path / "splits.csv")
     assert again == cases
     assert [c.slice for c in again] == [0, None, 12]
+    for some, columns in ((cases[1:2], 5), (cases[:1], 6)):
+        write_splits(tmp_path / "splits.csv", some)
+        assert (
+            len((tmp_path / "splits.csv").read_text("utf-8").splitlines()[0].split(",")) == columns
+        )
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,16 @@ def test_lesions_of_images_as_scikit_image_measures_them(mask, spacing):
     assert [f.samples for f in found] == sorted((f.samples for f in found), reverse=True)
 
 
+def test_places_are_means_over_all_planes_and_an_image_has_one():
+    mask = np.zeros((3, 3, 4), bool)
+    mask[1, 1, 1] = mask[1, :2, 2] = True  # one voxel in plane 1, two in plane 2
+    (one,) = measure_lesions(mask)
+    assert one.centre == pytest.approx((1, 2 / 3, 5 / 3))
+    assert one.plane == 2
+    (flat,) = measure_lesions(mask[..., 2])
+    assert (flat.samples, flat.plane) == (2, 0)
+
+
 def test_nothing_is_measured_of_an_empty_mask():
     assert measure_lesions(np.zeros((3, 4))) == []
 
