@@ -12,7 +12,7 @@ from weakseg.data.cases import Case
 from weakseg.data.formats.registry import VOLUMES
 from weakseg.data.scan_names import why_no_scan
 from weakseg.errors import DataError
-from weakseg.stages.predict_inputs import collect_inputs, readable, together
+from weakseg.predicting.inputs import collect_inputs, readable, together
 
 SCANS = ["a.png", "p1/b.jpg", "benign (1).png", "masked.png", "segment_3.png", "t1/gtx.tif"]
 JUNK = {

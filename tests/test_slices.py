@@ -14,12 +14,12 @@ from weakseg.config import VolumesConfig, curve_fingerprint, load_config, parse_
 from weakseg.data.cases import Case
 from weakseg.masks.clean_up import keep_parts, vote_along
 from weakseg.methods.base import Prediction
+from weakseg.methods.clean_up import clean_slices
 from weakseg.methods.find import kind_of
 from weakseg.runs import read_json
 from weakseg.scores import score_case, summarise
 from weakseg.stages.equivalence import _point_key
 from weakseg.stages.scoring import read_per_case, read_rows
-from weakseg.stages.segment import clean_slices
 
 CONFIG = """
 name: slices

@@ -317,7 +317,7 @@ def predict(
 
     No truth is needed.
     """
-    from weakseg.stages.predict import predict as run_predict
+    from weakseg.predicting.predict import predict as run_predict
 
     print(
         run_predict(
@@ -346,7 +346,7 @@ def models(
     """
     import json
 
-    from weakseg.stages.models import format_models, models_table
+    from weakseg.models.table import format_models, models_table
 
     rows = models_table()
     print(json.dumps(rows, indent=2) if as_json else format_models(rows))

@@ -7,7 +7,7 @@ from weakseg.errors import ConfigError
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.segmenters import SEGMENTERS, build_segmenter
-from weakseg.stages.models import format_models, models_table
+from weakseg.models.table import format_models, models_table
 
 EVERY = [(name, dims) for name, spec in SEGMENTERS.items() for dims in spec.dims]
 

@@ -9,6 +9,7 @@ import torch
 
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.segmenters import SEGMENTERS, build_segmenter
+from weakseg.models.table import models_table
 from weakseg.models.unet import UNet
 from weakseg.report.patch_figure import (
     output_per_input,
@@ -17,7 +18,6 @@ from weakseg.report.patch_figure import (
     seen_by,
     standalone,
 )
-from weakseg.stages.models import models_table
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -32,7 +32,7 @@ def _add(published: PublishedSet) -> None:
     def import_one(
         raw: Raw, out: OutDir = None, answer: Answered = None, force: Overwrite = False
     ) -> None:
-        from weakseg.stages.arrange import import_set
+        from weakseg.importing.arrange import import_set
 
         folder = out or Path(f"{published.name}-weakseg")
         print(import_set(published, raw, folder, answers_of(answer), force=force))
@@ -89,8 +89,8 @@ def import_dicom(
     identifiers do not get into the output: patients are keyed hashes. What is no image, and series
     that are not whole, are listed with the reason.
     """
-    from weakseg.stages.import_dicom import import_dicom as run
-    from weakseg.stages.import_dicom import parse_window
+    from weakseg.importing.import_dicom import import_dicom as run
+    from weakseg.importing.import_dicom import parse_window
 
     print(
         run(

@@ -26,7 +26,7 @@ def init(
     writes labels.csv, experiment.yaml and a sheet of pictures to look at. Questions are asked at a
     terminal only.
     """
-    from weakseg.stages.arrange import init_folder
+    from weakseg.importing.arrange import init_folder
 
     name = folder.resolve().name or "images"
     where = out or Path(f"{name}-weakseg")

@@ -9,17 +9,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from weakseg.config import VolumesConfig
 from weakseg.data.case_files import case_spacing, on_file, whole_spacing
 from weakseg.data.cases import Case, Labels
 from weakseg.data.formats.writing import write_mask
-from weakseg.data.slices import stacked, volume_frame
+from weakseg.data.slices import volume_frame
 from weakseg.layout import mask_file, masks_folder, method_folder, threshold_file
-from weakseg.masks.clean_up import keep_parts, vote_along
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
+from weakseg.methods.clean_up import clean_slices
 from weakseg.methods.prepared import Prepared
 from weakseg.prefetch import map_ahead
 from weakseg.runs import remove_tree, write_json
@@ -167,31 +165,6 @@ def _cleaned(made: Sequence[_Made], how: VolumesConfig) -> list[_Made]:
     return [
         m._replace(predicted=[(method, after[method.name, m.case.id]) for method, _ in m.predicted])
         for m in made
-    ]
-
-
-def clean_slices(
-    cases: Sequence[Case],
-    predictions: Sequence[Prediction],
-    shape: Sequence[int],
-    how: VolumesConfig,
-) -> list[Prediction]:
-    """What a method says of slices of one volume, their masks cleaned up together.
-
-    Slices that the gate has emptied vote, and stay empty.
-    """
-    at = [int(c.slice or 0) for c in cases]
-    whole = stacked(shape, at, [p.mask for p in predictions])
-    present = np.zeros(whole.shape[2], dtype=bool)
-    present[at] = True
-    whole = vote_along(whole, present, how.smooth)
-    whole[:, :, [z for z, p in zip(at, predictions, strict=True) if p.gated]] = False
-    whole = keep_parts(
-        whole, min_voxels=how.min_voxels, min_slices=how.min_slices, largest=how.largest
-    )
-    return [
-        replace(p, mask=np.ascontiguousarray(whole[:, :, z].T))
-        for z, p in zip(at, predictions, strict=True)
     ]
 
 

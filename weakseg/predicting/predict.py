@@ -34,11 +34,7 @@ from weakseg.heatmaps.store import save_heatmap
 from weakseg.memory import give_large_back
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.find import load_method
-from weakseg.progress import progress, say
-from weakseg.runs import atomic_path, inside, make_folder, open_run, write_text
-from weakseg.spreadsheets import csv_text
-from weakseg.stages.lesions import COLUMNS, LESIONS, lesion_rows
-from weakseg.stages.predict_inputs import (
+from weakseg.predicting.inputs import (
     PREDICTIONS,
     cause,
     collect_inputs,
@@ -47,8 +43,12 @@ from weakseg.stages.predict_inputs import (
     shown_inputs,
     together,
 )
-from weakseg.stages.predict_slices import SLICES, predict_volume, slices_named, slices_of
-from weakseg.stages.predict_unlike import Unlike
+from weakseg.predicting.lesions import COLUMNS, LESIONS, lesion_rows
+from weakseg.predicting.slices import SLICES, predict_volume, slices_named, slices_of
+from weakseg.predicting.unlike import Unlike
+from weakseg.progress import progress, say
+from weakseg.runs import atomic_path, inside, make_folder, open_run, write_text
+from weakseg.spreadsheets import csv_text
 
 Predict = Callable[[Sequence[Case]], Iterator[dict[str, Any]]]
 """Writes the masks of some cases; gives their rows of ``predictions.csv``."""

@@ -23,10 +23,10 @@ from weakseg.importing.experiment import EXPERIMENT, Kind, experiment_text, sugg
 from weakseg.importing.layouts.registry import recognise
 from weakseg.importing.manifest import LABELS, safe_text, write_items
 from weakseg.importing.tree import list_tree, listed
+from weakseg.importing.words import SHEET, counts, doubt, told
 from weakseg.progress import progress
 from weakseg.report.sheet import write_sheet
 from weakseg.runs import folder_name, write_text
-from weakseg.stages.arrange_words import SHEET, counts, doubt, told
 
 SOURCE = "SOURCE.txt"
 ON_SHEET = 12

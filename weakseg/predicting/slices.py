@@ -15,8 +15,8 @@ from weakseg.data.slices import volume_frame
 from weakseg.data.table import read_table
 from weakseg.errors import DataError
 from weakseg.methods.base import Method, Prediction
-from weakseg.stages.predict_inputs import MANIFESTS
-from weakseg.stages.segment import clean_slices
+from weakseg.methods.clean_up import clean_slices
+from weakseg.predicting.inputs import MANIFESTS
 
 SLICES = "slices.csv"
 """A row a slice, beside ``predictions.csv``, which has a row a volume."""
