@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from tests.report.fake_run import make_run
 from weakseg.data.cases import Case, Labels
 from weakseg.data.splits import read_splits, write_splits
-from weakseg.methods.classifiers import read_predictions
+from weakseg.layout import PREDICTIONS
+from weakseg.methods.classifiers import predictions_table, read_predictions
 from weakseg.report.read import read_runs
 from weakseg.runs import write_text
 from weakseg.spreadsheets import as_written, csv_text, plain_cell, safe_cell
 from weakseg.stages.report import make_report
-from weakseg.stages.train_classifier import PREDICTIONS, predictions_table
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "=cmd|' /C calc'!A0", "＝1", "-", "--"]
 HARMLESS = ["tumor", "1", "", "a=b", "'", "'x", "''", "a-1", "p_@", "(-1)"]

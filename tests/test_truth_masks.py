@@ -9,7 +9,7 @@ from PIL import Image
 from tests.tiny import write_config, write_manifest
 from weakseg.config import load_config
 from weakseg.errors import UserError
-from weakseg.stages.filter_sources import TruthMasks
+from weakseg.filtering.sources import TruthMasks
 from weakseg.stages.prepare import prepared_run
 
 CONFIG = """

@@ -18,10 +18,10 @@ from weakseg.data.images import read_image
 from weakseg.data.manifest import read_manifest, read_table
 from weakseg.data.truth import read_true_mask
 from weakseg.errors import DataError
+from weakseg.filtering.sources import TruthMasks
 from weakseg.methods.cases import read_truth
 from weakseg.report.read import read_runs
 from weakseg.report.sections.ablation import _contrasts, lesion_contrast
-from weakseg.stages.filter_sources import TruthMasks
 from weakseg.training.segmentation_cases import SegmentationCases
 
 DATA = DataConfig()

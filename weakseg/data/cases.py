@@ -169,3 +169,7 @@ class CaseSet:
     def of(self, *splits: str) -> tuple[Case, ...]:
         """The cases of some splits, in the manifest's order."""
         return tuple(c for c in self.cases if c.split in splits)
+
+    def indices(self, split: str) -> list[int]:
+        """Where the cases of a split stand among all."""
+        return [i for i, c in enumerate(self.cases) if c.split == split]

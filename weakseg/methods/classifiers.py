@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from weakseg import contents
@@ -92,6 +93,26 @@ def load_classifier(folder: Path) -> Classifier:
 def read_predictions(folder: Path) -> pd.DataFrame:
     """The predictions of a seed's folder, labels as text even where they look like numbers."""
     return read_csv(folder / PREDICTIONS, contents.PREDICTIONS, unique=("case",), blank=False)
+
+
+def predictions_table(
+    cases: Sequence[Case], labels: Labels, probabilities: np.ndarray
+) -> pd.DataFrame:
+    """One row a case: what was predicted, (N, K), and what is true."""
+    lesion = probabilities[:, list(labels.lesion_indices)].sum(1)
+    table = pd.DataFrame(
+        {
+            "case": [c.id for c in cases],
+            "patient": [c.patient for c in cases],
+            "split": [c.split for c in cases],
+            "label": [c.label for c in cases],
+            "predicted": [labels.names[k] for k in probabilities.argmax(1)],
+            "lesion_probability": lesion.astype(float).round(6),
+        }
+    )
+    for k, name in enumerate(labels.names):
+        table[f"p({name})"] = probabilities[:, k].astype(float).round(6)
+    return table
 
 
 def predicted_labels(folder: Path, cases: Sequence[Case], labels: Labels) -> list[str]:

@@ -30,10 +30,10 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     """
     from weakseg.heatmaps.cam import LAYERLESS, check_method
     from weakseg.heatmaps.compute import target_classes
-    from weakseg.models.classifier import ClassifierSpec
     from weakseg.models.classifiers import build_classifier
     from weakseg.models.layers import named_layers
     from weakseg.models.transfer import load_pretrained
+    from weakseg.training.beginning import spec_of
     from weakseg.training.given import given_weights
     from weakseg.training.loop import make_fabric
 
@@ -48,8 +48,7 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     if config.filtered is not None and config.filtered.target not in ("same", "predicted"):
         target_classes(config.filtered.target, labels, where="filtered.target")
     c = config.classifier
-    spec = ClassifierSpec(c.arch, labels.names, channels, c.grey_input, c.pool, c.stride, c.exits)
-    model = build_classifier(spec)
+    model = build_classifier(spec_of(c, labels, channels))
     if model.spec.grey_input != c.grey_input:
         say(
             f"{c.arch} takes grey images repeated (classifier.grey_input: repeat): summed "
@@ -73,14 +72,13 @@ def check_places(prepared: Prepared, *, tell: bool = True) -> None:
         With the layers that have one.
     """
     from weakseg.heatmaps.cam import LAYERLESS
-    from weakseg.models.classifier import ClassifierSpec
     from weakseg.models.classifiers import build_classifier
     from weakseg.models.layers import grids
+    from weakseg.training.beginning import spec_of
 
     config, c = prepared.config, prepared.config.classifier
-    names, channels, size = prepared.cases.labels.names, prepared.channels, config.data.image_size
-    spec = ClassifierSpec(c.arch, names, channels, c.grey_input, c.pool, c.stride, c.exits)
-    model = build_classifier(spec)
+    size = config.data.image_size
+    model = build_classifier(spec_of(c, prepared.cases.labels, prepared.channels))
     for heat in config.all_heatmaps.values():
         if heat.method not in LAYERLESS:
             maps = [grids(model, heat.layer, max(1, round(size * s))) for s in heat.scales]

@@ -38,7 +38,6 @@ from weakseg.progress import progress
 from weakseg.runs import remove_tree, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
-from weakseg.stages.train_classifier import indices
 from weakseg.training.loop import pick_device
 
 _AT_ONCE = 16
@@ -111,7 +110,7 @@ def called_target(prepared: Prepared, target: str, model_folder: Path, at_most: 
     names = {labels.names[k] for k in named}
     rng = np.random.default_rng(prepared.config.seed)
     by_patient: dict[str, list[int]] = {}
-    for i in rng.permutation(indices(prepared, "test")):
+    for i in rng.permutation(prepared.cases.indices("test")):
         case = cases[i]
         if predicted[i] in names:
             by_patient.setdefault(case.patient, []).append(int(i))

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.config import SegmenterConfig
-from weakseg.errors import UserError
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import PseudoLabelSource
 from weakseg.methods.segmenters import load_segmenter, masked_lesions, network_size
-from weakseg.models.classifiers import imagenet_state
-from weakseg.models.pretrained import backbone_name, load_backbone
-from weakseg.models.segmenters import Segmenter, build_segmenter
-from weakseg.training.given import given_weights
+from weakseg.models.segmenters import Segmenter
+from weakseg.training.beginning import new_segmenter
 from weakseg.training.loop import FitSettings, fit, make_fabric
 from weakseg.training.segment import SegmenterTask, laid_out
 from weakseg.training.segmentation_cases import SegmentationCases
@@ -23,42 +20,6 @@ from weakseg.training.selection import best_epoch
 
 SELECT = "val_dice"
 """The validation figure that chooses the epoch of ``keep: best``."""
-
-
-def new_segmenter(
-    config: SegmenterConfig, channels: int, dims: int, seed: int
-) -> tuple[Segmenter, list[str]]:
-    """A segmenter at the beginning of its training, and the parts that are random."""
-    import torch
-
-    torch.manual_seed(seed)
-    model = build_segmenter(config.arch, channels, 2, dims)
-    if config.weights == "none":
-        return model, ["all"]
-    state = starting_weights(config)
-    return model, load_backbone(model, state, config.weights)
-
-
-def starting_weights(config: SegmenterConfig) -> dict[str, Any]:
-    """The tensors that a segmenter begins with.
-
-    Raises
-    ------
-    UserError
-        For weights that cannot be read, or those of a whole segmenter: the masks that it saw
-        could not be counted.
-    """
-    if config.weights == "imagenet":
-        return imagenet_state(backbone_name(config.arch))
-    state, meta = given_weights(Path(config.weights))
-    if meta.get("format", "").startswith("weakseg-segmenter"):
-        raise UserError(
-            "The weights are those of a whole segmenter: which masks it saw is not known here.",
-            where=config.weights,
-            expected="weights of the backbone, a classifier's",
-            fix="set weights: imagenet or a classifier's file",
-        )
-    return state
 
 
 @dataclass(frozen=True)
@@ -119,7 +80,7 @@ def fit_segmenter(
     fabric = make_fabric(prepared.config.device, settings.precision)
     model = laid_out(model, dims)
     looks = source is None or settings.keep == "best"
-    val = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val" and looks]
+    val = prepared.cases.indices("val") if looks else []
     task = SegmenterTask(settings, model, data, train, val, seed, fabric.device)
     select = SELECT if settings.keep == "best" else None
     history = fit(

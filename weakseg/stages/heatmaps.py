@@ -169,8 +169,7 @@ def _good_scales(
     """The scales that validation labels leave over; where they are asked, a file says which."""
     if settings.auc_drop is None:
         return settings.scales
-    cases, images = prepared.cases.cases, prepared.images
-    val = [i for i, c in enumerate(cases) if c.split == "val"]
+    images, val = prepared.images, prepared.cases.indices("val")
     aucs: dict[float, float] = {}
     with progress(f"{what}: scales", len(settings.scales)) as advance:
         for scale, auc in label_aucs(models, prepared.cases.labels, images, val, settings):

@@ -13,6 +13,7 @@ from weakseg.data.arrays import ImageBatches
 from weakseg.errors import UserError
 from weakseg.filtering.images import FilteredImages, training_means
 from weakseg.filtering.selectors import Selector
+from weakseg.filtering.sources import TruthMasks, make_selector, masks_used
 from weakseg.heatmaps.compute import target_classes
 from weakseg.layout import (
     BEST,
@@ -27,7 +28,7 @@ from weakseg.layout import (
     seed_folder,
 )
 from weakseg.masks.rules import FittedRule
-from weakseg.methods.classifiers import load_classifier
+from weakseg.methods.classifiers import load_classifier, predictions_table
 from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.stored_heatmaps import PREDICTED, HeatReader, heatmap_key, require_classifiers
 from weakseg.progress import say
@@ -36,15 +37,10 @@ from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_classifier
 from weakseg.stages.faithfulness import score_heatmaps
-from weakseg.stages.filter_sources import TruthMasks, make_selector, masks_used
 from weakseg.stages.heatmaps import heatmaps_of_seed, make_heatmaps
 from weakseg.stages.retraining_effects import write_evidence
-from weakseg.stages.train_classifier import (
-    fit_classifier,
-    indices,
-    new_classifier,
-    predictions_table,
-)
+from weakseg.stages.train_classifier import fit_classifier
+from weakseg.training.beginning import new_classifier
 from weakseg.training.classify import predict_probabilities
 from weakseg.training.loop import pick_device
 
@@ -79,7 +75,7 @@ def retrain_filtered(prepared: Prepared, *, force: bool = False) -> Path:
     conditions, left_out = check_filtered(prepared)
     target = check_target(prepared, settings)
     require_classifiers(prepared)
-    truth = TruthMasks(prepared)
+    truth = _truth_masks(prepared)
     for name, why in left_out.items():
         say(f"{name}: left out, {why}")
     images = prepared.images
@@ -122,8 +118,8 @@ def check_filtered(prepared: Prepared) -> tuple[list[Condition], dict[str, str]]
     """
     require_classifier(prepared, "Heatmap-filtered retraining")
     settings = prepared.config.filtered or FilteredConfig()
-    conditions, left_out = _possible(settings, TruthMasks(prepared))
-    if len(indices(prepared, "test")) == 0 or len(conditions) < 2:
+    conditions, left_out = _possible(settings, _truth_masks(prepared))
+    if len(prepared.cases.indices("test")) == 0 or len(conditions) < 2:
         raise UserError(
             "There is nothing to filter.",
             where="filtered",
@@ -142,6 +138,10 @@ def check_filtered(prepared: Prepared) -> tuple[list[Condition], dict[str, str]]
             fix="choose a rule that needs no mask, such as fixed",
         )
     return conditions, left_out
+
+
+def _truth_masks(prepared: Prepared) -> TruthMasks:
+    return TruthMasks(prepared.cases, prepared.config.data, prepared.config.seed)
 
 
 def check_target(prepared: Prepared, settings: FilteredConfig) -> str:
@@ -226,7 +226,7 @@ class _Seed:
         if self._selector is None:
             heats = [self.reader.load(c) for c in self.prepared.cases.cases]
             self._selector = make_selector(
-                self.prepared, self.settings, self.seed, heats, self.fitted, self.truth
+                self.truth, heats, self.fitted, margin=self.settings.margin, seed=self.seed
             )
         return self._selector
 
@@ -234,7 +234,7 @@ class _Seed:
     def means(self) -> Any:
         """Mean of each channel over the training images."""
         if self._means is None:
-            train = indices(self.prepared, "train")
+            train = self.prepared.cases.indices("train")
             self._means = training_means(self.images, train, self.selector.valid)
         return self._means
 
@@ -295,7 +295,7 @@ class _Seed:
         fresh = self.seed + SEED_OFFSET
         model, _ = new_classifier(c, labels, prepared.channels, fresh)
         entry = fit_classifier(prepared, c, model, filtered, folder, fresh, key, what)
-        chosen = np.array(indices(prepared, "val") + indices(prepared, "test"))
+        chosen = np.array(prepared.cases.indices("val") + prepared.cases.indices("test"))
         held = [cases[i] for i in chosen]
         device = pick_device(prepared.config.device)
         for path, network in (
@@ -322,7 +322,7 @@ class _Seed:
     def _write_examples(self, filtered: FilteredImages, path: Path) -> None:
         """Two test images with a lesion and one without, as the network sees them."""
         is_lesion = self.prepared.cases.labels.is_lesion
-        test = indices(self.prepared, "test")
+        test = self.prepared.cases.indices("test")
         ill = [i for i in test if is_lesion(filtered.cases[i].label)]
         healthy = [i for i in test if not is_lesion(filtered.cases[i].label)]
         shown = [g[len(g) * k // 3] for g, k in ((ill, 1), (ill, 2), (healthy, 1)) if g]

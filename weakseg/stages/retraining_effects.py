@@ -12,6 +12,7 @@ import pandas as pd
 from weakseg import contents
 from weakseg.config import Condition, FilteredConfig, filtered_fingerprint, fingerprint
 from weakseg.errors import RunError
+from weakseg.filtering.questions import named, questions
 from weakseg.layout import (
     AREAS,
     BEST,
@@ -37,10 +38,7 @@ from weakseg.scores import (
     Evidence,
     caution,
     cluster_mean_interval,
-    dark_contributes,
-    depends_mainly,
     evidence_intervals,
-    keeps_more,
 )
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
@@ -48,7 +46,6 @@ from weakseg.stored import read_csv
 
 NETWORKS = {"retrained": PREDICTIONS, "original": ORIGINAL}
 SCORES = ("auc", "accuracy", "balanced_accuracy")
-RAW = "raw"
 
 
 def write_evidence(
@@ -109,7 +106,7 @@ def write_evidence(
                 "patients": patients,
                 "cautions": caution(len(config.seeds), patients),
                 "left_out": left_out,
-                "questions": _questions(retrained, conditions, settings.control_sizes),
+                "questions": questions(retrained, conditions, settings.control_sizes),
                 "faithfulness": _faithfulness(prepared, target),
             },
         )
@@ -195,99 +192,6 @@ def _row(
     }
 
 
-def _questions(
-    evidence: Evidence, conditions: Sequence[Condition], control_sizes: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Each question for each fill that was tried; in words they are the report's."""
-    names = {c.name for c in conditions}
-    fills = list(dict.fromkeys(c.fill for c in conditions if c.fill != "shape" and c.source != RAW))
-    tried = list(dict.fromkeys(c.size for c in conditions if c.source == "heat"))
-    dark_sizes = [s for s in tried if s in ("hard", "soft")]
-    sizes = [s for s in tried if s in (*control_sizes, *dark_sizes)]  # the curves have a figure
-    asked: list[dict[str, Any]] = []
-
-    def interval(name: str) -> dict[str, Any] | None:
-        return _named(evidence.interval(name, "auc")) if name in names else None
-
-    def lead(a: str, b: str) -> dict[str, Any] | None:
-        return _named(evidence.difference(a, b, "auc")) if {a, b} <= names else None
-
-    for fill in fills:
-        rest = f"truth-remove-{fill}"
-        if rest in names:
-            share = evidence.share_lost(RAW, rest)
-            outline = evidence.interval("truth-shape", "auc") if "truth-shape" in names else None
-            verdict = depends_mainly(share, outline)
-            asked.append(
-                {
-                    "question": "tumour",
-                    "fill": fill,
-                    "verdict": verdict.answer,
-                    "reason": verdict.reason,
-                    "share_lost": _named(share),
-                    "raw": interval(RAW),
-                    "removed": interval(rest),
-                    "alone": interval(f"truth-keep-{fill}"),
-                    "shape": interval("truth-shape"),
-                }
-            )
-    for size in dark_sizes:
-        for fill in fills:
-            dark = f"heat-{size}-remove-{fill}"
-            if dark not in names:
-                continue
-            shape = f"heat-{size}-shape"
-            beyond, room = lead(dark, shape), lead(RAW, shape)
-            verdict = dark_contributes(
-                evidence.interval(dark, "auc"),
-                evidence.difference(dark, shape, "auc") if beyond else None,
-                evidence.difference(RAW, shape, "auc") if room else None,
-            )
-            asked.append(
-                {
-                    "question": "dark",
-                    "size": size,
-                    "fill": fill,
-                    "verdict": verdict.answer,
-                    "reason": verdict.reason,
-                    "raw": interval(RAW),
-                    "dark": interval(dark),
-                    "bright": interval(f"heat-{size}-keep-{fill}"),
-                    "shape": interval(shape),
-                    "beyond_shape": beyond,
-                }
-            )
-    for size in sizes:
-        for fill in fills:
-            kept = f"heat-{size}-keep-{fill}"
-            for source in ("random", "gaussian", "shuffled", "truth"):
-                other = f"{source}-{size}-keep-{fill}"
-                if not {kept, other} <= names:
-                    continue
-                found = keeps_more(evidence.difference(kept, other, "auc"))
-                asked.append(
-                    {
-                        "question": "control",
-                        "size": size,
-                        "fill": fill,
-                        "control": source,
-                        "verdict": found.answer,
-                        "reason": found.reason,
-                        "heat": interval(kept),
-                        "other": interval(other),
-                        "lead": lead(kept, other),
-                        "shape": interval(f"heat-{size}-shape"),
-                    }
-                )
-    return asked
-
-
-def _named(interval: Sequence[float]) -> dict[str, Any]:
-    """NaN is no JSON: a missing end is null."""
-    value, low, high = (None if np.isnan(v) else float(v) for v in interval[:3])
-    return {"value": value, "low": low, "high": high}
-
-
 def _faithfulness(prepared: Prepared, target: str) -> list[dict[str, Any]]:
     """Mean and interval of every measure over images, all seeds together, by patient.
 
@@ -317,7 +221,7 @@ def _faithfulness(prepared: Prepared, target: str) -> list[dict[str, Any]]:
             seed=config.seed,
         )
         images = {"images": found.cases, "patients": found.patients}
-        rows.append(what | _named(found) | images)
+        rows.append(what | named(found) | images)
 
     curves = tables(CURVES)
     if curves.empty:  # no network calls any test image the target

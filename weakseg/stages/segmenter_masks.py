@@ -120,7 +120,7 @@ def _write_masks(
             if gate is not None:
                 threshold |= {"gate": gate.value, GATE_BY: list(gate.by)}
             if settings.false_alarms is not None:
-                val = probabilities(_with_split(prepared, "val"))
+                val = probabilities(prepared.cases.indices("val"))
                 threshold |= _cuts(prepared, settings, threshold, val, gate)
             thresholds[f"seed-{seed}"] = threshold
             says = no_gate if gate is None else gate.of
@@ -137,10 +137,6 @@ def _write_masks(
     entry: dict[str, Any] = {STARTING_WEIGHTS: starting_weights(config, name)}
     by = gate_weights(prepared, name)
     return entry | ({"classifiers": by} if by else {})
-
-
-def _with_split(prepared: Prepared, split: str) -> list[int]:
-    return [i for i, c in enumerate(prepared.cases.cases) if c.split == split]
 
 
 def _cuts(
@@ -188,7 +184,7 @@ def _threshold(
         chosen_on = f"nothing; {which} {was} trained on masks by {networks.settings['masks_of']}"
     value = settings.threshold
     if value == "validation":
-        everything = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val"]
+        everything = prepared.cases.indices("val")
         lesions = [i for i in val_cases(data, everything, 10**9) if not data.truth_is_empty(i)]
         if not lesions:
             raise UserError(

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from weakseg.config import ClassifierConfig
 from weakseg.data.arrays import Images
-from weakseg.data.cases import Case, Labels
 from weakseg.layout import (
     BEST,
     CLASSIFIER_SCORES,
@@ -23,12 +21,16 @@ from weakseg.layout import (
     predictions_stage,
     seed_folder,
 )
-from weakseg.methods.classifiers import classifier_key, header, load_classifier, predictions_key
+from weakseg.methods.classifiers import (
+    classifier_key,
+    header,
+    load_classifier,
+    predictions_key,
+    predictions_table,
+)
 from weakseg.methods.networks import say_random
 from weakseg.methods.prepared import Prepared, require_classifier
-from weakseg.models.classifier import Classifier, ClassifierSpec
-from weakseg.models.classifiers import build_classifier, imagenet_state
-from weakseg.models.transfer import load_pretrained
+from weakseg.models.classifier import Classifier
 from weakseg.progress import say
 from weakseg.runs import write_json, write_text
 from weakseg.scores import classification_scores
@@ -36,8 +38,8 @@ from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.checks import check_places
 from weakseg.stages.effort import of_classifier, of_predictions
+from weakseg.training.beginning import highest_rate, new_classifier
 from weakseg.training.classify import ClassifierTask, predict_probabilities
-from weakseg.training.given import given_weights
 from weakseg.training.loop import FitSettings, fit, make_fabric, pick_device
 from weakseg.training.selection import best_epoch
 
@@ -114,44 +116,6 @@ def predictions_of(prepared: Prepared, seed: int) -> Stage:
     )
 
 
-def highest_rate(config: ClassifierConfig) -> float:
-    """The learning rate that was set, or a sound one for the optimiser and the weights."""
-    if config.lr != "auto":
-        return float(config.lr)
-    rate = 1e-3 if config.weights == "none" else 3e-4
-    return rate if config.optimizer == "adamw" else 10 * rate
-
-
-def spec_of(config: ClassifierConfig, labels: Labels, channels: int) -> ClassifierSpec:
-    """The network that a configuration asks for."""
-    return ClassifierSpec(
-        config.arch,
-        labels.names,
-        channels,
-        config.grey_input,
-        config.pool,
-        config.stride,
-        config.exits,
-    )
-
-
-def new_classifier(
-    config: ClassifierConfig, labels: Labels, channels: int, seed: int
-) -> tuple[Classifier, list[str]]:
-    """A classifier at the beginning of its training, and the tensors that are random."""
-    import torch
-
-    torch.manual_seed(seed)
-    model = build_classifier(spec_of(config, labels, channels))
-    if config.weights == "none":
-        return model, ["all"]
-    if config.weights == "imagenet":
-        state = imagenet_state(config.arch)
-    else:
-        state, _ = given_weights(Path(config.weights))
-    return model, load_pretrained(model, state, config.weights)
-
-
 def _train_seed(
     prepared: Prepared,
     initial: tuple[Classifier, list[str]],
@@ -179,7 +143,7 @@ def _predict_seed(prepared: Prepared, folder: Path, seed: int) -> dict[str, Any]
     )
     table = predictions_table(prepared.cases.cases, prepared.cases.labels, p)
     write_text(folder / PREDICTIONS, csv_text(table))
-    scores = {s: _scores(prepared, p, indices(prepared, s)) for s in ("val", "test")}
+    scores = {s: _scores(prepared, p, prepared.cases.indices(s)) for s in ("val", "test")}
     write_json(folder / CLASSIFIER_SCORES, scores)
     auc = scores["test"]["auc_lesion"]
     entry = prepared.run.record["stages"][classifier_stage(c.arch, seed)]
@@ -223,7 +187,7 @@ def fit_classifier(
     import torch
 
     fabric = make_fabric(prepared.config.device, config.precision)
-    train, val = indices(prepared, "train"), indices(prepared, "val")
+    train, val = prepared.cases.indices("train"), prepared.cases.indices("val")
     task = ClassifierTask(
         config, prepared.cases.labels, images, train, val, seed, device=fabric.device
     )
@@ -249,31 +213,6 @@ def fit_classifier(
         "best_epoch": chosen.epoch,
         "best_because": chosen.why,
     }
-
-
-def indices(prepared: Prepared, split: str) -> list[int]:
-    """The numbers of a split's cases."""
-    return [i for i, c in enumerate(prepared.cases.cases) if c.split == split]
-
-
-def predictions_table(
-    cases: Sequence[Case], labels: Labels, probabilities: np.ndarray
-) -> pd.DataFrame:
-    """One row a case: what was predicted, (N, K), and what is true."""
-    lesion = probabilities[:, list(labels.lesion_indices)].sum(1)
-    table = pd.DataFrame(
-        {
-            "case": [c.id for c in cases],
-            "patient": [c.patient for c in cases],
-            "split": [c.split for c in cases],
-            "label": [c.label for c in cases],
-            "predicted": [labels.names[k] for k in probabilities.argmax(1)],
-            "lesion_probability": lesion.astype(float).round(6),
-        }
-    )
-    for k, name in enumerate(labels.names):
-        table[f"p({name})"] = probabilities[:, k].astype(float).round(6)
-    return table
 
 
 def _scores(prepared: Prepared, p: np.ndarray, index: Sequence[int]) -> dict[str, Any]:

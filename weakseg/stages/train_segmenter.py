@@ -47,9 +47,10 @@ from weakseg.runs import remove_tree, write_json
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.composed import segment_composed
 from weakseg.stages.effort import of_segmenter
-from weakseg.stages.fit_segmenter import fit_segmenter, new_segmenter
+from weakseg.stages.fit_segmenter import fit_segmenter
 from weakseg.stages.scoring import collect
 from weakseg.stages.segmenter_masks import segment_by_network
+from weakseg.training.beginning import new_segmenter
 from weakseg.training.segmentation_cases import SegmentationCases
 
 
@@ -135,7 +136,7 @@ def check_masks(prepared: Prepared, name: str) -> None:
     else:
         check_source(prepared, config.masks)
     wants = {"keep": config.keep == "best", "threshold": config.threshold == "validation"}
-    val = [i for i, c in enumerate(prepared.cases.cases) if c.split == "val"]
+    val = prepared.cases.indices("val")
     if any(wants.values()) and not masks_of(prepared, val):
         key = next(k for k, w in wants.items() if w)
         raise UserError(

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weakseg.config import Condition, FilteredConfig
+from weakseg.config import Condition, DataConfig
 from weakseg.data.case_files import case_image, case_truth
+from weakseg.data.cases import CaseSet
 from weakseg.data.geometry import Letterbox, letterbox, mask_to_network, to_square
 from weakseg.errors import UserError
 from weakseg.filtering.selectors import Selector, partners
 from weakseg.heatmaps.store import Heatmap
 from weakseg.masks.region import body_region
 from weakseg.masks.rules import FittedRule, segment
-from weakseg.methods.prepared import Prepared
 
 Bools = NDArray[np.bool_]
 
@@ -30,15 +30,21 @@ class TruthMasks:
     """True masks on the network's square; where there is no lesion, one of another image.
 
     The shape of an empty mask would tell an image without a lesion at once. Such an image (and one
-    with a lesion whose mask is empty) borrows
-    the mask of a random image with a lesion, of the same split, that lies within its body: the
-    first of 20 of which 95 % do, or the best of them.
+    with a lesion whose mask is empty) borrows the mask of a random image with a lesion, of the
+    same split, that lies within its body: the first of 20 of which 95 % do, or the best of them.
+
+    Parameters
+    ----------
+    cases : CaseSet
+    data : DataConfig
+        How its files are read.
+    seed : int
+        By which the masks that are borrowed are drawn.
     """
 
-    def __init__(self, prepared: Prepared) -> None:
-        self.config, self.cases = prepared.config, prepared.cases.cases
-        self.labels = prepared.cases.labels
-        self.size = self.config.data.image_size
+    def __init__(self, cases: CaseSet, data: DataConfig, seed: int) -> None:
+        self.cases, self.labels = cases.cases, cases.labels
+        self.data, self.seed, self.size = data, seed, data.image_size
         self.lenders = {
             split: [
                 i
@@ -72,7 +78,7 @@ class TruthMasks:
         return _unpack(self._packed(self._lender(i)), self.size)
 
     def _read(self, i: int) -> NDArray[np.uint8]:
-        mask = case_truth(self.cases[i], self.config.data)
+        mask = case_truth(self.cases[i], self.data)
         assert mask is not None
         return np.packbits(mask_to_network(mask, _box(mask, self.size), rule="any"))
 
@@ -85,9 +91,9 @@ class TruthMasks:
             If every mask that it might borrow is empty.
         """
         case = self.cases[i]
-        region = body_region(case_image(case, self.config.data))
+        region = body_region(case_image(case, self.data))
         body = mask_to_network(region, _box(region, self.size))
-        rng = np.random.default_rng([self.config.seed, i, zlib.crc32(b"borrow")])
+        rng = np.random.default_rng([self.seed, i, zlib.crc32(b"borrow")])
         best, most = -1, -1.0
         for lender in rng.permutation(self.lenders[str(case.split)])[:_TRIES]:
             mask = _unpack(self._packed(int(lender)), self.size)
@@ -108,28 +114,30 @@ class TruthMasks:
 
 
 def make_selector(
-    prepared: Prepared,
-    settings: FilteredConfig,
-    seed: int,
+    truth: TruthMasks,
     heats: Sequence[Heatmap],
     fitted: FittedRule,
-    truth: TruthMasks,
+    *,
+    margin: int,
+    seed: int,
 ) -> Selector:
     """The marks of every condition, from the heatmaps of all cases.
 
     Parameters
     ----------
-    prepared : Prepared
-    settings : FilteredConfig
-    seed : int
-        Of the classifier that made the heatmaps.
+    truth : TruthMasks
+        Of the cases that are filtered.
     heats : sequence of Heatmap
+        Of all cases.
     fitted : FittedRule
         For conditions of size ``hard``. The gate on the classifier's probability is left out:
         an image that it would empty is filtered by its heatmap like any other.
-    truth : TruthMasks
+    margin : int
+        See `weakseg.config.FilteredConfig`.
+    seed : int
+        Of the classifier that made the heatmaps.
     """
-    cases, size = prepared.cases.cases, prepared.config.data.image_size
+    cases, size = truth.cases, truth.size
 
     @cache
     def content(shape: tuple[int, int]) -> Bools:
@@ -138,7 +146,7 @@ def make_selector(
     @cache
     def packed(i: int) -> NDArray[np.uint8]:
         heat = heats[i]
-        image = case_image(cases[i], prepared.config.data) if fitted.needs_image else None
+        image = case_image(cases[i], truth.data) if fitted.needs_image else None
         return np.packbits(mask_to_network(segment(fitted, heat.full(), image), heat.box))
 
     def hard(i: int) -> Bools:
@@ -150,7 +158,7 @@ def make_selector(
         hard=hard,
         truth=truth.truth,
         partner=partners([str(c.split) for c in cases], seed),
-        margin=settings.margin,
+        margin=margin,
         seed=seed,
     )
 
