@@ -1,3 +1,6 @@
+from .api.explain import explain
+from .api.opened import open_run
+from .api.weak_segmenter import WeakSegmenter
 from .config import Config, load_config, parse_config
 from .data.check import check_manifest
 from .data.formats.writing import write_mask
@@ -12,15 +15,18 @@ from .stages.report import make_report
 
 __all__ = [
     "Config",
+    "WeakSegmenter",
     "apply_threshold",
     "check_manifest",
     "compare",
     "dice",
+    "explain",
     "hd95",
     "load_config",
     "load_method",
     "make_report",
     "normalise",
+    "open_run",
     "otsu_threshold",
     "parse_config",
     "prepared_run",

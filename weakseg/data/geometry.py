@@ -96,7 +96,7 @@ def to_network(image: ArrayLike, box: Letterbox) -> NDArray[np.float32]:
     if values.shape[:2] != box.original or values.ndim not in (2, 3):
         raise ValueError(f"the image is {values.shape}, the letterbox is for {box.original}")
     square = np.zeros((box.size, box.size, *values.shape[2:]), dtype=np.float32)
-    resized = _resize(values, (box.height, box.width), shrink_by_area=True)
+    resized = resize(values, (box.height, box.width), shrink_by_area=True)
     square[box.top : box.top + box.height, box.left : box.left + box.width] = resized
     return square
 
@@ -136,7 +136,7 @@ def to_square(heat: ArrayLike, size: int) -> NDArray[np.float32]:
     -------
     (S, S) ndarray of float32
     """
-    return _resize(np.asarray(heat, dtype=np.float32), (size, size))
+    return resize(np.asarray(heat, dtype=np.float32), (size, size))
 
 
 def to_original(heat: ArrayLike, box: Letterbox) -> NDArray[np.float32]:
@@ -165,12 +165,16 @@ def to_original(heat: ArrayLike, box: Letterbox) -> NDArray[np.float32]:
         raise ValueError(f"a map has the shape (h, w), not {values.shape}")
     square = to_square(values, box.size)
     content = square[box.top : box.top + box.height, box.left : box.left + box.width]
-    return _resize(np.ascontiguousarray(content), box.original)
+    return resize(np.ascontiguousarray(content), box.original)
 
 
-def _resize(
+def resize(
     values: NDArray[np.float32], shape: tuple[int, int], *, shrink_by_area: bool = False
 ) -> NDArray[np.float32]:
+    """Values (h, w) or (h, w, 3) on another grid of the same area, bilinearly.
+
+    With ``shrink_by_area`` what becomes smaller on both sides is averaged over areas.
+    """
     import cv2
 
     if values.shape[:2] == shape:
