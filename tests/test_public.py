@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import weakseg
+from tests.heatmaps.test_cam import Bright
 from weakseg.errors import DataError, WeaksegError
 
 HEAVY = ["torch", "torchvision", "lightning", "pandas", "matplotlib"]
@@ -24,6 +25,12 @@ def test_importing_it_loads_nothing_heavy():
     code = f"import sys, weakseg; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_long_load_is_told_once():
+    code = "import weakseg; weakseg._PATIENCE = 0; weakseg.raw_cam; weakseg._tell()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["weakseg: loading torch and what goes with it, once"]
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():
@@ -68,15 +75,18 @@ DATA = weakseg.Config().data
 # Every public function, and arguments that are good beside the odd one.
 GOOD = {
     "Config": [],
+    "WeakSegmenter": [],
     "apply_threshold": [np.eye(4), 0.5],
     "check_manifest": ["no.csv", DATA],
     "compare": [None],
     "dice": [MASK, MASK],
+    "explain": [Bright(), np.eye(16), 1],
     "hd95": [MASK, MASK],
     "load_config": ["no.yaml", []],
     "load_method": ["no/run"],
     "make_report": [["no/run"], "out"],
     "normalise": [np.eye(4)],
+    "open_run": ["no/run"],
     "otsu_threshold": [np.eye(4)],
     "parse_config": [{}],
     "prepared_run": [None],
@@ -114,6 +124,7 @@ def refusal(name: str, arguments: list[object]) -> str:
     return "taken without a word"
 
 
+@pytest.mark.filterwarnings("ignore:how the network's pictures")
 @pytest.mark.parametrize("name", [n for n, good in GOOD.items() if good])
 def test_odd_arguments_are_taken_or_refused_in_a_sentence(name, tmp_path, monkeypatch):
     """Refused by weakseg itself: a library's own error, from deep inside, helps nobody."""

@@ -44,7 +44,7 @@ def test_a_planted_spot_is_the_hottest_place_of_the_picture(spot, fit):
 def test_heat_is_that_of_raw_cam_at_the_pictures_own_resolution(spot):
     model = torchvision.models.resnet18(num_classes=2)
     result = weakseg.explain(model, spot, 1, size=64, fit="pad", mean=0.4, std=0.2)
-    planes, box = network_image(spot, 3, 64, "auto")
+    planes, _ = network_image(spot, 3, 64, "auto")
     by_hand, logits = raw_cam(model, model.layer4, (torch.from_numpy(planes)[None] - 0.4) / 0.2, 1)
     np.testing.assert_allclose(result.raw["gradcam"], by_hand[0], atol=1e-5)
     heat = to_original(np.maximum(by_hand[0], 0), letterbox(spot.shape, 64))
@@ -145,7 +145,7 @@ def test_methods_layers_rules_by_name(spot):
         result.mask("validation")
     with pytest.raises(ConfigError, match="did you mean 'otsu'"):
         result.mask("otzu")
-    with pytest.raises(ConfigError, match="of fixed: .*at"):
+    with pytest.raises(ConfigError, match=r"of fixed: .*at"):
         result.mask("fixed", level=3)
     with pytest.raises(ArgumentError, match="does not fit"):
         result.dice(np.ones((3, 3)))
@@ -221,7 +221,7 @@ def test_a_guess_is_told(spot):
 )
 def test_odd_arguments_are_refused_in_a_sentence(spot, arguments, said):
     with pytest.raises((ConfigError, ArgumentError), match=said):
-        weakseg.explain(Bright(), spot, 1, **arguments)
+        weakseg.explain(Bright(), spot, 1, **{**PLAIN, **arguments})
 
 
 def test_odd_pictures_are_refused(tmp_path):

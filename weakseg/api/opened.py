@@ -117,6 +117,8 @@ class OpenedRun:
         """A row a method, as the report's table: means with 95 % intervals, the lead over the best
         trivial floor, and ``name``, the method as people say it. Empty where nothing was scored."""
         table = self._subject.methods
+        if "method" not in table:
+            return pd.DataFrame(columns=[*table.columns, "name"]).rename_axis("method")
         return table.assign(name=[self.spoken(m) for m in table["method"]]).set_index("method")
 
     @property

@@ -1,0 +1,212 @@
+"""`weakseg.WeakSegmenter`: scikit-learn's habits over the stages of the commands."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import estimator_checks
+
+import weakseg
+from weakseg import WeakSegmenter
+from weakseg.config import load_config, parse_config
+from weakseg.errors import ArgumentError, ConfigError, DataError, RunError, UserError
+from weakseg.layout import config_file
+
+CHECKS = (
+    "check_do_not_raise_errors_in_init_or_set_param",
+    "check_estimator_cloneable",
+    "check_estimator_get_tags_default_keys",
+    "check_estimator_repr",
+    "check_estimator_tags_renamed",
+    "check_get_params_invariance",
+    "check_mixin_order",
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+    "check_set_params",
+    "check_valid_tag_types",
+)
+"""scikit-learn's own checks, but for those that hand over tables of numbers in place of images."""
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_scikit_learns_checks(name):
+    check = getattr(estimator_checks, name, None)
+    if check is None:
+        pytest.skip("this version of scikit-learn has no such check")
+    check("WeakSegmenter", WeakSegmenter(random_state=0))
+
+
+def test_parameters_are_kept_set_and_cloned():
+    seg = WeakSegmenter("best-weak", fast=True, settings={"classifier.batch_size": 8})
+    twin = clone(seg)
+    assert twin is not seg
+    assert twin.get_params() == seg.get_params()
+    assert seg.set_params(epochs=3, recipe=None).get_params()["epochs"] == 3
+    assert "recipe" not in repr(seg)
+    assert pickle.loads(pickle.dumps(seg)).get_params() == seg.get_params()
+
+
+def test_the_run_is_that_of_the_commands(fitted, given):
+    config = load_config(config_file(fitted.run_dir_))
+    assert config == fitted.config_
+    assert config.classifier.epochs == 2
+    assert config.data.image_size == 64
+    method = weakseg.load_method(fitted.run_dir_)
+    paths = [r["image"] for r in fitted.run.splits.to_dict("records")[:3]]
+    at = [int(p.rsplit("-", 1)[1].split(".")[0]) for p in paths]
+    masks = fitted.predict([given["images"][k] for k in at])
+    for path, mask in zip(paths, masks, strict=True):
+        np.testing.assert_array_equal(method.predict(path).mask, mask)
+    assert list(fitted.classes_) == [0, 1]
+    # Patients stay on one side.
+    assert (fitted.run.splits.groupby("patient")["split"].nunique() == 1).all()
+
+
+def test_predictions_come_as_images_went(fitted, given, tiny_set):
+    folder, rows = tiny_set
+    images = given["images"][:3]
+    listed = fitted.predict(images)
+    assert [m.shape for m in listed] == [i.shape for i in images]
+    assert all(m.dtype == bool for m in listed)
+    stacked = fitted.predict(np.stack(images))
+    assert isinstance(stacked, np.ndarray)
+    np.testing.assert_array_equal(stacked, np.stack(listed))
+    np.testing.assert_array_equal(fitted.predict(images[0]), listed[0])
+    np.testing.assert_array_equal(fitted.predict(str(folder / rows[0]["image"])), listed[0])
+    p = fitted.predict_proba(images)
+    assert p.shape == (3, 2)
+    np.testing.assert_allclose(p.sum(1), 1)
+    assert [h.shape for h in fitted.heatmaps(images)] == [i.shape for i in images]
+
+
+def test_the_score_is_the_mean_dice_of_images_with_a_lesion(fitted, given):
+    images, masks = given["images"][:6], given["masks"][:6]
+    made = fitted.predict(images)
+    by_hand = [weakseg.dice(m, t) for m, t in zip(made, masks, strict=True) if t.any()]
+    assert 0 < len(by_hand) < 6
+    assert fitted.score(images, masks) == pytest.approx(np.mean(by_hand))
+    assert np.isnan(fitted.score(images[:1], [None]))
+
+
+def test_it_is_kept_without_code_and_segments_alike(fitted, given, tmp_path):
+    there = fitted.save(tmp_path / "kept")
+    assert not [f for f in there.rglob("*") if f.suffix in (".pt", ".pkl", ".joblib")]
+    again = WeakSegmenter.load(str(there))
+    assert again.get_params()["fast"] is True
+    assert list(again.classes_) == [0, 1]
+    np.testing.assert_array_equal(
+        again.predict(given["images"][1]), fitted.predict(given["images"][1])
+    )
+    with pytest.raises(RunError, match="something already"):
+        fitted.save(there)
+    with pytest.raises(RunError, match="not pickled"):
+        pickle.dumps(fitted)
+    (there / "segmenter.json").write_text('{"format": 99, "params": {}}')
+    with pytest.raises(RunError, match="not as weakseg writes it"):
+        WeakSegmenter.load(there)
+    with pytest.raises(RunError, match="no saved segmenter"):
+        WeakSegmenter.load(tmp_path)
+
+
+def test_the_report_is_written(fitted, tmp_path):
+    page = fitted.report(tmp_path / "report")
+    assert "Grad-CAM" in page.read_text()
+
+
+def test_a_temporary_run_goes_with_its_object(given):
+    seg = WeakSegmenter(verbose=False)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        seg.predict(given["images"])
+    with pytest.raises(DataError):
+        seg.fit(given["images"][:3], [0, 0, 0])
+    assert not hasattr(seg, "run_dir_")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels": [0, 1]}, "different lengths"),
+        ({"labels": "01"}, "labels is no list"),
+        ({"labels": [None] * 36}, r"labels\[0\] is neither text"),
+        ({"labels": None}, "labels are missing"),
+        ({"images": 3}, "images is one image"),
+        ({"patients": [1]}, "different lengths"),
+        ({"masks": [np.zeros(3)] * 36}, r"masks\[0\] is no mask"),
+        ({"splits": ["training"] * 36}, "is no split"),
+    ],
+)
+def test_odd_sets_are_refused_in_a_sentence(given, change, said):
+    with pytest.raises(UserError, match=said):
+        WeakSegmenter(verbose=False).fit(**{**given, **change})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"recipe": "best-week"}, "did you mean 'best-weak'"),
+        ({"random_state": "zero"}, "random_state is no seed"),
+        ({"seeds": "two"}, "seeds is neither"),
+        ({"config": 3}, "config is no experiment"),
+        ({"config": "quickstrat"}, "quickstart"),
+        ({"settings": [1]}, "settings is no dict"),
+        ({"settings": {"classifier.epoch": 3}}, "epochs"),
+        ({"rules": "otzu"}, "otsu"),
+    ],
+)
+def test_odd_parameters_are_refused_when_fitting(given, parameters, said):
+    seg = WeakSegmenter(verbose=False, **parameters)  # not before: as scikit-learn has it
+    with pytest.raises((ConfigError, ArgumentError), match=said):
+        seg.fit(given["images"], given["labels"])
+
+
+def experiment(**parameters):
+    from pathlib import Path
+
+    from weakseg.api.settings_tree import experiment_tree
+
+    params = WeakSegmenter(**parameters).get_params(deep=False)
+    return parse_config(experiment_tree(params, Path("labels.csv"), 7))
+
+
+def test_parameters_become_the_experiment():
+    plain = experiment()
+    assert (plain.seed, plain.recipe, plain.seeds) == (7, "none", [7])
+    config = experiment(
+        recipe="best-weak", fast=True, arch="resnet50", epochs=np.int64(2), seeds=2, rules="otsu"
+    )
+    assert config.seeds == [7, 8]
+    assert config.classifier.arch == "resnet50"
+    assert config.classifier.epochs == 2
+    assert config.segmenters["best-weak"].steps == 16  # fast
+    assert config.segmenters["best-weak"].arch == "encoder-unet:resnet50"
+    assert config.report.method == "best-weak"
+    assert [r.rule for r in config.masks.rules] == ["otsu"]
+    own = experiment(
+        recipe="best-weak", fast=True, settings={"segmenters": {"best-weak": {"steps": 9}}}
+    )
+    assert own.segmenters["best-weak"].steps == 9
+    packaged = experiment(config="quickstart", healthy_labels=[0], lesion_labels=["tumour", 2])
+    assert packaged.heatmap.layer == "layer2"
+    assert packaged.data.manifest == "labels.csv"
+    assert packaged.data.healthy_labels == ["0"]
+    assert packaged.data.lesion_labels == ["tumour", "2"]
+    assert experiment(config=packaged).segmenters == packaged.segmenters
+
+
+def test_a_segmenters_run_is_opened(fitted):
+    run = weakseg.open_run(fitted)
+    assert run.folder == fitted.run_dir_
+    assert set(run.cases[run.per_case["case"].iloc[0]].masks) >= {"gradcam-otsu"}
+
+
+@pytest.mark.slow
+def test_the_recipe_needs_no_mask(given):
+    seg = WeakSegmenter("best-weak", fast=True, verbose=False)
+    seg.fit(given["images"], given["labels"], patients=given["patients"])
+    assert seg.run.methods.loc["best-weak", "masks_seen"] == 0
+    assert len(seg.scores) == 0
+    assert len(seg.predict(given["images"][:2])) == 2
