@@ -301,6 +301,10 @@ def predict(
         ),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", help="torch, onnxruntime, openvino, auto. [default: the run's]"),
+    ] = None,
     heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Also write raw heatmaps.")] = False,
     overlays: Annotated[bool, typer.Option("--overlays", help="Also write pictures.")] = False,
     dicom_seg: Annotated[
@@ -327,6 +331,7 @@ def predict(
             method=method,
             seed=seed,
             device=device,
+            engine=engine,
             heatmaps=heatmaps,
             overlays=overlays,
             dicom_seg=dicom_seg,

@@ -130,6 +130,7 @@ class ThresholdContent(_Content):
     networks: list[Count] = []
     gate_by: list[Count] = []
     inference: dict[str, Any] = {}
+    engine: str = "torch"
     search: dict[str, Any] | None = None
     trained: TrainedContent | None = None
 

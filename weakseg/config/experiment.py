@@ -52,6 +52,10 @@ class Config(Section):
     )
     seed: int = Field(0, ge=0, le=2**31 - 1)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    engine: Literal["torch", "onnxruntime", "openvino", "auto"] = Field(
+        "torch",
+        description="what runs networks for heatmaps and masks on processors; auto measures",
+    )
     data: DataConfig = DataConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     segmenters: dict[str, SegmenterConfig] = Field(

@@ -14,6 +14,9 @@ from weakseg.config.experiment import Config
 from weakseg.config.filtered import FilteredConfig
 from weakseg.config.masks import VolumesConfig
 
+TORCH = "torch"
+"""The engine that everything is trained by."""
+
 STARTING_WEIGHTS = "starting_weights"
 """Key of a stage in the record that holds `starting_weights`."""
 
@@ -71,3 +74,8 @@ def same_start(entry: Mapping[str, Any], config: Config, name: str) -> bool:
     """
     made, now = entry.get(STARTING_WEIGHTS), starting_weights(config, name)
     return made is None or now is None or made == now
+
+
+def engine_settings(config: Config) -> dict[str, str]:
+    """The engine, for fingerprints; empty for torch, as before there were others."""
+    return {} if config.engine == TORCH else {"engine": config.engine}

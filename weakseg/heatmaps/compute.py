@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +25,24 @@ from weakseg.models.classifier import Classifier
 from weakseg.models.layers import find_layers
 
 LESION = "lesion"
+
+Explained = tuple[str, Tensor, Tensor]
+"""A layer's name, maps (B, h, w) and probabilities (B, K); see `explain`."""
+
+
+class Explainer(Protocol):
+    """What makes the heatmaps of a batch: `explain_by_all`, or the same by another engine."""
+
+    def __call__(
+        self,
+        models: Sequence[Classifier],
+        labels: Labels,
+        batch: Tensor,
+        config: HeatmapConfig,
+        *,
+        fill: bool = False,
+    ) -> Explained:
+        """See `explain_by_all`."""
 
 
 def target_classes(
@@ -54,6 +72,7 @@ def heatmaps_of(
     images: ImageBatches,
     indices: Sequence[int],
     config: HeatmapConfig,
+    explainer: Explainer | None = None,
 ) -> Iterator[tuple[int, Heatmap]]:
     """The heatmaps of a set, in order.
 
@@ -66,6 +85,8 @@ def heatmaps_of(
     indices : sequence of int
         Into ``images``.
     config : HeatmapConfig
+    explainer : callable, optional
+        Of another engine, see `weakseg.heatmaps.by_engine`.
 
     Yields
     ------
@@ -76,7 +97,7 @@ def heatmaps_of(
     """
 
     def look(chosen: Sequence[int], how: HeatmapConfig) -> Iterator[tuple[int, Heatmap]]:
-        return _heatmaps_in_order(models, labels, images, chosen, how)
+        return _heatmaps_in_order(models, labels, images, chosen, how, explainer or explain_by_all)
 
     yield from at_own_scales(look, indices, config)
 
@@ -87,14 +108,15 @@ def _heatmaps_in_order(
     images: ImageBatches,
     indices: Sequence[int],
     config: HeatmapConfig,
+    explainer: Explainer,
 ) -> Iterator[tuple[int, Heatmap]]:
     device = models[0].mean.device
     starts = range(0, len(indices), config.batch_size)
     batches = [list(indices[start : start + config.batch_size]) for start in starts]
-    before: _Explained | None = None
+    before: _Batch | None = None
     decoded = batches_ahead(images, batches, device)
     for chosen, batch in zip(batches, decoded, strict=True):
-        after = _Explained(chosen, *explain_by_all(models, labels, batch, config, fill=True))
+        after = _Batch(chosen, *explainer(models, labels, batch, config, fill=True))
         # The device is busy with this batch while the one before is fetched and written.
         if before is not None:
             yield from _as_heatmaps(before, labels, images, config)
@@ -103,7 +125,7 @@ def _heatmaps_in_order(
         yield from _as_heatmaps(before, labels, images, config)
 
 
-class _Explained(NamedTuple):
+class _Batch(NamedTuple):
     """A batch whose maps (B, h, w) and probabilities (B, K) are on the device yet."""
 
     chosen: list[int]
@@ -113,7 +135,7 @@ class _Explained(NamedTuple):
 
 
 def _as_heatmaps(
-    batch: _Explained, labels: Labels, images: ImageBatches, config: HeatmapConfig
+    batch: _Batch, labels: Labels, images: ImageBatches, config: HeatmapConfig
 ) -> Iterator[tuple[int, Heatmap]]:
     maps = batch.maps.cpu().numpy()
     lesion = _of_lesions(batch.probabilities.cpu(), labels).tolist()
@@ -163,7 +185,7 @@ def explain_by_all(
     config: HeatmapConfig,
     *,
     fill: bool = False,
-) -> tuple[str, Tensor, Tensor]:
+) -> Explained:
     """`explain` by several classifiers of one architecture, averaged.
 
     With ``fill`` the network gets batches of one size, see `filled`.
@@ -248,13 +270,15 @@ def heatmaps_of_arrays(
     intensity: str,
     config: HeatmapConfig,
     fill: bool = True,
+    explainer: Explainer | None = None,
 ) -> list[tuple[Heatmap, np.ndarray]]:
     """`heatmap` of several images at once; with ``fill`` to the last bit what a run stores."""
     probabilities: dict[int, np.ndarray] = {}
 
     def look(some: Sequence[int], how: HeatmapConfig) -> Iterator[tuple[int, Heatmap]]:
         chosen = [images[k] for k in some]
-        made = _of_arrays(models, chosen, labels, image_size, intensity, how, fill)
+        by = explainer or explain_by_all
+        made = _of_arrays(models, chosen, labels, image_size, intensity, how, fill, by)
         for k, (heat, p) in zip(some, made, strict=True):
             probabilities.setdefault(k, p)  # those of the scale next to 1, which comes first
             yield k, heat
@@ -271,13 +295,14 @@ def _of_arrays(
     intensity: str,
     config: HeatmapConfig,
     fill: bool,
+    explainer: Explainer,
 ) -> list[tuple[Heatmap, np.ndarray]]:
     made = [network_image(i, models[0].spec.channels, image_size, intensity) for i in images]
     # Rounded and laid out as `ImageBatches` does it: other kernels add in another order.
     stacked = np.stack([planes for planes, _ in made]).astype(np.float16).astype(np.float32)
     batch = torch.from_numpy(stacked).contiguous(memory_format=torch.channels_last)
     batch = batch.to(models[0].mean.device)
-    name, maps, found = explain_by_all(models, labels, batch, config, fill=fill)
+    name, maps, found = explainer(models, labels, batch, config, fill=fill)
     lesion = _of_lesions(found.cpu(), labels).tolist()
     out = []
     for (_, box), raw, p, q in zip(

@@ -29,6 +29,9 @@ Entries = Mapping[str, Mapping[str, Entry]]
 SourceKey = Callable[[Prepared, str, int], str]
 """(run, ``masks`` of a segmenter, seed) → key of the pseudo-labels."""
 
+ENGINE = "engine"
+"""Key of an entry that names what ran the networks, where that was not torch."""
+
 HEATMAP: str = "heatmap"
 ORACLE: str = "oracle"
 WEAK: str = "weak"

@@ -11,7 +11,7 @@ from weakseg.errors import RunError, UserError, did_you_mean
 from weakseg.layout import config_file, masks_folder, threshold_file, threshold_files
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods import consensus, heatmap, network
-from weakseg.methods.base import HEATMAP, ORACLE, WEAK, Entries, Kind, Method
+from weakseg.methods.base import ENGINE, HEATMAP, ORACLE, WEAK, Entries, Kind, Method
 from weakseg.methods.spoken import floor_name
 from weakseg.runs import Run, open_run
 
@@ -55,7 +55,12 @@ def spoken_name(config: Config, method: str) -> str:
 
 
 def load_method(
-    run: Path, method: str | None = None, *, seed: int | None = None, device: str = "auto"
+    run: Path,
+    method: str | None = None,
+    *,
+    seed: int | None = None,
+    device: str = "auto",
+    engine: str | None = None,
 ) -> Method:
     """One of a run's methods, ready for new images.
 
@@ -73,6 +78,8 @@ def load_method(
         first. Methods that
         average the networks of several seeds take all of them, and no seed.
     device : str, optional
+    engine : str, optional
+        What runs the networks; default: what made the run's masks.
 
     Raises
     ------
@@ -105,6 +112,11 @@ def load_method(
         name = wanted if wanted in usable else _first_method(usable)
     kind = kinds[name]
     require_whole(Run(folder), kind.stage(name), threshold_file(masks_folder(folder), name))
+    if engine is not None:
+        usable = {
+            m: {seed_: {**e, ENGINE: engine} for seed_, e in held.items()}
+            for m, held in usable.items()
+        }
     return kind.load(folder, made_by[kind], name, usable, seed, device)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from weakseg.config import Config, clean_up_settings, fingerprint
+from weakseg.config import Config, clean_up_settings, engine_settings, fingerprint
 
 
 def heatmap_fingerprint(config: Config) -> str:
     """Fingerprint of the settings of masks of heatmaps; weights count by content elsewhere."""
     classifier = config.classifier.fingerprint_settings()
     heatmaps = {n: heat.fingerprint_settings() for n, heat in config.all_heatmaps.items()}
+    heatmaps |= {"engine": engine_settings(config)} if engine_settings(config) else {}
     drawn = any(r.draws for name in heatmaps for r in config.rules_of(name))
     seed = [config.seed] if drawn else []
     return fingerprint(
@@ -23,4 +24,5 @@ def segmenter_fingerprint(config: Config, name: str) -> str:
     gate = config.segmenter_gate(name)
     gated = [] if gate == "none" else [gate, config.classifier.fingerprint_settings(), config.seeds]
     cleaned = clean_up_settings(config)
+    settings |= engine_settings(config)
     return fingerprint(settings, config.segmenter_seeds(name), *gated, *cleaned)

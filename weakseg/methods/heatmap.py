@@ -14,6 +14,7 @@ from weakseg.config import Config, load_config
 from weakseg.current import is_current
 from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
+from weakseg.engines.base import TORCH
 from weakseg.errors import RunError, UserError
 from weakseg.heatmaps.store import Heatmap
 from weakseg.layout import (
@@ -33,6 +34,7 @@ from weakseg.layout import (
 from weakseg.masks.rules import FittedRule, configured_rule, rule_from_json, segment
 from weakseg.masks.thresholds import normalise
 from weakseg.methods.base import (
+    ENGINE,
     HEATMAP,
     ORACLE,
     Entries,
@@ -211,7 +213,7 @@ def load_heatmap_method(
         config,
         load_rule(entry, method_folder(masks_folder(folder), name), context),
         float(entry["gate"]),
-        LiveHeats(models, config, labels, heatmap, settings),
+        LiveHeats(models, config, labels, heatmap, settings, str(entry.get(ENGINE, TORCH))),
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from weakseg.config import Config, HeatmapConfig
 from weakseg.data.case_files import intensity_of, network_input
 from weakseg.data.cases import Case, Labels
-from weakseg.heatmaps.compute import heatmaps_of_arrays
+from weakseg.engines.base import TORCH
+from weakseg.heatmaps.by_engine import pick_explainer
+from weakseg.heatmaps.compute import Explainer, heatmaps_of_arrays
 from weakseg.heatmaps.store import Heatmap
 from weakseg.methods.stored_heatmaps import HeatReader
 from weakseg.models.classifier import Classifier
@@ -40,6 +43,8 @@ class LiveHeats:
         Of the heatmap in the experiment.
     settings : HeatmapConfig
         Of it, with the scales that the stage used.
+    engine : str
+        What runs the classifiers, see `weakseg.heatmaps.by_engine.pick_explainer`.
     """
 
     models: tuple[Classifier, ...]
@@ -47,6 +52,15 @@ class LiveHeats:
     labels: Labels
     name: str
     settings: HeatmapConfig
+    engine: str = TORCH
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        side, precision = self.config.data.image_size, self.config.heatmap_precision(self.name)
+        made, _ = pick_explainer(
+            self.engine, self.models, self.labels, self.settings, side=side, precision=precision
+        )
+        return made
 
     def __call__(self, cases: Sequence[Case]) -> Iterator[tuple[Heatmap, Mapping[str, Any]]]:
         data = self.config.data
@@ -60,6 +74,7 @@ class LiveHeats:
                 image_size=data.image_size,
                 intensity=intensity_of(cases[0], data),
                 config=self.settings,
+                explainer=self._explainer,
             )
         for heat, p in made:
             yield heat, {"predicted_label": self.labels.names[int(p.argmax())]}

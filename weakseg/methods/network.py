@@ -14,6 +14,7 @@ from weakseg.config import MANIFEST, Config, SegmenterConfig, load_config, same_
 from weakseg.contents import image_side
 from weakseg.data.cases import Case, Labels
 from weakseg.data.formats.registry import formats_of_dims
+from weakseg.engines.base import TORCH
 from weakseg.errors import DataError, RunError, UserError
 from weakseg.layout import (
     BEST,
@@ -31,6 +32,7 @@ from weakseg.masks.screen import screen_parts
 from weakseg.masks.thresholds import apply_threshold
 from weakseg.memory import give_large_back
 from weakseg.methods.base import (
+    ENGINE,
     SUPERVISED,
     WEAK,
     Entries,
@@ -237,7 +239,10 @@ def load_network_method(
     seed = seeds[0] if seed is None else seed
     threshold = entry[f"seed-{seed}"]
     together = threshold.get(NETWORKS, [seed])
-    networks = load_networks(folder, name, together, pick_device(device))
+    # As it was trained and as its threshold was chosen, whatever the experiment says by now.
+    settings = trained_settings(segmenter_folder(folder, name, together[0]), threshold)
+    by = (str(threshold.get(ENGINE, TORCH)), settings.precision)
+    networks = load_networks(folder, name, together, pick_device(device), *by)
     record = Run(folder).record.get("stages", {}).get(f"masks/{name}", {})
     made_by = record.get("weights", {})
     for one in together:
@@ -245,17 +250,15 @@ def load_network_method(
         if made_by and made_by.get(str(one)) != file_hash(best):
             raise other_network(best)
     trained = networks.settings
-    # As it was trained and as its threshold was chosen, whatever the experiment says by now.
-    settings = trained_settings(segmenter_folder(folder, name, together[0]), threshold)
     data = config.data.model_copy(update={"intensity": trained["intensity"]})
     config = config.model_copy(update={"data": data})
     method = NetworkMethod(name, tuple(together), config, networks, settings, threshold)
-    by = threshold.get(GATE_BY, [])
-    if not by:
+    gates = threshold.get(GATE_BY, [])
+    if not gates:
         return method
-    folders = [seed_folder(folder, config.classifier.arch, s) for s in by]
+    folders = [seed_folder(folder, config.classifier.arch, s) for s in gates]
     classifiers = tuple(load_classifier(f).to(pick_device(device)) for f in folders)
-    for one, part in zip(by, folders, strict=True):
+    for one, part in zip(gates, folders, strict=True):
         if record.get("classifiers", {}).get(str(one)) != file_hash(part / BEST):
             raise other_network(part / BEST)
     labels = classifier_labels(folders[0], classifiers[0])
@@ -267,7 +270,8 @@ def _of_run(prepared: Prepared, name: str, seed: int, entry: Entry, whole: bool)
     settings = trained_settings(segmenter_folder(folder, name, seed), entry)
     device = pick_device(config.device)
     together = list(entry.get(NETWORKS, [seed]))
-    networks = load_networks(folder, name, together, device)
+    by = (str(entry.get(ENGINE, TORCH)), settings.precision)
+    networks = load_networks(folder, name, together, device, *by)
     method = NetworkMethod(name, tuple(together), config, networks, settings, entry)
     if not whole:
         return method.unscreened()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ import torch
 
 from weakseg.config import SegmenterConfig
 from weakseg.data.cases import Case
+from weakseg.engines.base import AUTO, TORCH
 from weakseg.errors import RunError
 from weakseg.layout import segmenter_folder
 from weakseg.methods.masks_seen import MasksSeen
 from weakseg.methods.segmenters import load_segmenter, priors_of, read_settings, seen_by_network
 from weakseg.models.segmenters import Segmenter
+from weakseg.training.by_engine import by_engine
+from weakseg.training.infer import TILE
 from weakseg.training.segment import predict
 from weakseg.training.segmentation_cases import SegmentationCases
 
@@ -31,10 +34,13 @@ class Networks:
         On one device, in evaluation mode.
     held : tuple of dict
         The ``settings.json`` of each; of one name they differ in figures of the training alone.
+    engine : mapping
+        What the record says of the engine that runs them; empty for torch that nobody chose.
     """
 
     models: tuple[Segmenter, ...]
     held: tuple[dict[str, Any], ...]
+    engine: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -111,14 +117,44 @@ def _require_numbers(probability: np.ndarray, case: Case) -> None:
         )
 
 
-def load_networks(run: Path, name: str, seeds: Sequence[int], device: Any) -> Networks:
+def load_networks(
+    run: Path,
+    name: str,
+    seeds: Sequence[int],
+    device: Any,
+    engine: str = TORCH,
+    precision: str = "32-true",
+) -> Networks:
     """The segmenters of a name and some seeds.
+
+    Parameters
+    ----------
+    run : Path
+    name : str
+    seeds : sequence of int
+    device : torch.device or str
+    engine : str, optional
+        Which runs them, see `weakseg.training.by_engine.by_engine`.
+    precision : str, optional
+        Which an engine computes in.
 
     Raises
     ------
     RunError
         If one is not there, or is not one of ours.
+    UserError
+        For an engine that is not installed, or cannot run them.
     """
     folders = [segmenter_folder(run, name, s) for s in seeds]
-    models = tuple(load_segmenter(f).to(device) for f in folders)
-    return Networks(models, tuple(read_settings(f) for f in folders))
+    held = tuple(read_settings(f) for f in folders)
+    loaded = [load_segmenter(f).to(device) for f in folders]
+    shape = _seen_at_once(loaded[0], held[0]) if engine == AUTO else ()
+    models, by = by_engine(loaded, engine, precision, shape=shape, what=name)
+    return Networks(tuple(models), held, by)
+
+
+def _seen_at_once(model: Any, settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """Channels and sides of what a network sees at once."""
+    dims = int(settings["dims"])
+    output = min(int(settings["image_size"]), TILE[2]) if dims == 2 else TILE[3]
+    return (int(settings["channels"]), *[int(model.input_size(output))] * dims)

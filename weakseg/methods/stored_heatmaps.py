@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
-from weakseg.config import HeatmapConfig, fingerprint
+from weakseg.config import HeatmapConfig, engine_settings, fingerprint
 from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
 from weakseg.errors import RunError
@@ -62,6 +62,7 @@ def heatmap_key(
     heat = prepared.config.all_heatmaps[name or prepared.config.heatmap.method]
     settings = {k: v for k, v in heat.fingerprint_settings().items() if k != "rules"}
     settings |= {} if target is None else {"target": target}
+    settings |= engine_settings(prepared.config)
     if not settings.pop("ensemble"):
         best = seed_folder(prepared.run.folder, prepared.config.classifier.arch, seed) / BEST
         return fingerprint("heatmaps", 3, classifier_key(prepared, seed), file_hash(best), settings)

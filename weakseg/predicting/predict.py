@@ -62,6 +62,7 @@ def predict(
     method: str | None = None,
     seed: int | None = None,
     device: str = "auto",
+    engine: str | None = None,
     heatmaps: bool = False,
     overlays: bool = False,
     dicom_seg: bool = False,
@@ -79,7 +80,7 @@ def predict(
         whose column ``unlike_training`` says in what an image differs from the run's; where the
         run's images are slices of volumes, ``slices.csv`` as well; and ``lesions.csv``, a row a
         connected lesion.
-    method, seed, device
+    method, seed, device, engine
         See `weakseg.methods.find.load_method`.
     heatmaps, overlays : bool
         Also write ``heatmaps/<stem>.npz`` (raw heatmaps, or probabilities of a supervised
@@ -96,7 +97,7 @@ def predict(
     Path
         The table ``predictions.csv``.
     """
-    chosen = load_method(run, method, seed=seed, device=device)
+    chosen = load_method(run, method, seed=seed, device=device, engine=engine)
     sliced = bool(open_run(run).record.get("data", {}).get("sliced", False))
     formats = VOLUMES if sliced else formats_of_dims(chosen.dims)
     if formats is VOLUMES:

@@ -13,6 +13,7 @@ from weakseg.config import dump_config, fingerprint
 from weakseg.contents import Thresholds
 from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case, by_file
+from weakseg.engines.base import TORCH
 from weakseg.errors import RunError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.compute import target_classes
@@ -36,6 +37,7 @@ from weakseg.layout import (
 from weakseg.masks.rules import FittedRule, Rule
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
+from weakseg.methods.base import ENGINE
 from weakseg.methods.fingerprints import heatmap_fingerprint
 from weakseg.methods.gate import chosen_gate, mean_predictions
 from weakseg.methods.heatmap import KIND, HeatmapMethod
@@ -187,6 +189,11 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
         (name, seed): HeatReader(prepared, heatmap_folder(run.folder, arch, seed, name))
         for name, seed in work
     }
+    stages = run.record.get("stages", {})
+    engines = {
+        (name, seed): stages.get(heatmap_stage(arch, seed, name), {}).get(ENGINE, TORCH)
+        for name, seed in work
+    }
     # Before the bar of the masks is drawn: a search has one of its own.
     fits = {
         of: fit_rules(config.rules_of(of[0]), reader, config.seed) for of, reader in readers.items()
@@ -205,6 +212,8 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
             for m in methods:
                 entry = m.rule.to_json() | {"kind": m.kind, "split": "test", "gate": gate}
                 entry |= readers[name, seed].seen_by(m.rule).to_json()
+                if (by := engines[name, seed]) != TORCH:
+                    entry[ENGINE] = by
                 if m.rule.trained is not None:
                     entry |= save_trained(trained_file(part, m.name, seed), m.rule.trained)
                 thresholds.setdefault(m.name, {})[f"seed-{seed}"] = entry

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 
 from weakseg.config import HeatmapConfig
+from weakseg.engines.choice import spoken
+from weakseg.heatmaps.by_engine import check_engine, pick_explainer
 from weakseg.heatmaps.cam import LAYERLESS
-from weakseg.heatmaps.compute import heatmaps_of
-from weakseg.heatmaps.scales import good_scales, label_aucs
+from weakseg.heatmaps.compute import LESION, Explained, Explainer, heatmaps_of
+from weakseg.heatmaps.scales import at_scale, good_scales, label_aucs, reference_scale
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.layout import (
     heatmap_file,
@@ -34,7 +36,7 @@ from weakseg.progress import progress, say
 from weakseg.runs import remove_tree, write_json
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_heatmaps
-from weakseg.training.loop import make_fabric
+from weakseg.training.loop import make_fabric, pick_device
 
 WRITERS = 2
 """Threads that write heatmaps while the network makes further ones."""
@@ -88,6 +90,8 @@ def heatmaps_of_seed(
     wanted = set(heatmap_images(prepared, name))
 
     def ready() -> list[Classifier]:
+        device, precision = pick_device(config.device), config.heatmap_precision(name)
+        check_engine(config.engine, settings, device, precision)
         models = [load_classifier(f) for f in classifier_folders(prepared, name, seed).values()]
         if settings.method not in LAYERLESS:
             find_layers(models[0], settings.layer, config.data.image_size)
@@ -141,10 +145,13 @@ def _write_heatmaps(
         save_heatmap(heatmap_file(part, cases[i].id), heat)
         return heat
 
+    explainer, by = _explainer(prepared, models, name, fabric, scales)
+    if told := spoken(by):
+        say(f"{what}: {told}")
     with progress(what, sum(len(chosen) for _, chosen in work)) as advance, fabric.autocast():
         for settings, chosen in work:
             explained = settings.model_copy(update={"scales": scales})
-            made = heatmaps_of(models, labels, images, chosen, explained)
+            made = heatmaps_of(models, labels, images, chosen, explained, explainer)
             ahead = 2 * explained.batch_size
             for heat in map_ahead(save, made, workers=WRITERS, ahead=ahead):
                 flat += heat.flat
@@ -153,10 +160,43 @@ def _write_heatmaps(
                 advance()
     remove_tree(folder)
     part.replace(folder)
-    written: dict[str, Any] = {"flat": flat, "layer": layer}
+    written: dict[str, Any] = {"flat": flat, "layer": layer, **by}
     if config.all_heatmaps[name].choose != "mean":
         written["scales"] = {f"{s:g}": seen_at[s] for s in scales}
     return written
+
+
+def _explainer(
+    prepared: Prepared,
+    models: Sequence[Classifier],
+    name: str,
+    fabric: Any,
+    scales: Sequence[float],
+) -> tuple[Explainer, dict[str, Any]]:
+    """What makes a heatmap of the experiment, by its engine."""
+    config = prepared.config
+    settings = config.all_heatmaps[name].model_copy(update={"scales": list(scales)})
+    if settings.choose != "mean":  # measured as most images are explained
+        settings = at_scale(settings, reference_scale(scales))
+    if settings.target == PREDICTED:
+        settings = settings.model_copy(update={"target": LESION})
+
+    def in_precision(run: Explainer) -> Explainer:
+        def explain(*given: Any, **how: Any) -> Explained:
+            with fabric.autocast():
+                return run(*given, **how)
+
+        return explain
+
+    return pick_explainer(
+        config.engine,
+        models,
+        prepared.cases.labels,
+        settings,
+        side=config.data.image_size,
+        precision=config.heatmap_precision(name),
+        torch_run=in_precision,
+    )
 
 
 def _good_scales(

@@ -9,6 +9,8 @@ import numpy as np
 
 from weakseg.config import STARTING_WEIGHTS, SegmenterConfig, fingerprint, starting_weights
 from weakseg.data.cases import file_by_file
+from weakseg.engines.base import TORCH
+from weakseg.engines.choice import spoken
 from weakseg.errors import UserError
 from weakseg.layout import (
     BEST,
@@ -21,7 +23,7 @@ from weakseg.layout import (
     segmenter_part,
 )
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
-from weakseg.methods.base import SUPERVISED, WEAK
+from weakseg.methods.base import ENGINE, SUPERVISED, WEAK
 from weakseg.methods.cases import read_truth
 from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.methods.gate import Gate, find_gate, gate_key, gate_weights
@@ -102,10 +104,17 @@ def _write_masks(
     place = {c.id: i for i, c in enumerate(prepared.cases.cases)}
     test = [place[c.id] for c in file_by_file(prepared.cases.of("test"))]
     work = config.mask_seeds(name)
+    engine, engines = config.engine, dict[str, Any]()
     with progress(f"masks of {name}", len(work) * len(test)) as advance:
         for seed, together in work.items():
             fabric = make_fabric(config.device, settings.precision)
-            networks = load_networks(run.folder, name, together, fabric.device)
+            networks = load_networks(
+                run.folder, name, together, fabric.device, engine, settings.precision
+            )
+            if told := spoken(networks.engine):
+                say(f"masks of {name}: {told}")
+            engine = networks.engine.get("engine", engine)  # for all seeds the same
+            engines |= networks.engine
 
             def probabilities(
                 indices: Sequence[int], fabric: Any = fabric, networks: Networks = networks
@@ -114,6 +123,8 @@ def _write_masks(
                     yield from networks.probabilities(data, indices, settings)
 
             threshold = _threshold(prepared, settings, networks, data, probabilities)
+            if engine != TORCH:
+                threshold[ENGINE] = engine
             if settings.ensemble:
                 threshold[NETWORKS] = together
             gate = find_gate(prepared, name, together)
@@ -134,7 +145,7 @@ def _write_masks(
                 advance(scored.cases)
     replace_masks(run.folder, fresh, name, thresholds)
     write_part(prepared, segmenter_part(name), rows, volumes)
-    entry: dict[str, Any] = {STARTING_WEIGHTS: starting_weights(config, name)}
+    entry: dict[str, Any] = {STARTING_WEIGHTS: starting_weights(config, name), **engines}
     by = gate_weights(prepared, name)
     return entry | ({"classifiers": by} if by else {})
 

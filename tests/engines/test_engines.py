@@ -1,0 +1,255 @@
+"""Engines against torch: operations, formulas, networks; and what they refuse."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from weakseg.config import HeatmapConfig
+from weakseg.data.cases import Labels
+from weakseg.engines import base, choice
+from weakseg.engines.base import Engine, precision_of
+from weakseg.engines.graph import ExportError, onnx_of
+from weakseg.engines.registry import ENGINES, check_engine, find_engine
+from weakseg.errors import ConfigError
+from weakseg.heatmaps.by_engine import ByEngine, pick_explainer
+from weakseg.heatmaps.cam import METHODS, cams
+from weakseg.heatmaps.compute import explain_by_all
+from weakseg.heatmaps.formulas import FORMULAS
+from weakseg.models.classifier import Classifier, ClassifierSpec
+from weakseg.models.classifiers import build_classifier
+from weakseg.models.deepmedic import DeepMedic
+from weakseg.models.layers import ARCHITECTURES
+from weakseg.models.segmenters import build_segmenter
+from weakseg.training.by_engine import EngineNetwork, by_engine
+from weakseg.training.infer import lesion_probability
+
+LABELS = Labels(("normal",), ("cyst", "tumour"))
+TOLERANCE = 1e-4
+
+
+def run(model: bytes, engine: str, *arrays: torch.Tensor, precision: str = "fp32"):
+    return ENGINES[engine].load(model, 1, precision)([a.numpy() for a in arrays])
+
+
+def assert_equal(found, expected, tolerance=TOLERANCE):
+    for ours, tensor in zip(found, expected, strict=True):
+        theirs = tensor.detach().numpy()
+        assert ours.shape == theirs.shape
+        assert np.abs(theirs).max() > 0
+        assert np.abs(ours - theirs).max() <= tolerance * max(1.0, np.abs(theirs).max())
+
+
+class Net(nn.Module):
+    """Two maps, an overlapping pool between them, and a head of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.pool = nn.MaxPool2d(3, 2)
+        self.last = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1, groups=2), nn.ReLU(inplace=True))
+        self.head = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.last(self.pool(self.first(x))).mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def net() -> Net:
+    torch.manual_seed(3)
+    net = Net().eval()
+    net.first[1].running_mean.normal_(0, 0.3)
+    net.first[1].running_var.uniform_(0.5, 2)
+    return net
+
+
+def test_the_graph_holds_every_formula_at_every_depth(net):
+    images = torch.rand(2, 1, 30, 26)
+
+    def explain(x):
+        found = [cams(net, [net.first, net.last], x, (1, 2), method=m) for m in FORMULAS]
+        return [m for maps, _ in found for m in maps] + [found[0][1]]
+
+    expected = explain(images)
+    names = [f"map{i}" for i in range(2 * len(FORMULAS))] + ["logits"]
+    model = onnx_of(explain, [torch.zeros_like(images)], ["images"], names, what="a network")
+    for engine in ENGINES:
+        assert_equal(run(model, engine, images), expected)
+    (heat, *_) = run(model, "openvino", images, precision="bf16")
+    assert np.abs(heat - expected[0].numpy()).max() > 0  # bf16 by name alone
+    assert_equal([heat], [expected[0]], 0.05)
+
+
+def test_gradients_of_pools_and_convolutions_are_those_of_torch():
+    torch.manual_seed(0)
+    weights = [torch.randn(6, 2, 3, 2), torch.randn(4, 6, 3, 3), torch.randn(4, 4, 1, 1)]
+
+    def forward(x):
+        x = F.conv2d(x, weights[0], None, (2, 1), (1, 0), (1, 2), 2)
+        x = F.max_pool2d(x, 3, 2, 1)
+        x = F.conv2d(x, weights[1], padding=1)
+        x = F.avg_pool2d(x, 2)
+        x = F.adaptive_avg_pool2d(x, (3, 2))
+        return F.conv2d(x, weights[2]).square().sum()
+
+    def gradient(x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(True)
+            return torch.autograd.grad(forward(x), x)
+
+    x = torch.randn(2, 4, 33, 37)
+    model = onnx_of(gradient, [torch.zeros_like(x)], ["x"], ["g"], what="gradients")
+    for engine in ENGINES:
+        assert_equal(run(model, engine, x), gradient(x))
+
+
+def classifier(net: nn.Module, arch: str = "small") -> Classifier:
+    return Classifier(net, ClassifierSpec(arch, LABELS.names, 1), (0.5,), (0.2,)).eval()
+
+
+def test_heatmaps_of_two_classifiers_mirrored_and_of_two_scales(net):
+    torch.manual_seed(5)
+    models = [classifier(net), classifier(Net().eval())]
+    config = HeatmapConfig(
+        layer=["first", "last"], scales=[1.0, 1.5], flips=True, score="log-odds", batch_size=3
+    )
+    images = torch.rand(2, 1, 32, 32)
+    name, maps, p = explain_by_all(models, LABELS, images, config, fill=True)
+    explain, record = pick_explainer(
+        "onnxruntime", models, LABELS, config, side=32, precision="32-true"
+    )
+    assert record == {"engine": "onnxruntime"}
+    ours = explain(models, LABELS, images, config, fill=True)
+    assert ours[0] == name == "first+last"
+    assert_equal([t.numpy() for t in ours[1:]], [maps, p])
+
+
+def test_auto_takes_the_quickest_and_says_what_it_measured(net, monkeypatch):
+    config, models = HeatmapConfig(layer="last", batch_size=2), [classifier(net)]
+    seconds = {"torch": 0.3, "onnxruntime": 0.1, "openvino": 0.2}
+    monkeypatch.setattr(
+        choice, "quickest", lambda runs: dict(sorted(seconds.items(), key=lambda s: s[1]))
+    )
+    monkeypatch.setattr(ByEngine, "__call__", lambda *a, **k: None)
+    explain, record = pick_explainer("auto", models, LABELS, config, side=32, precision="32-true")
+    assert isinstance(explain, ByEngine)
+    assert explain.engine == record["engine"] == "onnxruntime"
+    assert record["engines"] == {"onnxruntime": 20.0, "openvino": 10.0, "torch": 6.7}
+    assert choice.spoken(record).startswith("engine onnxruntime (onnxruntime 20.0 images/s, ")
+
+
+def test_auto_falls_back_to_torch_and_says_why(net, monkeypatch):
+    models = [classifier(net)]
+    config = HeatmapConfig(method="eigencam", layer="last", batch_size=2)
+    explain, record = pick_explainer("auto", models, LABELS, config, side=32, precision="32-true")
+    assert explain is explain_by_all
+    assert record["engine"] == "torch"
+    assert "eigencam needs torch" in record["engines"]["openvino"]
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
+    _, record = pick_explainer("auto", models, LABELS, config, side=32, precision="32-true")
+    assert record["engines"] == {"onnxruntime": "not installed", "openvino": "not installed"}
+
+
+def test_quickest_measures_in_turns_and_drops_the_first():
+    calls, clock = [], iter(range(1000))
+    slow = lambda: calls.append("slow") or [next(clock) for _ in range(3)]  # noqa: E731
+    found = choice.quickest({"slow": slow, "quick": lambda: calls.append("quick")}, rounds=2)
+    assert calls == ["slow", "quick"] * 3
+    assert set(found) == {"slow", "quick"}
+    assert list(found.values()) == sorted(found.values())
+
+
+@pytest.mark.parametrize("method", sorted({*METHODS, "fullgrad", "occlusion"} - set(FORMULAS)))
+def test_what_needs_torch_says_so(net, method):
+    config = HeatmapConfig(method=method)
+    with pytest.raises(ExportError, match=f"heatmap method {method} needs torch"):
+        pick_explainer("openvino", [classifier(net)], LABELS, config, side=32, precision="32-true")
+
+
+def test_an_operation_that_no_graph_holds_is_named():
+    def strange(x):
+        return (torch.special.bessel_j0(x),)
+
+    with pytest.raises(
+        ExportError, match=r"a network cannot be written as a graph.*\n.*\n.*bessel"
+    ):
+        onnx_of(strange, [torch.ones(2)], ["x"], ["y"], what="a network")
+
+
+def test_missing_engines_name_the_install_command(monkeypatch):
+    monkeypatch.setattr(base, "find_spec", lambda name: None if name == "onnxruntime" else name)
+    with pytest.raises(ConfigError, match=r"pip install 'weakseg\[onnxruntime\]'"):
+        find_engine("onnxruntime")
+    find_engine("openvino")
+    with pytest.raises(ConfigError, match="did you mean 'openvino'"):
+        find_engine("openvine")
+
+
+def test_engines_refuse_other_devices_and_precisions():
+    check_engine("torch", "cuda:0", "16-mixed")
+    check_engine("auto", "cuda:0", "16-mixed")
+    with pytest.raises(ConfigError, match="processors only"):
+        check_engine("openvino", "cuda:0", "32-true")
+    with pytest.raises(ConfigError, match="does not compute in bf16"):
+        check_engine("onnxruntime", "cpu", "bf16-mixed")
+    with pytest.raises(ConfigError, match="No engine computes in 16-mixed"):
+        check_engine("openvino", "cpu", "16-mixed")
+    check_engine("openvino", "cpu", "bf16-mixed")
+    assert [precision_of(p) for p in ("32-true", "bf16-mixed", "bf16-true")] == [
+        "fp32",
+        "bf16",
+        "bf16",
+    ]
+
+
+@pytest.mark.parametrize(("dims", "size"), [(2, (48, 40)), (3, (16, 16, 24))])
+def test_segmenters_give_the_same_probabilities_in_tiles(dims, size):
+    torch.manual_seed(1)
+    model = build_segmenter("unet", 1, 2, dims).eval()
+    images, fill = torch.rand(1, 1, *size), torch.zeros(1, 1)
+    (held,), record = by_engine([model], "onnxruntime", "32-true", shape=(), what="unet")
+    assert record == {"engine": "onnxruntime"}
+    assert isinstance(held, EngineNetwork)
+    with torch.no_grad():
+        expected = lesion_probability(model, images, fill, tile=16)
+        found = lesion_probability(held, images, fill, tile=16)
+    assert_equal([found.numpy()], [expected])
+    assert float(expected.std()) > 1e-3
+
+
+def test_deepmedic_needs_torch():
+    model = DeepMedic(1, 2, 2, "paper")
+    with pytest.raises(ExportError, match="DeepMedic needs torch"):
+        by_engine([model], "openvino", "32-true", shape=(), what="dm")
+    made, record = by_engine([model], "torch", "32-true", shape=(), what="dm")
+    assert made == [model]
+    assert record == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("layer", ["auto", "fused"])
+def test_every_network_of_the_list(arch, layer):
+    torch.manual_seed(0)
+    model = build_classifier(ClassifierSpec(arch, LABELS.names, 1)).eval()
+    for m in model.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.running_mean.normal_(0, 0.1)
+            m.running_var.uniform_(0.5, 1.5)
+    config = HeatmapConfig(layer=layer)
+    images = torch.rand(2, 1, 96, 96)
+    name, maps, p = explain_by_all([model], LABELS, images, config)
+    graphs = {}
+    for engine in ENGINES:
+        ours = ByEngine(engine, "fp32", graphs)([model], LABELS, images, config)
+        assert ours[0] == name
+        assert_equal([t.numpy() for t in ours[1:]], [maps, p])
+
+
+def test_the_contract_of_every_engine():
+    for name, engine in ENGINES.items():
+        assert isinstance(engine, Engine)
+        assert engine.name == name
+        assert f"weakseg[{name}]" in engine.install
+        assert "fp32" in engine.precisions

@@ -1,0 +1,161 @@
+"""A segmentation network whose forward pass another engine than torch does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weakseg.engines.base import AUTO, TORCH, Session, precision_of
+from weakseg.engines.choice import pick_quickest
+from weakseg.engines.graph import ExportError, onnx_of
+from weakseg.engines.registry import ENGINES, check_engine
+from weakseg.models.deepmedic import DeepMedic
+
+TOGETHER = 4
+"""Images of a batch by which engines are measured."""
+
+
+NEEDS_TORCH = ExportError(
+    "DeepMedic needs torch: a whole image goes through its pathways at once, in parts that are no "
+    "graph of one size.",
+    where="engine",
+    fix="set engine: torch, or another segmenter",
+)
+
+
+def graph_of(model: nn.Module, shape: Sequence[int], what: str) -> bytes:
+    """The logits of a batch as a graph.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Of `weakseg.models.segmenters`, in evaluation mode.
+    shape : sequence of int
+        (B, C, *size) of the only batches that the graph takes: input ``images``.
+    what : str
+        The network's name in messages.
+
+    Returns
+    -------
+    bytes
+        An ONNX model whose output is ``logits``.
+
+    Raises
+    ------
+    ExportError
+        For DeepMedic, and for a network with an operation that no graph holds.
+    """
+    if isinstance(model, DeepMedic):
+        raise NEEDS_TORCH
+    copy = deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format)
+
+    def run(images: Tensor) -> tuple[Tensor]:
+        with torch.no_grad():
+            return (copy(images),)
+
+    return onnx_of(run, [torch.zeros(*shape)], ["images"], ["logits"], what=what)
+
+
+class EngineNetwork(nn.Module):
+    """A segmenter that an engine runs; what else there is to know of it, it tells itself.
+
+    Parameters
+    ----------
+    model : nn.Module
+    engine : str
+        A key of `ENGINES`.
+    precision : str
+        See `weakseg.engines.base.precision_of`.
+    what : str
+        The network's name in messages.
+    """
+
+    def __init__(self, model: nn.Module, engine: str, precision: str, what: str) -> None:
+        super().__init__()
+        self.model, self.engine, self.precision, self.what = model, engine, precision, what
+        self.margin: Any = model.margin
+        self._sessions: dict[tuple[int, ...], Session] = {}
+
+    def input_size(self, output: int) -> int:
+        """See `weakseg.models.segmenters`."""
+        return int(self.model.input_size(output))  # type: ignore[operator]
+
+    def output_size(self, size: int) -> int:
+        """See `weakseg.models.segmenters`."""
+        return int(self.model.output_size(size))  # type: ignore[operator]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K, *size) of images (B, C, *size)."""
+        shape = tuple(images.shape)
+        if shape not in self._sessions:
+            model = graph_of(self.model, shape, self.what)
+            load = ENGINES[self.engine].load
+            self._sessions[shape] = load(model, torch.get_num_threads(), self.precision)
+        (logits,) = self._sessions[shape]([images.detach().numpy()])
+        return torch.from_numpy(logits)
+
+
+def by_engine(
+    models: Sequence[Any],
+    engine: str,
+    precision: str,
+    *,
+    shape: Sequence[int],
+    what: str,
+    torch_run: Callable[[Callable[[Tensor], Any]], Callable[[Tensor], Any]] = lambda run: run,
+) -> tuple[list[Any], dict[str, Any]]:
+    """Networks of one kind by an engine, and what the record says of it.
+
+    Parameters
+    ----------
+    models : sequence of nn.Module
+        In evaluation mode, on one device.
+    engine : str
+        One of `weakseg.engines.registry.CHOICES`; ``auto`` measures on a batch of `TOGETHER`.
+    precision : str
+        Of the experiment, see `weakseg.engines.base.precision_of`.
+    shape : sequence of int
+        (C, *size) of what the networks see at once, for a measurement.
+    what : str
+        Their name in messages.
+    torch_run : callable, optional
+        Puts torch's way into its precision for the measurement.
+
+    Returns
+    -------
+    models : list of nn.Module
+    record : dict
+        As of `weakseg.heatmaps.by_engine.pick_explainer`.
+
+    Raises
+    ------
+    UserError
+        As `weakseg.engines.registry.check_engine`, and for DeepMedic, which needs torch.
+    """
+    if engine == TORCH:
+        return list(models), {}
+    device = next(models[0].parameters()).device.type
+    check_engine(engine, device, precision)
+    if engine == AUTO and device != "cpu":
+        return list(models), {"engine": TORCH}
+    chosen, record = engine, {"engine": engine}
+    if engine == AUTO:
+        images = torch.zeros(TOGETHER if len(shape) == 3 else 1, *shape)
+
+        def make(name: str, wanted: str) -> Callable[[], object]:
+            return partial(EngineNetwork(models[0], name, wanted, what), images)
+
+        with torch.no_grad():
+            by_torch = partial(torch_run(models[0]), images)
+            chosen, record = pick_quickest(by_torch, make, precision, len(images))
+    elif isinstance(models[0], DeepMedic):
+        raise NEEDS_TORCH
+    if chosen == TORCH:
+        return list(models), record
+    wanted = precision_of(precision)
+    return [EngineNetwork(m, chosen, wanted, what).eval() for m in models], record
