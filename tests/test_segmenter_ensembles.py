@@ -185,6 +185,77 @@ def test_the_report_says_that_it_is_a_mean(job, tmp_path):
     assert float(rows["mean"]["seconds"]) == pytest.approx(spent)
 
 
+KINDS = "[encoder-unet:squeezenet1_1, encoder-unet:mobilenet_v2]"
+
+
+def test_networks_of_two_kinds_are_averaged_and_only_the_new_one_is_trained(job, copy, tmp_path):
+    folder, config = job
+    before = weights(copy)
+    images = [folder / f"data/images/{n}.png" for n in cases(copy, "test")[:3]]
+    change = ("--set", f"segmenters.mean.arch={KINDS}")
+    command = ("train-segmenter", config, "--run-dir", copy, "--only", "mean", *change)
+    assert weakseg(*command) == 0
+    after = weights(copy)
+    trained = {p.parts[-2] for p in after if after[p] != before.get(p) and "mean" in p.parts}
+    assert trained == {"seed-1"}
+    archs = [read_json(copy / f"segmenter/mean/seed-{s}/settings.json")["settings"] for s in (0, 1)]
+    assert [s["arch"].partition(":")[2] for s in archs] == ["squeezenet1_1", "mobilenet_v2"]
+    mean = probabilities(copy, images, tmp_path / "mean")
+    assert weakseg("train-segmenter", config, "--run-dir", copy, "--only", "mean", *change) == 0
+    assert weights(copy) == after
+    each = []
+    for s, arch in enumerate(("squeezenet1_1", "mobilenet_v2")):
+        alone = (*ALONE, "--set", f"segmenters.mean.arch=encoder-unet:{arch}")
+        only = ("--set", f"segmenters.mean.seeds=[{s}]", "--only", "mean")
+        assert weakseg("train-segmenter", config, "--run-dir", copy, *alone, *only) == 0
+        each.append(probabilities(copy, images, tmp_path / arch))
+    assert weights(copy) == after
+    for p in images:
+        expected = (each[0][p.stem][0] + each[1][p.stem][0]) / 2
+        np.testing.assert_allclose(mean[p.stem][0], expected, atol=2e-3)
+    assert weakseg("report", copy, "--out", tmp_path / "out") == 0
+    assert "U-Net" in (tmp_path / "out/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([f"arch={KINDS}", "ensemble=false"], "several kinds of network need ensemble: true"),
+        ([f"arch={KINDS}", "weights=[none, none, none]"], "found 3 for 2"),
+        (["weights=[none, none]"], "found 2 for 1"),
+        (["arch=[unet, deepmedic]"], "are trained on different kinds of input"),
+        ([f"arch={KINDS}", "weights=[none, /no/such.pth]"], "/no/such.pth"),
+        (["arch=[unet, unett]"], "did you mean 'unet'"),
+        (["scales=[]"], "scales"),
+        (["scales=[0.1]"], "scales"),
+    ],
+)
+def test_kinds_that_do_not_go_together_are_refused(job, tmp_path, capsys, changes, words):
+    sets = [a for c in changes for a in ("--set", f"segmenters.mean.{c}")]
+    assert weakseg("compare", job[1], "--run-dir", tmp_path / "r", *sets) == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.rglob("best.safetensors"))
+
+
+def test_sizes_of_an_image_are_averaged_without_training(job, copy, tmp_path):
+    folder, config = job
+    before = weights(copy)
+    images = [folder / f"data/images/{n}.png" for n in cases(copy, "test")]
+    made = []
+    for i, scales in enumerate(("[1.0, 1.5]", "[1.0]", "[1.5]")):
+        change = ("--set", f"segmenters.mean.scales={scales}", "--only", "mean")
+        assert weakseg("train-segmenter", config, "--run-dir", copy, *change) == 0
+        made.append(probabilities(copy, images, tmp_path / str(i)))
+        held = pixels(copy / f"masks/mean/seed-0/{images[0].name}") == 255
+        np.testing.assert_array_equal(made[-1][images[0].stem][1], held)
+    assert weights(copy) == before
+    both, one, other = made
+    for p in images:
+        expected = (one[p.stem][0] + other[p.stem][0]) / 2
+        np.testing.assert_allclose(both[p.stem][0], expected, atol=2e-3)
+    assert max(abs(one[p.stem][0] - other[p.stem][0]).max() for p in images) > 0.02
+
+
 VOLUMES = """
 name: volumes
 data: {{manifest: {manifest}}}

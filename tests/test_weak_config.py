@@ -206,6 +206,64 @@ def test_its_network_stands_on_the_classifier_where_it_can(arch):
     assert net.weights == ("classifier" if same else "none")
 
 
+def recipe(**classifier):
+    return {"recipe": "best-weak", "classifier": {"arch": "squeezenet1_1", **classifier}}
+
+
+def test_its_networks_are_of_two_kinds_where_both_have_weights(tmp_path):
+    config = parse_config(recipe(weights="imagenet", seeds=[5]))
+    net = config.segmenters[METHOD]
+    assert net.kinds == [
+        ("encoder-unet:squeezenet1_1", "classifier"),
+        ("encoder-unet:mobilenet_v2", "imagenet"),
+    ]
+    archs = [config.segmenter(METHOD, s).arch for s in config.segmenter_seeds(METHOD)]
+    assert [a.partition(":")[2] for a in archs] == ["squeezenet1_1", "mobilenet_v2"] * 2
+    assert config.segmenter(METHOD, 2).weights == "imagenet"
+    assert stand_in_note(config) is None
+
+
+def test_weights_of_the_second_kind_lie_beside_the_first_s(tmp_path):
+    given = tmp_path / "squeezenet1_1/net.safetensors"
+    alone = parse_config(recipe(weights=str(given)))
+    assert alone.segmenters[METHOD].kinds == [("encoder-unet:squeezenet1_1", "classifier")]
+    assert alone.segmenters[METHOD].seeds is None
+    note = stand_in_note(alone)
+    assert note is not None
+    assert f"no weights of mobilenet_v2 lie beside {given}" in note
+    for place in ("mobilenet_v2/mobilenet_v2.fp16.safetensors", "squeezenet1_1/mobilenet_v2.pth"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(b"")
+        config = parse_config(recipe(weights=str(given)))
+        assert config.segmenter(METHOD, 1).weights == str(tmp_path / place)
+        assert config.segmenter(METHOD, 2).weights == str(given)
+        assert stand_in_note(config) is None
+
+
+@pytest.mark.parametrize(
+    ("own", "classifier"),
+    [
+        ({"arch": "unet"}, {"weights": "imagenet"}),
+        ({"weights": "none"}, {"weights": "imagenet"}),
+        ({"ensemble": False}, {"weights": "imagenet"}),
+        ({}, {}),
+        ({}, {"arch": "mobilenet_v2", "weights": "imagenet"}),
+    ],
+)
+def test_they_are_of_one_kind_where_that_is_asked_for_or_all_there_is(own, classifier):
+    tree = recipe(**classifier) | {"segmenters": {METHOD: own}}
+    config = parse_config(tree)
+    assert len(config.segmenters[METHOD].kinds) == 1
+    assert config.segmenters[METHOD].seeds is None
+    assert stand_in_note(config) is None
+
+
+def test_weights_of_both_kinds_can_be_named():
+    own = {"segmenters": {METHOD: {"weights": ["classifier", "other.pth"]}}}
+    config = parse_config(recipe(weights="one.pth") | own)
+    assert [config.segmenter(METHOD, s).weights for s in (0, 1)] == ["one.pth", "other.pth"]
+
+
 def test_where_it_cannot_it_says_so():
     tree = {"recipe": "best-weak", "classifier": {"arch": "efficientnet_b0"}}
     note = stand_in_note(parse_config(tree))
@@ -240,7 +298,7 @@ report: {gallery: 0, method: unet}
     assert [r.rule for r in config.rules_of(MAP)] == ["otsu", "grown"]
     net = config.segmenters[METHOD]
     assert (net.epochs, net.threshold, net.arch) == (2, "validation", "unet")
-    assert (net.false_alarms, net.precision) == (0.04, "bf16-mixed")
+    assert (net.false_alarms, net.precision) == (0.02, "bf16-mixed")
     assert config.segmenters["unet"].epochs == 3
     assert config.segmenters["unet"].masks == "manifest"
     assert (config.report.gallery, config.report.method) == (0, "unet")

@@ -36,6 +36,7 @@ from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap, Volum
 from weakseg.config.segmenter import (
     MANIFEST,
     EquivalenceConfig,
+    OneNetwork,
     PatchAugmentConfig,
     SegmenterConfig,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "HeatmapConfig",
     "MasksConfig",
     "NamedHeatmap",
+    "OneNetwork",
     "PatchAugmentConfig",
     "PhantomConfig",
     "SegmenterConfig",

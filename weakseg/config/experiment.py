@@ -12,7 +12,7 @@ from weakseg.config.consensus import ConsensusConfig
 from weakseg.config.data import DataConfig
 from weakseg.config.filtered import FilteredConfig
 from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap, VolumesConfig
-from weakseg.config.segmenter import MANIFEST, EquivalenceConfig, SegmenterConfig
+from weakseg.config.segmenter import MANIFEST, EquivalenceConfig, OneNetwork, SegmenterConfig
 from weakseg.disk import is_reserved
 from weakseg.masks.rules import ORACLES, Rule
 from weakseg.settings import AUTO, Section
@@ -226,6 +226,8 @@ class Config(Section):
             raise ValueError(
                 f"equivalence.segmenter: {wanted!r} is not trained on the manifest's masks"
             )
+        if wanted is not None and len(self.segmenters[wanted].kinds) > 1:
+            raise ValueError(f"equivalence.segmenter: {wanted!r} is of several kinds of network")
         return self
 
     @field_validator("device")
@@ -305,9 +307,16 @@ class Config(Section):
         alone = len(networks) == 1 and networks[0] in self.seeds
         return networks if alone else self.seeds
 
-    def segmenter(self, name: str) -> SegmenterConfig:
-        """The settings of a segmenter, its weights named."""
-        held = self.segmenters[name]
-        if held.weights != "classifier":
-            return held
-        return held.model_copy(update={"weights": self.classifier.weights})
+    def kinds_of(self, name: str) -> list[OneNetwork]:
+        """The settings of a segmenter's first network of each kind, in the order of its seeds."""
+        kinds = len(self.segmenters[name].kinds)
+        return [self.segmenter(name, seed) for seed in self.segmenter_seeds(name)[:kinds]]
+
+    def segmenter(self, name: str, seed: int | None = None) -> OneNetwork:
+        """The settings of a segmenter's network of a seed (default: the first), weights named."""
+        held, seeds = self.segmenters[name], self.segmenter_seeds(name)
+        at = seeds.index(seed) if seed in seeds else 0
+        arch, weights = held.kinds[at % len(held.kinds)]
+        weights = self.classifier.weights if weights == "classifier" else weights
+        values = dict(held) | {"arch": arch, "weights": weights}
+        return OneNetwork.model_construct(held.model_fields_set, **values)

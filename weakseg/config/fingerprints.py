@@ -47,12 +47,18 @@ def clean_up_settings(config: Config) -> list[VolumesConfig]:
     return [config.volumes] if config.volumes.changes else []
 
 
-def starting_weights(config: Config, name: str) -> str | None:
+def starting_weights(config: Config, name: str, seed: int | None = None) -> str | None:
     """What a segmenter begins with: none, imagenet, or the hash of a file's content.
 
-    None for a file that is not there.
+    None for a file that is not there. Without a seed that of all kinds of network, joined by +.
     """
-    weights = config.segmenter(name).weights
+    if seed is None:
+        each = [_content_of(s.weights) for s in config.kinds_of(name)]
+        return None if None in each else "+".join(map(str, each))
+    return _content_of(config.segmenter(name, seed).weights)
+
+
+def _content_of(weights: str) -> str | None:
     if weights in ("none", "imagenet"):
         return weights
     path = Path(weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from weakseg.config.classifier import ClassifierConfig
@@ -11,6 +12,9 @@ from weakseg.config.experiment import Config
 MAP, METHOD = "best-map", "best-weak"
 STAND_IN = "resnet18"
 """What the recipe's network is built on where it cannot be built on the classifier."""
+
+SECOND = "mobilenet_v2"
+"""What the recipe's networks of the other kind are built on."""
 
 ENCODERS = (
     "resnet18",
@@ -43,7 +47,6 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
     given = tree.get("classifier")
     classifier = given if isinstance(given, dict) else {}
     arch = classifier.get("arch", ClassifierConfig().arch)
-    same = arch in ENCODERS
     return {
         "heatmaps": {
             MAP: {
@@ -60,17 +63,17 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
         },
         "segmenters": {
             METHOD: {
-                "arch": f"encoder-unet:{arch if same else STAND_IN}",
-                "weights": "classifier" if same else "none",
+                **_networks(tree, arch, str(classifier.get("weights", ClassifierConfig().weights))),
                 "masks": f"{MAP}-grown",
                 "image_size": 128,
                 "epochs": 5,
                 "steps": 128,
                 "batch_size": 16,
                 "flips": "x",
-                "threshold": 0.2,
+                "scales": [0.75, 1.0, 1.25],
+                "threshold": 0.25,
                 "gate": "run",
-                "false_alarms": 0.04,
+                "false_alarms": 0.02,
                 "ensemble": True,
                 "precision": classifier.get("precision", "auto"),
             }
@@ -79,11 +82,70 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _networks(tree: dict[str, Any], arch: str, weights: str) -> dict[str, Any]:
+    """Kinds, starting weights and seeds of the recipe's networks.
+
+    Those on the classifier's own architecture, and in turn with them those on `SECOND`, which find
+    other lesions, where both begin with weights from elsewhere. An experiment that names a network
+    or weights of its own, or wants no mean, gets one kind.
+    """
+    if arch not in ENCODERS:
+        return {"arch": f"encoder-unet:{STAND_IN}", "weights": "none"}
+    one = {"arch": f"encoder-unet:{arch}", "weights": "classifier"}
+    segmenters = tree.get("segmenters")
+    own = segmenters.get(METHOD) if isinstance(segmenters, dict) else None
+    own = own if isinstance(own, dict) else {}
+    named = own.get("weights")
+    second = named[-1] if isinstance(named, list) and len(named) == 2 else beside(weights)
+    alone = "arch" in own or isinstance(named, str) or own.get("ensemble") is False
+    if alone or arch == SECOND or second is None:
+        return one
+    return {
+        "arch": [f"encoder-unet:{arch}", f"encoder-unet:{SECOND}"],
+        "weights": ["classifier", second],
+        "seeds": [0, 1, 2, 3],
+    }
+
+
+def beside(weights: str) -> str | None:
+    """Starting weights of `SECOND` to go with those of the classifier.
+
+    Parameters
+    ----------
+    weights : str
+        The classifier's: none, imagenet or a file.
+
+    Returns
+    -------
+    str or None
+        imagenet for imagenet. For a file one whose name begins with `SECOND`, in the same folder or
+        in a folder of that name beside it, the first by name. None where there is none.
+    """
+    if weights in ("none", "imagenet"):
+        return "imagenet" if weights == "imagenet" else None
+    folder = Path(weights).parent
+    for place in (folder, folder.parent / SECOND):
+        found = sorted(p for p in place.glob(f"{SECOND}*") if p.suffix in (".safetensors", ".pth"))
+        if found:
+            return str(found[0])
+    return None
+
+
 def stand_in_note(config: Config) -> str | None:
     """What to tell of the recipe's network where it is not built on the classifier."""
     arch, net = config.classifier.arch, config.segmenters.get(METHOD)
-    if config.recipe != METHOD or arch in ENCODERS or net is None:
+    if config.recipe != METHOD or net is None:
         return None
+    if arch in ENCODERS:
+        weights = config.classifier.weights
+        alone = (net.arch, net.weights) == (f"encoder-unet:{arch}", "classifier")
+        if weights in ("none", "imagenet") or arch == SECOND or not alone:
+            return None
+        return (
+            f"{METHOD}: no weights of {SECOND} lie beside {weights}, so that its networks are of "
+            f"one kind. Put {SECOND}.safetensors there, or set segmenters.{METHOD}.weights: "
+            "[classifier, FILE]"
+        )
     if (net.arch, net.weights) != (f"encoder-unet:{STAND_IN}", "none"):
         return None  # the experiment's own choice
     return (

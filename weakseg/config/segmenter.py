@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from weakseg.config.classifier import AugmentConfig
 from weakseg.settings import AUTO, Auto, Fraction, Probability, Section, seeds_differ
@@ -32,11 +32,18 @@ class SegmenterConfig(Section):
     is its authors'.
     """
 
-    arch: str = Field("unet", description="see `weakseg models`; a backbone behind a colon")
-    weights: str = Field(
+    arch: str | list[str] = Field(
+        "unet",
+        min_length=1,
+        description="see `weakseg models`; a backbone behind a colon; several with ensemble: the "
+        "networks of the seeds are of these kinds in turn",
+    )
+    weights: str | list[str] = Field(
         "none",
+        min_length=1,
         description="none, imagenet (backbones), a file of the backbone's weights (safetensors, or "
-        "a state dict that torch.save wrote), or classifier: as classifier.weights says",
+        "a state dict that torch.save wrote), or classifier: as classifier.weights says; a list "
+        "for several kinds of network, one for each",
     )
     masks: str = Field(
         MANIFEST,
@@ -104,6 +111,12 @@ class SegmenterConfig(Section):
     flips: Literal["none", "x", "all"] = Field(
         "none", description="mirrored copies averaged at inference: none, left–right, every axis"
     )
+    scales: list[Annotated[float, Field(ge=0.25, le=4.0)]] = Field(
+        [1.0],
+        min_length=1,
+        description="sizes, relative to image_size, at which an image is looked at; the "
+        "probabilities are averaged; images only",
+    )
     threshold: Probability | Literal["validation"] = Field(
         0.5, description="on the probability; validation: the best on validation masks, counted"
     )
@@ -159,7 +172,28 @@ class SegmenterConfig(Section):
     def fingerprint_settings(self) -> dict[str, Any]:
         """What networks and masks depend on, for fingerprints."""
         idle = {"compile"} | ({"false_alarms"} if self.false_alarms is None else set())
+        idle |= {"scales"} if self.scales == [1.0] else set()  # a setting that came later
         return self.model_dump(mode="json", exclude=idle)
+
+    @property
+    def kinds(self) -> list[tuple[str, str]]:
+        """Every kind of network and what it begins with; the seeds take them in turn."""
+        archs = [self.arch] if isinstance(self.arch, str) else self.arch
+        one = isinstance(self.weights, str)
+        weights = [self.weights] * len(archs) if one else self.weights
+        return [(arch, str(begin)) for arch, begin in zip(archs, weights, strict=True)]
+
+    @model_validator(mode="after")
+    def _kinds_have_weights(self) -> SegmenterConfig:
+        archs = 1 if isinstance(self.arch, str) else len(self.arch)
+        if not isinstance(self.weights, str) and len(self.weights) != archs:
+            raise ValueError(
+                f"weights: one for each kind of network in arch, or one for all (found "
+                f"{len(self.weights)} for {archs})"
+            )
+        if archs > 1 and not self.ensemble:
+            raise ValueError("arch: several kinds of network need ensemble: true")
+        return self
 
     @property
     def weak(self) -> bool:
@@ -181,6 +215,13 @@ class SegmenterConfig(Section):
         return value
 
     _differ = field_validator("seeds")(seeds_differ)
+
+
+class OneNetwork(SegmenterConfig):
+    """The settings of one of a segmenter's networks: of one kind, its weights named."""
+
+    arch: str = "unet"
+    weights: str = "none"
 
 
 class EquivalenceConfig(Section):

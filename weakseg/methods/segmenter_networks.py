@@ -91,17 +91,31 @@ class Networks:
         RunError
             If a network says NaN or infinity.
         """
+        views = [data.of_size(round(data.size * scale)) for scale in settings.scales]
+        # Side by side, so that never more than a batch is in memory.
+        for answers in zip(*(self._over(v, indices, settings) for v in views), strict=True):
+            i = answers[0][0]
+            yield i, _mean([p for _, p in answers])
+
+    def _over(
+        self, data: SegmentationCases, indices: Sequence[int], settings: SegmenterConfig
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Probabilities on each case's own grid, the cases looked at in one size."""
         each = [
             predict(model, data, indices, settings, self.device, priors_of(held), fill=True)
             for model, held in zip(self.models, self.held, strict=True)
         ]
-        # Side by side, so that a case is read once and never more than a batch is in memory.
         for answers in zip(*each, strict=True):
-            i, mean = answers[0]
-            if len(answers) > 1:
-                mean = np.mean(np.stack([p for _, p in answers]), axis=0, dtype=np.float32)
+            i, mean = answers[0][0], _mean([p for _, p in answers])
             _require_numbers(mean, data.cases[i])
             yield i, data.original(i, mean)
+
+
+def _mean(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of some maps; a single one as it is."""
+    if len(maps) == 1:
+        return maps[0]
+    return np.asarray(np.mean(np.stack(maps), axis=0, dtype=np.float32))
 
 
 def _require_numbers(probability: np.ndarray, case: Case) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from weakseg.config import AUTO, SegmenterConfig, fingerprint, starting_weights
+from weakseg.config import AUTO, OneNetwork, SegmenterConfig, fingerprint, starting_weights
 from weakseg.contents import SegmenterHeader, SegmenterSettings
 from weakseg.current import is_current
 from weakseg.data.cases import Case
@@ -26,13 +26,13 @@ from weakseg.training.recipes import resolve
 from weakseg.training.segmentation_cases import SegmentationCases
 
 AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds", "min_peak"}
-AFTER_TRAINING |= {"min_area", "ensemble", "gate", "false_alarms"}
+AFTER_TRAINING |= {"min_area", "ensemble", "gate", "false_alarms", "scales"}
 """Settings that a trained network does not depend on."""
 
 
-def segmenter_settings(prepared: Prepared, name: str) -> SegmenterConfig:
-    """A segmenter's settings with nothing left open."""
-    return resolve(prepared.config.segmenter(name), prepared.cases.dims)
+def segmenter_settings(prepared: Prepared, name: str, seed: int | None = None) -> OneNetwork:
+    """The settings of a segmenter's network of a seed, default the first; nothing is left open."""
+    return resolve(prepared.config.segmenter(name, seed), prepared.cases.dims)
 
 
 def network_size(prepared: Prepared, settings: SegmenterConfig) -> int:
@@ -46,9 +46,9 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
 
     ``source`` is that of the method whose masks it is trained on.
     """
-    config = prepared.config.segmenter(name)
-    weights = starting_weights(prepared.config, name) or config.weights
-    settings = segmenter_settings(prepared, name).model_dump(mode="json")
+    config = prepared.config.segmenter(name, seed)
+    weights = starting_weights(prepared.config, name, seed) or config.weights
+    settings = segmenter_settings(prepared, name, seed).model_dump(mode="json")
     # The best epoch is chosen by looking at whole images, in the way that they are predicted.
     looked = {"tile", "overlap", "flips"} if config.keep == "best" else set()
     left_out = {*AFTER_TRAINING, "weights", "compile"} - looked

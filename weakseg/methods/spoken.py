@@ -58,11 +58,15 @@ def network_name(config: Config, name: str, taught_by: str | None) -> str:
 
     Two networks of one architecture are told apart by their names in the experiment.
     """
-    settings = config.segmenters[name]
-    arch, _, backbone = settings.arch.partition(":")
-    said = NETWORKS.get(arch, arch) + (f" with {backbone}" if backbone else "")
-    said = said if name in (arch, settings.arch) else f"{said} ({name})"
+    archs = [arch for arch, _ in config.segmenters[name].kinds]
+    said = " and ".join(_network(arch) for arch in archs)
+    said = said if name in (archs[0], archs[0].partition(":")[0]) else f"{said} ({name})"
     return said if taught_by is None else f"{said} trained on the masks of {taught_by}"
+
+
+def _network(arch: str) -> str:
+    base, _, backbone = arch.partition(":")
+    return NETWORKS.get(base, base) + (f" with {backbone}" if backbone else "")
 
 
 def floor_name(name: str) -> str:

@@ -273,7 +273,8 @@ def checklist(run: RunTables, patients_known: bool, seeds: Sequence[int]) -> lis
 
 def _models(run: RunTables) -> str:
     found = [f"classifier {run.config.classifier.arch}"] if run.classifiers else []
-    found += [f"{name}: {run.config.segmenters[name].arch}" for name in run.segmenters]
+    for name in run.segmenters:
+        found.append(f"{name}: {' and '.join(a for a, _ in run.config.segmenters[name].kinds)}")
     return "; ".join(found)
 
 

@@ -104,10 +104,17 @@ def _check_segmenters(config: Config, channels: int, dims: int) -> None:
     from weakseg.training.loop import make_fabric
     from weakseg.training.recipes import resolve
 
-    for name in config.segmenters:
-        s = config.segmenter(name)
+    networks = [(n, s) for n in config.segmenters for s in config.kinds_of(n)]
+    for name, s in networks:
         try:
-            resolve(s, dims)
+            first, own = resolve(config.segmenter(name), dims), resolve(s, dims)
+            if (own.normalise, own.patch) != (first.normalise, first.patch):
+                raise ConfigError(
+                    f"{first.arch} and {s.arch} are trained on different kinds of input.",
+                    where="segmenter.arch",
+                    fix="name networks that both take whole images, or make two segmenters and a "
+                    "consensus of them",
+                )
             model = build_segmenter(s.arch, channels, 2, dims)
             if s.weights == "imagenet":
                 backbone_name(s.arch)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weakseg.config import SegmenterConfig
+from weakseg.config import OneNetwork
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import PseudoLabelSource
 from weakseg.methods.segmenters import load_segmenter, masked_lesions, network_size
@@ -46,7 +46,7 @@ class Trained:
 
 def fit_segmenter(
     prepared: Prepared,
-    settings: SegmenterConfig,
+    settings: OneNetwork,
     data: SegmentationCases,
     train: Sequence[int],
     folder: Path,
@@ -62,7 +62,7 @@ def fit_segmenter(
     Parameters
     ----------
     prepared : Prepared
-    settings : SegmenterConfig
+    settings : OneNetwork
         Resolved.
     data : SegmentationCases
     train : sequence of int

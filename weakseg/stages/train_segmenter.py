@@ -166,7 +166,7 @@ def _train(
     force: bool,
     after_epoch: Callable[[int], None] | None,
 ) -> None:
-    settings = segmenter_settings(prepared, name)
+    settings = segmenter_settings(prepared, name, seed)
     folder = segmenter_folder(prepared.run.folder, name, seed)
     key = segmenter_key(prepared, name, seed, None if source is None else source.key)
 

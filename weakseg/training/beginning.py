@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from weakseg.config import ClassifierConfig, SegmenterConfig
+from weakseg.config import ClassifierConfig, OneNetwork
 from weakseg.data.cases import Labels
 from weakseg.errors import UserError
 from weakseg.models.classifier import Classifier, ClassifierSpec
@@ -55,7 +55,7 @@ def new_classifier(
 
 
 def new_segmenter(
-    config: SegmenterConfig, channels: int, dims: int, seed: int
+    config: OneNetwork, channels: int, dims: int, seed: int
 ) -> tuple[Segmenter, list[str]]:
     """A segmenter at the beginning of its training, and the parts that are random."""
     torch.manual_seed(seed)
@@ -66,7 +66,7 @@ def new_segmenter(
     return model, load_backbone(model, state, config.weights)
 
 
-def starting_weights(config: SegmenterConfig) -> dict[str, Any]:
+def starting_weights(config: OneNetwork) -> dict[str, Any]:
     """The tensors that a segmenter begins with.
 
     Raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weakseg.config import AUTO, PatchAugmentConfig, SegmenterConfig
+from weakseg.config import AUTO, OneNetwork, PatchAugmentConfig
 from weakseg.errors import ConfigError
 from weakseg.models.segmenters import find_segmenter
 
@@ -65,12 +65,12 @@ VOLUMES: dict[str, Any] = IMAGES | {
 """Patches of volumes; their side is the network's."""
 
 
-def resolve(config: SegmenterConfig, dims: int) -> SegmenterConfig:
+def resolve(config: OneNetwork, dims: int) -> OneNetwork:
     """The settings with nothing left open but the steps of an epoch over whole images.
 
     Parameters
     ----------
-    config : SegmenterConfig
+    config : OneNetwork
     dims : {2, 3}
 
     Raises
@@ -122,7 +122,7 @@ def _zscored(augment: PatchAugmentConfig) -> PatchAugmentConfig:
     )
 
 
-def _refuse(config: SegmenterConfig, dims: int) -> None:
+def _refuse(config: OneNetwork, dims: int) -> None:
     a = config.augment
     assert isinstance(a, PatchAugmentConfig)
     if dims == 3 and (a.rotate or a.zoom or a.shift):
@@ -130,6 +130,12 @@ def _refuse(config: SegmenterConfig, dims: int) -> None:
             "Volumes are not rotated, zoomed or shifted in training.",
             where="segmenter.augment",
             fix="set rotate, zoom and shift to 0",
+        )
+    if dims == 3 and config.scales != [1.0]:
+        raise ConfigError(
+            "Volumes are looked at on their own grid alone.",
+            where="segmenter.scales",
+            fix="take it out: it is for images",
         )
     if config.normalise == "zscore" and (a.brightness or a.contrast):
         raise ConfigError(

@@ -58,6 +58,14 @@ class SegmentationCases:
     def __len__(self) -> int:
         return len(self.cases)
 
+    def of_size(self, size: int) -> SegmentationCases:
+        """The same cases with images of another size, without truth of their own."""
+        if size == self.size:
+            return self
+        return SegmentationCases(
+            self.cases, self.labels, self.data, self.channels, self.normalise, size
+        )
+
     def truth_is_empty(self, i: int) -> bool:
         """Whether the label says that there is nothing to find."""
         return not self.labels.is_lesion(self.cases[i].label)
