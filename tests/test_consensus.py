@@ -16,7 +16,7 @@ from weakseg.methods.find import KINDS, kind_of, method_names
 from weakseg.methods.masks_seen import MasksSeen
 from weakseg.runs import read_json
 from weakseg.scores import dice
-from weakseg.stages.scoring import read_per_case, read_summary
+from weakseg.scores.stored import read_per_case, read_summary
 
 CONFIG = """
 name: agreed

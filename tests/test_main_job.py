@@ -19,7 +19,7 @@ from weakseg.masks.rules import ORACLES
 from weakseg.methods.find import load_method
 from weakseg.runs import read_json
 from weakseg.scores import dice
-from weakseg.stages.scoring import read_per_case, read_summary
+from weakseg.scores.stored import read_per_case, read_summary
 from weakseg.training import checkpoints
 
 

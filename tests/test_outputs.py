@@ -183,7 +183,8 @@ def test_a_changed_part_makes_no_scores_where_its_stage_is_not_run(copy, capsys)
     """`train-segmenter` alone joins the parts, and does not make masks of heatmaps."""
     run, config = copy
     cut(run / "scores/parts/heatmap.csv")
-    from weakseg.stages.scoring import collect, read_per_case
+    from weakseg.scores.stored import read_per_case
+    from weakseg.stages.scoring import collect
 
     with prepared_run(load_config(config), run) as prepared:
         collect(prepared)

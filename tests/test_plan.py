@@ -7,13 +7,13 @@ import pytest
 
 from tests.tiny import tree, weakseg, write_config, write_set
 from weakseg.config import load_config
+from weakseg.report.terminal import methods_as_text
 from weakseg.runs import Run, cores, processor, read_json, write_json
+from weakseg.scores.stored import read_summary
 from weakseg.stages.base import Effort, Stage, perform
 from weakseg.stages.effort import of_classifier, of_segmenter
 from weakseg.stages.plan import Expected, Piece, Rates, Step, expect_all, follow, in_all
 from weakseg.stages.prepare import prepared_run
-from weakseg.stages.results import methods_as_text
-from weakseg.stages.scoring import read_summary
 
 
 def piece(stage, kind=None, units=1.0, current=False, alone=False):
@@ -157,7 +157,7 @@ def made(job):
     with pytest.MonkeyPatch.context() as patch:
         said = []
         patch.setattr("weakseg.stages.plan.say", said.append)
-        patch.setattr("weakseg.stages.results.say", said.append)
+        patch.setattr("weakseg.report.terminal.say", said.append)
         assert weakseg("compare", job[1], "--run-dir", job[0] / "runs/run") == 0
     return job[0] / "runs/run", "\n".join(said)
 

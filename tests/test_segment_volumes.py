@@ -8,7 +8,7 @@ import pytest
 from tests.layout_of_run import files_of, named_files
 from tests.tiny import tree, weakseg, write_config, write_manifest
 from weakseg.scores import score_case
-from weakseg.stages.scoring import read_per_case
+from weakseg.scores.stored import read_per_case
 
 CONFIG = """
 name: volumes

@@ -12,7 +12,7 @@ from tests.tiny import cases, pixels, read_rows, tumours, weakseg, write_config,
 from weakseg.config import curve_fingerprint, parse_config
 from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.runs import read_json
-from weakseg.stages.scoring import read_per_case, read_summary
+from weakseg.scores.stored import read_per_case, read_summary
 
 CONFIG = """
 name: mean

@@ -16,7 +16,7 @@ from weakseg.methods.find import load_method
 from weakseg.outputs import list_outputs
 from weakseg.runs import Run, read_json
 from weakseg.scores.false_alarms import cuts_for_false_alarms
-from weakseg.stages.scoring import read_per_case, read_summary
+from weakseg.scores.stored import read_per_case, read_summary
 
 CONFIG = """
 name: gated

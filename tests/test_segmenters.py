@@ -17,8 +17,8 @@ from tests.training.test_loop import compile_quickly
 from weakseg.config import load_config, parse_config, same_start, starting_weights
 from weakseg.runs import read_json
 from weakseg.scores import dice
+from weakseg.scores.stored import read_per_case, read_summary
 from weakseg.stages.prepare import prepared_run
-from weakseg.stages.scoring import read_per_case, read_summary
 from weakseg.stages.train_segmenter import train_segmenters
 
 CONFIG = """

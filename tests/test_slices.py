@@ -18,8 +18,8 @@ from weakseg.methods.clean_up import clean_slices
 from weakseg.methods.find import kind_of
 from weakseg.runs import read_json
 from weakseg.scores import score_case, summarise
+from weakseg.scores.stored import read_per_case, read_rows
 from weakseg.stages.equivalence import _point_key
-from weakseg.stages.scoring import read_per_case, read_rows
 
 CONFIG = """
 name: slices

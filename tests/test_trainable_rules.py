@@ -16,8 +16,8 @@ from weakseg.methods.trainable.base import Context
 from weakseg.models.classifiers import ClassifierSpec, build_classifier
 from weakseg.runs import read_json, write_json
 from weakseg.scores import youden_threshold
+from weakseg.scores.stored import read_summary
 from weakseg.stages.heatmap_segment import why_left_out
-from weakseg.stages.scoring import read_summary
 
 CONFIG = """
 name: trained

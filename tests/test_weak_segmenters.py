@@ -23,7 +23,7 @@ from weakseg.heatmaps.store import load_heatmap
 from weakseg.masks.rules.grown import grown_mask
 from weakseg.masks.thresholds import normalise
 from weakseg.runs import read_json
-from weakseg.stages.scoring import read_per_case, read_summary
+from weakseg.scores.stored import read_per_case, read_summary
 
 CONFIG = """
 name: weak

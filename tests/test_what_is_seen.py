@@ -19,17 +19,16 @@ from weakseg.layout import PREDICTIONS, heatmap_file, seed_folder, threshold_fil
 from weakseg.masks.rules import RULES, segment
 from weakseg.methods import find
 from weakseg.methods.find import load_method
-from weakseg.methods.gate import find_gate
+from weakseg.methods.gate import find_gate, heatmap_gate
 from weakseg.methods.heatmap import HeatmapMethod
 from weakseg.methods.heats import StoredHeats
 from weakseg.methods.masks_seen import MasksSeen
 from weakseg.methods.network import NetworkMethod, network_mask
+from weakseg.methods.network_choices import choose_threshold
 from weakseg.methods.stored_heatmaps import HeatReader
 from weakseg.runs import write_json, write_text
 from weakseg.scores import dice
 from weakseg.spreadsheets import csv_text
-from weakseg.stages import segmenter_masks
-from weakseg.stages.heatmap_segment import gate_value
 from weakseg.stages.prepare import prepared_run
 from weakseg.stages.segment import score_predictions
 
@@ -241,7 +240,7 @@ def test_no_gate_is_none(classifiers):
 def test_the_gate_on_a_heatmap_is_that_of_the_classifiers_that_make_it(
     classifiers, heatmap, seed, by
 ):
-    found = gate_value(classifiers, heatmap, seed)
+    found = heatmap_gate(classifiers, heatmap, seed)
     assert found == pytest.approx(cut(classifiers, by), abs=1e-6)
 
 
@@ -311,7 +310,7 @@ def test_a_segmenter_s_threshold_is_chosen_on_validation_masks_and_each_is_count
             yield i, np.where(truth, 0.8, 0.3).astype(np.float32)
 
     networks = Untrained(ids(lesions(prepared, "val"))[0])
-    entry = segmenter_masks._threshold(prepared, settings, networks, data, probabilities)
+    entry = choose_threshold(prepared, settings, networks, data, probabilities)
     assert asked == ids(lesions(prepared, "val"))
     assert (entry["masks_seen"], entry["seen"]) == (5 + 2, sorted(asked))
     assert entry["chosen_on"] == "2 validation masks"
@@ -320,7 +319,7 @@ def test_a_segmenter_s_threshold_is_chosen_on_validation_masks_and_each_is_count
         p = np.where(truth, 0.8, 0.3).astype(np.float32)
         assert dice(network_mask(p, entry), truth) == 1
     half = settings.model_copy(update={"threshold": 0.5})
-    entry = segmenter_masks._threshold(prepared, half, networks, data, None)
+    entry = choose_threshold(prepared, half, networks, data, None)
     assert (entry["masks_seen"], entry["threshold"]) == (5 + 1, 0.5)
 
 

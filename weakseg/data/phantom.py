@@ -60,6 +60,14 @@ the lesion{other} tells the two apart; slices and patients without a lesion are 
 """
 
 
+def phantom_name(config: PhantomConfig) -> str:
+    """The name of the folder that holds a phantom; other parameters, another name."""
+    p = config
+    name = f"phantom-{p.patients}x{p.slices_per_patient}-{p.size}px-seed{p.seed}"
+    more = {"shortcut": p.shortcut, "pairs": p.pairs, "volumes": p.volumes}
+    return "-".join([name, *(part for part, there in more.items() if there)])
+
+
 def write_phantom(folder: Path, config: PhantomConfig) -> Path:
     """Write a phantom to disk, or find it there already.
 

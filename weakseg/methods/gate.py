@@ -17,6 +17,7 @@ from weakseg.errors import RunError, UserError
 from weakseg.layout import BEST, PREDICTIONS, seed_folder
 from weakseg.methods.classifiers import classifier_key, is_trained, read_predictions
 from weakseg.methods.prepared import Prepared
+from weakseg.methods.stored_heatmaps import classifier_folders
 from weakseg.models.classifier import Classifier
 from weakseg.runs import file_hash
 from weakseg.scores import youden_threshold
@@ -79,6 +80,13 @@ def mean_probability(each: Sequence[Any]) -> Any:
     return np.round(
         np.mean([np.round(np.asarray(p, dtype=float), DIGITS) for p in each], 0), DIGITS
     )
+
+
+def heatmap_gate(prepared: Prepared, name: str, seed: int) -> float:
+    """The gate on a heatmap, of the mean of the classifiers that make it; 0 without one."""
+    gate = prepared.config.masks.gate
+    table = mean_predictions(list(classifier_folders(prepared, name, seed).values()))
+    return chosen_gate(gate, table, prepared.cases.labels.lesion)
 
 
 @dataclass(frozen=True)

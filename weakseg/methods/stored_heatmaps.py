@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ class HeatReader:
         return load_heatmap(heatmap_file(self.folder, case.id))
 
     def truth(self, case: Case, shape: tuple[int, int]) -> Any:
-        """The true mask, see `weakseg.stages.scoring.read_truth`."""
+        """The true mask, see `weakseg.methods.cases.read_truth`."""
         healthy = not self.prepared.cases.labels.is_lesion(case.label)
         return read_truth(case, shape, healthy, self.prepared.config.data)
 
@@ -215,3 +215,14 @@ class HeatReader:
                 trainer=lambda r: fit_trainable(r, self._context(seed)),
             )
         )
+
+    def fit_all(self, rules: Sequence[Rule], seed: int) -> tuple[list[FittedRule], dict[str, str]]:
+        """Fit every rule that can be; for the others, why not."""
+        fitted: list[FittedRule] = []
+        left_out: dict[str, str] = {}
+        for rule in rules:
+            try:
+                fitted.append(self.fit(rule, seed))
+            except LookupError as e:
+                left_out[rule.rule] = str(e)
+        return fitted, left_out

@@ -28,6 +28,7 @@ from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import has_training_masks
 from weakseg.methods.standing import why_not_standing
 from weakseg.progress import say
+from weakseg.report.terminal import say_results
 from weakseg.stages.base import perform
 from weakseg.stages.checks import check_places
 from weakseg.stages.composed import composed_names, segment_composed
@@ -43,7 +44,6 @@ from weakseg.stages.heatmap_segment import heatmap_segment
 from weakseg.stages.heatmaps import heatmap_images, heatmaps_of_seed
 from weakseg.stages.plan import Piece, Step, follow, piece_of
 from weakseg.stages.report import report_of
-from weakseg.stages.results import say_results
 from weakseg.stages.retrain_filtered import check_filtered, retrain_filtered
 from weakseg.stages.scoring import collect
 from weakseg.stages.train_classifier import predictions_of, train_classifiers, training_of

@@ -46,11 +46,11 @@ from weakseg.methods.segmenters import (
     training_cases,
 )
 from weakseg.runs import remove_tree, write_text
+from weakseg.scores.stored import read_rows
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_segmenter
 from weakseg.stages.fit_segmenter import fit_segmenter
-from weakseg.stages.scoring import read_rows
 from weakseg.stages.segment import score_predictions
 from weakseg.stored import read_csv
 from weakseg.training.segment import SegmenterTask

@@ -10,18 +10,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from weakseg.config import Condition, FilteredConfig, fingerprint
+from weakseg.config import FilteredConfig, fingerprint
 from weakseg.data.arrays import ImageBatches
-from weakseg.filtering.faithfulness import (
-    Area,
-    Preserved,
-    Row,
-    areas,
-    deletion,
-    insertion,
-    preserved,
-    road,
-)
+from weakseg.filtering.measured import score_selection
 from weakseg.filtering.selectors import Selector
 from weakseg.heatmaps.compute import target_classes
 from weakseg.layout import (
@@ -39,8 +30,6 @@ from weakseg.runs import remove_tree, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
 from weakseg.training.loop import pick_device
-
-_AT_ONCE = 16
 
 
 def score_heatmaps(
@@ -142,27 +131,19 @@ def _score(
         if target == PREDICTED
         else target_classes(target, prepared.cases.labels)
     )
-    hard = Condition("heat", "hard")
-    curves: list[Any] = []
-    kept: list[Any] = []
     with progress(f"heatmaps against their network, seed {seed}", len(chosen)) as advance:
-        for start in range(0, len(chosen), _AT_ONCE):
-            part = chosen[start : start + _AT_ONCE]
-            pixels = images.images(part).numpy()
-            heat = np.stack([selector.heat(i) for i in part])
-            valid = np.stack([selector.valid(i) for i in part])
-            marks = np.stack([selector.selection(i, hard) for i in part]) > 0.5
-            scene = (predict, pixels, heat, valid, classes)
-            of: dict[str, Any] = {"keys": part, "seed": seed}
-            both: dict[str, Any] = {"orders": ("most", "random"), "steps": asked.steps, **of}
-            curves += road(*scene, percents=asked.percent, **of)
-            curves += deletion(*scene, fill=means, **both)
-            curves += insertion(*scene, **both)
-            kept += preserved(predict, pixels, marks, valid, classes, fill=means, **of)
-            advance(len(part))
-    whole = [r for r in curves if r.measure != "road"]
-    made = ((curves, Row), (areas(whole), Area), (kept, Preserved))
-    tables = [pd.DataFrame(rows, columns=list(kind._fields)) for rows, kind in made]
+        tables = score_selection(
+            predict,
+            images,
+            chosen,
+            selector,
+            classes,
+            means,
+            steps=asked.steps,
+            percents=asked.percent,
+            seed=seed,
+            advance=advance,
+        )
     cases = prepared.cases.cases
     for table in tables:
         numbers = table.pop("image").tolist()

@@ -34,18 +34,16 @@ from weakseg.layout import (
     threshold_file,
     trained_file,
 )
-from weakseg.masks.rules import FittedRule, Rule
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.methods.base import ENGINE
 from weakseg.methods.fingerprints import heatmap_fingerprint
-from weakseg.methods.gate import chosen_gate, mean_predictions
+from weakseg.methods.gate import heatmap_gate
 from weakseg.methods.heatmap import KIND, HeatmapMethod
 from weakseg.methods.heats import StoredHeats
 from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.stored_heatmaps import (
     HeatReader,
-    classifier_folders,
     heatmap_key,
     require_classifiers,
 )
@@ -98,20 +96,6 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     return collect(prepared)
 
 
-def fit_rules(
-    rules: Sequence[Rule], reader: HeatReader, seed: int
-) -> tuple[list[FittedRule], dict[str, str]]:
-    """Fit every rule that can be; for the others, why not."""
-    fitted: list[FittedRule] = []
-    left_out: dict[str, str] = {}
-    for rule in rules:
-        try:
-            fitted.append(reader.fit(rule, seed))
-        except LookupError as e:
-            left_out[rule.rule] = str(e)
-    return fitted, left_out
-
-
 def why_left_out(lost: Mapping[str, Mapping[int, str]], seeds: Mapping[str, int]) -> dict[str, str]:
     """Why methods made no masks, in words.
 
@@ -136,13 +120,6 @@ def why_left_out(lost: Mapping[str, Mapping[int, str]], seeds: Mapping[str, int]
             parts.append(why if len(of) == seeds[method] else why + named)
         words[method] = "; ".join(parts)
     return words
-
-
-def gate_value(prepared: Prepared, name: str, seed: int) -> float:
-    """The gate on a heatmap, of the mean of the classifiers that make it; 0 without one."""
-    gate = prepared.config.masks.gate
-    table = mean_predictions(list(classifier_folders(prepared, name, seed).values()))
-    return chosen_gate(gate, table, prepared.cases.labels.lesion)
 
 
 def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
@@ -196,14 +173,14 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
     }
     # Before the bar of the masks is drawn: a search has one of its own.
     fits = {
-        of: fit_rules(config.rules_of(of[0]), reader, config.seed) for of, reader in readers.items()
+        of: reader.fit_all(config.rules_of(of[0]), config.seed) for of, reader in readers.items()
     }
     with progress("masks and scores", len(work) * len(test)) as advance:
         for name, seed in work:
             fitted, reasons = fits[name, seed]
             for rule, why in reasons.items():
                 lost.setdefault(f"{name}-{rule}", {})[seed] = why
-            gate = gate_value(prepared, name, seed)
+            gate = heatmap_gate(prepared, name, seed)
             methods = [
                 HeatmapMethod(f"{name}-{f.name}", (seed,), config, f, gate, StoredHeats(reader))
                 for f in fitted

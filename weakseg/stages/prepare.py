@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,17 @@ from weakseg.config import (
     fingerprint,
     load_config,
 )
+from weakseg.config.differences import differences
 from weakseg.data.arrays import ImageBatches, channels_of
-from weakseg.data.case_files import case_frame
-from weakseg.data.cases import CaseSet, Labels
+from weakseg.data.cases import Labels
 from weakseg.data.familiar import remember
 from weakseg.data.fingerprint import table_fingerprint
 from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_configured
 from weakseg.data.mapped import MappedStore
-from weakseg.data.phantom import write_phantom
+from weakseg.data.phantom import phantom_name, write_phantom
 from weakseg.data.phantom_slices import NORMAL, TUMOR
 from weakseg.data.splits import make_splits, read_splits, write_splits
+from weakseg.data.summary import summarise_cases
 from weakseg.disk import as_path
 from weakseg.errors import DataError, WeaksegError, check_argument
 from weakseg.layout import PREPARE_STAGE, config_file, images_file, splits_file
@@ -53,29 +53,6 @@ ROOT = Path("runs")
 def run_folder(config: Config, run_dir: Path | None) -> Path:
     """Where the run lives: the folder that was named, else ``runs/NAME``."""
     return as_path(run_dir, "a run folder") if run_dir is not None else ROOT / config.name
-
-
-def manifest_path(config: Config, runs: Path) -> Path:
-    """The manifest; the phantom is generated beside the runs on first use."""
-    if config.data.manifest != PHANTOM:
-        return Path(config.data.manifest)
-    if not phantom_exists(config, runs):
-        say(f"generating the phantom (simulated images): {_phantom_folder(config, runs)}")
-    return write_phantom(_phantom_folder(config, runs), config.data.phantom)
-
-
-def phantom_exists(config: Config, runs: Path) -> bool:
-    """Whether the phantom was generated beside the runs."""
-    return (_phantom_folder(config, runs) / "labels.csv").exists()
-
-
-def _phantom_folder(config: Config, runs: Path) -> Path:
-    p = config.data.phantom
-    name = f"phantom-{p.patients}x{p.slices_per_patient}-{p.size}px-seed{p.seed}" + (
-        "-shortcut" if p.shortcut else ""
-    )
-    name += "-pairs" if p.pairs else ""
-    return runs / (name + ("-volumes" if p.volumes else ""))
 
 
 @contextlib.contextmanager
@@ -113,10 +90,9 @@ def prepared_run(
     if config.data.manifest == PHANTOM:  # before it is drawn
         check_settings(config, Labels((NORMAL,), (TUMOR,)), 1)
     with contextlib.ExitStack() as stack:
-        beside = folder.parent
-        if dry_run and config.data.manifest == PHANTOM and not phantom_exists(config, beside):
-            beside = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        path = manifest_path(config, beside)
+        path = Path(config.data.manifest)
+        if config.data.manifest == PHANTOM:
+            path = _phantom(config, folder.parent, stack if dry_run else None)
         prepared, about = _checked(config, folder, path)
         if dry_run:
             yield prepared
@@ -130,6 +106,16 @@ def prepared_run(
         perform(run, _splits_of(prepared), force=force)
         cases, channels, store = prepared.cases.cases, prepared.channels, MappedStore(folder)
         yield replace(prepared, images=ImageBatches(cases, config.data, channels, store))
+
+
+def _phantom(config: Config, beside: Path, goes: contextlib.ExitStack | None) -> Path:
+    """The phantom's manifest; drawn on first use, in a folder that goes with ``goes`` if given."""
+    name = phantom_name(config.data.phantom)
+    if not (beside / name / "labels.csv").exists():
+        if goes is not None:
+            beside = Path(goes.enter_context(tempfile.TemporaryDirectory()))
+        say(f"generating the phantom (simulated images): {beside / name}")
+    return write_phantom(beside / name, config.data.phantom)
 
 
 def _checked(config: Config, folder: Path, path: Path) -> tuple[Prepared, dict[str, Any]]:
@@ -159,7 +145,7 @@ def _checked(config: Config, folder: Path, path: Path) -> tuple[Prepared, dict[s
     images = ImageBatches(cases.cases, config.data, channels)
     about = {"key": key, "fingerprint": data, "splits_key": whole}
     prepared = Prepared(config, Run(folder), cases, channels, whole, images)
-    return prepared, summary_of(cases, channels) | about
+    return prepared, summarise_cases(cases, channels) | about
 
 
 def _splits_of(prepared: Prepared) -> Stage:
@@ -184,30 +170,15 @@ def _splits_of(prepared: Prepared) -> Stage:
 def _say_other_settings(folder: Path, config: Config) -> None:
     """Tell an earlier run of the same name from this one, where its settings were others."""
     try:
-        before = load_config(config_file(folder)).model_dump(mode="json")
+        others = differences(load_config(config_file(folder)), config)
     except WeaksegError:  # none, or one that is written anew
         return
-    earlier, now = (dict(_flat(tree)) for tree in (before, config.model_dump(mode="json")))
-    others = [
-        f"{key}: {earlier.get(key, 'none')} (now {now.get(key, 'none')})"
-        for key in dict.fromkeys([*earlier, *now])
-        if earlier.get(key) != now.get(key) and key != "device"
-    ]
     if others:
         few = ", ".join(others[:FEW]) + (f" and {len(others) - FEW} more" if others[FEW:] else "")
         say(
             f"{folder}: goes on with a run of other settings: {few}. What depends on them is made "
             "again; another name (--set name=OTHER) or --run-dir keeps both"
         )
-
-
-def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings of an experiment by their whole names."""
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
 
 
 def _patients_before(folder: Path, table: Table) -> list[str] | None:
@@ -219,47 +190,3 @@ def _patients_before(folder: Path, table: Table) -> list[str] | None:
     now = [(table.resolve(r.image), r.index) for r in table.rows]
     same = [(c.image, c.slice) for c in earlier] == now
     return [c.patient for c in earlier] if same else None
-
-
-def distance_unit(cases: CaseSet) -> str:
-    """What distances are measured in: mm, or samples where files do not tell their spacing."""
-    form = cases.formats
-    if not form.further:
-        return f"{form.sample}s"
-    one_each = {c.image: c for c in cases.of("test")}
-    if all(case_frame(c).known_spacing for c in one_each.values()):
-        return "mm"
-    sample = "pixel" if cases.sliced else form.sample
-    return f"mm, or {sample}s where a {form.noun} does not tell its spacing"
-
-
-def summary_of(cases: CaseSet, channels: int) -> dict[str, Any]:
-    """Counts of a set, for the record and the report."""
-    table = []
-    for split in ("train", "val", "test"):
-        chosen = cases.of(split)
-        table.append(
-            {
-                "split": split,
-                "images": len(chosen),
-                **({"volumes": len({c.image for c in chosen})} if cases.sliced else {}),
-                "patients": len({c.patient for c in chosen}),
-                "masks": sum(c.mask is not None for c in chosen),
-                "lesions_with_mask": sum(
-                    c.mask is not None and cases.labels.is_lesion(c.label) for c in chosen
-                ),
-                "labels": dict(sorted(Counter(c.label for c in chosen).items())),
-            }
-        )
-    return {
-        "source": cases.source,
-        "simulated": cases.simulated,
-        "patients_known": cases.patients_known,
-        "channels": channels,
-        "dims": cases.dims,
-        **({"sliced": True} if cases.sliced else {}),
-        "distances": distance_unit(cases),
-        "healthy_labels": list(cases.labels.healthy),
-        "lesion_labels": list(cases.labels.lesion),
-        "splits": table,
-    }

@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from weakseg import contents
 from weakseg.config import Config, fingerprint
 from weakseg.data.case_files import case_image, case_spacing
 from weakseg.data.cases import by_file
@@ -37,10 +36,10 @@ from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
 from weakseg.scores import case_columns, score_case, summarise
+from weakseg.scores.stored import read_rows
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
 from weakseg.stages.segment import score_volume, whole_case
-from weakseg.stored import read_csv
 
 COLUMNS = [*case_columns(), "probability"]
 
@@ -61,21 +60,6 @@ def write_part(
     for path, of in zip(part_files(prepared, name), (rows, volumes), strict=False):
         table = pd.DataFrame(list(of), columns=COLUMNS)
         write_text(path, csv_text(table, float_format="%.6g"))
-
-
-def read_rows(path: Path) -> pd.DataFrame:
-    """A table of scores by case, names as text even where they look like numbers."""
-    return read_csv(path, contents.PER_CASE, unique=("case", "method", "seed"))
-
-
-def read_per_case(run: Path) -> pd.DataFrame:
-    """The table of scores by case of a run."""
-    return read_rows(scores_file(run, PER_CASE))
-
-
-def read_summary(run: Path) -> pd.DataFrame:
-    """The table of methods; empty where nothing could be scored."""
-    return read_csv(scores_file(run, SUMMARY), contents.SUMMARY, unique=("method",))
 
 
 def _floors(prepared: Prepared) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from weakseg.config import STARTING_WEIGHTS, SegmenterConfig, fingerprint, start
 from weakseg.data.cases import file_by_file
 from weakseg.engines.base import TORCH
 from weakseg.engines.choice import spoken
-from weakseg.errors import UserError
 from weakseg.layout import (
     BEST,
     fresh_masks,
@@ -22,36 +21,30 @@ from weakseg.layout import (
     segmenter_folder,
     segmenter_part,
 )
-from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
-from weakseg.methods.base import ENGINE, SUPERVISED, WEAK
-from weakseg.methods.cases import read_truth
+from weakseg.methods.base import ENGINE
 from weakseg.methods.fingerprints import segmenter_fingerprint
-from weakseg.methods.gate import Gate, find_gate, gate_key, gate_weights
+from weakseg.methods.gate import find_gate, gate_key, gate_weights
 from weakseg.methods.network import (
     GATE_BY,
-    INFERENCE,
     NETWORKS,
     NetworkMethod,
-    network_mask,
     no_gate,
 )
+from weakseg.methods.network_choices import choose_screen, choose_threshold
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks, load_networks
 from weakseg.methods.segmenters import (
     AFTER_TRAINING,
-    masked_lesions,
     read_settings,
     segmenter_settings,
 )
-from weakseg.progress import progress, say
+from weakseg.progress import progress
 from weakseg.runs import file_hash, remove_tree
-from weakseg.scores.false_alarms import cuts_for_false_alarms
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_network_masks
 from weakseg.stages.scoring import part_files, write_part
 from weakseg.stages.segment import replace_masks, score_predictions
 from weakseg.training.loop import make_fabric
-from weakseg.training.segment import val_cases
 from weakseg.training.segmentation_cases import SegmentationCases
 
 
@@ -122,7 +115,7 @@ def _write_masks(
                 with fabric.autocast():
                     yield from networks.probabilities(data, indices, settings)
 
-            threshold = _threshold(prepared, settings, networks, data, probabilities)
+            threshold = choose_threshold(prepared, settings, networks, data, probabilities)
             if engine != TORCH:
                 threshold[ENGINE] = engine
             if settings.ensemble:
@@ -132,7 +125,7 @@ def _write_masks(
                 threshold |= {"gate": gate.value, GATE_BY: list(gate.by)}
             if settings.false_alarms is not None:
                 val = probabilities(prepared.cases.indices("val"))
-                threshold |= _cuts(prepared, settings, threshold, val, gate)
+                threshold |= choose_screen(prepared, settings, threshold, val, gate)
             thresholds[f"seed-{seed}"] = threshold
             says = no_gate if gate is None else gate.of
             method = NetworkMethod(
@@ -148,80 +141,3 @@ def _write_masks(
     entry: dict[str, Any] = {STARTING_WEIGHTS: starting_weights(config, name), **engines}
     by = gate_weights(prepared, name)
     return entry | ({"classifiers": by} if by else {})
-
-
-def _cuts(
-    prepared: Prepared,
-    settings: SegmenterConfig,
-    threshold: dict[str, Any],
-    found: Iterator[tuple[int, np.ndarray]],
-    gate: Gate | None,
-) -> dict[str, Any]:
-    """The lowest peak and the gate that validation labels choose; no mask is looked at."""
-    assert settings.false_alarms is not None
-    labels, cases = prepared.cases.labels, prepared.cases.cases
-    lesion, said, peaks = [], [], []
-    for i, p in found:
-        mask = network_mask(p, threshold)
-        lesion.append(labels.is_lesion(cases[i].label))
-        peaks.append(min(float(p[mask].max()), 1.0) if mask.any() else 0.0)
-        said.append(1.0 if gate is None else gate.of(cases[i]))
-    if all(lesion) or not any(lesion):
-        say(
-            f"segmenters: false_alarms: {settings.false_alarms:g} is left aside, as the validation "
-            "labels are all alike"
-        )
-        return {}
-    cut, peak = cuts_for_false_alarms(lesion, said, peaks, settings.false_alarms)
-    least = max(peak, settings.min_peak)
-    chosen: dict[str, Any] = {"inference": {**threshold["inference"], "min_peak": least}}
-    return chosen | ({} if gate is None else {"gate": cut})
-
-
-def _threshold(
-    prepared: Prepared,
-    settings: SegmenterConfig,
-    networks: Networks,
-    data: SegmentationCases,
-    probabilities: Callable[[Sequence[int]], Iterator[tuple[int, np.ndarray]]],
-) -> dict[str, Any]:
-    """The threshold on the probability, what it was chosen on, and all masks that were seen."""
-    trained, seen = networks.masks_seen("training_masks"), networks.seen
-    one = len(networks.models) == 1
-    which = "the network" if one else f"the {len(networks.models)} networks"
-    chosen_on = f"nothing; {which} saw {trained} training masks"
-    if settings.weak:
-        was = "was" if one else "were"
-        chosen_on = f"nothing; {which} {was} trained on masks by {networks.settings['masks_of']}"
-    value = settings.threshold
-    if value == "validation":
-        everything = prepared.cases.indices("val")
-        lesions = [i for i in val_cases(data, everything, 10**9) if not data.truth_is_empty(i)]
-        if not lesions:
-            raise UserError(
-                "The threshold cannot be chosen on validation masks.",
-                where="segmenters: threshold: validation",
-                found="no validation lesion with a mask",
-                fix="set threshold to a probability, such as 0.5",
-            )
-        maps_of = dict(probabilities(lesions))
-        cases = prepared.cases.cases
-        truths = [
-            read_truth(cases[i], maps_of[i].shape, False, prepared.config.data) for i in lesions
-        ]
-        maps = [maps_of[i] for i in lesions]
-        value, _ = best_threshold(maps, truths, candidate_thresholds(maps))
-        seen |= masked_lesions(prepared, lesions)
-        chosen_on = f"{len(lesions)} validation masks"
-    return {
-        "kind": WEAK if settings.weak else SUPERVISED,
-        "rule": "probability",
-        "threshold": float(value),
-        "scale": "probability",
-        "chosen_on": chosen_on,
-        **seen.to_json(),
-        "gate": 0.0,
-        "split": "test",
-        "upper_bound": False,
-        "inference": settings.model_dump(mode="json", include=set(INFERENCE)),
-    }

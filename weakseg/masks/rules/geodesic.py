@@ -6,29 +6,21 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from weakseg.masks.checks import Bools, Floats
-from weakseg.masks.region import unit_range
-from weakseg.masks.rules.arguments import at_least, heat_and_grey, in_order
+from weakseg.masks.rules.arguments import at_least
 from weakseg.masks.rules.base import FittedRule
-from weakseg.masks.rules.search import SearchedRule, low_below_high
-from weakseg.settings import Fraction
+from weakseg.masks.rules.seeded import SeededRule, seeds_of
 
 
-class GeodesicRule(SearchedRule):
+class GeodesicRule(SeededRule):
     """Grown from the heatmap's confident parts to what is nearer to them, by way of the image, than
     to the background, see `geodesic_mask`."""
 
     rule: Literal["geodesic"] = "geodesic"
     spoken = "geodesic growing"
-    high: Fraction = Field(0.7, description="above this share of its maximum: lesion")
-    low: Fraction = Field(0.3, description="below: background")
     edge: float = Field(20.0, ge=0.0, description="cost of a step across the full range of grey")
-
-    needs_image = True
-
-    _low_is_lower = model_validator(mode="after")(low_below_high)
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         return geodesic_mask(heat, image, high=self.high, low=self.low, edge=self.edge)
@@ -77,16 +69,14 @@ def geodesic_mask(
     """
     from skimage.graph import MCP_Geometric
 
-    in_order(low=low, high=high)
     at_least(0, edge=edge)
-    heat, grey = heat_and_grey(heatmap, image)
-    grey = unit_range(grey)
-    sure, far = heat > high, heat < low
-    if not sure.any() or not far.any():
-        return np.asarray(heat > (high + low) / 2)
+    seeds = seeds_of(heatmap, image, low=low, high=high)
+    if not seeds.both:
+        return seeds.halfway
+    grey = seeds.grey
     slope = np.hypot(*np.gradient(grey)) if min(grey.shape) > 1 else np.zeros_like(grey)
     cost = 1 + edge * slope
-    to_lesion, _ = MCP_Geometric(cost).find_costs(np.argwhere(sure))
-    to_background, _ = MCP_Geometric(cost).find_costs(np.argwhere(far))
+    to_lesion, _ = MCP_Geometric(cost).find_costs(np.argwhere(seeds.lesion))
+    to_background, _ = MCP_Geometric(cost).find_costs(np.argwhere(seeds.background))
     nearer: Bools = to_lesion < to_background
     return nearer

@@ -7,32 +7,24 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from weakseg.masks.checks import Bools, Floats
-from weakseg.masks.region import unit_range
-from weakseg.masks.rules.arguments import at_least, heat_and_grey, in_order
+from weakseg.masks.rules.arguments import at_least
 from weakseg.masks.rules.base import FittedRule
-from weakseg.masks.rules.search import SearchedRule, low_below_high
-from weakseg.settings import Fraction
+from weakseg.masks.rules.seeded import SeededRule, Seeds, seeds_of
 
 LONGEST_SIDE = 384
 """Larger images are made smaller for the walk: its cost grows faster than the image."""
 
 
-class RandomWalkerRule(SearchedRule):
+class RandomWalkerRule(SeededRule):
     """Grown from the heatmap's confident parts by a random walk on the image, see
     `random_walker_mask`."""
 
     rule: Literal["random-walker"] = "random-walker"
     spoken = "a random walk on the image"
-    high: Fraction = Field(0.7, description="above this share of its maximum: lesion")
-    low: Fraction = Field(0.3, description="below: background")
     beta: float = Field(130.0, ge=0.0, description="how much an edge of the image hinders")
-
-    needs_image = True
-
-    _low_is_lower = model_validator(mode="after")(low_below_high)
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         return random_walker_mask(heat, image, high=self.high, low=self.low, beta=self.beta)
@@ -79,43 +71,35 @@ def random_walker_mask(
     ----------
     L. Grady, "Random walks for image segmentation", IEEE TPAMI 28(11), 2006.
     """
-    in_order(low=low, high=high)
     at_least(0, beta=beta)
-    heat, grey = heat_and_grey(heatmap, image)
-    sure, far = heat > high, heat < low
-    if not far.any() or not sure.any():
-        return np.asarray(heat > (high + low) / 2)
-    p = _walk(grey, sure, far, beta)
-    return np.asarray((p > 0.5) & ~far | sure)
+    seeds = seeds_of(heatmap, image, low=low, high=high)
+    if not seeds.both:
+        return seeds.halfway
+    p = _walk(seeds, beta)
+    return np.asarray((p > 0.5) & ~seeds.background | seeds.lesion)
 
 
-def _walk(
-    grey: Floats,
-    sure: Bools,
-    far: Bools,
-    beta: float,
-) -> Floats:
+def _walk(sure: Seeds, beta: float) -> Floats:
     """The probability that a walker meets the lesion first, (M, N)."""
     from skimage.segmentation import random_walker
     from skimage.transform import resize
 
+    grey = sure.grey  # the solver's weights are not those of the same image in other units
     shape = grey.shape
-    # The solver's weights are not those of the same image in other units.
-    grey = unit_range(grey)
     shrink = LONGEST_SIDE / max(shape)
-    seeds = sure.astype(np.int64) + 2 * far
+    seeds = sure.lesion.astype(np.int64) + 2 * sure.background
     if shrink < 1:
         small = tuple(max(1, round(side * shrink)) for side in shape)
         grey, seeds = resize(grey, small), resize(seeds, small, order=0)
     if not (seeds == 1).any() or not (seeds == 2).any():  # lost as the image was made smaller
-        found = (seeds == 1).astype(np.float64)
+        met = (seeds == 1).astype(np.float64)
     else:
         if not np.ptp(grey) > 0:  # an even image, which the solver cannot scale, hinders nobody
             grey, beta = np.arange(float(grey.size)).reshape(grey.shape), 0.0
         with warnings.catch_warnings():
             # Of the solver's choice, which differs by what is installed beside.
             warnings.simplefilter("ignore", UserWarning)
-            found = random_walker(
+            met = random_walker(
                 grey, seeds, beta=beta, mode="cg_j", tol=1e-4, return_full_prob=True
             )[0]
-    return found if found.shape == shape else resize(found, shape)
+    return met if met.shape == shape else resize(met, shape)

@@ -10,7 +10,7 @@ import pandas as pd
 from weakseg.layout import report_summary
 from weakseg.progress import clock, say
 from weakseg.runs import read_json
-from weakseg.stages.scoring import read_summary
+from weakseg.scores.stored import read_summary
 
 MOST = 12
 """Methods that are shown; the report has all."""

@@ -1,0 +1,90 @@
+"""Every measure of `weakseg.filtering.faithfulness`, of images of a set and what marks them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weakseg.config import Condition
+from weakseg.data.arrays import ImageBatches
+from weakseg.filtering.faithfulness import (
+    Area,
+    Preserved,
+    Row,
+    areas,
+    deletion,
+    insertion,
+    preserved,
+    road,
+)
+from weakseg.filtering.perturbed import Predict
+from weakseg.filtering.selectors import Selector
+
+AT_ONCE = 16
+"""Images that are held at once."""
+
+
+def score_selection(
+    predict: Predict,
+    images: ImageBatches,
+    chosen: Sequence[int],
+    selector: Selector,
+    classes: Sequence[int],
+    means: Any,
+    *,
+    steps: int,
+    percents: Sequence[float],
+    seed: int,
+    advance: Callable[..., None],
+) -> list[pd.DataFrame]:
+    """ROAD, deletion, insertion and preservation of some images.
+
+    Parameters
+    ----------
+    predict : callable
+        See `weakseg.filtering.perturbed.Predict`.
+    images : ImageBatches
+    chosen : sequence of int
+        Their numbers.
+    selector : Selector
+        Gives each image's heat, and the mask whose preservation is scored.
+    classes : sequence of int
+        That the heatmaps explain together.
+    means : (C,) array
+        What fills a channel.
+    steps, percents : int, sequence of float
+        Of deletion and insertion, and of ROAD.
+    seed : int
+    advance : callable
+        Called with the number of images that are done.
+
+    Returns
+    -------
+    list of DataFrame
+        A row of `Row`, of `Area` and of `Preserved` each.
+    """
+    hard = Condition("heat", "hard")
+    curves: list[Row] = []
+    kept: list[Preserved] = []
+    for start in range(0, len(chosen), AT_ONCE):
+        part = chosen[start : start + AT_ONCE]
+        pixels = images.images(part).numpy()
+        heat = np.stack([selector.heat(i) for i in part])
+        valid = np.stack([selector.valid(i) for i in part])
+        marks = np.stack([selector.selection(i, hard) for i in part]) > 0.5
+        scene = (predict, pixels, heat, valid, classes)
+        of: dict[str, Any] = {"keys": part, "seed": seed}
+        both: dict[str, Any] = {"orders": ("most", "random"), "steps": steps, **of}
+        curves += road(*scene, percents=percents, **of)
+        curves += deletion(*scene, fill=means, **both)
+        curves += insertion(*scene, **both)
+        kept += preserved(predict, pixels, marks, valid, classes, fill=means, **of)
+        advance(len(part))
+    whole = [r for r in curves if r.measure != "road"]
+    made: tuple[tuple[Sequence[Any], Any], ...] = (
+        *((curves, Row), (areas(whole), Area), (kept, Preserved)),
+    )
+    return [pd.DataFrame(list(rows), columns=list(kind._fields)) for rows, kind in made]

@@ -1,0 +1,72 @@
+"""Rules that grow a mask from the sure parts of a heatmap, and what they share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from weakseg.masks.checks import Bools, Floats
+from weakseg.masks.region import unit_range
+from weakseg.masks.rules.arguments import heat_and_grey, in_order
+from weakseg.masks.rules.search import SearchedRule, low_below_high
+from weakseg.settings import Fraction
+
+
+class SeededRule(SearchedRule):
+    """A rule that leaves open only what is neither sure lesion nor sure background."""
+
+    high: Fraction = Field(0.7, description="above this share of its maximum: lesion")
+    low: Fraction = Field(0.3, description="below: background")
+
+    needs_image = True
+
+    _low_is_lower = model_validator(mode="after")(low_below_high)
+
+
+class Seeds(NamedTuple):
+    """What of an image is sure.
+
+    Attributes
+    ----------
+    grey : (M, N) ndarray of float64
+        The image's grey values, from 0 to 1.
+    lesion, background : (M, N) ndarray of bool
+    halfway : (M, N) ndarray of bool
+        Above the mean of the two thresholds: the mask where one kind has no seed.
+    """
+
+    grey: Floats
+    lesion: Bools
+    background: Bools
+    halfway: Bools
+
+    @property
+    def both(self) -> bool:
+        """Whether there is a seed of either kind."""
+        return bool(self.lesion.any() and self.background.any())
+
+
+def seeds_of(heatmap: npt.ArrayLike, image: npt.ArrayLike, *, low: float, high: float) -> Seeds:
+    """The sure parts: above ``high`` of the heatmap's maximum lesion, below ``low`` background.
+
+    Parameters
+    ----------
+    heatmap : (M, N) array_like
+        Raw heat.
+    image : (M, N[, C]) array_like
+        The image that it belongs to.
+    low, high : float
+        Shares of the heatmap's maximum, 0 < low < high < 1.
+
+    Raises
+    ------
+    ValueError
+        For shapes that differ, or shares out of order.
+    """
+    in_order(low=low, high=high)
+    heat, grey = heat_and_grey(heatmap, image)
+    halfway = np.asarray(heat > (high + low) / 2)
+    return Seeds(unit_range(grey), heat > high, heat < low, halfway)
