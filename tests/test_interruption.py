@@ -38,13 +38,17 @@ def _in_the_foreground():
 @pytest.mark.parametrize(
     ("args", "module", "said"),
     [
-        (["report", "run"], "report.make_report", "the runs are untouched"),
-        (["predict", "run", "in"], "predict.predict", "predictions.csv is not there yet"),
-        (["validate", "x.csv"], "validate.validate_manifest", "nothing was written"),
+        (["report", "run"], "stages.report.make_report", "the runs are untouched"),
+        (
+            ["predict", "run", "in"],
+            "predicting.predict.predict",
+            "predictions.csv is not there yet",
+        ),
+        (["validate", "x.csv"], "importing.validate.validate_manifest", "nothing was written"),
     ],
 )
 def test_every_command_says_what_is_safe(args, module, said, number, code, monkeypatch, capsys):
-    monkeypatch.setattr(f"weakseg.stages.{module}", lambda *_a, **_k: signal.raise_signal(number))
+    monkeypatch.setattr(f"weakseg.{module}", lambda *_a, **_k: signal.raise_signal(number))
     before = signal.getsignal(number)
     out = ["--out", "out"] if args[0] != "validate" else []
     assert weakseg(*args, *out) == code

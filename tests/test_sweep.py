@@ -12,10 +12,10 @@ import pytest
 from tests.layout_of_run import files_of, named_files
 from tests.tiny import read_rows, weakseg, write_config, write_set
 from weakseg.data.images import read_mask
+from weakseg.heatmaps.every_layer import SWEPT
 from weakseg.heatmaps.store import load_heatmap
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
-from weakseg.stages.sweep import SWEPT
 
 SHORT = ("--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1")
 

@@ -112,7 +112,7 @@ def validate(
 
     The exit code is 0 if there is no error, 2 otherwise.
     """
-    from weakseg.stages.validate import validate_manifest
+    from weakseg.importing.validate import validate_manifest
 
     report, failed = validate_manifest(
         manifest,

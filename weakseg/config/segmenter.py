@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from weakseg.config.classifier import AugmentConfig
+from weakseg.errors import ConfigError
 from weakseg.settings import AUTO, Auto, Fraction, Probability, Section, seeds_differ
 
 MANIFEST: Final = "manifest"
@@ -237,3 +239,33 @@ class EquivalenceConfig(Section):
         10, ge=2, le=100, description="auto: at most so many numbers, evenly on a log scale"
     )
     draws: int = Field(3, ge=1, le=100, description="random orders of the patients")
+
+    def patient_counts(self, patients: int) -> list[int]:
+        """Numbers of patients on the curve: those asked for, or 1, 2, 4, … and all.
+
+        Parameters
+        ----------
+        patients : int
+            How many there are.
+
+        Raises
+        ------
+        ConfigError
+            If more are asked for.
+        """
+        if isinstance(self.patients, str):
+            doubled = [2**i for i in range(patients.bit_length()) if 2**i < patients]
+            # Two points that are nearly the same number tell nothing for the time of a training.
+            counts = [k for k in doubled if k <= 0.75 * patients] + [patients]
+            if len(counts) <= self.points:
+                return counts
+            return sorted({round(k) for k in np.geomspace(1, patients, self.points)})
+        too_many = [k for k in self.patients if k > patients]
+        if too_many:
+            raise ConfigError(
+                f"There are fewer than {too_many[0]} training patients with a lesion mask.",
+                where="equivalence.patients",
+                found=f"{patients} patients",
+                fix="ask for fewer, or set auto",
+            )
+        return sorted(set(self.patients))

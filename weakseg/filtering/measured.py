@@ -21,7 +21,9 @@ from weakseg.filtering.faithfulness import (
     road,
 )
 from weakseg.filtering.perturbed import Predict
+from weakseg.filtering.questions import named
 from weakseg.filtering.selectors import Selector
+from weakseg.scores import cluster_mean_interval
 
 AT_ONCE = 16
 """Images that are held at once."""
@@ -88,3 +90,57 @@ def score_selection(
         *((curves, Row), (areas(whole), Area), (kept, Preserved)),
     )
     return [pd.DataFrame(list(rows), columns=list(kind._fields)) for rows, kind in made]
+
+
+def summarise_measures(
+    curves: pd.DataFrame,
+    areas: pd.DataFrame,
+    kept: pd.DataFrame,
+    *,
+    by_image: bool,
+    bootstrap: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Mean and interval of every measure over images, by patient.
+
+    Parameters
+    ----------
+    curves, areas, kept : DataFrame
+        As `score_selection` gives them, with the column ``patient``; of several seeds one below
+        the other.
+    by_image : bool
+        Whether each image has a target of its own: the probability of the class that is predicted
+        is followed then, else the target's.
+    bootstrap, seed : int
+        See `weakseg.scores.cluster_mean_interval`.
+
+    Returns
+    -------
+    list of dict
+        ``measure``, ``order``, ``kind`` (curve, area, preserved), of curves ``share``; ``value``,
+        ``low``, ``high``, ``images``, ``patients``. None where no network calls any image the
+        target.
+    """
+    of_curve, of_area = ("p_predicted", "predicted") if by_image else ("p_target", "target")
+    rows: list[dict[str, Any]] = []
+
+    def add(values: pd.DataFrame, column: str, **what: Any) -> None:
+        mean = cluster_mean_interval(
+            values[column].to_numpy(dtype=float),
+            values["patient"].to_numpy(dtype=str),
+            bootstrap=bootstrap,
+            seed=seed,
+        )
+        rows.append(what | named(mean) | {"images": mean.cases, "patients": mean.patients})
+
+    if curves.empty:
+        return []
+    for share, at in curves.groupby("share"):
+        for (measure, order), part in at.groupby(["measure", "order"]):
+            what = {"measure": measure, "order": order, "share": round(float(str(share)), 4)}
+            add(part, of_curve, **what, kind="curve")
+    for (measure, order), part in areas.groupby(["measure", "order"]):
+        add(part, of_area, measure=measure, order=order, kind="area")
+    for column in ("prediction_preserved", "probability_kept", "image_preserved"):
+        add(kept, column, measure=column, order="most", kind="preserved")
+    return rows

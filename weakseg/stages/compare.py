@@ -39,7 +39,7 @@ from weakseg.stages.effort import (
     of_network_masks,
     of_segmenter,
 )
-from weakseg.stages.equivalence import lesion_patients, mask_equivalence, patient_counts
+from weakseg.stages.equivalence import lesion_patients, mask_equivalence
 from weakseg.stages.heatmap_segment import heatmap_segment
 from weakseg.stages.heatmaps import heatmap_images, heatmaps_of_seed
 from weakseg.stages.plan import Piece, Step, follow, piece_of
@@ -205,7 +205,7 @@ def _of_composed(prepared: Prepared) -> Step:
 
 def _of_curve(prepared: Prepared, force: bool) -> Step:
     config, name = prepared.config.equivalence, str(prepared.config.equivalence.segmenter)
-    counts = patient_counts(prepared, len(lesion_patients(prepared)))
+    counts = config.patient_counts(len(lesion_patients(prepared)))
     stages = [point_stage(name, draw, k) for draw in range(config.draws) for k in counts]
     return Step(
         "mask-equivalence curve",

@@ -6,15 +6,11 @@ from the stages that were made, in this run or beside it, or measured for a mome
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
-from typing import Any
-
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import network_size, segmenter_settings
 from weakseg.stages.base import Effort
 from weakseg.training.loop import pick_device
+from weakseg.training.timing import step_seconds
 
 AT_ONCE = 4
 """Images of a measurement."""
@@ -35,7 +31,7 @@ def of_classifier(prepared: Prepared) -> Effort:
         labels = prepared.cases.labels.names
         model = build_classifier(ClassifierSpec(config.arch, labels, prepared.channels))
         shape = (min(AT_ONCE, config.batch_size), prepared.channels, side, side)
-        return _step_seconds(model, shape, prepared.config.device) / shape[0]
+        return step_seconds(model, shape, prepared.config.device) / shape[0]
 
     images = config.epochs * len(prepared.cases.of("train"))
     return Effort(_on(prepared, "training of", config.arch, side), images, measure)
@@ -80,7 +76,7 @@ def of_segmenter(prepared: Prepared, name: str, cases: int | None = None) -> Eff
         model = build_segmenter(s.arch, prepared.channels, 2, dims)
         sides = (side if whole else int(model.input_size(side)),) * dims
         shape = (min({2: AT_ONCE, 3: 2}[dims], batch), prepared.channels, *sides)
-        return _step_seconds(model, shape, prepared.config.device) / shape[0]
+        return step_seconds(model, shape, prepared.config.device) / shape[0]
 
     return Effort(_on(prepared, "training of", s.arch, f"{side}, {dims}D"), units, measure)
 
@@ -91,31 +87,3 @@ def of_network_masks(prepared: Prepared, name: str) -> Effort:
     kind = _on(prepared, "masks by", s.arch, f"{network_size(prepared, s)}, {prepared.cases.dims}D")
     networks = len(prepared.config.segmenter_seeds(name))
     return Effort(kind, len(prepared.cases.of("test")) * networks)
-
-
-def _step_seconds(model: Any, shape: tuple[int, ...], device: str) -> float:
-    """How long a step of training takes, without the loop around it: the faster of two."""
-    import torch
-
-    on = pick_device(device)
-    with torch.random.fork_rng(devices=[]):
-        model = model.to(on).train()
-        images, took = torch.rand(shape, device=on), []
-        for _ in range(2):
-            started = time.monotonic()
-            sum(t.float().sum() for t in _tensors(model(images))).backward()
-            if str(on).startswith("cuda"):
-                torch.cuda.synchronize(on)
-            took.append(time.monotonic() - started)
-    return min(took)
-
-
-def _tensors(output: Any) -> list[Any]:
-    """The tensors of what a network gives."""
-    if is_dataclass(output):
-        return _tensors(vars(output))
-    if isinstance(output, Mapping):
-        return _tensors(list(output.values()))
-    if isinstance(output, Sequence):
-        return [t for part in output for t in _tensors(part)]
-    return [output] if hasattr(output, "backward") else []

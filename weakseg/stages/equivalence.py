@@ -20,7 +20,6 @@ from weakseg.config import (
     starting_weights,
 )
 from weakseg.data.cases import file_by_file
-from weakseg.errors import ConfigError
 from weakseg.layout import (
     EQUIVALENCE,
     EQUIVALENCE_STAGE,
@@ -59,34 +58,6 @@ from weakseg.training.segmentation_cases import SegmentationCases
 COLUMNS = ("case", "patient", "draw", "k", "masks", "dice", "has_lesion", "false_alarm")
 
 
-def patient_counts(prepared: Prepared, patients: int) -> list[int]:
-    """Numbers of patients on the curve: those asked for, or 1, 2, 4, … and all.
-
-    Raises
-    ------
-    ConfigError
-        If more patients are asked for than there are.
-    """
-    numbers = prepared.config.equivalence.patients
-    if isinstance(numbers, str):
-        doubled = [2**i for i in range(patients.bit_length()) if 2**i < patients]
-        # Two points that are nearly the same number tell nothing for the time of a training.
-        counts = [k for k in doubled if k <= 0.75 * patients] + [patients]
-        most = prepared.config.equivalence.points
-        if len(counts) <= most:
-            return counts
-        return sorted({round(k) for k in np.geomspace(1, patients, most)})
-    too_many = [k for k in numbers if k > patients]
-    if too_many:
-        raise ConfigError(
-            f"There are fewer than {too_many[0]} training patients with a lesion mask.",
-            where="equivalence.patients",
-            found=f"{patients} patients",
-            fix="ask for fewer, or set auto",
-        )
-    return sorted(set(numbers))
-
-
 def lesion_patients(prepared: Prepared) -> list[str]:
     """Training patients with at least one lesion mask, sorted."""
     labels = prepared.cases.labels
@@ -110,7 +81,7 @@ def mask_equivalence(prepared: Prepared, *, force: bool = False) -> Path:
     name = config.equivalence.segmenter
     assert name is not None
     everyone = lesion_patients(prepared)
-    counts = patient_counts(prepared, len(everyone))
+    counts = config.equivalence.patient_counts(len(everyone))
     draws = list(range(config.equivalence.draws))
     seeds = _seeds(config.segmenter_seeds(name), len(draws))
     path = scores_file(run.folder, EQUIVALENCE)

@@ -12,7 +12,8 @@ import pandas as pd
 from weakseg import contents
 from weakseg.config import Condition, FilteredConfig, filtered_fingerprint, fingerprint
 from weakseg.errors import RunError
-from weakseg.filtering.questions import named, questions
+from weakseg.filtering.measured import summarise_measures
+from weakseg.filtering.questions import questions
 from weakseg.layout import (
     AREAS,
     BEST,
@@ -37,7 +38,6 @@ from weakseg.runs import file_hash, write_json, write_text
 from weakseg.scores import (
     Evidence,
     caution,
-    cluster_mean_interval,
     evidence_intervals,
 )
 from weakseg.spreadsheets import csv_text
@@ -193,46 +193,22 @@ def _row(
 
 
 def _faithfulness(prepared: Prepared, target: str) -> list[dict[str, Any]]:
-    """Mean and interval of every measure over images, all seeds together, by patient.
-
-    The probability followed is the target's; where each image has its own, the predicted class's.
-    """
-    of_curve, of_area = "p_target", "target"
-    if target == PREDICTED:
-        of_curve, of_area = "p_predicted", "predicted"
+    """Every measure over the images of all seeds together; none where none was made."""
     config = prepared.config
     folders = [
         faithfulness_folder(prepared.run.folder, config.classifier.arch, s) for s in config.seeds
     ]
     if not all((f / CURVES).exists() for f in folders):
         return []
-
-    def tables(name: str) -> pd.DataFrame:
-        columns = contents.FAITHFULNESS[name]
-        return pd.concat([read_csv(f / name, columns, blank=False) for f in folders])
-
-    rows: list[dict[str, Any]] = []
-
-    def add(values: pd.DataFrame, column: str, **what: Any) -> None:
-        found = cluster_mean_interval(
-            values[column].to_numpy(dtype=float),
-            values["patient"].to_numpy(dtype=str),
-            bootstrap=config.scores.bootstrap,
-            seed=config.seed,
-        )
-        images = {"images": found.cases, "patients": found.patients}
-        rows.append(what | named(found) | images)
-
-    curves = tables(CURVES)
-    if curves.empty:  # no network calls any test image the target
-        return []
-    for share, at in curves.groupby("share"):
-        for (measure, order), part in at.groupby(["measure", "order"]):
-            what = {"measure": measure, "order": order, "share": round(float(str(share)), 4)}
-            add(part, of_curve, **what, kind="curve")
-    for (measure, order), part in tables(AREAS).groupby(["measure", "order"]):
-        add(part, of_area, measure=measure, order=order, kind="area")
-    kept = tables(PRESERVED)
-    for column in ("prediction_preserved", "probability_kept", "image_preserved"):
-        add(kept, column, measure=column, order="most", kind="preserved")
-    return rows
+    curves, areas, kept = (
+        pd.concat([read_csv(f / name, contents.FAITHFULNESS[name], blank=False) for f in folders])
+        for name in (CURVES, AREAS, PRESERVED)
+    )
+    return summarise_measures(
+        curves,
+        areas,
+        kept,
+        by_image=target == PREDICTED,
+        bootstrap=config.scores.bootstrap,
+        seed=config.seed,
+    )

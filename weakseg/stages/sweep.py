@@ -7,15 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
-from weakseg.config import HeatmapConfig, fingerprint
-from weakseg.data.geometry import to_original
+from weakseg.config import fingerprint
 from weakseg.errors import UserError
-from weakseg.heatmaps.cam import FULLGRAD, METHODS, PERTURBING, cams
-from weakseg.heatmaps.compute import target_classes
-from weakseg.heatmaps.fullgrad import fullgrad_maps
-from weakseg.heatmaps.fuse import fuse, mirrored
+from weakseg.heatmaps.every_layer import IMAGE, SWEPT, heats_of_layers
 from weakseg.layout import BEST, SWEEP, SWEEP_STAGE, scores_file, seed_folder
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
@@ -23,18 +18,12 @@ from weakseg.methods.cases import read_truth
 from weakseg.methods.classifiers import classifier_key, load_classifier
 from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.stored_heatmaps import require_classifiers
-from weakseg.models.layers import FUSED, depths, find_layers
+from weakseg.models.layers import FUSED
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.training.loop import make_fabric
-
-SWEPT = (*(m for m in METHODS if m not in PERTURBING), FULLGRAD)
-"""Methods that are compared: all that take one pass or two."""
-
-IMAGE = "image"
-"""The layer of a method that has none."""
 
 
 def sweep(prepared: Prepared, *, force: bool = False) -> Path:
@@ -109,44 +98,18 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
 
 def _curves(prepared: Prepared, seed: int, chosen: list[int]) -> dict[tuple[str, str], np.ndarray]:
     """Mean Dice over `GRID` of every method and layer."""
-    config, labels = prepared.config, prepared.cases.labels
-    fabric = make_fabric(config.device, config.heatmap_precision(config.heatmap.method))
+    config, cases = prepared.config, prepared.cases.cases
     model = load_classifier(seed_folder(prepared.run.folder, config.classifier.arch, seed))
-    model = model.to(fabric.device)
-    layers = find_layers(model, depths(model, config.data.image_size))
-    names, modules = [n for n, _ in layers], [m for _, m in layers]
-    target = target_classes(config.heatmap.target, labels)
-    images = prepared.images
+    fabric = make_fabric(config.device, config.heatmap_precision(config.heatmap.method))
+    heats = heats_of_layers(
+        model.to(fabric.device), prepared.cases.labels, prepared.images, chosen, config.heatmap
+    )
     total: dict[tuple[str, str], Any] = {}
-    size = config.heatmap.batch_size
     with progress("sweep", len(SWEPT) * len(chosen)) as advance, fabric.autocast():
-        for method in SWEPT:
-            for start in range(0, len(chosen), size):
-                some = chosen[start : start + size]
-                batch = images.images(some).to(fabric.device)
-                boxes = images.boxes(some)
-                maps = _maps(model, modules, batch, target, method, config.heatmap)
-                at = [IMAGE] if method == FULLGRAD else [*names, FUSED]
-                for layer, found in zip(at, [*maps, fuse(maps)][: len(at)], strict=True):
-                    for i, box, raw in zip(some, boxes, found.cpu().numpy(), strict=True):
-                        heat = to_original(np.maximum(raw, 0), box)
-                        truth = read_truth(prepared.cases.cases[i], heat.shape, False, config.data)
-                        curve = dice_curve(normalise(heat), truth, GRID) / len(chosen)
-                        total[method, layer] = total.get((method, layer), 0) + curve
-                for _ in some:
-                    advance()
+        for method, layer, i, heat in heats:
+            truth = read_truth(cases[i], heat.shape, False, config.data)
+            curve = dice_curve(normalise(heat), truth, GRID) / len(chosen)
+            total[method, layer] = total.get((method, layer), 0) + curve
+            if layer in (FUSED, IMAGE):
+                advance()
     return total
-
-
-def _maps(
-    model: Any, modules: Any, batch: Any, target: tuple[int, ...], method: str, how: HeatmapConfig
-) -> list[Tensor]:
-    def look(images: Tensor) -> list[Tensor]:
-        if method == FULLGRAD:
-            return [fullgrad_maps(model, images, target, score=how.score, zero=model.mean)[0]]
-        return cams(model, modules, images, target, method=method, score=how.score)[0]
-
-    maps = look(batch)
-    if not how.flips:
-        return maps
-    return [mirrored(m, o) for m, o in zip(maps, look(batch.flip(3)), strict=True)]
