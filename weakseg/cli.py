@@ -150,9 +150,9 @@ an example."""
 
 
 def _add_stage(name: str) -> None:
-    module, function, told, shown = STAGES[name]
+    module, function, help_text, shown = STAGES[name]
 
-    @app.command(name, help=told, epilog=example(shown))
+    @app.command(name, help=help_text, epilog=example(shown))
     def stage(
         config: ConfigPath,
         manifest: Manifest = None,
@@ -388,11 +388,11 @@ def _explain(e: Exception) -> int:
         return e.exit_code
     if isinstance(e, OSError) and (e.filename or e.errno in OF_THE_DISK):
         where = f"\n  where: {e.filename}" if e.filename else ""
-        told = path_trap(Path(os.fsdecode(e.filename)), e) if e.filename else None
-        if told is None:
+        trap = path_trap(Path(os.fsdecode(e.filename)), e) if e.filename else None
+        if trap is None:
             print(f"error: {e.strerror}{where}", file=sys.stderr)
         else:
-            what, found, fix = told
+            what, found, fix = trap
             print(f"error: {what}{where}\n  found: {found}\n  fix: {fix}", file=sys.stderr)
         return EXIT_USER
     print(

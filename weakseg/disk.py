@@ -88,8 +88,8 @@ def disk_error(e: BaseException) -> OSError | None:
         if isinstance(seen, OSError):
             return seen
         if isinstance(seen, RuntimeError) or type(seen).__name__ == "SafetensorError":
-            known = (n for n in (*FULL, errno.EIO, errno.EROFS) if os.strerror(n) in str(seen))
-            number = next(known, None)
+            numbers = (n for n in (*FULL, errno.EIO, errno.EROFS) if os.strerror(n) in str(seen))
+            number = next(numbers, None)
             if number is not None:
                 return OSError(number, os.strerror(number))
         seen = seen.__cause__ or seen.__context__
@@ -112,24 +112,24 @@ def write_failure(path: Path, part: Path, e: BaseException, size: int | None) ->
     cause = disk_error(e) if isinstance(e, Exception) and not isinstance(e, WeaksegError) else None
     if cause is None:
         return None
-    if (told := path_trap(path, cause)) is not None:
-        what, seen, out = told
+    if (trap := path_trap(path, cause)) is not None:
+        what, seen, out = trap
         return DiskError(what, where=str(path), found=seen, fix=f"{out}; {_AGAIN}")
     if not _is_of(cause, path, part):
         return None
     reason = cause.strerror or first_line(cause)
-    found = [reason]
+    details = [reason]
     # An encoder that writes to a file itself keeps no number of what went wrong.
     full = cause.errno in FULL or cause.errno is None
     if full:
-        found += _room(part, size)
+        details += _room(part, size)
     way = _WAYS.get(cause.errno or 0, _FREE if full else "look at the disk")
     if WINDOWS and isinstance(cause, PermissionError):
         way = "close it in other programs (Excel holds what it shows), or name another folder"
     return DiskError(
         "A file cannot be written.",
         where=str(path),
-        found="; ".join(found),
+        found="; ".join(details),
         fix=f"{way}; {_AGAIN}",
     )
 
@@ -153,17 +153,17 @@ def path_trap(path: Path, cause: OSError) -> tuple[str, str, str] | None:
     of_path = WINDOWS and (number in _NO_SUCH or cause.errno in (errno.ENOENT, errno.EINVAL))
     shorter = _WAYS[errno.ENAMETOOLONG]
     if number == _TOO_LONG or (of_path and length > LONGEST_PATH):
-        found = f"{length} characters; {LONGEST_PATH} are what every Windows takes"
+        detail = f"{length} characters; {LONGEST_PATH} are what every Windows takes"
         way = f"{shorter}, or have Windows take long paths (LongPathsEnabled)"
-        return "A path is too long for Windows.", found, way
+        return "A path is too long for Windows.", detail, way
     reserved = [n for n in path.parts if n not in (path.anchor, ".", "..") and is_reserved(n)]
     if of_path and reserved:
         way = "rename the file or the folder of that name"
         return "Windows cannot have a file or a folder of that name.", repr(reserved[0]), way
     if cause.errno == errno.ENAMETOOLONG:
         longest = max(len(os.fsencode(n)) for n in path.parts)
-        found = f"{cause.strerror}: {length} characters, the longest name has {longest} bytes"
-        return "A path, or a name in it, is too long.", found, shorter
+        detail = f"{cause.strerror}: {length} characters, the longest name has {longest} bytes"
+        return "A path, or a name in it, is too long.", detail, shorter
     return None
 
 

@@ -72,9 +72,9 @@ def list_outputs(run: Path, stage: str, outputs: Iterable[Path]) -> dict[str, An
     """
     listed = {}
     for path in sorted(_files(outputs)):
-        found = _stat(path)
-        assert found is not None
-        listed[_below(run, path)] = [*found, file_hash(Path(path))]
+        stat = _stat(path)
+        assert stat is not None
+        listed[_below(run, path)] = [*stat, file_hash(Path(path))]
     _write(run, stage, listed)
     return _summary(listed)
 
@@ -107,14 +107,14 @@ def find_damage(
     names = listed if only is None else [_below(run, p) for p in only]
     damages, newer = [], {}
     for name in names:
-        held = listed.get(name)
-        found = _stat(f"{run}{os.sep}{name}")
-        if held is None or found is None:
+        recorded = listed.get(name)
+        stat = _stat(f"{run}{os.sep}{name}")
+        if recorded is None or stat is None:
             damages.append(Damage(name, _MISSING))
-        elif found != held[:3]:
-            why = _other_content(run / name, found[0], held)
+        elif stat != recorded[:3]:
+            why = _other_content(run / name, stat[0], recorded)
             if why is None:
-                newer[name] = [*found, held[3]]
+                newer[name] = [*stat, recorded[3]]
             else:
                 damages.append(Damage(name, why))
     if refresh and newer:
@@ -144,10 +144,10 @@ def _other_content(path: Path, size: int, held: Sequence[Any]) -> str | None:
 
 def _stat(path: str) -> list[int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116
+        stat = os.stat(path)  # noqa: PTH116
     except OSError:
         return None
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
 def _files(outputs: Iterable[Path]) -> Iterator[str]:
@@ -177,8 +177,8 @@ def _below(run: Path, path: str | Path) -> str:
 
 def _summary(listed: Listed) -> dict[str, Any]:
     total = blake2b(digest_size=10)
-    total.update("\n".join(f"{name} {held[3]}" for name, held in listed.items()).encode())
-    size = sum(held[0] for held in listed.values())
+    total.update("\n".join(f"{name} {entry[3]}" for name, entry in listed.items()).encode())
+    size = sum(entry[0] for entry in listed.values())
     return {"files": len(listed), "bytes": size, "hash": total.hexdigest()}
 
 

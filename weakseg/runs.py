@@ -134,8 +134,8 @@ def file_hash(path: Path) -> str:
     try:
         return hashlib.blake2b(path.read_bytes(), digest_size=10).hexdigest()
     except OSError as e:
-        found = e.strerror or str(e)
-        raise RunError("A file cannot be read.", where=str(path), found=found, fix=AGAIN) from None
+        cause = e.strerror or str(e)
+        raise RunError("A file cannot be read.", where=str(path), found=cause, fix=AGAIN) from None
 
 
 def remove_tree(path: Path) -> None:
@@ -287,7 +287,7 @@ class Run:
 
 def runs_beside(run: Run) -> list[Run]:
     """Other runs in the same folder that were made on such a machine as this, the newest last."""
-    here, found = (processor(), cores()), []
+    here, beside = (processor(), cores()), []
     with contextlib.suppress(OSError):
         paths = [p for p in run.folder.parent.glob(f"*/{RECORD}") if p.parent != run.folder]
         paths.sort(key=lambda p: p.stat().st_mtime)
@@ -295,8 +295,8 @@ def runs_beside(run: Run) -> list[Run]:
             with contextlib.suppress(RunError):
                 made_on = Run(path.parent).record.get("environment", {})
                 if (made_on.get("processor"), made_on.get("cores")) == here:
-                    found.append(Run(path.parent))
-    return found
+                    beside.append(Run(path.parent))
+    return beside
 
 
 def open_run(folder: Path) -> Run:

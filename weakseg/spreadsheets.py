@@ -80,9 +80,9 @@ def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFram
         column = table.iloc[:, k]
         if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
             continue
-        held = column.tolist()
-        changed = [change(v) if isinstance(v, str) else v for v in held]
-        if all(a is b for a, b in zip(changed, held, strict=True)):
+        values = column.tolist()
+        changed = [change(v) if isinstance(v, str) else v for v in values]
+        if all(a is b for a, b in zip(changed, values, strict=True)):
             continue
         out = table.copy() if out is table else out
         out.isetitem(k, pd.array(changed, dtype=object))

@@ -42,16 +42,16 @@ def read_json(path: Path, fix: str = AGAIN, model: type[BaseModel] | None = None
         If the file is missing or damaged, or does not hold what it must; the key is named.
     """
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(held, dict):
-            raise ValueError(f"a JSON {type(held).__name__} in the place of an object")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"a JSON {type(content).__name__} in the place of an object")
     except FileNotFoundError:
         raise RunError("A file of the run folder is missing.", where=str(path), fix=fix) from None
     except (OSError, ValueError, RecursionError) as e:
         raise damaged(path, _said(e), fix) from None
     if model is not None:
-        check(held, model, path, fix)
-    return held
+        check(content, model, path, fix)
+    return content
 
 
 def check(held: Any, model: type[BaseModel], path: Path, fix: str = AGAIN) -> Any:

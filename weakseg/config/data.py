@@ -99,8 +99,10 @@ class DataConfig(Section):
     def answers(self) -> dict[str, Any]:
         """What was answered to questions about labels and patients; empty where nothing was."""
         fields = type(self).model_fields
-        held = {k: getattr(self, k) for k in ("drop_labels", "label_separator", "similar_patients")}
-        return {k: v for k, v in held.items() if v != fields[k].default}
+        answers = {
+            k: getattr(self, k) for k in ("drop_labels", "label_separator", "similar_patients")
+        }
+        return {k: v for k, v in answers.items() if v != fields[k].default}
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """How data are read, for fingerprints; the files count by content elsewhere."""

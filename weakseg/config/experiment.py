@@ -184,9 +184,9 @@ class Config(Section):
                     "masks of the images that it segments; name another method"
                 )
             if s.masks not in self.methods:
-                known = ", ".join([MANIFEST, *(m for m in self.methods if m not in names[at:])])
+                sources = ", ".join([MANIFEST, *(m for m in self.methods if m not in names[at:])])
                 raise ValueError(
-                    f"segmenters.{name}.masks: there is no method {s.masks!r}; known: {known}; "
+                    f"segmenters.{name}.masks: there is no method {s.masks!r}; known: {sources}; "
                     "masks of another run are named RUN/METHOD"
                 )
             for needed in self.segmenters_of(s.masks):
@@ -198,14 +198,14 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _page_speaks_of_methods(self) -> Config:
-        known = self.methods
+        names = self.methods
         named = {"method": [self.report.method] if self.report.method else []}
         named["steps"] = self.report.steps or []
         for key, methods in named.items():
             for wanted in methods:
-                if wanted not in known:
+                if wanted not in names:
                     raise ValueError(
-                        f"report.{key}: there is no method {wanted!r}; methods: {', '.join(known)}"
+                        f"report.{key}: there is no method {wanted!r}; methods: {', '.join(names)}"
                     )
         if self.heatmap_methods.get(self.report.method or "", ("", ""))[1] in ORACLES:
             raise ValueError(
@@ -218,9 +218,9 @@ class Config(Section):
     def _equivalence_names_a_segmenter(self) -> Config:
         wanted = self.equivalence.segmenter
         if wanted is not None and wanted not in self.segmenters:
-            known = ", ".join(self.segmenters) or "none"
+            names = ", ".join(self.segmenters) or "none"
             raise ValueError(
-                f"equivalence.segmenter: there is no segmenter {wanted!r}; segmenters: {known}"
+                f"equivalence.segmenter: there is no segmenter {wanted!r}; segmenters: {names}"
             )
         if wanted is not None and self.segmenters[wanted].weak:
             raise ValueError(
@@ -259,8 +259,8 @@ class Config(Section):
 
     def rules_of(self, heatmap: str) -> list[Rule]:
         """The rules that make masks of a heatmap."""
-        held = self.heatmaps.get(heatmap)
-        return list(self.masks.rules if held is None or held.rules is None else held.rules)
+        further = self.heatmaps.get(heatmap)
+        return list(self.masks.rules if further is None or further.rules is None else further.rules)
 
     @property
     def heatmap_methods(self) -> dict[str, tuple[str, str]]:
@@ -314,9 +314,9 @@ class Config(Section):
 
     def segmenter(self, name: str, seed: int | None = None) -> OneNetwork:
         """The settings of a segmenter's network of a seed (default: the first), weights named."""
-        held, seeds = self.segmenters[name], self.segmenter_seeds(name)
+        settings, seeds = self.segmenters[name], self.segmenter_seeds(name)
         at = seeds.index(seed) if seed in seeds else 0
-        arch, weights = held.kinds[at % len(held.kinds)]
+        arch, weights = settings.kinds[at % len(settings.kinds)]
         weights = self.classifier.weights if weights == "classifier" else weights
-        values = dict(held) | {"arch": arch, "weights": weights}
-        return OneNetwork.model_construct(held.model_fields_set, **values)
+        values = dict(settings) | {"arch": arch, "weights": weights}
+        return OneNetwork.model_construct(settings.model_fields_set, **values)

@@ -84,14 +84,14 @@ def parse_condition(name: str) -> Condition:
     """
     if name == RAW:
         return Condition(RAW)
-    found = _NAME.fullmatch(name)
-    if found is None:
+    match = _NAME.fullmatch(name)
+    if match is None:
         raise ValueError(
             f"there is no condition {name!r}: write SOURCE-SIZE-SIDE-FILL or SOURCE-SIZE-shape, "
             "such as heat-hard-keep-mean, truth-remove-linear, random-top30-keep-mean, heat-hard-"
             "shape"
         )
-    source, size = found["source"], found["size"] or "own"
+    source, size = match["source"], match["size"] or "own"
     own = source == "box" or (source == "truth" and size == "own")
     if (size == "own") != own or (source in ("truth", "box") and size == "soft"):
         raise ValueError(
@@ -100,7 +100,7 @@ def parse_condition(name: str) -> Condition:
         )
     if size.startswith("top") and not 1 <= int(size[3:]) <= 99:
         raise ValueError(f"{name!r}: topN marks 1 to 99 percent")
-    return Condition(source, size, found["side"] or "keep", found["fill"] or SHAPE)
+    return Condition(source, size, match["side"] or "keep", match["fill"] or SHAPE)
 
 
 def _percents(percent: list[int]) -> list[int]:
@@ -226,17 +226,17 @@ class FilteredConfig(Section):
 
     def conditions(self) -> list[Condition]:
         """Every condition once, the raw images first."""
-        found = [Condition(RAW)]
+        conditions = [Condition(RAW)]
         for size in self.filters:
             marked = Condition("truth") if size == "truth" else Condition("heat", size)
-            found += _sides(marked, self.sides, self.fills)
+            conditions += _sides(marked, self.sides, self.fills)
             if self.shape:
-                found.append(Condition(marked.source, marked.size, fill=SHAPE))
+                conditions.append(Condition(marked.source, marked.size, fill=SHAPE))
         if [c for c in self.controls if c != "box"]:
             for equal in self.control_sizes:
-                found += _sides(Condition("heat", equal), self.control_sides, self.fills)
+                conditions += _sides(Condition("heat", equal), self.control_sides, self.fills)
                 if self.shape:
-                    found.append(Condition("heat", equal, fill=SHAPE))
+                    conditions.append(Condition("heat", equal, fill=SHAPE))
         for control in self.controls:
             for equal in self.control_sizes:
                 if control == "box":
@@ -245,13 +245,13 @@ class FilteredConfig(Section):
                     marked = Condition("truth", "hard" if equal == "soft" else equal)
                 else:
                     marked = Condition(control, equal)
-                found += _sides(marked, self.control_sides, self.fills)
+                conditions += _sides(marked, self.control_sides, self.fills)
         for side in self.curve.sides:
             for ranking in self.curve.rankings:
                 for p in self.curve.percent:
-                    found.append(Condition(ranking, f"top{p}", side, self.curve.fill))
-        found += [parse_condition(name) for name in self.also]
-        return list(dict.fromkeys(found))
+                    conditions.append(Condition(ranking, f"top{p}", side, self.curve.fill))
+        conditions += [parse_condition(name) for name in self.also]
+        return list(dict.fromkeys(conditions))
 
 
 def _sides(marked: Condition, sides: list[Side], fills: list[Fill]) -> list[Condition]:

@@ -175,18 +175,18 @@ def _problem(error: Any, tree: dict[str, Any]) -> str:
     path, holder = _place(error["loc"], tree)
     key = ".".join(str(p) for p in path)
     if error["type"] == "extra_forbidden":
-        known = _keys_beside(path, holder)
-        close = nearest(str(path[-1]), known)
-        hint = f"did you mean {close!r}?" if close else f"known keys: {', '.join(known)}"
+        keys = _keys_beside(path, holder)
+        close = nearest(str(path[-1]), keys)
+        hint = f"did you mean {close!r}?" if close else f"known keys: {', '.join(keys)}"
         return f"unknown key {key!r}; {hint}"
     message = str(error["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if not key:
         return message
-    found = error.get("input")
-    if error["type"] == "string_type" and isinstance(found, bool | int | float):
+    value = error.get("input")
+    if error["type"] == "string_type" and isinstance(value, bool | int | float):
         message += "; put words such as 'no', and numbers, in quotation marks"
-    return f"{key}: {message} (found {_short(found)})"
+    return f"{key}: {message} (found {_short(value)})"
 
 
 def _place(loc: Iterable[Any], tree: dict[str, Any]) -> tuple[list[Any], Any]:
@@ -199,9 +199,9 @@ def _place(loc: Iterable[Any], tree: dict[str, Any]) -> tuple[list[Any], Any]:
     node: Any = tree
     holder: Any = tree
     for part in loc:
-        held = dict(enumerate(node)) if isinstance(node, list) else node
-        if isinstance(held, dict) and part in held:
-            path, holder, node = [*path, part], held, held[part]
+        children = dict(enumerate(node)) if isinstance(node, list) else node
+        if isinstance(children, dict) and part in children:
+            path, holder, node = [*path, part], children, children[part]
     return path, holder
 
 

@@ -169,9 +169,9 @@ def _over(under: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
     # A recipe's names first: the experiment's own may build on them.
     joined = {k: deepcopy(v) for k, v in under.items() if k not in tree} | deepcopy(tree)
     for key, value in under.items():
-        held = joined.get(key)
-        if held is None:
+        below = joined.get(key)
+        if below is None:
             joined[key] = deepcopy(value)
-        elif isinstance(held, dict) and isinstance(value, dict):
-            joined[key] = _over(value, held)
+        elif isinstance(below, dict) and isinstance(value, dict):
+            joined[key] = _over(value, below)
     return joined

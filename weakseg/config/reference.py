@@ -66,8 +66,8 @@ def keys_below(prefix: str) -> list[Key]:
     """
     keys = all_keys()
     wanted = prefix.rstrip(".")
-    found = [k for k in keys if k.name == wanted or k.name.startswith((f"{wanted}.", f"{wanted}["))]
-    if not found:
+    below = [k for k in keys if k.name == wanted or k.name.startswith((f"{wanted}.", f"{wanted}["))]
+    if not below:
         names = [k.name for k in keys]
         near = near_names(prefix, names) or [n for n in names if n.endswith(f".{prefix}")]
         raise ConfigError(
@@ -75,7 +75,7 @@ def keys_below(prefix: str) -> list[Key]:
             where=prefix,
             fix=f"did you mean {' or '.join(near)}?" if near else "`weakseg config keys` lists all",
         )
-    return found
+    return below
 
 
 def json_schema() -> dict[str, Any]:
@@ -100,10 +100,10 @@ def _keys_of(
             yield from _keys_of(models[0], f"{path}{below}.", told)
         elif choice not in told:
             told[choice] = path
-            for held in models:
-                at = f"{path}[{_tag(held)}]"
-                yield Key(at, "section", "", _summary(held), True)
-                yield from _keys_of(held, f"{at}.", told)
+            for section in models:
+                at = f"{path}[{_tag(section)}]"
+                yield Key(at, "section", "", _summary(section), True)
+                yield from _keys_of(section, f"{at}.", told)
 
 
 def _sections(annotation: Any) -> tuple[list[type[BaseModel]], str]:
@@ -115,13 +115,13 @@ def _sections(annotation: Any) -> tuple[list[type[BaseModel]], str]:
         return _sections(inner[1])[0], f".{NAME}"
     if origin is Annotated:
         return _sections(inner[0])
-    found: list[type[BaseModel]] = []
+    sections: list[type[BaseModel]] = []
     below = ""
     for part in inner:
         models, between = _sections(part)
-        found += [m for m in models if m not in found]
+        sections += [m for m in models if m not in sections]
         below = below or between
-    return found, below
+    return sections, below
 
 
 def _tag(model: type[BaseModel]) -> str:

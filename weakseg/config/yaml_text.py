@@ -200,7 +200,7 @@ def _read(path: Path) -> str:
     """The text of a file, as far as it can be one of an experiment."""
     try:
         with path.open("rb") as f:
-            held = f.read(MAX_BYTES + 1)
+            content = f.read(MAX_BYTES + 1)
     except FileNotFoundError:
         link = " (a link to what is not there)" if path.is_symlink() else ""
         raise ConfigError(
@@ -210,14 +210,14 @@ def _read(path: Path) -> str:
         ) from None
     except OSError as e:
         raise _unreadable(path, e.strerror or str(e)) from None
-    if len(held) > MAX_BYTES:
+    if len(content) > MAX_BYTES:
         raise _unreadable(path, f"more than {MAX_BYTES:,} bytes")
     try:
-        return held.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as e:
-        line = held.count(b"\n", 0, e.start) + 1
-        wide = held[:2] in (b"\xff\xfe", b"\xfe\xff")
-        coded = "UTF-16 or UTF-32" if wide else f"the byte {held[e.start]:#04x}"
+        line = content.count(b"\n", 0, e.start) + 1
+        wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        coded = "UTF-16 or UTF-32" if wide else f"the byte {content[e.start]:#04x}"
         raise _unreadable(f"{path}, line {line}", coded, fix="save it as UTF-8") from None
 
 

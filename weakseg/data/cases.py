@@ -85,10 +85,10 @@ class Case:
 
 def by_file(cases: Iterable[Case]) -> list[list[Case]]:
     """The cases of each file: whole ones alone, slices of a volume together, from the first on."""
-    found: dict[str, list[Case]] = {}
+    files: dict[str, list[Case]] = {}
     for case in cases:
-        found.setdefault(case.file, []).append(case)
-    return [sorted(of_file, key=lambda c: c.slice or 0) for of_file in found.values()]
+        files.setdefault(case.file, []).append(case)
+    return [sorted(of_file, key=lambda c: c.slice or 0) for of_file in files.values()]
 
 
 def file_by_file(cases: Iterable[Case]) -> list[Case]:

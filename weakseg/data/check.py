@@ -94,9 +94,9 @@ def check_manifest(
     try:
         table = read_configured(path, data)
     except DataError as e:
-        found = f" ({e.found})" if e.found else ""
+        detail = f" ({e.found})" if e.found else ""
         at = f"{e.where}: " if e.where else ""
-        return [Problem("manifest", None, None, f"{at}{e.what}{found}", e.fix or "")]
+        return [Problem("manifest", None, None, f"{at}{e.what}{detail}", e.fix or "")]
     return check_table(table, data, progress=progress).problems
 
 
@@ -129,8 +129,8 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
         groups = look_alikes(table, [s.small for s in seen])
     problems += _patients_and_splits(table, data, labels, groups, problems)
     grey = all(s.grey for s in seen)
-    if told := {p.row for p in problems if p.kind == NAMES_PATIENT}:  # others would repeat it
-        problems = [p for p in problems if p.kind == NAMES_PATIENT or p.row not in {None, *told}]
+    if named := {p.row for p in problems if p.kind == NAMES_PATIENT}:  # others would repeat it
+        problems = [p for p in problems if p.kind == NAMES_PATIENT or p.row not in {None, *named}]
     return Findings(sorted(problems, key=lambda p: p.row or 0), grey, groups)
 
 

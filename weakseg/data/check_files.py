@@ -111,13 +111,13 @@ def look_at_files(
 def file_problem(what: str, row: Row, cell: str, table: Table, e: DataError) -> Problem:
     """The problem of a file that cannot be read; ``what`` it is begins the kind."""
     missing = e.what == MISSING
-    told = [t for t in (e.found, f"expected {e.expected}" if e.expected else None) if t]
-    found = f" ({'; '.join(told)})" if told else ""
+    details = [t for t in (e.found, f"expected {e.expected}" if e.expected else None) if t]
+    about = f" ({'; '.join(details)})" if details else ""
     fix = e.fix or ""
     if missing:
         fix = missing_fix(what, cell, table)
     kind = f"{what}-missing" if missing else f"{what}-unreadable"
-    return Problem(kind, row.line, cell, e.what.rstrip(".") + found, fix)
+    return Problem(kind, row.line, cell, e.what.rstrip(".") + about, fix)
 
 
 def _image_problems(
@@ -224,8 +224,8 @@ def mask_content_problems(
     what = row.noun
     marked = int(np.count_nonzero(mask))
     share = marked / mask.size
-    known = labels is not None and row.label in labels.names
-    lesion = known and labels is not None and labels.is_lesion(row.label)
+    declared = labels is not None and row.label in labels.names
+    lesion = declared and labels is not None and labels.is_lesion(row.label)
     if lesion and not marked:
         other = "correct the label or the mask"
         if (values != 0).any():
@@ -236,7 +236,7 @@ def mask_content_problems(
             f"{_list_values(values)}, and data.mask_rule is {data.mask_rule}",
             other,
         )
-    if known and not lesion and marked:
+    if declared and not lesion and marked:
         yield here(
             "healthy-with-mask",
             f"the label {row.label!r} means healthy, but the mask marks {marked} {unit}: "

@@ -26,10 +26,10 @@ def grid_problems(table: Table, seen: Sequence[Seen]) -> Iterator[Problem]:
     seen : sequence of Seen
         One a row.
     """
-    held = [(r, s.frame) for r, s in zip(table.rows, seen, strict=True) if s.frame is not None]
-    yield from _unknown(held)
-    yield from _spacings([(r, g) for r, g in held if g.known_spacing])
-    yield from _orientations([(r, g) for r, g in held if g.coded])
+    frames = [(r, s.frame) for r, s in zip(table.rows, seen, strict=True) if s.frame is not None]
+    yield from _unknown(frames)
+    yield from _spacings([(r, g) for r, g in frames if g.known_spacing])
+    yield from _orientations([(r, g) for r, g in frames if g.coded])
     yield from _leeways(table, seen)
 
 
@@ -86,20 +86,20 @@ def _listed(counts: Counter[str]) -> str:
 def _leeways(table: Table, seen: Sequence[Seen]) -> Iterator[Problem]:
     """One warning a kind of file: how many count as lying on their image's voxels, and why."""
     for what, files in _FILES.items():
-        found = [
+        leeways = [
             (r.line, how)
             for r, s in zip(table.rows, seen, strict=True)
             for kind, how in s.leeways
             if kind == what
         ]
-        if not found:
+        if not leeways:
             continue
-        counts = Counter(how for _, how in found)
+        counts = Counter(how for _, how in leeways)
         parts = "; ".join(f"{n} {LEEWAY[how]}" for how, n in counts.most_common())
         yield _warning(
             f"{what}-affine",
-            f"{len(found)} {files} (the first in row {found[0][0]}) have another affine than their "
-            f"image, but its shape, and are taken to lie on its voxels: {parts}",
+            f"{len(leeways)} {files} (the first in row {leeways[0][0]}) have another affine than "
+            f"their image, but its shape, and are taken to lie on its voxels: {parts}",
             "look at one over its image; if it fits there is nothing to do, else export it on the "
             "image's own voxel grid",
         )

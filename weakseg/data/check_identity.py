@@ -22,17 +22,19 @@ def identity_problem(row: Row, table: Table) -> Problem | None:
         Without the file, as its name is what must not be told.
     """
     images = [table.resolve(c) for c in row.modalities]
-    found = [known for image in images if (known := identifiers_of(image)) is not None]
-    if not found:
+    identifiers = [
+        of_patient for image in images if (of_patient := identifiers_of(image)) is not None
+    ]
+    if not identifiers:
         return None
-    known = frozenset().union(*found)
+    of_patient = frozenset().union(*identifiers)
     others = [table.resolve(c) for c in (*table.masks(row), row.roi) if c]
     parts = {p for path in (*images, *others) for p in path.parts}
-    held = [p for p in parts if tells(p, known)]
-    columns = [n for n in ("patient", "label") if tells(getattr(row, n), known)]
-    if not held and not columns:
+    telling = [p for p in parts if tells(p, of_patient)]
+    columns = [n for n in ("patient", "label") if tells(getattr(row, n), of_patient)]
+    if not telling and not columns:
         return None
-    where = " and ".join((["a path"] if held else []) + [f"the column {n!r}" for n in columns])
+    where = " and ".join((["a path"] if telling else []) + [f"the column {n!r}" for n in columns])
     return Problem(
         NAMES_PATIENT,
         row.line,

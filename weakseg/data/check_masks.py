@@ -96,8 +96,8 @@ def _values_off_border(file: AnyMask) -> list[int]:
     if not file.one_channel or len(file.values) > _FEW_VALUES or (file.values % 1).any():
         return []
     border = np.concatenate([side.ravel() for side in _sides(file.stored)])
-    held, counts = np.unique(border, return_counts=True)
-    listed = [int(v) for v in file.values if v != held[counts.argmax()]]
+    values, counts = np.unique(border, return_counts=True)
+    listed = [int(v) for v in file.values if v != values[counts.argmax()]]
     return [] if 0 in listed else listed  # a list takes no 0
 
 

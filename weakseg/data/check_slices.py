@@ -163,11 +163,11 @@ def _look_at_mask(
         problems.append(Problem("mask-is-image", row.line, row.mask, what, fix))
         return None
     cells = masks.table.masks(row)
-    found = [f for f in (masks.open(row, cell, problems) for cell in cells) if f is not None]
-    planes = [marked[:, :, z] for _, marked in found]
+    frames = [f for f in (masks.open(row, cell, problems) for cell in cells) if f is not None]
+    planes = [marked[:, :, z] for _, marked in frames]
     if not can_be_joined(planes, cells):
         return None
-    files = [VolumeMaskFile(f.path, f.stored[:, :, z], f.frame) for f, _ in found]
+    files = [VolumeMaskFile(f.path, f.stored[:, :, z], f.frame) for f, _ in frames]
     whole = union(planes)
     values = all_values([f.values for f in files])
     problems += mask_content_problems(row, whole, values, data, labels)

@@ -140,8 +140,8 @@ def find_columns(
 
 
 def _holds_only(rows: Sequence[Sequence[str]], k: int, words: Sequence[str]) -> bool:
-    held = {r[k].casefold() for r in rows if k < len(r) and r[k]}
-    return bool(held) and held <= set(words)
+    contents = {r[k].casefold() for r in rows if k < len(r) and r[k]}
+    return bool(contents) and contents <= set(words)
 
 
 def _several(name: str, names: Sequence[str], path: Path) -> DataError:

@@ -101,23 +101,23 @@ def _text(path: Path) -> str:
             fix="name a CSV file",
         ) from None
     encoding = next((e for mark, e in _MARKS.items() if data.startswith(mark)), "utf-8-sig")
-    found = next((what for head, what in _FOREIGN.items() if data.startswith(head)), None)
-    if found is None:
+    foreign = next((what for head, what in _FOREIGN.items() if data.startswith(head)), None)
+    if foreign is None:
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError as e:
             line = data[: e.start].count(b"\n") + 1
             name = encoding.removesuffix("-sig").upper()
-            found = f"byte 0x{data[e.start]:02x} in row {line}, which is not {name}"
+            foreign = f"byte 0x{data[e.start]:02x} in row {line}, which is not {name}"
         else:
             if "\0" not in text:
                 return text
             halves = data[:200][::2], data[:200][1::2]
             wide = any(half and not half.strip(b"\0") for half in halves)
-            found = "text in UTF-16 without its mark" if wide else "binary data"
+            foreign = "text in UTF-16 without its mark" if wide else "binary data"
     raise DataError(
         "The manifest is not text in UTF-8.",
         where=str(path),
-        found=found,
+        found=foreign,
         fix="save it as CSV in UTF-8 (in Excel: CSV UTF-8)",
     )

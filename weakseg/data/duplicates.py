@@ -110,9 +110,9 @@ def _similar(unit: Floats, shape: tuple[int, ...], block: int) -> list[NDArray[A
             b = slice(j, j + block)
             if n > block and bounds[j, 0] - bounds[a, 0][-1] > reach:
                 break
-            found = _similar_in(unit[a], unit[b], mirror[b], bounds[a], bounds[b])
-            if len(found):
-                links.append(order[_spanning(found + np.array([i, j]))])
+            pairs = _similar_in(unit[a], unit[b], mirror[b], bounds[a], bounds[b])
+            if len(pairs):
+                links.append(order[_spanning(pairs + np.array([i, j]))])
     return links
 
 
@@ -147,10 +147,10 @@ def _bounds(unit: Floats, mirror: Floats) -> Floats:
 
 def _spanning(pairs: NDArray[Any]) -> NDArray[Any]:
     """No more links than pictures that hold the same ones together."""
-    held, places = np.unique(pairs, return_inverse=True)
-    member = _components(places.reshape(-1, 2), len(held))
+    nodes, places = np.unique(pairs, return_inverse=True)
+    member = _components(places.reshape(-1, 2), len(nodes))
     _, first = np.unique(member, return_index=True)
-    return np.stack((held[first[member]], held), axis=1)
+    return np.stack((nodes[first[member]], nodes), axis=1)
 
 
 def _components(pairs: NDArray[Any], n: int) -> NDArray[Any]:

@@ -232,9 +232,9 @@ class Familiar:
         if look.spacing and axes:
             for mine, theirs in zip(look.spacing, axes, strict=True):
                 if not min(theirs) / SPACING_RATIO <= mine <= max(theirs) * SPACING_RATIO:
-                    told = " × ".join(f"{v:.3g}" for v in look.spacing)
+                    spacing = " × ".join(f"{v:.3g}" for v in look.spacing)
                     usual = " × ".join(_range(a) for a in axes)
-                    yield "another spacing", f"voxels of {told} mm, training volumes {usual} mm"
+                    yield "another spacing", f"voxels of {spacing} mm, training volumes {usual} mm"
                     break
         usual_axes = sorted({k.orientation for k in self.looks if k.orientation})
         if look.orientation and usual_axes and look.orientation not in usual_axes:
@@ -258,8 +258,8 @@ class Familiar:
         low, high = points.min(0), points.max(0)
         outside = np.maximum(low - mine, mine - high).clip(0) / self._scale
         by_group = {g: float(np.hypot.reduce(outside[a:b])) for g, (a, b) in GROUPS.items()}
-        found = [g for g in sorted(by_group, key=lambda g: -by_group[g]) if by_group[g] > 0]
-        return f"another {' and '.join(found[:2])}" if found else "looks otherwise"
+        groups = [g for g in sorted(by_group, key=lambda g: -by_group[g]) if by_group[g] > 0]
+        return f"another {' and '.join(groups[:2])}" if groups else "looks otherwise"
 
 
 def remember(cases: Sequence[Case], data: DataConfig, key: str) -> Familiar:

@@ -82,14 +82,14 @@ def _by_volume(
         places.setdefault(row.image, []).append(k)
     groups = [[work[k] for k in of_volume] for of_volume in places.values()]
     look = partial(_look_at_volume_of, table.path, data, labels)
-    held: dict[int, Seen] = {}
+    volumes: dict[int, Seen] = {}
     done = 0
     looked = in_threads(look, groups, VOLUME_THREADS)
     for of_volume, seen in zip(places.values(), looked, strict=True):
-        held.update(zip(of_volume, seen, strict=True))
+        volumes.update(zip(of_volume, seen, strict=True))
         ready = []
-        while done in held:
-            ready.append(held.pop(done))
+        while done in volumes:
+            ready.append(volumes.pop(done))
             done += 1
         yield ready
 
@@ -121,22 +121,22 @@ def _look_at(
     row: Row, table: Table, data: DataConfig, labels: Labels | None, clash: bool, thumbnails: bool
 ) -> Seen:
     try:
-        if told := identity_problem(row, table):
-            return Seen((told,))
+        if problem := identity_problem(row, table):
+            return Seen((problem,))
         return LOOKS[row.formats.noun](row, table, data, labels, clash, thumbnails)
     except Exception as e:  # whatever breaks a reader must not hide the other rows
         return _unreadable(row, e)
 
 
 def _unreadable(row: Row, e: Exception) -> Seen:
-    found = f"{type(e).__name__}: {first_line(e)}"
+    cause = f"{type(e).__name__}: {first_line(e)}"
     return Seen(
         (
             Problem(
                 "row-unreadable",
                 row.line,
                 row.image,
-                f"looking into the files of this row failed ({found})",
+                f"looking into the files of this row failed ({cause})",
                 "write its files anew, or delete the row; weakseg should have said what is "
                 "wrong, so please report it with the file",
             ),

@@ -92,8 +92,8 @@ def resolve_labels(
                     found=f"labels {shown}",
                     fix=did_you_mean(label, every),
                 )
-    found = [f for f in every if not asks(f) or declared(f, healthy, lesion)]
-    if both and len(found) < 2:
+    answered = [f for f in every if not asks(f) or declared(f, healthy, lesion)]
+    if both and len(answered) < 2:
         raise DataError(
             "A classifier needs images with and without a lesion, but there is only one label.",
             found=f"labels {shown}",
@@ -101,9 +101,9 @@ def resolve_labels(
             fix="add images of the other kind",
         )
     chosen = set(lesion) if lesion != "auto" else set()
-    well = {f for f in found if plain(f) in HEALTHY_NAMES} - chosen
+    well = {f for f in answered if plain(f) in HEALTHY_NAMES} - chosen
     well = well if healthy == "auto" else set(healthy)
-    ill = set(found) - well if lesion == "auto" else chosen
+    ill = set(answered) - well if lesion == "auto" else chosen
     if well & ill:
         raise DataError(
             f"The label {min(well & ill)!r} is listed both as healthy and as lesion.",
@@ -113,7 +113,7 @@ def resolve_labels(
     if not ill or (both and not well):
         raise DataError(
             "No label is known to mean healthy."
-            if ill or not found
+            if ill or not answered
             else "Every label is taken for healthy, so that none is left for images with a lesion.",
             found=f"labels {shown}",
             fix="set data.healthy_labels to the labels of images without a lesion",
@@ -174,11 +174,11 @@ def plain(label: str) -> str:
 
 def reordered(labels: Iterable[str]) -> dict[str, list[list[str]]]:
     """Labels that hold the same findings in another order: separator → groups, each sorted."""
-    found = sorted(set(labels))
+    names = sorted(set(labels))
     out: dict[str, list[list[str]]] = {}
     for separator in SEPARATORS:
         groups: dict[tuple[str, ...], list[str]] = {}
-        for label in found:
+        for label in names:
             if len(findings(label, separator)) > 1:
                 groups.setdefault(findings(label, separator), []).append(label)
         if several := [g for g in groups.values() if len(g) > 1]:
@@ -191,11 +191,11 @@ def seeming_sets(labels: Iterable[str]) -> dict[str, list[str]]:
 
     ``|`` is hardly used otherwise; of other signs a part has to be a label of its own.
     """
-    found = sorted(set(labels))
+    names = sorted(set(labels))
     out: dict[str, list[str]] = {}
     for separator in SEPARATORS:
-        joined = [label for label in found if len(findings(label, separator)) > 1]
-        alone = set(found) - set(joined)
+        joined = [label for label in names if len(findings(label, separator)) > 1]
+        alone = set(names) - set(joined)
         if separator != "|":
             joined = [j for j in joined if not alone.isdisjoint(findings(j, separator))]
         if joined:

@@ -61,14 +61,14 @@ class MappedStore:
 
     def get(self, at: int, shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
         """What `put` has kept, (*shape), read-only."""
-        held = self._view(at, shape, dtype)
-        held.flags.writeable = False
-        return held
+        view = self._view(at, shape, dtype)
+        view.flags.writeable = False
+        return view
 
     def keep(self, array: np.ndarray) -> np.ndarray | None:
         """`put` and `get` in one: the array as it is kept, or None where the store is full."""
-        held = self.keep_all([array])
-        return None if held is None else held[0]
+        views = self.keep_all([array])
+        return None if views is None else views[0]
 
     def keep_all(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray] | None:
         """Keep arrays that are of use only together: all as they are kept, or None, and no rest."""

@@ -55,8 +55,8 @@ def left_out_masks(table: Table) -> Iterator[Problem]:
 
 def _numbered(names: list[str]) -> dict[str, list[str]]:
     """Names with a number behind, by the name without it."""
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name in names:
         if match := _NUMBERED.fullmatch(name):
-            found.setdefault(match[1] + match[2], []).append(name)
-    return found
+            groups.setdefault(match[1] + match[2], []).append(name)
+    return groups

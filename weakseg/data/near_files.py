@@ -58,9 +58,9 @@ def near_cell(cell: str, table: Table) -> str | None:
             if _is_file(table.resolve(base + tail)):
                 why = "paths are relative to the manifest's folder, with / between folders"
                 return f"write {base + tail!r}: {why}"
-            found = _similar(table.resolve(base + "x").parent, tail)
-            if found:
-                names, why = found
+            similar = _similar(table.resolve(base + "x").parent, tail)
+            if similar:
+                names, why = similar
                 shown = " or ".join(repr(base + n) for n in names)
                 return f"write {shown}: {why}"
     return _in_another_folder(cell, folder)
@@ -107,8 +107,8 @@ def _similar(folder: Path, tail: str) -> tuple[list[str], str] | None:
         if len(there) != 1:
             return None
         prefix, folder = f"{prefix}{there[0]}/", folder / there[0]
-    for found, why in _ways(name, _listing(folder)):
-        files = [n for n in found if _is_file(folder / n)]
+    for other, why in _ways(name, _listing(folder)):
+        files = [n for n in other if _is_file(folder / n)]
         if files:
             return [prefix + n for n in files[:3]], why or _how_they_differ(prefix + files[0], tail)
     return None
@@ -145,10 +145,10 @@ def _misspelt(name: str, names: dict[str, list[str]]) -> list[str]:
 def _in_another_folder(cell: str, folder: Path) -> str | None:
     name = re.split(r"[\\/]", cell)[-1]
     inside = _listing(folder).folders[:MOST_FOLDERS]
-    found = [f"{n}/{name}" for n in inside if _is_file(folder / n / name)]
-    if not name or not found or len(found) > 3:
+    others = [f"{n}/{name}" for n in inside if _is_file(folder / n / name)]
+    if not name or not others or len(others) > 3:
         return None
-    return f"did you mean {' or '.join(map(repr, found))}?"
+    return f"did you mean {' or '.join(map(repr, others))}?"
 
 
 def _folded(name: str) -> str:
@@ -193,15 +193,15 @@ class _Listing:
 
 @lru_cache(maxsize=64)
 def _listing_at(folder: str, changed: int) -> _Listing:
-    found = _Listing({}, {}, [])
+    listing = _Listing({}, {}, [])
     try:
         entries = sorted(os.scandir(folder), key=lambda e: e.name)
     except (OSError, ValueError):
         entries = []
     for entry in entries:
-        found.whole.setdefault(_folded(entry.name), []).append(entry.name)
-        found.stems.setdefault(_folded(_stem(entry.name)), []).append(entry.name)
+        listing.whole.setdefault(_folded(entry.name), []).append(entry.name)
+        listing.stems.setdefault(_folded(_stem(entry.name)), []).append(entry.name)
         with contextlib.suppress(OSError):
             if entry.is_dir():
-                found.folders.append(entry.name)
-    return found
+                listing.folders.append(entry.name)
+    return listing

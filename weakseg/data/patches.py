@@ -175,14 +175,14 @@ class PatchSampler:
             if self.shape is None:
                 yield case, None
                 continue
-            held = self.arrays(case)
-            assert held.truth is not None
+            arrays = self.arrays(case)
+            assert arrays.truth is not None
             if lesion:
-                candidates = held.truth == 1
+                candidates = arrays.truth == 1
             elif self.kind == "balanced":
-                candidates = held.region & (held.truth == 0)
+                candidates = arrays.region & (arrays.truth == 0)
             else:
-                candidates = held.region
+                candidates = arrays.region
             flat = np.flatnonzero(candidates)
             if not flat.size:
                 flat = np.arange(candidates.size)
@@ -217,12 +217,12 @@ def lesion_share(
     lesion = seen = 0
     draws = sampler.draw(np.random.default_rng(seed))
     for case, start in itertools.islice(draws, count):
-        held = sampler.arrays(case)
-        assert held.truth is not None
+        arrays = sampler.arrays(case)
+        assert arrays.truth is not None
         if sampler.shape is None or start is None:
-            truth = held.truth.astype(np.uint8)
+            truth = arrays.truth.astype(np.uint8)
         else:
-            truth = inside(cut(held, start, sampler.shape)[1])
+            truth = inside(cut(arrays, start, sampler.shape)[1])
         lesion += int((truth == 1).sum())
         seen += int((truth != IGNORE).sum())
     return lesion / max(seen, 1)

@@ -146,8 +146,8 @@ def _label_sets(table: Table, data: DataConfig) -> Iterator[Problem]:
     """Labels that seem to hold several findings, where no separator is named."""
     if data.label_separator:
         return
-    found = {r.label for r in table.rows if r.label and not _is_declared(r.label, data)}
-    again = reordered(found)
+    undeclared = {r.label for r in table.rows if r.label and not _is_declared(r.label, data)}
+    again = reordered(undeclared)
     for sign, groups in again.items():
         for group in groups:
             yield Problem(
@@ -158,7 +158,7 @@ def _label_sets(table: Table, data: DataConfig) -> Iterator[Problem]:
                 "order, and would be classes of their own",
                 f"set data.label_separator: {sign!r}, or write them one way",
             )
-    for sign, labels in seeming_sets(found).items():
+    for sign, labels in seeming_sets(undeclared).items():
         if sign in again:
             continue
         some = f"the label {labels[0]!r} seems"
@@ -183,12 +183,12 @@ def _similar_patients(table: Table, data: DataConfig) -> Iterator[Problem]:
         if r.patient and not is_no_value(r.patient):
             lines.setdefault(r.patient, []).append(r.line)
     for group in similar_names(lines):
-        told = " and ".join(f"{name!r} ({_rows(lines[name])})" for name in group)
+        names = " and ".join(f"{name!r} ({_rows(lines[name])})" for name in group)
         yield Problem(
             "patient-similar",
             None,
             None,
-            f"patients {told} differ only in writing, and would count as {len(group)} people",
+            f"patients {names} differ only in writing, and would count as {len(group)} people",
             "set data.similar_patients: same if such names are one person, different if they are "
             "not; or write one name",
         )

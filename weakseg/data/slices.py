@@ -229,10 +229,10 @@ class _Held:
 
 def _version(path: Path) -> tuple[int, ...]:
     try:
-        told = path.stat()
+        stat = path.stat()
     except OSError:
         return ()
-    return (told.st_mtime_ns, told.st_size)
+    return (stat.st_mtime_ns, stat.st_size)
 
 
 _HELD, _FRAMES = _Held(AT_MOST), _Held(2**22)

@@ -37,15 +37,15 @@ def has_soft_edges(values: NDArray[Any]) -> bool:
         Where `LEVELS` values or more lie in between, over a range of `ROOM` (of floats: any
         range), and more than half of their pixels are on slopes; see `NEAR` for faint ones.
     """
-    held, counts = np.unique(values, return_counts=True)
-    low, reach = float(held[0]), float(held[-1]) - float(held[0])
+    present, counts = np.unique(values, return_counts=True)
+    low, reach = float(present[0]), float(present[-1]) - float(present[0])
     whole = np.issubdtype(values.dtype, np.integer)
-    if len(held) < 3 or (whole and reach < ROOM):
+    if len(present) < 3 or (whole and reach < ROOM):
         return False
-    levels = _between(held, counts, low + reach / 2)
+    levels = _between(present, counts, low + reach / 2)
     place = (levels.astype(np.float64) - low) / reach
     faint = bool(((place <= NEAR) | (place >= 1 - NEAR)).all())
-    if not len(levels) or (not faint and len(held) - 2 < LEVELS):
+    if not len(levels) or (not faint and len(present) - 2 < LEVELS):
         return False
     between = np.isin(values, levels)
     share = PARTLY if faint else MOSTLY

@@ -165,8 +165,8 @@ def read_splits(path: Path) -> list[Case]:
             found=getattr(e, "strerror", None) or str(e),
             fix="run `weakseg train-classifier CONFIG` or any other stage, which writes them anew",
         ) from None
-    known = (COLUMNS, (*COLUMNS, SLICE))
-    if not rows or tuple(rows[0]) not in known or any(len(r) != len(rows[0]) for r in rows):
+    headers = (COLUMNS, (*COLUMNS, SLICE))
+    if not rows or tuple(rows[0]) not in headers or any(len(r) != len(rows[0]) for r in rows):
         raise DataError(
             "The file does not hold splits.",
             where=str(path),

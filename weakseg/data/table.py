@@ -184,8 +184,8 @@ class Table:
         # Most paths are no links; realpath asks that of every folder above them, too. (pathlib's
         # question is no use here: it fails where a name is too long.)
         linked = os.path.islink(path)  # noqa: PTH114
-        found = os.path.realpath(path) if linked else f"{self._real_folders[folder]}{os.sep}{name}"
-        return self._real.setdefault(cell, os.path.normpath(found))
+        place = os.path.realpath(path) if linked else f"{self._real_folders[folder]}{os.sep}{name}"
+        return self._real.setdefault(cell, os.path.normpath(place))
 
     @cached_property
     def _folder(self) -> Path:

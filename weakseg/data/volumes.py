@@ -307,11 +307,11 @@ def scales_of(channels: NDArray[np.float32], region: ArrayLike | None = None) ->
         raise ValueError(f"a region of shape {inside.shape} in channels of {channels.shape[1:]}")
     if not (channels[0].size if inside is None else inside.any()):
         raise ValueError("the region holds nothing")
-    found: list[Scale] = []
+    scales: list[Scale] = []
     for channel in channels:
         low, high = _extremes(channel, inside)
-        found.append(None if low == high else _moments(channel, inside))
-    return tuple(found)
+        scales.append(None if low == high else _moments(channel, inside))
+    return tuple(scales)
 
 
 def scaled_by(

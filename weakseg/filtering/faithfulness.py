@@ -287,7 +287,7 @@ def areas(rows: Iterable[Row]) -> list[Area]:
     curves: dict[tuple[int, str, str], list[Row]] = {}
     for row in rows:
         curves.setdefault((row.image, row.measure, row.order), []).append(row)
-    found = []
+    totals = []
     for (image, measure, order), curve in curves.items():
         curve.sort(key=lambda row: row.share)
         share = [row.share for row in curve]
@@ -298,8 +298,8 @@ def areas(rows: Iterable[Row]) -> list[Area]:
             )
         target = float(np.trapezoid([row.p_target for row in curve], share))
         predicted = float(np.trapezoid([row.p_predicted for row in curve], share))
-        found.append(Area(image, measure, order, target, predicted))
-    return found
+        totals.append(Area(image, measure, order, target, predicted))
+    return totals
 
 
 def preserved(
@@ -386,8 +386,8 @@ def blurred(image: ArrayLike, valid: ArrayLike) -> Floats:
     planes, inside = np.asarray(image, dtype=np.float32), np.asarray(valid, dtype=np.bool_)
     sigma = BLUR_SIGMA * max(inside.shape)
     weight = gaussian_filter(inside.astype(np.float64), sigma, mode="constant")
-    known = np.where(inside, planes, 0).astype(np.float64)
-    blur = gaussian_filter(known, (0, sigma, sigma), mode="constant")
+    valid_planes = np.where(inside, planes, 0).astype(np.float64)
+    blur = gaussian_filter(valid_planes, (0, sigma, sigma), mode="constant")
     mean = np.divide(blur, weight, out=np.zeros_like(blur), where=inside)
     return np.where(inside, mean, planes).astype(np.float32)
 

@@ -106,13 +106,13 @@ def linear_imputation(
     gap &= inside
     if not gap.any():
         return filled
-    known = inside & ~gap
-    _check_range(values[:, known])
+    given = inside & ~gap
+    _check_range(values[:, given])
     solution = np.empty_like(values)
-    solution[:, gap] = values[:, known].mean(axis=1, keepdims=True) if known.any() else 0.0
-    place = _places_in_solving_order(gap, known)
+    solution[:, gap] = values[:, given].mean(axis=1, keepdims=True) if given.any() else 0.0
+    place = _places_in_solving_order(gap, given)
     if place.size:
-        system = _system(values, place, known, inside)
+        system = _system(values, place, given, inside)
         # Blocks of a band are too small to share: threads gain nothing, and where the cores are
         # busy, their waiting for each other made this ten times slower.
         with _ONE_SOLVE, _blas().limit(limits=1):

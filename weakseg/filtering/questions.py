@@ -21,7 +21,7 @@ def questions(
     tried = list(dict.fromkeys(c.size for c in conditions if c.source == "heat"))
     dark_sizes = [s for s in tried if s in ("hard", "soft")]
     sizes = [s for s in tried if s in (*control_sizes, *dark_sizes)]  # the curves have a figure
-    asked: list[dict[str, Any]] = []
+    answers: list[dict[str, Any]] = []
 
     def interval(name: str) -> dict[str, Any] | None:
         return named(evidence.interval(name, "auc")) if name in names else None
@@ -35,7 +35,7 @@ def questions(
             share = evidence.share_lost(RAW, rest)
             outline = evidence.interval("truth-shape", "auc") if "truth-shape" in names else None
             verdict = depends_mainly(share, outline)
-            asked.append(
+            answers.append(
                 {
                     "question": "tumour",
                     "fill": fill,
@@ -60,7 +60,7 @@ def questions(
                 evidence.difference(dark, shape, "auc") if beyond else None,
                 evidence.difference(RAW, shape, "auc") if room else None,
             )
-            asked.append(
+            answers.append(
                 {
                     "question": "dark",
                     "size": size,
@@ -81,22 +81,22 @@ def questions(
                 other = f"{source}-{size}-keep-{fill}"
                 if not {kept, other} <= names:
                     continue
-                found = keeps_more(evidence.difference(kept, other, "auc"))
-                asked.append(
+                control_verdict = keeps_more(evidence.difference(kept, other, "auc"))
+                answers.append(
                     {
                         "question": "control",
                         "size": size,
                         "fill": fill,
                         "control": source,
-                        "verdict": found.answer,
-                        "reason": found.reason,
+                        "verdict": control_verdict.answer,
+                        "reason": control_verdict.reason,
                         "heat": interval(kept),
                         "other": interval(other),
                         "lead": lead(kept, other),
                         "shape": interval(f"heat-{size}-shape"),
                     }
                 )
-    return asked
+    return answers
 
 
 def named(interval: Sequence[float]) -> dict[str, Any]:

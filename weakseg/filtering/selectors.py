@@ -119,12 +119,12 @@ def partners(groups: Sequence[str], seed: int) -> NDArray[np.intp]:
         A permutation; a case is its own partner only if it is alone in its group.
     """
     names = np.asarray(groups)
-    found = np.arange(len(names))
+    others = np.arange(len(names))
     rng = np.random.default_rng([seed, zlib.crc32(b"partners")])
     for group in np.unique(names):
         order = rng.permutation(np.flatnonzero(names == group))
-        found[order] = np.roll(order, 1)
-    return found
+        others[order] = np.roll(order, 1)
+    return others
 
 
 @dataclass(frozen=True)

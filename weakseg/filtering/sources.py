@@ -60,7 +60,7 @@ class TruthMasks:
     @property
     def used(self) -> int:
         """How many true masks the filters are made of."""
-        return sum(len(found) for found in self.lenders.values())
+        return sum(len(cases) for cases in self.lenders.values())
 
     def missing(self) -> str | None:
         """Why there can be no filters of true masks; None if there can."""

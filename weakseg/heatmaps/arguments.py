@@ -189,8 +189,8 @@ def read_layers(model: nn.Module, layers: Any, image_shape: Sequence[int]) -> di
         For a name or module that the model does not have.
     """
     some = [layers] if isinstance(layers, str | nn.Module) or layers is None else list(layers)
-    found = [_read_layer(model, layer, image_shape) for layer in some]
-    return dict(found)
+    modules = [_read_layer(model, layer, image_shape) for layer in some]
+    return dict(modules)
 
 
 def _read_layer(model: nn.Module, layer: Any, image_shape: Sequence[int]) -> tuple[str, nn.Module]:

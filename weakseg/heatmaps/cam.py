@@ -216,19 +216,19 @@ def cams(
     net, classes = read_model(model), read_target(target)
     batch = read_images(net, images)
     named = read_layers(net, layers, batch.shape[1:])
-    known = known_maps(net)
-    spaces = maps_of(net, named, batch.shape[1:], known=known)
+    by_running = known_maps(net)
+    spaces = maps_of(net, named, batch.shape[1:], known=by_running)
     twice = method == "shapleycam"
-    held, gradients, logits = _gradients(net, named, batch, classes, score, twice)
-    if any(h.shape[1:] != s.shape for h, s in zip(held, spaces.values(), strict=True)):
+    activations, gradients, logits = _gradients(net, named, batch, classes, score, twice)
+    if any(h.shape[1:] != s.shape for h, s in zip(activations, spaces.values(), strict=True)):
         # The network was changed since it was looked at.
-        spaces = maps_of(net, named, batch.shape[1:], known=known, afresh=True)
+        spaces = maps_of(net, named, batch.shape[1:], known=by_running, afresh=True)
     explained = [_Score(classes, score)] * len(batch)
     with torch.inference_mode(False), evaluating(net):
         maps = [
             _map(net, method, batch, layer, space, explained, a, g)
             for layer, space, a, g in zip(
-                named.values(), spaces.values(), held, gradients, strict=True
+                named.values(), spaces.values(), activations, gradients, strict=True
             )
         ]
     return maps, logits
@@ -251,10 +251,10 @@ def _gradients(
             # do not matter. A copy goes on, for an in-place ReLU behind the layer would otherwise
             # change what was captured.
             torch.set_grad_enabled(True)
-            known = output.requires_grad and bool(captured)
-            held = output.clone() if known else output.detach().clone().requires_grad_(True)
-            captured[name] = held
-            return held.clone()
+            tracked = output.requires_grad and bool(captured)
+            tensor = output.clone() if tracked else output.detach().clone().requires_grad_(True)
+            captured[name] = tensor
+            return tensor.clone()
 
         return hook
 
@@ -269,12 +269,12 @@ def _gradients(
                 logits = class_scores(net(images.clone() if images.is_inference() else images))
                 torch.set_grad_enabled(True)
                 total = target_score(logits.float(), target, score).sum()
-                held = [captured[name] for name in layers]
-                gradients = torch.autograd.grad(total, held, create_graph=twice)
+                activations = [captured[name] for name in layers]
+                gradients = torch.autograd.grad(total, activations, create_graph=twice)
         finally:
             for handle in handles:
                 handle.remove()
-    return held, list(gradients), logits.detach().float()
+    return activations, list(gradients), logits.detach().float()
 
 
 class _Score:
@@ -304,8 +304,8 @@ def _map(
     if method in FORMULAS:
         with torch.no_grad(), torch.autocast(held.device.type, enabled=False):
             return FORMULAS[method](a.detach().float(), g.float())
-    found = library_map(METHODS[method], model, images, layer, space.channel, explained, a, g)
-    return torch.from_numpy(np.asarray(found, dtype=np.float32)).to(held.device)
+    heat = library_map(METHODS[method], model, images, layer, space.channel, explained, a, g)
+    return torch.from_numpy(np.asarray(heat, dtype=np.float32)).to(held.device)
 
 
 def _shapley(held: Tensor, gradient: Tensor, space: Space) -> Tensor:

@@ -193,9 +193,9 @@ def explain_by_all(
     n = len(batch)
     if fill and config.method != OCCLUSION:  # which fills the one batch that it shares
         batch = filled(batch, config.batch_size)
-    found = [explain(m, labels, batch, config) for m in models]
-    maps, p = average([m for _, m, _ in found]), torch.stack([p for *_, p in found]).mean(0)
-    return found[0][0], maps[:n], p[:n]
+    explained = [explain(m, labels, batch, config) for m in models]
+    maps, p = average([m for _, m, _ in explained]), torch.stack([p for *_, p in explained]).mean(0)
+    return explained[0][0], maps[:n], p[:n]
 
 
 def explain(
@@ -232,10 +232,8 @@ def explain(
             )
             return [torch.from_numpy(fall).to(images.device)], torch.from_numpy(logits).softmax(1)
         if config.method == FULLGRAD:
-            found, scores = fullgrad_maps(
-                model, images, target, score=config.score, zero=model.mean
-            )
-            return [found], scores.softmax(1)
+            heat, scores = fullgrad_maps(model, images, target, score=config.score, zero=model.mean)
+            return [heat], scores.softmax(1)
         modules = [module for _, module in layers]
         maps, scores = cams(
             model, modules, images, target, method=config.method, score=config.score
@@ -250,9 +248,9 @@ def explain(
         maps = [mirrored(m, o) for m, o in zip(maps, others, strict=True)]
         return maps, (p + turned) / 2
 
-    found = [look_twice(rescaled(batch, scale)) for scale in config.scales]
-    maps = [same_grid_average(of_layer) for of_layer in zip(*(m for m, _ in found), strict=True)]
-    p = torch.stack([p for _, p in found]).mean(0)
+    each = [look_twice(rescaled(batch, scale)) for scale in config.scales]
+    maps = [same_grid_average(of_layer) for of_layer in zip(*(m for m, _ in each), strict=True)]
+    p = torch.stack([p for _, p in each]).mean(0)
     heat = fuse(maps)
     if config.scale == "probability":
         lesion = _of_lesions(p, labels).to(heat.device)
@@ -283,8 +281,8 @@ def heatmaps_of_arrays(
             probabilities.setdefault(k, p)  # those of the scale next to 1, which comes first
             yield k, heat
 
-    found = dict(at_own_scales(look, range(len(images)), config))
-    return [(as_stored(found[k]), probabilities[k]) for k in range(len(images))]
+    by_image = dict(at_own_scales(look, range(len(images)), config))
+    return [(as_stored(by_image[k]), probabilities[k]) for k in range(len(images))]
 
 
 def _of_arrays(
@@ -302,11 +300,11 @@ def _of_arrays(
     stacked = np.stack([planes for planes, _ in made]).astype(np.float16).astype(np.float32)
     batch = torch.from_numpy(stacked).contiguous(memory_format=torch.channels_last)
     batch = batch.to(models[0].mean.device)
-    name, maps, found = explainer(models, labels, batch, config, fill=fill)
-    lesion = _of_lesions(found.cpu(), labels).tolist()
+    name, maps, scores = explainer(models, labels, batch, config, fill=fill)
+    lesion = _of_lesions(scores.cpu(), labels).tolist()
     out = []
     for (_, box), raw, p, q in zip(
-        made, maps.cpu().numpy(), found.cpu().numpy(), lesion, strict=True
+        made, maps.cpu().numpy(), scores.cpu().numpy(), lesion, strict=True
     ):
         _require_numbers(raw, q, None)
         of, how, what = box.original, config.method, config.target
@@ -356,7 +354,7 @@ def heatmap(
     """
     config = config or HeatmapConfig()
     models = [model] if isinstance(model, Classifier) else list(model)
-    (found,) = heatmaps_of_arrays(
+    (heat,) = heatmaps_of_arrays(
         models,
         [image],
         labels,
@@ -365,4 +363,4 @@ def heatmap(
         config=config,
         fill=False,
     )
-    return found
+    return heat

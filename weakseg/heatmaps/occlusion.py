@@ -74,8 +74,8 @@ def occlusion_maps(
                 falls = []
                 for some in numbers.split(batch_size):
                     covered = (where[None] == some.to(image.device)[:, None, None])[:, None]
-                    found = model(torch.where(covered, fill[None], image[None])).float()
-                    falls.append(base[k] - target_score(found, target, score))
+                    output = model(torch.where(covered, fill[None], image[None])).float()
+                    falls.append(base[k] - target_score(output, target, score))
                 fall = torch.cat(falls).cpu().numpy()
                 maps[k] += fall[np.searchsorted(numbers.numpy(), parts)] / len(counts)
     return maps, logits.cpu().numpy()

@@ -137,9 +137,9 @@ def good_scales(aucs: dict[float, float], drop: float) -> list[float]:
     list of float
         In the order given; all where no AUC is known.
     """
-    known = [a for a in aucs.values() if not math.isnan(a)]
+    defined = [a for a in aucs.values() if not math.isnan(a)]
     # Nothing is left out for the last bit of a sum.
-    return [s for s, a in aucs.items() if not known or a >= max(known) - drop - 1e-9]
+    return [s for s, a in aucs.items() if not defined or a >= max(defined) - drop - 1e-9]
 
 
 def label_aucs(

@@ -58,8 +58,8 @@ class Heatmap:
         As in Grad-CAM, the ReLU comes before the bilinear enlargement. A map with a value that is
         no number shows nothing: its heat is 0 throughout.
         """
-        known = np.isfinite(self.raw).all()
-        return to_original(np.maximum(self.raw, 0) if known else np.zeros_like(self.raw), self.box)
+        finite = np.isfinite(self.raw).all()
+        return to_original(np.maximum(self.raw, 0) if finite else np.zeros_like(self.raw), self.box)
 
     @property
     def flat(self) -> bool:

@@ -89,9 +89,9 @@ class Answers:
         """
         for key in self.given:
             if key not in self.asked:
-                known = ", ".join(self.asked) or "none: these files leave no question"
+                questions = ", ".join(self.asked) or "none: these files leave no question"
                 raise ConfigError(
                     f"Nothing was asked to which {key!r} is the answer.",
                     where=f"--answer {key}={self.given[key]}",
-                    expected=f"answers to {known}",
+                    expected=f"answers to {questions}",
                 )

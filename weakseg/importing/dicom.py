@@ -112,14 +112,14 @@ def scan(folders: Sequence[Path], advance: Callable[..., object]) -> Scan:
     DataError
         For a folder that is not there.
     """
-    found = Scan()
+    series = Scan()
     trees = [list_tree(f) for f in folders]
     total = sum(len(t.files) for t in trees)
     for tree in trees:
         for name in tree.files:
-            _look(tree.path(name), found)
+            _look(tree.path(name), series)
             advance(1, of=total)
-    return found
+    return series
 
 
 def _look(file: Path, found: Scan) -> None:
@@ -184,15 +184,15 @@ def _headers(files: Sequence[Path]) -> Iterator[Image]:
 
 def _without_copies(images: Iterable[Image]) -> list[Image]:
     """Of files that are copies of one object the first."""
-    found: dict[str, Image] = {}
+    distinct: dict[str, Image] = {}
     for k, (file, header) in enumerate(images):
-        found.setdefault(text(header, "SOPInstanceUID") or str(k), (file, header))
-    return list(found.values())
+        distinct.setdefault(text(header, "SOPInstanceUID") or str(k), (file, header))
+    return list(distinct.values())
 
 
 def _parts(images: Sequence[Image]) -> list[list[Image]]:
     """Images of one kind, size, spacing and direction together."""
-    found: dict[Any, list[Image]] = {}
+    parts: dict[Any, list[Image]] = {}
     for file, header in images:
         try:
             where = plane(header, "")
@@ -212,8 +212,8 @@ def _parts(images: Sequence[Image]) -> list[list[Image]]:
             whole_number(header, "NumberOfFrames", 1) > 1 and str(file),
             place,
         )
-        found.setdefault(kind, []).append((file, header))
-    return list(found.values())
+        parts.setdefault(kind, []).append((file, header))
+    return list(parts.values())
 
 
 def _may_be_volume(images: Sequence[Image]) -> bool:
@@ -244,8 +244,8 @@ def _volumes(images: Sequence[Image]) -> Iterator[Series | Refused]:
         error = e
     groups = _by_time(images)
     if len(groups) < 2:
-        found = f" ({error.found})" if error.found else ""
-        why = error.what.rstrip(".") + found
+        detail = f" ({error.found})" if error.found else ""
+        why = error.what.rstrip(".") + detail
         yield Refused(images[0][0], why, images[0][1], len(images))
         return
     for group in groups:

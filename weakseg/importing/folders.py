@@ -75,11 +75,11 @@ def places_of(files: Sequence[str], answers: Answers) -> dict[str, Place]:
             roles[level] = "classes"
     classes = [k for k, role in roles.items() if role == "classes"]
     patients = [k for k, role in roles.items() if role == "patients"]
-    found = {
+    places = {
         f: Place(_at(names, classes), _at(names, patients), splits[f])
         for f, names in telling.items()
     }
-    return found if patients else _people_by_name(found, answers)
+    return places if patients else _people_by_name(places, answers)
 
 
 def split_of(folder: str) -> Literal["train", "val", "test", ""]:
@@ -105,12 +105,12 @@ def _role(names: Counter[str], level: int, answers: Answers) -> str:
     """Whether the folders of a level are classes or patients."""
     from weakseg.data.labels import HEALTHY_NAMES, plain
 
-    known = HEALTHY_NAMES | CLASS_NAMES
-    if any(plain(n) in known for n in names):
+    folder_names = HEALTHY_NAMES | CLASS_NAMES
+    if any(plain(n) in folder_names for n in names):
         return "classes"
     numbers = [re.findall(r"\d+", n) for n in names]
     numbered = sum(map(bool, numbers)) >= 0.8 * len(names)
-    longest = max((len(d) for found in numbers for d in found), default=0)
+    longest = max((len(d) for digits in numbers for d in digits), default=0)
     if numbered and (longest >= 3 or len(names) > FEW):
         return "patients"
     if not numbered and len(names) <= FEW:

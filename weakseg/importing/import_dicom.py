@@ -68,13 +68,13 @@ class _Import:
             return "", "", ""
         series = self.names.of("series", text(header, "SeriesInstanceUID"))
         modality = text(header, "Modality")
-        known = modality if re.fullmatch("[A-Z]{2,6}", modality) else ""
-        return known, self.patient(header), series
+        shown = modality if re.fullmatch("[A-Z]{2,6}", modality) else ""
+        return shown, self.patient(header), series
 
     def identity(self, header: Dataset | None, file: Path, why: str, name: str = "") -> Who:
         """A row of the table for the owner."""
-        told = [text(header, k) if header is not None else "" for k in _WHO]
-        return name, self.shown(header)[1], *told, str(file), why
+        values = [text(header, k) if header is not None else "" for k in _WHO]
+        return name, self.shown(header)[1], *values, str(file), why
 
     def add(self, part: str, name: str, header: Dataset, file: Path) -> None:
         """Remember what was written."""
@@ -135,9 +135,9 @@ def import_dicom(
     _refuse(out, who, folders, force)
     names = read_pseudonyms(key, [out, *folders])
     with progress("reading headers", 0) as advance:
-        found = scan(folders, advance)
-    refused = list(found.refused)
-    if not found.groups:
+        content = scan(folders, advance)
+    refused = list(content.refused)
+    if not content.groups:
         raise DataError(
             "The folder holds no DICOM image.",
             where=", ".join(shown_path(f) for f in folders),
@@ -146,8 +146,8 @@ def import_dicom(
         )
     make_folder(out)
     written = _Import(out, names, window)
-    with progress("writing", len(found.groups)) as advance:
-        for files in found.groups.values():
+    with progress("writing", len(content.groups)) as advance:
+        for files in content.groups.values():
             refused += _write_series(written, files, as_images)
             advance()
     manifests = _write_manifests(written)

@@ -52,23 +52,23 @@ def pair(files: Sequence[str]) -> Pairs:
     images = [f for f in files if f not in masks]
     if not images:  # a set that lies in a folder called labels, say
         return Pairs({f: () for f in files if f not in beside}, 0, 0, ())
-    found: dict[str, list[str]] = {f: [] for f in images}
+    pairs: dict[str, list[str]] = {f: [] for f in images}
     for mask, image in beside.items():
-        if image in found:
-            found[image].append(mask)
+        if image in pairs:
+            pairs[image].append(mask)
     lost: list[str] = []
     places = _Places(images)
     for mask in in_folder:
-        if mask in beside and beside[mask] in found:
+        if mask in beside and beside[mask] in pairs:
             continue
         place = places.of(mask)
         if place is None:
             lost.append(mask)
         else:
-            found[place].append(mask)
+            pairs[place].append(mask)
     return Pairs(
-        {f: tuple(sorted(m, key=counting_order)) for f, m in found.items()},
-        sum(image in found for image in beside.values()),
+        {f: tuple(sorted(m, key=counting_order)) for f, m in pairs.items()},
+        sum(image in pairs for image in beside.values()),
         len(in_folder) - len(lost),
         tuple(lost),
     )
@@ -78,13 +78,13 @@ def _beside(files: Iterable[str]) -> dict[str, str]:
     """Masks in the folder of their image, called as it and a word for masks: mask → image."""
     files = list(files)
     stems = {(folder_of(f), stem_of(f).casefold()): f for f in reversed(files)}
-    found = {}
+    beside = {}
     for f in files:
         base = without_mask_word(stem_of(f))
         image = stems.get((folder_of(f), base.casefold())) if base else None
         if image is not None and image != f:
-            found[f] = image
-    return found
+            beside[f] = image
+    return beside
 
 
 class _Places:
@@ -107,9 +107,9 @@ class _Places:
         at = _where(mask)
         for key in keys:
             elsewhere = [f for f in self._anywhere.get(key, ()) if _may_mirror(at, _where(f))]
-            for found in (self._near.get((at, key)), elsewhere):
-                if found and len(found) == 1:
-                    return found[0]
+            for candidates in (self._near.get((at, key)), elsewhere):
+                if candidates and len(candidates) == 1:
+                    return candidates[0]
         return None
 
 

@@ -48,10 +48,10 @@ def read_pictures(tree: Tree, answers: Answers, files: Sequence[str] | None = No
         for f, masks in kept.items()
         if by_mask or places[f].label or not any(p.label for p in places.values())
     ]
-    found = [*_told(pairs, places, by_mask), *_left_out(kept, items, tree)]
+    remarks = [*_told(pairs, places, by_mask), *_left_out(kept, items, tree)]
     return Arrangement(
         settle_split(items, answers),
-        tuple(found),
+        tuple(remarks),
         label_by_mask=(HEALTHY, LESION) if by_mask else None,
     )
 

@@ -60,11 +60,11 @@ class Tree:
 
         Tables that name images without their folder are read with it.
         """
-        found: dict[str, str | None] = {}
+        by_stem: dict[str, str | None] = {}
         for f in self.images:
             stem = stem_of(f).casefold()
-            found[stem] = None if stem in found else f
-        return found
+            by_stem[stem] = None if stem in by_stem else f
+        return by_stem
 
     def summary(self) -> str:
         """What the files are, counted by their endings."""
@@ -96,14 +96,14 @@ def list_tree(folder: Path, out: Path | None = None) -> Tree:
             where=str(folder),
             fix="name the folder that holds the images",
         )
-    found = []
+    files = []
     ours = None if out is None else os.path.abspath(out)  # noqa: PTH100
     for at, folders, names in os.walk(root):
         folders[:] = sorted(f for f in folders if os.path.join(at, f) != ours)  # noqa: PTH118
         below = Path(at).relative_to(root).as_posix()
         base = "" if below == "." else f"{below}/"
-        found += [base + n for n in names]
-    kept = (f for f in found if why_no_data([p.casefold() for p in f.split("/")]) is None)
+        files += [base + n for n in names]
+    kept = (f for f in files if why_no_data([p.casefold() for p in f.split("/")]) is None)
     return Tree(root, tuple(sorted(kept, key=counting_order)))
 
 

@@ -93,11 +93,11 @@ def measure_lesions(
         if values is not None and values.shape != marked.shape:
             raise ValueError(f"{name} must have the shape {marked.shape}, got {values.shape}")
     labels, _ = ndimage.label(marked, structure=np.ones((3,) * marked.ndim))
-    found = []
+    lesions = []
     for number, box in enumerate(ndimage.find_objects(labels), 1):
         own = [None if v is None else _planes(v[box]) for v in further]
-        found.append(_measured(_planes(labels[box]) == number, box, steps, own))
-    return sorted(found, key=lambda lesion: -lesion.samples)
+        lesions.append(_measured(_planes(labels[box]) == number, box, steps, own))
+    return sorted(lesions, key=lambda lesion: -lesion.samples)
 
 
 def _planes(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -72,19 +72,19 @@ def screen_parts(
     """
     from scipy import ndimage
 
-    found, scores = np.asarray(mask, dtype=bool), np.asarray(score, dtype=np.float64)
-    if found.shape != scores.shape:
-        raise ValueError(f"the mask is {found.shape}, the score {scores.shape}")
+    candidates, scores = np.asarray(mask, dtype=bool), np.asarray(score, dtype=np.float64)
+    if candidates.shape != scores.shape:
+        raise ValueError(f"the mask is {candidates.shape}, the score {scores.shape}")
     if not 0 <= min_area <= 1:
         raise ValueError(f"min_area must be in [0, 1], got {min_area}")
-    labels, count = ndimage.label(found)
+    labels, count = ndimage.label(candidates)
     if not count:
-        return found.copy()
+        return candidates.copy()
     numbers = np.arange(1, count + 1)
-    sizes = ndimage.sum_labels(found, labels, numbers)
+    sizes = ndimage.sum_labels(candidates, labels, numbers)
     peaks = ndimage.maximum(scores, labels, numbers)
     kept = np.concatenate(
-        [[False], (sizes >= min_area * found.size * (1 - SLACK)) & (peaks >= min_peak)]
+        [[False], (sizes >= min_area * candidates.size * (1 - SLACK)) & (peaks >= min_peak)]
     )
     screened: Bools = kept[labels]
     return screened

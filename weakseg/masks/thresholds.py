@@ -231,9 +231,9 @@ def dice_curve(heatmap: npt.ArrayLike, truth: npt.ArrayLike, thresholds: npt.Arr
     h, lesion = real_heat(heatmap), truth_of(truth, heatmap, "truth")
     at = np.asarray(thresholds, dtype=np.float64)
     # What no mask holds, most of an image and every NaN, need not be sorted.
-    held = h > np.fmin.reduce(at, initial=np.inf)
-    chosen = _count_above(h[held], at)
-    hits = _count_above(h[held & lesion], at)
+    above = h > np.fmin.reduce(at, initial=np.inf)
+    chosen = _count_above(h[above], at)
+    hits = _count_above(h[above & lesion], at)
     return _dice(hits, chosen, int(np.count_nonzero(lesion)))
 
 

@@ -192,13 +192,13 @@ class NetworkMethod(Method):
 
     def _refuse_others(self, case: Case, channels: int) -> None:
         """Refuse a case that the network does not take."""
-        held = case.formats
-        lacks = case.slice is None and held.further and 1 + len(case.more) != channels
+        formats = case.formats
+        lacks = case.slice is None and formats.further and 1 + len(case.more) != channels
         if case.dims != self.dims or lacks:
             raise DataError(
                 f"The network takes {formats_of_dims(self.dims).noun}s of {channels} channels.",
                 where=case.shown,
-                found=f"{held.article} {held.noun} of {1 + len(case.more)}",
+                found=f"{formats.article} {formats.noun} of {1 + len(case.more)}",
                 fix="name the modalities in a manifest with the columns image, image2, …",
             )
         if self.networks.settings.get("roi") and case.roi is None:

@@ -102,8 +102,8 @@ class Networks:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Probabilities on each case's own grid, the cases looked at in one size."""
         each = [
-            predict(model, data, indices, settings, self.device, priors_of(held), fill=True)
-            for model, held in zip(self.models, self.held, strict=True)
+            predict(model, data, indices, settings, self.device, priors_of(trained), fill=True)
+            for model, trained in zip(self.models, self.held, strict=True)
         ]
         for answers in zip(*each, strict=True):
             i, mean = answers[0][0], _mean([p for _, p in answers])

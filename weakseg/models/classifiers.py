@@ -124,8 +124,8 @@ def _timm_net(arch: str, classes: int) -> tuple[nn.Module, Normalisation, int]:
     """A network of timm, the mean and standard deviation of its images, and their side."""
     name = arch.removeprefix(TIMM_PREFIX)
     net = _timm().create_model(name, pretrained=False, num_classes=classes)
-    known = net.pretrained_cfg
-    return net, (tuple(known["mean"]), tuple(known["std"])), known["input_size"][-1]
+    pretrained = net.pretrained_cfg
+    return net, (tuple(pretrained["mean"]), tuple(pretrained["std"])), pretrained["input_size"][-1]
 
 
 def _torchvision_net(arch: str, classes: int) -> tuple[nn.Module, Normalisation, int]:

@@ -84,10 +84,10 @@ def dilate(net: nn.Module, layer: str, stride: int, channels: int) -> None:
     Chen et al., "DeepLab", IEEE TPAMI 2018.
     """
     side, strides = _strides(net, layer, channels)
-    found = _coarseness(side)
-    if stride > found:
-        raise _refused(layer, stride, f"its own stride is {found}")
-    if stride == found:
+    steps = _coarseness(side)
+    if stride > steps:
+        raise _refused(layer, stride, f"its own stride is {steps}")
+    if stride == steps:
         return
     for name, coarseness in strides.items():
         _refine(net, name, coarseness, stride)

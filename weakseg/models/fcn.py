@@ -61,15 +61,15 @@ def taps(classifier: Classifier) -> dict[int, str]:
         raise ConfigError(f"There is no FCN on {arch}.", fix=did_you_mean(arch, ARCHITECTURES))
     deepest = ARCHITECTURES[arch]
     parent = deepest.rpartition(".")[0]
-    found: dict[int, str] = {}
+    layers: dict[int, str] = {}
     for name, stride in strides(
         classifier.net, (1, classifier_inputs(classifier), _PROBE, _PROBE)
     ).items():
         if name.rpartition(".")[0] == parent:
-            found[int(stride)] = name
+            layers[int(stride)] = name
         if name == deepest:
             break
-    return dict(sorted(found.items()))
+    return dict(sorted(layers.items()))
 
 
 def classifier_inputs(classifier: Classifier) -> int:
@@ -113,19 +113,19 @@ class FCN(WholeImage):
 
     def __init__(self, classifier: Classifier, classes: int, stride: int) -> None:
         super().__init__()
-        known = taps(classifier)
-        if stride not in known:
+        layers = taps(classifier)
+        if stride not in layers:
             raise ConfigError(
                 f"{classifier.spec.arch} has no map of stride {stride}.",
                 found=f"FCN-{stride}s",
-                expected="one of " + ", ".join(f"FCN-{s}s" for s in known if s > 1),
+                expected="one of " + ", ".join(f"FCN-{s}s" for s in layers if s > 1),
             )
-        self.strides = [s for s in known if s >= stride]
+        self.strides = [s for s in layers if s >= stride]
         self.repeat = classifier_inputs(classifier) != classifier.spec.channels
         from torchvision.models.feature_extraction import create_feature_extractor
 
         self.backbone = create_feature_extractor(
-            classifier.net, {known[s]: str(s) for s in self.strides}
+            classifier.net, {layers[s]: str(s) for s in self.strides}
         )
         self.register_buffer("mean", classifier.mean.clone())
         self.register_buffer("std", classifier.std.clone())

@@ -43,11 +43,11 @@ def take_grey(net: nn.Module, side: int | None) -> bool:
         m for m in net.modules() if isinstance(m, nn.Conv2d) and m.in_channels == COLOURS
     ]
     runs = side is None or _runs(net, COLOURS, side)
-    held = [conv.weight for conv in convolutions]
+    weights = [conv.weight for conv in convolutions]
     taken = bool(convolutions) and all(_sum_colours(conv) for conv in convolutions)
     if taken and (side is None or _runs(net, 1, side, really=not runs)):
         return True
-    for conv, weight in zip(convolutions, held, strict=True):
+    for conv, weight in zip(convolutions, weights, strict=True):
         conv.weight, conv.in_channels = weight, COLOURS
     return False
 
@@ -90,7 +90,7 @@ def _runs(net: nn.Module, channels: int, side: int, really: bool = False) -> boo
 
 def _without_numbers(net: nn.Module) -> nn.Module:
     """A copy whose tensors have shapes and nothing else."""
-    held: dict[int, Any] = {id(t): t.detach().to("meta") for t in net.buffers()}
+    tensors: dict[int, Any] = {id(t): t.detach().to("meta") for t in net.buffers()}
     for p in net.parameters():
-        held[id(p)] = nn.Parameter(p.detach().to("meta"), requires_grad=p.requires_grad)
-    return copy.deepcopy(net, held)
+        tensors[id(p)] = nn.Parameter(p.detach().to("meta"), requires_grad=p.requires_grad)
+    return copy.deepcopy(net, tensors)

@@ -49,12 +49,12 @@ def hypercolumns(
     """
     device = model.mean.device
     spaces = spaces_of(model, dict(layers), image.shape[-1])
-    held: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             # A copy, as an in-place ReLU behind the layer would change it.
-            held[name] = spaces[name].as_map(output.detach().float().clone())
+            outputs[name] = spaces[name].as_map(output.detach().float().clone())
 
         return hook
 
@@ -68,7 +68,7 @@ def hypercolumns(
             x = _centres(left, right, grid[1], device)
             at = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[None]
             maps = [
-                F.grid_sample(held[name], at, padding_mode="border", align_corners=False)[0]
+                F.grid_sample(outputs[name], at, padding_mode="border", align_corners=False)[0]
                 for name, _ in layers
             ]
     finally:

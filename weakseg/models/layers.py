@@ -102,8 +102,8 @@ def depths(model: Classifier, image_size: int = 128) -> tuple[str, ...]:
 
 def _maps(model: Classifier, image_size: int) -> dict[str, Space]:
     """The maps of features of a classifier, in the order in which they end."""
-    found = all_maps(model, _shape(model, image_size), model.spec.arch)
-    below = {n.removeprefix("net."): s for n, s in found.items() if n.startswith("net.")}
+    maps = all_maps(model, _shape(model, image_size), model.spec.arch)
+    below = {n.removeprefix("net."): s for n, s in maps.items() if n.startswith("net.")}
     return {n: s for n, s in below.items() if s.channels != len(model.spec.labels)}
 
 
@@ -151,8 +151,8 @@ def spaces_of(model: Classifier, layers: dict[str, nn.Module], image_size: int) 
     """How layers below ``model.net`` hold their maps."""
     shape, spec = _shape(model, image_size), model.spec
     below = {f"net.{name}": layer for name, layer in layers.items()}
-    found = maps_of(model, below, shape, title=spec.arch, known=known_maps(model))
-    return dict(zip(layers, found.values(), strict=True))
+    maps = maps_of(model, below, shape, title=spec.arch, known=known_maps(model))
+    return dict(zip(layers, maps.values(), strict=True))
 
 
 def known_maps(model: nn.Module) -> set[str]:
@@ -175,13 +175,13 @@ def _names(model: Classifier, wanted: str | Sequence[str], image_size: int) -> l
         return list(wanted)
     if wanted not in (AUTO, FUSED):
         return [wanted]
-    known = _FOUND.setdefault(model, {})
-    if (wanted, image_size) not in known:
+    names = _FOUND.setdefault(model, {})
+    if (wanted, image_size) not in names:
         auto = wanted == AUTO
-        known[wanted, image_size] = (
+        names[wanted, image_size] = (
             [default_layer(model, image_size)] if auto else list(depths(model, image_size))
         )
-    return known[wanted, image_size]
+    return names[wanted, image_size]
 
 
 def unknown_layer(title: str, name: str, known: Sequence[str]) -> ConfigError:

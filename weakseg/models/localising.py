@@ -217,8 +217,8 @@ def find_head(net: nn.Module, channels: int, arch: str) -> Head:
     dropout = next((m.p for _, m in [*loose, *behind] if isinstance(m, nn.Dropout)), 0.0)
     own, features = _probe(net, linear[0][1], trunk, channels, arch)
     for relu in (False, True):
-        found = average(features.relu() if relu else features)
-        if found.shape == own.shape and (found - own).abs().max() <= 1e-4 * own.abs().max():
+        averaged = average(features.relu() if relu else features)
+        if averaged.shape == own.shape and (averaged - own).abs().max() <= 1e-4 * own.abs().max():
             return Head(trunk, relu, dropout, linear[0][0])
     raise _no_head(arch, "another way from its last map to its linear layer")
 

@@ -57,15 +57,15 @@ def maps_of(
         If the network does not take such images, or a layer gives no map of at least two places
         that leads to the class scores: with the layers that do.
     """
-    held = _KNOWN.setdefault(net, {})
+    cached = _KNOWN.setdefault(net, {})
     key = (*((name, id(layer)) for name, layer in layers.items()), *image_shape)
-    if afresh or key not in held:
+    if afresh or key not in cached:
         how = shapes if set(layers) <= set(known) else look
         seen = _look(net, layers, image_shape, title, how)
         for name in layers:
             _check(net, name, seen.get(name), image_shape, title)
-        held[key] = {name: s for name in layers if (s := seen[name].space) is not None}
-    return held[key]
+        cached[key] = {name: s for name in layers if (s := seen[name].space) is not None}
+    return cached[key]
 
 
 def all_maps(
@@ -114,8 +114,8 @@ def main_maps(maps: Mapping[str, Space]) -> dict[str, Space]:
     sizes: dict[tuple[int, int], dict[str, Space]] = {}
     for name, space in maps.items():
         sizes.setdefault(space.grid, {})[name] = space
-    found = {main_map(of_size) for of_size in sizes.values()}
-    return {name: space for name, space in maps.items() if name in found}
+    mains = {main_map(of_size) for of_size in sizes.values()}
+    return {name: space for name, space in maps.items() if name in mains}
 
 
 def advice(net: nn.Module, image_shape: Sequence[int]) -> str:

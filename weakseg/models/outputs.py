@@ -37,9 +37,9 @@ def class_scores(output: Any) -> Tensor:
         return _only(
             list(named.values()), f"a mapping of {', '.join(map(repr, output)) or 'nothing'}"
         )
-    held = getattr(output, "logits", None)
-    if isinstance(held, Tensor):  # a data class, or a named tuple
-        return _flat(held)
+    logits = getattr(output, "logits", None)
+    if isinstance(logits, Tensor):  # a data class, or a named tuple
+        return _flat(logits)
     if isinstance(output, list | tuple):
         return _only([t for t in output if isinstance(t, Tensor)], f"{len(output)} values")
     raise _unclear(type(output).__name__)

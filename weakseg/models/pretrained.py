@@ -78,8 +78,8 @@ def load_backbone(net: nn.Module, state: Mapping[str, Tensor], source: str) -> l
         return []
     backbone = backbone_of(net)
     if backbone is None:
-        found = fit_words(whole, own, {*whole.missing, *whole.other}, whole.unknown)
-        raise _foreign(source, found, "weights of this very network")
+        words = fit_words(whole, own, {*whole.missing, *whole.other}, whole.unknown)
+        raise _foreign(source, words, "weights of this very network")
     names = backbone.state_dict()
     ours = {n.removeprefix("model."): n for n in names}
     found_there = match({theirs: names[n] for theirs, n in ours.items()}, state)

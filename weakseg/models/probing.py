@@ -97,9 +97,9 @@ def look(
         seen: dict[str, Seen] = {}
         for weights in WEIGHTS:
             with torch.no_grad():
-                found = _seen(net, state := weights(net), layers, images)
-            known = {n: s for n, s in seen.items() if s.space is not None}
-            seen = {n: known.get(n, s) for n, s in found.items()}
+                seen_at = _seen(net, state := weights(net), layers, images)
+            placed = {n: s for n, s in seen.items() if s.space is not None}
+            seen = {n: placed.get(n, s) for n, s in seen_at.items()}
             if not any(_could_be_map(s, image_shape) for s in seen.values()):
                 break
         seen = {n: _small_map(s) if _could_be_map(s, image_shape) else s for n, s in seen.items()}
@@ -175,23 +175,23 @@ def _living(
     maps: Mapping[str, Space],
 ) -> set[str]:
     """The maps whose places have a gradient."""
-    held: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
 
     def keep(name: str, output: Tensor) -> Tensor:
-        held[name] = output if output.requires_grad else output.detach().requires_grad_(True)
+        tensors[name] = output if output.requires_grad else output.detach().requires_grad_(True)
         # A copy goes on, for an in-place ReLU behind the layer would change what is held.
-        return held[name].clone()
+        return tensors[name].clone()
 
     with torch.enable_grad(), _listening(layers, keep):
         scores = class_scores(functional_call(net, state, (image,)))
         weights = torch.linspace(1, 2, scores.numel(), device=scores.device).view_as(scores)
         total = (scores * weights).sum()
-    if not held or not total.requires_grad:
+    if not tensors or not total.requires_grad:
         return set()
-    gradients = torch.autograd.grad(total, list(held.values()), allow_unused=True)
+    gradients = torch.autograd.grad(total, list(tensors.values()), allow_unused=True)
     return {
         name
-        for name, gradient in zip(held, gradients, strict=True)
+        for name, gradient in zip(tensors, gradients, strict=True)
         if gradient is not None and maps[name].as_map(gradient).any()
     }
 

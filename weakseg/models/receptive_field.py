@@ -125,13 +125,13 @@ def strides(net: nn.Module, input_shape: Sequence[int]) -> dict[str, float]:
     """
     names = [n for n, _ in net.named_modules() if n]
     tracer, maps = _run(net, input_shape, names)
-    found: dict[str, float] = {}
+    by_layer: dict[str, float] = {}
     for name, tensor in maps.items():
         window = tracer.window(tensor)
         axis = window.axes[2] if window and len(window.axes) > 2 else None
         if axis is not None and window is not None and not window.unknown:
-            found[name] = float(axis.stride)
-    return found
+            by_layer[name] = float(axis.stride)
+    return by_layer
 
 
 def _run(
@@ -171,12 +171,12 @@ def _field(window: Window, name: str) -> ReceptiveField:
             f"The receptive field of layer {name!r} cannot be followed{through}.",
             fix="name a layer before it",
         )
-    known = [a for a in axes if a is not None]
+    placed = [a for a in axes if a is not None]
     return ReceptiveField(
-        size=tuple(math.floor(a.last - a.first) + 1 for a in known),
-        stride=tuple(float(a.stride) for a in known),
-        first=tuple(float(a.first) for a in known),
-        last=tuple(float(a.last) for a in known),
+        size=tuple(math.floor(a.last - a.first) + 1 for a in placed),
+        stride=tuple(float(a.stride) for a in placed),
+        first=tuple(float(a.first) for a in placed),
+        last=tuple(float(a.last) for a in placed),
         whole_image=window.whole,
         deepest_stride=math.ceil(window.deepest),
     )

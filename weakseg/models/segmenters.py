@@ -41,8 +41,8 @@ def _deepmedic_fields(
     names = {f"paths.{i}": f"{f}x" for i, f in enumerate(net.variant.factors)}
     # Enough output for every place within a block of the coarsest pathway.
     size = net.input_size(max(patch, net.period))
-    found = receptive_fields(net, (1, in_channels, *[size] * dims), ("", *names))
-    return {names.get(layer, layer): window for layer, window in found.items()}
+    fields = receptive_fields(net, (1, in_channels, *[size] * dims), ("", *names))
+    return {names.get(layer, layer): window for layer, window in fields.items()}
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,10 @@ def recognise(changes: Tensor, image_size: tuple[int, int]) -> Space | None:
     """
     if changes.ndim not in (4, 5) or not changes.isfinite().all():
         return None
-    found = [
+    layouts = [
         best for channel in (1, changes.ndim - 2) if (best := _best(changes, channel, image_size))
     ]
-    fit, space = max(found, key=lambda f: f[0], default=(0.0, None))
+    fit, space = max(layouts, key=lambda f: f[0], default=(0.0, None))
     return space if fit >= (FIT if changes.ndim == 5 else TOKENS_FIT) else None
 
 

@@ -96,11 +96,11 @@ def match(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Match:
 
 def _prefix(own: Iterable[str], state: Iterable[str]) -> str:
     """What stands before most of the network's names; the shortest of equal ones."""
-    known, found = set(own), Counter[str]()
+    names, prefixes = set(own), Counter[str]()
     for name in state:
         starts = [0, *(i + 1 for i, letter in enumerate(name) if letter == ".")]
-        found.update(name[:i] for i in starts if name[i:] in known)
-    return max(found, key=lambda p: (found[p], -len(p))) if found else ""
+        prefixes.update(name[:i] for i in starts if name[i:] in names)
+    return max(prefixes, key=lambda p: (prefixes[p], -len(p))) if prefixes else ""
 
 
 def _for_one_channel(given: Tensor, own: Tensor) -> Tensor:
@@ -120,10 +120,10 @@ def load_tensors(net: nn.Module, state: Mapping[str, Tensor], strict: bool = Tru
     RuntimeError
         If they do not fit; with ``strict``, if one is missing.
     """
-    held: Any = OrderedDict(state)
-    held._metadata = getattr(net.state_dict(), "_metadata", None)
+    tensors: Any = OrderedDict(state)
+    tensors._metadata = getattr(net.state_dict(), "_metadata", None)
     # Not the encoders' own methods of segmentation_models_pytorch, which take no `strict`.
-    nn.Module.load_state_dict(net, held, strict=strict)
+    nn.Module.load_state_dict(net, tensors, strict=strict)
 
 
 def not_finite(state: Mapping[str, Tensor]) -> str | None:
@@ -155,6 +155,6 @@ def refuse_not_finite(state: Mapping[str, Tensor], source: str) -> None:
 
 def tell(names: Iterable[str], most: int = 3) -> str:
     """Some names, and how many more there are."""
-    held = list(names)
-    more = f" and {len(held) - most} more" if len(held) > most else ""
-    return ", ".join(held[:most]) + more
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more

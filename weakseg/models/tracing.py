@@ -264,20 +264,20 @@ class WindowTracer(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         # Before the call: an operation in place gives its input's identity to its output.
-        known = [
+        windows = [
             (t, w) for t in _tensors([*args, *kwargs.values()]) if (w := self.window(t)) is not None
         ]
-        shapes = [tuple(t.shape) for t, _ in known]
+        shapes = [tuple(t.shape) for t, _ in windows]
         out = func(*args, **kwargs)
-        if not known:
+        if not windows:
             return out
         name = getattr(func, "__name__", str(func))
         for result in _tensors(out if isinstance(out, list | tuple) else [out]):
             rule = _RULES.get(name)
             window = (
-                rule(known[0][1], result, *args, **kwargs)
+                rule(windows[0][1], result, *args, **kwargs)
                 if rule
-                else _pointwise(name, [w for _, w in known], shapes, tuple(result.shape))
+                else _pointwise(name, [w for _, w in windows], shapes, tuple(result.shape))
             )
             self._set(result, window)
         return out

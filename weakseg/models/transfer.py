@@ -46,13 +46,13 @@ def load_pretrained(model: Classifier, state: Mapping[str, Tensor], source: str)
         size, or are no finite numbers.
     """
     own = model.net.state_dict()
-    found = match(own, state)
+    matched = match(own, state)
     heads = head_modules(model.net, len(model.spec.labels))
     tops = {h.partition(".")[0] for h in heads}
-    lacking = {*found.missing, *found.other}
+    lacking = {*matched.missing, *matched.other}
     random = _anew(own, lacking, heads, tops)
-    _refuse_foreign(model, found, lacking - random, tops, source)
-    fitting = {k: v for k, v in found.fitting.items() if k not in random}
+    _refuse_foreign(model, matched, lacking - random, tops, source)
+    fitting = {k: v for k, v in matched.fitting.items() if k not in random}
     refuse_not_finite(fitting, source)
     load_tensors(model.net, fitting, strict=False)
     return [k for k in own if k in random] + _load_exits(model, state)
@@ -70,16 +70,16 @@ def _anew(
 
 
 def _load_exits(model: Classifier, state: Mapping[str, Tensor]) -> list[str]:
-    held = model.exits.state_dict(prefix="exits.")
-    exits = {k: state[k] for k, v in held.items() if k in state and state[k].shape == v.shape}
+    own = model.exits.state_dict(prefix="exits.")
+    exits = {k: state[k] for k, v in own.items() if k in state and state[k].shape == v.shape}
     load_tensors(model, exits, strict=False)
-    return [k for k in held if k not in exits]
+    return [k for k in own if k not in exits]
 
 
 def head_modules(net: nn.Module, classes: int) -> tuple[str, ...]:
     """Names of the last layers: as timm tells them, else the last module with that many outputs."""
-    told = (getattr(net, "pretrained_cfg", None) or {}).get("classifier")
-    names = (told,) if isinstance(told, str) else tuple(told or ())
+    classifier = (getattr(net, "pretrained_cfg", None) or {}).get("classifier")
+    names = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
     modules = dict(net.named_modules())
     if names and all(n in modules for n in names):
         return names

@@ -51,11 +51,11 @@ def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IM
     DataError
         For a path that is not there, or a folder without images.
     """
-    found: list[tuple[Path, tuple[Path, ...], Path | None]] = []
+    collected: list[tuple[Path, tuple[Path, ...], Path | None]] = []
     for given in inputs:
         path = _series_of(given, formats)
         if path.is_dir():
-            found += [(p, (), None) for p in _in_folder(path, out, formats)]
+            collected += [(p, (), None) for p in _in_folder(path, out, formats)]
         elif not path.exists():
             raise DataError("The input does not exist.", where=str(given), fix="check the path")
         elif path.suffix.lower() in MANIFESTS:
@@ -63,10 +63,10 @@ def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IM
             for r in table.rows:
                 more = tuple(table.resolve(c) for c in r.more if c)
                 roi = table.resolve(r.roi) if r.roi else None
-                found.append((table.resolve(r.image), more, roi))
+                collected.append((table.resolve(r.image), more, roi))
         else:
-            found.append((path, (), None))
-    unique = {image: (more, roi) for image, more, roi in found}
+            collected.append((path, (), None))
+    unique = {image: (more, roi) for image, more, roi in collected}
     shown = shown_inputs(list(unique))
     if telling := sum(text != str(image) for image, text in shown.items()):
         say(
@@ -235,15 +235,15 @@ def readable(cases: Sequence[Case], skip: bool, formats: Formats[Any] = IMAGES) 
 
 def _tell_leeways(cases: Sequence[Case]) -> None:
     """Say how many modalities and regions are taken to lie on an image whose affine is another."""
-    found: Counter[Leeway] = Counter()
+    leeways: Counter[Leeway] = Counter()
     for case in cases:
         others = [*case.more, *([case.roi] if case.roi else [])]
         image = read_frame(case.image, VOLUMES) if others else None
         for path in others:
             with contextlib.suppress(DataError):  # told where it is read whole
                 if image is not None and (how := grid_leeway(read_frame(path, VOLUMES), image)):
-                    found[how] += 1
-    for how, n in found.most_common():
+                    leeways[how] += 1
+    for how, n in leeways.most_common():
         say(
             f"{n} further modalities or regions have another affine than their image and are taken "
             f"to lie on its voxels: they {LEEWAY[how]}"
@@ -252,8 +252,8 @@ def _tell_leeways(cases: Sequence[Case]) -> None:
 
 def cause(e: DataError) -> str:
     """What is wrong with a file, what was found, what is allowed, and the way out, on one line."""
-    found = [t for t in (e.found, f"expected {e.expected}" if e.expected else None) if t]
-    about = f" ({'; '.join(found)})" if found else ""
+    details = [t for t in (e.found, f"expected {e.expected}" if e.expected else None) if t]
+    about = f" ({'; '.join(details)})" if details else ""
     return e.what.rstrip(".") + about + (f" → {e.fix}" if e.fix else "")
 
 
@@ -269,13 +269,13 @@ def together(cases: Sequence[Case], most: int, pixels: int = 2**26) -> Iterator[
         Of all images at once; a single image may have more.
     """
     chosen: list[Case] = []
-    held = 0
+    total = 0
     for case in cases:
         size = math.prod(read_frame(case.image).shape)
-        if chosen and (len(chosen) == most or held + size > pixels):
+        if chosen and (len(chosen) == most or total + size > pixels):
             yield chosen
-            chosen, held = [], 0
+            chosen, total = [], 0
         chosen.append(case)
-        held += size
+        total += size
     if chosen:
         yield chosen

@@ -52,7 +52,7 @@ def lesion_rows(
     """
     frame = case_frame(case)
     image, slope, inter = _VALUES[case.noun](case, data)
-    found = measure_lesions(mask, spacing=case_spacing(case), image=image, heat=heat)
+    lesions = measure_lesions(mask, spacing=case_spacing(case), image=image, heat=heat)
     unit = "mm" if frame.known_spacing else f"{case.formats.sample}s"
     return [
         {
@@ -68,7 +68,7 @@ def lesion_rows(
             "mean_heat": round(lesion.heat, 6),
             "lesion_probability": probability(lesion.plane),
         }
-        for number, lesion in enumerate(found, 1)
+        for number, lesion in enumerate(lesions, 1)
     ]
 
 

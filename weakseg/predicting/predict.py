@@ -244,8 +244,8 @@ def _row(case: Case, mask: Path, prediction: Prediction) -> dict[str, Any]:
     """The row of ``predictions.csv``."""
     pixels, p = int(prediction.mask.sum()), prediction.probability
     row: dict[str, Any] = {"file": str(case.image), "mask": mask.name}
-    known = {} if p is None else {"lesion_probability": p}
-    row |= _volume_of(case, pixels) | {**prediction.notes} | known
+    said = {} if p is None else {"lesion_probability": p}
+    row |= _volume_of(case, pixels) | {**prediction.notes} | said
     return row | {"lesion_pixels": pixels}
 
 

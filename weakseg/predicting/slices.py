@@ -24,14 +24,14 @@ SLICES = "slices.csv"
 
 def slices_named(inputs: Sequence[Path]) -> dict[Path, list[int]]:
     """Volume → the slices of it that manifests name in a column ``slice``; all of others."""
-    found: dict[Path, set[int]] = {}
+    named: dict[Path, set[int]] = {}
     for path in inputs:
         if path.is_file() and path.suffix.lower() in MANIFESTS:
             table = read_table(path, required=("image",))
             for row in table.rows:
                 if row.index is not None:
-                    found.setdefault(table.resolve(row.image), set()).add(row.index)
-    return {image: sorted(indices) for image, indices in found.items()}
+                    named.setdefault(table.resolve(row.image), set()).add(row.index)
+    return {image: sorted(indices) for image, indices in named.items()}
 
 
 def slices_of(volume: Case, named: dict[Path, list[int]]) -> list[Case]:
@@ -78,27 +78,27 @@ def predict_volume(
     rows : list of dict
         Of ``slices.csv``.
     """
-    found = list(_predictions(method, slices, maps))
+    predictions = list(_predictions(method, slices, maps))
     if method.config.volumes.changes:
         shape = volume_frame(slices[0].image).shape
-        found = clean_slices(slices, found, shape, method.config.volumes)
-    areas = [int(p.mask.sum()) for p in found]
-    rows = [_row(case, p, area) for case, p, area in zip(slices, found, areas, strict=True)]
-    said = [p.probability for p in found if p.probability is not None]
+        predictions = clean_slices(slices, predictions, shape, method.config.volumes)
+    areas = [int(p.mask.sum()) for p in predictions]
+    rows = [_row(case, p, area) for case, p, area in zip(slices, predictions, areas, strict=True)]
+    said = [p.probability for p in predictions if p.probability is not None]
     most = int(np.argmax(areas))
     notes = {
         "lesion_slices": sum(a > 0 for a in areas),
         "key_slice": slices[most].slice if areas[most] else None,
     }
-    whole = on_file(slices, [p.mask for p in found])
-    heat = on_file(slices, [p.map for p in found])
+    whole = on_file(slices, [p.mask for p in predictions])
+    heat = on_file(slices, [p.map for p in predictions])
     return (
         Prediction(
             whole,
             heat,
             max(said, default=None),
-            all(p.flat for p in found),
-            all(p.gated for p in found),
+            all(p.flat for p in predictions),
+            all(p.gated for p in predictions),
             notes=notes,
         ),
         rows,

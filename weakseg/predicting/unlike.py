@@ -52,11 +52,11 @@ class Unlike:
     def _reasons(self, case: Case) -> str:
         if self._known is None:
             return ""
-        found = self._known.unlike(look_at_case(case, self._data))
+        reasons = self._known.unlike(look_at_case(case, self._data))
         self._seen += 1
-        self._unlike += bool(found)
-        self._counts.update(found.keys())
-        return "; ".join(found.values())
+        self._unlike += bool(reasons)
+        self._counts.update(reasons.keys())
+        return "; ".join(reasons.values())
 
     def say(self) -> None:
         """Warn in the terminal, with counts and reasons."""

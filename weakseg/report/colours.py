@@ -44,11 +44,11 @@ def method_colours(groups: Mapping[str, str]) -> dict[str, str]:
         from black.
     """
     seen: dict[str, int] = {}
-    found = {}
+    colours = {}
     for method, group in groups.items():
         i = seen[group] = seen.get(group, -1) + 1
-        found[method] = COLOURS[group] if i == 0 else _shade(group, i)
-    return found
+        colours[method] = COLOURS[group] if i == 0 else _shade(group, i)
+    return colours
 
 
 def luminance(colour: str) -> float:

@@ -299,9 +299,9 @@ def as_svg(fig: Figure, name: str) -> str:
     Every id gets the figure's name, for ids are shared by all figures of a page; `in_page` makes
     them unique where a page holds the same figure twice.
     """
-    held = io.StringIO()
-    FigureCanvasSVG(fig).print_svg(held, metadata={"Date": None})
-    text = held.getvalue()
+    buffer = io.StringIO()
+    FigureCanvasSVG(fig).print_svg(buffer, metadata={"Date": None})
+    text = buffer.getvalue()
     text = text[text.index("<svg") :]
     # The style would hold for the whole page; the page's own says the same.
     text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)

@@ -96,11 +96,11 @@ def _similar_patients(run: RunTables, known: bool) -> Check:
     what = "No patient stands on two sides under two spellings of the name"
     if not known:
         return Check(what, None, "patients are unknown")
-    held = run.splits.groupby(run.splits["patient"].astype(str))["split"].agg(set)
+    splits = run.splits.groupby(run.splits["patient"].astype(str))["split"].agg(set)
     pairs = [
         " and ".join(group)
-        for group in similar_names(held.index)
-        if len(set().union(*(held[name] for name in group))) > 1
+        for group in similar_names(splits.index)
+        if len(set().union(*(splits[name] for name in group))) > 1
     ]
     if pairs:
         return Check(what, False, f"perhaps one person: {_named(pairs)}")
@@ -124,9 +124,9 @@ def _same_files(splits: pd.DataFrame) -> Check:
         return Check(what, None, "some images cannot be read as files any more")
     same = [of for of in alike.values() if len({split for _, split in of}) > 1]
     blank = [of for of in same if _is_blank(of[0][0])]
-    found = [_pair(of) for of in same if of not in blank]
-    if found:
-        return Check(what, False, f"byte for byte the same: {_named(sorted(found))}")
+    pairs = [_pair(of) for of in same if of not in blank]
+    if pairs:
+        return Check(what, False, f"byte for byte the same: {_named(sorted(pairs))}")
     return Check(
         what,
         True,
@@ -188,9 +188,9 @@ def _test_masks(run: RunTables) -> Check:
         for entry in of.values()
         if not entry["upper_bound"]
     ]
-    found = sorted({m for m, e in entries if test.intersection(map(str, e.get("seen", ())))})
-    if found:
-        return Check(what, False, f"test masks had a part in {_named(found)}")
+    methods = sorted({m for m, e in entries if test.intersection(map(str, e.get("seen", ())))})
+    if methods:
+        return Check(what, False, f"test masks had a part in {_named(methods)}")
     nameless = {m for m, e in entries if int(e["masks_seen"]) > len(e.get("seen", ()))}
     if nameless:
         return Check(what, None, f"masks without names had a part in {_named(sorted(nameless))}")
@@ -272,10 +272,10 @@ def checklist(run: RunTables, patients_known: bool, seeds: Sequence[int]) -> lis
 
 
 def _models(run: RunTables) -> str:
-    found = [f"classifier {run.config.classifier.arch}"] if run.classifiers else []
+    models = [f"classifier {run.config.classifier.arch}"] if run.classifiers else []
     for name in run.segmenters:
-        found.append(f"{name}: {' and '.join(a for a, _ in run.config.segmenters[name].kinds)}")
-    return "; ".join(found)
+        models.append(f"{name}: {' and '.join(a for a, _ in run.config.segmenters[name].kinds)}")
+    return "; ".join(models)
 
 
 def _named(names: Sequence[str]) -> str:

@@ -83,11 +83,11 @@ def data_changed(manifest: Path, config: Config, record: Mapping[str, Any]) -> b
     It is told by the fingerprint that every other command goes by. Where it cannot be, that is
     said, and nothing counts as changed.
     """
-    known = record.get("data", {}).get("fingerprint")
-    if known is None:
+    before = record.get("data", {}).get("fingerprint")
+    if before is None:
         return False
     try:
-        return table_fingerprint(read_configured(manifest, config.data), config.data) != known
+        return table_fingerprint(read_configured(manifest, config.data), config.data) != before
     except (OSError, WeaksegError):
         say(f"{manifest}: not found; whether its images are those of the run is not known")
         return False

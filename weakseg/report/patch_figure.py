@@ -102,12 +102,12 @@ def seen_by(net: Segmenter, output: int, voxels: Sequence[int]) -> list[tuple[in
     net.eval()
     with Linearised():
         scores = net(image)[0].sum(0)
-    found = []
+    windows = []
     for voxel in voxels:
         (gradient,) = torch.autograd.grad(scores[voxel + shift].sum(), image, retain_graph=True)
         rows = gradient[0, 0].sum(1).nonzero().flatten()
-        found.append((int(rows.min()) - shift, int(rows.max()) - shift))
-    return found
+        windows.append((int(rows.min()) - shift, int(rows.max()) - shift))
+    return windows
 
 
 def output_per_input(net: Segmenter, largest: int) -> tuple[list[int], list[float]]:
@@ -123,15 +123,17 @@ def output_per_input(net: Segmenter, largest: int) -> tuple[list[int], list[floa
 
 def patch_figure() -> str:
     """The figure as an ``<svg>`` element, see `weakseg.report.figures`."""
-    found = {name: patch_geometry(name) for name in NETWORKS}
+    geometries = {name: patch_geometry(name) for name in NETWORKS}
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(9.6, 6.0), layout="constrained")
         parts: Any = fig.subfigures(2, 1, height_ratios=(1.12, 1))
         upper, lower = parts
-        for ax, (name, geometry) in zip(upper.subplots(1, len(found)), found.items(), strict=True):
+        for ax, (name, geometry) in zip(
+            upper.subplots(1, len(geometries)), geometries.items(), strict=True
+        ):
             _patch_panel(ax, NETWORKS[name], geometry)
         legend(upper)
-        _share_panel(lower.subplots(), found)
+        _share_panel(lower.subplots(), geometries)
         lower.legend(loc="outside lower center", ncols=4, fontsize=8.5)
         return as_svg(fig, "patches")
 

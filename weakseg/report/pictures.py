@@ -123,9 +123,9 @@ def write_overlay(
 
 def data_uri(picture: RGB, quality: int = 82) -> str:
     """A picture as a ``data:`` address that a page can hold in itself (JPEG)."""
-    held = io.BytesIO()
-    Image.fromarray(picture).save(held, format="JPEG", quality=quality, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode("ascii")
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=quality, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _scaled(image: npt.ArrayLike, size: int, intensity: Intensity) -> RGB:
@@ -164,9 +164,9 @@ def _lines(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> list[list[tupl
     """Outlines as (x, y) points on a canvas; the frame makes masks at the edge close as well."""
     width, height = size
     step_y, step_x = height / mask.shape[0], width / mask.shape[1]
-    found = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
+    lines = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
     # Index i of the padded mask is the centre of pixel i - 1, half a pixel from its edge.
-    return [[((x - 0.5) * step_x, (y - 0.5) * step_y) for y, x in points] for points in found]
+    return [[((x - 0.5) * step_x, (y - 0.5) * step_y) for y, x in points] for points in lines]
 
 
 def _check_shape(name: str, array: npt.NDArray[Any], image: npt.ArrayLike) -> None:

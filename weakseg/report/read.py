@@ -191,14 +191,14 @@ class RunTables:
             named = table_cases(read_configured(self.manifest, self.config.data))
         except (OSError, WeaksegError):
             named = []
-        known = {(str(c.image), c.slice): c for c in named}
+        by_place = {(str(c.image), c.slice): c for c in named}
         rows = self.splits.to_dict("records")
         at = [int(r["slice"]) if str(r.get("slice", "")).isdecimal() else None for r in rows]
         bare = named_cases(
             [Case("", Path(r["image"]), r["label"], slice=z) for r, z in zip(rows, at, strict=True)]
         )
         return {
-            str(r["case"]): replace(known.get((r["image"], z), case), id=str(r["case"]))
+            str(r["case"]): replace(by_place.get((r["image"], z), case), id=str(r["case"]))
             for r, z, case in zip(rows, at, bare, strict=True)
         }
 
@@ -283,28 +283,28 @@ def _scores(folder: Path, name: str, columns: dict[str, Any], *of: str) -> pd.Da
 
 
 def _classifiers(folder: Path, config: Config) -> dict[int, SeedTables]:
-    found = {}
+    tables = {}
     for seed in config.seeds:
         part = seed_folder(folder, config.classifier.arch, seed)
         if (part / CLASSIFIER_SCORES).exists():
-            found[seed] = SeedTables(
+            tables[seed] = SeedTables(
                 read_csv(part / METRICS, contents.CLASSIFIER_METRICS, unique=("epoch",)),
                 read_csv(part / PREDICTIONS, contents.PREDICTIONS, unique=("case",)),
                 read_json(part / CLASSIFIER_SCORES, model=contents.ClassifierScores),
             )
-    return found
+    return tables
 
 
 def _segmenters(folder: Path, config: Config) -> dict[str, dict[int, SegmenterTables]]:
-    found: dict[str, dict[int, SegmenterTables]] = {}
+    tables: dict[str, dict[int, SegmenterTables]] = {}
     for name in config.segmenters:
         for seed in config.segmenter_seeds(name):
             part = segmenter_folder(folder, name, seed)
             if (part / SETTINGS).exists():
                 metrics = read_csv(part / METRICS, contents.SEGMENTER_METRICS, unique=("epoch",))
                 settings = read_json(part / SETTINGS, model=contents.SegmenterSettings)
-                found.setdefault(name, {})[seed] = SegmenterTables(metrics, settings)
-    return found
+                tables.setdefault(name, {})[seed] = SegmenterTables(metrics, settings)
+    return tables
 
 
 def _sweep(folder: Path) -> pd.DataFrame:
@@ -350,6 +350,6 @@ def _filtered(folder: Path, config: Config) -> tuple[pd.DataFrame, dict[str, Any
         best = seed_folder(folder, arch, seed) / BEST
         if not best.is_file() or file_hash(best) != made_by:
             return none
-    found = read_json(answers, model=contents.FilteredAnswers)
+    content = read_json(answers, model=contents.FilteredAnswers)
     table = _scores(folder, FILTERED, contents.FILTERED, "condition", "network")
-    return (table, found) if found.get("seeds") == list(config.seeds) and len(table) else none
+    return (table, content) if content.get("seeds") == list(config.seeds) and len(table) else none

@@ -70,8 +70,8 @@ def choose_rows(
         At most ``shown``, spread evenly over the rows of each kind.
     """
     rows = [r for r in table.rows if r.image]
-    told = _told(problems)
-    suspect = _spread([r for r in rows if r.mask and r.line in told], shown // 2)
+    problem_of = _told(problems)
+    suspect = _spread([r for r in rows if r.mask and r.line in problem_of], shown // 2)
     lines = {r.line for r in suspect}
     joined = [r for r in rows if r.line not in lines and len(table.masks(r)) > 1]
     lines.update(r.line for r in _spread(joined, shown // 6))

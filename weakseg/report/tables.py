@@ -206,8 +206,8 @@ def confusion_table(
     counts = pd.DataFrame(0.0, index=list(labels), columns=list(labels))
     for table in predictions:
         chosen = table[table["split"] == split]
-        found = pd.crosstab(chosen["label"], chosen["predicted"])
-        counts += found.reindex(index=list(labels), columns=list(labels), fill_value=0) / len(
+        crossed = pd.crosstab(chosen["label"], chosen["predicted"])
+        counts += crossed.reindex(index=list(labels), columns=list(labels), fill_value=0) / len(
             predictions
         )
     return counts

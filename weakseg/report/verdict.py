@@ -128,7 +128,7 @@ def _conditions(
     row: pd.Series, auc: Mapping[str, Any] | None, depends: str | None
 ) -> tuple[Condition, ...]:
     patients = int(row["patients"])
-    found = [
+    conditions = [
         Condition(
             f"The lower end of the Dice's interval is {GOOD_DICE:g} or more.",
             words.with_interval(row["dice"], row["dice_low"], row["dice_high"], 2),
@@ -144,7 +144,7 @@ def _conditions(
         ),
     ]
     if auc is not None:
-        found.append(
+        conditions.append(
             Condition(
                 "The whole interval of the classifier's AUC lies above 0.5.",
                 words.with_interval(auc.get("value"), auc.get("low"), auc.get("high"), 2),
@@ -153,7 +153,7 @@ def _conditions(
             )
         )
     if depends is not None:
-        found.append(
+        conditions.append(
             Condition(
                 "Filtered retraining, where it ran, does not say that a network gets by without "
                 "the lesion.",
@@ -165,7 +165,7 @@ def _conditions(
                 "something else",
             )
         )
-    return tuple(found)
+    return tuple(conditions)
 
 
 def _honest(failed: Sequence[str] | None) -> tuple[Condition, ...]:

@@ -42,8 +42,8 @@ def as_mask(name: str, values: ArrayLike) -> Mask:
     if mask.dtype.kind not in "uif":
         raise ValueError(f"{name} must hold booleans, or numbers 0 and 1, got type {mask.dtype}")
     if not np.all((mask == 0) | (mask == 1)):
-        found = np.unique(mask)
-        shown = ", ".join(f"{v:g}" for v in found[:5]) + (", ..." if len(found) > 5 else "")
+        present = np.unique(mask)
+        shown = ", ".join(f"{v:g}" for v in present[:5]) + (", ..." if len(present) > 5 else "")
         raise ValueError(
             f"{name} must hold booleans, or numbers 0 and 1, got values {shown}; "
             f"compare it with a threshold first"

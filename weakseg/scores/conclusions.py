@@ -106,8 +106,8 @@ def depends_mainly(share: Estimate, shape: Ends | None = None) -> Verdict:
     if share.low > 0.5:
         return Verdict("yes", "clear")
     if share.high < 0.5:
-        told = shape is not None and shape.low > CHANCE
-        return Verdict("cannot tell", "shape") if told else Verdict("no", "clear")
+        by_outline = shape is not None and shape.low > CHANCE
+        return Verdict("cannot tell", "shape") if by_outline else Verdict("no", "clear")
     return Verdict("cannot tell", "interval")
 
 

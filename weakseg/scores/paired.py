@@ -101,8 +101,8 @@ def lesion_dice(per_case: pd.DataFrame, method: str) -> pd.DataFrame:
     """
     names = per_case["method"].astype(str)
     if not (names == method).any():
-        known = [str(m) for m in names.unique()]
-        raise ValueError(f"method {method!r} is not in per_case; {did_you_mean(method, known)}")
+        methods = [str(m) for m in names.unique()]
+        raise ValueError(f"method {method!r} is not in per_case; {did_you_mean(method, methods)}")
     rows = per_case[(names == method) & per_case["has_lesion"].astype(bool)]
     rows = rows.dropna(subset=["dice"])
     if rows.empty:
@@ -202,11 +202,13 @@ def holm(p: ArrayLike) -> Floats:
     """
     values = np.asarray(p, dtype=np.float64)
     tested = np.flatnonzero(~np.isnan(values))
-    known = values[tested]
-    if ((known < 0) | (known > 1)).any():
-        raise ValueError(f"p must lie between 0 and 1, got {known.min():g} to {known.max():g}")
-    order = np.argsort(known)
-    steps = known[order] * np.arange(len(known), 0, -1)
+    tested_values = values[tested]
+    if ((tested_values < 0) | (tested_values > 1)).any():
+        raise ValueError(
+            f"p must lie between 0 and 1, got {tested_values.min():g} to {tested_values.max():g}"
+        )
+    order = np.argsort(tested_values)
+    steps = tested_values[order] * np.arange(len(tested_values), 0, -1)
     adjusted = np.full(values.shape, np.nan)
     adjusted[tested[order]] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
@@ -218,17 +220,17 @@ def _compared(
     """A row of `paired_tests` without what depends on the other rows."""
     both = one.join(other["dice"].rename("other"), how="inner")
     lead = both["dice"] - both["other"]
-    found = cluster_mean_interval(
+    difference = cluster_mean_interval(
         lead.to_numpy(), both["patient"].to_numpy(dtype=str), bootstrap=bootstrap, seed=seed
     )
     each = lead.groupby(both["patient"]).mean().to_numpy()
     return {
         "method": a,
         "other": b,
-        "difference": found.value,
-        "low": found.low,
-        "high": found.high,
-        "patients": found.patients,
+        "difference": difference.value,
+        "low": difference.low,
+        "high": difference.high,
+        "patients": difference.patients,
         "p": signed_rank_p(each),
         "ranks": _leaning(each),
     }

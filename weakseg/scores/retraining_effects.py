@@ -227,8 +227,8 @@ def evidence_intervals(
 
     everyone = np.ones((1, count))
     by_seed = {
-        name: {score: v[:, 0] for score, v in found.items()}
-        for name, found in _weighted(everyone, number, truth, lesions, p_lesion, right).items()
+        name: {score: v[:, 0] for score, v in samples.items()}
+        for name, samples in _weighted(everyone, number, truth, lesions, p_lesion, right).items()
     }
     replicates = {
         name: {score: np.empty(bootstrap) for score in EVIDENCE_SCORES} for name in by_seed
@@ -239,8 +239,8 @@ def evidence_intervals(
             drawn = counts[i : i + rows]
             block = slice(start, start + len(drawn))
             start += len(drawn)
-            for name, found in _weighted(drawn, number, truth, lesions, p_lesion, right).items():
-                for score, values in found.items():
+            for name, samples in _weighted(drawn, number, truth, lesions, p_lesion, right).items():
+                for score, values in samples.items():
                     # Divided last: equal values, such as an AUC of 0.5, keep their mean exactly.
                     replicates[name][score][block] = (times[block].T * values).sum(axis=0) / seeds
     return Evidence(by_seed, replicates, seeds, len(truth), count)

@@ -128,8 +128,8 @@ def patient_numbers(patients: ArrayLike) -> tuple[NDArray[np.intp], int]:
         raise ValueError(
             f"patients must name the patient of every case, got {int(missing.sum())} without"
         )
-    found, number = np.unique(names.astype(str), return_inverse=True)
-    return number, len(found)
+    distinct, number = np.unique(names.astype(str), return_inverse=True)
+    return number, len(distinct)
 
 
 def resampled_counts(patients: int, bootstrap: int, seed: int) -> Iterator[Floats]:

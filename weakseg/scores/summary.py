@@ -145,7 +145,7 @@ def patient_dice(rows: pd.DataFrame) -> pd.Series:
     if not {"lesion_pixels", "predicted_pixels"}.issubset(rows.columns):
         return pd.Series(dtype=float)
     area = rows[["lesion_pixels", "predicted_pixels"]].apply(_numbers).sum(axis=1, skipna=False)
-    held = pd.DataFrame(
+    table = pd.DataFrame(
         {
             "patient": rows["patient"].astype(str),
             "seed": _seeds(rows),
@@ -155,7 +155,7 @@ def patient_dice(rows: pd.DataFrame) -> pd.Series:
             "lesion": _numbers(rows["lesion_pixels"]),
         }
     )
-    sums = held.groupby(["patient", "seed"], dropna=False).sum(min_count=1)
+    sums = table.groupby(["patient", "seed"], dropna=False).sum(min_count=1)
     sums = sums[sums["lesion"] > 0]
     return (2 * sums["overlap"] / sums["area"]).dropna().groupby("patient").mean()
 

@@ -187,10 +187,10 @@ def bounding_box(mask: Mask) -> tuple[slice, ...] | None:
     for axis in range(mask.ndim):
         # Each axis is looked at inside the box that the axes before have left.
         others = tuple(a for a in range(mask.ndim) if a != axis)
-        held = np.flatnonzero(mask[tuple(box)].any(axis=others))
-        if not held.size:
+        occupied = np.flatnonzero(mask[tuple(box)].any(axis=others))
+        if not occupied.size:
             return None
-        box[axis] = slice(int(held[0]), int(held[-1]) + 1)
+        box[axis] = slice(int(occupied[0]), int(occupied[-1]) + 1)
     return tuple(box)
 
 

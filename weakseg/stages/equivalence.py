@@ -118,10 +118,10 @@ def mask_equivalence(prepared: Prepared, *, force: bool = False) -> Path:
     return path
 
 
-def _seeds(known: list[int], draws: int) -> list[int]:
+def _seeds(seeds: list[int], draws: int) -> list[int]:
     """A seed a draw: those of the segmenter first, so that its networks need no second training."""
-    more = (s for s in range(max(known) + 1, max(known) + 1 + draws))
-    return [*known, *more][:draws]
+    more = (s for s in range(max(seeds) + 1, max(seeds) + 1 + draws))
+    return [*seeds, *more][:draws]
 
 
 def _point_key(prepared: Prepared, name: str, draw: int, k: int, seed: int) -> str:

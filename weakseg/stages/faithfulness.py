@@ -65,21 +65,21 @@ def score_heatmaps(
         Names of the heatmaps' stages.
     force : bool
     """
-    asked = settings.faithfulness
+    wanted = settings.faithfulness
     arch = prepared.config.classifier.arch
     folder = faithfulness_folder(prepared.run.folder, arch, seed)
     stage = faithfulness_stage(arch, seed)
-    if asked.images == 0:
+    if wanted.images == 0:
         forget(prepared.run, stage)
         remove_tree(folder)
         return
     heat = heatmap_key(prepared, seed, target)
-    key = fingerprint("faithfulness", 2, heat, asked, made_by, prepared.config.seed)
+    key = fingerprint("faithfulness", 2, heat, wanted, made_by, prepared.config.seed)
     outputs = tuple(folder / name for name in FAITHFULNESS)
 
     def write(_: None) -> dict[str, Any]:
         model_folder = seed_folder(prepared.run.folder, arch, seed)
-        chosen = called_target(prepared, target, model_folder, asked.images)
+        chosen = called_target(prepared, target, model_folder, wanted.images)
         tables = _score(prepared, settings, target, seed, chosen, images, *sources())
         for path, table in zip(outputs, tables, strict=True):
             write_text(path, csv_text(table))
@@ -103,7 +103,7 @@ def called_target(prepared: Prepared, target: str, model_folder: Path, at_most: 
         case = cases[i]
         if predicted[i] in names:
             by_patient.setdefault(case.patient, []).append(int(i))
-    rounds = sorted((n, p, i) for p, held in by_patient.items() for n, i in enumerate(held))
+    rounds = sorted((n, p, i) for p, numbers in by_patient.items() for n, i in enumerate(numbers))
     return sorted(i for _, _, i in rounds[:at_most])
 
 
@@ -117,7 +117,7 @@ def _score(
     selector: Selector,
     means: Any,
 ) -> list[pd.DataFrame]:
-    config, asked = prepared.config, settings.faithfulness
+    config, wanted = prepared.config, settings.faithfulness
     folder = seed_folder(prepared.run.folder, config.classifier.arch, seed)
     model = load_classifier(folder).to(pick_device(config.device))
 
@@ -139,8 +139,8 @@ def _score(
             selector,
             classes,
             means,
-            steps=asked.steps,
-            percents=asked.percent,
+            steps=wanted.steps,
+            percents=wanted.percent,
             seed=seed,
             advance=advance,
         )

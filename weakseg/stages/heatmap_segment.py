@@ -195,9 +195,9 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
                     entry |= save_trained(trained_file(part, m.name, seed), m.rule.trained)
                 thresholds.setdefault(m.name, {})[f"seed-{seed}"] = entry
             curve = Curve() if name == names[0] else None
-            found = _score_seed(readers[name, seed], methods, seed, part, advance, curve)
-            rows += found[0]
-            volumes += found[1]
+            scored = _score_seed(readers[name, seed], methods, seed, part, advance, curve)
+            rows += scored[0]
+            volumes += scored[1]
             curves += [] if curve is None else curve.rows(seed)
     seeds_of = {m: len(config.heatmap_seeds(h)) for m, (h, _) in config.heatmap_methods.items()}
     left_out = why_left_out(lost, seeds_of)

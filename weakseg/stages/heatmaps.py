@@ -218,8 +218,8 @@ def _good_scales(
     scales = good_scales(aucs, settings.auc_drop)
     if any(math.isnan(a) for a in aucs.values()):
         say(f"{what}: the validation labels are all alike, so no scale is left out")
-    told = {f"{s:g}": None if math.isnan(a) else round(a, 4) for s, a in aucs.items()}
-    write_json(scales_file(folder), {"scales": scales, "auc": told, "images": len(val)})
+    rounded = {f"{s:g}": None if math.isnan(a) else round(a, 4) for s, a in aucs.items()}
+    write_json(scales_file(folder), {"scales": scales, "auc": rounded, "images": len(val)})
     return scales
 
 

@@ -120,22 +120,22 @@ def _phantom(config: Config, beside: Path, goes: contextlib.ExitStack | None) ->
 
 def _checked(config: Config, folder: Path, path: Path) -> tuple[Prepared, dict[str, Any]]:
     """The run, with nothing written, and what its record says of the data."""
-    known = Run(folder).record
+    record = Run(folder).record
     table = read_configured(path, config.data)
     data = table_fingerprint(table, config.data)
     reading = config.data.fingerprint_settings()
     key = fingerprint(data, reading)
-    before = known.get("data", {})
+    before = record.get("data", {})
     stand_ins = None if table.has_patients else _patients_before(folder, table)
     # Without the patients that were found before, the images are looked at again.
     if before.get("key") == key and (table.has_patients or stand_ins is not None):
         cases = case_set(table, config.data, stand_ins)
         channels = int(before["channels"])
     else:
-        found = checked_table(table, config)
-        stand_ins = patient_stand_ins(table, found.groups) if found.groups else None
+        findings = checked_table(table, config)
+        stand_ins = patient_stand_ins(table, findings.groups) if findings.groups else None
         cases = case_set(table, config.data, stand_ins)
-        channels = channels_of(cases, config.data, found.grey)
+        channels = channels_of(cases, config.data, findings.grey)
     if config.data.manifest == PHANTOM:
         cases = replace(cases, source=PHANTOM, simulated=True)
     if config.data.manifest != PHANTOM:

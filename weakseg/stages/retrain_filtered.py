@@ -162,12 +162,12 @@ def _possible(
     settings: FilteredConfig, truth: TruthMasks
 ) -> tuple[list[Condition], dict[str, str]]:
     """The conditions that there are masks for, and why others are left out."""
-    asked = settings.conditions()
+    conditions = settings.conditions()
     why = truth.missing()
     if why is None:
-        return asked, {}
-    without = [c for c in asked if not (c.sees_masks or c.source == "truth")]
-    gone = [c.name for c in asked if c not in without]
+        return conditions, {}
+    without = [c for c in conditions if not (c.sees_masks or c.source == "truth")]
+    gone = [c.name for c in conditions if c not in without]
     return without, {"filters of true masks": f"{why} ({', '.join(gone)})"} if gone else {}
 
 
@@ -216,8 +216,8 @@ class _Seed:
         """
         rule = self.settings.rule
         if rule.trainable:
-            asked = {"rule": rule.model_dump(mode="json"), "seed": self.prepared.config.seed}
-            return asked | {"masks_seen": 0}
+            settings = {"rule": rule.model_dump(mode="json"), "seed": self.prepared.config.seed}
+            return settings | {"masks_seen": 0}
         return self.fitted.to_json()
 
     @property
@@ -296,7 +296,7 @@ class _Seed:
         model, _ = new_classifier(c, labels, prepared.channels, fresh)
         entry = fit_classifier(prepared, c, model, filtered, folder, fresh, key, what)
         chosen = np.array(prepared.cases.indices("val") + prepared.cases.indices("test"))
-        held = [cases[i] for i in chosen]
+        predicted = [cases[i] for i in chosen]
         device = pick_device(prepared.config.device)
         for path, network in (
             (folder / PREDICTIONS, load_classifier(folder)),
@@ -305,7 +305,7 @@ class _Seed:
             p = predict_probabilities(
                 network.to(device), filtered, chosen, 2 * c.batch_size, device
             )
-            table = predictions_table(held, labels, p)
+            table = predictions_table(predicted, labels, p)
             table["kept_area"] = filtered.kept_area[chosen].round(6)
             write_text(path, csv_text(table))
         self._write_examples(filtered, folder / EXAMPLES)

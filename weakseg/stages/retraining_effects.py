@@ -111,12 +111,12 @@ def write_evidence(
             },
         )
         weights = {str(s): file_hash(seed_folder(run.folder, arch, s) / BEST) for s in config.seeds}
-        asked = filtered_fingerprint(config)
+        wanted = filtered_fingerprint(config)
         return {
             "data": prepared.key,
             "conditions": len(conditions),
             "weights": weights,
-            "asked": asked,
+            "asked": wanted,
         }
 
     arch = config.classifier.arch
@@ -153,7 +153,7 @@ def _read(
             )
         predictions[condition.name] = np.stack([t[columns].to_numpy(dtype=float) for t in tables])
         areas[condition.name] = np.stack([t["kept_area"].to_numpy(dtype=float) for t in tables])
-    found = evidence_intervals(
+    evidence = evidence_intervals(
         predictions,
         np.array([labels.index(v) for v in cases["label"]]),
         labels.lesion_indices,
@@ -161,7 +161,7 @@ def _read(
         bootstrap=config.scores.bootstrap,
         seed=config.seed,
     )
-    return found, areas
+    return evidence, areas
 
 
 def read_condition(path: Path, probabilities: Sequence[str]) -> pd.DataFrame:

@@ -138,11 +138,11 @@ def segment_cases(
 
 def _by_method(made: Sequence[_Made]) -> dict[str, list[tuple[Case, Method, Prediction]]]:
     """Every method with the cases that it has made masks of."""
-    found: dict[str, list[tuple[Case, Method, Prediction]]] = {}
+    by_method: dict[str, list[tuple[Case, Method, Prediction]]] = {}
     for m in made:
         for method, prediction in m.predicted:
-            found.setdefault(method.name, []).append((m.case, method, prediction))
-    return found
+            by_method.setdefault(method.name, []).append((m.case, method, prediction))
+    return by_method
 
 
 def _write(made: Sequence[_Made], masks: Path, seed: int) -> None:
@@ -249,9 +249,9 @@ def _rows(made: _Made, seed: int) -> list[dict[str, Any]]:
         of_map = of_map if same else {k: scores[k] for k in OF_HEAT}
         before = p.map
         flags = {"flat": p.flat, "gated": p.gated}
-        known = {} if p.probability is None else {"probability": p.probability}
+        said = {} if p.probability is None else {"probability": p.probability}
         entry = case_entry(case, method.name, method.kind, seed, method.masks_seen)
-        rows.append(entry | scores | of_map | flags | known)
+        rows.append(entry | scores | of_map | flags | said)
     return rows
 
 
@@ -272,10 +272,10 @@ def _volume_rows(prepared: Prepared, made: Sequence[_Made], seed: int) -> list[d
             "flat": all(p.flat for p in predictions),
             "gated": all(p.gated for p in predictions),
         }
-        known = {"probability": max(said)} if said else {}
+        highest = {"probability": max(said)} if said else {}
         volume = whole_case(cases, prepared.cases.labels)
         entry = case_entry(volume, method.name, method.kind, seed, method.masks_seen)
-        rows.append(entry | scores | flags | known)
+        rows.append(entry | scores | flags | highest)
     return rows
 
 

@@ -38,7 +38,7 @@ from weakseg.methods.segmenters import (
     read_settings,
     segmenter_settings,
 )
-from weakseg.progress import progress
+from weakseg.progress import progress, say
 from weakseg.runs import file_hash, remove_tree
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_network_masks

@@ -112,8 +112,8 @@ def train_affinity(
                 some = np.sort(order[k * BATCH : (k + 1) * BATCH])
                 drawn = rng.permutation(len(steps))[:AT_ONCE]
                 features = net(torch.from_numpy(images[some]))
-                known = torch.from_numpy(labels[some])
-                loss = affinity_loss(features, known, [steps[i] for i in drawn])
+                classes = torch.from_numpy(labels[some])
+                loss = affinity_loss(features, classes, [steps[i] for i in drawn])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -176,8 +176,8 @@ class Saver:
             self._since = monotonic()
             self._took = self._since - begin
         elif best:
-            held = tensors_of(training.kept)
-            self._best = epoch, {k: v.clone() for k, v in held.items()}
+            tensors = tensors_of(training.kept)
+            self._best = epoch, {k: v.clone() for k, v in tensors.items()}
 
     def _write(self, training: Training, best: bool) -> None:
         save_weights(self.folder / LAST, training.kept, self._header(len(training.history)))

@@ -50,15 +50,15 @@ def given_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         # Opened here: given a path, torch goes by its ending.
         with path.open("rb") as f, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is refused below
-            held = torch.load(f, map_location="cpu", weights_only=True)
+            content = torch.load(f, map_location="cpu", weights_only=True)
     except Exception as e:  # torch raises many kinds for a damaged file
         raise _not_tensors(path, e) from None
-    tensors = _tensors(held, path)
+    tensors = _tensors(content, path)
     if not tensors:
         raise UserError(
             "The weights file holds no tensors by name.",
             where=str(path),
-            found=_found(held),
+            found=_found(content),
             expected=f"a state dict, alone or under one of: {', '.join(INSIDE[:4])}, …",
             fix="save it with torch.save(model.state_dict(), path)",
         )

@@ -51,9 +51,9 @@ def make_loss(name: str) -> Loss:
 
     def true_class(logits: Tensor, truth: Tensor) -> Tensor:
         """Probability of each known voxel's class."""
-        known = truth != IGNORE
-        p = logits.softmax(1).gather(1, truth.where(known, 0)[:, None])[:, 0]
-        return p[known]
+        counted = truth != IGNORE
+        p = logits.softmax(1).gather(1, truth.where(counted, 0)[:, None])[:, 0]
+        return p[counted]
 
     def generalised(logits: Tensor, truth: Tensor) -> Tensor:
         # The root has no gradient at 0.

@@ -57,16 +57,16 @@ class NesterovRMSprop(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            held = [p for p in group["params"] if p.grad is not None]
-            if not held:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
                 continue
-            grads = [p.grad for p in held]
-            for p in held:
+            grads = [p.grad for p in parameters]
+            for p in parameters:
                 if not self.state[p]:
                     self.state[p]["square"] = torch.zeros_like(p)
                     self.state[p]["velocity"] = torch.zeros_like(p)
-            squares = [self.state[p]["square"] for p in held]
-            velocities = [self.state[p]["velocity"] for p in held]
+            squares = [self.state[p]["square"] for p in parameters]
+            velocities = [self.state[p]["velocity"] for p in parameters]
             torch._foreach_mul_(squares, group["rho"])
             torch._foreach_addcmul_(squares, grads, grads, 1 - group["rho"])
             steps = torch._foreach_add(squares, group["eps"])
@@ -75,8 +75,8 @@ class NesterovRMSprop(torch.optim.Optimizer):
             torch._foreach_mul_(steps, group["lr"])
             torch._foreach_mul_(velocities, group["momentum"])
             torch._foreach_sub_(velocities, steps)
-            torch._foreach_add_(held, velocities, alpha=group["momentum"])
-            torch._foreach_sub_(held, steps)
+            torch._foreach_add_(parameters, velocities, alpha=group["momentum"])
+            torch._foreach_sub_(parameters, steps)
         return loss
 
 

@@ -123,14 +123,14 @@ class SegmenterTask:
             # Cases are drawn with replacement, and two threads must not make one twice.
             distinct = list(dict.fromkeys(i for i, _ in chosen))
             made = dict(zip(distinct, self._pool.map(self.data.arrays, distinct), strict=True))
-            held = [made[i] for i, _ in chosen]
-            shape = self.shape or whole_shape(self.model, held[0].region.shape)
+            arrays = [made[i] for i, _ in chosen]
+            shape = self.shape or whole_shape(self.model, arrays[0].region.shape)
             # What pads a whole image so that a network takes it lies behind its last voxel.
             starts = [s if s is not None else (0,) * self.dims for _, s in chosen]
-            cuts = [cut(h, s, shape) for h, s in zip(held, starts, strict=True)]
+            cuts = [cut(h, s, shape) for h, s in zip(arrays, starts, strict=True)]
             windows = as_batch([w for w, _ in cuts], self.device)
             truths = torch.from_numpy(np.stack([t for _, t in cuts])).to(self.device)
-            fill = as_batch([h.fill for h in held], self.device)
+            fill = as_batch([h.fill for h in arrays], self.device)
             windows, truths = augment_pairs(windows, truths, augmentation, fill)
             truths = self._inside(truths, shape).long()
             if self.dims == 2:
@@ -155,12 +155,12 @@ class SegmenterTask:
             require_finite(p)
             truth = self.data.arrays(i).truth
             assert truth is not None
-            found, truth = p > 0.5, truth == 1
+            mask, truth = p > 0.5, truth == 1
             losses.append(voxel_cross_entropy(p, truth))
             if self.data.truth_is_empty(i):
-                alarms.append(float(found.any()))
+                alarms.append(float(mask.any()))
             elif truth.any():
-                dice.append(2 * float((found & truth).sum()) / float(found.sum() + truth.sum()))
+                dice.append(2 * float((mask & truth).sum()) / float(mask.sum() + truth.sum()))
         figures = {"val_dice": dice, "val_false_alarms": alarms, "val_loss": losses}
         return {k: float(np.mean(v)) if v else float("nan") for k, v in figures.items()}
 
@@ -220,14 +220,14 @@ def predict(
     together = cases_at_once(data.size) if flat else 1
     for start in range(0, len(indices), together):
         chosen = [int(i) for i in indices[start : start + together]]
-        held = [data.arrays(i) for i in chosen]
-        image = as_batch([h.image for h in held], device) if flat else _volume(held[0], device)
-        outside = as_batch([h.fill for h in held], device)
+        arrays = [data.arrays(i) for i in chosen]
+        image = as_batch([h.image for h in arrays], device) if flat else _volume(arrays[0], device)
+        outside = as_batch([h.fill for h in arrays], device)
         if flat:
             image = image.contiguous(memory_format=torch.channels_last)
         if flat and fill:
             image = filled(image, together)
-            outside = outside[torch.arange(together).clamp(max=len(held) - 1)]
+            outside = outside[torch.arange(together).clamp(max=len(arrays) - 1)]
         with torch.no_grad():
             p = lesion_probability(
                 model,
@@ -237,7 +237,7 @@ def predict(
                 overlap=config.overlap,
                 flips=config.flips,
             )
-        for i, probability in zip(chosen, p[: len(held)].cpu().numpy(), strict=True):
+        for i, probability in zip(chosen, p[: len(arrays)].cpu().numpy(), strict=True):
             if priors is not None and config.recalibrate and 0 < min(priors) <= max(priors) < 1:
                 for k, part in enumerate(probability):  # one by one: all take twice the memory
                     probability[k] = recalibrate(part, *priors)

@@ -75,10 +75,10 @@ class SegmentationCases:
         if i in self._kept:
             return self._kept[i]
         case = self.cases[i]
-        held = self._volume(case, i) if case.dims == 3 else self._image(case, i)
-        if self._store is not None and (kept := _kept(held, self._store)) is not None:
+        arrays = self._volume(case, i) if case.dims == 3 else self._image(case, i)
+        if self._store is not None and (kept := _kept(arrays, self._store)) is not None:
             self._kept[i] = kept
-        return held
+        return arrays
 
     def _image(self, case: Case, i: int) -> CaseArrays:
         image, box, region = prepared_image(
@@ -116,8 +116,8 @@ class SegmentationCases:
     def original(self, i: int, probability: np.ndarray) -> np.ndarray:
         """A probability on the network's grid, laid over the case's own; call after `arrays`."""
         if self.cases[i].dims == 3:
-            held = self.arrays(i)
-            return probability * held.region if self.cases[i].roi is not None else probability
+            arrays = self.arrays(i)
+            return probability * arrays.region if self.cases[i].roi is not None else probability
         return to_original(probability, self._boxes[i])
 
 

@@ -43,9 +43,9 @@ def _sorted_header(data: bytes) -> tuple[bytes, memoryview]:
     sorts itself.
     """
     begin = 8 + int.from_bytes(data[:8], "little")
-    held = json.loads(data[8:begin])
-    held["__metadata__"] = dict(sorted(held.get("__metadata__", {}).items()))
-    text = json.dumps(held, ensure_ascii=False, separators=(",", ":")).encode()
+    header = json.loads(data[8:begin])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
     return len(text).to_bytes(8, "little") + text, memoryview(data)[begin:]
 

@@ -282,8 +282,8 @@ def open_file(path: Path) -> IO[bytes]:
             )
         return path.open("rb")
     except (OSError, ValueError) as e:
-        if isinstance(e, OSError) and (told := path_trap(path, e)) is not None:
-            what, found, fix = told
+        if isinstance(e, OSError) and (trap := path_trap(path, e)) is not None:
+            what, found, fix = trap
             raise DataError(what, where=str(path), found=found, fix=fix) from None
         if isinstance(e, FileNotFoundError):
             raise DataError(MISSING, where=str(path), fix="check its name and folder") from None

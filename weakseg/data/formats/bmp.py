@@ -130,13 +130,13 @@ def _masks(
     data = f.read(4 * number)
     if len(data) < 4 * number:
         raise ValueError("the BMP's header is damaged")
-    found = [*struct.unpack(f"<{number}I", data), 0]
+    masks = [*struct.unpack(f"<{number}I", data), 0]
     if size not in _WITH_MASKS:
         after += 4 * number
-    gaps = any(_most(m) & (_most(m) + 1) for m in found)
-    if not all(found[:3]) or gaps or any(m >> bits for m in found):
+    gaps = any(_most(m) & (_most(m) + 1) for m in masks)
+    if not all(masks[:3]) or gaps or any(m >> bits for m in masks):
         raise ValueError("the masks of the BMP's bits are damaged")
-    return (found[0], found[1], found[2], found[3]), after
+    return (masks[0], masks[1], masks[2], masks[3]), after
 
 
 def _palette(f: IO[bytes], header: _Header) -> NDArray[np.uint8]:

@@ -87,7 +87,7 @@ def _size(data: bytes, at: int) -> tuple[int, int]:
 def _walk(data: bytes, size: tuple[int, int], path: Path) -> _Image:
     """Through all blocks up to the end, which a file of several frames reaches as well."""
     shared, at = _palette(data, data[10], _SCREEN)
-    found, frames, transparent = None, 0, None
+    first, frames, transparent = None, 0, None
     while True:
         kind = data[at] if at < len(data) else None
         if kind == _END:
@@ -99,16 +99,16 @@ def _walk(data: bytes, size: tuple[int, int], path: Path) -> _Image:
             at = after
         elif kind == _IMAGE:
             image, at = _image(data, at + 1, shared, transparent, keep=not frames)
-            found, frames, transparent = found or image, frames + 1, None
+            first, frames, transparent = first or image, frames + 1, None
         elif kind is None:
             raise ValueError("the GIF has no end")
         else:
             raise ValueError(f"the GIF holds a block of the unknown kind {kind}")
     if frames > 1:
         raise stack(path, f"{frames} frames")
-    if found is None:
+    if first is None:
         raise ValueError("the GIF holds no image")
-    return _whole(found, size)
+    return _whole(first, size)
 
 
 def _image(
@@ -164,14 +164,14 @@ def _unpacked(codes: bytes, least_bits: int, wanted: int) -> bytes:
     clear = 1 << least_bits
     table = [bytes([k]) for k in range(clear)] + [b"", b""]  # which clear the table, and end
     out: list[bytes] = []
-    total = held = bits = 0
+    total = buffered = bits = 0
     width, before = least_bits + 1, b""
     for byte in codes:
-        held |= byte << bits
+        buffered |= byte << bits
         bits += 8
         while bits >= width:
-            code = held & ((1 << width) - 1)
-            held >>= width
+            code = buffered & ((1 << width) - 1)
+            buffered >>= width
             bits -= width
             if code == clear:
                 del table[clear + 2 :]

@@ -78,8 +78,8 @@ def _spacings_agree(grid: Frame, other: Frame) -> bool:
 def _apart(affine: Affine, other: Frame, frame: Affine | None = None) -> NDArray[np.float64]:
     """How far each column of an affine is from another grid's, (3, 4), in its voxels."""
     size = np.array([*other.spacing, min(other.spacing)])
-    held = other.affine if frame is None else frame
-    return np.asarray(np.abs(affine - held)[:3] / size)
+    own = other.affine if frame is None else frame
+    return np.asarray(np.abs(affine - own)[:3] / size)
 
 
 def _same(affine: Affine, other: Frame, frame: Affine | None = None) -> bool:

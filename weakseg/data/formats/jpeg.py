@@ -172,14 +172,14 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
     """Marker, content and end of every segment up to the end of the image."""
     at = 2
     for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(data, at)
-        if found is None or data[found.start() + 1] == _END:
+        marker = _MARKER.search(data, at)
+        if marker is None or data[marker.start() + 1] == _END:
             return
-        begin = found.end() + 2
-        end = found.end() + int.from_bytes(data[found.end() : begin], "big")
+        begin = marker.end() + 2
+        end = marker.end() + int.from_bytes(data[marker.end() : begin], "big")
         if end < begin:
             raise ValueError("a segment of the JPEG is damaged")
-        yield data[found.start() + 1], data[begin:end], end
+        yield data[marker.start() + 1], data[begin:end], end
         at = end
     raise ValueError(f"the JPEG has more than {MAX_SEGMENTS} segments")
 

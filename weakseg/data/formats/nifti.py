@@ -320,14 +320,14 @@ def _placed(header: Any, shape: tuple[int, int, int], path: Path) -> Frame:
     coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
     # Identity, in NIfTI's directions or in ITK's, is what programs write that know no affine.
     blank = np.array_equal(np.abs(affine), np.eye(4))
-    known = not blank if coded else any(float(z) != 1 for z in header.get_zooms()[:3])
+    spaced = not blank if coded else any(float(z) != 1 for z in header.get_zooms()[:3])
     x, y, z = (float(f"{v:.6g}") for v in size)
     plain = np.array_equal(affine, np.diag(np.diag(affine)))
     return Frame(
         shape,
         affine,
         (x, y, z),
-        known,
+        spaced,
         _further(header, affine),
         coded=coded and not blank,
         placed=coded and not plain,

@@ -157,13 +157,13 @@ def _orientation(f: IO[bytes], chunks: list[_Chunk]) -> int:
     """What Pillow finds in the chunks that may tell it, wherever they stand; else 1."""
     from PIL import Image
 
-    told = [c for c in chunks if c.length <= _PIECE and _may_turn(f, c)]
-    if not told:
+    turning = [c for c in chunks if c.length <= _PIECE and _may_turn(f, c)]
+    if not turning:
         return 1
-    told += [c for c in chunks if c.name == b"IEND"]
+    turning += [c for c in chunks if c.name == b"IEND"]
     f.seek(0)
     without_pixels = [f.read(33)]
-    for chunk in told:
+    for chunk in turning:
         f.seek(chunk.at - 8)
         without_pixels.append(f.read(chunk.length + 12))
     try:

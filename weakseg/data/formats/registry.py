@@ -74,8 +74,8 @@ def formats_of(path: Path | str) -> Formats[Any]:
     """
     if VOLUMES.named(path):
         return VOLUMES
-    told = IMAGES.named(path) and not str(path).lower().endswith(DICOM_IMAGE.suffixes)
-    return VOLUMES if not told and holds_volume(str(path)) else IMAGES
+    named = IMAGES.named(path) and not str(path).lower().endswith(DICOM_IMAGE.suffixes)
+    return VOLUMES if not named and holds_volume(str(path)) else IMAGES
 
 
 def formats_of_dims(dims: int) -> Formats[Any]:

@@ -90,9 +90,9 @@ def _only_page(f: IO[bytes], path: Path) -> Iterator[Any]:
     """tifffile's page of the one image, judged by its header."""
     from tifffile import TiffFile
 
-    found = directories(f, path)
+    pages = directories(f, path)
     # Reduced copies of the same image, as scanners write them, do not make a stack.
-    images = [d for d in found if not d.reduced] or found
+    images = [d for d in pages if not d.reduced] or pages
     if not images:
         raise ValueError("the file holds no image")
     if len(images) > 1:

@@ -117,17 +117,17 @@ def _check_segment(
 ) -> None:
     kind = page.compression
     if kind == NONE:
-        whole, held = segment.most if page.is_tiled else segment.least, count
+        whole, stored = segment.most if page.is_tiled else segment.least, count
     elif kind in (*DEFLATE, *FAX, PACKBITS, JPEG):
         f.seek(offset)
         data = f.read(count)
-        whole, held = segment.least, _held(page, data, segment)
+        whole, stored = segment.least, _held(page, data, segment)
     else:
         return  # libtiff tells of LZW and most others
-    if kind == NONE and held >= 2 * segment.most:
-        raise ValueError(f"{name} holds {held} bytes where its pixels take {segment.most}")
-    if held < whole:
-        raise ValueError(f"{name} is cut off: {held} of {whole} bytes")
+    if kind == NONE and stored >= 2 * segment.most:
+        raise ValueError(f"{name} holds {stored} bytes where its pixels take {segment.most}")
+    if stored < whole:
+        raise ValueError(f"{name} is cut off: {stored} of {whole} bytes")
 
 
 def _held(page: Any, data: bytes, segment: _Segment) -> int:
@@ -147,22 +147,22 @@ def _held(page: Any, data: bytes, segment: _Segment) -> int:
 
 def _inflated(data: bytes, most: int) -> int:
     unpack = zlib.decompressobj()
-    held = len(unpack.decompress(data, most + 1))
-    if held > most:
+    length = len(unpack.decompress(data, most + 1))
+    if length > most:
         raise ValueError("a strip or tile unpacks to more than its rows")
-    return held
+    return length
 
 
 def _unpacked(data: bytes, most: int) -> int:
-    at = held = 0
+    at = length = 0
     while at < len(data):
         code = data[at]
         if code < _NOTHING:
-            held += min(code + 1, len(data) - at - 1)
+            length += min(code + 1, len(data) - at - 1)
             at += code + 2
         else:
-            held += 257 - code if code > _NOTHING and at + 1 < len(data) else 0
+            length += 257 - code if code > _NOTHING and at + 1 < len(data) else 0
             at += 1 + (code > _NOTHING)
-        if held > most:
+        if length > most:
             raise ValueError("a strip or tile unpacks to more than its rows")
-    return held
+    return length

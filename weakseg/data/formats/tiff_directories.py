@@ -72,18 +72,18 @@ def directories(f: IO[bytes], path: Path) -> list[Directory]:
     """
     size = f.seek(0, os.SEEK_END)
     form, offset = _header(f)
-    found: list[Directory] = []
+    pages: list[Directory] = []
     seen: set[int] = set()
     while offset:
         if offset in seen:
             raise ValueError("the directories of the TIFF point at each other in a circle")
-        if len(found) == MAX_DIRECTORIES:
+        if len(pages) == MAX_DIRECTORIES:
             raise stack(path, f"more than {MAX_DIRECTORIES} pages")
         seen.add(offset)
         reduced, following = _directory(f, form, offset, size)
-        found.append(Directory(len(found), offset, reduced))
+        pages.append(Directory(len(pages), offset, reduced))
         offset = following
-    return found
+    return pages
 
 
 def _header(f: IO[bytes]) -> tuple[_Form, int]:

@@ -44,9 +44,9 @@ def write_mask(path: Path, mask: ArrayLike, image: Path | None = None) -> None:
     formats = IMAGES if image is None else formats_of(image)
     values = np.asarray(mask)
     if values.dtype.kind not in "buif":
-        found = values.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+        kind = values.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
         raise ArgumentError(
-            "mask is no array of booleans or numbers.", where="mask", found=str(found)
+            "mask is no array of booleans or numbers.", where="mask", found=str(kind)
         )
     write_like(path, values != 0, path if image is None else image, formats)
 

@@ -19,8 +19,8 @@ _LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
 
 
 def _table(tree: Tree) -> str | None:
-    found = [f for f in tree.ending(".csv") if name_of(f).casefold().startswith("data_entry_2017")]
-    return found[0] if found else None
+    tables = [f for f in tree.ending(".csv") if name_of(f).casefold().startswith("data_entry_2017")]
+    return tables[0] if tables else None
 
 
 def _recognise(tree: Tree) -> bool:
@@ -52,11 +52,11 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
         )
         for r, reading in zip(there, readings, strict=True)
     ]
-    found = [f"{table.name}: {len(there)} of {len(rows)} images are there"]
+    remarks = [f"{table.name}: {len(there)} of {len(rows)} images are there"]
     if tree.named("BBox_List_2017.csv"):
-        found.append("BBox_List_2017.csv holds boxes, no masks: it is left alone")
+        remarks.append("BBox_List_2017.csv holds boxes, no masks: it is left alone")
     labels = [i.label for i in items]
-    return Arrangement(settle_split(items, answers), tuple(found), settings_of(finding, labels))
+    return Arrangement(settle_split(items, answers), tuple(remarks), settings_of(finding, labels))
 
 
 def _reading(cell: str) -> Reading:
@@ -65,12 +65,12 @@ def _reading(cell: str) -> Reading:
 
 
 def _splits(tree: Tree) -> dict[str, str]:
-    found: dict[str, str] = {}
+    splits: dict[str, str] = {}
     for name, split in _LISTS.items():
         for file in tree.named(name):
             lines = tree.path(file).read_text(encoding="utf-8", errors="replace").split()
-            found |= dict.fromkeys(lines, split)
-    return found
+            splits |= dict.fromkeys(lines, split)
+    return splits
 
 
 CHESTXRAY14 = Layout("chestxray14", "ChestX-ray14", _recognise, _read)

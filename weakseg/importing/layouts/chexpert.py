@@ -38,8 +38,8 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
     for table in _tables(tree):
         header = header_of(tree.path(table))
         findings = [h for h in header if h.casefold() not in _NOT_FINDINGS]
-        known = ("Path", HEALTHY, "Frontal/Lateral")
-        for row in read_columns(tree.path(table), known, findings):
+        columns = ("Path", HEALTHY, "Frontal/Lateral")
+        for row in read_columns(tree.path(table), columns, findings):
             named += 1
             image = files.get(_place(row["Path"]))
             if image is not None:
@@ -63,12 +63,12 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
         )
         for image, row, reading in frontal
     ]
-    found = [f"CheXpert: {len(rows)} of {named} images of the tables are there"]
+    remarks = [f"CheXpert: {len(rows)} of {named} images of the tables are there"]
     if len(frontal) < len(rows):
-        found.append(f"{len(rows) - len(frontal)} lateral views are left out")
-    found.append("what is not mentioned counts as absent; uncertain ones (-1) are left out")
+        remarks.append(f"{len(rows) - len(frontal)} lateral views are left out")
+    remarks.append("what is not mentioned counts as absent; uncertain ones (-1) are left out")
     labels = [i.label for i in items]
-    return Arrangement(settle_split(items, answers), tuple(found), settings_of(finding, labels))
+    return Arrangement(settle_split(items, answers), tuple(remarks), settings_of(finding, labels))
 
 
 def _place(path: str) -> tuple[str, ...]:

@@ -24,10 +24,10 @@ def _recognise(tree: Tree) -> bool:
 
 
 def _read(tree: Tree, answers: Answers) -> Arrangement:
-    found = f"DICOM files: {tree.summary()}"
+    remark = f"DICOM files: {tree.summary()}"
     out = f"{tree.root.name}-dicom"
     command = f"weakseg import dicom {shlex.quote(str(tree.root))} --out {shlex.quote(out)}"
-    return Arrangement((), (found,), instead=command)
+    return Arrangement((), (remark,), instead=command)
 
 
 DICOM = Layout("dicom", "DICOM files", _recognise, _read)

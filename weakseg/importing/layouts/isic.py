@@ -38,8 +38,8 @@ def _image_column(header: list[str]) -> str | None:
 
 
 def _columns(header: list[str]) -> list[str]:
-    found = [h for h in header if h.casefold() in _ONE_OF]
-    return found if len(found) >= 2 else []
+    columns = [h for h in header if h.casefold() in _ONE_OF]
+    return columns if len(columns) >= 2 else []
 
 
 def _named(header: list[str]) -> str | None:
@@ -74,11 +74,13 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
             found=f"{named} rows of {listed(map(name_of, _tables(tree)), 3)}",
             fix="name the folder that holds the images and the table",
         )
-    found = [f"{listed(map(name_of, _tables(tree)), 3)}: {len(items)} of {named} images are there"]
-    found.append("every image shows a skin lesion: labels tell which")
+    remarks = [
+        f"{listed(map(name_of, _tables(tree)), 3)}: {len(items)} of {named} images are there"
+    ]
+    remarks.append("every image shows a skin lesion: labels tell which")
     if groups:
-        found.append("images of one patient, or of one lesion, count as one patient")
-    return Arrangement(tuple(items.values()), tuple(found))
+        remarks.append("images of one patient, or of one lesion, count as one patient")
+    return Arrangement(tuple(items.values()), tuple(remarks))
 
 
 def _chosen(row: dict[str, str], columns: list[str]) -> str:
@@ -87,15 +89,15 @@ def _chosen(row: dict[str, str], columns: list[str]) -> str:
 
 def _groups(tree: Tree) -> dict[str, str]:
     """Image → its patient or, where none are known, its lesion."""
-    found: dict[str, str] = {}
+    groups: dict[str, str] = {}
     for table in tree.ending(".csv"):
         header = header_of(tree.path(table))
         column = _image_column(header)
         group = next((h for g in _GROUPS for h in header if h.casefold() == g), None)
         if column and group:
             rows = read_columns(tree.path(table), (column, group))
-            found |= {r[column].casefold(): r[group] for r in rows if r[group]}
-    return found
+            groups |= {r[column].casefold(): r[group] for r in rows if r[group]}
+    return groups
 
 
 ISIC = Layout("isic", "ISIC or HAM10000 tables", _recognise, _read)

@@ -93,17 +93,17 @@ def _ordered(case: _Case) -> list[str]:
 
 def _by_modality(files: Sequence[str]) -> dict[str, _Case]:
     """Cases whose files are called by their modality; none where there is no such file."""
-    found: dict[str, _Case] = defaultdict(_Case)
+    cases: dict[str, _Case] = defaultdict(_Case)
     for f in files:
         if match := _TAIL.fullmatch(stem_of(f)):
-            found[f"{folder_of(f)}/{match[1]}"].channels[match[2].casefold()] = f
+            cases[f"{folder_of(f)}/{match[1]}"].channels[match[2].casefold()] = f
     for f in files:
         region, base = _REGION.fullmatch(stem_of(f)), without_mask_word(stem_of(f))
-        if region and (case := found.get(f"{folder_of(f)}/{region[1]}")):
+        if region and (case := cases.get(f"{folder_of(f)}/{region[1]}")):
             case.roi = f
-        elif base and (case := found.get(f"{folder_of(f)}/{base}")):
+        elif base and (case := cases.get(f"{folder_of(f)}/{base}")):
             case.masks.append(f)
-    return dict(found)
+    return dict(cases)
 
 
 def _by_pairs(files: Sequence[str]) -> dict[str, _Case]:
@@ -123,13 +123,13 @@ def _told(cases: dict[str, _Case], kept: dict[str, _Case]) -> list[str]:
     channels = max(len(c.channels) for c in kept.values())
     names = [m for c in list(kept.values())[:1] for m in c.channels if m]
     several = f", {channels} modalities each: {listed(names)}" if names else ""
-    told = [f"{len(kept)} volumes with masks{several}"]
+    remarks = [f"{len(kept)} volumes with masks{several}"]
     if len(kept) < len(cases):
-        told.append(f"{len(cases) - len(kept)} volumes without a mask are left out")
+        remarks.append(f"{len(cases) - len(kept)} volumes without a mask are left out")
     regions = sum(c.roi is not None for c in kept.values())
     if regions:
-        told.append(f"{regions} brain masks are taken for the region of interest")
-    return told
+        remarks.append(f"{regions} brain masks are taken for the region of interest")
+    return remarks
 
 
 NIFTI = Layout("nifti", "NIfTI volumes with masks", _recognise, _read)

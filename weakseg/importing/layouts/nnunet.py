@@ -69,15 +69,15 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
             fix="name the folder of one data set, as nnU-Net has it",
         )
     items = [_item(tree, channels, masks[name]) for name, channels in with_mask.items()]
-    rule, told = _rule(about.get("labels"), answers)
+    rule, remark = _rule(about.get("labels"), answers)
     channels = max(len(f) for f in with_mask.values())
-    found = [f"{len(items)} cases of imagesTr and labelsTr, {channels} channels each", told]
+    remarks = [f"{len(items)} cases of imagesTr and labelsTr, {channels} channels each", remark]
     if len(cases) > len(items):
-        found.append(f"{len(cases) - len(items)} cases without a mask are left out")
+        remarks.append(f"{len(cases) - len(items)} cases without a mask are left out")
     if any(f.startswith(f"{base}imagesTs/") for f in tree.files):
-        found.append("imagesTs has no masks and is left out: segment it with `weakseg predict`")
+        remarks.append("imagesTs has no masks and is left out: segment it with `weakseg predict`")
     settings = {} if rule is None else {"data.mask_rule": rule}
-    return Arrangement(tuple(items), tuple(found), settings, label_by_mask=(HEALTHY, LESION))
+    return Arrangement(tuple(items), tuple(remarks), settings, label_by_mask=(HEALTHY, LESION))
 
 
 def _item(tree: Tree, channels: list[str], mask: str) -> Item:
@@ -87,12 +87,12 @@ def _item(tree: Tree, channels: list[str], mask: str) -> Item:
 
 def _about(path: Path) -> Mapping[str, Any]:
     try:
-        held = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as e:
         raise DataError(
             "dataset.json cannot be read.", where=str(path), found=str(e), fix="fetch it again"
         ) from None
-    return held if isinstance(held, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _rule(labels: Any, answers: Answers) -> tuple[list[int] | None, str]:
@@ -121,17 +121,17 @@ def _rule(labels: Any, answers: Answers) -> tuple[list[int] | None, str]:
 
 def _values(labels: Any) -> dict[str, list[int]]:
     """Name of a structure → its mask values, of either version of dataset.json."""
-    found: dict[str, list[int]] = {}
+    by_name: dict[str, list[int]] = {}
     for key, value in labels.items() if isinstance(labels, dict) else ():
-        name, held = (str(value), key) if isinstance(value, str) else (str(key), value)
+        name, number = (str(value), key) if isinstance(value, str) else (str(key), value)
         try:
-            values = [int(v) for v in (held if isinstance(held, list) else [held])]
+            values = [int(v) for v in (number if isinstance(number, list) else [number])]
         except (TypeError, ValueError):
             continue
         values = [v for v in values if v > 0]
         if values and name.casefold() != "ignore":
-            found[name] = values
-    return found
+            by_name[name] = values
+    return by_name
 
 
 NNUNET = Layout("nnunet", "nnU-Net's imagesTr and labelsTr", _recognise, _read)

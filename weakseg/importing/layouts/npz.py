@@ -59,8 +59,8 @@ def _kind(path: Path) -> str | None:
 
 
 def _ours(tree: Tree) -> dict[str, str]:
-    found = {f: _kind(tree.path(f)) for f in tree.ending(".npz")}
-    return {f: kind for f, kind in found.items() if kind is not None}
+    kinds = {f: _kind(tree.path(f)) for f in tree.ending(".npz")}
+    return {f: kind for f, kind in kinds.items() if kind is not None}
 
 
 def _recognise(tree: Tree) -> bool:
@@ -71,10 +71,10 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
     file, kind, others = _one(tree)
     name = stem_of(file).casefold().split("_")[0]
     sizes = _sizes(tree.path(file), kind)
-    found = [f"{name_of(file)}: {', '.join(f'{n} {s}' for s, n in sizes.items())} images"]
+    remarks = [f"{name_of(file)}: {', '.join(f'{n} {s}' for s, n in sizes.items())} images"]
     if others:
-        found.append(f"others are left alone: {listed(others, 3)}")
-    found.append("the set names no patients; its splits are kept")
+        remarks.append(f"others are left alone: {listed(others, 3)}")
+    remarks.append("the set names no patients; its splits are kept")
     settings: dict[str, Any] = {}
     if kind == MASKS:
         items = [
@@ -83,7 +83,7 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
             for i in range(n)
         ]
         by_mask: tuple[str, str] | None = (HEALTHY, LESION)
-        found.append("labels are read off the masks, of which every value but 0 is lesion")
+        remarks.append("labels are read off the masks, of which every value but 0 is lesion")
     else:
         by_mask = None
         labels = _labels(tree.path(file), name)
@@ -98,7 +98,7 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
             settings["data.label_separator"] = "|"
             settings["data.healthy_labels"] = ["no finding"]
     return Arrangement(
-        tuple(items), tuple(found), settings, _exporter(tree.path(file), kind), by_mask
+        tuple(items), tuple(remarks), settings, _exporter(tree.path(file), kind), by_mask
     )
 
 
@@ -130,8 +130,8 @@ def _array(path: Path, name: str) -> np.ndarray:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return np.asarray(held[name])
+        with np.load(path, allow_pickle=False) as archive:
+            return np.asarray(archive[name])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as e:
         raise DataError(
             f"The array {name} cannot be read.",

@@ -48,9 +48,11 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
     if table is None:
         raise DataError("No table names images that are there.", where=str(tree.root))
     items = [i for r in table.rows if (i := _item(r, table, tree)) is not None]
-    found = [f"{table.path.name}: {len(items)} of {len(table.rows)} rows name images of the folder"]
-    found += [f"the column {theirs!r} is taken for {ours}" for theirs, ours in table.taken]
-    return Arrangement(settle_split(items, answers), tuple(found))
+    remarks = [
+        f"{table.path.name}: {len(items)} of {len(table.rows)} rows name images of the folder"
+    ]
+    remarks += [f"the column {theirs!r} is taken for {ours}" for theirs, ours in table.taken]
+    return Arrangement(settle_split(items, answers), tuple(remarks))
 
 
 def _item(row: Row, table: Table, tree: Tree) -> Item | None:

@@ -56,13 +56,13 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
                 place[0],
             )
         )
-    found = [f"BMAD: {len(items)} images of {len(roots)} collection"]
-    found.append("its training part holds no abnormal image, for methods that learn from none")
+    remarks = [f"BMAD: {len(items)} images of {len(roots)} collection"]
+    remarks.append("its training part holds no abnormal image, for methods that learn from none")
     if not all(i.patient for i in items):
         items = [replace(i, patient="") for i in items]
     else:
-        found.append("patients from names: what is before the last _")
-    return Arrangement(settle_split(items, _dealt_anew()), tuple(found))
+        remarks.append("patients from names: what is before the last _")
+    return Arrangement(settle_split(items, _dealt_anew()), tuple(remarks))
 
 
 def _depth(file: str) -> int:

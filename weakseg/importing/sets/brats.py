@@ -55,8 +55,8 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
     if region == "core":
         settings = {"data.mask_rule": [1, enhancing]}
     items = tuple(replace(i, patient=p[0]) for i, p in ours)
-    found = (*whole.found, f"the lesion is {_REGIONS[region]}")
-    return Arrangement(items, found, settings, label_by_mask=whole.label_by_mask)
+    remarks = (*whole.found, f"the lesion is {_REGIONS[region]}")
+    return Arrangement(items, remarks, settings, label_by_mask=whole.label_by_mask)
 
 
 BRATS = PublishedSet(

@@ -49,12 +49,12 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
         )
         for stem, (file, match) in images.items()
     ]
-    found = (
+    remarks = (
         f"BRISC: {len(items)} images",
         "its images come from older collections (figshare, SARTAJ, Br35H): images of these sets "
         "are no independent test",
     )
-    return Arrangement(settle_split(items, answers), found)
+    return Arrangement(settle_split(items, answers), remarks)
 
 
 BRISC = PublishedSet(

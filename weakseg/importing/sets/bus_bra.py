@@ -44,12 +44,12 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
                 extra={"birads": row["BIRADS"], "histology": row["Histology"]},
             )
         )
-    found = [f"BUS-BRA: {len(items)} images of {TABLE}"]
+    remarks = [f"BUS-BRA: {len(items)} images of {TABLE}"]
     if missing:
-        found.append(
+        remarks.append(
             f"{len(missing)} rows of {TABLE} name no image that is there, and are left out"
         )
-    return Arrangement(tuple(items), tuple(found))
+    return Arrangement(tuple(items), tuple(remarks))
 
 
 BUS_BRA = PublishedSet(

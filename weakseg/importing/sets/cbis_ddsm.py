@@ -56,7 +56,7 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
             fix="name the folder that holds csv and jpeg; the DICOM files themselves: "
             "weakseg import dicom",
         )
-    found: dict[str, _Mammogram] = {}
+    mammograms: dict[str, _Mammogram] = {}
     rows = lacking = 0
     for table in tables:
         kind, split = TABLES[table.rpartition("/")[2].casefold()]
@@ -65,13 +65,13 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
             image = next(iter(by_series.get(_series(row["image file path"]), ())), None)
             if image is None:
                 continue
-            held = found.setdefault(image, _Mammogram(row["patient_id"], split))
-            held.kinds.add(kind)
-            held.malignant |= row["pathology"].upper() == "MALIGNANT"
+            mammogram = mammograms.setdefault(image, _Mammogram(row["patient_id"], split))
+            mammogram.kinds.add(kind)
+            mammogram.malignant |= row["pathology"].upper() == "MALIGNANT"
             mask = _mask(tree, image, by_series.get(_series(row["ROI mask file path"]), ()))
             lacking += mask is None
-            held.masks += [mask] if mask is not None and mask not in held.masks else []
-    if not found:
+            mammogram.masks += [mask] if mask is not None and mask not in mammogram.masks else []
+    if not mammograms:
         raise DataError(
             "No mammogram that the tables name is there.",
             where=str(tree.root),
@@ -88,12 +88,12 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
             m.split,
             extra={"abnormality": "+".join(sorted(m.kinds))},
         )
-        for image, m in found.items()
+        for image, m in mammograms.items()
     ]
-    told = [f"CBIS-DDSM: {len(items)} mammograms, of {rows} abnormalities"]
+    remarks = [f"CBIS-DDSM: {len(items)} mammograms, of {rows} abnormalities"]
     if lacking:
-        told.append(f"{lacking} abnormalities are without a mask of their mammogram's size")
-    return Arrangement(settle_split(items, answers), tuple(told), {"data.mask_rule": "half"})
+        remarks.append(f"{lacking} abnormalities are without a mask of their mammogram's size")
+    return Arrangement(settle_split(items, answers), tuple(remarks), {"data.mask_rule": "half"})
 
 
 def _mask(tree: Tree, image: str, files: list[str] | tuple[str, ...]) -> str | None:

@@ -54,11 +54,13 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
         )
     items = []
     for file in files:
-        held = _slice(tree.path(file), pixels=False)
+        content = _slice(tree.path(file), pixels=False)
         name = f"{stem_of(file)}.png"
-        items.append(Item(Path("images", name), held.label, (Path("masks", name),), held.patient))
-    found = f"{len(items)} files of MATLAB v7.3, written as 16-bit PNG"
-    return Arrangement(tuple(items), (found,), export=_exporter([tree.path(f) for f in files]))
+        items.append(
+            Item(Path("images", name), content.label, (Path("masks", name),), content.patient)
+        )
+    remark = f"{len(items)} files of MATLAB v7.3, written as 16-bit PNG"
+    return Arrangement(tuple(items), (remark,), export=_exporter([tree.path(f) for f in files]))
 
 
 def _slice(path: Path, pixels: bool = True) -> _Slice:
@@ -66,8 +68,8 @@ def _slice(path: Path, pixels: bool = True) -> _Slice:
     import numpy as np
 
     try:
-        with path.open("rb") as f, h5py.File(f, "r") as held:
-            data = held["cjdata"]
+        with path.open("rb") as f, h5py.File(f, "r") as content:
+            data = content["cjdata"]
             number = int(np.asarray(data["label"]).reshape(-1)[0])
             codes = np.asarray(data["PID"]).reshape(-1)
             image, mask = (_plane(data[k], pixels) for k in ("image", "tumorMask"))
@@ -101,10 +103,10 @@ def _plane(data: Any, pixels: bool) -> np.ndarray:
 def _exporter(files: list[Path]) -> Callable[[Path, Callable[..., object]], None]:
     def export(out: Path, advance: Callable[..., object]) -> None:
         for file in files:
-            held = _slice(file)
+            content = _slice(file)
             name = f"{stem_of(name_of(file.as_posix()))}.png"
-            _write(out / "images" / name, _as_16_bits(held.image))
-            _write(out / "masks" / name, (held.mask != 0).astype("uint8") * 255)
+            _write(out / "images" / name, _as_16_bits(content.image))
+            _write(out / "masks" / name, (content.mask != 0).astype("uint8") * 255)
             advance(1, of=len(files))
 
     return export

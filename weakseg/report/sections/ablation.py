@@ -47,10 +47,10 @@ def steps_table(run: RunTables) -> pd.DataFrame:
     wanted = [s for s in run.config.report.steps or () if s in set(run.summary.get("method", ()))]
     draw = {"bootstrap": run.config.scores.bootstrap, "seed": run.config.seed}
     rows, before, reference = [], None, reference_of(run)
-    known = run.summary.set_index("method") if len(run.summary) else run.summary
+    methods = run.summary.set_index("method") if len(run.summary) else run.summary
     for step in wanted:
         row: dict[str, Any] = {"step": step} | {
-            c: known.loc[step, c] for c in STEP_COLUMNS if c in known.columns
+            c: methods.loc[step, c] for c in STEP_COLUMNS if c in methods.columns
         }
         if before is not None:
             gain = paired_difference(run.per_case, step, before, **draw)
@@ -133,16 +133,16 @@ def _row(
 
 def _contrasts(run: RunTables, cases: Sequence[str]) -> dict[str, float]:
     """Contrast of each case's lesion, where image and mask are still there."""
-    data, held = run.config.data, run.read_cases()
-    found = {}
+    data, read = run.config.data, run.read_cases()
+    contrasts = {}
     for case in cases:
         try:
-            mask = case_truth(held[case], data)
+            mask = case_truth(read[case], data)
             if mask is not None:
-                found[case] = lesion_contrast(case_image(held[case], data), mask)
+                contrasts[case] = lesion_contrast(case_image(read[case], data), mask)
         except (KeyError, WeaksegError, OSError, ValueError):
             continue
-    return found
+    return contrasts
 
 
 def lesion_contrast(image: np.ndarray, mask: np.ndarray) -> float:

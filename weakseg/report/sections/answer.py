@@ -60,14 +60,14 @@ def build(subject: Subject) -> Content:
 def verdict_of(subject: Subject) -> Verdict:
     """The verdict on a run; see `weakseg.report.verdict.judge`."""
     method = subject.method
-    told = next((q["verdict"] for q in _tumour_answers(subject.run)), None)
+    answer = next((q["verdict"] for q in _tumour_answers(subject.run)), None)
     weak = subject.groups.get(method or "") in ("no-masks", "masks")
     return judge(
         subject.methods,
         method,
         subject.spoken,
         test_auc(subject.run) if weak else None,
-        told if weak else None,
+        answer if weak else None,
         [check.what for check in subject.checks if check.holds is False],
     )
 

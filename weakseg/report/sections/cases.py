@@ -144,10 +144,10 @@ def case_rows(subject: Subject) -> pd.DataFrame:
 
 def _methods(subject: Subject) -> list[str]:
     """Whose masks can be laid over: the one spoken of, then the best of each group."""
-    found = [m for m in subject.groups if m in subject.run.thresholds]
-    firsts = {subject.groups[m]: m for m in reversed(found)}.values()
-    order = [subject.method, *(m for m in found if m in set(firsts)), *found]
-    return list(dict.fromkeys(m for m in order if m in found))[:MOST_METHODS]
+    methods = [m for m in subject.groups if m in subject.run.thresholds]
+    firsts = {subject.groups[m]: m for m in reversed(methods)}.values()
+    order = [subject.method, *(m for m in methods if m in set(firsts)), *methods]
+    return list(dict.fromkeys(m for m in order if m in methods))[:MOST_METHODS]
 
 
 def _heat_method(subject: Subject) -> str | None:
@@ -155,8 +155,8 @@ def _heat_method(subject: Subject) -> str | None:
 
     None where the run has made none, as where segmenters alone were trained.
     """
-    known = [m for m in subject.config.heatmap_methods if m in subject.run.thresholds]
-    return subject.method if subject.method in known else next(iter(known), None)
+    methods = [m for m in subject.config.heatmap_methods if m in subject.run.thresholds]
+    return subject.method if subject.method in methods else next(iter(methods), None)
 
 
 def _threshold(subject: Subject) -> float:
@@ -172,15 +172,15 @@ def pictures(subject: Subject) -> list[Pictured]:
     names = list(case_rows(subject)["case"])
     side = next((s for most, s in _SIDES if len(names) <= most), _SIDES[-1][1])
     cases = subject.run.read_cases()
-    found = []
+    drawn = []
     for name in names:
         try:
-            found.append(_pictured(subject, cases[name], side))
+            drawn.append(_pictured(subject, cases[name], side))
         except KeyError:
-            found.append(Pictured(problem="the case is not in splits.csv"))
+            drawn.append(Pictured(problem="the case is not in splits.csv"))
         except (WeaksegError, OSError, ValueError) as e:
-            found.append(Pictured(problem=first_line(e)))
-    return found
+            drawn.append(Pictured(problem=first_line(e)))
+    return drawn
 
 
 def _pictured(subject: Subject, case: Case, side: int) -> Pictured:
@@ -202,10 +202,10 @@ def _pictured(subject: Subject, case: Case, side: int) -> Pictured:
     heat, curve = "", ""
     method = _heat_method(subject)
     if method is not None:
-        held = load_heatmap(run.heatmap_path(method, _seed(run, method), case.id))
-        warm = normalise(held.full())
+        stored = load_heatmap(run.heatmap_path(method, _seed(run, method), case.id))
+        warm = normalise(stored.full())
         entry = run.thresholds.get(method, {}).get(f"seed-{_seed(run, method)}", {})
-        gated = held.probability < float(entry.get("gate") or 0)
+        gated = stored.probability < float(entry.get("gate") or 0)
         if truth is not None:
             dice = dice_curve(warm, truth, gated=gated)
             curve = " ".join(str(round(1000 * d)) for d in dice)
@@ -230,10 +230,10 @@ def _seed(run: RunTables, method: str) -> int:
 
 
 def _png(grey: Any, shape: tuple[int, int], how: Image.Resampling) -> str:
-    held = io.BytesIO()
+    buffer = io.BytesIO()
     picture = Image.fromarray(np.asarray(grey, dtype=np.uint8)).resize(shape, how)
-    picture.save(held, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode("ascii")
+    picture.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 TEMPLATE = r"""

@@ -102,12 +102,14 @@ def _training_words(run: RunTables, network: str) -> str:
     seeds = run.segmenters.get(network)
     if not seeds:
         return "its settings are in the experiment file"
-    held = next(iter(seeds.values())).settings
-    s = held["settings"]
-    longest = image_side(held)
+    settings = next(iter(seeds.values())).settings
+    s = settings["settings"]
+    longest = image_side(settings)
     side = "" if longest is None else f" on images of {longest} pixels"
-    steps = int(s["epochs"]) * int(held["steps"])
-    return f"{s['arch']}, {words.count(steps, 'step')} of {held['batch']} patches or images{side}"
+    steps = int(s["epochs"]) * int(settings["steps"])
+    return (
+        f"{s['arch']}, {words.count(steps, 'step')} of {settings['batch']} patches or images{side}"
+    )
 
 
 def _worth_row(row: dict[Any, Any]) -> dict[str, Any]:
@@ -122,8 +124,8 @@ def _worth_row(row: dict[Any, Any]) -> dict[str, Any]:
 
     def worth(field: str) -> str:
         ends = [number(field, "low_"), number(field, "high_")]
-        known = "" if words.NONE in ends else f" [{ends[0]}, {ends[1]}]"
-        return number(field, "") + known
+        interval = "" if words.NONE in ends else f" [{ends[0]}, {ends[1]}]"
+        return number(field, "") + interval
 
     ratio = f"{words.percent(row['ratio'])}"
     if not pd.isna(row["ratio_low"]):

@@ -153,8 +153,8 @@ def filtered_summary(part: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What ``report.json`` holds of it beside the tables."""
     if part is None:
         return None
-    told = ("questions", "cautions", "left_out", "seeds", "cases", "patients", "fills")
-    return {k: part[k] for k in told}
+    keys = ("questions", "cautions", "left_out", "seeds", "cases", "patients", "fills")
+    return {k: part[k] for k in keys}
 
 
 def _fills(table: pd.DataFrame) -> Sequence[str]:

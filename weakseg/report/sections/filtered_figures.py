@@ -173,10 +173,14 @@ def _line(
 
 def _panel_legend(fig: Figure, axes: np.ndarray) -> None:
     """One legend for all panels, each label once."""
-    found: dict[str, Artist] = {}
+    artists: dict[str, Artist] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
+            artists.setdefault(label, handle)
     fig.legend(
-        list(found.values()), list(found), loc="outside lower left", ncols=len(found), fontsize=8.5
+        list(artists.values()),
+        list(artists),
+        loc="outside lower left",
+        ncols=len(artists),
+        fontsize=8.5,
     )

@@ -86,26 +86,26 @@ def answered(answers: Mapping[str, Any], table: pd.DataFrame) -> list[dict[str, 
         Sizes and fills are named in a sentence where several were tried; the first of a question
         is its headline.
     """
-    asked = [q for q in answers.get("questions", []) if q["question"] in QUESTIONS]
-    fills = {q["fill"] for q in asked}
-    sizes = {q["size"] for q in asked if "size" in q}
+    questions = [q for q in answers.get("questions", []) if q["question"] in QUESTIONS]
+    fills = {q["fill"] for q in questions}
+    sizes = {q["size"] for q in questions if "size" in q}
     speak = {"tumour": _tumour, "dark": _dark, "control": _control}
-    found = []
-    for q in asked:
+    answers_found = []
+    for q in questions:
         how = [_size_words(q["size"])] if len(sizes) > 1 and "size" in q else []
         how += [f"filled with {FILLS.get(q['fill'], q['fill'])}"] if len(fills) > 1 else []
         start, rest, caution = speak[q["question"]](q, table)
-        told = f" ({', '.join(how)})" if how else ""
-        found.append(
+        details = f" ({', '.join(how)})" if how else ""
+        answers_found.append(
             {
                 "question": q["question"],
                 "heading": QUESTIONS[q["question"]],
                 **{k: q.get(k) for k in ("size", "fill", "control", "verdict", "reason")},
-                "sentence": f"{start}{told}: {rest}",
+                "sentence": f"{start}{details}: {rest}",
                 "caution": caution,
             }
         )
-    return found
+    return answers_found
 
 
 def _size_words(size: str) -> str:

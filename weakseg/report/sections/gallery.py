@@ -97,15 +97,15 @@ def choose_cases(per_case: pd.DataFrame, count: int) -> pd.DataFrame:
     """
     lesion = per_case[per_case["has_lesion"].astype(bool)]
     missed = lesion[lesion["missed"].astype(bool)]
-    found = lesion[~lesion["missed"].astype(bool)].sort_values(
+    hit = lesion[~lesion["missed"].astype(bool)].sort_values(
         ["dice", "case"], ascending=[False, True]
     )
-    best = found.head(count)
-    rest = found.iloc[len(best) :]
+    best = hit.head(count)
+    rest = hit.iloc[len(best) :]
     worst = rest.tail(count).iloc[::-1]
     middle = rest.iloc[: len(rest) - len(worst)]
     # Neighbours of the median of all, not of what is left over.
-    start = max(0, len(found) // 2 - count // 2 - len(best))
+    start = max(0, len(hit) // 2 - count // 2 - len(best))
     median = middle.iloc[min(start, max(0, len(middle) - count)) :].head(count)
     alarms = per_case[per_case["false_alarm"].astype(bool)]
     parts = {
@@ -231,9 +231,9 @@ def first_pictures(subject: Subject) -> dict[str, Shown]:
     """
     shown = shown_cases(subject)
     rows = {c.row: c for c in reversed(shown)}
-    found = {"median": rows.get("median"), "best": rows.get("best")}
-    found["failed"] = rows.get("missed", rows.get("worst"))
-    return {name: c for name, c in found.items() if c is not None}
+    firsts = {"median": rows.get("median"), "best": rows.get("best")}
+    firsts["failed"] = rows.get("missed", rows.get("worst"))
+    return {name: c for name, c in firsts.items() if c is not None}
 
 
 def build(subject: Subject) -> Content:

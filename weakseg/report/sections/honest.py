@@ -51,20 +51,26 @@ def masks_table(subject: Subject) -> pd.DataFrame:
 def choices_of(subject: Subject) -> list[dict[str, Any]]:
     """What was chosen in a run, and on which split."""
     config, run = subject.config, subject.run
-    asked = config.report.method is not None and config.report.method == subject.method
-    found = []
+    set_beforehand = config.report.method is not None and config.report.method == subject.method
+    choices = []
     if subject.method is not None:
-        how = "the experiment names it" if asked else "the first that saw no mask, else the first"
-        found.append(("The method that the verdict is on", f"no score: {how}"))
+        how = (
+            "the experiment names it"
+            if set_beforehand
+            else "the first that saw no mask, else the first"
+        )
+        choices.append(("The method that the verdict is on", f"no score: {how}"))
     if run.classifiers:
-        found.append(("The epoch of each classifier", "labels of the validation split"))
+        choices.append(("The epoch of each classifier", "labels of the validation split"))
     if run.segmenters:
-        found.append(("The epoch of each segmentation network", "the validation split, if at all"))
+        choices.append(
+            ("The epoch of each segmentation network", "the validation split, if at all")
+        )
     if config.masks.gate != "none" and subject.has_classifier:
         on = "labels of the validation split" if config.masks.gate == "validation" else "nothing"
-        found.append((f"The gate on P(lesion), {config.masks.gate}", on))
-    found.append(("The threshold of each method", "see the table"))
-    return [{"what": what, "on": on} for what, on in found]
+        choices.append((f"The gate on P(lesion), {config.masks.gate}", on))
+    choices.append(("The threshold of each method", "see the table"))
+    return [{"what": what, "on": on} for what, on in choices]
 
 
 TEMPLATE = r"""

@@ -42,23 +42,23 @@ def segmenter_table(run: RunTables) -> pd.DataFrame:
     """
     rows = []
     for name, seeds in run.segmenters.items():
-        held = next(iter(seeds.values())).settings
-        s = held["settings"]
+        settings = next(iter(seeds.values())).settings
+        s = settings["settings"]
         spent = [run.stages.get(f"segmenter/{name}/{seed}", {}).get("seconds") for seed in seeds]
-        known = [t for t in spent if t is not None]
+        seconds = [t for t in spent if t is not None]
         together = bool(run.averaged(name))
         rows.append(
             {c: s.get(c) for c in SEGMENTER_COLUMNS if c in s}
-            | {c: held.get(c) for c in SEGMENTER_COLUMNS if c in held}
+            | {c: settings.get(c) for c in SEGMENTER_COLUMNS if c in settings}
             | {
                 "masks": s.get("masks", MANIFEST),
                 "name": name,
                 # A report goes to others: what their machine calls the file is no use to them.
                 "weights": Path(s["weights"]).name,
                 "seeds": len(seeds),
-                "side": image_side(held),
+                "side": image_side(settings),
                 "ensemble": together,
-                "seconds": sum(known) / (1 if together else len(known)) if known else None,
+                "seconds": sum(seconds) / (1 if together else len(seconds)) if seconds else None,
             }
         )
     return pd.DataFrame(rows, columns=list(SEGMENTER_COLUMNS))

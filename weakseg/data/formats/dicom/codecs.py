@@ -86,11 +86,11 @@ def _decoder(data: Dataset, where: str) -> tuple[Any, str]:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        known = getattr(syntax, "name", "")
+        name = getattr(syntax, "name", "")
         raise DataError(
             "The pixels are stored in a way that is not decoded.",
             where=where,
-            found=known if known[:1].isalpha() else "an unknown transfer syntax",
+            found=name if name[:1].isalpha() else "an unknown transfer syntax",
             fix="export it uncompressed (Explicit VR Little Endian)",
         ) from None
     if not decoder.is_encapsulated:
@@ -134,17 +134,17 @@ def _refuse_short(data: Dataset, count: int, where: str) -> None:
     bits = whole_number(data, "BitsAllocated", 0) * whole_number(data, "SamplesPerPixel", 1)
     if text(data, "PhotometricInterpretation") == "YBR_FULL_422":
         bits = bits * 2 // 3
-    held = next((data[k] for k in _PIXELS if k in data), None)
-    if held is None:
+    pixels = next((data[k] for k in _PIXELS if k in data), None)
+    if pixels is None:
         raise DataError(
             "The DICOM file has no pixels.", where=where, found="a header alone", fix=COPY_AGAIN
         )
     wanted = -(-rows * columns * bits * count // 8)
-    if len(held.value) < wanted:
+    if len(pixels.value) < wanted:
         raise DataError(
             "The DICOM file is truncated.",
             where=where,
-            found=f"{len(held.value)} bytes of pixels",
+            found=f"{len(pixels.value)} bytes of pixels",
             expected=f"{wanted} for {rows} × {columns} pixels"
             + (f" in {count} frames" if count > 1 else ""),
             fix=COPY_AGAIN,

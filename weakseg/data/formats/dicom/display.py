@@ -132,8 +132,8 @@ def _windowed(data: Dataset, values: NDArray[Any], window: Window) -> NDArray[np
 def _window_of(data: Dataset) -> tuple[float, float, str] | None:
     """Centre, width and function of the first window; None where there is none to be used."""
     with no_values():
-        held = [data.get(k) for k in ("WindowCenter", "WindowWidth")]
-        first = [v[0] if hasattr(v, "append") else v for v in held if v is not None and v != ""]
+        values = [data.get(k) for k in ("WindowCenter", "WindowWidth")]
+        first = [v[0] if hasattr(v, "append") else v for v in values if v is not None and v != ""]
         if len(first) < 2:
             return None
         centre, width = (float(v) for v in first)

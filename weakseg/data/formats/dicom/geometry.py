@@ -227,7 +227,7 @@ def _found(
 ) -> tuple[float, ...] | None:
     """Numbers of a frame: of its functional groups, else of the data set."""
     for group in groups:
-        held = group.get(sequence)
-        if held and (values := numbers(held[0], keyword, count, where)) is not None:
+        items = group.get(sequence)
+        if items and (values := numbers(items[0], keyword, count, where)) is not None:
             return values
     return numbers(data, keyword, count, where)

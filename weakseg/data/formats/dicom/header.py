@@ -176,10 +176,10 @@ def numbers(data: Dataset, keyword: str, count: int, where: str) -> tuple[float,
         For another count, or what is no finite number.
     """
     try:
-        held = data.get(keyword)
-        if held is None or held == "":
+        value = data.get(keyword)
+        if value is None or value == "":
             return None
-        values = tuple(float(v) for v in (held if count > 1 else [held]))
+        values = tuple(float(v) for v in (value if count > 1 else [value]))
         if len(values) == count and all(math.isfinite(v) for v in values):
             return values
         if not values:
@@ -205,12 +205,12 @@ def whole_number(data: Dataset, keyword: str, default: int) -> int:
         For what is no number.
     """
     with no_values():
-        held = data.get(keyword)
-        return default if held is None or held == "" else int(held)
+        value = data.get(keyword)
+        return default if value is None or value == "" else int(value)
 
 
 def text(data: Dataset, keyword: str) -> str:
     """An element as text; empty where it is missing."""
     with no_values():
-        held: Any = data.get(keyword)
-        return "" if held is None else str(held).strip(" \0")
+        value: Any = data.get(keyword)
+        return "" if value is None else str(value).strip(" \0")

@@ -40,13 +40,13 @@ def identifiers(data: Dataset) -> frozenset[str]:
 
     Of an object whose patient's identity has been removed, as it says itself, only the UIDs.
     """
-    found = {plain(text(data, k)) for k in _UIDS}
+    values = {plain(text(data, k)) for k in _UIDS}
     if text(data, "PatientIdentityRemoved").upper() != "YES":
-        found |= {plain(text(data, k)) for k in _NUMBERS}
+        values |= {plain(text(data, k)) for k in _NUMBERS}
         for written in text(data, "PatientName").split("="):  # in Latin letters, and in others
             words = [w for w in map(plain, re.split(r"[\^\s]+", written)) if w]
-            found |= {*words, *map("".join, permutations(words, 2))}
-    return frozenset(w for w in found if len(w) >= (_SHORTEST if w.isascii() else _SHORTEST_OTHER))
+            values |= {*words, *map("".join, permutations(words, 2))}
+    return frozenset(w for w in values if len(w) >= (_SHORTEST if w.isascii() else _SHORTEST_OTHER))
 
 
 def identifiers_of(path: Path) -> frozenset[str] | None:
@@ -90,8 +90,8 @@ def public_path(path: Path, name: Callable[[str], str] = lambda _: WITHHELD) -> 
     name : callable, optional
         What stands for a part that tells who, given the part.
     """
-    known = identifiers_of(path)
-    return str(path) if known is None else _without(path, known, name)
+    identifiers = identifiers_of(path)
+    return str(path) if identifiers is None else _without(path, identifiers, name)
 
 
 def _without(path: Path, known: frozenset[str], name: Callable[[str], str]) -> str:

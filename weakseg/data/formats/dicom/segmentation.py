@@ -74,9 +74,9 @@ def write_segmentation(path: Path, mask: ArrayLike, image: Path, algorithm: str)
             found=type(e).__name__,
             fix="export the series as its scanner wrote it, or do without --dicom-seg",
         ) from None
-    held = io.BytesIO()
-    made.save_as(held)
-    write_bytes(path, held.getvalue(), flushed=False)
+    buffer = io.BytesIO()
+    made.save_as(buffer)
+    write_bytes(path, buffer.getvalue(), flushed=False)
 
 
 @dataclass(frozen=True)

@@ -268,9 +268,9 @@ def slices_of(file: Path, header: Dataset, where: str) -> Iterator[Slice]:
 
 def _slope(header: Dataset, groups: tuple[Any, ...], where: str) -> tuple[float, float]:
     for group in groups:
-        held = group.get("PixelValueTransformationSequence")
-        if held and numbers(held[0], "RescaleSlope", 1, where) is not None:
-            return slope_of(held[0], where)
+        items = group.get("PixelValueTransformationSequence")
+        if items and numbers(items[0], "RescaleSlope", 1, where) is not None:
+            return slope_of(items[0], where)
     return slope_of(header, where)
 
 
@@ -286,8 +286,8 @@ def _refuse_mixed(slices: Sequence[Slice], where: str) -> None:
     spacings = Counter(f"{s.plane.spacing[0]:.4g} × {s.plane.spacing[1]:.4g}" for s in slices)
     fix = f"leave out what does not belong to the volume; {SPLIT_HINT}"
     if len(sizes) > 1:
-        found = ", ".join(f"{n} of {r} × {c} pixels" for (r, c), n in sizes.most_common(4))
-        raise DataError("The slices differ in size.", where=where, found=found, fix=fix)
+        counts = ", ".join(f"{n} of {r} × {c} pixels" for (r, c), n in sizes.most_common(4))
+        raise DataError("The slices differ in size.", where=where, found=counts, fix=fix)
     if apart or turned:
         n = len(apart or turned)
         raise DataError(
@@ -297,8 +297,8 @@ def _refuse_mixed(slices: Sequence[Slice], where: str) -> None:
             fix=fix,
         )
     if any(not np.allclose(s.plane.spacing, first.plane.spacing, rtol=0.01) for s in slices):
-        found = ", ".join(f"{n} of {v} mm" for v, n in spacings.most_common(4))
-        raise DataError("The slices differ in spacing.", where=where, found=found, fix=fix)
+        counts = ", ".join(f"{n} of {v} mm" for v, n in spacings.most_common(4))
+        raise DataError("The slices differ in spacing.", where=where, found=counts, fix=fix)
     if len(kinds) > 1:
         raise DataError(
             "Some slices are stored inverted.",
@@ -310,10 +310,10 @@ def _refuse_mixed(slices: Sequence[Slice], where: str) -> None:
 
 def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
     """Of files that are copies of one, by the identifier of the object, the first by name."""
-    found: dict[tuple[str, int], Slice] = {}
+    distinct: dict[tuple[str, int], Slice] = {}
     for k, s in enumerate(slices):
-        found.setdefault((text(s.header, "SOPInstanceUID") or str(k), s.index), s)
-    return list(found.values())
+        distinct.setdefault((text(s.header, "SOPInstanceUID") or str(k), s.index), s)
+    return list(distinct.values())
 
 
 def _four_dimensional(slices: Sequence[Slice], times: int, where: str) -> DataError:

@@ -97,10 +97,10 @@ def _ending(file: Path) -> str:
 def files_in(folder: Path) -> list[Path]:
     """The files of a folder by name, without hidden ones and those of an operating system."""
     try:
-        found = sorted(p for p in folder.iterdir() if p.is_file())
+        files = sorted(p for p in folder.iterdir() if p.is_file())
     except OSError:
         return []
-    return [p for p in found if not p.name.startswith(".") and p.name.lower() not in _SYSTEM]
+    return [p for p in files if not p.name.startswith(".") and p.name.lower() not in _SYSTEM]
 
 
 def first_dicom(folder: Path) -> Path | None:
