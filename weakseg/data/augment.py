@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from weakseg.config import AugmentConfig, PatchAugmentConfig
+from weakseg.data.geometry import left_right_axis
 from weakseg.data.patches import IGNORE
 
 SIDE_STEP = 8
@@ -118,7 +119,7 @@ def augment_pairs(
     if config.rotate or config.zoom or config.shift:
         images, truths = _turn(images, truths, config, fill)
     elif config.flip:
-        images, truths = _mirror(images, truths, dims - 1 if dims == 2 else 0)
+        images, truths = _mirror(images, truths, left_right_axis(dims))
     if config.flip_all:
         for axis in range(dims):
             images, truths = _mirror(images, truths, axis)

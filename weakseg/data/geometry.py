@@ -37,6 +37,15 @@ class Letterbox:
         return inside
 
 
+_LEFT_RIGHT = {2: 1, 3: 0}
+"""Axes of space → the one from left to right: of (row, column), and of a volume's (x, y, z)."""
+
+
+def left_right_axis(dims: int) -> int:
+    """The axis of an image or a volume that a mirror turns: the one from left to right."""
+    return _LEFT_RIGHT[dims]
+
+
 def letterbox(shape: tuple[int, int], size: int) -> Letterbox:
     """Centre an image in a square so that its longer side fills it.
 

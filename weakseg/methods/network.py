@@ -13,7 +13,7 @@ import numpy as np
 from weakseg.config import MANIFEST, Config, SegmenterConfig, load_config, same_start
 from weakseg.contents import image_side
 from weakseg.data.cases import Case, Labels
-from weakseg.data.formats.registry import formats_of_dims
+from weakseg.data.formats.registry import VOLUMES, formats_of_dims
 from weakseg.engines.base import TORCH
 from weakseg.errors import DataError, RunError, UserError
 from weakseg.layout import (
@@ -166,7 +166,7 @@ class NetworkMethod(Method):
     ) -> Iterator[tuple[int, Prediction]]:
         """What it says of some of a run's cases; see `Networks.probabilities`."""
         fabric = make_fabric(str(self.networks.device), self.settings.precision)
-        if self.dims == 3:
+        if formats_of_dims(self.dims) is VOLUMES:
             give_large_back()
         with fabric.autocast():
             for i, p in self.networks.probabilities(data, indices, self.settings):

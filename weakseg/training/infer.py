@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.config import AUTO
+from weakseg.data.geometry import left_right_axis
 from weakseg.data.patches import grid_starts
 from weakseg.models.deepmedic import DeepMedic
 
@@ -71,8 +72,7 @@ def lesion_probability(
     (B, *size) Tensor of float32
     """
     dims, sides = image.ndim - 2, image.shape[2:]
-    mirror = 0 if dims == 3 else 1
-    axes = {"none": [], "x": [mirror], "all": list(range(dims))}[flips]
+    axes = {"none": [], "x": [left_right_axis(dims)], "all": list(range(dims))}[flips]
     total = torch.zeros(image.shape[0], *sides, device=image.device)
     subsets = [c for r in range(len(axes) + 1) for c in itertools.combinations(axes, r)]
     for subset in subsets:

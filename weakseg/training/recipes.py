@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from weakseg.config import AUTO, OneNetwork, PatchAugmentConfig
+from weakseg.data.formats.registry import formats_of_dims
 from weakseg.errors import ConfigError
 from weakseg.models.segmenters import find_segmenter
 
@@ -82,13 +83,13 @@ def resolve(config: OneNetwork, dims: int) -> OneNetwork:
     spec, _ = find_segmenter(config.arch)
     if dims not in spec.dims:
         raise ConfigError(
-            f"{config.arch} does not segment {'volumes' if dims == 3 else 'images'}.",
+            f"{config.arch} does not segment {formats_of_dims(dims).noun}s.",
             where="segmenter.arch",
             expected=f"a network for {dims} dimensions",
             fix="`weakseg models` lists them",
         )
     deepmedic = config.arch.startswith("deepmedic")
-    recipe = dict(DEEPMEDIC if deepmedic else IMAGES if dims == 2 else VOLUMES)
+    recipe = dict(DEEPMEDIC if deepmedic else {2: IMAGES, 3: VOLUMES}[dims])
     if deepmedic or dims == 3:
         recipe["patch"] = spec.patch[dims]
     recipe["tile"] = AUTO

@@ -75,7 +75,8 @@ class SegmentationCases:
         if i in self._kept:
             return self._kept[i]
         case = self.cases[i]
-        arrays = self._volume(case, i) if case.dims == 3 else self._image(case, i)
+        read = {"volume": self._volume}.get(case.noun, self._image)
+        arrays = read(case, i)
         if self._store is not None and (kept := _kept(arrays, self._store)) is not None:
             self._kept[i] = kept
         return arrays
@@ -115,7 +116,7 @@ class SegmentationCases:
 
     def original(self, i: int, probability: np.ndarray) -> np.ndarray:
         """A probability on the network's grid, laid over the case's own; call after `arrays`."""
-        if self.cases[i].dims == 3:
+        if self.cases[i].noun == "volume":
             arrays = self.arrays(i)
             return probability * arrays.region if self.cases[i].roi is not None else probability
         return to_original(probability, self._boxes[i])
