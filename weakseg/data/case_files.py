@@ -27,6 +27,7 @@ from weakseg.data.slices import (
     slice_image,
     slice_mask,
     stacked,
+    stored_values,
     volume_frame,
 )
 from weakseg.data.truth import read_true_mask, union
@@ -37,6 +38,7 @@ __all__ = [
     "case_frame",
     "case_image",
     "case_mask",
+    "case_plane",
     "case_spacing",
     "case_truth",
     "fullest_plane",
@@ -228,6 +230,14 @@ def as_planes(case: Case, values: NDArray[Any]) -> NDArray[Any]:
         A view. Those of a volume are its slices along the third axis: X to the right, Y upwards.
     """
     return _PLANES[case.noun](values)
+
+
+def case_plane(case: Case, data: DataConfig, at: int) -> NDArray[Any]:
+    """A plane of a case's image as `as_planes` has it; no copy of a whole volume is made."""
+    if case.noun != "volume":
+        return np.asarray(as_planes(case, case_image(case, data))[at])
+    raw, slope, inter = stored_values(case.image, data.intensity)
+    return (np.rot90(raw[:, :, at]) * slope + inter).astype(np.float32)
 
 
 def fullest_plane(case: Case, mask: NDArray[np.bool_]) -> int:

@@ -19,7 +19,7 @@ from weakseg.data.case_files import case_image, intensity_of
 from weakseg.data.cases import Case
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.images import scale_intensity, scaling
-from weakseg.data.volumes import read_volume, zscore
+from weakseg.data.volumes import read_volume, scaled_by, scales_of
 
 Floats = NDArray[np.float64]
 
@@ -97,10 +97,11 @@ def _look_at_picture(case: Case, data: DataConfig) -> Look:
 
 def _look_at_volume(case: Case, data: DataConfig) -> Look:
     volume = read_volume(case.image)
-    values, grid = zscore(volume.values[None])[0], volume.frame
+    values, grid = volume.values, volume.frame
+    scales = scales_of(values[None])
     middle = [np.take(values, n // 2, axis=k) for k, n in enumerate(values.shape)]
     # Three standard deviations on either side become 0 to 1.
-    slices = [np.clip((s + 3) / 6, 0, 1) for s in middle]
+    slices = [np.clip((scaled_by(s[None], scales)[0] + 3) / 6, 0, 1) for s in middle]
     return Look(
         "zscore",
         "volume",

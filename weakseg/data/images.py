@@ -45,6 +45,8 @@ Intensity = Literal["auto", "dtype", "percentile"]
 STRETCH = (0.5, 99.5)
 """Percentiles that ``percentile`` maps to 0 and 1."""
 
+_AT_ONCE = 2**22  # samples that are looked at together: of large volumes a look takes memory
+
 
 def read_image(path: Path | str) -> NDArray[Any]:
     """An image as it is displayed.
@@ -296,7 +298,9 @@ def refuse_not_finite(values: NDArray[Any], path: Path | None = None) -> None:
     """Raise a DataError for an image or volume, of a file or not, that holds NaN or infinity."""
     if not np.issubdtype(values.dtype, np.floating):
         return
-    bad = int((~np.isfinite(values)).sum())
+    step = max(1, len(values) * _AT_ONCE // max(1, values.size)) if values.ndim else 1
+    parts = [values[k : k + step] for k in range(0, len(values), step)] if values.ndim else [values]
+    bad = sum(int(np.count_nonzero(~np.isfinite(part))) for part in parts)
     if bad:
         raise DataError(
             "The image holds values that are no numbers (NaN or infinity).",

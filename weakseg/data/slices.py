@@ -118,9 +118,10 @@ def slice_mask(
     path: Path, z: int, rule: MaskRule = "nonzero", grid: Frame | None = None
 ) -> NDArray[np.bool_]:
     """A slice of a mask, (Y, X); see `weakseg.data.volumes.read_volume_mask`."""
-    mask = _HELD.get(path, ("mask", repr(rule)), lambda: read_volume_mask(path, rule, grid))
-    if grid is not None and mask.shape != grid.shape:
-        read_volume_mask(path, rule, grid)  # tells how it differs
+    # That a mask lies on the grid of one image says nothing of another.
+    on = "" if grid is None else f"{grid.shape} {[a.tolist() for a in grid.affines]}"
+    what = ("mask", repr(rule), on)
+    mask = _HELD.get(path, what, lambda: read_volume_mask(path, rule, grid))
     return np.ascontiguousarray(mask[:, :, _inside(path, z, mask.shape[2])].T)
 
 
@@ -175,11 +176,42 @@ def scaled_volume(path: Path, intensity: Intensity) -> ScaledVolume:
         scale_intensity(stored.scaled(), "dtype")  # refuses what leaves 0 to 1
         ends = (-stored.inter / slope, (1 - stored.inter) / slope)
         return ScaledVolume(stored.raw, *ends, slope, stored.inter)
-    low, high = (float(v) for v in np.percentile(raw, STRETCH))
+    low, high = _stretch(raw)
     if high <= low:
         low, high = float(raw.min()), float(raw.max())
     ends = (high, low) if slope < 0 else (low, high)
     return ScaledVolume(raw, *ends, slope, stored.inter)
+
+
+def stored_values(path: Path, intensity: Intensity) -> tuple[NDArray[Any], float, float]:
+    """(X, Y, Z) numbers of a volume, and the slope and intercept that make its values of them.
+
+    Those of `held_volume` where it is in memory; else they are read, and not kept.
+    """
+    held: ScaledVolume | None = _HELD.peek(path, ("image", intensity))
+    if held is not None:
+        return held.raw, held.slope, held.inter
+    stored = decode_volume(path)
+    return stored.raw, 1.0 if stored.slope is None else stored.slope, stored.inter
+
+
+def _stretch(raw: NDArray[Any]) -> tuple[float, float]:
+    """The percentiles of `STRETCH`; of short integers by counting, as sorting takes a copy."""
+    if raw.dtype.kind not in "iu" or raw.dtype.itemsize > 2:
+        low, high = (float(v) for v in np.percentile(raw, STRETCH))
+        return low, high
+    first = int(np.iinfo(raw.dtype).min)
+    counts = np.zeros(2 ** (8 * raw.dtype.itemsize), dtype=np.int64)
+    for part in raw:
+        counts += np.bincount(part.ravel().astype(np.int64) - first, minlength=len(counts))
+    up_to = np.cumsum(counts)
+    ends = []
+    for q in STRETCH:  # linear between the two values that the rank lies between
+        rank = q / 100 * (raw.size - 1)
+        below = int(np.searchsorted(up_to, int(rank), side="right")) + first
+        above = int(np.searchsorted(up_to, min(int(rank) + 1, raw.size - 1), side="right")) + first
+        ends.append(below + (above - below) * (rank - int(rank)))
+    return ends[0], ends[1]
 
 
 def _inside(path: Path, z: int, count: int) -> int:
@@ -222,6 +254,11 @@ class _Held:
                 while len(self._found) > 1 and self._bytes() > self._limit:
                     self._found.popitem(last=False)
             return value
+
+    def peek(self, path: Path, what: tuple[str, ...]) -> Any:
+        """What is held of a file that has not changed since, or None."""
+        with self._lock:
+            return self._found.get((str(path), what, _version(path)))
 
     def _bytes(self) -> int:
         return sum(int(getattr(v, "nbytes", 1000)) for v in self._found.values())

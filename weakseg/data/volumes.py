@@ -265,7 +265,7 @@ def write_volume(path: Path, values: ArrayLike, like: Path) -> None:
         If ``like`` cannot be read.
     """
     numbers = np.asarray(values, dtype=np.float32)
-    if not np.isfinite(numbers).all():
+    if not all(np.isfinite(part).all() for part in numbers):
         raise ValueError("a volume holds finite numbers, not NaN or infinity")
     write_like(path, numbers, like, VOLUMES)
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakseg.masks.checks import Bools
+from weakseg.masks.parts import find_parts
 
 
 def vote_along(mask: npt.ArrayLike, present: npt.ArrayLike, reach: int) -> Bools:
@@ -73,26 +74,26 @@ def keep_parts(
     ValueError
         For a mask of other dimensions.
     """
-    from scipy import ndimage
-
     marked = _checked(mask)
-    labels, count = ndimage.label(marked, structure=np.ones((3, 3, 3)))
-    if not count:
-        return marked
-    sizes = np.bincount(labels.ravel())[1:]
-    boxes = ndimage.find_objects(labels)
-    slices = np.array([box[2].stop - box[2].start for box in boxes])
-    keep = (sizes >= min_voxels) & (slices >= min_slices)
+    if min_voxels <= 1 and min_slices <= 1 and not largest:
+        return marked.copy()
+    parts = find_parts(marked, np.ones((3, 3, 3)))
+    if not parts.count:
+        return marked.copy()
+    keep = parts.sizes >= min_voxels
+    if min_slices > 1:
+        keep &= parts.extents() >= min_slices
     if largest:
-        order = np.argsort(np.where(keep, -sizes, 1), kind="stable")[:largest]
-        first = np.zeros(count, dtype=bool)
+        order = np.argsort(np.where(keep, -parts.sizes, 1), kind="stable")[:largest]
+        first = np.zeros(parts.count, dtype=bool)
         first[order] = True
         keep &= first
-    return np.asarray(np.concatenate([[False], keep])[labels])
+    return parts.keep(keep)
 
 
 def _checked(mask: npt.ArrayLike) -> Bools:
-    marked = np.asarray(mask) != 0
+    given = np.asarray(mask)
+    marked = given if given.dtype == bool else given != 0
     if marked.ndim != 3:
         raise ValueError(f"mask must be (X, Y, Z), got shape {marked.shape}")
     return marked

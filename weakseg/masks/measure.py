@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from weakseg.masks.checks import Bools
+from weakseg.masks.parts import DEPTH, find_parts
 
 Floats = npt.NDArray[np.float64]
 
@@ -80,9 +81,8 @@ def measure_lesions(
     >>> one.samples, one.size, one.diameter, one.centre
     (3, 3.0, 1.0, (0.0, 2.0))
     """
-    from scipy import ndimage
-
-    marked: Bools = np.asarray(mask) != 0
+    given = np.asarray(mask)
+    marked: Bools = given if given.dtype == bool else given != 0
     if marked.ndim not in (2, 3):
         raise ValueError(f"mask must be (M, N) or (M, N, P), got shape {marked.shape}")
     steps = np.ones(marked.ndim) if spacing is None else np.asarray(spacing, dtype=float)
@@ -92,11 +92,16 @@ def measure_lesions(
     for name, values in zip(("image", "heat"), further, strict=True):
         if values is not None and values.shape != marked.shape:
             raise ValueError(f"{name} must have the shape {marked.shape}, got {values.shape}")
-    labels, _ = ndimage.label(marked, structure=np.ones((3,) * marked.ndim))
-    lesions = []
-    for number, box in enumerate(ndimage.find_objects(labels), 1):
-        own = [None if v is None else _planes(v[box]) for v in further]
-        lesions.append(_measured(_planes(labels[box]) == number, box, steps, own))
+    dims = marked.ndim
+    parts = find_parts(_planes(marked), np.ones((3, 3, 3)))
+    gathered = [_Gathered() for _ in range(parts.count)]
+    own = [None if v is None else _planes(v) for v in further]
+    for begin, labels, numbers in parts.slabs():
+        for number, box in enumerate(_boxes(labels), 1):
+            there = [None if v is None else v[..., begin : begin + DEPTH][box] for v in own]
+            first = np.array([box[0].start, box[1].start, box[2].start + begin])
+            gathered[numbers[number] - 1].add(labels[box] == number, first, steps, there)
+    lesions = [g.lesion(steps, dims) for g in gathered]
     return sorted(lesions, key=lambda lesion: -lesion.samples)
 
 
@@ -105,42 +110,63 @@ def _planes(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values if values.ndim == 3 else values[..., None]
 
 
-def _measured(
-    inside: Bools,
-    box: tuple[slice, ...],
-    steps: Floats,
-    further: Sequence[npt.NDArray[Any] | None],
-) -> Lesion:
-    """One lesion, plane by plane: a list of all its places would be many times the volume.
+def _boxes(labels: npt.NDArray[Any]) -> list[tuple[slice, ...]]:
+    from scipy import ndimage
 
-    Parameters
-    ----------
-    inside : (M, N, P) ndarray of bool
-        The lesion in its box.
-    box : tuple of slice
-        Where that lies.
-    steps : (2,) or (3,) ndarray of float
-    further : sequence of (M, N, P) ndarray or None
-        Of what the means are asked.
-    """
-    first = np.array([b.start for b in box])
-    counts = np.count_nonzero(inside, axis=(0, 1))
-    total, sums, longest = np.zeros(3), np.zeros(len(further)), 0.0
-    for k in np.flatnonzero(counts):
-        plane = inside[..., k]
-        at = np.argwhere(plane)
-        total += [*at.sum(axis=0), k * counts[k]]
-        longest = max(longest, _longest(at * steps[:2]))
-        sums += [np.nan if v is None else v[..., k][plane].sum(dtype=np.float64) for v in further]
-    samples = int(counts.sum())
-    return Lesion(
-        samples,
-        float(samples * steps.prod()),
-        longest,
-        tuple(float(c) for c in total[: len(box)] / samples + first),
-        int(counts.argmax()) + (int(first[2]) if len(box) == 3 else 0),
-        *(float(m) for m in sums / samples),
-    )
+    return list(ndimage.find_objects(labels))
+
+
+@dataclass
+class _Gathered:
+    """What is known of a lesion, plane by plane: a list of all its places would be many times
+    the volume."""
+
+    counts: dict[int, int] = field(default_factory=dict)
+    corners: dict[int, list[Floats]] = field(default_factory=dict)
+    total: Floats = field(default_factory=lambda: np.zeros(3))
+    sums: Floats = field(default_factory=lambda: np.zeros(2))
+
+    def add(
+        self,
+        inside: Bools,
+        first: npt.NDArray[np.int64],
+        steps: Floats,
+        further: Sequence[npt.NDArray[Any] | None],
+    ) -> None:
+        """Add some of its places.
+
+        Parameters
+        ----------
+        inside : (M, N, P) ndarray of bool
+            In their box.
+        first : (3,) ndarray of int
+            Where that lies.
+        steps : (2,) or (3,) ndarray of float
+        further : sequence of (M, N, P) ndarray or None
+            Of what the means are asked.
+        """
+        for k in np.flatnonzero(inside.any(axis=(0, 1))):
+            plane = inside[..., k]
+            at = np.argwhere(plane) + first[:2]
+            z = int(first[2] + k)
+            self.counts[z] = self.counts.get(z, 0) + len(at)
+            self.total += [*at.sum(axis=0), z * len(at)]
+            self.corners.setdefault(z, []).append(_corners(at * steps[:2]))
+            self.sums += [
+                np.nan if v is None else v[..., k][plane].sum(dtype=np.float64) for v in further
+            ]
+
+    def lesion(self, steps: Floats, dims: int) -> Lesion:
+        """What it is, once all places are there."""
+        samples = sum(self.counts.values())
+        return Lesion(
+            samples,
+            float(samples * steps.prod()),
+            max(_longest(np.concatenate(c)) for c in self.corners.values()),
+            tuple(float(c) for c in self.total[:dims] / samples),
+            min(self.counts, key=lambda z: (-self.counts[z], z)),
+            *(float(m) for m in self.sums / samples),
+        )
 
 
 def _longest(points: Floats) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from weakseg.masks.parts import find_parts
+
 Bools = npt.NDArray[np.bool_]
 
 SLACK = 1e-9
@@ -72,19 +74,15 @@ def screen_parts(
     """
     from scipy import ndimage
 
-    candidates, scores = np.asarray(mask, dtype=bool), np.asarray(score, dtype=np.float64)
+    candidates, scores = np.asarray(mask, dtype=bool), np.asarray(score)
     if candidates.shape != scores.shape:
         raise ValueError(f"the mask is {candidates.shape}, the score {scores.shape}")
     if not 0 <= min_area <= 1:
         raise ValueError(f"min_area must be in [0, 1], got {min_area}")
-    labels, count = ndimage.label(candidates)
-    if not count:
+    planes = (slice(None),) * candidates.ndim + (None,) * (3 - candidates.ndim)
+    parts = find_parts(candidates[planes], ndimage.generate_binary_structure(3, 1))
+    if not parts.count:
         return candidates.copy()
-    numbers = np.arange(1, count + 1)
-    sizes = ndimage.sum_labels(candidates, labels, numbers)
-    peaks = ndimage.maximum(scores, labels, numbers)
-    kept = np.concatenate(
-        [[False], (sizes >= min_area * candidates.size * (1 - SLACK)) & (peaks >= min_peak)]
-    )
-    screened: Bools = kept[labels]
-    return screened
+    kept = parts.sizes >= min_area * candidates.size * (1 - SLACK)
+    kept &= parts.peaks(scores[planes]) >= min_peak
+    return parts.keep(kept).reshape(candidates.shape)

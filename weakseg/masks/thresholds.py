@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 from weakseg.masks.checks import Bools, Floats, fraction, heat_of, real_heat, truth_of
 
+AT_ONCE = 2**24
+"""Samples whose heat is turned into doubles at once."""
+
 FLAT_TOLERANCE = 1e-6
 """A heatmap is flat when its range is at most this share of its largest magnitude."""
 
@@ -93,7 +96,13 @@ def apply_threshold(heatmap: npt.ArrayLike, threshold: float) -> Bools:
     at = np.asarray(threshold)
     if at.ndim or at.dtype.kind not in "uif" or np.isnan(at):
         raise ValueError(f"threshold must be a number, got {threshold!r}")
-    return np.asarray(heat_of(heatmap) > at)
+    heat = np.asarray(heatmap)
+    if heat.size <= AT_ONCE or heat.dtype.kind not in "buif":
+        return np.asarray(heat_of(heatmap) > at)
+    mask = np.empty(heat.shape, dtype=bool)
+    for part, out in zip(heat, mask, strict=True):  # as doubles all of a volume takes memory
+        out[...] = heat_of(part) > at
+    return mask
 
 
 def fixed_threshold(at: float) -> float:

@@ -26,14 +26,32 @@ def clean_slices(
     """
     at = [int(c.slice or 0) for c in cases]
     whole = stacked(shape, at, [p.mask for p in predictions])
-    present = np.zeros(whole.shape[2], dtype=bool)
-    present[at] = True
-    whole = vote_along(whole, present, how.smooth)
-    whole[:, :, [z for z, p in zip(at, predictions, strict=True) if p.gated]] = False
-    whole = keep_parts(
-        whole, min_voxels=how.min_voxels, min_slices=how.min_slices, largest=how.largest
-    )
+    whole = clean_volume(whole, at, [p.gated for p in predictions], how)
     return [
         replace(p, mask=np.ascontiguousarray(whole[:, :, z].T))
         for z, p in zip(at, predictions, strict=True)
     ]
+
+
+def clean_volume(
+    mask: np.ndarray, at: Sequence[int], gated: Sequence[bool], how: VolumesConfig
+) -> np.ndarray:
+    """The mask of a volume, cleaned up as `clean_slices` has it.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) ndarray of bool
+    at : sequence of int
+        The slices that a method has spoken of.
+    gated : sequence of bool
+        Whether the gate has emptied each of them.
+    how : VolumesConfig
+    """
+    present = np.zeros(mask.shape[2], dtype=bool)
+    present[list(at)] = True
+    if how.smooth:
+        mask = vote_along(mask, present, how.smooth)
+        mask[:, :, [z for z, empty in zip(at, gated, strict=True) if empty]] = False
+    return keep_parts(
+        mask, min_voxels=how.min_voxels, min_slices=how.min_slices, largest=how.largest
+    )

@@ -120,7 +120,7 @@ def _mean(maps: Sequence[np.ndarray]) -> np.ndarray:
 
 def _require_numbers(probability: np.ndarray, case: Case) -> None:
     """Refuse what a broken network says: no threshold is below NaN, so the mask would be empty."""
-    bad = int((~np.isfinite(probability)).sum())
+    bad = sum(int(np.count_nonzero(~np.isfinite(part))) for part in probability)
     if bad:
         raise RunError(
             "The network's answer is no number (NaN or infinity).",

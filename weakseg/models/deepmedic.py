@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -349,6 +349,19 @@ class DeepMedic(nn.Module):
         ConfigError
             If the tile is no multiple of the period.
         """
+        return torch.cat([logits for _, logits in self.dense_slabs(image, tile, fill)], dim=2)
+
+    def dense_slabs(
+        self, image: Tensor, tile: int | None = None, fill: Tensor | float | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """As `dense`, slab by slab along the first axis, as all scores of a volume take memory.
+
+        Yields
+        ------
+        first : int
+            Where the slab begins.
+        logits : (B, K, d, *rest) Tensor
+        """
         if self.training:
             raise ValueError("dense inference needs the network in evaluation mode: call eval()")
         tile = tile or (150 if self.dims == 2 else 30)
@@ -359,19 +372,40 @@ class DeepMedic(nn.Module):
                 expected=f"a multiple of {self.period}",
             )
         sides = image.shape[2:]
-        canvas = self.padded(image, fill)
-        logits = image.new_empty(image.shape[0], self.classes, *sides)
-        for corner in itertools.product(*[range(0, n, tile) for n in sides]):
-            size = [
-                min(tile, -(-(n - c) // self.period) * self.period)
-                for c, n in zip(corner, sides, strict=True)
-            ]
-            cut = [slice(c, c + self.input_size(s)) for c, s in zip(corner, size, strict=True)]
-            out = self(canvas[(slice(None), slice(None), *cut)])
-            to = [slice(c, min(c + s, n)) for c, s, n in zip(corner, size, sides, strict=True)]
-            inside = [slice(0, t.stop - t.start) for t in to]
-            logits[(slice(None), slice(None), *to)] = out[(slice(None), slice(None), *inside)]
-        return logits
+        fill = border_intensity(image) if fill is None else fill
+        starts = [range(0, n, tile) for n in sides]
+        for first in starts[0]:
+            deep = min(tile, sides[0] - first)
+            # Of the images so many rows as its context needs, halves in single precision.
+            before = min(first, self.margin[0])
+            rows = self.input_size(-(-deep // self.period) * self.period)
+            near = image[:, :, first - before : first - self.margin[0] + rows]
+            near = near.float() if near.dtype == torch.float16 else near
+            canvas = self._context(near, fill, self.margin[0] - before, rows)
+            logits = canvas.new_empty(image.shape[0], self.classes, deep, *sides[1:])
+            for corner in itertools.product(*starts[1:]):
+                size = [
+                    min(tile, -(-(n - c) // self.period) * self.period)
+                    for c, n in zip(corner, sides[1:], strict=True)
+                ]
+                cut = [slice(c, c + self.input_size(s)) for c, s in zip(corner, size, strict=True)]
+                out = self(canvas[(slice(None), slice(None), slice(None), *cut)])
+                to = [
+                    slice(c, min(c + s, n)) for c, s, n in zip(corner, size, sides[1:], strict=True)
+                ]
+                inside = [slice(0, t.stop - t.start) for t in to]
+                logits[(..., *to)] = out[(slice(None), slice(None), slice(0, deep), *inside)]
+            yield first, logits
+
+    def _context(self, rows: Tensor, fill: Tensor | float, before: int, count: int) -> Tensor:
+        """Some rows of images with the context that `padded` puts around them."""
+        fill = torch.as_tensor(fill, dtype=rows.dtype, device=rows.device)
+        fill = fill.expand(rows.shape[:2]).reshape(*rows.shape[:2], *[1] * self.dims)
+        sides = [-(-n // self.period) * self.period + sum(self.margin) for n in rows.shape[3:]]
+        canvas = fill.expand(*rows.shape[:2], count, *sides).clone()
+        at = [slice(self.margin[0], self.margin[0] + n) for n in rows.shape[3:]]
+        canvas[(slice(None), slice(None), slice(before, before + rows.shape[2]), *at)] = rows
+        return canvas
 
     def padded(self, image: Tensor, fill: Tensor | float | None = None) -> Tensor:
         """Images with the context of their outermost voxels around them.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from weakseg.config import DataConfig
 from weakseg.data.case_files import case_frame, case_image, case_spacing
 from weakseg.data.cases import Case
-from weakseg.data.slices import held_volume
+from weakseg.data.slices import stored_values
 from weakseg.masks.measure import Lesion, measure_lesions
 from weakseg.masks.region import brightness
 
@@ -84,8 +84,7 @@ def _of_image(case: Case, data: DataConfig) -> tuple[NDArray[Any], float, float]
 
 
 def _of_volume(case: Case, data: DataConfig) -> tuple[NDArray[Any], float, float]:
-    volume = held_volume(case.image, data.intensity)
-    return volume.raw, volume.slope, volume.inter
+    return stored_values(case.image, data.intensity)
 
 
 _VALUES: dict[str, Callable[[Case, DataConfig], tuple[NDArray[Any], float, float]]] = {

@@ -15,7 +15,7 @@ import pandas as pd
 from weakseg.config import DataConfig
 from weakseg.data.case_files import (
     as_planes,
-    case_image,
+    case_plane,
     case_spacing,
     fullest_plane,
     shown_intensity,
@@ -201,8 +201,8 @@ class _Writer:
         from weakseg.report.pictures import write_overlay
 
         at = fullest_plane(case, prediction.mask)
-        whole = (case_image(case, self.data), prediction.map, prediction.mask)
-        image, heat, mask = (as_planes(case, values)[at] for values in whole)
+        heat, mask = (as_planes(case, v)[at] for v in (prediction.map, prediction.mask))
+        image = case_plane(case, self.data, at)
         how = shown_intensity(case, self.data)
         write_overlay(_overlay(self.out, case), image, heat, mask, intensity=how)
 

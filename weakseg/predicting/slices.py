@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from weakseg.data.case_files import on_file, whole_spacing
+from weakseg.data.case_files import whole_spacing
 from weakseg.data.cases import Case
 from weakseg.data.slices import volume_frame
 from weakseg.data.table import read_table
 from weakseg.errors import DataError
 from weakseg.methods.base import Method, Prediction
-from weakseg.methods.clean_up import clean_slices
+from weakseg.methods.clean_up import clean_volume
 from weakseg.predicting.inputs import MANIFESTS
 
 SLICES = "slices.csv"
 """A row a slice, beside ``predictions.csv``, which has a row a volume."""
+
+_NOTHING = np.zeros((0, 0), dtype=bool)
 
 
 def slices_named(inputs: Sequence[Path]) -> dict[Path, list[int]]:
@@ -78,11 +80,19 @@ def predict_volume(
     rows : list of dict
         Of ``slices.csv``.
     """
-    predictions = list(_predictions(method, slices, maps))
-    if method.config.volumes.changes:
-        shape = volume_frame(slices[0].image).shape
-        predictions = clean_slices(slices, predictions, shape, method.config.volumes)
-    areas = [int(p.mask.sum()) for p in predictions]
+    shape = volume_frame(slices[0].image).shape
+    # Laid into the volume as they come: slices by slices and a stack of them take twice the memory.
+    whole = np.zeros(shape, dtype=bool, order="F")
+    heat = np.zeros(shape, dtype=np.float32 if maps else np.float16, order="F")
+    predictions = []
+    at = [int(c.slice or 0) for c in slices]
+    for z, p in zip(at, method.predict_each(slices), strict=True):
+        whole[:, :, z], heat[:, :, z] = p.mask.T, p.map.T
+        predictions.append(replace(p, mask=_NOTHING, map=_NOTHING, heat=None))
+    how = method.config.volumes
+    if how.changes:
+        whole = clean_volume(whole, at, [p.gated for p in predictions], how)
+    areas = [int(np.count_nonzero(whole[:, :, z])) for z in at]
     rows = [_row(case, p, area) for case, p, area in zip(slices, predictions, areas, strict=True)]
     said = [p.probability for p in predictions if p.probability is not None]
     most = int(np.argmax(areas))
@@ -90,8 +100,6 @@ def predict_volume(
         "lesion_slices": sum(a > 0 for a in areas),
         "key_slice": slices[most].slice if areas[most] else None,
     }
-    whole = on_file(slices, [p.mask for p in predictions])
-    heat = on_file(slices, [p.map for p in predictions])
     return (
         Prediction(
             whole,
@@ -103,13 +111,6 @@ def predict_volume(
         ),
         rows,
     )
-
-
-def _predictions(method: Method, slices: Sequence[Case], maps: bool) -> Iterator[Prediction]:
-    kind = np.float32 if maps else np.float16
-    for at in range(0, len(slices), method.at_once):
-        for p in method.predict_all(slices[at : at + method.at_once]):
-            yield replace(p, map=p.map.astype(kind), heat=None)
 
 
 def _row(case: Case, prediction: Prediction, area: int) -> dict[str, Any]:

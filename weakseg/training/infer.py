@@ -95,7 +95,7 @@ def _slabs(
     """
     if isinstance(model, DeepMedic):
         side = None if tile == AUTO else max(int(tile) // model.period, 1) * model.period
-        yield 0, model.dense(image.float(), side, fill)
+        yield from model.dense_slabs(image, side, fill)
         return
     sides = image.shape[2:]
     limit = TILE[len(sides)] if tile == AUTO else int(tile)

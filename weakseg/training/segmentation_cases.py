@@ -111,7 +111,7 @@ class SegmentationCases:
         elif case.mask is not None:
             truth = case_truth(case, self.data, volume.frame)
         elif self.truth_is_empty(i):
-            truth = np.zeros(region.shape, dtype=bool)
+            truth = np.broadcast_to(np.False_, region.shape)
         return CaseArrays(image, truth, region, fill)
 
     def original(self, i: int, probability: np.ndarray) -> np.ndarray:
@@ -171,10 +171,14 @@ def volume_region(values: np.ndarray, roi: np.ndarray | None) -> np.ndarray:
     if roi is not None:
         return roi
     corners = _corners(values)
+    everywhere = np.broadcast_to(np.True_, values.shape[1:])  # which takes no memory
     if (corners != corners[:, :1]).any():
-        return np.ones(values.shape[1:], dtype=bool)
-    region = (values != corners[:, :1, None, None]).any(axis=0)
-    return region if region.any() else np.ones_like(region)
+        return everywhere
+    region = np.zeros(values.shape[1:], dtype=bool)
+    for channel, corner in zip(values, corners[:, 0], strict=True):
+        for x, part in enumerate(channel):
+            region[x] |= part != corner
+    return region if region.any() else everywhere
 
 
 def border(image: np.ndarray) -> np.ndarray:

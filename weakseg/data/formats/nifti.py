@@ -29,6 +29,7 @@ MAX_VOLUME_BYTES = 2**30
 
 _LAST_OFFSET = 2**26  # where voxels may begin, behind a header's extensions
 _LONGEST_TAIL = 2**26  # bytes behind them
+_SLAB = 2**25  # bytes of voxels that are read at once
 _LEVEL = 4  # of gzip: masks are small at any, and time matters
 _MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI's codes for metre, millimetre and micrometre
 _PLACE = (
@@ -89,21 +90,40 @@ def decode_nifti(f: IO[bytes], path: Path) -> Voxels:
     if not len(header.binaryblock) <= offset <= _LAST_OFFSET:
         raise ValueError(f"the voxels are said to begin at byte {offset}")
     f.seek(offset)
-    wanted = math.prod(frame.shape) * kind.itemsize
-    data = f.read(wanted)
+    raw, found, wanted = _read_slabs(f, frame.shape, kind)
     if isinstance(f, gzip.GzipFile):
         _read_to_end(f)
-    if len(data) < wanted:
+    if found < wanted:
         raise DataError(
             "The volume is truncated.",
             where=str(path),
-            found=f"{len(data)} bytes of voxels",
+            found=f"{found} bytes of voxels",
             expected=f"{wanted} for {shape_words(frame.shape)} voxels of {kind.name}",
             fix=_COPY,
         )
-    raw = np.frombuffer(data, dtype=kind).reshape(frame.shape, order="F")
-    raw = np.ascontiguousarray(raw, dtype=kind.newbyteorder("="))
     return Voxels(raw, slope, inter or 0.0, frame)
+
+
+def _read_slabs(
+    f: IO[bytes], shape: tuple[int, int, int], kind: np.dtype[Any]
+) -> tuple[NDArray[Any], int, int]:
+    """(X, Y, Z) voxels in the machine's byte order, the bytes that were there, and those wanted.
+
+    Some slices at a time, as the bytes of all of them beside the voxels take twice the memory.
+    """
+    plane = shape[0] * shape[1] * kind.itemsize
+    raw = np.empty(shape, kind.newbyteorder("="))
+    found = 0
+    step = max(1, _SLAB // plane)
+    for z in range(0, shape[2], step):
+        depth = min(step, shape[2] - z)
+        data = f.read(plane * depth)
+        found += len(data)
+        if len(data) < plane * depth:
+            break
+        slab = np.frombuffer(data, kind).reshape((*shape[:2], depth), order="F")
+        raw[:, :, z : z + depth] = slab
+    return raw, found, plane * shape[2]
 
 
 def write_nifti(path: Path, values: NDArray[Any], like: Path | Frame) -> None:
@@ -129,7 +149,7 @@ def write_nifti(path: Path, values: NDArray[Any], like: Path | Frame) -> None:
     if not path.name.lower().endswith(".nii.gz"):
         raise ValueError(f"a volume's name ends in .nii.gz, not as {path.name}")
     if values.dtype == bool:
-        values = values.astype(np.uint8)
+        values = values.view(np.uint8)
     header = _header_of(like) if isinstance(like, Frame) else _header_like(like)
     if values.shape != header.get_data_shape():
         raise ValueError(f"the shape {values.shape} is not that of {like}")

@@ -48,7 +48,8 @@ def write_mask(path: Path, mask: ArrayLike, image: Path | None = None) -> None:
         raise ArgumentError(
             "mask is no array of booleans or numbers.", where="mask", found=str(kind)
         )
-    write_like(path, values != 0, path if image is None else image, formats)
+    marked = values if values.dtype == bool else values != 0
+    write_like(path, marked, path if image is None else image, formats)
 
 
 def write_like(path: Path, values: NDArray[Any], image: Path, formats: Formats[Any]) -> None:
