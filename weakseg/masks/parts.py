@@ -106,6 +106,10 @@ def find_parts(mask: Bools, structure: npt.ArrayLike) -> Parts:
     from scipy.sparse.csgraph import connected_components
 
     touching = np.asarray(structure)
+    if mask.shape[2] <= DEPTH:
+        (_, labels, count) = next(_labelled(mask, touching))
+        found = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+        return Parts(mask, touching, found, np.arange(count + 1))
     sizes: list[npt.NDArray[np.int64]] = []
     first: list[npt.NDArray[np.int64]] = []
     pairs: list[npt.NDArray[np.int64]] = []

@@ -394,7 +394,9 @@ class DeepMedic(nn.Module):
                     slice(c, min(c + s, n)) for c, s, n in zip(corner, size, sides[1:], strict=True)
                 ]
                 inside = [slice(0, t.stop - t.start) for t in to]
-                logits[(..., *to)] = out[(slice(None), slice(None), slice(0, deep), *inside)]
+                logits[(slice(None), slice(None), slice(None), *to)] = out[
+                    (slice(None), slice(None), slice(0, deep), *inside)
+                ]
             yield first, logits
 
     def _context(self, rows: Tensor, fill: Tensor | float, before: int, count: int) -> Tensor:
