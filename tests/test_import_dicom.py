@@ -163,6 +163,55 @@ def test_key_and_table_are_for_their_owner_alone(imported):
     assert {r["patient"] for r in rows(out / "labels-volumes.csv")} == {patient}
 
 
+def test_a_table_that_others_could_read_is_theirs_no_more_once_it_is_written_anew(
+    imported, tmp_path
+):
+    tree, _, owner = imported
+    who = tmp_path / "who.csv"
+    who.write_text("old")
+    who.chmod(0o644)
+    with who.open() as read_on:
+        ct = next(tree.rglob("ct"))
+        call(ct, "--out", tmp_path / "o", "--key", owner / "key", "--who", who, "--force")
+        assert read_on.read() == "old"
+    assert stat.S_IMODE(who.stat().st_mode) == 0o600
+    assert made.PATIENT in who.read_text()
+    assert [p.name for p in tmp_path.iterdir() if "who" in p.name] == ["who.csv"]
+
+
+def test_a_patient_is_one_with_and_without_the_issuer_of_the_number(imported, tmp_path, capsys):
+    _, _, owner = imported
+    for series, issuer in ((1, None), (2, "HOSP")):
+        told = {} if issuer is None else {"IssuerOfPatientID": issuer}
+        save_series(tmp_path / f"in/{series}", slices(voxels(), series=series, **told))
+    call(tmp_path / "in", "--out", tmp_path / "o", "--key", owner / "key")
+    assert len({r["patient"] for r in rows(tmp_path / "o/labels.csv")}) == 1
+    assert "several issuers" not in capsys.readouterr().out
+    other = slices(voxels(), series=3, IssuerOfPatientID="ELSEWHERE")
+    save_series(tmp_path / "in/3", other)
+    call(tmp_path / "in", "--out", tmp_path / "p", "--key", owner / "key")
+    assert len({r["patient"] for r in rows(tmp_path / "p/labels.csv")}) == 1
+    told_of = capsys.readouterr().out
+    assert "1 patients' numbers come from several issuers" in told_of
+    assert "ELSEWHERE" not in told_of
+
+
+def test_spacings_that_are_rounded_otherwise_are_of_one_volume(imported, tmp_path):
+    _, _, owner = imported
+    series = slices(voxels())
+    for k, data in enumerate(series):  # either side of where two decimals part
+        data.PixelSpacing = ["0.8", "0.70499" if k % 2 else "0.70501"]
+    save_series(tmp_path / "in", series)
+    call(tmp_path / "in", "--out", tmp_path / "o", "--key", owner / "key")
+    (only,) = rows(tmp_path / "o/labels.csv")
+    assert read_frame(tmp_path / "o" / only["image"]).shape == (10, 12, 9)
+    for data in series[:4]:
+        data.PixelSpacing = ["0.8", "0.9"]
+    save_series(tmp_path / "two", series)
+    call(tmp_path / "two", "--out", tmp_path / "p", "--key", owner / "key")
+    assert len(rows(tmp_path / "p/labels.csv")) == 2
+
+
 def test_hashes_are_those_of_hmac(tmp_path):
     (tmp_path / "key").write_text("0b" * 32)
     (tmp_path / "key").chmod(0o600)

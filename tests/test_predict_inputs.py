@@ -13,6 +13,7 @@ from weakseg.data.formats.registry import VOLUMES
 from weakseg.data.scan_names import why_no_scan
 from weakseg.errors import DataError
 from weakseg.predicting.inputs import collect_inputs, readable, together
+from weakseg.predicting.slices import slices_named, slices_of
 
 SCANS = ["a.png", "p1/b.jpg", "benign (1).png", "masked.png", "segment_3.png", "t1/gtx.tif"]
 JUNK = {
@@ -160,3 +161,17 @@ def test_a_series_is_named_by_its_folder_by_a_file_or_by_a_folder_above(tmp_path
     assert case.image == telling
     assert len(case.id) == 16
     assert case.shown == str(tmp_path / "(withheld)")
+
+
+def test_a_volume_that_is_named_itself_and_by_slices_is_one_and_whole(tmp_path, monkeypatch):
+    for name in ("a", "b", "in/c"):
+        save_volume(tmp_path / f"{name}.nii.gz", np.ones((3, 4, 5), np.int16))
+    table = tmp_path / "slices.csv"
+    table.write_text("image,slice\na.nii.gz,1\nb.nii.gz,2\nin/c.nii.gz,3\n")
+    monkeypatch.chdir(tmp_path)  # one path is relative, the other is not
+    inputs = [table, Path("a.nii.gz"), Path("in")]
+    cases = collect_inputs(inputs, tmp_path / "out", VOLUMES)
+    assert sorted(c.image.name for c in cases) == ["a.nii.gz", "b.nii.gz", "c.nii.gz"]
+    named = slices_named(inputs)
+    found = {c.image.name: [s.slice for s in slices_of(c, named)] for c in cases}
+    assert found == {"a.nii.gz": [0, 1, 2, 3, 4], "b.nii.gz": [2], "c.nii.gz": [0, 1, 2, 3, 4]}

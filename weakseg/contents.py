@@ -171,6 +171,7 @@ class SegmenterSettings(_Content):
     settings: dict[str, Any]
     image_size: Annotated[int, Field(ge=1, le=2**16)]
     intensity: Literal["auto", "dtype", "percentile"]
+    window: tuple[float, float] | Literal["auto", "file", "percentiles"] = "auto"
     channels: Annotated[int, Field(ge=1)]
     dims: Literal[2, 3]
     steps: Annotated[int, Field(ge=1)]
@@ -319,6 +320,10 @@ SUMMARY = _columns(
     "masks_seen seeds dice_seed_sd iou precision recall msd missed no_overlap ap pointing energy "
     "flat gated_lesions lesion_images healthy_images patients "
     + _with_interval("dice dice_all dice_patient hd95 false_positive_rate"),
+)
+LESIONS = _columns(
+    "method case patient unit",
+    "seed lesion pixels size diameter x y z key_slice mean_intensity mean_heat lesion_probability",
 )
 CURVES = _columns(number="seed threshold dice")
 SWEEP = _columns("method layer", "threshold dice masks_seen")

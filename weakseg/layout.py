@@ -27,6 +27,7 @@ ORIGINAL, EXAMPLES = "original.csv", "examples.png"
 
 PER_CASE, SUMMARY = "per_case.csv", "summary.csv"
 PER_VOLUME, VOLUMES = "per_volume.csv", "volumes.csv"
+LESIONS = "lesions.csv"
 SWEEP, EQUIVALENCE = "sweep.csv", "equivalence.csv"
 FILTERED, FILTERED_ANSWERS = "filtered.csv", "filtered.json"
 """Files of ``scores/``, and `CURVES`."""
@@ -242,6 +243,11 @@ def part_path(run: Path, part: str) -> Path:
 def volumes_part(part: str) -> str:
     """The rows of whole volumes of a source of masks of slices."""
     return f"{part}-volumes"
+
+
+def lesions_part(part: str) -> str:
+    """The measured lesions of a source of masks."""
+    return f"{part}-lesions"
 
 
 def point_file(run: Path, segmenter: str, draw: int, patients: int) -> Path:

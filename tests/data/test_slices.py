@@ -255,3 +255,28 @@ def test_slices_of_the_glioma_volumes_are_those_of_the_picture_set(shared):
     case = Case("", volumes / "images/TCGA_CS_4941.nii.gz", "", slice=9)
     picture = np.asarray(Image.open(shared / "data/lgg_flair_dev/images/TCGA_CS_4941_010.png"))
     np.testing.assert_array_equal(case_image(case, DATA), scale_intensity(picture))
+
+
+def test_a_mask_that_lies_on_the_grid_of_one_image_need_not_lie_on_another_s(tmp_path):
+    mask = save_volume(tmp_path / "m.nii.gz", (WHOLE > 0).astype(np.uint8), np.diag([1, 2, 3, 1]))
+    frames = []
+    for k, affine in enumerate((np.diag([1, 2, 3, 1]), np.diag([1, 2, 9, 1]))):
+        turned = affine.astype(float)
+        turned[0, 3] = 5
+        path = save_volume(tmp_path / f"v{k}.nii.gz", WHOLE, turned)
+        frames.append(slices.volume_frame(path))
+    mask = save_volume(tmp_path / "m.nii.gz", (WHOLE > 0).astype(np.uint8), frames[0].affine)
+    assert slices.slice_mask(mask, 2, "nonzero", frames[0]).any()
+    with pytest.raises(DataError, match="another grid"):
+        slices.slice_mask(mask, 2, "nonzero", frames[1])
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.uint16])
+@pytest.mark.parametrize("seed", range(5))
+def test_percentiles_by_counting_are_those_by_sorting(kind, seed):
+    rng = np.random.default_rng(seed)
+    info = np.iinfo(kind)
+    ends = sorted(rng.integers(info.min, info.max, 2).tolist())
+    raw = rng.integers(ends[0], ends[1] + 1, rng.integers(1, 9, 3)).astype(kind)
+    expected = np.percentile(raw.astype(float), slices.STRETCH)
+    np.testing.assert_allclose(slices._stretch(raw), expected, rtol=1e-12, atol=1e-9)

@@ -178,6 +178,21 @@ def test_ham10000_with_its_diagnosis_in_a_column(tmp_path):
     assert [r["patient"] for r in rows] == [f"HAM_{k // 2:07d}" for k in range(6)]
 
 
+def test_isic_images_of_one_name_are_told_apart_by_their_ending_or_refused(tmp_path, capsys):
+    root = isic2018(tmp_path / "isic")
+    twin = root / "ISIC2018_Task3_Test_Input/ISIC_0000003.png"
+    picture(twin, 99, (30, 40, 3))
+    assert weakseg("init", root, "--out", tmp_path / "a", "--answer", "healthy=NV") == 2
+    said = capsys.readouterr().err
+    assert "Several images have the name" in said
+    assert "ISIC_0000003" in said
+    table_of = next(root.rglob("ISIC2018_Task3_Training_GroundTruth.csv"))
+    text = table_of.read_text().replace("ISIC_0000003", "ISIC_0000003.jpg")
+    table_of.write_text(text)
+    rows, _ = init(root, tmp_path / "b", "--answer", "healthy=NV")
+    assert next(r["image"] for r in rows if "0000003" in r["image"]).endswith(".jpg")
+
+
 def test_isic_2017_whose_rest_is_another_diagnosis(tmp_path):
     root = tmp_path / "isic"
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -53,6 +54,11 @@ class DataConfig(Section):
     """Images, labels, masks and how they are read."""
 
     manifest: str = Field(PHANTOM, description="'phantom' or the path of a CSV")
+    slice_labels: str | None = Field(
+        None,
+        description="a second CSV, relative to the manifest's folder, with a row a labelled slice "
+        "(columns image, slice, label and, if wanted, mask); the manifest lists the volumes then",
+    )
     healthy_labels: list[str] | Literal["auto"] = Field(
         "auto", description="labels of images without a lesion; auto knows the usual names"
     )
@@ -83,6 +89,12 @@ class DataConfig(Section):
         description="dtype: divide by the type's maximum; percentile: stretch each image between "
         "its 0.5th and 99.5th percentile; auto: dtype for 8 bits, percentile for deeper images",
     )
+    window: tuple[float, float] | Literal["auto", "file", "percentiles"] = Field(
+        "auto",
+        description="which values become black and white, of images and of slices: [centre, width] "
+        "in the file's own values (of CT Hounsfield units); the file's own window; percentiles: "
+        "none; auto: of DICOM pictures the file's, of all else what `intensity` says",
+    )
     channels: Literal["auto", "grey", "rgb"] = Field(
         "auto", description="auto: grey where every image is grey, else rgb"
     )
@@ -107,7 +119,8 @@ class DataConfig(Section):
     def fingerprint_settings(self) -> dict[str, Any]:
         """How data are read, for fingerprints; the files count by content elsewhere."""
         later = set() if self.neighbours else {"neighbours"}
-        return self.model_dump(mode="json", exclude={"manifest", "phantom", *later})
+        later |= {"window"} if self.window == "auto" else set()
+        return self.model_dump(mode="json", exclude={"manifest", "slice_labels", "phantom", *later})
 
     @field_validator("healthy_labels", "lesion_labels", "drop_labels", mode="before")
     @classmethod
@@ -115,6 +128,19 @@ class DataConfig(Section):
         if labels == "auto":
             return labels
         return [label_text(v) for v in (labels if isinstance(labels, list) else [labels])]
+
+    @model_validator(mode="after")
+    def _the_phantom_labels_its_own_slices(self) -> DataConfig:
+        if self.slice_labels is not None and self.manifest == PHANTOM:
+            raise ValueError("slice_labels belong to a manifest, and the phantom brings its own")
+        return self
+
+    @field_validator("window")
+    @classmethod
+    def _window_has_a_width(cls, window: Any) -> Any:
+        if not isinstance(window, str) and not (all(map(isfinite, window)) and window[1] > 0):
+            raise ValueError("must be [centre, width] with a width above 0, such as [40, 400]")
+        return window
 
     @field_validator("label_separator")
     @classmethod

@@ -32,6 +32,7 @@ from weakseg.data.slices import (
 )
 from weakseg.data.truth import read_true_mask, union
 from weakseg.data.volumes import read_case, read_volume
+from weakseg.data.windows import windowed_image
 
 __all__ = [
     "as_planes",
@@ -64,7 +65,8 @@ def case_image(case: Case, data: DataConfig) -> NDArray[Any]:
     -------
     (M, N), (M, N, 3) or (X, Y, Z) ndarray
         As `weakseg.data.images.read_image` or `weakseg.data.volumes.read_volume` gives it; a slice
-        (M, N) is scaled to [0, 1] already, see `weakseg.data.slices.slice_image`.
+        (M, N) is scaled to [0, 1] already, see `weakseg.data.slices.slice_image`, and so is an
+        image where ``data.window`` asks for it, see `weakseg.data.windows.windowed_image`.
 
     Raises
     ------
@@ -83,16 +85,17 @@ def network_input(case: Case, data: DataConfig) -> NDArray[Any]:
         Of a slice with ``data.neighbours`` the slice before, itself, and the one behind.
     """
     if case.slice is not None and data.neighbours:
-        return slice_and_neighbours(case.image, case.slice, data.intensity)
+        return slice_and_neighbours(case.image, case.slice, data.intensity, data.window)
     return case_image(case, data)
 
 
 def intensity_of(case: Case, data: DataConfig) -> Intensity:
     """How `weakseg.data.images.scale_intensity` has to scale a case's image for a network.
 
-    Slices are scaled by the range of their volume before.
+    Slices are scaled by the range of their volume before, and images where a window is asked for.
     """
-    return data.intensity if case.slice is None else "dtype"
+    scaled = case.slice is not None or (case.formats is IMAGES and data.window != "auto")
+    return "dtype" if scaled else data.intensity
 
 
 def case_truth(case: Case, data: DataConfig, grid: Frame | None = None) -> NDArray[np.bool_] | None:
@@ -183,15 +186,15 @@ def on_file(cases: Sequence[Case], arrays: Sequence[NDArray[Any]]) -> NDArray[An
     return stacked(volume_frame(cases[0].image).shape, at, arrays)
 
 
-def read_whole(case: Case) -> None:
-    """Read every file of a case but its mask.
+def read_whole(case: Case, data: DataConfig | None = None) -> None:
+    """Read every file of a case but its mask, as it is read later.
 
     Raises
     ------
     DataError
         If one cannot be read, or lies on another grid than the image.
     """
-    _WHOLE[case.noun](case)
+    _WHOLE[case.noun](case, data or DataConfig())
 
 
 def write_target(path: Path, cases: Sequence[Case], targets: Sequence[NDArray[np.uint8]]) -> None:
@@ -236,7 +239,7 @@ def case_plane(case: Case, data: DataConfig, at: int) -> NDArray[Any]:
     """A plane of a case's image as `as_planes` has it; no copy of a whole volume is made."""
     if case.noun != "volume":
         return np.asarray(as_planes(case, case_image(case, data))[at])
-    raw, slope, inter = stored_values(case.image, data.intensity)
+    raw, slope, inter = stored_values(case.image, data.intensity, data.window)
     return (np.rot90(raw[:, :, at]) * slope + inter).astype(np.float32)
 
 
@@ -258,15 +261,25 @@ def _slices(values: NDArray[Any]) -> NDArray[Any]:
     return np.moveaxis(np.rot90(values), 2, 0)
 
 
+def _picture(case: Case, data: DataConfig) -> NDArray[Any]:
+    if data.window == "auto":
+        return read_image(case.image)
+    return windowed_image(case.image, data.window, data.intensity)
+
+
+def _slice(case: Case, data: DataConfig) -> NDArray[Any]:
+    return slice_image(case.image, int(case.slice or 0), data.intensity, data.window)
+
+
 _IMAGE: dict[str, Callable[[Case, DataConfig], NDArray[Any]]] = {
-    "image": lambda case, data: read_image(case.image),
-    "slice": lambda case, data: slice_image(case.image, int(case.slice or 0), data.intensity),
+    "image": _picture,
+    "slice": _slice,
     "volume": lambda case, data: read_volume(case.image).values,
 }
-_WHOLE: dict[str, Callable[[Case], object]] = {
-    "image": lambda case: read_image(case.image),
-    "slice": lambda case: slice_image(case.image, int(case.slice or 0), "auto"),
-    "volume": read_case,
+_WHOLE: dict[str, Callable[[Case, DataConfig], object]] = {
+    "image": lambda case, data: read_image(case.image),
+    "slice": _slice,
+    "volume": lambda case, data: read_case(case),
 }
 _WRITE_GREY: dict[str, Callable[[Path, NDArray[np.uint8], Path], None]] = {
     "image": lambda path, grey, image: write_grey(path, grey),

@@ -40,6 +40,8 @@ def data_fingerprint(path: Path, data: DataConfig | None = None) -> str:
 def table_fingerprint(table: Table, data: DataConfig | None = None) -> str:
     """As `data_fingerprint`, of a table as the configuration has it."""
     total = hashlib.blake2b(table.path.read_bytes(), digest_size=16)
+    if table.listed is not None:
+        total.update(table.listed.read_bytes())
     if data is not None:
         total.update(repr((data.healthy_labels, data.lesion_labels, data.mask_rule)).encode())
         if answers := data.answers():

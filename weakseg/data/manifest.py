@@ -18,6 +18,7 @@ from weakseg.data.labels import HEALTHY_NAMES, findings, plain, resolve_labels
 from weakseg.data.people import one_name_each
 from weakseg.data.problems import Problem
 from weakseg.data.row_checks import row_problems, table_labels
+from weakseg.data.slice_labels import with_slice_labels
 from weakseg.data.table import Row, Table, read_table
 from weakseg.errors import DataError
 
@@ -65,8 +66,15 @@ def read_manifest(path: Path, data: DataConfig) -> CaseSet:
 
 
 def read_configured(path: Path, data: DataConfig) -> Table:
-    """`read_table`, with its rows as the configuration has them, see `configured_table`."""
-    return configured_table(read_table(Path(path)), data)
+    """`read_table`, with its rows as the configuration has them, see `configured_table`.
+
+    Of ``data.slice_labels`` a path that is not absolute is relative to the manifest's folder.
+    """
+    if data.slice_labels is None:
+        return configured_table(read_table(Path(path)), data)
+    table = read_table(Path(path), required=("image",))
+    labels = Path(path).absolute().parent / data.slice_labels
+    return configured_table(with_slice_labels(table, labels), data)
 
 
 def configured_table(table: Table, data: DataConfig) -> Table:
@@ -123,7 +131,7 @@ def case_set(table: Table, data: DataConfig, stand_ins: Sequence[str] | None = N
             + "\n".join(
                 f"  - {f'row {p.row}: ' if p.row else ''}{p.message} → {p.fix}" for p in problems
             ),
-            where=str(table.path),
+            where=str(table.lines_of),
             fix=f"mend them; `weakseg validate {table.path}` also looks into the files",
         )
     labels = table_labels(table, data)

@@ -29,6 +29,7 @@ from weakseg.data.images import (
 )
 from weakseg.data.mask_rules import MaskRule
 from weakseg.data.volumes import read_volume_mask
+from weakseg.data.windows import Window, ends_of
 from weakseg.errors import DataError
 
 AT_MOST = 2**29
@@ -73,7 +74,9 @@ class ScaledVolume:
         return np.clip(scaled, 0, 1).astype(np.float32)
 
 
-def slice_image(path: Path, z: int, intensity: Intensity) -> NDArray[np.float32]:
+def slice_image(
+    path: Path, z: int, intensity: Intensity, window: Window = "auto"
+) -> NDArray[np.float32]:
     """A slice in [0, 1], scaled by the range of its whole volume.
 
     Parameters
@@ -84,6 +87,8 @@ def slice_image(path: Path, z: int, intensity: Intensity) -> NDArray[np.float32]
         Index along the third axis, from 0.
     intensity : {"auto", "dtype", "percentile"}
         As `weakseg.data.images.scale_intensity` has it, over the whole volume.
+    window : {"auto", "file", "percentiles"} or (centre, width), optional
+        Values of the file that become 0 and 1, in the place of its range; see `scaled_volume`.
 
     Returns
     -------
@@ -94,24 +99,31 @@ def slice_image(path: Path, z: int, intensity: Intensity) -> NDArray[np.float32]
     DataError
         If the volume cannot be read, or has no such slice.
     """
-    volume = held_volume(path, intensity)
+    volume = held_volume(path, intensity, window)
     return volume.plane(_inside(path, z, volume.raw.shape[2]))
 
 
-def slice_and_neighbours(path: Path, z: int, intensity: Intensity) -> NDArray[np.float32]:
+def slice_and_neighbours(
+    path: Path, z: int, intensity: Intensity, window: Window = "auto"
+) -> NDArray[np.float32]:
     """As `slice_image`, (Y, X, 3): the slice before, itself, the one behind.
 
     At an end of the volume the slice stands for the neighbour that it lacks.
     """
-    volume = held_volume(path, intensity)
+    volume = held_volume(path, intensity, window)
     last = volume.raw.shape[2] - 1
     _inside(path, z, last + 1)
     return np.stack([volume.plane(min(max(k, 0), last)) for k in (z - 1, z, z + 1)], axis=2)
 
 
-def held_volume(path: Path, intensity: Intensity) -> ScaledVolume:
+def held_volume(path: Path, intensity: Intensity, window: Window = "auto") -> ScaledVolume:
     """`scaled_volume`, read once and held as long as there is room."""
-    return _HELD.get(path, ("image", intensity), lambda: scaled_volume(path, intensity))
+    what = _what(intensity, window)
+    return _HELD.get(path, what, lambda: scaled_volume(path, intensity, window))
+
+
+def _what(intensity: Intensity, window: Window) -> tuple[str, ...]:
+    return "image", intensity, repr(window)
 
 
 def slice_mask(
@@ -155,8 +167,17 @@ def stacked(
     return values
 
 
-def scaled_volume(path: Path, intensity: Intensity) -> ScaledVolume:
+def scaled_volume(path: Path, intensity: Intensity, window: Window = "auto") -> ScaledVolume:
     """A volume and the range that its slices are scaled by.
+
+    Parameters
+    ----------
+    path : Path
+    intensity : {"auto", "dtype", "percentile"}
+        Where no window counts.
+    window : {"auto", "file", "percentiles"} or (centre, width), optional
+        In the file's values; ``file``: of a DICOM series that of the slice in its middle, of NIfTI
+        ``cal_min`` and ``cal_max``, and of a file without one what ``intensity`` says.
 
     Raises
     ------
@@ -167,6 +188,12 @@ def scaled_volume(path: Path, intensity: Intensity) -> ScaledVolume:
     refuse_not_finite(stored.raw, path)
     raw = narrowed(stored.raw)
     slope = 1.0 if stored.slope is None else stored.slope
+    shown = stored.window if window == "file" else None
+    shown = shown if isinstance(window, str) else ends_of(window)
+    if shown is not None:
+        ends = ((shown[0] - stored.inter) / slope, (shown[1] - stored.inter) / slope)
+        return ScaledVolume(stored.raw, *ends, slope, stored.inter)
+    intensity = "percentile" if window == "percentiles" else intensity
     if raw is not stored.raw:  # 8 bits that were widened
         slope *= float(stored.raw.max()) / max(1.0, float(raw.max()))
     if stored.slope is None and np.issubdtype(raw.dtype, np.integer):
@@ -183,12 +210,14 @@ def scaled_volume(path: Path, intensity: Intensity) -> ScaledVolume:
     return ScaledVolume(raw, *ends, slope, stored.inter)
 
 
-def stored_values(path: Path, intensity: Intensity) -> tuple[NDArray[Any], float, float]:
+def stored_values(
+    path: Path, intensity: Intensity, window: Window = "auto"
+) -> tuple[NDArray[Any], float, float]:
     """(X, Y, Z) numbers of a volume, and the slope and intercept that make its values of them.
 
     Those of `held_volume` where it is in memory; else they are read, and not kept.
     """
-    held: ScaledVolume | None = _HELD.peek(path, ("image", intensity))
+    held: ScaledVolume | None = _HELD.peek(path, _what(intensity, window))
     if held is not None:
         return held.raw, held.slope, held.inter
     stored = decode_volume(path)

@@ -96,12 +96,21 @@ class Table:
         Rows that the configuration leaves out.
     taken : tuple of (str, str)
         Of columns under another name: that name, and ours.
+    listed : Path, optional
+        The file whose lines the rows have, where that is another, see
+        `weakseg.data.slice_labels.with_slice_labels`.
     """
 
     path: Path
     rows: tuple[Row, ...]
     dropped: tuple[Row, ...] = ()
     taken: tuple[tuple[str, str], ...] = ()
+    listed: Path | None = None
+
+    @property
+    def lines_of(self) -> Path:
+        """The file whose lines the rows have."""
+        return self.path if self.listed is None else self.listed
 
     @cached_property
     def has_patients(self) -> bool:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weakseg.data.formats.dicom.display import is_single_grey
-from weakseg.data.formats.dicom.geometry import order_along_normal, plane
+from weakseg.data.formats.dicom.geometry import (
+    SAME_DIRECTION,
+    SAME_SPACING,
+    Plane,
+    order_along_normal,
+    plane,
+)
 from weakseg.data.formats.dicom.header import (
     is_localiser,
     read_header,
@@ -192,28 +198,33 @@ def _without_copies(images: Iterable[Image]) -> list[Image]:
 
 def _parts(images: Sequence[Image]) -> list[list[Image]]:
     """Images of one kind, size, spacing and direction together."""
-    parts: dict[Any, list[Image]] = {}
+    parts: dict[Any, list[tuple[Plane | None, list[Image]]]] = {}
     for file, header in images:
         try:
             where = plane(header, "")
         except DataError:  # told where its part is arranged
             where = None
-        place = (
-            None
-            if where is None
-            else tuple(
-                np.round([*where.along_row, *where.down, *where.spacing], 2).tolist(),
-            )
-        )
         kind = (
             *(whole_number(header, k, 0) for k in ("Rows", "Columns")),
             text(header, "PhotometricInterpretation"),
             text(header, "FrameOfReferenceUID"),
             whole_number(header, "NumberOfFrames", 1) > 1 and str(file),
-            place,
         )
-        parts.setdefault(kind, []).append((file, header))
-    return list(parts.values())
+        of_kind = parts.setdefault(kind, [])
+        own = next((part for first, part in of_kind if _alike(first, where)), None)
+        if own is None:
+            of_kind.append((where, [(file, header)]))
+        else:
+            own.append((file, header))
+    return [part for of_kind in parts.values() for _, part in of_kind]
+
+
+def _alike(a: Plane | None, b: Plane | None) -> bool:
+    """Whether two planes have one direction and spacing, but for rounding in their headers."""
+    if a is None or b is None:
+        return a is b
+    apart = np.abs([a.along_row - b.along_row, a.down - b.down]).max()
+    return bool(apart <= SAME_DIRECTION and np.allclose(a.spacing, b.spacing, rtol=SAME_SPACING))
 
 
 def _may_be_volume(images: Sequence[Image]) -> bool:

@@ -49,12 +49,19 @@ class _Import:
     who: list[Who] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
     burned: int = 0
+    issuers: dict[str, set[str]] = field(default_factory=dict)
 
     def patient(self, header: Dataset) -> str:
-        """The hash that stands for the patient; for the study where no patient is told."""
+        """The hash that stands for the patient; for the study where no patient is told.
+
+        The issuer of a number is no part of it: archives leave it out of some files of a patient,
+        who would be two then, in two splits.
+        """
         number, issuer = text(header, "PatientID"), text(header, "IssuerOfPatientID")
         if number:
-            return self.names.of("patient", issuer, number)
+            hashed = self.names.of("patient", "", number)
+            self.issuers.setdefault(hashed, set()).update({issuer} - {""})
+            return hashed
         name, born = text(header, "PatientName"), text(header, "PatientBirthDate")
         if name and born:
             return self.names.of("person", name, born)
@@ -278,9 +285,16 @@ def _write_who(path: Path, rows: Sequence[Who]) -> None:
     """A table that its owner alone may read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     header = ("image", "patient", *_WHO, "file", "not imported")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8", newline="") as f:
-        f.write(csv_lines([header, *rows]))
+    # Into a new file: one that is there keeps its permissions, and whoever has it open reads on.
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        with os.fdopen(os.open(part, flags, 0o600), "w", encoding="utf-8", newline="") as f:
+            f.write(csv_lines([header, *rows]))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _counted(refused: Sequence[Refused]) -> list[str]:
@@ -309,6 +323,12 @@ def _told(
     if written.unknown:
         lines.append(
             f"{len(written.unknown)} studies tell no patient: each counts as a patient of its own"
+        )
+    if several := sum(len(issuers) > 1 for issuers in written.issuers.values()):
+        lines.append(
+            f"warning: {several} patients' numbers come from several issuers, and each counts as "
+            "one patient: are they different people, import each issuer's files by themselves with "
+            "a key of their own (--key)"
         )
     if written.burned:
         lines.append(

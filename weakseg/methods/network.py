@@ -250,7 +250,12 @@ def load_network_method(
         if made_by and made_by.get(str(one)) != file_hash(best):
             raise other_network(best)
     trained = networks.settings
-    data = config.data.model_copy(update={"intensity": trained["intensity"]})
+    window = trained.get("window", "auto")
+    as_seen = {
+        "intensity": trained["intensity"],
+        "window": window if isinstance(window, str) else tuple(window),
+    }
+    data = config.data.model_copy(update=as_seen)
     config = config.model_copy(update={"data": data})
     method = NetworkMethod(name, tuple(together), config, networks, settings, threshold)
     gates = threshold.get(GATE_BY, [])

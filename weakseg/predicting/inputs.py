@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from weakseg.config import DataConfig
 from weakseg.data.case_files import read_whole
 from weakseg.data.cases import Case
 from weakseg.data.formats.base import Formats
@@ -53,7 +54,7 @@ def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IM
     """
     collected: list[tuple[Path, tuple[Path, ...], Path | None]] = []
     for given in inputs:
-        path = _series_of(given, formats)
+        path = series_of(given, formats)
         if path.is_dir():
             collected += [(p, (), None) for p in _in_folder(path, out, formats)]
         elif not path.exists():
@@ -66,7 +67,8 @@ def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IM
                 collected.append((table.resolve(r.image), more, roi))
         else:
             collected.append((path, (), None))
-    unique = {image: (more, roi) for image, more, roi in collected}
+    latest = {image.resolve(): (image, more, roi) for image, more, roi in collected}
+    unique = {image: (more, roi) for image, more, roi in latest.values()}
     shown = shown_inputs(list(unique))
     if telling := sum(text != str(image) for image, text in shown.items()):
         say(
@@ -110,7 +112,7 @@ def refuse_others_than_dicom(cases: Sequence[Case]) -> None:
         )
 
 
-def _series_of(path: Path, formats: Formats[Any]) -> Path:
+def series_of(path: Path, formats: Formats[Any]) -> Path:
     """Where volumes are wanted, the folder of a DICOM file of one frame; else the path."""
     if not formats.folders or not path.is_file() or formats_of(path) is formats:
         return path
@@ -200,7 +202,12 @@ def _nothing(
     )
 
 
-def readable(cases: Sequence[Case], skip: bool, formats: Formats[Any] = IMAGES) -> list[Case]:
+def readable(
+    cases: Sequence[Case],
+    skip: bool,
+    formats: Formats[Any] = IMAGES,
+    data: DataConfig | None = None,
+) -> list[Case]:
     """Read everything first, so that a bad file does not end a long run half-way.
 
     Where bad files are skipped anyway, a look at the headers is enough.
@@ -217,7 +224,7 @@ def readable(cases: Sequence[Case], skip: bool, formats: Formats[Any] = IMAGES) 
                 read_frame(case.image, formats)
             else:
                 read_frame(case.image, formats)
-                read_whole(case)
+                read_whole(case, data)
             good.append(case)
         except DataError as e:
             bad.append((public_path(case.image), e))

@@ -31,9 +31,11 @@ from weakseg.data.formats.writing import write_mask
 from weakseg.data.volumes import write_volume
 from weakseg.errors import DataError, UserError
 from weakseg.heatmaps.store import save_heatmap
+from weakseg.layout import LESIONS
 from weakseg.memory import give_large_back
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.find import load_method
+from weakseg.methods.lesions import COLUMNS, lesion_rows, lesion_values
 from weakseg.predicting.inputs import (
     PREDICTIONS,
     cause,
@@ -43,7 +45,6 @@ from weakseg.predicting.inputs import (
     shown_inputs,
     together,
 )
-from weakseg.predicting.lesions import COLUMNS, LESIONS, lesion_rows
 from weakseg.predicting.slices import SLICES, predict_volume, slices_named, slices_of
 from weakseg.predicting.unlike import Unlike
 from weakseg.progress import progress, say
@@ -105,7 +106,7 @@ def predict(
     cases = collect_inputs(inputs, out, formats)
     if sliced:  # each stands for its volume until its slices are asked for
         cases = [replace(c, slice=0, volume=c.id) for c in cases]
-    cases = readable(cases, skip_unreadable, formats)
+    cases = readable(cases, skip_unreadable, formats, chosen.config.data)
     if dicom_seg:
         refuse_without_highdicom()
         refuse_others_than_dicom(cases)
@@ -184,7 +185,8 @@ class _Writer:
         ``probability`` is that of a slice, where it is not that of the whole.
         """
         said = probability or (lambda _: prediction.probability)
-        rows = lesion_rows(case, prediction.mask, prediction.map, said, self.data)
+        values = partial(lesion_values, case, self.data)
+        rows = lesion_rows(case, prediction.mask, prediction.map, said, values)
         self.lesions.extend(rows)
         mask = inside(self.out, f"{case.id}{case.formats.mask_suffix}")
         write_mask(mask, prediction.mask, case.image)

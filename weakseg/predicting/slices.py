@@ -11,12 +11,13 @@ import numpy as np
 
 from weakseg.data.case_files import whole_spacing
 from weakseg.data.cases import Case
+from weakseg.data.formats.registry import VOLUMES
 from weakseg.data.slices import volume_frame
 from weakseg.data.table import read_table
 from weakseg.errors import DataError
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.clean_up import clean_volume
-from weakseg.predicting.inputs import MANIFESTS
+from weakseg.predicting.inputs import MANIFESTS, series_of
 
 SLICES = "slices.csv"
 """A row a slice, beside ``predictions.csv``, which has a row a volume."""
@@ -25,15 +26,28 @@ _NOTHING = np.zeros((0, 0), dtype=bool)
 
 
 def slices_named(inputs: Sequence[Path]) -> dict[Path, list[int]]:
-    """Volume → the slices of it that manifests name in a column ``slice``; all of others."""
+    """Volume, resolved → the slices of it that manifests name in a column ``slice``.
+
+    All of a volume that no manifest names so, and of one that is an input itself, or lies in a
+    folder that is one.
+    """
     named: dict[Path, set[int]] = {}
+    whole: list[Path] = []
     for path in inputs:
-        if path.is_file() and path.suffix.lower() in MANIFESTS:
-            table = read_table(path, required=("image",))
-            for row in table.rows:
-                if row.index is not None:
-                    named.setdefault(table.resolve(row.image), set()).add(row.index)
-    return {image: sorted(indices) for image, indices in named.items()}
+        if not (path.is_file() and path.suffix.lower() in MANIFESTS):
+            whole.append(series_of(path, VOLUMES).resolve())
+            continue
+        table = read_table(path, required=("image",))
+        for row in table.rows:
+            if row.index is None:
+                whole.append(table.resolve(row.image).resolve())
+            else:
+                named.setdefault(table.resolve(row.image).resolve(), set()).add(row.index)
+    return {
+        image: sorted(indices)
+        for image, indices in named.items()
+        if not any(image.is_relative_to(w) for w in whole)
+    }
 
 
 def slices_of(volume: Case, named: dict[Path, list[int]]) -> list[Case]:
@@ -45,7 +59,7 @@ def slices_of(volume: Case, named: dict[Path, list[int]]) -> list[Case]:
         If a manifest names one that is not there.
     """
     count = volume_frame(volume.image).shape[2]
-    indices = named.get(volume.image, list(range(count)))
+    indices = named.get(volume.image.resolve(), list(range(count)))
     outside = next((z for z in indices if z >= count), None)
     if outside is not None:
         raise DataError(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from weakseg.config import DataConfig
 from weakseg.data.images import read_image
 from weakseg.data.people import similar_names
 from weakseg.errors import WeaksegError
@@ -206,6 +207,13 @@ def _superseded(folder: Path) -> Check:
     return Check(what, None, f"{len(names)}, kept in superseded/: {_named(names)}")
 
 
+def _window(data: DataConfig) -> str:
+    if isinstance(data.window, str):
+        return data.window
+    centre, width = data.window
+    return f"centre {centre:g}, width {width:g}"
+
+
 def checklist(run: RunTables, patients_known: bool, seeds: Sequence[int]) -> list[Item]:
     """Questions of CLAIM and TRIPOD+AI, with the answers that the run knows."""
     data = run.data
@@ -225,8 +233,8 @@ def checklist(run: RunTables, patients_known: bool, seeds: Sequence[int]) -> lis
             "9",
             "7",
             "What was done to the images first",
-            f"intensities: {c.data.intensity}; longest side for the classifier "
-            f"{c.data.image_size} pixels",
+            f"intensities: {c.data.intensity}; window: {_window(c.data)}; longest side for the "
+            f"classifier {c.data.image_size} pixels",
         ),
         Item("12", "", "How the images were de-identified", ""),
         Item("14, 16", "8a", "What the reference masks are, and who drew them", ""),

@@ -38,6 +38,13 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     from weakseg.training.loop import make_fabric
 
     _check_segmenters(config, channels, dims)
+    if dims == 3 and config.data.window != "auto":
+        raise ConfigError(
+            "A window is for images and for slices; whole volumes are normalised by mean and sd.",
+            where="data.window",
+            found=str(config.data.window),
+            fix="take it out, or list slices in a column `slice`",
+        )
     if dims not in ClassifierConfig.dims:
         return
     make_fabric(config.device, config.classifier.precision)
@@ -138,12 +145,12 @@ def checked_table(table: Table, config: Config) -> Findings:
         raise DataError(
             f"The data have {len(errors)} problem{'s' if len(errors) > 1 else ''}:\n"
             + format_problems(errors),
-            where=str(table.path),
+            where=str(table.lines_of),
             fix=f"mend them; `weakseg validate {table.path}` lists them again",
         )
     if findings.problems:
         say(
-            f"{table.path}: {len(findings.problems)} warnings; "
+            f"{table.lines_of}: {len(findings.problems)} warnings; "
             f"`weakseg validate {table.path}` lists them"
         )
     return findings

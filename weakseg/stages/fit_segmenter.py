@@ -136,6 +136,7 @@ def fit_segmenter(
             "settings": settings.fingerprint_settings(),
             "image_size": network_size(prepared, settings),
             "intensity": prepared.config.data.intensity,
+            "window": prepared.config.data.window,
             "channels": prepared.channels,
             "dims": dims,
             "steps": task.steps,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
 from pydicom.uid import RLELossless
 
 from tests.dicom_files import (
@@ -366,6 +368,41 @@ def test_monochrome1_is_turned_round_in_volumes(tmp_path):
     values = read_volume(save_series(tmp_path / "s", made)).values
     expected = 65535 - voxels().astype(np.uint16).transpose(2, 1, 0) - 5.0
     np.testing.assert_array_equal(values, expected)
+
+
+def lookup(values):
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [len(values), 0, 16], "US"
+    table.LUTData = np.array(values, np.uint16).tobytes()
+    return Items([table])
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
+def test_a_modality_lut_says_what_the_samples_of_a_series_are(tmp_path, photometric):
+    stored = np.random.default_rng(4).integers(0, 256, (9, 12, 10)).astype(np.uint8)
+    table = np.random.default_rng(5).permutation(256) * 3
+    made = slices(stored)
+    for data in made:
+        del data.RescaleSlope, data.RescaleIntercept
+        data.PhotometricInterpretation = photometric
+        data.ModalityLUTSequence = lookup(table)
+        data["ModalityLUTSequence"][0]["LUTData"].VR = "OW"
+    expected = table[stored].astype(float)
+    if photometric == "MONOCHROME1":
+        expected = table[0] + table[255] - expected
+    found = read_volume(save_series(tmp_path / "s", made)).values
+    np.testing.assert_array_equal(found, expected.transpose(2, 1, 0))
+
+
+def test_slices_with_a_table_and_with_a_slope_may_stand_together(tmp_path):
+    stored = np.random.default_rng(4).integers(0, 256, (9, 12, 10)).astype(np.uint8)
+    made = slices(stored, slope=2, intercept=-7)
+    made[3].ModalityLUTSequence = lookup(np.arange(256) * 2 + 1)
+    made[3]["ModalityLUTSequence"][0]["LUTData"].VR = "OW"
+    expected = stored * 2.0 - 7
+    expected[3] = stored[3] * 2.0 + 1
+    found = read_volume(save_series(tmp_path / "s", made)).values
+    np.testing.assert_array_equal(found, expected.transpose(2, 1, 0))
 
 
 def test_a_single_file_is_an_image_and_a_folder_a_volume(tmp_path):

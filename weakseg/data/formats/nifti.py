@@ -54,12 +54,15 @@ class Voxels:
     slope, inter : float
         A value is ``raw * slope + inter``; the slope is None where that changes nothing.
     frame : Frame
+    window : (float, float), optional
+        Values that the file would have shown black and white.
     """
 
     raw: NDArray[Any]
     slope: float | None
     inter: float
     frame: Frame
+    window: tuple[float, float] | None = None
 
     def scaled(self) -> NDArray[np.float32]:
         """(X, Y, Z) values; infinite where float32 does not hold them."""
@@ -101,7 +104,9 @@ def decode_nifti(f: IO[bytes], path: Path) -> Voxels:
             expected=f"{wanted} for {shape_words(frame.shape)} voxels of {kind.name}",
             fix=_COPY,
         )
-    return Voxels(raw, slope, inter or 0.0, frame)
+    low, high = float(header["cal_min"]), float(header["cal_max"])
+    window = (low, high) if np.isfinite((low, high)).all() and low < high else None
+    return Voxels(raw, slope, inter or 0.0, frame, window)
 
 
 def _read_slabs(

@@ -48,8 +48,10 @@ def _named(header: list[str]) -> str | None:
 
 
 def _read(tree: Tree, answers: Answers) -> Arrangement:
-    masks = {stem_of(f).casefold(): m for f, m in pair(tree.images).masks.items()}
-    images = {stem_of(f).casefold(): f for f in pair(tree.images).masks}
+    masks = pair(tree.images).masks
+    images: dict[str, list[str]] = {}
+    for file in masks:
+        images.setdefault(stem_of(file).casefold(), []).append(file)
     groups = _groups(tree)
     items: dict[str, Item] = {}
     named = 0
@@ -61,10 +63,11 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
             stem = row[column].casefold().removesuffix(".jpg")
             if stem in images:
                 label = _chosen(row, one_of) if one_of else row[diagnosis or ""]
+                image = _only(tree, images[stem], row[column])
                 items[stem] = Item(
-                    tree.path(images[stem]),
+                    tree.path(image),
                     label,
-                    tuple(tree.path(m) for m in masks[stem]),
+                    tuple(tree.path(m) for m in masks[image]),
                     groups.get(stem, ""),
                 )
     if not items:
@@ -81,6 +84,21 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
     if groups:
         remarks.append("images of one patient, or of one lesion, count as one patient")
     return Arrangement(tuple(items.values()), tuple(remarks))
+
+
+def _only(tree: Tree, files: list[str], named: str) -> str:
+    """The one file that a table names; of several of one name, that with the ending it gives."""
+    exact = [f for f in files if name_of(f).casefold() == named.casefold()]
+    found = exact if len(exact) == 1 else files
+    if len(found) > 1:
+        raise DataError(
+            "Several images have the name that a table uses.",
+            where=str(tree.root),
+            found=f"{named}: {listed(found, 3)}",
+            expected="one image of each name",
+            fix="name the folder that holds one of each, or take the others out of it",
+        )
+    return found[0]
 
 
 def _chosen(row: dict[str, str], columns: list[str]) -> str:

@@ -52,7 +52,8 @@ class Context:
     @property
     def intensity(self) -> Intensity:
         """How images are scaled."""
-        return "dtype" if self.sliced else self.config.data.intensity
+        scaled = self.sliced or self.config.data.window != "auto"
+        return "dtype" if scaled else self.config.data.intensity
 
 
 class Trainer(NamedTuple):

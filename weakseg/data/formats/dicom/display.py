@@ -81,7 +81,7 @@ def rescaled(data: Dataset, values: NDArray[Any], where: str) -> NDArray[Any]:
     DataError
         For a slope of 0, by which all samples are one.
     """
-    if "ModalityLUTSequence" in data:
+    if has_table(data):
         from pydicom.pixels import apply_modality_lut
 
         with no_values():
@@ -90,6 +90,11 @@ def rescaled(data: Dataset, values: NDArray[Any], where: str) -> NDArray[Any]:
     if (slope, intercept) == (1.0, 0.0):
         return values
     return values.astype(np.float64) * slope + intercept
+
+
+def has_table(data: Dataset) -> bool:
+    """Whether a modality LUT says what samples are, in the place of slope and intercept."""
+    return bool(data.get("ModalityLUTSequence"))
 
 
 def slope_of(data: Dataset, where: str) -> tuple[float, float]:
@@ -127,6 +132,25 @@ def _windowed(data: Dataset, values: NDArray[Any], window: Window) -> NDArray[np
             return (x > centre - 0.5).astype(np.float64)
         return np.clip((x - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
     return np.clip((x - centre) / width + 0.5, 0, 1)  # LINEAR_EXACT
+
+
+def has_window(data: Dataset) -> bool:
+    """Whether a file says, in a way that can be used, which values to show."""
+    return bool(data.get("VOILUTSequence")) or _window_of(data) is not None
+
+
+def window_ends(data: Dataset) -> tuple[float, float] | None:
+    """The values that a file's first window makes black and white; None where it has no such.
+
+    So of a sigmoid, which has no ends.
+    """
+    held = _window_of(data)
+    if held is None or held[2] == "SIGMOID":
+        return None
+    centre, width, function = held
+    if function == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+    return (centre - width / 2, centre + width / 2) if width > 0 else None
 
 
 def _window_of(data: Dataset) -> tuple[float, float, str] | None:

@@ -24,7 +24,11 @@ Vector = NDArray[np.float64]
 MOST_TILT = 1.0
 """Degrees between the normal of slices and the line on which they follow each other."""
 SAME_PLACE = 1e-3
-"""mm up to which two slices lie at the same place; spacings are the same within a hundredth."""
+"""mm up to which two slices lie at the same place."""
+SAME_SPACING = 0.01
+"""Share up to which spacings are the same."""
+SAME_DIRECTION = 1e-3
+"""Difference of each number up to which unit vectors are the same."""
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _UNIT = 1e-3  # what rounding to a few decimals leaves of a unit vector
@@ -157,7 +161,8 @@ def grid_affine(planes: list[Plane], where: str) -> Affine:
             else "slices that are shifted in their own plane",
             expected=f"at most {MOST_TILT:g}°",
             fix="resample the series to a straight grid, for instance with dcm2niix, which "
-            "corrects the tilt, and list its NIfTI file",
+            "corrects the tilt, and list its NIfTI file; or segment its slices as pictures, which "
+            "need no grid: weakseg import dicom FOLDER --out DIR --as-images",
         )
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = first.along_row * first.spacing[1], first.down * first.spacing[0]

@@ -27,6 +27,7 @@ _NEEDED = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("RescaleSlope", "RescaleIntercept", "InstanceNumber", "AcquisitionNumber", "EchoTime"),
+    *("ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
     *("TemporalPositionIdentifier", "DiffusionBValue", "TriggerTime", "AcquisitionTime"),
     *("SeriesDescription", "BurnedInAnnotation", "PatientIdentityRemoved"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),

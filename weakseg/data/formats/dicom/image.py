@@ -13,7 +13,12 @@ import numpy as np
 
 from weakseg.data.formats.base import Format, Frame, image_frame
 from weakseg.data.formats.dicom.codecs import frames, sample_type
-from weakseg.data.formats.dicom.display import shown_samples
+from weakseg.data.formats.dicom.display import (
+    Window,
+    has_window,
+    is_single_grey,
+    shown_samples,
+)
 from weakseg.data.formats.dicom.geometry import plane_affine
 from weakseg.data.formats.dicom.header import numbers, read_header, refuse_no_image, whole_number
 from weakseg.data.formats.dicom.identity import shown_path, told_of
@@ -36,6 +41,19 @@ def inspect_image(f: IO[bytes], path: Path) -> Frame:
 
 def decode_image(f: IO[bytes], path: Path) -> Pixels:
     """The samples as a viewer shows them."""
+    return decode_shown(f, path, "file")[0]
+
+
+def decode_shown(f: IO[bytes], path: Path, window: Window) -> tuple[Pixels, bool]:
+    """The samples by a window, and whether one has mapped them to the range of their type.
+
+    Parameters
+    ----------
+    f : binary file
+    path : Path
+    window : {"file", "none"} or (low, high)
+        See `weakseg.data.formats.dicom.display.shown_samples`.
+    """
     check_file_size(f, Path(shown_path(path)))
     f.seek(0)
     with told_of(shown_path(path), damaged):
@@ -43,8 +61,10 @@ def decode_image(f: IO[bytes], path: Path) -> Pixels:
     where = shown_path(path, data)
     with told_of(where, damaged):
         _frame(data, where)
-        values = shown_samples(data, next(frames(data, where)), where)
-        return Pixels(np.ascontiguousarray(values), values.dtype.itemsize * 8, lossy=_lossy(data))
+        values = shown_samples(data, next(frames(data, where)), where, window)
+        pixels = Pixels(np.ascontiguousarray(values), values.dtype.itemsize * 8, lossy=_lossy(data))
+        mapped = window != "none" and (window != "file" or has_window(data))
+        return pixels, mapped and is_single_grey(data)
 
 
 def _frame(data: Dataset, where: str) -> Frame:

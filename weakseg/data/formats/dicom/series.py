@@ -16,9 +16,12 @@ import numpy as np
 
 from weakseg.data.formats.base import Frame
 from weakseg.data.formats.dicom.codecs import sample_type
-from weakseg.data.formats.dicom.display import is_single_grey, slope_of
+from weakseg.data.formats.dicom.display import has_table, is_single_grey, slope_of
 from weakseg.data.formats.dicom.geometry import (
+    SAME_DIRECTION,
+    SAME_SPACING,
     Plane,
+    Vector,
     grid_affine,
     order_along_normal,
     plane,
@@ -68,9 +71,11 @@ class Slice:
         The frame in its file, from 0.
     plane : Plane
     slope, intercept : float
-        A value is ``sample * slope + intercept``.
+        A value is ``sample * slope + intercept``; 1 and 0 where a table says what it is.
     header : Dataset
         The file's.
+    by_table : bool
+        Whether a modality LUT says what a sample is.
     """
 
     file: Path
@@ -79,6 +84,7 @@ class Slice:
     slope: float
     intercept: float
     header: Dataset
+    by_table: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +261,8 @@ def slices_of(file: Path, header: Dataset, where: str) -> Iterator[Slice]:
         groups = (*((own[k],) if own else ()), *shared)
         with no_values():
             place = plane(header, where, groups)
-            slope, intercept = _slope(header, groups, where)
+            by_table = has_table(header)
+            slope, intercept = (1.0, 0.0) if by_table else _slope(header, groups, where)
         if place is None:
             raise DataError(
                 "The slices do not tell their place in the patient.",
@@ -263,7 +270,7 @@ def slices_of(file: Path, header: Dataset, where: str) -> Iterator[Slice]:
                 found="no ImagePositionPatient, ImageOrientationPatient or PixelSpacing",
                 fix="export the original series, or list its files as 2D images",
             )
-        yield Slice(file, k, place, slope, intercept, header)
+        yield Slice(file, k, place, slope, intercept, header, by_table)
 
 
 def _slope(header: Dataset, groups: tuple[Any, ...], where: str) -> tuple[float, float]:
@@ -281,8 +288,8 @@ def _refuse_mixed(slices: Sequence[Slice], where: str) -> None:
     sizes = Counter(
         (whole_number(s.header, "Rows", 0), whole_number(s.header, "Columns", 0)) for s in slices
     )
-    apart = [s for s in slices if np.abs(s.plane.normal - first.plane.normal).max() > 1e-3]
-    turned = [s for s in slices if np.abs(s.plane.along_row - first.plane.along_row).max() > 1e-3]
+    apart = [s for s in slices if _differ(s.plane.normal, first.plane.normal)]
+    turned = [s for s in slices if _differ(s.plane.along_row, first.plane.along_row)]
     spacings = Counter(f"{s.plane.spacing[0]:.4g} × {s.plane.spacing[1]:.4g}" for s in slices)
     fix = f"leave out what does not belong to the volume; {SPLIT_HINT}"
     if len(sizes) > 1:
@@ -296,7 +303,9 @@ def _refuse_mixed(slices: Sequence[Slice], where: str) -> None:
             found=f"{n} of {len(slices)} have another orientation than the first",
             fix=fix,
         )
-    if any(not np.allclose(s.plane.spacing, first.plane.spacing, rtol=0.01) for s in slices):
+    if any(
+        not np.allclose(s.plane.spacing, first.plane.spacing, rtol=SAME_SPACING) for s in slices
+    ):
         counts = ", ".join(f"{n} of {v} mm" for v, n in spacings.most_common(4))
         raise DataError("The slices differ in spacing.", where=where, found=counts, fix=fix)
     if len(kinds) > 1:
@@ -306,6 +315,10 @@ def _refuse_mixed(slices: Sequence[Slice], where: str) -> None:
             found=f"{' and '.join(map(str, kinds.values()))} of MONOCHROME1 and MONOCHROME2",
             fix=fix,
         )
+
+
+def _differ(a: Vector, b: Vector) -> bool:
+    return bool(np.abs(a - b).max() > SAME_DIRECTION)
 
 
 def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
@@ -340,5 +353,7 @@ def differing(slices: Sequence[Slice], times: int) -> tuple[str, str] | None:
 
 
 def series_type(series: Series) -> np.dtype[Any]:
-    """The type that holds the samples of all slices."""
+    """The type that holds the samples of all slices, or what tables make of them."""
+    if any(s.by_table for s in series.slices):
+        return np.dtype(np.float32)
     return np.result_type(*{sample_type(s.header) for s in series.slices})

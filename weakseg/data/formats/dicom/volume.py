@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from weakseg.data.formats.base import Format, Frame
 from weakseg.data.formats.dicom.codecs import frames, stored_range
+from weakseg.data.formats.dicom.display import has_table, rescaled, window_ends
 from weakseg.data.formats.dicom.header import read_header, text
 from weakseg.data.formats.dicom.identity import shown_path, told_of
 from weakseg.data.formats.dicom.series import Series, read_series, series_type
@@ -56,7 +57,20 @@ def voxels_of(series: Series) -> Voxels:
         whole[k] = values if len(scales) == 1 else values * np.float64(s.slope) + s.intercept
     slope, inter = next(iter(scales)) if len(scales) == 1 else (1.0, 0.0)
     raw = np.ascontiguousarray(whole.transpose(2, 1, 0))
-    return Voxels(raw, None if (slope, inter) == (1.0, 0.0) else slope, inter, series.frame)
+    same = None if (slope, inter) == (1.0, 0.0) else slope
+    return Voxels(raw, same, inter, series.frame, _window(series))
+
+
+def _window(series: Series) -> tuple[float, float] | None:
+    """The window of the slice in the middle, in the values of the volume."""
+    s = series.slices[len(series.slices) // 2]
+    ends = window_ends(s.header)
+    if ends is None or text(s.header, "PhotometricInterpretation") != "MONOCHROME1":
+        return ends
+    if s.by_table:
+        return None
+    whole = s.slope * sum(stored_range(s.header)) + 2 * s.intercept  # values are turned round in it
+    return whole - ends[1], whole - ends[0]
 
 
 def _samples(series: Series) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -70,9 +84,22 @@ def _samples(series: Series) -> Iterator[tuple[int, NDArray[Any]]]:
         with told_of(where, damaged_volume), file.open("rb") as f:
             data = read_header(f, whole=True)
             inverse = text(data, "PhotometricInterpretation") == "MONOCHROME1"
+            of_values = _by_table if has_table(data) else _inverted if inverse else _as_they_are
             for index, values in enumerate(frames(data, where)):
                 if (file, index) in place:
-                    yield place[file, index], _inverted(data, values) if inverse else values
+                    yield place[file, index], of_values(data, values)
+
+
+def _as_they_are(_: Dataset, values: NDArray[Any]) -> NDArray[Any]:
+    return values
+
+
+def _by_table(data: Dataset, values: NDArray[Any]) -> NDArray[Any]:
+    """What the modality LUT makes of samples, turned round where they are stored so."""
+    made = np.asarray(rescaled(data, values, ""), dtype=np.float32)
+    if text(data, "PhotometricInterpretation") != "MONOCHROME1":
+        return made
+    return np.float32(rescaled(data, np.array([stored_range(data)]), "").sum()) - made
 
 
 def _inverted(data: Dataset, values: NDArray[Any]) -> NDArray[Any]:

@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakseg.config import DataConfig
-from weakseg.data.case_files import case_frame, case_image, case_spacing
+from weakseg.data.case_files import case_frame, case_spacing
 from weakseg.data.cases import Case
+from weakseg.data.images import read_image
 from weakseg.data.slices import stored_values
 from weakseg.masks.measure import Lesion, measure_lesions
 from weakseg.masks.region import brightness
 
-LESIONS = "lesions.csv"
-COLUMNS = (
+Values = tuple[NDArray[Any], float, float]
+"""Numbers on a case's grid, and the slope and intercept that make the file's values of them."""
+
+COLUMNS: tuple[str, ...] = (
     *("file", "lesion", "pixels", "size", "diameter", "unit", "x", "y", "z", "key_slice"),
     *("mean_intensity", "mean_heat", "lesion_probability"),
 )
@@ -27,7 +30,7 @@ def lesion_rows(
     mask: NDArray[np.bool_],
     heat: NDArray[Any],
     probability: Callable[[int], float | None],
-    data: DataConfig,
+    values: Callable[[], Values],
 ) -> list[dict[str, Any]]:
     """The lesions of a mask, the largest first.
 
@@ -50,8 +53,10 @@ def lesion_rows(
         column and the row; the intensity is the file's own, of a colour image the mean over its
         colours.
     """
+    if not mask.any():
+        return []
     frame = case_frame(case)
-    image, slope, inter = _VALUES[case.noun](case, data)
+    image, slope, inter = values()
     lesions = measure_lesions(mask, spacing=case_spacing(case), image=image, heat=heat)
     unit = "mm" if frame.known_spacing else f"{case.formats.sample}s"
     return [
@@ -72,6 +77,11 @@ def lesion_rows(
     ]
 
 
+def lesion_values(case: Case, data: DataConfig) -> Values:
+    """The numbers of a whole image or volume that lesions are measured in."""
+    return _VALUES[case.noun](case, data)
+
+
 def _place(lesion: Lesion, affine: NDArray[np.float64]) -> list[float]:
     if len(lesion.centre) == 2:  # an image tells no place: column and row
         row, column = lesion.centre
@@ -79,15 +89,15 @@ def _place(lesion: Lesion, affine: NDArray[np.float64]) -> list[float]:
     return [round(float(v), 3) for v in (affine @ [*lesion.centre, 1])[:3]]
 
 
-def _of_image(case: Case, data: DataConfig) -> tuple[NDArray[Any], float, float]:
-    return brightness(case_image(case, data)), 1.0, 0.0
+def _of_image(case: Case, data: DataConfig) -> Values:
+    return brightness(read_image(case.image)), 1.0, 0.0
 
 
-def _of_volume(case: Case, data: DataConfig) -> tuple[NDArray[Any], float, float]:
-    return stored_values(case.image, data.intensity)
+def _of_volume(case: Case, data: DataConfig) -> Values:
+    return stored_values(case.image, data.intensity, data.window)
 
 
-_VALUES: dict[str, Callable[[Case, DataConfig], tuple[NDArray[Any], float, float]]] = {
+_VALUES: dict[str, Callable[[Case, DataConfig], Values]] = {
     "image": _of_image,
     "volume": _of_volume,
 }

@@ -1,0 +1,58 @@
+"""Images by a window: which of their values become black and white."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weakseg.data.formats.base import opened
+from weakseg.data.formats.dicom.image import decode_shown
+from weakseg.data.formats.dicom.signs import begins_as_dicom
+from weakseg.data.formats.registry import IMAGES
+from weakseg.data.images import Intensity, read_image, scale_intensity, shown
+
+Window = Literal["auto", "file", "percentiles"] | tuple[float, float]
+"""As `weakseg.config.DataConfig.window` has it."""
+
+
+def ends_of(window: tuple[float, float]) -> tuple[float, float]:
+    """The values that become black and white, of a centre and a width."""
+    centre, width = window
+    return centre - width / 2, centre + width / 2
+
+
+def windowed_image(path: Path, window: Window, intensity: Intensity) -> NDArray[np.float32]:
+    """An image in [0, 1] by a window.
+
+    Parameters
+    ----------
+    path : Path
+    window : {"file", "percentiles"} or (centre, width)
+        Values of the file: of DICOM rescaled, of others as stored. Colours of DICOM have no window.
+    intensity : {"auto", "dtype", "percentile"}
+        How it is scaled where the file has no window, see `weakseg.data.images.scale_intensity`.
+
+    Returns
+    -------
+    (M, N) or (M, N, 3) ndarray of float32
+
+    Raises
+    ------
+    DataError
+        As `weakseg.data.images.read_image`.
+    """
+    how: Intensity = "percentile" if window == "percentiles" else intensity
+    if begins_as_dicom(path):
+        kind = "file" if window in ("auto", "file") else "none"
+        asked = kind if isinstance(window, str) else ends_of(window)
+        with opened(path, IMAGES.damaged, IMAGES.packed) as f:
+            pixels, mapped = decode_shown(f, path, asked)  # type: ignore[arg-type]
+        return scale_intensity(shown(pixels, path), "dtype" if mapped else how)
+    image = read_image(path)
+    if isinstance(window, str):
+        return scale_intensity(image, how)
+    low, high = ends_of(window)
+    return np.clip((image.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
