@@ -160,7 +160,7 @@ def _curve(run: Path, config: Config) -> Iterator[Path]:
 
 def _tables(run: Path, config: Config) -> Iterator[Path]:
     sliced = read_json(run / RECORD)["data"].get("sliced", False)
-    for name in (layout.PER_CASE, layout.SUMMARY):
+    for name in (layout.PER_CASE, layout.SUMMARY, layout.LESIONS):
         yield layout.scores_file(run, name)
     for name in (layout.PER_VOLUME, layout.VOLUMES) if sliced else ():
         yield layout.scores_file(run, name)
@@ -176,6 +176,8 @@ def _tables(run: Path, config: Config) -> Iterator[Path]:
         yield layout.part_path(run, part)
         if sliced:
             yield layout.part_path(run, layout.volumes_part(part))
+        if part != layout.FLOORS_PART:
+            yield layout.part_path(run, layout.lesions_part(part))
 
 
 def _report(run: Path, config: Config) -> Iterator[Path]:

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from tests.data.helpers import save_volume
 from tests.layout_of_run import files_of, named_files
@@ -111,6 +112,36 @@ def test_slices_and_volumes_are_scored_in_mm(job):
     np.testing.assert_allclose(summary["dice"], expected["dice"], rtol=1e-5)
     assert set(summary["method"]) >= {"weak", "floor-everything"}
     assert read_json(folder / "run/run.json")["data"]["distances"] == "mm"
+
+
+def test_lesions_of_every_method_are_measured_in_their_volume(job):
+    folder, _ = job
+    lesions = pd.read_csv(folder / "run/scores/lesions.csv")
+    volumes = read_rows(folder / "run/scores/per_volume.csv")
+    for method in ("gradcam-otsu", "gradcam-oracle-image", "weak", "both"):
+        of = lesions[lesions["method"] == method]
+        for name in ("v5", "v6"):
+            mask = voxels(folder / f"run/masks/{method}/seed-0/{name}.nii.gz") > 0
+            mine = of[of["case"] == name]
+            labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+            assert len(mine) == count
+            assert set(mine["patient"]) <= {f"P{name[1]}"}
+            image = voxels(folder / f"data/{name}.nii.gz")
+            for row in mine.to_dict("records"):
+                at = [n for n in range(1, count + 1) if (labels == n).sum() == row["pixels"]]
+                centres = [AFFINE @ [*np.argwhere(labels == n).mean(axis=0), 1] for n in at]
+                gaps = [np.abs(c[:3] - [row["x"], row["y"], row["z"]]).max() for c in centres]
+                part = labels == at[int(np.argmin(gaps))]
+                assert min(gaps) < 1e-3
+                assert row["size"] == pytest.approx(part.sum() * 6)
+                assert row["mean_intensity"] == pytest.approx(image[part].mean(), rel=1e-4)
+                assert row["key_slice"] == part.sum(axis=(0, 1)).argmax()
+            if method in set(volumes["method"]):
+                whole = volumes[(volumes["method"] == method) & (volumes["case"] == name)]
+                assert mine["pixels"].sum() == whole["predicted_pixels"].iloc[0]
+    page = (folder / "run/report/index.html").read_text()
+    assert "Lesions, measured" in page
+    assert "scores/lesions.csv" in page
 
 
 def test_masks_are_cleaned_up_in_three_dimensions(job):

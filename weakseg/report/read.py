@@ -34,6 +34,7 @@ from weakseg.layout import (
     FILTERED,
     FILTERED_ANSWERS,
     FILTERED_STAGE,
+    LESIONS,
     METRICS,
     PER_CASE,
     PER_VOLUME,
@@ -96,6 +97,8 @@ class RunTables:
         The last three are empty where nothing could be scored.
     per_volume, volumes : DataFrame
         As ``per_case`` and ``summary``, of volumes whose slices are the cases; else empty.
+    lesions : DataFrame
+        ``scores/lesions.csv``; empty where no lesion was found, or in runs of earlier versions.
     thresholds : dict
         method → ``seed-<n>`` → what ``threshold.json`` holds.
     classifiers : dict
@@ -132,6 +135,7 @@ class RunTables:
     data_changed: bool = False
     per_volume: pd.DataFrame = field(default_factory=pd.DataFrame)
     volumes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    lesions: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def data(self) -> dict[str, Any]:
@@ -273,6 +277,7 @@ def _read_run(folder: Path, name: str) -> RunTables:
         filtered_answers=filtered_answers,
         per_volume=_scores(folder, PER_VOLUME, contents.PER_CASE, "case", "method", "seed"),
         volumes=_scores(folder, VOLUMES, contents.SUMMARY, "method"),
+        lesions=_scores(folder, LESIONS, contents.LESIONS, "method", "seed", "case", "lesion"),
     )
 
 

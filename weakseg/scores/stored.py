@@ -16,6 +16,11 @@ def read_rows(path: Path) -> pd.DataFrame:
     return read_csv(path, contents.PER_CASE, unique=("case", "method", "seed"))
 
 
+def read_lesions(path: Path) -> pd.DataFrame:
+    """A table of measured lesions."""
+    return read_csv(path, contents.LESIONS, unique=("method", "seed", "case", "lesion"))
+
+
 def read_per_case(run: Path) -> pd.DataFrame:
     """The table of scores by case of a run."""
     return read_rows(scores_file(run, PER_CASE))

@@ -60,7 +60,7 @@ def masks_of(prepared: Prepared, kind: Kind, name: str) -> Stage:
     needed = [kind.stands_on(config, name, seed) for seed in kind.seeds(config, name)]
     return Stage(
         stage,
-        fingerprint(stage, 1, prepared.key, settings),
+        fingerprint(stage, 2, prepared.key, settings),
         (method_folder(masks_folder(run), name), *part_files(prepared, kind.part(name))),
         lambda _: {"data": prepared.key, "asked": settings} | _write(prepared, kind, name, compose),
         what=f"masks of {name}",
@@ -75,6 +75,7 @@ def _write(prepared: Prepared, kind: Kind, name: str, compose: Compose) -> dict[
     test, seeds = file_by_file(prepared.cases.of("test")), kind.seeds(prepared.config, name)
     rows: list[dict[str, Any]] = []
     volumes: list[dict[str, Any]] = []
+    lesions: list[dict[str, Any]] = []
     thresholds: dict[str, Entry] = {}
     lost: dict[int, str] = {}
     with progress(f"masks of {name}", len(seeds) * len(test)) as advance:
@@ -89,10 +90,11 @@ def _write(prepared: Prepared, kind: Kind, name: str, compose: Compose) -> dict[
             for scored in score_predictions(prepared, method, predictions, seed, fresh):
                 rows += scored.rows
                 volumes += scored.volumes
+                lesions += scored.lesions
                 advance(scored.cases)
     why = "; ".join(dict.fromkeys(lost.values()))
     if why:
         say(f"{name}: left out, {why}")
     replace_masks(prepared.run.folder, fresh, name, thresholds)
-    write_part(prepared, kind.part(name), rows, volumes)
+    write_part(prepared, kind.part(name), rows, volumes, lesions)
     return {"left_out": {name: why} if why else {}}

@@ -130,7 +130,7 @@ def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
     heats = [(name, seed) for name in config.all_heatmaps for seed in config.heatmap_seeds(name)]
     stage = Stage(
         SEGMENT_STAGE,
-        fingerprint(SEGMENT_STAGE, 5, heatmap_keys, settings),
+        fingerprint(SEGMENT_STAGE, 6, heatmap_keys, settings),
         (
             *part_files(prepared, HEATMAP_PART),
             scores_file(run.folder, CURVES),
@@ -155,6 +155,7 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
     remove_tree(part)
     rows: list[dict[str, Any]] = []
     volumes: list[dict[str, Any]] = []
+    lesions: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     thresholds: dict[str, dict[str, Any]] = {}
     lost: dict[str, dict[int, str]] = {}
@@ -198,6 +199,7 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
             scored = _score_seed(readers[name, seed], methods, seed, part, advance, curve)
             rows += scored[0]
             volumes += scored[1]
+            lesions += scored[2]
             curves += [] if curve is None else curve.rows(seed)
     seeds_of = {m: len(config.heatmap_seeds(h)) for m, (h, _) in config.heatmap_methods.items()}
     left_out = why_left_out(lost, seeds_of)
@@ -207,7 +209,7 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
         write_json(threshold_file(part, method), entries)
     _replace_masks(prepared, part)
     write_text(masks_config(run.folder), dump_config(config))
-    write_part(prepared, HEATMAP_PART, rows, volumes)
+    write_part(prepared, HEATMAP_PART, rows, volumes, lesions)
     table = pd.DataFrame(curves, columns=["seed", "threshold", "dice"])
     write_text(scores_file(run.folder, CURVES), csv_text(table))
     weights = {
@@ -249,11 +251,12 @@ def _score_seed(
     advance: Callable[..., None],
     curve: Curve | None,
 ) -> list[list[dict[str, Any]]]:
-    """Write the masks of one heatmap and seed; the rows of cases, and of volumes of slices."""
+    """Write the masks of one heatmap and seed; the rows of cases, of volumes, and of lesions."""
     prepared = reader.prepared
     is_lesion = prepared.cases.labels.is_lesion
     by_method: dict[str, list[dict[str, Any]]] = {m.name: [] for m in methods}
     volumes: dict[str, list[dict[str, Any]]] = {m.name: [] for m in methods}
+    lesions: dict[str, list[dict[str, Any]]] = {m.name: [] for m in methods}
 
     def dice(case: Case, predicted: Predicted, truth: Any) -> np.ndarray | None:
         if truth is None or case.mask is None or not is_lesion(case.label):
@@ -267,11 +270,13 @@ def _score_seed(
             by_method[row["method"]].append(row)
         for row in scored.volumes:
             volumes[row["method"]].append(row)
+        for row in scored.lesions:
+            lesions[row["method"]].append(row)
         for said in scored.further if curve is not None else ():
             if said is not None and curve is not None:
                 curve.add(said)
         advance(scored.cases)
-    return [[row for rows in of.values() for row in rows] for of in (by_method, volumes)]
+    return [[row for rows in of.values() for row in rows] for of in (by_method, volumes, lesions)]
 
 
 def _masks_of(

@@ -18,11 +18,13 @@ from weakseg.data.cases import by_file
 from weakseg.layout import (
     FLOORS_PART,
     FLOORS_STAGE,
+    LESIONS,
     PER_CASE,
     PER_VOLUME,
     SCORES_STAGE,
     SUMMARY,
     VOLUMES,
+    lesions_part,
     part_path,
     scores_file,
     volumes_part,
@@ -30,23 +32,31 @@ from weakseg.layout import (
 from weakseg.masks.floors import FLOORS
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
 from weakseg.methods.find import kind_of, method_names
+from weakseg.methods.lesions import COLUMNS as OF_LESION
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.standing import why_not_standing
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
 from weakseg.scores import case_columns, score_case, summarise
-from weakseg.scores.stored import read_rows
+from weakseg.scores.stored import read_lesions, read_rows
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
 from weakseg.stages.segment import score_volume, whole_case
 
 COLUMNS = [*case_columns(), "probability"]
 
+LESION_COLUMNS = ["method", "seed", "case", "patient", *(c for c in OF_LESION if c != "file")]
+
 
 def part_files(prepared: Prepared, name: str) -> tuple[Path, ...]:
-    """The files of rows of a source of masks: of cases, and, where these are slices, of volumes."""
-    names = (name, volumes_part(name)) if prepared.cases.sliced else (name,)
+    """The files of rows of a source of masks.
+
+    Of cases; where these are slices, of volumes; and of lesions, but for floors, whose lesions are
+    nobody's.
+    """
+    names = [name, *([volumes_part(name)] if prepared.cases.sliced else [])]
+    names += [] if name == FLOORS_PART else [lesions_part(name)]
     return tuple(part_path(prepared.run.folder, n) for n in names)
 
 
@@ -55,10 +65,16 @@ def write_part(
     name: str,
     rows: Sequence[dict[str, Any]],
     volumes: Sequence[dict[str, Any]] = (),
+    lesions: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write the rows of a source of masks, see `part_files`."""
-    for path, of in zip(part_files(prepared, name), (rows, volumes), strict=False):
-        table = pd.DataFrame(list(of), columns=COLUMNS)
+    folder = prepared.run.folder
+    tables = {name: (rows, COLUMNS), volumes_part(name): (volumes, COLUMNS)}
+    tables[lesions_part(name)] = (lesions, LESION_COLUMNS)
+    by_path = {part_path(folder, n): table for n, table in tables.items()}
+    for path in part_files(prepared, name):
+        of, columns = by_path[path]
+        table = pd.DataFrame(list(of), columns=columns)
         write_text(path, csv_text(table, float_format="%.6g"))
 
 
@@ -135,17 +151,22 @@ def collect(prepared: Prepared) -> Path:
     tables = {(PER_CASE, SUMMARY): [part_files(prepared, p)[0] for p in parts]}
     if prepared.cases.sliced:
         tables[PER_VOLUME, VOLUMES] = [part_files(prepared, p)[1] for p in parts]
-    made_of = [file_hash(p) for paths in tables.values() for p in paths]
-    key = fingerprint(SCORES_STAGE, 2, prepared.key, made_of, config.scores, config.seed)
+    measured = [part_files(prepared, p)[-1] for p in parts if p != FLOORS_PART]
+    made_of = [file_hash(p) for paths in (*tables.values(), measured) for p in paths]
+    key = fingerprint(SCORES_STAGE, 3, prepared.key, made_of, config.scores, config.seed)
 
     def write(_: None) -> dict[str, Any]:
         for names, paths in tables.items():
-            joined = _joined(paths, config, say_nothing=names != (PER_CASE, SUMMARY))
-            for name, table in zip(names, joined, strict=True):
+            both = _joined(paths, config, say_nothing=names != (PER_CASE, SUMMARY))
+            for name, table in zip(names, both, strict=True):
                 write_text(scores_file(run.folder, name), csv_text(table, float_format="%.6g"))
+        lesions = [t for t in (read_lesions(p) for p in measured) if len(t)]
+        joined = pd.concat(lesions) if lesions else pd.DataFrame(columns=LESION_COLUMNS)
+        write_text(scores_file(run.folder, LESIONS), csv_text(joined, float_format="%.6g"))
         return {"data": prepared.key}
 
-    outputs = tuple(scores_file(run.folder, n) for names in tables for n in names)
+    names = (*(n for of in tables for n in of), LESIONS)
+    outputs = tuple(scores_file(run.folder, n) for n in names)
     perform(run, Stage(SCORES_STAGE, key, outputs, write))
     return scores_file(run.folder, SUMMARY)
 

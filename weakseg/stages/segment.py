@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from weakseg.layout import mask_file, masks_folder, method_folder, threshold_fil
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
 from weakseg.methods.clean_up import clean_slices
+from weakseg.methods.lesions import Values, lesion_rows, lesion_values
 from weakseg.methods.prepared import Prepared
 from weakseg.prefetch import map_ahead
 from weakseg.runs import remove_tree, write_json
@@ -60,11 +61,14 @@ class Scored(NamedTuple):
         What ``look`` said of each case.
     volumes : list of dict
         Rows of ``per_volume.csv``, one a mask, of slices; none where some truth is not known.
+    lesions : list of dict
+        Rows of ``lesions.csv``, one a lesion and mask, where masks are written.
     """
 
     rows: list[dict[str, Any]]
     further: list[Any]
     volumes: list[dict[str, Any]]
+    lesions: list[dict[str, Any]]
 
     @property
     def cases(self) -> int:
@@ -126,11 +130,13 @@ def segment_cases(
             made.append(_Made(case, one.predict(case, truth_of), truth_of))
         if prepared.cases.sliced and prepared.config.volumes.changes:
             made = _cleaned(made, prepared.config.volumes)
+        lesions: list[dict[str, Any]] = []
         if masks is not None:
             _write(made, masks, seed)
+            lesions = list(_lesions(prepared, made, seed))
         rows = [row for m in made if m.truth is not None for row in _rows(m, seed)]
         said = [None if look is None else look(m.case, m.predicted, m.truth) for m in made]
-        return Scored(rows, said, _volume_rows(prepared, made, seed))
+        return Scored(rows, said, _volume_rows(prepared, made, seed), lesions)
 
     few = min(ahead, VOLUMES_AHEAD) if prepared.cases.sliced else ahead
     return map_ahead(of, work, workers=SCORERS, ahead=few)
@@ -152,6 +158,33 @@ def _write(made: Sequence[_Made], masks: Path, seed: int) -> None:
         path = mask_file(masks, name, seed, case.file, case.formats.mask_suffix)
         whole = on_file([c for c, _, _ in of], [p.mask for _, _, p in of])
         write_mask(path, whole, case.image)
+
+
+def _lesions(prepared: Prepared, made: Sequence[_Made], seed: int) -> Iterator[dict[str, Any]]:
+    """Each lesion of the masks of a file, measured in the file as a whole."""
+    data = prepared.config.data
+
+    @cache
+    def values() -> Values:
+        return lesion_values(replace(made[0].case, slice=None), data)
+
+    for name, of in _by_method(made).items():
+        cases, predictions = [c for c, _, _ in of], [p for _, _, p in of]
+        said = {c.slice: p.probability for c, p in zip(cases, predictions, strict=True)}
+        whole = replace(cases[0], id=cases[0].file, slice=None)
+        rows = lesion_rows(
+            whole,
+            on_file(cases, [p.mask for p in predictions]),
+            on_file(cases, [p.map for p in predictions]),
+            said.get if cases[0].slice is not None else partial(_same, predictions[0].probability),
+            values,
+        )
+        entry = {"method": name, "seed": seed, "case": whole.id, "patient": whole.patient}
+        yield from (entry | {k: v for k, v in row.items() if k != "file"} for row in rows)
+
+
+def _same(probability: float | None, _: int) -> float | None:
+    return probability
 
 
 def _cleaned(made: Sequence[_Made], how: VolumesConfig) -> list[_Made]:

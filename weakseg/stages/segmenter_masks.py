@@ -61,7 +61,7 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     wanted = segmenter_fingerprint(config, name)
     gated = gate_key(prepared, name)
     key = fingerprint(
-        stage, 4, prepared.key, weights, trained, after, wanted, *([gated] if gated else [])
+        stage, 5, prepared.key, weights, trained, after, wanted, *([gated] if gated else [])
     )
     stands = Stage(
         stage,
@@ -93,6 +93,7 @@ def _write_masks(
     remove_tree(fresh)
     rows: list[dict[str, Any]] = []
     volumes: list[dict[str, Any]] = []
+    lesions: list[dict[str, Any]] = []
     thresholds: dict[str, Any] = {}
     place = {c.id: i for i, c in enumerate(prepared.cases.cases)}
     test = [place[c.id] for c in file_by_file(prepared.cases.of("test"))]
@@ -135,9 +136,10 @@ def _write_masks(
             for scored in score_predictions(prepared, method, predictions, seed, fresh):
                 rows += scored.rows
                 volumes += scored.volumes
+                lesions += scored.lesions
                 advance(scored.cases)
     replace_masks(run.folder, fresh, name, thresholds)
-    write_part(prepared, segmenter_part(name), rows, volumes)
+    write_part(prepared, segmenter_part(name), rows, volumes, lesions)
     entry: dict[str, Any] = {STARTING_WEIGHTS: starting_weights(config, name), **engines}
     by = gate_weights(prepared, name)
     return entry | ({"classifiers": by} if by else {})
