@@ -44,9 +44,8 @@ def test_slices_get_patient_split_and_mask_of_their_volume(folder):
         ("a_s001", "tumor", "P1", "train", folder / "a-mask.nii.gz", 4),
     ]
     problems = check_manifest(folder / "volumes.csv", DATA)
-    assert {p.kind for p in problems if p.severity == "error"} == {"mask-on-healthy"} | {
-        p.kind for p in problems if p.kind.startswith("class")
-    }
+    # As of one table: a mask on a slice that is said to be healthy, told of with its row.
+    assert [p.row for p in problems if p.kind == "healthy-with-mask"] == [3]
 
 
 def test_a_changed_label_is_other_data(folder):

@@ -745,3 +745,21 @@ def test_a_broken_qform_is_no_reason_to_refuse(tmp_path):
     grid = read_frame(tmp_path / "a.nii")
     np.testing.assert_allclose(grid.affine, SCANNER, atol=1e-5)
     assert grid.further == ()
+
+
+@pytest.mark.parametrize("name", ["v.nii", "v.nii.gz"])
+@pytest.mark.parametrize("kind", [">i2", "<f4", "u1"])
+def test_voxels_that_are_read_some_slices_at_a_time_are_all_there(
+    tmp_path, monkeypatch, name, kind
+):
+    values = np.random.default_rng(0).integers(0, 99, (5, 4, 7)).astype(kind)
+    path = tmp_path / name
+    nib.save(nib.Nifti1Image(values, np.eye(4), dtype=np.dtype(kind)), path)
+    monkeypatch.setattr("weakseg.data.formats.nifti._SLAB", 3 * 5 * 4 * np.dtype(kind).itemsize)
+    np.testing.assert_array_equal(read_volume(path).values, values)
+    if name == "v.nii":
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1])
+        with pytest.raises(DataError, match="truncated") as e:
+            read_volume(path)
+        assert e.value.found == f"{values.nbytes - 1} bytes of voxels"

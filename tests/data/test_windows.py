@@ -9,9 +9,10 @@ from tests.dicom_files import CR, header, save_series, slices, voxels, with_pixe
 from tests.dicom_files import save as save_dicom
 from weakseg.config import DataConfig, parse_config
 from weakseg.data.case_files import case_image, intensity_of
-from weakseg.data.cases import Case
+from weakseg.data.cases import Case, Labels
 from weakseg.data.images import scale_intensity
 from weakseg.errors import ConfigError
+from weakseg.stages.checks import check_settings
 
 RAMP = np.arange(120, dtype=np.uint16).reshape(12, 10) * 30
 
@@ -107,3 +108,9 @@ def test_windows_without_a_width_are_refused(window):
 def test_a_window_is_part_of_the_data_and_its_absence_is_not():
     assert "window" not in DataConfig().fingerprint_settings()
     assert DataConfig(window=(40, 400)).fingerprint_settings()["window"] == [40, 400]
+
+
+def test_whole_volumes_take_no_window():
+    config = parse_config({"data": {"window": [40, 400]}, "segmenters": {"net": {}}})
+    with pytest.raises(ConfigError, match="whole volumes are normalised"):
+        check_settings(config, Labels(("normal",), ("tumor",)), 1, 3)

@@ -396,3 +396,14 @@ def test_whole_pixels_are_counted_in_a_region_of_a_hundred(area: float, count: i
 def test_the_oracle_by_hand(heat: list[float], truth: list[int], threshold: float) -> None:
     assert oracle_threshold([heat], [truth]) == threshold
     assert oracle_threshold([heat[::-1]], [truth[::-1]]) == threshold
+
+
+def test_large_heatmaps_are_cut_as_small_ones(monkeypatch):
+    heat = np.random.default_rng(3).random((7, 6, 5)).astype(np.float32)
+    at = float(heat[2, 3, 4])  # not above itself
+    expected = heat.astype(np.float64) > at
+    monkeypatch.setattr("weakseg.masks.thresholds.AT_ONCE", 10)
+    np.testing.assert_array_equal(apply_threshold(heat, at), expected)
+    heat[6, 5, 4] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        apply_threshold(heat, at)
