@@ -7,6 +7,7 @@ from pathlib import Path
 from weakseg.config import ClassifierConfig, Config
 from weakseg.data.cases import Labels
 from weakseg.data.check import Findings, check_table, format_problems
+from weakseg.data.formats.registry import formats_of_dims
 from weakseg.data.manifest import Table
 from weakseg.errors import ConfigError, DataError
 from weakseg.methods.prepared import Prepared
@@ -38,7 +39,7 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     from weakseg.training.loop import make_fabric
 
     _check_segmenters(config, channels, dims)
-    if dims == 3 and config.data.window != "auto":
+    if formats_of_dims(dims).further and config.data.window != "auto":
         raise ConfigError(
             "A window is for images and for slices; whole volumes are normalised by mean and sd.",
             where="data.window",
