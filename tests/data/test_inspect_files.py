@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.data.fails import fail
 from tests.data.helpers import blob, good_rows, noise, save, write_rows
 from weakseg.config import Config, DataConfig
 from weakseg.data import inspect_files
@@ -70,17 +71,11 @@ def test_a_handful_of_rows_starts_no_process(faulty, monkeypatch):
     assert check_table(read_table(faulty), DATA).problems
 
 
-def _fail(n: int) -> int:
-    if n == 3:
-        raise OSError("disk")
-    return -n
-
-
 @pytest.mark.parametrize("way", [in_threads, in_processes])
 def test_results_come_in_order_and_errors_come_through(way):
-    assert list(way(_fail, range(3))) == [0, -1, -2]
+    assert list(way(fail, range(3))) == [0, -1, -2]
     with pytest.raises(OSError, match="disk"):
-        list(way(_fail, range(5)))
+        list(way(fail, range(5)))
 
 
 def test_colour_anywhere_is_found(tmp_path):

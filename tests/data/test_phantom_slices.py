@@ -130,7 +130,7 @@ def test_a_parameter_out_of_range_is_named_at_the_call(
 
 @pytest.mark.parametrize(("per_patient", "size"), [(4, 64), (64, 64), (5, 200)])
 def test_extreme_parameters_still_hold_lesions_and_free_slices(per_patient: int, size: int) -> None:
-    drawn = list(phantom_slices(8, per_patient, size, 5))
+    drawn = list(phantom_slices(6, per_patient, size, 5))
     for patient, group in _by_patient(drawn).items():
         assert len(group) == per_patient
         lesions = sum(s.label == "tumor" for s in group)
@@ -234,7 +234,7 @@ def test_the_shortcut_is_all_that_is_new(size: int) -> None:
     side = rows.stop - rows.start
     assert side >= 4
     assert abs(side - 0.06 * size) <= 1.5
-    plain, marked = (list(phantom_slices(8, 8, size, 2, shortcut=on)) for on in (False, True))
+    plain, marked = (list(phantom_slices(4, 6, size, 2, shortcut=on)) for on in (False, True))
     assert {s.label for s in plain} == {"tumor", "normal"}
     for a, b in zip(plain, marked, strict=True):
         assert (a.label, a.patient, a.number) == (b.label, b.patient, b.number)
@@ -246,7 +246,7 @@ def test_the_shortcut_is_all_that_is_new(size: int) -> None:
         np.testing.assert_array_equal(b.image, expected)
 
 
-@pytest.mark.parametrize(("patients", "size"), [(60, 48), (60, 64), (40, 128)])
+@pytest.mark.parametrize(("patients", "size"), [(30, 48), (30, 64), (16, 128)])
 def test_the_marker_lies_in_the_background(patients: int, size: int) -> None:
     box = marker_box(size)
     seen = 0
@@ -284,7 +284,7 @@ def test_pairs_are_the_slices_with_a_lesion_and_their_twins(
 
 @pytest.mark.parametrize("size", [64, 128, 200])
 def test_a_twin_differs_in_the_lesion_and_its_rim_only(size: int) -> None:
-    drawn = list(phantom_slices(8, 12, size, 1, pairs=True))
+    drawn = list(phantom_slices(4, 8, size, 1, pairs=True))
     for lesion, twin in zip(drawn[::2], drawn[1::2], strict=True):
         difference = np.abs(lesion.image.astype(int) - twin.image)
         assert not difference[~_near(lesion.mask)].any()
