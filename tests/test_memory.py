@@ -50,5 +50,7 @@ def test_another_c_library_is_left_alone(monkeypatch):
     from weakseg import memory
 
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr(memory.ctypes, "CDLL", None)
+    loaded = []
+    monkeypatch.setattr(memory.ctypes, "CDLL", loaded.append)
     memory.keep_freed_memory()
+    assert loaded == []

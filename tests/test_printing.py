@@ -108,6 +108,7 @@ def test_streams_that_cannot_be_set_are_left_alone(monkeypatch):
     for stream in (io.StringIO(), None, closed):
         monkeypatch.setattr(sys, "stdout", stream)
         print_anywhere()
+        assert sys.stdout is stream
 
 
 def test_a_process_of_a_windows_pipe(faulty):

@@ -97,9 +97,15 @@ def test_a_rule_looks_only_at_what_it_says():
 
     for rule in (FixedRule(), OtsuRule(), QuantileRule(), AreaPriorRule()):
         rule.fit(Evidence(train=forbidden, val=forbidden, test=forbidden))
+    looked = []
+
+    def at(split, values):
+        return lambda: looked.append(split) or values
+
     heats = [h for h, _ in PAIRS]
-    TrainQuantileRule().fit(Evidence(train=lambda: heats, val=forbidden, test=forbidden))
-    ValidationRule().fit(Evidence(train=forbidden, val=lambda: PAIRS, test=forbidden))
+    TrainQuantileRule().fit(Evidence(train=at("train", heats), val=forbidden, test=forbidden))
+    ValidationRule().fit(Evidence(train=forbidden, val=at("val", PAIRS), test=forbidden))
+    assert set(looked) == {"train", "val"}
 
 
 @pytest.mark.parametrize(

@@ -178,10 +178,10 @@ def test_a_search_survives_being_written():
 
 
 def test_rules_without_a_search_are_written_without_a_word_of_it():
-    config = parse_config({})
-    for rule in config.masks.rules:
-        if isinstance(rule, SearchedRule):
-            assert not {"search", "max_masks"} & rule.model_dump(mode="json").keys()
+    rules = [r for r in parse_config({}).masks.rules if isinstance(r, SearchedRule)]
+    assert rules
+    for rule in rules:
+        assert not {"search", "max_masks"} & rule.model_dump(mode="json").keys()
 
 
 def told(values, triples=TRIPLES, **settings):
@@ -194,6 +194,7 @@ def test_the_mean_is_over_images_with_a_lesion_and_all_masks_are_counted():
     triples = [*TRIPLES[:2], *((h, i, np.zeros_like(t)) for h, i, t in TRIPLES[2:])]
     fitted = told([0.5, 0.68], triples)
     assert fitted.masks_seen == 4
+    assert len(fitted.search["candidates"]) == 2
     for found in fitted.search["candidates"]:
         wanted = np.mean([dice(h / h.max() > found["at"], t) for h, _, t in triples[:2]])
         assert found["dice"] == round(wanted, 6)
@@ -210,6 +211,7 @@ def test_a_limit_takes_the_masks_that_the_seed_says_and_no_others():
         fitted = fit(FixedRule(search={"at": [0.2, 0.4, 0.6, 0.8]}, max_masks=2), mixed, seed)
         assert fitted.masks_seen == 2
         assert fitted.validation == tuple(chosen)
+        assert len(fitted.search["candidates"]) == 4
         for found in fitted.search["candidates"]:
             kept = [mixed[k] for k in chosen]
             wanted = np.mean([dice(h / h.max() > found["at"], t) for h, _, t in kept])

@@ -299,7 +299,11 @@ def test_values_that_are_no_numbers_are_refused_by_their_key(theirs, key, value)
 
 def test_a_head_that_is_not_taken_may_hold_anything(theirs):
     state = theirs | {"fc.weight": torch.full((9, 512), float("nan")), "fc.bias": torch.zeros(9)}
-    load_pretrained(network(), state, "w.pth")
+    model = network()
+    head = model.net.fc.weight.clone()
+    assert set(load_pretrained(model, state, "w.pth")) == {"fc.weight", "fc.bias"}
+    assert torch.equal(model.net.fc.weight, head)
+    assert torch.equal(model.net.conv1.weight, theirs["conv1.weight"])
 
 
 def test_names_are_matched_as_a_whole():
