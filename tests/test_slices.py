@@ -24,14 +24,21 @@ from weakseg.stages.equivalence import _point_key
 
 CONFIG = """
 name: slices
+recipe: best-weak
 data: {{manifest: {manifest}, image_size: 64, neighbours: true}}
 classifier: {{epochs: 1, batch_size: 8}}
-masks: {{gate: none, rules: [otsu, oracle-image]}}
+masks: {{gate: 0.01, rules: [otsu, oracle-image]}}
 volumes: {{smooth: 1, min_slices: 2}}
 consensus:
   both: {{methods: [gradcam-otsu, weak], vote: any}}
 segmenters:
   weak: {{arch: unet, masks: gradcam-otsu, image_size: 32, epochs: 1, steps: 1, batch_size: 2}}
+  best-weak: {{image_size: 32, epochs: 1, steps: 1, batch_size: 2, average: none, threshold: 0.5}}
+  net: {{arch: unet, image_size: 32, epochs: 1, steps: 1, batch_size: 2, gate: run}}
+equivalence: {{segmenter: net, patients: [1], draws: 1}}
+filtered:
+  {{filters: [hard], controls: [], curve: {{percent: [30], rankings: [heat]}}, epochs: 1,
+    faithfulness: {{images: 2, percent: [20], steps: 2}}}}
 scores: {{bootstrap: 100}}
 report: {{gallery: 1}}
 """
@@ -142,6 +149,24 @@ def test_lesions_of_every_method_are_measured_in_their_volume(job):
     page = (folder / "run/report/index.html").read_text()
     assert "Lesions, measured" in page
     assert "scores/lesions.csv" in page
+
+
+def test_everything_else_runs_on_slices(job):
+    folder, _ = job
+    for method in ("best-map-grown", "best-weak", "net"):
+        (entry,) = read_json(folder / f"run/masks/{method}/threshold.json").values()
+        assert entry["masks_seen"] == (12 if method == "net" else 0)
+        made = nib.load(folder / f"run/masks/{method}/seed-0/v6.nii.gz")
+        np.testing.assert_allclose(made.affine, AFFINE, atol=1e-5)
+    curve = pd.read_csv(folder / "run/scores/equivalence.csv")
+    assert list(curve["case"]) == [f"v{p}_s{k:03d}" for p in (5, 6) for k in range(4)]
+    assert set(curve["masks"]) == {3}  # of one patient's three slices with a lesion
+    filtered = pd.read_csv(folder / "run/scores/filtered.csv")
+    assert {"raw", "heat-hard-keep-mean", "heat-top30-remove-mean"} <= set(filtered["condition"])
+    rows = read_per_case(folder / "run")
+    of_net = rows[rows["method"] == "net"]
+    assert of_net["probability"].notna().all()  # which the gate has asked the classifier for
+    assert list(of_net["gated"]) == list(of_net["probability"] < 0.01)
 
 
 def test_masks_are_cleaned_up_in_three_dimensions(job):

@@ -9,7 +9,7 @@ import platform
 
 KEPT = 2**30
 """Bytes: freed memory is kept for the next tensor up to here, and larger blocks go back at once."""
-LARGE = 2**27
+LARGE = 2**26
 """Bytes: the same where volumes are segmented."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -34,6 +34,13 @@ def give_large_back() -> None:
     room: 0.9 GB of a volume of 512 × 512 × 400.
     """
     _hold(LARGE)
+
+
+def give_free_back() -> None:
+    """Let glibc give what it keeps of freed blocks back: a network's, before volumes are copied."""
+    if platform.libc_ver()[0] == "glibc":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _hold(limit: int) -> None:

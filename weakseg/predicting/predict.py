@@ -32,7 +32,7 @@ from weakseg.data.volumes import write_volume
 from weakseg.errors import DataError, UserError
 from weakseg.heatmaps.store import save_heatmap
 from weakseg.layout import LESIONS
-from weakseg.memory import give_large_back
+from weakseg.memory import give_free_back, give_large_back
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.find import load_method
 from weakseg.methods.lesions import COLUMNS, lesion_rows, lesion_values
@@ -184,6 +184,8 @@ class _Writer:
 
         ``probability`` is that of a slice, where it is not that of the whole.
         """
+        if case.formats.further:
+            give_free_back()
         said = probability or (lambda _: prediction.probability)
         values = partial(lesion_values, case, self.data)
         rows = lesion_rows(case, prediction.mask, prediction.map, said, values)

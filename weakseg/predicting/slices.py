@@ -15,6 +15,7 @@ from weakseg.data.formats.registry import VOLUMES
 from weakseg.data.slices import volume_frame
 from weakseg.data.table import read_table
 from weakseg.errors import DataError
+from weakseg.memory import give_free_back
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.clean_up import clean_volume
 from weakseg.predicting.inputs import MANIFESTS, series_of
@@ -103,6 +104,7 @@ def predict_volume(
     for z, p in zip(at, method.predict_each(slices), strict=True):
         whole[:, :, z], heat[:, :, z] = p.mask.T, p.map.T
         predictions.append(replace(p, mask=_NOTHING, map=_NOTHING, heat=None))
+    give_free_back()
     how = method.config.volumes
     if how.changes:
         whole = clean_volume(whole, at, [p.gated for p in predictions], how)

@@ -1,6 +1,8 @@
-"""The lesions of the method that is spoken of, measured one by one."""
+"""The lesions of the masks, measured one by one: how many, how large, and a table of them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pandas as pd
 
@@ -9,41 +11,52 @@ from weakseg.report.sections.base import Content, Section, Subject
 MOST = 1000
 """Lesions that the page's table holds, the largest; ``scores/lesions.csv`` has all."""
 
+SPOKEN, OF_METHODS = "lesions", "lesions_of_methods"
+"""Tables: the lesions of the method that is spoken of, and what each method's come to."""
+
 
 def build(subject: Subject) -> Content:
-    """How many lesions the masks hold and how large they are, and a table of them."""
-    run, method = subject.run, subject.method
-    every = run.lesions
-    own = every[every["method"] == method] if len(every) and method is not None else every.iloc[:0]
-    if own.empty:
-        return Content({}, {"lesions": pd.DataFrame()}, shown=False)
-    seed = int(own["seed"].iloc[0])
-    own = own[own["seed"] == seed]
-    size = own["size"]
+    """What each method's lesions come to, and those of the method that is spoken of."""
+    lesions = subject.run.lesions
+    if lesions.empty:
+        return Content({}, {n: pd.DataFrame() for n in (OF_METHODS, SPOKEN)}, shown=False)
+    first = lesions.groupby("method", sort=False)["seed"].transform("first")
+    lesions = lesions[lesions["seed"] == first]
+    table = pd.DataFrame([_summed(str(m), of) for m, of in lesions.groupby("method", sort=False)])
+    own = lesions[lesions["method"] == subject.method]
     largest = own.sort_values("size", ascending=False, kind="stable").head(MOST)
-    unit = sorted(own["unit"].unique())
-    power = "³" if own["key_slice"].notna().any() else "²"
+    unit = " or ".join(sorted(lesions["unit"].unique()))
     context = {
-        "method": method,
-        "seed": seed,
-        "found": len(own),
-        "cases": own["case"].nunique(),
-        "unit": f"{' or '.join(unit)}{power}",
-        "length": " or ".join(unit),
-        "median": float(size.median()),
-        "smallest": float(size.min()),
-        "largest": float(size.max()),
-        "diameter": float(own["diameter"].median()),
+        "rows": table.to_dict(orient="records"),
+        "method": subject.method,
+        "unit": unit,
+        "power": "³" if lesions["key_slice"].notna().any() else "²",
         "cut": len(own) > MOST,
         "most": MOST,
     }
-    return Content(context, {"lesions": largest})
+    return Content(context, {OF_METHODS: table, SPOKEN: largest})
+
+
+def _summed(method: str, lesions: pd.DataFrame) -> dict[str, Any]:
+    size = lesions["size"]
+    return {
+        "method": method,
+        "seed": int(lesions["seed"].iloc[0]),
+        "lesions": len(lesions),
+        "files": int(lesions["case"].nunique()),
+        "size": float(size.median()),
+        "smallest": float(size.min()),
+        "largest": float(size.max()),
+        "diameter": float(lesions["diameter"].median()),
+    }
 
 
 TEMPLATE = r"""
 <h2>Lesions, measured</h2>
-<p>The masks of {{ method }}, seed {{ seed }}, hold {{ found }} connected {{ "lesions" if found != 1 else "lesion" }} in {{ cases }} test {{ "files" if cases != 1 else "file" }}: median size {{ median | num }} {{ unit }} ({{ smallest | num }} to {{ largest | num }}), median longest diameter {{ diameter | num }} {{ length }}.</p>
-<p class="note">A row a lesion, with size, diameter, centre, mean intensity, heat and the classifier's probability, is in the table below{{ " (the largest " ~ most ~ ")" if cut }}; <code>scores/lesions.csv</code> of the run has those of every method. Measurements are of these masks, as right and as wrong as they are.</p>
+<div class="scroll"><table><thead><tr><th class="text">method</th><th>seed</th><th>lesions</th><th>in files</th><th>median size, {{ unit }}{{ power }}</th><th>smallest</th><th>largest</th><th>median longest diameter, {{ unit }}</th></tr></thead><tbody>
+{% for m in rows %}<tr><td class="text">{{ m.method }}</td><td>{{ m.seed }}</td><td>{{ m.lesions }}</td><td>{{ m.files }}</td><td>{{ m.size | num }}</td><td>{{ m.smallest | num }}</td><td>{{ m.largest | num }}</td><td>{{ m.diameter | num }}</td></tr>
+{% endfor %}</tbody></table></div>
+<p class="note">Connected parts of the masks of the test images; methods without any are not listed. A row a lesion, with size, longest diameter, centre, slice, mean intensity, heat and the classifier's probability, is in <code>scores/lesions.csv</code> of the run, for every method and seed{% if method %}, and in a table of this page for {{ method }}{{ " (the largest " ~ most ~ ")" if cut }}{% endif %}. Measurements are of these masks, as right and as wrong as they are.</p>
 """
 
 SECTION = Section("lesions", build, TEMPLATE)
