@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from weakseg import __version__
 from weakseg.commands.config import config_app
+from weakseg.commands.failure import explain_failure
 from weakseg.commands.imports import import_app
 from weakseg.commands.init import init
 from weakseg.commands.options import (
@@ -24,8 +24,8 @@ from weakseg.commands.options import (
     Seed,
     example,
 )
-from weakseg.disk import OF_THE_DISK, path_trap
-from weakseg.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, WeaksegError
+from weakseg.commands.validate import validate
+from weakseg.errors import EXIT_INTERRUPTED
 from weakseg.interruption import InterruptedCommand, end_interrupted, signals_raise
 from weakseg.progress import print_anywhere
 
@@ -39,6 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command(epilog=example("weakseg init Dataset_BUSI_with_GT --out busi"))(init)
+app.command(epilog=example("weakseg validate labels.csv --pictures look/"))(validate)
 app.add_typer(config_app)
 app.add_typer(import_app)
 
@@ -78,54 +79,6 @@ def _load(
     changes += [f"device={device}"] if device is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
     return load_config(find_config(config), changes)
-
-
-@app.command(epilog=example("weakseg validate labels.csv --pictures look/"))
-def validate(
-    manifest: Annotated[Path, typer.Argument(help="A CSV: image,label[,mask,patient,split].")],
-    healthy: Annotated[
-        list[str] | None,
-        typer.Option("--healthy", help="A label of images without a lesion; may be repeated."),
-    ] = None,
-    lesion: Annotated[
-        list[str] | None,
-        typer.Option("--lesion", help="A label of images with a lesion; may be repeated."),
-    ] = None,
-    mask_rule: Annotated[
-        str, typer.Option("--mask-rule", help="nonzero, half, dark, or values such as 1,4.")
-    ] = "nonzero",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="E.g. data.similar_patients=same."),
-    ] = None,
-    pictures: Annotated[
-        Path | None,
-        typer.Option(
-            "--pictures",
-            metavar="DIR",
-            help="A folder for a sheet of images with their masks' outlines: look at it.",
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
-) -> None:
-    """List every problem of a manifest.
-
-    The exit code is 0 if there is no error, 2 otherwise.
-    """
-    from weakseg.importing.validate import validate_manifest
-
-    report, failed = validate_manifest(
-        manifest,
-        healthy,
-        lesion,
-        mask_rule,
-        changes=overrides or (),
-        pictures=pictures,
-        as_json=as_json,
-    )
-    print(report)
-    if failed:
-        raise typer.Exit(EXIT_USER)
 
 
 STAGES: dict[str, tuple[str, str, str, str]] = {
@@ -378,29 +331,7 @@ def main(argv: list[str] | None = None) -> None:
     except Exception as e:
         if debug:
             raise
-        sys.exit(_explain(e))
-
-
-def _explain(e: Exception) -> int:
-    """Print an error as the user should see it; the exit code."""
-    if isinstance(e, WeaksegError):
-        print(f"error: {e}", file=sys.stderr)
-        return e.exit_code
-    if isinstance(e, OSError) and (e.filename or e.errno in OF_THE_DISK):
-        where = f"\n  where: {e.filename}" if e.filename else ""
-        trap = path_trap(Path(os.fsdecode(e.filename)), e) if e.filename else None
-        if trap is None:
-            print(f"error: {e.strerror}{where}", file=sys.stderr)
-        else:
-            what, found, fix = trap
-            print(f"error: {what}{where}\n  found: {found}\n  fix: {fix}", file=sys.stderr)
-        return EXIT_USER
-    print(
-        f"error: weakseg failed: {type(e).__name__}: {e}\n"
-        "  fix: a fault of weakseg, not yours; repeat with --debug and report the traceback",
-        file=sys.stderr,
-    )
-    return EXIT_INTERNAL
+        sys.exit(explain_failure(e))
 
 
 if __name__ == "__main__":

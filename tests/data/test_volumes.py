@@ -29,8 +29,8 @@ from weakseg.data.volumes import (
     read_volume,
     read_volume_mask,
     write_volume,
-    zscore,
 )
+from weakseg.data.zscore import zscore
 from weakseg.errors import DataError
 
 SHAPE = (9, 10, 11)

@@ -19,7 +19,8 @@ from weakseg.data.case_files import case_image, intensity_of
 from weakseg.data.cases import Case
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.images import scale_intensity, scaling
-from weakseg.data.volumes import read_volume, scaled_by, scales_of
+from weakseg.data.volumes import read_volume
+from weakseg.data.zscore import scaled_by, scales_of
 
 Floats = NDArray[np.float64]
 

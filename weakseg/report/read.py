@@ -1,4 +1,7 @@
-"""What a report reads of a run folder."""
+"""What a report reads of a run folder.
+
+One room for the tables and how each is read: whether one is of the run's present data and settings.
+"""
 
 from __future__ import annotations
 

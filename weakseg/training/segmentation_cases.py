@@ -13,7 +13,8 @@ from weakseg.data.cases import Case, Labels
 from weakseg.data.geometry import Letterbox, mask_to_network, to_original
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE, CaseArrays
-from weakseg.data.volumes import read_case, scaled_by, scales_of, zscore
+from weakseg.data.volumes import read_case
+from weakseg.data.zscore import scaled_by, scales_of, zscore
 from weakseg.masks.region import body_region
 
 

@@ -1,0 +1,32 @@
+"""What is said where a command fails, and its exit code: 2 for the user's mistake, 1 for ours."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from weakseg.disk import OF_THE_DISK, path_trap
+from weakseg.errors import EXIT_INTERNAL, EXIT_USER, WeaksegError
+
+
+def explain_failure(e: Exception) -> int:
+    """Print an error as the user should see it; the exit code."""
+    if isinstance(e, WeaksegError):
+        print(f"error: {e}", file=sys.stderr)
+        return e.exit_code
+    if isinstance(e, OSError) and (e.filename or e.errno in OF_THE_DISK):
+        where = f"\n  where: {e.filename}" if e.filename else ""
+        trap = path_trap(Path(os.fsdecode(e.filename)), e) if e.filename else None
+        if trap is None:
+            print(f"error: {e.strerror}{where}", file=sys.stderr)
+        else:
+            what, found, fix = trap
+            print(f"error: {what}{where}\n  found: {found}\n  fix: {fix}", file=sys.stderr)
+        return EXIT_USER
+    print(
+        f"error: weakseg failed: {type(e).__name__}: {e}\n"
+        "  fix: a fault of weakseg, not yours; repeat with --debug and report the traceback",
+        file=sys.stderr,
+    )
+    return EXIT_INTERNAL
