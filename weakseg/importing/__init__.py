@@ -7,5 +7,6 @@
 - `sets`: published sets for which a layout is not enough, a file each (`weakseg import`)
 - `manifest`: what is found, as ``labels.csv``
 - `arrange`: from a layout or a published set to a first experiment; `words`: what is said of it
+- `validate`: every problem of a manifest at once
 - `import_dicom`: from a tree of DICOM files to volumes, pictures and a manifest
 """
