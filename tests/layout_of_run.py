@@ -51,18 +51,24 @@ def _dims(run: Path) -> int:
     return read_json(run / RECORD)["data"]["dims"]
 
 
+def _has_classifier(run: Path, config: Config) -> bool:
+    return _dims(run) == config.classifier.dims
+
+
 def _classifiers(run: Path, config: Config) -> Iterator[Path]:
-    for seed in config.seeds if _dims(run) == 2 else ():
+    for seed in config.seeds if _has_classifier(run, config) else ():
         folder = layout.seed_folder(run, config.classifier.arch, seed)
         for name in (layout.BEST, layout.LAST, layout.METRICS, layout.PREDICTIONS):
             yield folder / name
         yield folder / layout.CLASSIFIER_SCORES
+        if config.classifier.arch.startswith("mil:"):
+            yield folder / layout.INSTANCES
 
 
 def _heatmaps(run: Path, config: Config) -> Iterator[Path]:
     arch = config.classifier.arch
     rows = read_rows(layout.splits_file(run))
-    for name in config.all_heatmaps if _dims(run) == 2 else ():
+    for name in config.all_heatmaps if _has_classifier(run, config) else ():
         further = name in config.heatmaps
         for seed in config.heatmap_seeds(name):
             folder = layout.heatmap_folder(run, arch, seed, name)
@@ -82,7 +88,7 @@ def _heatmaps(run: Path, config: Config) -> Iterator[Path]:
 def _masks(run: Path, config: Config) -> Iterator[Path]:
     masks = layout.masks_folder(run)
     seeds: dict[str, list[int]] = {n: list(config.mask_seeds(n)) for n in config.segmenters}
-    if _dims(run) == 2:
+    if _has_classifier(run, config):
         yield layout.masks_config(run)
         left_out = _stages(run)[layout.SEGMENT_STAGE]["left_out"]
         for method, (name, rule) in config.heatmap_methods.items():
@@ -166,11 +172,11 @@ def _tables(run: Path, config: Config) -> Iterator[Path]:
         yield layout.scores_file(run, name)
     if layout.SWEEP_STAGE in _stages(run):
         yield layout.scores_file(run, layout.SWEEP)
-    if _dims(run) == 2:
+    if _has_classifier(run, config):
         yield layout.scores_file(run, layout.CURVES)
     parts = [layout.segmenter_part(name) for name in config.segmenters]
     parts += [kind_of(config, name).part(name) for name in _agreed(run, config)]
-    if _dims(run) == 2:
+    if _has_classifier(run, config):
         parts += [layout.HEATMAP_PART, *([layout.FLOORS_PART] if config.scores.floors else [])]
     for part in parts:
         yield layout.part_path(run, part)

@@ -281,6 +281,9 @@ class ClassifierHeader(BaseModel):
     pool: str
     stride: Json[int | None]
     exits: Json[bool]
+    instances: Literal["max", "lse", "attention"] = "lse"
+    depth: Json[Annotated[int, Field(ge=1)] | None] = None
+    ratio: Json[Annotated[float, Field(gt=0)]] = 1.0
 
 
 class SegmenterHeader(BaseModel):

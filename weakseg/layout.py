@@ -19,6 +19,9 @@ RESUME, METRICS = "resume.pt", "metrics.csv"
 PREDICTIONS, CLASSIFIER_SCORES = "predictions.csv", "scores.json"
 """What a classifier says of every case, and how right it is."""
 
+INSTANCES = "instances.csv"
+"""What a classifier that sees slices says of each slice of every volume."""
+
 SETTINGS = "settings.json"
 """What a reader of a segmenter's weights needs besides."""
 

@@ -15,7 +15,7 @@ from weakseg.engines.registry import ENGINES, check_engine, find_engine
 from weakseg.errors import ConfigError
 from weakseg.heatmaps.by_engine import ByEngine, pick_explainer
 from weakseg.heatmaps.cam import METHODS, cams
-from weakseg.heatmaps.compute import explain_by_all
+from weakseg.heatmaps.explaining import explain_by_all
 from weakseg.heatmaps.formulas import FORMULAS
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier

@@ -4,7 +4,7 @@ import pytest
 
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError
-from weakseg.heatmaps.compute import target_classes
+from weakseg.heatmaps.explaining import target_classes
 
 LABELS = Labels(("normal",), ("cyst", "lesion"))
 

@@ -16,7 +16,7 @@ from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError
 from weakseg.heatmaps import fullgrad
 from weakseg.heatmaps.cam import check_method
-from weakseg.heatmaps.compute import explain
+from weakseg.heatmaps.explaining import explain
 from weakseg.heatmaps.fullgrad import contributions, effective_bias
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier

@@ -14,10 +14,11 @@ from torch import nn
 from weakseg.config import HeatmapConfig
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError
-from weakseg.heatmaps import compute
+from weakseg.heatmaps import explaining
 from weakseg.heatmaps import fuse as fusing
 from weakseg.heatmaps.cam import METHODS, PERTURBING, cams, raw_cam
-from weakseg.heatmaps.compute import explain_by_all, heatmap
+from weakseg.heatmaps.compute import heatmap
+from weakseg.heatmaps.explaining import explain_by_all
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.models.layers import DEPTHS, find_layers
@@ -72,7 +73,7 @@ def mirrored(one, other):
 
 
 def explain(*args):
-    name, found, p = compute.explain(*args)
+    name, found, p = explaining.explain(*args)
     return name, found.numpy(), p.numpy()
 
 

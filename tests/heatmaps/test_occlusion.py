@@ -9,7 +9,7 @@ from torch import nn
 from tests.heatmaps.test_cam import Bright
 from weakseg.config import HeatmapConfig
 from weakseg.data.cases import Labels
-from weakseg.heatmaps.compute import explain
+from weakseg.heatmaps.explaining import explain
 from weakseg.heatmaps.occlusion import occlusion_maps
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from weakseg.config.volume_archs import arch_dims, is_deep, sees_slices
 from weakseg.settings import Probability, Scale, Section, seeds_differ
 
 Pool = Literal["default", "avg", "max", "lse", "topk", "gem"]
@@ -24,16 +25,24 @@ class AugmentConfig(Section):
 
 
 class ClassifierConfig(Section):
-    """The image classifier and its training.
+    """The classifier of images, slices or volumes, and its training."""
 
-    Attributes
-    ----------
-    dims : tuple of int
-        Axes of space of the cases that there are classifiers of.
-    """
-
-    dims: ClassVar[tuple[int, ...]] = (2,)
-    arch: str = Field("resnet18", description="a torchvision classifier or timm:NAME")
+    arch: str = Field(
+        "resnet18",
+        description="a torchvision classifier or timm:NAME; for volumes with one label each "
+        "mil:NAME (it sees every slice, and their scores are pooled), or NAME-3d (its kernels "
+        "inflated to three dimensions)",
+    )
+    instances: Literal["max", "lse", "attention"] = Field(
+        "lse",
+        description="mil:NAME: how the scores of slices become their volume's: the highest, "
+        "log-sum-exp, or a mean weighted by gated attention",
+    )
+    anisotropy: float | Literal["auto"] = Field(
+        "auto",
+        description="NAME-3d: how many times as deep as wide a voxel is that the network sees; "
+        "auto: the median of the training volumes by what their files say",
+    )
     weights: str = Field(
         "none",
         description="none, imagenet, or a file: safetensors, or a state dict that torch.save wrote",
@@ -135,6 +144,28 @@ class ClassifierConfig(Section):
             )
         return weight
 
+    @field_validator("anisotropy")
+    @classmethod
+    def _positive_anisotropy(cls, ratio: Any) -> Any:
+        if ratio != "auto" and not 0 < ratio <= 1000:
+            raise ValueError("must be greater than 0 and at most 1000")
+        return ratio
+
+    @model_validator(mode="after")
+    def _volumes_have_no_map_losses(self) -> ClassifierConfig:
+        if self.dims == 3:
+            for key in ("equivariance", "map_entropy", "map_size"):
+                if getattr(self, key):
+                    raise ValueError(f"{key} is for classifiers of images, and {self.arch} is none")
+            if self.exits and sees_slices(self.arch):
+                raise ValueError(f"exits are for networks that are not pooled as {self.arch} is")
+        return self
+
+    @property
+    def dims(self) -> int:
+        """Axes of space of what it sees: 2 of images and slices, 3 of volumes."""
+        return arch_dims(self.arch)
+
     @field_validator("map_area", "sizes")
     @classmethod
     def _low_is_lower(cls, pair: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -147,6 +178,10 @@ class ClassifierConfig(Section):
         settings = self.model_dump(mode="json", exclude={"seeds", "weights", "compile"})
         if not self.map_size:  # without a weight the bounds change nothing
             del settings["map_area"]
+        if not sees_slices(self.arch):
+            del settings["instances"]
+        if not is_deep(self.arch):
+            del settings["anisotropy"]
         if self.sizes is None:  # so that networks from before the setting stay up to date
             del settings["sizes"]
         return settings

@@ -27,6 +27,22 @@ class PhantomConfig(Section):
         False, description="the slices of a patient as one NIfTI volume, with a label each"
     )
 
+    slab: int | None = Field(
+        None,
+        ge=8,
+        le=64,
+        description="volumes: slabs of so many neighbouring slices instead, each a volume with one "
+        "label of its own",
+    )
+
+    @model_validator(mode="after")
+    def _slabs_are_volumes(self) -> PhantomConfig:
+        if self.slab is not None and not self.volumes:
+            raise ValueError("slab is for volumes: set volumes: true")
+        if self.slab is not None and self.slab > self.slices_per_patient:
+            raise ValueError("slab must be at most slices_per_patient")
+        return self
+
     @model_validator(mode="after")
     def _volumes_have_no_twins(self) -> PhantomConfig:
         if self.volumes and self.pairs:
@@ -101,6 +117,12 @@ class DataConfig(Section):
     image_size: int = Field(
         128, ge=32, le=2048, description="longest side in pixels that the network sees"
     )
+    depth: int | Literal["auto"] = Field(
+        "auto",
+        description="whole volumes: slices that a classifier sees; those of fewer get empty ones "
+        "behind, those of more are shrunk along the third axis; auto: as many as the volume with "
+        "most has",
+    )
     neighbours: bool = Field(
         False,
         description="slices of volumes: the slices before and behind are further channels",
@@ -120,6 +142,7 @@ class DataConfig(Section):
         """How data are read, for fingerprints; the files count by content elsewhere."""
         later = set() if self.neighbours else {"neighbours"}
         later |= {"window"} if self.window == "auto" else set()
+        later |= {"depth"} if self.depth == "auto" else set()
         return self.model_dump(mode="json", exclude={"manifest", "slice_labels", "phantom", *later})
 
     @field_validator("healthy_labels", "lesion_labels", "drop_labels", mode="before")
@@ -141,6 +164,13 @@ class DataConfig(Section):
         if not isinstance(window, str) and not (all(map(isfinite, window)) and window[1] > 0):
             raise ValueError("must be [centre, width] with a width above 0, such as [40, 400]")
         return window
+
+    @field_validator("depth")
+    @classmethod
+    def _some_slices(cls, depth: Any) -> Any:
+        if depth != "auto" and not 1 <= depth <= 4096:
+            raise ValueError("must be auto, or from 1 to 4096")
+        return depth
 
     @field_validator("label_separator")
     @classmethod

@@ -13,8 +13,9 @@ from weakseg.config.data import DataConfig
 from weakseg.config.filtered import FilteredConfig
 from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap, VolumesConfig
 from weakseg.config.segmenter import MANIFEST, EquivalenceConfig, OneNetwork, SegmenterConfig
+from weakseg.config.volume_archs import arch_dims
 from weakseg.disk import is_reserved
-from weakseg.masks.rules import ORACLES, Rule
+from weakseg.masks.rules import ORACLES, RULES, Rule, default_rules
 from weakseg.settings import AUTO, Section
 
 
@@ -114,6 +115,31 @@ class Config(Section):
             if folded.count(name.casefold()) > 1:
                 raise ValueError(f"two are called {name!r} but for upper and lower case")
         return named
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_rules_of_volumes(cls, tree: Any) -> Any:
+        """A classifier of volumes gets the default rules that take volumes."""
+        classifier = tree.get("classifier") if isinstance(tree, dict) else None
+        masks = tree.get("masks") or {} if isinstance(tree, dict) else None
+        arch = classifier.get("arch") if isinstance(classifier, dict) else None
+        if not isinstance(arch, str) or arch_dims(arch) == 2 or not isinstance(masks, dict):
+            return tree
+        rules = [{"rule": r.rule} for r in default_rules(3)]
+        return {**tree, "masks": {"rules": rules, **masks}}
+
+    @model_validator(mode="after")
+    def _rules_take_such_heat(self) -> Config:
+        if (dims := self.classifier.dims) == 3:
+            for name in self.all_heatmaps:
+                for rule in self.rules_of(name):
+                    if dims not in rule.dims:
+                        able = ", ".join(n for n, r in RULES.items() if dims in r.dims)
+                        raise ValueError(
+                            f"masks.rules: {rule.rule} takes the heat of images, and "
+                            f"{self.classifier.arch} makes that of volumes; rules for both: {able}"
+                        )
+        return self
 
     @model_validator(mode="after")
     def _heatmaps_differ(self) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -20,6 +21,10 @@ from weakseg.data.formats.reading import DECODERS
 from weakseg.data.geometry import Letterbox, letterbox, to_network
 from weakseg.data.images import scale_intensity
 from weakseg.data.mapped import MappedStore
+from weakseg.data.slices import held_volume, volume_frame
+from weakseg.data.volume_grid import VolumeBox, volume_to_network
+from weakseg.data.volumes import read_case
+from weakseg.errors import DataError
 from weakseg.prefetch import map_ahead
 
 
@@ -80,7 +85,7 @@ class Images(Protocol):
     cases: list[Case]
 
     def images(self, indices: Sequence[int] | np.ndarray) -> Tensor:
-        """(B, C, S, S) float32, not normalised."""
+        """(B, C, S, S), or volumes (B, C, D, S, S), float32, not normalised."""
 
 
 class ImageBatches:
@@ -103,9 +108,9 @@ class ImageBatches:
         store: MappedStore | None = None,
     ) -> None:
         self.cases, self.data, self.channels, self.store = list(cases), data, channels, store
-        self.shape = (channels, data.image_size, data.image_size)
+        self.dims = self.cases[0].dims if self.cases else 2
         self._at = np.full(len(self.cases), -1, dtype=np.int64)
-        self._sides = np.zeros((len(self.cases), 2), dtype=np.int32)
+        self._sides = np.zeros((len(self.cases), self.dims), dtype=np.int32)
         self._pool, self._keeps = ThreadPoolExecutor(DECODERS), True
         self._slices: dict[Path, list[int]] = {}
         for i, case in enumerate(self.cases):
@@ -115,6 +120,17 @@ class ImageBatches:
 
     def __len__(self) -> int:
         return len(self.cases)
+
+    @cached_property
+    def depth(self) -> int | None:
+        """Slices of a whole volume that a classifier sees; None of images."""
+        return None if self.dims == 2 else volume_depth(self.cases, self.data)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image (C, S, S), or of a volume (C, D, S, S), as a classifier sees it."""
+        slices = () if self.depth is None else (self.depth,)
+        return self.channels, *slices, self.data.image_size, self.data.image_size
 
     def once(self) -> ImageBatches:
         """The same images for a single pass: what is kept is used, and nothing more is kept."""
@@ -135,12 +151,7 @@ class ImageBatches:
     def _decoded(self, i: int) -> np.ndarray:
         if self.store is not None and self._at[i] >= 0:
             return self.store.get(int(self._at[i]), self.shape, np.float16)
-        array, box = network_image(
-            network_input(self.cases[i], self.data),
-            self.channels,
-            self.data.image_size,
-            intensity_of(self.cases[i], self.data),
-        )
+        array, box = classifier_input(self.cases[i], self.data, self.channels, self.depth)
         self._sides[i] = box.original
         # Rounded to half precision whether it is kept or not: a set is then trained on the same
         # numbers on machines of any size.
@@ -151,14 +162,89 @@ class ImageBatches:
         return array
 
     def images(self, indices: Sequence[int] | np.ndarray) -> Tensor:
-        """(B, C, S, S) float32 in [0, 1]."""
+        """(B, C, S, S) or (B, C, D, S, S) float32 in [0, 1]."""
         arrays = list(self._pool.map(self._decode, (int(i) for i in indices)))
         return torch.from_numpy(np.stack(arrays).astype(np.float32))
 
-    def boxes(self, indices: Sequence[int] | np.ndarray) -> list[Letterbox]:
+    def boxes(self, indices: Sequence[int] | np.ndarray) -> list[Letterbox | VolumeBox]:
         """Where the images lie in their squares; call after `images`."""
-        sides = self._sides[np.asarray(indices, dtype=np.int64)].tolist()
-        return [letterbox((height, width), self.data.image_size) for height, width in sides]
+        sides, size = (
+            self._sides[np.asarray(indices, dtype=np.int64)].tolist(),
+            self.data.image_size,
+        )
+        if self.depth is not None:
+            return [VolumeBox((x, y, z), size, self.depth) for x, y, z in sides]
+        return [letterbox((height, width), size) for height, width in sides]
+
+
+def classifier_input(
+    case: Case, data: DataConfig, channels: int, depth: int | None
+) -> tuple[np.ndarray, Letterbox | VolumeBox]:
+    """A case as a classifier sees it, and where it lies in that.
+
+    Parameters
+    ----------
+    case : Case
+    data : DataConfig
+    channels : {1, 3}
+    depth : int or None
+        Slices of a whole volume that it sees; None for a classifier of images.
+
+    Returns
+    -------
+    (C, S, S) or (C, D, S, S) ndarray of float32
+        In [0, 1].
+    Letterbox or VolumeBox
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read, or a volume has other modalities than the classifier sees.
+    """
+    if depth is None:
+        image, how = network_input(case, data), intensity_of(case, data)
+        return network_image(image, channels, data.image_size, how)
+    if 1 + len(case.more) != channels:
+        raise DataError(
+            f"The classifier takes volumes of {channels} channels.",
+            where=case.shown,
+            found=f"{1 + len(case.more)}",
+            fix="name the modalities in a manifest with the columns image, image2, …",
+        )
+    return network_volume(case, data, depth)
+
+
+def volume_depth(cases: Sequence[Case], data: DataConfig) -> int:
+    """How many slices of whole volumes a classifier sees: as configured, or the most there are."""
+    if data.depth != "auto":
+        return int(data.depth)
+    return max(volume_frame(c.image).shape[2] for c in cases)
+
+
+def network_volume(case: Case, data: DataConfig, depth: int) -> tuple[np.ndarray, VolumeBox]:
+    """A whole volume as a classifier sees it, (C, D, S, S) float32 in [0, 1], a channel a modality.
+
+    Each modality is scaled by its own range, see `weakseg.data.slices.scaled_volume`.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read, or modalities lie on different grids.
+    """
+    files = (case.image, *case.more)
+    held = [held_volume(f, data.intensity, data.window) for f in files]
+    x, y, z = held[0].raw.shape
+    box = VolumeBox((x, y, z), data.image_size, depth)
+    for path, volume in zip(files, held, strict=True):
+        if volume.raw.shape != (x, y, z):
+            read_case(case)  # says how their grids differ
+            raise DataError("Two files of a case lie on different grids.", where=str(path))
+    return np.stack([volume_to_network(v, box) for v in held]), box
+
+
+def channels_last(batch: Tensor) -> Tensor:
+    """A batch of images with their channels last, which is faster; one of volumes as it is."""
+    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
 def filled(batch: Tensor, size: int) -> Tensor:
@@ -171,13 +257,15 @@ def filled(batch: Tensor, size: int) -> Tensor:
     if lacks <= 0:
         return batch
     whole = torch.cat([batch, batch[-1:].expand(lacks, *batch.shape[1:])])
-    return whole.contiguous(memory_format=torch.channels_last)
+    return channels_last(whole)
 
 
 def batches_ahead(
     images: Images, batches: Iterable[Sequence[int] | np.ndarray], device: Any
 ) -> Iterator[Tensor]:
-    """Batches of images on a device, channels last; the next ones are decoded meanwhile.
+    """Batches of images or volumes on a device; the next ones are decoded meanwhile.
+
+    Images have their channels last.
 
     Parameters
     ----------
@@ -188,13 +276,13 @@ def batches_ahead(
 
     Yields
     ------
-    (B, C, S, S) Tensor
+    (B, C, S, S) or (B, C, D, S, S) Tensor
         float32.
     """
     pinned = torch.device(device).type == "cuda"
 
     def make(chosen: Sequence[int] | np.ndarray) -> Tensor:
-        batch = images.images(chosen).contiguous(memory_format=torch.channels_last)
+        batch = channels_last(images.images(chosen))
         return batch.pin_memory() if pinned else batch
 
     for batch in map_ahead(make, batches, ahead=2):

@@ -44,15 +44,19 @@ def augment(images: Tensor, config: AugmentConfig) -> Tensor:
     Parameters
     ----------
     images : Tensor
-        (B, C, H, W) in [0, 1].
+        (B, C, H, W) in [0, 1], or volumes (B, C, D, H, W), whose slices change alike.
     config : AugmentConfig
 
     Returns
     -------
     Tensor
-        (B, C, H, W) in [0, 1]. What comes in from outside of the image is 0, as its padding.
+        Of the same shape, in [0, 1]. What comes in from outside of the image is 0, as its padding;
+        slices of a volume that are 0 throughout stay so.
     """
     n = len(images)
+    if images.ndim == 5:
+        changed = augment(images.flatten(1, 2), config).unflatten(1, images.shape[1:3])
+        return changed * (images.amax((1, 3, 4), keepdim=True) > 0)
     matrix = random_affine(n, config).to(images.device, images.dtype)
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
     out = F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
@@ -64,7 +68,10 @@ def augment(images: Tensor, config: AugmentConfig) -> Tensor:
 
 
 def rescaled(images: Tensor, scale: float) -> Tensor:
-    """Images enlarged or made smaller, (B, C, S, S) to (B, C, scale S, scale S), bilinearly."""
+    """Images enlarged or made smaller, (B, C, S, S) to (B, C, scale S, scale S), bilinearly.
+
+    Of volumes each slice is.
+    """
     return _of_side(images, max(1, round(images.shape[-1] * scale)))
 
 
@@ -91,6 +98,8 @@ def random_size(images: Tensor, scales: tuple[float, float]) -> Tensor:
 def _of_side(images: Tensor, side: int) -> Tensor:
     if side == images.shape[-1]:
         return images
+    if images.ndim == 5:
+        return _of_side(images.flatten(1, 2), side).unflatten(1, images.shape[1:3])
     return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
 
 

@@ -43,7 +43,8 @@ weakseg drew their slices with a random number generator. They imitate FLAIR vol
 with and without a lesion, so that the toolkit can be tried and tested without any medical data.
 Scores on them say nothing about how a method does on patients.
 
-labels.csv    one row a slice: image, slice (from 0), mask, label (tumor or normal), patient
+labels.csv    one row a slice: image, slice (from 0), mask, label (tumor or normal), patient;
+              of slabs (phantom.json: slab) one row a volume, without a slice
 images/       8-bit NIfTI, a volume a patient; left, back, up; sizes in mm
 masks/        8-bit NIfTI on the same grid, 1 where the lesion is, 0 elsewhere
 phantom.json  the parameters; the same parameters give the same voxels
@@ -65,7 +66,8 @@ def phantom_name(config: PhantomConfig) -> str:
     p = config
     name = f"phantom-{p.patients}x{p.slices_per_patient}-{p.size}px-seed{p.seed}"
     more = {"shortcut": p.shortcut, "pairs": p.pairs, "volumes": p.volumes}
-    return "-".join([name, *(part for part, there in more.items() if there)])
+    parts = [name, *(part for part, there in more.items() if there)]
+    return "-".join(parts if p.slab is None else [*parts, f"slabs-of-{p.slab}"])
 
 
 def write_phantom(folder: Path, config: PhantomConfig) -> Path:
@@ -92,9 +94,12 @@ def write_phantom(folder: Path, config: PhantomConfig) -> Path:
         When ``folder`` exists and holds something other than a phantom: it is left untouched.
     """
     folder = Path(folder)
-    recipe = {"generator": GENERATOR, **config.model_dump(mode="json", exclude={"volumes"})}
+    only = {"volumes", "slab"}
+    recipe = {"generator": GENERATOR, **config.model_dump(mode="json", exclude=only)}
     if config.volumes:
         recipe["volumes"] = VOLUMES
+    if config.slab is not None:
+        recipe["slab"] = config.slab
     if _holds(folder, recipe):
         return folder / "labels.csv"
     _refuse_foreign(folder)
@@ -153,27 +158,43 @@ def volume_affine(size: int, slices: int) -> NDArray[np.float64]:
 
 
 def _write_volumes(folder: Path, config: PhantomConfig) -> None:
-    """A volume and a mask a patient, and a row a slice."""
-    import nibabel as nib
-
+    """A volume and a mask a patient, and a row a slice; or a slab of slices each, and a row."""
     affine = volume_affine(config.size, config.slices_per_patient)
-    rows: list[list[object]] = [["image", "slice", "mask", "label", "patient"]]
+    header = ["image", "slice", "mask", "label", "patient"]
+    if config.slab is not None:
+        header.remove("slice")
+    rows: list[list[object]] = [[*header]]
     for patient, of in groupby(_slices(config), key=lambda s: s.patient):
         slices = list(of)
-        for part, planes in (
-            ("images", [s.image for s in slices]),
-            ("masks", [s.mask.astype(np.uint8) for s in slices]),
-        ):
-            values = np.stack([p.T for p in planes], axis=2)
-            made = nib.Nifti1Image(values, affine)
-            made.header.set_xyzt_units("mm")
-            nib.save(made, folder / part / f"{patient}.nii.gz")
-        for z, s in enumerate(slices):
-            rows.append(
-                [f"images/{patient}.nii.gz", z, f"masks/{patient}.nii.gz", s.label, patient]
-            )
+        if config.slab is None:
+            image, mask = _write_volume(folder, f"{patient}.nii.gz", slices, affine)
+            rows += [[image, z, mask, s.label, patient] for z, s in enumerate(slices)]
+            continue
+        # What fills no slab is left out.
+        for first in range(0, len(slices) - config.slab + 1, config.slab):
+            some, there = slices[first : first + config.slab], affine.copy()
+            there[:3, 3] += first * affine[:3, 2]
+            image, mask = _write_volume(folder, f"{patient}_{first:02d}.nii.gz", some, there)
+            label = next((s.label for s in some if s.mask.any()), some[0].label)
+            rows.append([image, mask, label, patient])
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _write_volume(
+    folder: Path, name: str, slices: list[PhantomSlice], affine: NDArray[np.float64]
+) -> tuple[str, str]:
+    """Write slices as one volume, and their masks; where, as the manifest has it."""
+    import nibabel as nib
+
+    for part, planes in (
+        ("images", [s.image for s in slices]),
+        ("masks", [s.mask.astype(np.uint8) for s in slices]),
+    ):
+        made = nib.Nifti1Image(np.stack([p.T for p in planes], axis=2), affine)
+        made.header.set_xyzt_units("mm")
+        nib.save(made, folder / part / name)
+    return f"images/{name}", f"masks/{name}"
 
 
 def _write_slices(folder: Path, config: PhantomConfig) -> None:

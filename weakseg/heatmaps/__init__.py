@@ -6,7 +6,8 @@
 """
 
 from weakseg.heatmaps.cam import METHODS, raw_cam, target_score
-from weakseg.heatmaps.compute import heatmap, heatmaps_of, target_classes
+from weakseg.heatmaps.compute import heatmap, heatmaps_of
+from weakseg.heatmaps.explaining import target_classes
 from weakseg.heatmaps.store import Heatmap, load_heatmap, save_heatmap
 
 __all__ = [

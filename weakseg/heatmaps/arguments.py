@@ -71,14 +71,14 @@ def _class_number(value: Any) -> int:
 
 
 def read_images(model: nn.Module, images: Any) -> Tensor:
-    """Images (B, C, H, W) on the model's device and in its precision.
+    """Images (B, C, H, W), or volumes (B, C, D, H, W), on the model's device, in its precision.
 
     Parameters
     ----------
     model : nn.Module
     images : Tensor or ndarray
         (B, C, H, W), or one image without a batch, (C, H, W) or (H, W); of one or three colours
-        also with the colours last.
+        also with the colours last. Volumes have all five axes.
 
     Raises
     ------
@@ -114,6 +114,8 @@ def _from_numpy(images: np.ndarray) -> Tensor:
 
 def _four_axes(images: Tensor) -> Tensor:
     shape = tuple(images.shape)
+    if 0 not in shape and images.ndim == 5:
+        return images
     if 0 in shape or images.ndim not in (2, 3, 4):
         raise _no_images(f"the shape {shape}", "give (batch, colours, height, width)")
     if images.ndim == 2:

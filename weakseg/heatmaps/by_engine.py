@@ -19,7 +19,7 @@ from weakseg.engines.base import AUTO, TORCH, Session, precision_of
 from weakseg.engines.choice import pick_quickest
 from weakseg.engines.graph import ExportError, onnx_of
 from weakseg.engines.registry import ENGINES
-from weakseg.heatmaps.compute import Explained, Explainer, explain_by_all
+from weakseg.heatmaps.explaining import Explained, Explainer, explain_by_all
 from weakseg.heatmaps.formulas import FORMULAS
 from weakseg.models.classifier import Classifier
 
@@ -41,7 +41,7 @@ def graph_of(
     Returns
     -------
     layer : str
-        What the heatmaps are made of, see `weakseg.heatmaps.compute.explain`.
+        What the heatmaps are made of, see `weakseg.heatmaps.explaining.explain`.
     model : bytes
         Its outputs are ``heat`` (B, h, w), raw and signed, and ``probabilities`` (B, K).
 
@@ -68,7 +68,7 @@ def graph_of(
 
 @dataclass(eq=False)
 class ByEngine:
-    """`weakseg.heatmaps.compute.explain_by_all` by an engine.
+    """`weakseg.heatmaps.explaining.explain_by_all` by an engine.
 
     Attributes
     ----------
@@ -159,6 +159,8 @@ def pick_explainer(
         return explain_by_all, {}
     device = models[0].mean.device
     check_engine(engine, config, device.type, precision)
+    if models[0].spec.depth is not None:
+        return _of_volumes(engine, models[0].spec.arch)
     if engine != AUTO:
         return ByEngine(engine, precision_of(precision)), {"engine": engine}
     if device.type != "cpu":
@@ -176,6 +178,18 @@ def pick_explainer(
     by_torch = partial(torch_run(explain_by_all), models, labels, images, config)
     chosen, record = pick_quickest(by_torch, make, precision, config.batch_size)
     return ways[chosen], record
+
+
+def _of_volumes(engine: str, arch: str) -> tuple[Explainer, dict[str, Any]]:
+    """Torch, which alone makes heatmaps of whole volumes."""
+    if engine != AUTO:
+        raise ExportError(
+            f"Heatmaps of volumes by {arch} need torch.",
+            where="engine",
+            found=engine,
+            fix="set engine: torch, or auto",
+        )
+    return explain_by_all, {"engine": TORCH}
 
 
 def check_engine(engine: str, config: HeatmapConfig, device: str, precision: str) -> None:

@@ -28,7 +28,7 @@ from weakseg.heatmaps.arguments import (
     refuse_bad_scores,
     refuse_not_finite,
 )
-from weakseg.heatmaps.formulas import FORMULAS, weighted
+from weakseg.heatmaps.formulas import FORMULAS, space_axes, weighted
 from weakseg.heatmaps.library import library_map
 from weakseg.models.layers import known_maps
 from weakseg.models.maps import maps_of
@@ -120,6 +120,16 @@ def target_score(logits: Tensor, target: tuple[int, ...], score: str = "logit") 
     return chosen - logits[:, rest].logsumexp(1)
 
 
+def no_volumes(method: str) -> ConfigError:
+    """What is wrong with a method that takes images alone, where there are volumes."""
+    able = [m for m in METHODS if m not in PERTURBING]
+    return ConfigError(
+        f"The heatmap method {method!r} does not take volumes.",
+        where="heatmap.method",
+        fix=f"choose one of {', '.join(able)}; or a classifier mil:NAME, which sees slices",
+    )
+
+
 def raw_cam(
     model: nn.Module,
     layer: nn.Module | str,
@@ -177,9 +187,11 @@ def cams(
         Parts of ``model``, or their names, whose output is a map: (B, C, h, w), (B, h, w, C) or
         (B, tokens, C). Which it is is seen from what the network does with an image. ``auto`` is
         the last map before pooling.
-    images : (B, C, H, W) Tensor or ndarray
+    images : (B, C, H, W) or (B, C, D, H, W) Tensor or ndarray
         Floats as the model takes them, on any device; see
-        `weakseg.heatmaps.arguments.read_images` for what else is understood.
+        `weakseg.heatmaps.arguments.read_images` for what else is understood. Of volumes, layers
+        give (B, C, d, h, w); methods that cover places of the image (`PERTURBING`) do not take
+        them.
     target : int or sequence of int
         Class numbers explained together, the same for every image.
     method : str
@@ -189,7 +201,7 @@ def cams(
 
     Returns
     -------
-    maps : list of (B, h, w) Tensor of float32
+    maps : list of (B, h, w) or (B, d, h, w) Tensor of float32
         One a layer, where the model is, before the ReLU that ends Grad-CAM: negative values
         speak against the target. Not normalised: comparable between the images of one network.
     logits : (B, K) Tensor of float32
@@ -215,6 +227,8 @@ def cams(
         )
     net, classes = read_model(model), read_target(target)
     batch = read_images(net, images)
+    if batch.ndim == 5 and method in PERTURBING:
+        raise no_volumes(method)
     named = read_layers(net, layers, batch.shape[1:])
     by_running = known_maps(net)
     spaces = maps_of(net, named, batch.shape[1:], known=by_running)
@@ -297,7 +311,7 @@ def _map(
     held: Tensor,
     gradient: Tensor,
 ) -> Tensor:
-    """The map of activations and gradients, (B, h, w) float32."""
+    """The map of activations and gradients, (B, *grid) float32."""
     if method == "shapleycam":
         return _shapley(held, gradient, space)
     a, g = space.as_map(held), space.as_map(gradient)
@@ -321,4 +335,4 @@ def _shapley(held: Tensor, gradient: Tensor, space: Space) -> Tensor:
         weights = gradient if change is None else gradient - change / 2
     with torch.no_grad(), torch.autocast(held.device.type, enabled=False):
         a, w = space.as_map(held.detach()), space.as_map(weights.detach())
-        return weighted(w.float().mean((2, 3)), a.float())
+        return weighted(w.float().mean(space_axes(w)), a.float())

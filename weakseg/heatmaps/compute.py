@@ -4,66 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from weakseg.config import HeatmapConfig
-from weakseg.data.arrays import ImageBatches, batches_ahead, filled, network_image
-from weakseg.data.augment import rescaled
+from weakseg.data.arrays import ImageBatches, batches_ahead, channels_last, network_image
 from weakseg.data.cases import Labels
-from weakseg.errors import ConfigError, RunError, did_you_mean
-from weakseg.heatmaps.cam import FULLGRAD, LAYERLESS, OCCLUSION, cams
-from weakseg.heatmaps.fullgrad import fullgrad_maps
-from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
-from weakseg.heatmaps.occlusion import occlusion_maps
+from weakseg.data.geometry import Letterbox
+from weakseg.data.volume_grid import VolumeBox
+from weakseg.errors import RunError
+from weakseg.heatmaps.explaining import Explainer, explain_by_all, of_lesions
 from weakseg.heatmaps.scales import at_own_scales
 from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.models.classifier import Classifier
-from weakseg.models.layers import find_layers
-
-LESION = "lesion"
-
-Explained = tuple[str, Tensor, Tensor]
-"""A layer's name, maps (B, h, w) and probabilities (B, K); see `explain`."""
-
-
-class Explainer(Protocol):
-    """What makes the heatmaps of a batch: `explain_by_all`, or the same by another engine."""
-
-    def __call__(
-        self,
-        models: Sequence[Classifier],
-        labels: Labels,
-        batch: Tensor,
-        config: HeatmapConfig,
-        *,
-        fill: bool = False,
-    ) -> Explained:
-        """See `explain_by_all`."""
-
-
-def target_classes(
-    target: str, labels: Labels, *, where: str = "heatmap.target"
-) -> tuple[int, ...]:
-    """The class numbers that a heatmap explains.
-
-    Raises
-    ------
-    ConfigError
-        For a name that is neither ``lesion`` nor a label.
-    """
-    if target == LESION:  # also where one of several labels bears the name
-        return labels.lesion_indices
-    if target in labels.names:
-        return (labels.index(target),)
-    raise ConfigError(
-        f"There is no class {target!r} to explain.",
-        where=where,
-        fix=did_you_mean(target, [LESION, *labels.names]),
-    )
 
 
 def heatmaps_of(
@@ -110,9 +66,9 @@ def _heatmaps_in_order(
     config: HeatmapConfig,
     explainer: Explainer,
 ) -> Iterator[tuple[int, Heatmap]]:
-    device = models[0].mean.device
-    starts = range(0, len(indices), config.batch_size)
-    batches = [list(indices[start : start + config.batch_size]) for start in starts]
+    device, at_once = models[0].mean.device, config.batch_size if images.dims == 2 else 1
+    starts = range(0, len(indices), at_once)
+    batches = [list(indices[start : start + at_once]) for start in starts]
     before: _Batch | None = None
     decoded = batches_ahead(images, batches, device)
     for chosen, batch in zip(batches, decoded, strict=True):
@@ -126,7 +82,7 @@ def _heatmaps_in_order(
 
 
 class _Batch(NamedTuple):
-    """A batch whose maps (B, h, w) and probabilities (B, K) are on the device yet."""
+    """A batch whose maps (B[, d], h, w) and probabilities (B, K) are on the device yet."""
 
     chosen: list[int]
     layer: str
@@ -138,18 +94,14 @@ def _as_heatmaps(
     batch: _Batch, labels: Labels, images: ImageBatches, config: HeatmapConfig
 ) -> Iterator[tuple[int, Heatmap]]:
     maps = batch.maps.cpu().numpy()
-    lesion = _of_lesions(batch.probabilities.cpu(), labels).tolist()
+    lesion = of_lesions(batch.probabilities.cpu(), labels).tolist()
     boxes = images.boxes(batch.chosen)
     for i, raw, p in zip(batch.chosen, maps, lesion, strict=True):
         _require_numbers(raw, p, str(images.cases[i].image))
     size, how, what = images.data.image_size, config.method, config.target
     for i, box, raw, p in zip(batch.chosen, boxes, maps, lesion, strict=True):
-        yield i, Heatmap(raw, box.original, size, batch.layer, how, what, p, _one_scale(config))
-
-
-def _of_lesions(probabilities: Tensor, labels: Labels) -> Tensor:
-    """The probability of any lesion, (B, K) to (B,); the last bit of a sum may not pass 1."""
-    return probabilities[:, list(labels.lesion_indices)].sum(1).clamp(max=1)
+        scale, depth = _one_scale(config), images.depth
+        yield i, Heatmap(raw, box.original, size, batch.layer, how, what, p, scale, depth)
 
 
 def _one_scale(config: HeatmapConfig) -> float:
@@ -178,87 +130,6 @@ def _require_numbers(raw: np.ndarray, probability: float, image: str | None) -> 
     )
 
 
-def explain_by_all(
-    models: Sequence[Classifier],
-    labels: Labels,
-    batch: Tensor,
-    config: HeatmapConfig,
-    *,
-    fill: bool = False,
-) -> Explained:
-    """`explain` by several classifiers of one architecture, averaged.
-
-    With ``fill`` the network gets batches of one size, see `filled`.
-    """
-    n = len(batch)
-    if fill and config.method != OCCLUSION:  # which fills the one batch that it shares
-        batch = filled(batch, config.batch_size)
-    explained = [explain(m, labels, batch, config) for m in models]
-    maps, p = average([m for _, m, _ in explained]), torch.stack([p for *_, p in explained]).mean(0)
-    return explained[0][0], maps[:n], p[:n]
-
-
-def explain(
-    model: Classifier, labels: Labels, batch: Tensor, config: HeatmapConfig
-) -> tuple[str, Tensor, Tensor]:
-    """The maps of a batch as configured: of layers, mirrored images and scales, averaged.
-
-    Parameters
-    ----------
-    model : Classifier
-    labels : Labels
-    batch : (B, C, S, S) Tensor
-    config : HeatmapConfig
-
-    Returns
-    -------
-    layer : str
-        The layer's name; several are joined by ``+``.
-    maps : (B, h, w) Tensor of float32
-        On the grid of the finest layer, at the first of the scales; where ``batch`` is.
-    probabilities : (B, K) Tensor of float32
-    """
-    target = target_classes(config.target, labels)
-    if config.method in LAYERLESS:
-        name = "image"
-    else:
-        layers = find_layers(model, config.layer, batch.shape[-1])
-        name = "+".join(n for n, _ in layers)
-
-    def look(images: Tensor) -> tuple[list[Tensor], Tensor]:
-        if config.method == OCCLUSION:
-            fall, logits = occlusion_maps(
-                model, images, target, score=config.score, batch_size=config.batch_size
-            )
-            return [torch.from_numpy(fall).to(images.device)], torch.from_numpy(logits).softmax(1)
-        if config.method == FULLGRAD:
-            heat, scores = fullgrad_maps(model, images, target, score=config.score, zero=model.mean)
-            return [heat], scores.softmax(1)
-        modules = [module for _, module in layers]
-        maps, scores = cams(
-            model, modules, images, target, method=config.method, score=config.score
-        )
-        return maps, scores.softmax(1)
-
-    def look_twice(images: Tensor) -> tuple[list[Tensor], Tensor]:
-        maps, p = look(images)
-        if not config.flips:
-            return maps, p
-        others, turned = look(images.flip(3))
-        maps = [mirrored(m, o) for m, o in zip(maps, others, strict=True)]
-        return maps, (p + turned) / 2
-
-    each = [look_twice(rescaled(batch, scale)) for scale in config.scales]
-    maps = [same_grid_average(of_layer) for of_layer in zip(*(m for m, _ in each), strict=True)]
-    p = torch.stack([p for _, p in each]).mean(0)
-    heat = fuse(maps)
-    if config.scale == "probability":
-        lesion = _of_lesions(p, labels).to(heat.device)
-        top = heat.amax((1, 2))
-        heat = heat * (lesion / torch.where(top > 0, top, 1))[:, None, None]
-    return name, heat, p
-
-
 def heatmaps_of_arrays(
     models: Sequence[Classifier],
     images: Sequence[np.ndarray],
@@ -271,44 +142,64 @@ def heatmaps_of_arrays(
     explainer: Explainer | None = None,
 ) -> list[tuple[Heatmap, np.ndarray]]:
     """`heatmap` of several images at once; with ``fill`` to the last bit what a run stores."""
+    channels = models[0].spec.channels
+    seen = [network_image(i, channels, image_size, intensity) for i in images]
+    return heatmaps_of_inputs(models, seen, labels, config=config, fill=fill, explainer=explainer)
+
+
+def heatmaps_of_inputs(
+    models: Sequence[Classifier],
+    inputs: Sequence[tuple[np.ndarray, Letterbox | VolumeBox]],
+    labels: Labels,
+    *,
+    config: HeatmapConfig,
+    fill: bool = True,
+    explainer: Explainer | None = None,
+) -> list[tuple[Heatmap, np.ndarray]]:
+    """`heatmaps_of_arrays` of images or volumes as `weakseg.data.arrays` makes them for a network.
+
+    Parameters
+    ----------
+    models, labels, config, fill, explainer
+        As there.
+    inputs : sequence
+        An image (C, S, S) or a volume (C, D, S, S), and where it lies in that.
+    """
     probabilities: dict[int, np.ndarray] = {}
 
     def look(some: Sequence[int], how: HeatmapConfig) -> Iterator[tuple[int, Heatmap]]:
-        chosen = [images[k] for k in some]
         by = explainer or explain_by_all
-        made = _of_arrays(models, chosen, labels, image_size, intensity, how, fill, by)
+        made = _of_inputs(models, [inputs[k] for k in some], labels, how, fill, by)
         for k, (heat, p) in zip(some, made, strict=True):
             probabilities.setdefault(k, p)  # those of the scale next to 1, which comes first
             yield k, heat
 
-    by_image = dict(at_own_scales(look, range(len(images)), config))
-    return [(as_stored(by_image[k]), probabilities[k]) for k in range(len(images))]
+    by_image = dict(at_own_scales(look, range(len(inputs)), config))
+    return [(as_stored(by_image[k]), probabilities[k]) for k in range(len(inputs))]
 
 
-def _of_arrays(
+def _of_inputs(
     models: Sequence[Classifier],
-    images: Sequence[np.ndarray],
+    made: Sequence[tuple[np.ndarray, Letterbox | VolumeBox]],
     labels: Labels,
-    image_size: int,
-    intensity: str,
     config: HeatmapConfig,
     fill: bool,
     explainer: Explainer,
 ) -> list[tuple[Heatmap, np.ndarray]]:
-    made = [network_image(i, models[0].spec.channels, image_size, intensity) for i in images]
     # Rounded and laid out as `ImageBatches` does it: other kernels add in another order.
     stacked = np.stack([planes for planes, _ in made]).astype(np.float16).astype(np.float32)
-    batch = torch.from_numpy(stacked).contiguous(memory_format=torch.channels_last)
+    batch = channels_last(torch.from_numpy(stacked))
     batch = batch.to(models[0].mean.device)
     name, maps, scores = explainer(models, labels, batch, config, fill=fill)
-    lesion = _of_lesions(scores.cpu(), labels).tolist()
+    lesion = of_lesions(scores.cpu(), labels).tolist()
     out = []
     for (_, box), raw, p, q in zip(
         made, maps.cpu().numpy(), scores.cpu().numpy(), lesion, strict=True
     ):
         _require_numbers(raw, q, None)
         of, how, what = box.original, config.method, config.target
-        out.append((Heatmap(raw, of, image_size, name, how, what, q, _one_scale(config)), p))
+        scale, depth = _one_scale(config), box.depth if isinstance(box, VolumeBox) else None
+        out.append((Heatmap(raw, of, box.size, name, how, what, q, scale, depth), p))
     return out
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from weakseg.config import HeatmapConfig
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Labels
-from weakseg.data.geometry import to_original
+from weakseg.data.geometry import Letterbox, to_original
 from weakseg.heatmaps.cam import FULLGRAD, METHODS, PERTURBING, cams
-from weakseg.heatmaps.compute import target_classes
+from weakseg.heatmaps.explaining import target_classes
 from weakseg.heatmaps.fullgrad import fullgrad_maps
 from weakseg.heatmaps.fuse import fuse, mirrored
 from weakseg.models.classifier import Classifier
@@ -63,7 +63,8 @@ def heats_of_layers(
     for method in SWEPT:
         for start in range(0, len(chosen), settings.batch_size):
             some = chosen[start : start + settings.batch_size]
-            batch, boxes = images.images(some).to(model.mean.device), images.boxes(some)
+            batch = images.images(some).to(model.mean.device)
+            boxes = [b for b in images.boxes(some) if isinstance(b, Letterbox)]
             maps = _maps(model, modules, batch, target, method, settings)
             at = [IMAGE] if method == FULLGRAD else [*names, FUSED]
             for layer, heats in zip(at, [*maps, fuse(maps)][: len(at)], strict=True):

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from weakseg.heatmaps.cam import target_score
 from weakseg.models.modes import evaluating
 
+BIASED = (nn.Conv2d, nn.BatchNorm2d, nn.Conv3d, nn.BatchNorm3d)
+
 SMALL = 1e-7
 """Added to the maximum that a channel is divided by; pytorch-grad-cam's."""
 
@@ -32,7 +34,7 @@ def fullgrad_maps(
 
     Returns
     -------
-    maps : (B, H, W) Tensor of float32
+    maps : (B[, D], H, W) Tensor of float32
         On the images' grid, never negative: FullGrad looks at magnitudes, so that heat says that a
         place matters and not which way. Each adds up to the magnitudes of the contributions to its
         image's score, by which images of one network stay comparable.
@@ -50,18 +52,19 @@ def fullgrad_maps(
     NeurIPS 2019.
     """
     parts, logits = contributions(model, images, target, score=score, zero=zero)
-    size = (int(images.shape[2]), int(images.shape[3]))
+    size, places = tuple(images.shape[2:]), tuple(range(2, images.ndim))
+    how = "bilinear" if images.ndim == 4 else "trilinear"
     shape = torch.zeros(len(images), 1, *size, device=logits.device)
-    total = torch.zeros(len(images), 1, 1, 1, device=logits.device)
+    total = torch.zeros(len(images), 1, *[1] * len(size), device=logits.device)
     for part in parts:
         heat = part.abs()
-        total += heat.sum((1, 2, 3), keepdim=True)
-        heat = heat - heat.amin((2, 3), keepdim=True)
-        heat = heat / (heat.amax((2, 3), keepdim=True) + SMALL)
+        total += heat.sum((1, *places), keepdim=True)
+        heat = heat - heat.amin(places, keepdim=True)
+        heat = heat / (heat.amax(places, keepdim=True) + SMALL)
         # Added before they are enlarged, which is the same and hundreds of times cheaper.
         heat = heat.sum(1, keepdim=True)
-        shape += F.interpolate(heat, size=size, mode="bilinear", align_corners=False)
-    whole = shape.sum((2, 3), keepdim=True)
+        shape += F.interpolate(heat, size=size, mode=how, align_corners=False)
+    whole = shape.sum(places, keepdim=True)
     maps = shape * (total / torch.where(whole > 0, whole, 1.0))
     return maps[:, 0], logits
 
@@ -81,7 +84,7 @@ def contributions(
     model : nn.Module
         Gives logits (B, K); evaluated in evaluation mode, with the gradients, hooks and modes left
         as they were. Its parameters may be frozen, and the call may stand under ``no_grad``.
-    images : (B, C, H, W) Tensor
+    images : (B, C[, D], H, W) Tensor
     target, score
         See `weakseg.heatmaps.cam.target_score`.
     zero : Tensor or float, optional
@@ -90,11 +93,11 @@ def contributions(
 
     Returns
     -------
-    parts : list of (B, c, h, w) Tensor of float32
-        First the gradient times the image, then the gradient times the bias of every `nn.Conv2d`
-        and `nn.BatchNorm2d`, at each place, signed, in the order in which they run. Together with
-        the biases of linear layers, which have no place, they add up to the score where the
-        network is piecewise linear (ReLU, maximum and average pooling).
+    parts : list of (B, c[, d], h, w) Tensor of float32
+        First the gradient times the image, then the gradient times the bias of every convolution
+        and batch norm (of `BIASED`), at each place, signed, in the order in which they run.
+        Together with the biases of linear layers, which have no place, they add up to the score
+        where the network is piecewise linear (ReLU, maximum and average pooling).
     logits : (B, K) Tensor of float32
     """
     seen: list[tuple[Tensor, Tensor]] = []
@@ -107,7 +110,7 @@ def contributions(
         # A copy goes on, for an in-place ReLU behind the layer would change what was noted.
         return output.clone()
 
-    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+    layers = [m for m in model.modules() if isinstance(m, BIASED)]
     handles: list[Any] = []
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
         try:
@@ -125,7 +128,7 @@ def contributions(
     parts = [((x.detach() - zero) * first).float()]
     for (_, bias), gradient in zip(seen, gradients, strict=True):
         if gradient is not None:
-            parts.append(gradient.float() * bias[:, None, None])
+            parts.append(gradient.float() * bias.view(-1, *[1] * (gradient.ndim - 2)))
     return parts, logits.detach().float()
 
 
@@ -134,7 +137,8 @@ def effective_bias(layer: nn.Module) -> Tensor | None:
 
     Parameters
     ----------
-    layer : nn.Conv2d or nn.BatchNorm2d
+    layer : nn.Module
+        One of `BIASED`.
         Batch normalisation is taken as in evaluation: its means are a part of its bias. Without
         running statistics only its own bias counts.
 
@@ -143,7 +147,7 @@ def effective_bias(layer: nn.Module) -> Tensor | None:
     (c,) Tensor of float32 or None
     """
     bias: Any = layer.bias
-    if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None:
+    if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d) and layer.running_mean is not None:
         mean, var = layer.running_mean.float(), layer.running_var.float()  # type: ignore[union-attr]
         shift = -mean / (var + layer.eps).sqrt()
         bias = shift if layer.weight is None else shift * layer.weight + layer.bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,14 +15,14 @@ def mirrored(maps: Tensor, others: Tensor) -> Tensor:
 
     Parameters
     ----------
-    maps, others : (B, h, w) Tensor
+    maps, others : (B[, d], h, w) Tensor
         The latter are mirrored left–right, and turned back here.
 
     Returns
     -------
-    (B, h, w) Tensor
+    (B[, d], h, w) Tensor
     """
-    return (maps + others.flip(2)) / 2
+    return (maps + others.flip(-1)) / 2
 
 
 def over_maximum(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,16 +30,16 @@ def over_maximum(maps: Tensor) -> tuple[Tensor, Tensor]:
 
     Parameters
     ----------
-    maps : (B, h, w) Tensor
+    maps : (B[, d], h, w) Tensor
 
     Returns
     -------
-    shares : (B, h, w) Tensor
+    shares : (B[, d], h, w) Tensor
         From 0 to 1; 0 throughout where nothing is positive.
-    tops : (B, 1, 1) Tensor
+    tops : (B[, 1], 1, 1) Tensor
     """
     positive = maps.clamp_min(0)
-    tops = positive.amax((1, 2), keepdim=True)
+    tops = positive.amax(tuple(range(1, maps.ndim)), keepdim=True)
     return positive / torch.where(tops > 0, tops, 1), tops
 
 
@@ -47,12 +48,12 @@ def average(maps: Sequence[Tensor]) -> Tensor:
 
     Parameters
     ----------
-    maps : sequence of (B, h, w) Tensor of float32
+    maps : sequence of (B[, d], h, w) Tensor of float32
         Of one grid. Negative scores are dropped, unless there is a single map.
 
     Returns
     -------
-    (B, h, w) Tensor of float32
+    (B[, d], h, w) Tensor of float32
         Its maximum is the mean of the maps' own.
     """
     if len(maps) == 1:
@@ -67,14 +68,15 @@ def same_grid_average(maps: Sequence[Tensor]) -> Tensor:
 
 
 def on_grid(maps: Tensor, grid: Sequence[int]) -> Tensor:
-    """Maps on another grid of the same area, (B, h, w) to (B, *grid), bilinearly.
+    """Maps on another grid of the same area, (B[, d], h, w) to (B, *grid), linearly each way.
 
     With half-pixel centres, as `weakseg.data.geometry.to_original` enlarges maps; a coarser grid
     is sampled at its centres, without antialiasing.
     """
     if tuple(maps.shape[1:]) == tuple(grid):
         return maps
-    return F.interpolate(maps[:, None], size=tuple(grid), mode="bilinear")[:, 0]
+    how = "bilinear" if len(grid) == 2 else "trilinear"
+    return F.interpolate(maps[:, None], size=tuple(grid), mode=how)[:, 0]
 
 
 def fuse(maps: Sequence[Tensor]) -> Tensor:
@@ -85,12 +87,12 @@ def fuse(maps: Sequence[Tensor]) -> Tensor:
 
     Parameters
     ----------
-    maps : sequence of (B, h, w) Tensor of float32
+    maps : sequence of (B[, d], h, w) Tensor of float32
         Raw scores, the deepest last, whose scale the result takes; their grids may differ.
 
     Returns
     -------
-    (B, h, w) Tensor of float32
+    (B[, d], h, w) Tensor of float32
         On the finest grid. A single map comes back as it is, signed. Several are averaged, and
         scaled so that the maximum of the mean is that of the deepest map: images of one network
         stay comparable. A map without positive scores adds nothing.
@@ -101,7 +103,7 @@ def fuse(maps: Sequence[Tensor]) -> Tensor:
     """
     if len(maps) == 1:
         return maps[0]
-    grid = max((m.shape[1:] for m in maps), key=lambda s: s[0] * s[1])
+    grid = max((m.shape[1:] for m in maps), key=math.prod)
     total = torch.stack([on_grid(over_maximum(m)[0], grid) for m in maps]).sum(0)
     deepest = over_maximum(maps[-1])[1]
     return over_maximum(total)[0] * deepest

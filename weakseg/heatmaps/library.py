@@ -39,11 +39,11 @@ def library_map(
         The axis of channels in what the layer gives.
     explained : sequence of callable
         What is explained, one an image.
-    activations, gradients : (B, C, h, w) Tensor
+    activations, gradients : (B, C, *grid) Tensor
 
     Returns
     -------
-    (B, h, w) ndarray
+    (B, *grid) ndarray
     """
     import pytorch_grad_cam
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from weakseg.data.geometry import Letterbox, letterbox, to_original
+from weakseg.data.volume_grid import VolumeBox, heat_planes
 from weakseg.errors import RunError, first_line
 from weakseg.masks.thresholds import is_flat
 from weakseg.runs import atomic_path
@@ -19,14 +21,14 @@ MOST = 2**16
 
 @dataclass(frozen=True)
 class Heatmap:
-    """The heatmap of one image.
+    """The heatmap of one image, or of one whole volume.
 
     Attributes
     ----------
-    raw : (h, w) ndarray of float32
-        Signed scores on the grid of the network's layer.
+    raw : (h, w) or (d, h, w) ndarray of float32
+        Signed scores on the grid of the network's layer; of a volume slices, rows and columns.
     shape : tuple of int
-        (height, width) of the original image.
+        (height, width) of the original image; (X, Y, Z) of a volume.
     size : int
         Side of the square that the network saw.
     layer, method, target : str
@@ -36,30 +38,53 @@ class Heatmap:
     input_scale : float
         How many times enlarged the network saw the image; 1 where maps of several scales were
         averaged.
+    depth : int, optional
+        Of a volume: slices that the network saw.
     """
 
     raw: np.ndarray
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     size: int
     layer: str
     method: str
     target: str
     probability: float
     input_scale: float = 1.0
+    depth: int | None = None
 
     @property
     def box(self) -> Letterbox:
         """Where the image lay in the network's square."""
-        return letterbox(self.shape, self.size)
+        height, width = self.shape
+        return letterbox((height, width), self.size)
 
     def full(self) -> np.ndarray:
-        """Positive heat at the image's own resolution, (H, W) float32, not normalised.
+        """Positive heat at the image's own resolution, float32, not normalised.
 
         As in Grad-CAM, the ReLU comes before the bilinear enlargement. A map with a value that is
         no number shows nothing: its heat is 0 throughout.
+
+        Returns
+        -------
+        (H, W) or (X, Y, Z) ndarray
         """
+        if self.depth is None:
+            return to_original(self._positive, self.box)
+        heat = np.empty(self.shape, dtype=np.float32)
+        for z, plane in enumerate(self.planes()):
+            heat[:, :, z] = plane.T
+        return heat
+
+    def planes(self) -> Iterator[np.ndarray]:
+        """`full` of a volume, slice by slice along its third axis: (Y, X) each."""
+        assert self.depth is not None
+        x, y, z = self.shape
+        return heat_planes(self._positive, VolumeBox((x, y, z), self.size, self.depth))
+
+    @property
+    def _positive(self) -> np.ndarray:
         finite = np.isfinite(self.raw).all()
-        return to_original(np.maximum(self.raw, 0) if finite else np.zeros_like(self.raw), self.box)
+        return np.maximum(self.raw, 0) if finite else np.zeros_like(self.raw)
 
     @property
     def flat(self) -> bool:
@@ -96,16 +121,17 @@ def save_heatmap(path: Path, heatmap: Heatmap) -> None:
         "target": heatmap.target,
         "probability": float(heatmap.probability),
         "input_scale": float(heatmap.input_scale),
-    }
+    } | ({} if heatmap.depth is None else {"depth": int(heatmap.depth)})
     # All words and numbers in one entry: an entry takes longer to write than a map.
     with atomic_path(path, flushed=False) as part, part.open("wb") as f:
         np.savez(f, values=values, about=np.str_(json.dumps(about)))
 
 
 def _check(heat: Heatmap) -> None:
-    if heat.raw.ndim != 2 or not heat.raw.size:
-        raise ValueError(f"values of the shape {heat.raw.shape}")
-    if not all(0 < n <= MOST for n in (*heat.shape, heat.size)):
+    dims = 2 if heat.depth is None else 3
+    if heat.raw.ndim != dims or len(heat.shape) != dims or not heat.raw.size:
+        raise ValueError(f"values of the shape {heat.raw.shape} for an image of {heat.shape}")
+    if not all(0 < n <= MOST for n in (*heat.shape, heat.size, heat.depth or 1)):
         raise ValueError(f"an image of {heat.shape}, seen at {heat.size} pixels")
     # Heatmaps of several lesion labels once held a sum that passed 1 in its last bit.
     if not 0 <= heat.probability <= 1 + 1e-6:
@@ -126,16 +152,16 @@ def load_heatmap(path: Path) -> Heatmap:
         with np.load(path, allow_pickle=False) as z:
             # Files from before had an entry for each.
             about = json.loads(str(z["about"])) if "about" in z else z
-            height, width = (int(v) for v in about["shape"])
             heat = Heatmap(
                 raw=_unpacked(z["values"], about["scale"]),
-                shape=(height, width),
+                shape=tuple(int(v) for v in about["shape"]),
                 size=int(about["size"]),
                 layer=str(about["layer"]),
                 method=str(about["method"]),
                 target=str(about["target"]),
                 probability=float(about["probability"]),
                 input_scale=float(about["input_scale"]) if "input_scale" in about else 1.0,
+                depth=int(about["depth"]) if "depth" in about else None,
             )
         _check(heat)
         return heat

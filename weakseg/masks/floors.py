@@ -102,3 +102,24 @@ FLOORS: dict[str, Callable[[npt.ArrayLike], Bools]] = {
     "floor-ellipse": _ellipse,
 }
 """Name → function from an image, (M, N) or (M, N, C), to its (M, N) mask."""
+
+
+def floor_mask(
+    floor: Callable[[npt.ArrayLike], Bools], image: npt.ArrayLike, dims: int = 2
+) -> Bools:
+    """The trivial mask of an image, or of a volume (X, Y, Z), slice by slice along its third axis.
+
+    Parameters
+    ----------
+    floor : callable
+        One of `FLOORS`.
+    image : (M, N[, C]) or (X, Y, Z) array_like
+    dims : {2, 3}, optional
+
+    Returns
+    -------
+    (M, N) or (X, Y, Z) ndarray of bool
+    """
+    if dims == 2:
+        return floor(image)
+    return np.stack([floor(s) for s in np.moveaxis(np.asarray(image), 2, 0)], axis=2)

@@ -13,7 +13,7 @@ _CORNER = 0.05
 _LEAST_BODY = 0.02
 
 
-def body_region(image: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+def body_region(image: npt.ArrayLike, dims: int = 2) -> npt.NDArray[np.bool_]:
     """Find the body: what is brighter than the background, with its holes filled.
 
     Otsu's threshold of the logarithm of the smoothed brightness parts dark from not dark (of the
@@ -25,10 +25,12 @@ def body_region(image: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     image : (M, N) or (M, N, C) array_like
         Any integer, float or boolean type; channels are averaged. Non-finite values count as
         dark.
+    dims : {2, 3}, optional
+        3 for a volume (X, Y, Z): slice by slice along its third axis.
 
     Returns
     -------
-    (M, N) ndarray of bool
+    (M, N) or (X, Y, Z) ndarray of bool
         The entire image where there is no dark background: the image is constant, or what is
         left over is not dark (its median lies above 10 % of the image's 99th percentile, both
         measured from the image's minimum), or holds less than 40 % of the image's border or
@@ -47,6 +49,8 @@ def body_region(image: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 
+    if dims == 3:
+        return np.stack([body_region(s) for s in np.moveaxis(np.asarray(image), 2, 0)], axis=2)
     grey = brightness(image)
     whole = np.ones(grey.shape, dtype=bool)
     finite = np.isfinite(grey)
@@ -66,16 +70,18 @@ def body_region(image: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     return whole
 
 
-def brightness(image: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def brightness(image: npt.ArrayLike, dims: int = 2) -> npt.NDArray[np.float64]:
     """An image's grey values: its channels' mean.
 
     Parameters
     ----------
     image : (M, N) or (M, N, C) array_like
+        With ``dims`` 3 a volume, (X, Y, Z) or (X, Y, Z, C).
+    dims : {2, 3}, optional
 
     Returns
     -------
-    (M, N) ndarray of float64
+    (M, N) or (X, Y, Z) ndarray of float64
 
     Raises
     ------
@@ -83,12 +89,14 @@ def brightness(image: npt.ArrayLike) -> npt.NDArray[np.float64]:
         When the image has another number of dimensions, or no pixel.
     """
     values = np.asarray(image)
-    if values.ndim not in (2, 3) or values.size == 0:
+    if values.ndim not in (dims, dims + 1) or values.size == 0:
+        axes = "M, N" if dims == 2 else "X, Y, Z"
         raise ValueError(
-            f"image must be (M, N) or (M, N, C) with at least one pixel, got shape {values.shape}"
+            f"image must be ({axes}) or ({axes}, C) with at least one pixel, got shape "
+            f"{values.shape}"
         )
     values = values.astype(np.float64)
-    return values.mean(axis=2) if values.ndim == 3 else values
+    return values.mean(axis=dims) if values.ndim > dims else values
 
 
 def unit_range(grey: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

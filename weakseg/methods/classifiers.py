@@ -12,8 +12,11 @@ import pandas as pd
 
 from weakseg import contents
 from weakseg.config import fingerprint
+from weakseg.config.volume_archs import is_deep
 from weakseg.current import is_current
+from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case, Labels
+from weakseg.data.slices import volume_frame
 from weakseg.layout import BEST, CLASSIFIER_SCORES, PREDICTIONS, classifier_stage, predictions_stage
 from weakseg.methods.networks import load_network
 from weakseg.methods.prepared import Prepared
@@ -21,6 +24,7 @@ from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.runs import file_hash
 from weakseg.stored import DELETE, damaged, read_csv, read_json
+from weakseg.training.beginning import spec_of
 
 
 def classifier_key(prepared: Prepared, seed: int) -> str:
@@ -47,9 +51,44 @@ def predictions_key(prepared: Prepared, seed: int) -> str:
     return fingerprint("predictions", 1, classifier_key(prepared, seed))
 
 
+def prepared_spec(prepared: Prepared) -> ClassifierSpec:
+    """The network that an experiment asks for, for its cases."""
+    config, images = prepared.config.classifier, prepared.images
+    ratio = 1.0
+    if is_deep(config.arch):
+        wanted = config.anisotropy
+        ratio = seen_anisotropy(images) if wanted == "auto" else float(wanted)
+    depth = images.depth if config.dims == 3 else None
+    return spec_of(config, prepared.cases.labels, prepared.channels, depth=depth, ratio=ratio)
+
+
+def seen_anisotropy(images: ImageBatches) -> float:
+    """How many times as deep as wide voxels are that a classifier sees.
+
+    The median of the training volumes, of what their files say; a file that tells no spacing counts
+    as if its voxels were cubes.
+    """
+    depth, side = images.depth or 1, images.data.image_size
+    ratios = []
+    for case in images.cases:
+        if case.split not in (None, "train"):
+            continue
+        frame = volume_frame(case.image)
+        x, y, z = frame.spacing if frame.known_spacing else (1.0, 1.0, 1.0)
+        wide = max(frame.shape[0], frame.shape[1]) / side * (x * y) ** 0.5
+        deep = max(1.0, frame.shape[2] / depth) * z
+        ratios.append(deep / wide)
+    return round(float(np.median(ratios)), 3) if ratios else 1.0
+
+
 def header(spec: ClassifierSpec, prepared: Prepared) -> dict[str, str]:
     """What a weights file says of itself."""
     data = prepared.config.data
+    of_volumes = {
+        "instances": spec.instances,
+        "depth": json.dumps(spec.depth),
+        "ratio": json.dumps(spec.ratio),
+    }
     return {
         "format": "weakseg-classifier-1",
         "arch": spec.arch,
@@ -62,7 +101,7 @@ def header(spec: ClassifierSpec, prepared: Prepared) -> dict[str, str]:
         "pool": spec.pool,
         "stride": json.dumps(spec.stride),
         "exits": json.dumps(spec.exits),
-    }
+    } | (of_volumes if spec.flat_arch != spec.arch else {})
 
 
 def load_classifier(folder: Path) -> Classifier:
@@ -84,6 +123,10 @@ def load_classifier(folder: Path) -> Classifier:
             meta["pool"],
             json.loads(meta["stride"]),
             json.loads(meta["exits"]),
+            len(json.loads(meta["healthy"])),
+            meta.get("instances", "lse"),
+            json.loads(meta.get("depth", "null")),
+            json.loads(meta.get("ratio", "1.0")),
         )
         return build_classifier(spec)
 

@@ -14,6 +14,15 @@ from weakseg.masks.clean_up import keep_parts, vote_along
 from weakseg.methods.base import Prediction
 
 
+def clean_whole(prediction: Prediction, how: VolumesConfig) -> Prediction:
+    """What a method says of a whole volume, its mask cleaned up."""
+    mask = vote_along(prediction.mask, np.ones(prediction.mask.shape[2], bool), how.smooth)
+    mask = keep_parts(
+        mask, min_voxels=how.min_voxels, min_slices=how.min_slices, largest=how.largest
+    )
+    return replace(prediction, mask=mask)
+
+
 def clean_slices(
     cases: Sequence[Case],
     predictions: Sequence[Prediction],

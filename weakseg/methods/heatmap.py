@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from weakseg.config import Config, load_config
 from weakseg.current import is_current
@@ -54,6 +53,7 @@ from weakseg.methods.stored_heatmaps import HeatReader, heatmap_key, settled_hea
 from weakseg.methods.trainable.base import Context
 from weakseg.methods.trainable.registry import load_rule
 from weakseg.models.classifier import Classifier
+from weakseg.models.modes import channels_last
 from weakseg.runs import Run, file_hash
 from weakseg.training.loop import pick_device
 
@@ -96,10 +96,12 @@ class HeatmapMethod(Method):
 
     @property
     def dims(self) -> int:
-        return 2
+        return self.config.classifier.dims
 
     @property
     def at_once(self) -> int:
+        if self.dims == 3:
+            return 1
         return self.config.all_heatmaps[self.config.heatmap_methods[self.name][0]].batch_size
 
     def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
@@ -194,7 +196,7 @@ def load_heatmap_method(
     folders = [seed_folder(folder, config.classifier.arch, s) for s in seeds]
     on = pick_device(device)
     # Laid out as in the stage: other kernels add in another order.
-    models = tuple(load_classifier(f).to(on).to(memory_format=torch.channels_last) for f in folders)
+    models = tuple(channels_last(load_classifier(f).to(on)) for f in folders)
 
     def for_rules() -> Classifier:
         return load_classifier(folders[0]).to(on)

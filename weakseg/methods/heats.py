@@ -8,11 +8,12 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from weakseg.config import Config, HeatmapConfig
-from weakseg.data.case_files import intensity_of, network_input
+from weakseg.data.arrays import classifier_input
 from weakseg.data.cases import Case, Labels
 from weakseg.engines.base import TORCH
 from weakseg.heatmaps.by_engine import pick_explainer
-from weakseg.heatmaps.compute import Explainer, heatmaps_of_arrays
+from weakseg.heatmaps.compute import heatmaps_of_inputs
+from weakseg.heatmaps.explaining import Explainer
 from weakseg.heatmaps.store import Heatmap
 from weakseg.methods.stored_heatmaps import HeatReader
 from weakseg.models.classifier import Classifier
@@ -66,15 +67,11 @@ class LiveHeats:
         data = self.config.data
         precision = self.config.heatmap_precision(self.name)
         fabric = make_fabric(str(self.models[0].mean.device), precision)
+        spec = self.models[0].spec
+        seen = [classifier_input(c, data, spec.channels, spec.depth) for c in cases]
         with fabric.autocast():
-            made = heatmaps_of_arrays(
-                self.models,
-                [network_input(c, data) for c in cases],
-                self.labels,
-                image_size=data.image_size,
-                intensity=intensity_of(cases[0], data),
-                config=self.settings,
-                explainer=self._explainer,
+            made = heatmaps_of_inputs(
+                self.models, seen, self.labels, config=self.settings, explainer=self._explainer
             )
         for heat, p in made:
             yield heat, {"predicted_label": self.labels.names[int(p.argmax())]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weakseg.config import ClassifierConfig, Config
+from weakseg.config import Config
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import CaseSet
 from weakseg.errors import UserError
@@ -38,8 +38,9 @@ class Prepared:
 
     @property
     def has_classifier(self) -> bool:
-        """Whether there are classifiers of such cases, and so heatmaps, gates and floors."""
-        return self.cases.dims in ClassifierConfig.dims
+        """Whether the experiment's classifier is of such cases, so that there are heatmaps, gates
+        and floors."""
+        return self.cases.dims == self.config.classifier.dims
 
 
 def require_classifier(prepared: Prepared, what: str) -> None:
@@ -50,10 +51,27 @@ def require_classifier(prepared: Prepared, what: str) -> None:
     UserError
     """
     if not prepared.has_classifier:
+        arch = prepared.config.classifier.arch
         raise UserError(
-            f"{what} of volumes {'are' if what.endswith('s') else 'is'} not supported.",
+            f"{what} of volumes need{'' if what.endswith('s') else 's'} a classifier of volumes.",
+            where="classifier.arch",
+            found=f"{arch}, and a manifest of volumes",
+            fix=f"set classifier.arch to mil:{arch} or {arch}-3d; or label their slices in a "
+            "column `slice`; or train segmenters alone (`weakseg train-segmenter`)",
+        )
+
+
+def require_images(prepared: Prepared, what: str) -> None:
+    """Refuse a stage that there is of images and of slices, and not of whole volumes.
+
+    Raises
+    ------
+    UserError
+    """
+    if prepared.cases.dims != 2:
+        raise UserError(
+            f"{what} is for images and slices, not for whole volumes.",
             where=prepared.cases.source,
             found="a manifest of volumes",
-            fix="label their slices in a column `slice`, or train segmenters on them (`weakseg "
-            "train-segmenter`)",
+            fix="leave it out, or label their slices in a column `slice`",
         )

@@ -116,7 +116,7 @@ class HeatReader:
         """The heatmap of a case."""
         return load_heatmap(heatmap_file(self.folder, case.id))
 
-    def truth(self, case: Case, shape: tuple[int, int]) -> Any:
+    def truth(self, case: Case, shape: Sequence[int]) -> Any:
         """The true mask, see `weakseg.methods.cases.read_truth`."""
         healthy = not self.prepared.cases.labels.is_lesion(case.label)
         return read_truth(case, shape, healthy, self.prepared.config.data)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from weakseg.config.volume_archs import flat_arch
 from weakseg.models.localising import ClassifierOutput, Head, collect_auxiliary
 
 
@@ -20,7 +21,7 @@ class ClassifierSpec:
     Attributes
     ----------
     arch : str
-        A torchvision name, or ``timm:NAME``.
+        A torchvision name, or ``timm:NAME``; of volumes see `weakseg.config.volume_archs`.
     labels : tuple of str
         Class names in the order of the outputs.
     channels : {1, 3}
@@ -33,6 +34,14 @@ class ClassifierSpec:
         Of the default heatmap layer, see `weakseg.models.dilation`; None leaves the network's own.
     exits : bool
         Whether every layer of a fused heatmap but the last has class scores of its own.
+    healthy : int
+        How many of the labels, which stand first, are without a lesion; of classifiers of volumes.
+    instances : {"max", "lse", "attention"}
+        How scores of slices become a volume's, see `weakseg.models.volume_classifiers`.
+    depth : int, optional
+        Slices of a volume that it sees.
+    ratio : float
+        How many times as deep as wide its voxels are.
     """
 
     arch: str
@@ -42,6 +51,15 @@ class ClassifierSpec:
     pool: str = "default"
     stride: int | None = None
     exits: bool = False
+    healthy: int = 1
+    instances: str = "lse"
+    depth: int | None = None
+    ratio: float = 1.0
+
+    @property
+    def flat_arch(self) -> str:
+        """The network of images that it is made of, by name."""
+        return flat_arch(self.arch)
 
     @property
     def net_channels(self) -> int:
@@ -63,7 +81,8 @@ class Classifier(nn.Module):
 
     Notes
     -----
-    ``forward`` takes intensities in [0, 1], (B, `spec.channels`, H, W).
+    ``forward`` takes intensities in [0, 1], (B, `spec.channels`, H, W); of volumes, see
+    `weakseg.models.volume_classifiers`.
 
     Attributes
     ----------
@@ -89,14 +108,20 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
+    @property
+    def explained(self) -> Classifier:
+        """The network that heatmaps are made of: itself, or what it sees slices by."""
+        return self
+
     def forward(self, images: Tensor, *, parts: bool = False) -> Tensor | ClassifierOutput:
         """Logits (B, K) of images (B, C, H, W) in [0, 1]: with exits, the mean of all heads'.
 
         With ``parts`` what each head says, and the class-score map.
         """
-        x = (images - self.mean) / self.std
+        ones = [1] * (images.ndim - 2)
+        x = (images - self.mean.view(1, -1, *ones)) / self.std.view(1, -1, *ones)
         if self.spec.channels == 1 and self.spec.grey_input == "repeat":
-            x = x.expand(-1, 3, -1, -1)
+            x = x.expand(-1, 3, *x.shape[2:])
         places = None
         with collect_auxiliary(self.net, self.exit_layers, self.exits, self.spec.pool) as exits:
             if self.end is None:

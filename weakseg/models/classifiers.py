@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from weakseg.config.volume_archs import flat_arch
 from weakseg.errors import ConfigError, did_you_mean, nearest
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.dilation import dilate
@@ -87,7 +88,7 @@ def _timm() -> Any:
 
 
 def build_classifier(spec: ClassifierSpec) -> Classifier:
-    """A classifier with random weights.
+    """A classifier with random weights, of images or, by its name, of volumes.
 
     Raises
     ------
@@ -100,6 +101,10 @@ def build_classifier(spec: ClassifierSpec) -> Classifier:
     Where a grey image through summed first-layer weights would be another function than the image
     repeated (see `weakseg.models.grey`), the specification of what is returned says ``repeat``.
     """
+    if spec.flat_arch != spec.arch:
+        from weakseg.models.volume_classifiers import for_volumes
+
+        return for_volumes(build_classifier(replace(spec, arch=spec.flat_arch)), spec, draw=True)
     check_arch(spec.arch)
     if spec.channels not in (1, COLOURS):
         raise ConfigError(
@@ -171,7 +176,7 @@ def _layers(find: Callable[[Classifier], Found], model: Classifier, where: str) 
 
 
 def imagenet_state(arch: str) -> dict[str, Tensor]:
-    """Weights of ImageNet from torchvision's or timm's servers.
+    """Weights of ImageNet from torchvision's or timm's servers; of volumes' networks the images'.
 
     Raises
     ------
@@ -180,6 +185,7 @@ def imagenet_state(arch: str) -> dict[str, Tensor]:
     """
     import socket
 
+    arch = flat_arch(arch)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20.0)
     try:

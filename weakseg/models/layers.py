@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
+from weakseg.config.volume_archs import is_deep
 from weakseg.errors import ConfigError, nearest
 from weakseg.models.classifier import Classifier
 from weakseg.models.maps import all_maps, main_map, main_maps, maps_of
@@ -49,6 +50,9 @@ DEPTHS: dict[str, tuple[str, ...]] = {
 resolution from a quarter of the image's down; of SqueezeNet, whose deepest resolution is half its
 depth, one more."""
 
+SLICES = 8
+"""Of volumes whose number of slices is not known."""
+
 FINEST = 4
 """The output stride of the shallowest layer of a fused heatmap."""
 
@@ -68,8 +72,10 @@ def default_layer(model: Classifier, image_size: int = 128) -> str:
     ConfigError
         If there is no such module.
     """
-    if model.spec.arch in ARCHITECTURES:
-        return ARCHITECTURES[model.spec.arch]
+    if model.spec.flat_arch in ARCHITECTURES:
+        return ARCHITECTURES[model.spec.flat_arch]
+    if (named := _named(model, AUTO)) is not None:
+        return named[0]
     name = main_map(maps := _maps(model, image_size))
     if name is None:
         raise ConfigError(
@@ -92,12 +98,19 @@ def depths(model: Classifier, image_size: int = 128) -> tuple[str, ...]:
     ConfigError
         As `default_layer`.
     """
-    if model.spec.arch in DEPTHS:
-        return DEPTHS[model.spec.arch]
+    if model.spec.flat_arch in DEPTHS:
+        return DEPTHS[model.spec.flat_arch]
+    if (named := _named(model, FUSED)) is not None:
+        return named
     finest = -(-image_size // FINEST)
     maps = main_maps(_maps(model, image_size))
     wanted = [name for name, space in maps.items() if max(space.grid) <= finest]
     return tuple(wanted or [default_layer(model, image_size)])
+
+
+def _named(model: Classifier, wanted: str) -> tuple[str, ...] | None:
+    """What was found of a network of images before it was made one of volumes."""
+    return getattr(model, "named_layers", {}).get(wanted)
 
 
 def _maps(model: Classifier, image_size: int) -> dict[str, Space]:
@@ -107,8 +120,9 @@ def _maps(model: Classifier, image_size: int) -> dict[str, Space]:
     return {n: s for n, s in below.items() if s.channels != len(model.spec.labels)}
 
 
-def _shape(model: Classifier, image_size: int) -> tuple[int, int, int]:
-    return model.spec.channels, image_size, image_size
+def _shape(model: Classifier, image_size: int) -> tuple[int, ...]:
+    slices = (model.spec.depth or SLICES,) if is_deep(model.spec.arch) else ()
+    return model.spec.channels, *slices, image_size, image_size
 
 
 def find_layers(
@@ -138,6 +152,7 @@ def named_layers(
     model: Classifier, wanted: str | Sequence[str], image_size: int = 128
 ) -> dict[str, nn.Module]:
     """The modules of `find_layers`, whether they have maps or not; unknown names are refused."""
+    model = model.explained
     names = _names(model, wanted, image_size)
     modules = dict(model.net.named_modules())
     modules.pop("", None)
@@ -149,6 +164,7 @@ def named_layers(
 
 def spaces_of(model: Classifier, layers: dict[str, nn.Module], image_size: int) -> dict[str, Space]:
     """How layers below ``model.net`` hold their maps."""
+    model = model.explained
     shape, spec = _shape(model, image_size), model.spec
     below = {f"net.{name}": layer for name, layer in layers.items()}
     maps = maps_of(model, below, shape, title=spec.arch, known=known_maps(model))
@@ -157,14 +173,14 @@ def spaces_of(model: Classifier, layers: dict[str, nn.Module], image_size: int) 
 
 def known_maps(model: nn.Module) -> set[str]:
     """The layers of a classifier, below ``model``, that are listed here."""
-    listed = DEPTHS.get(model.spec.arch, ()) if isinstance(model, Classifier) else ()
+    listed = DEPTHS.get(model.spec.flat_arch, ()) if isinstance(model, Classifier) else ()
     return {f"net.{name}" for name in listed}
 
 
 def grids(
     model: Classifier, wanted: str | Sequence[str], image_size: int
-) -> dict[str, tuple[int, int]]:
-    """Rows and columns of the maps of `find_layers`, by name."""
+) -> dict[str, tuple[int, ...]]:
+    """Rows and columns of the maps of `find_layers`, by name; of volumes their depth before."""
     layers = dict(find_layers(model, wanted, image_size))
     return {name: space.grid for name, space in spaces_of(model, layers, image_size).items()}
 

@@ -34,37 +34,41 @@ _PROBE = 128
 """Side of the image by which a network's end is found out."""
 
 
+def _space(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(range(2, tensor.ndim))
+
+
 def average(scores: Tensor) -> Tensor:
-    """Mean over places: (B, K, h, w) to (B, K)."""
-    return scores.mean((2, 3))
+    """Mean over places: (B, K, *places) to (B, K)."""
+    return scores.mean(_space(scores))
 
 
 def maximum(scores: Tensor) -> Tensor:
-    """Highest place: (B, K, h, w) to (B, K)."""
-    return scores.amax((2, 3))
+    """Highest place: (B, K, *places) to (B, K)."""
+    return scores.amax(_space(scores))
 
 
 def log_sum_exp(scores: Tensor) -> Tensor:
     """Log-sum-exp over places, normalised by their number: between mean and maximum.
 
-    (1/r) · log(mean(exp(r · s))), (B, K, h, w) to (B, K), with r = `SHARPNESS`.
+    (1/r) · log(mean(exp(r · s))), (B, K, *places) to (B, K), with r = `SHARPNESS`.
 
     References
     ----------
     Pinheiro and Collobert, "From image-level to pixel-level labeling", CVPR 2015.
     """
-    places = scores.shape[2] * scores.shape[3]
-    return ((SHARPNESS * scores).logsumexp((2, 3)) - math.log(places)) / SHARPNESS
+    places = scores.shape[2:].numel()
+    return ((SHARPNESS * scores).logsumexp(_space(scores)) - math.log(places)) / SHARPNESS
 
 
 def top_mean(scores: Tensor) -> Tensor:
-    """Mean of the highest tenth of the places, at least of one: (B, K, h, w) to (B, K)."""
+    """Mean of the highest tenth of the places, at least of one: (B, K, *places) to (B, K)."""
     flat = scores.flatten(2)
     return flat.topk(max(1, round(TOP * flat.shape[2])), dim=2).values.mean(2)
 
 
 def generalised_mean(features: Tensor) -> Tensor:
-    """(mean(x³))^(1/3) over places of each channel: (B, C, h, w) to (B, C).
+    """(mean(x³))^(1/3) over places of each channel: (B, C, *places) to (B, C).
 
     Features below 1e-6 count as 1e-6.
 
@@ -72,7 +76,7 @@ def generalised_mean(features: Tensor) -> Tensor:
     ----------
     Radenović et al., "Fine-tuning CNN image retrieval with no human annotation", TPAMI 2018.
     """
-    return features.clamp(min=1e-6).pow(POWER).mean((2, 3)).pow(1 / POWER)
+    return features.clamp(min=1e-6).pow(POWER).mean(_space(features)).pow(1 / POWER)
 
 
 OF_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -84,13 +88,13 @@ OF_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
 """Pools of class scores by name; ``gem``, which pools features, is beside them."""
 
 
-def score_places(features: Tensor, linear: nn.Linear | nn.Conv2d, pool: str) -> Scored:
+def score_places(features: Tensor, linear: nn.Linear | nn.Conv2d | nn.Conv3d, pool: str) -> Scored:
     """Apply a linear layer at every place of a map, and pool.
 
     Parameters
     ----------
-    features : (B, C, h, w) Tensor
-    linear : nn.Linear or 1x1 nn.Conv2d
+    features : (B, C, *places) Tensor
+    linear : nn.Linear, or a convolution of one place
         From C to K.
     pool : str
         One of `OF_SCORES`, or ``gem``.
@@ -101,7 +105,8 @@ def score_places(features: Tensor, linear: nn.Linear | nn.Conv2d, pool: str) -> 
         In single precision, whatever the precision of the network.
     """
     weight = linear.weight.flatten(1)
-    places = F.conv2d(features, weight[:, :, None, None], linear.bias).float()
+    at_places, sides = (F.conv2d, 2) if features.ndim == 4 else (F.conv3d, 3)
+    places = at_places(features, weight.view(*weight.shape, *[1] * sides), linear.bias).float()
     if pool == "gem":
         pooled = generalised_mean(features.float())
         return Scored(F.linear(pooled, weight, linear.bias).float(), places)
@@ -169,7 +174,8 @@ class Head:
             features = features.relu()
         # The network itself drops pooled features, so that a channel goes at all places at once;
         # where it ends in a convolution it drops each place alone.
-        drop = F.dropout2d if isinstance(linear, nn.Linear) else F.dropout
+        whole = F.dropout2d if features.ndim == 4 else F.dropout3d
+        drop = whole if isinstance(linear, nn.Linear) else F.dropout
         return score_places(drop(features, self.dropout, net.training), linear, pool)
 
 

@@ -38,7 +38,7 @@ def maps_of(
     layers : mapping of str to nn.Module
         Name, for messages, and part of ``net``.
     image_shape : sequence of int
-        (C, H, W) of an image.
+        (C, H, W) of an image, or (C, D, H, W) of a volume, whose maps are taken to be of such axes.
     title : str, optional
         What messages call the network.
     known : collection of str, optional
@@ -60,7 +60,8 @@ def maps_of(
     cached = _KNOWN.setdefault(net, {})
     key = (*((name, id(layer)) for name, layer in layers.items()), *image_shape)
     if afresh or key not in cached:
-        how = shapes if set(layers) <= set(known) else look
+        volumes = len(image_shape) > 3
+        how = shapes if volumes or set(layers) <= set(known) else look
         seen = _look(net, layers, image_shape, title, how)
         for name in layers:
             _check(net, name, seen.get(name), image_shape, title)
@@ -83,13 +84,14 @@ def all_maps(
     """
     modules = {name: module for name, module in net.named_modules() if name}
     # A matrix is a part of a block: what attention reads, or what it gives.
-    passing = nn.Dropout | nn.AdaptiveAvgPool2d | nn.Linear
+    passing = nn.Dropout | nn.AdaptiveAvgPool2d | nn.AdaptiveAvgPool3d | nn.Linear
+    how = shapes if len(image_shape) > 3 else look
     return {
         name: s.space
-        for name, s in _look(net, modules, image_shape, title).items()
+        for name, s in _look(net, modules, image_shape, title, how).items()
         if s.space is not None
         and s.runs == 1
-        and min(s.space.grid) > 1
+        and min(s.space.grid[-2:]) > 1
         and not isinstance(modules[name], passing)
     }
 
@@ -111,7 +113,7 @@ def main_map(maps: Mapping[str, Space]) -> str | None:
 
 def main_maps(maps: Mapping[str, Space]) -> dict[str, Space]:
     """`main_map` of every resolution, in the order in which the network reaches them last."""
-    sizes: dict[tuple[int, int], dict[str, Space]] = {}
+    sizes: dict[tuple[int, ...], dict[str, Space]] = {}
     for name, space in maps.items():
         sizes.setdefault(space.grid, {})[name] = space
     mains = {main_map(of_size) for of_size in sizes.values()}
@@ -119,7 +121,12 @@ def main_maps(maps: Mapping[str, Space]) -> dict[str, Space]:
 
 
 def advice(net: nn.Module, image_shape: Sequence[int]) -> str:
-    """Layers of a network that have maps of such images, coarse to fine, as words."""
+    """Layers of a network that have maps of such images, coarse to fine, as words.
+
+    Of volumes nothing is said.
+    """
+    if len(image_shape) > 3:
+        return ""
     maps = main_maps(all_maps(net, image_shape))
     names = [
         f"{_known_as(net, name)} ({s.grid[0]} x {s.grid[1]})" for name, s in reversed(maps.items())
@@ -153,8 +160,9 @@ def _look(
 
 
 def _size(image_shape: Sequence[int]) -> str:
-    channels, height, width = image_shape
+    channels, *slices, height, width = image_shape
     pixels = f"{height} pixels" if height == width else f"{height} x {width} pixels"
+    pixels = f"{slices[0]} slices of {pixels}" if slices else pixels
     return pixels if channels in (1, 3) else f"{pixels} and {channels} channels"
 
 

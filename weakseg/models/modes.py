@@ -1,11 +1,15 @@
-"""A network looked at in evaluation, and left as it was found."""
+"""A network looked at in evaluation, and left as it was found; and how it lies in memory."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import TypeVar
 
+import torch
 from torch import nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @contextlib.contextmanager
@@ -25,3 +29,10 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def channels_last(net: Network) -> Network:
+    """A network with its channels last, which is faster; one of volumes as it is."""
+    if any(p.ndim > 4 for p in net.parameters()):
+        return net
+    return net.to(memory_format=torch.channels_last)

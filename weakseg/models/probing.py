@@ -113,14 +113,14 @@ def look(
 def shapes(
     net: nn.Module, layers: Mapping[str, nn.Module], image_shape: Sequence[int]
 ) -> dict[str, Seen]:
-    """`look` at layers that are known to give maps (B, C, h, w): only their sizes are seen."""
+    """`look` at layers that are known to give maps (B, C, *grid): only their sizes are seen."""
     seen: dict[str, Seen] = {}
 
     def note(name: str, output: Tensor) -> None:
         before = seen[name].runs if name in seen else 0
-        grid = (int(output.shape[2]), int(output.shape[3]))
-        shape = tuple(output.shape)
-        space = Space(shape[1:], 1, grid) if output.shape[2:].numel() > 1 else None
+        shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+        is_map = len(shape) == 1 + len(image_shape) and output.shape[2:].numel() > 1
+        space = Space(shape[1:], 1, tuple(map(int, shape[2:]))) if is_map else None
         seen[name] = Seen(before + 1, shape, "Tensor", space)
 
     weight = next((p for p in net.parameters() if p.is_floating_point()), torch.empty(0))

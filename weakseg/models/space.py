@@ -39,7 +39,7 @@ class Space:
     channel : int
         Its axis of channels, counted with the batch.
     grid : tuple of int
-        Rows and columns of the map.
+        Rows and columns of the map; of a volume's depth, rows and columns.
     first : int
         Of a row of tokens: how many come before the first place.
     alive : bool
@@ -48,7 +48,7 @@ class Space:
 
     shape: tuple[int, ...]
     channel: int
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     first: int = 0
     alive: bool = True
 
@@ -58,9 +58,9 @@ class Space:
         return self.shape[self.channel - 1]
 
     def as_map(self, tensor: Tensor) -> Tensor:
-        """(B, *shape) to (B, C, h, w), without a copy."""
+        """(B, *shape) to (B, C, *grid), without a copy."""
         channels_first = tensor if self.channel == 1 else tensor.movedim(self.channel, 1)
-        if tensor.ndim == 4:
+        if tensor.ndim >= 4:
             return channels_first
         places = self.grid[0] * self.grid[1]
         return channels_first.narrow(2, self.first, places).unflatten(2, self.grid)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from weakseg.config import ClassifierConfig, Config
+from weakseg.config import Config
+from weakseg.config.volume_archs import flat_arch, is_deep
 from weakseg.data.cases import Labels
 from weakseg.data.check import Findings, check_table, format_problems
 from weakseg.data.formats.registry import formats_of_dims
 from weakseg.data.manifest import Table
 from weakseg.errors import ConfigError, DataError
+from weakseg.methods.classifiers import prepared_spec
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import progress, say
 
@@ -30,23 +32,33 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
         For weights that cannot be read or belong to another network.
     """
     from weakseg.heatmaps.cam import LAYERLESS, check_method
-    from weakseg.heatmaps.compute import target_classes
+    from weakseg.heatmaps.explaining import target_classes
     from weakseg.models.classifiers import build_classifier
     from weakseg.models.layers import named_layers
-    from weakseg.models.transfer import load_pretrained
+    from weakseg.models.volume_weights import pretrained_classifier
     from weakseg.training.beginning import spec_of
     from weakseg.training.given import given_weights
     from weakseg.training.loop import make_fabric
 
     _check_segmenters(config, channels, dims)
-    if formats_of_dims(dims).further and config.data.window != "auto":
+    c = config.classifier
+    by_sd = formats_of_dims(dims).further and (bool(config.segmenters) or dims != c.dims)
+    if by_sd and config.data.window != "auto":
         raise ConfigError(
-            "A window is for images and for slices; whole volumes are normalised by mean and sd.",
+            "A window is for images and for slices; segmenters of whole volumes normalise them by "
+            "mean and sd.",
             where="data.window",
             found=str(config.data.window),
             fix="take it out, or list slices in a column `slice`",
         )
-    if dims not in ClassifierConfig.dims:
+    if dims != c.dims:
+        if dims == 2:
+            raise ConfigError(
+                f"{c.arch} is a classifier of volumes, and these are images.",
+                where="classifier.arch",
+                found=f"{c.arch}, and a manifest of images or slices",
+                fix=f"set classifier.arch: {flat_arch(c.arch)}, or list whole volumes",
+            )
         return
     make_fabric(config.device, config.classifier.precision)
     for name, heat in config.all_heatmaps.items():
@@ -55,8 +67,10 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
         target_classes(heat.target, labels, where=f"{where}.target")
     if config.filtered is not None and config.filtered.target not in ("same", "predicted"):
         target_classes(config.filtered.target, labels, where="filtered.target")
-    c = config.classifier
-    model = build_classifier(spec_of(c, labels, channels))
+    if dims == 3:
+        _check_heatmaps_of_volumes(config)
+    spec = spec_of(c, labels, channels)
+    model = build_classifier(spec)
     if model.spec.grey_input != c.grey_input:
         say(
             f"{c.arch} takes grey images repeated (classifier.grey_input: repeat): summed "
@@ -66,7 +80,24 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
         if heat.method not in LAYERLESS:
             named_layers(model, heat.layer, config.data.image_size)
     if c.weights not in ("none", "imagenet"):
-        load_pretrained(model, given_weights(Path(c.weights))[0], c.weights)
+        pretrained_classifier(spec, given_weights(Path(c.weights))[0], c.weights)
+
+
+def _check_heatmaps_of_volumes(config: Config) -> None:
+    """Refuse heatmaps that there are of images alone."""
+    from weakseg.heatmaps.cam import OCCLUSION, PERTURBING, no_volumes
+
+    for name, heat in config.all_heatmaps.items():
+        where = "heatmap" if name not in config.heatmaps else f"heatmaps.{name}"
+        if is_deep(config.classifier.arch) and heat.method in (*PERTURBING, OCCLUSION):
+            raise no_volumes(heat.method)
+        if heat.choose == "area":
+            raise ConfigError(
+                "Whole volumes are seen at one scale each, or at the mean of several.",
+                where=f"{where}.choose",
+                found="area",
+                fix=f"set {where}.choose: mean",
+            )
 
 
 def check_places(prepared: Prepared, *, tell: bool = True) -> None:
@@ -82,11 +113,10 @@ def check_places(prepared: Prepared, *, tell: bool = True) -> None:
     from weakseg.heatmaps.cam import LAYERLESS
     from weakseg.models.classifiers import build_classifier
     from weakseg.models.layers import grids
-    from weakseg.training.beginning import spec_of
 
     config, c = prepared.config, prepared.config.classifier
     size = config.data.image_size
-    model = build_classifier(spec_of(c, prepared.cases.labels, prepared.channels))
+    model = build_classifier(prepared_spec(prepared))
     for heat in config.all_heatmaps.values():
         if heat.method not in LAYERLESS:
             maps = [grids(model, heat.layer, max(1, round(size * s))) for s in heat.scales]
@@ -94,9 +124,9 @@ def check_places(prepared: Prepared, *, tell: bool = True) -> None:
                 _say_if_coarse(c.arch, maps[0])
 
 
-def _say_if_coarse(arch: str, maps: dict[str, tuple[int, int]]) -> None:
+def _say_if_coarse(arch: str, maps: dict[str, tuple[int, ...]]) -> None:
     """Say where the finest map of a heatmap has so few places that it hardly shows where."""
-    name, (height, width) = max(maps.items(), key=lambda item: min(item[1]))
+    name, (*_, height, width) = max(maps.items(), key=lambda item: min(item[1][-2:]))
     if min(height, width) < COARSE:
         say(
             f"heatmaps of {name} of {arch} have {height} x {width} places at this "

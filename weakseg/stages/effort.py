@@ -6,6 +6,7 @@ from the stages that were made, in this run or beside it, or measured for a mome
 
 from __future__ import annotations
 
+from weakseg.methods.classifiers import prepared_spec
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import network_size, segmenter_settings
 from weakseg.stages.base import Effort
@@ -25,12 +26,10 @@ def of_classifier(prepared: Prepared) -> Effort:
     config, side = prepared.config.classifier, prepared.config.data.image_size
 
     def measure() -> float:
-        from weakseg.models.classifier import ClassifierSpec
         from weakseg.models.classifiers import build_classifier
 
-        labels = prepared.cases.labels.names
-        model = build_classifier(ClassifierSpec(config.arch, labels, prepared.channels))
-        shape = (min(AT_ONCE, config.batch_size), prepared.channels, side, side)
+        model = build_classifier(prepared_spec(prepared))
+        shape = (min(AT_ONCE, config.batch_size), *prepared.images.shape)
         return step_seconds(model, shape, prepared.config.device) / shape[0]
 
     images = config.epochs * len(prepared.cases.of("train"))

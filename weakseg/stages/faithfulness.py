@@ -14,7 +14,7 @@ from weakseg.config import FilteredConfig, fingerprint
 from weakseg.data.arrays import ImageBatches
 from weakseg.filtering.measured import score_selection
 from weakseg.filtering.selectors import Selector
-from weakseg.heatmaps.compute import target_classes
+from weakseg.heatmaps.explaining import target_classes
 from weakseg.layout import (
     FAITHFULNESS,
     faithfulness_folder,

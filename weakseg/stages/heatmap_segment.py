@@ -16,7 +16,7 @@ from weakseg.data.cases import Case, by_file
 from weakseg.engines.base import TORCH
 from weakseg.errors import RunError
 from weakseg.heatmaps.cam import check_method
-from weakseg.heatmaps.compute import target_classes
+from weakseg.heatmaps.explaining import target_classes
 from weakseg.layout import (
     BEST,
     CURVES,

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from weakseg.config import HeatmapConfig
 from weakseg.engines.choice import spoken
 from weakseg.heatmaps.by_engine import check_engine, pick_explainer
 from weakseg.heatmaps.cam import LAYERLESS
-from weakseg.heatmaps.compute import LESION, Explained, Explainer, heatmaps_of
+from weakseg.heatmaps.compute import heatmaps_of
+from weakseg.heatmaps.explaining import LESION, Explained, Explainer
 from weakseg.heatmaps.scales import at_scale, good_scales, label_aucs, reference_scale
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.layout import (
@@ -31,6 +31,7 @@ from weakseg.methods.prepared import Prepared
 from weakseg.methods.stored_heatmaps import PREDICTED, classifier_folders, heatmap_key
 from weakseg.models.classifier import Classifier
 from weakseg.models.layers import find_layers
+from weakseg.models.modes import channels_last
 from weakseg.prefetch import map_ahead
 from weakseg.progress import progress, say
 from weakseg.runs import remove_tree, write_json
@@ -131,7 +132,7 @@ def _write_heatmaps(
     """Make the heatmaps of a seed; what the record says of them."""
     config, cases = prepared.config, prepared.cases.cases
     fabric = make_fabric(config.device, config.heatmap_precision(name))
-    models = [m.to(fabric.device).to(memory_format=torch.channels_last) for m in models]
+    models = [channels_last(m.to(fabric.device)) for m in models]
     images, labels = prepared.images.once(), prepared.cases.labels
     part = folder.with_name(f".part-{folder.name}")
     remove_tree(part)

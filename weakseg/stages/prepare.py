@@ -88,7 +88,8 @@ def prepared_run(
     if folder.exists() and not folder.is_dir():
         make_folder(folder)  # says what is wrong
     if config.data.manifest == PHANTOM:  # before it is drawn
-        check_settings(config, Labels((NORMAL,), (TUMOR,)), 1)
+        whole = config.data.phantom.slab is not None
+        check_settings(config, Labels((NORMAL,), (TUMOR,)), 1, 3 if whole else 2)
     with contextlib.ExitStack() as stack:
         path = Path(config.data.manifest)
         if config.data.manifest == PHANTOM:

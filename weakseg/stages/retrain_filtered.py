@@ -14,7 +14,7 @@ from weakseg.errors import UserError
 from weakseg.filtering.images import FilteredImages, training_means
 from weakseg.filtering.selectors import Selector
 from weakseg.filtering.sources import TruthMasks, make_selector, masks_used
-from weakseg.heatmaps.compute import target_classes
+from weakseg.heatmaps.explaining import target_classes
 from weakseg.layout import (
     BEST,
     EXAMPLES,
@@ -28,8 +28,8 @@ from weakseg.layout import (
     seed_folder,
 )
 from weakseg.masks.rules import FittedRule
-from weakseg.methods.classifiers import load_classifier, predictions_table
-from weakseg.methods.prepared import Prepared, require_classifier
+from weakseg.methods.classifiers import load_classifier, predictions_table, prepared_spec
+from weakseg.methods.prepared import Prepared, require_classifier, require_images
 from weakseg.methods.stored_heatmaps import PREDICTED, HeatReader, heatmap_key, require_classifiers
 from weakseg.progress import say
 from weakseg.runs import atomic_path, write_text
@@ -116,6 +116,7 @@ def check_filtered(prepared: Prepared) -> tuple[list[Condition], dict[str, str]]
     UserError
         For volumes, where nothing can be filtered, and for a threshold rule that cannot be fitted.
     """
+    require_images(prepared, "Heatmap-filtered retraining")
     require_classifier(prepared, "Heatmap-filtered retraining")
     settings = prepared.config.filtered or FilteredConfig()
     conditions, left_out = _possible(settings, _truth_masks(prepared))
@@ -293,7 +294,7 @@ class _Seed:
             c = c.model_copy(update={"epochs": int(self.settings.epochs)})
         filtered = FilteredImages(self.images, self.selector, condition, self.means)
         fresh = self.seed + SEED_OFFSET
-        model, _ = new_classifier(c, labels, prepared.channels, fresh)
+        model, _ = new_classifier(c, prepared_spec(prepared), fresh)
         entry = fit_classifier(prepared, c, model, filtered, folder, fresh, key, what)
         chosen = np.array(prepared.cases.indices("val") + prepared.cases.indices("test"))
         predicted = [cases[i] for i in chosen]

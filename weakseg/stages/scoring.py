@@ -29,7 +29,7 @@ from weakseg.layout import (
     scores_file,
     volumes_part,
 )
-from weakseg.masks.floors import FLOORS
+from weakseg.masks.floors import FLOORS, floor_mask
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
 from weakseg.methods.find import kind_of, method_names
 from weakseg.methods.lesions import COLUMNS as OF_LESION
@@ -105,11 +105,13 @@ def _write_floors(prepared: Prepared) -> dict[str, Any]:
         for cases in files:
             images = [case_image(c, config.data) for c in cases]
             truths = [
-                read_truth(c, image.shape[:2], not is_lesion(c.label), config.data)
+                read_truth(c, image.shape[: c.dims], not is_lesion(c.label), config.data)
                 for c, image in zip(cases, images, strict=True)
             ]
             for name, floor in FLOORS.items():
-                masks = [floor(image) for image in images]
+                masks = [
+                    floor_mask(floor, image, c.dims) for c, image in zip(cases, images, strict=True)
+                ]
                 for case, mask, truth in zip(cases, masks, truths, strict=True):
                     scores = score_case(mask, truth, spacing=case_spacing(case))
                     rows[name].append(case_entry(case, name, "floor", None, 0) | scores | flags)

@@ -9,7 +9,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from weakseg.config import VolumesConfig
 from weakseg.data.case_files import case_spacing, on_file, whole_spacing
 from weakseg.data.cases import Case, Labels
 from weakseg.data.formats.writing import write_mask
@@ -17,7 +16,7 @@ from weakseg.data.slices import volume_frame
 from weakseg.layout import mask_file, masks_folder, method_folder, threshold_file
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
-from weakseg.methods.clean_up import clean_slices
+from weakseg.methods.clean_up import clean_slices, clean_whole
 from weakseg.methods.lesions import Values, lesion_rows, lesion_values
 from weakseg.methods.prepared import Prepared
 from weakseg.prefetch import map_ahead
@@ -128,8 +127,8 @@ def segment_cases(
         for case in one.cases:
             truth_of = _truth_of(prepared, case, case.id in scored)
             made.append(_Made(case, one.predict(case, truth_of), truth_of))
-        if prepared.cases.sliced and prepared.config.volumes.changes:
-            made = _cleaned(made, prepared.config.volumes)
+        if prepared.config.volumes.changes:
+            made = _cleaned(made, prepared)
         lesions: list[dict[str, Any]] = []
         if masks is not None:
             _write(made, masks, seed)
@@ -187,8 +186,16 @@ def _same(probability: float | None, _: int) -> float | None:
     return probability
 
 
-def _cleaned(made: Sequence[_Made], how: VolumesConfig) -> list[_Made]:
-    """The masks of a volume's slices, cleaned up together."""
+def _cleaned(made: Sequence[_Made], prepared: Prepared) -> list[_Made]:
+    """The masks of whole volumes, or of a volume's slices together, cleaned up."""
+    how = prepared.config.volumes
+    if prepared.cases.dims == 3:
+        return [
+            m._replace(predicted=[(method, clean_whole(p, how)) for method, p in m.predicted])
+            for m in made
+        ]
+    if not prepared.cases.sliced:
+        return list(made)
     after: dict[tuple[str, str], Prediction] = {}
     for name, of in _by_method(made).items():
         cases = [c for c, _, _ in of]

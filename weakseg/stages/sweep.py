@@ -16,7 +16,7 @@ from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.methods.cases import read_truth
 from weakseg.methods.classifiers import classifier_key, load_classifier
-from weakseg.methods.prepared import Prepared, require_classifier
+from weakseg.methods.prepared import Prepared, require_classifier, require_images
 from weakseg.methods.stored_heatmaps import require_classifiers
 from weakseg.models.layers import FUSED
 from weakseg.progress import progress, say
@@ -51,6 +51,7 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
     UserError
         If no validation lesion has a mask.
     """
+    require_images(prepared, "The sweep of heatmaps")
     require_classifier(prepared, "Heatmaps")
     require_classifiers(prepared)
     config, run = prepared.config, prepared.run

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from weakseg.config import ClassifierConfig
+from weakseg.config.volume_archs import sees_slices
 from weakseg.data.arrays import Images
 from weakseg.layout import (
     BEST,
     CLASSIFIER_SCORES,
+    INSTANCES,
     LAST,
     METRICS,
     PREDICTIONS,
@@ -27,10 +29,13 @@ from weakseg.methods.classifiers import (
     load_classifier,
     predictions_key,
     predictions_table,
+    prepared_spec,
 )
 from weakseg.methods.networks import say_random
 from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.models.classifier import Classifier
+from weakseg.models.modes import channels_last
+from weakseg.models.volume_classifiers import SliceClassifier
 from weakseg.progress import say
 from weakseg.runs import write_json, write_text
 from weakseg.scores import classification_scores
@@ -40,6 +45,7 @@ from weakseg.stages.checks import check_places
 from weakseg.stages.effort import of_classifier, of_predictions
 from weakseg.training.beginning import highest_rate, new_classifier
 from weakseg.training.classify import ClassifierTask, predict_probabilities
+from weakseg.training.instances import instances_table
 from weakseg.training.loop import FitSettings, fit, make_fabric, pick_device
 from weakseg.training.selection import best_epoch
 
@@ -96,7 +102,7 @@ def training_of(
         lambda initial: _train_seed(prepared, initial, folder, seed, key, after_epoch),
         what=f"classifier, seed {seed}",
         # Weights from a server may not be there.
-        ready=lambda: new_classifier(config, prepared.cases.labels, prepared.channels, seed),
+        ready=lambda: new_classifier(config, prepared_spec(prepared), seed),
         network=folder,
         effort=of_classifier(prepared),
     )
@@ -109,11 +115,15 @@ def predictions_of(prepared: Prepared, seed: int) -> Stage:
     return Stage(
         predictions_stage(arch, seed),
         predictions_key(prepared, seed),
-        (folder / PREDICTIONS, folder / CLASSIFIER_SCORES),
+        (folder / PREDICTIONS, folder / CLASSIFIER_SCORES, *_of_slices(folder, arch)),
         lambda _: _predict_seed(prepared, folder, seed),
         inputs=(classifier_stage(arch, seed),),
         effort=of_predictions(prepared),
     )
+
+
+def _of_slices(folder: Path, arch: str) -> tuple[Path, ...]:
+    return (folder / INSTANCES,) if sees_slices(arch) else ()
 
 
 def _train_seed(
@@ -145,6 +155,9 @@ def _predict_seed(prepared: Prepared, folder: Path, seed: int) -> dict[str, Any]
     write_text(folder / PREDICTIONS, csv_text(table))
     scores = {s: _scores(prepared, p, prepared.cases.indices(s)) for s in ("val", "test")}
     write_json(folder / CLASSIFIER_SCORES, scores)
+    if isinstance(best, SliceClassifier):
+        of_slices = instances_table(best, prepared.images.once(), everything.tolist())
+        write_text(folder / INSTANCES, csv_text(of_slices))
     auc = scores["test"]["auc_lesion"]
     entry = prepared.run.record["stages"][classifier_stage(c.arch, seed)]
     say(
@@ -184,8 +197,6 @@ def fit_classifier(
     dict
         What the record says of it: device, precision, best_epoch and why it is the best.
     """
-    import torch
-
     fabric = make_fabric(prepared.config.device, config.precision)
     train, val = prepared.cases.indices("train"), prepared.cases.indices("val")
     task = ClassifierTask(
@@ -193,7 +204,7 @@ def fit_classifier(
     )
     rate = highest_rate(config)
     history = fit(
-        model.to(memory_format=torch.channels_last),
+        channels_last(model),
         task,
         FitSettings(
             config.epochs, config.optimizer, rate, config.weight_decay, config.warmup, seed,

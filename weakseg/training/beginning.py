@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 from weakseg.config import ClassifierConfig, OneNetwork
+from weakseg.config.volume_archs import is_deep
 from weakseg.data.cases import Labels
 from weakseg.errors import UserError
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier, imagenet_state
 from weakseg.models.pretrained import backbone_name, load_backbone
 from weakseg.models.segmenters import Segmenter, build_segmenter
-from weakseg.models.transfer import load_pretrained
+from weakseg.models.volume_weights import pretrained_classifier
 from weakseg.training.given import given_weights
 
 
@@ -26,8 +27,25 @@ def highest_rate(config: ClassifierConfig) -> float:
     return rate if config.optimizer == "adamw" else 10 * rate
 
 
-def spec_of(config: ClassifierConfig, labels: Labels, channels: int) -> ClassifierSpec:
-    """The network that a configuration asks for."""
+def spec_of(
+    config: ClassifierConfig,
+    labels: Labels,
+    channels: int,
+    *,
+    depth: int | None = None,
+    ratio: float = 1.0,
+) -> ClassifierSpec:
+    """The network that a configuration asks for.
+
+    Parameters
+    ----------
+    config : ClassifierConfig
+    labels : Labels
+    channels : int
+    depth, ratio : optional
+        Of whole volumes, see `ClassifierSpec`.
+    """
+    deep = is_deep(config.arch)
     return ClassifierSpec(
         config.arch,
         labels.names,
@@ -36,22 +54,25 @@ def spec_of(config: ClassifierConfig, labels: Labels, channels: int) -> Classifi
         config.pool,
         config.stride,
         config.exits,
+        len(labels.healthy),
+        config.instances,
+        depth if config.dims == 3 else None,
+        ratio if deep else 1.0,
     )
 
 
 def new_classifier(
-    config: ClassifierConfig, labels: Labels, channels: int, seed: int
+    config: ClassifierConfig, spec: ClassifierSpec, seed: int
 ) -> tuple[Classifier, list[str]]:
     """A classifier at the beginning of its training, and the tensors that are random."""
     torch.manual_seed(seed)
-    model = build_classifier(spec_of(config, labels, channels))
     if config.weights == "none":
-        return model, ["all"]
+        return build_classifier(spec), ["all"]
     if config.weights == "imagenet":
         state = imagenet_state(config.arch)
     else:
         state, _ = given_weights(Path(config.weights))
-    return model, load_pretrained(model, state, config.weights)
+    return pretrained_classifier(spec, state, config.weights)
 
 
 def new_segmenter(

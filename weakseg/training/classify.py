@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weakseg.config import ClassifierConfig
-from weakseg.data.arrays import Images, batches_ahead
+from weakseg.data.arrays import Images, batches_ahead, channels_last
 from weakseg.data.augment import augment, random_size
 from weakseg.data.cases import Labels
 from weakseg.training.loop import require_finite, seed_epoch
@@ -87,6 +87,13 @@ def erase_cells(images: Tensor, probability: float) -> Tensor:
     hidden = (torch.rand(len(images), 1, GRID, GRID) < probability).to(images)
     hidden = F.interpolate(hidden, size=images.shape[2:], mode="nearest")
     return torch.where(hidden > 0, images.mean((2, 3), keepdim=True), images)
+
+
+def erased(images: Tensor, probability: float) -> Tensor:
+    """`erase_cells` of images, or of volumes (B, C, D, H, W), whose slices lose the same cells."""
+    if images.ndim == 4:
+        return erase_cells(images, probability)
+    return erase_cells(images.flatten(1, 2), probability).unflatten(1, images.shape[1:3])
 
 
 def mirrored_smaller(images: Tensor) -> Tensor:
@@ -167,11 +174,11 @@ class ClassifierTask:
         for some, batch in zip(chosen, made, strict=True):
             images = augment(batch, self.config.augment)
             if self.config.erase:
-                images = erase_cells(images, self.config.erase)
+                images = erased(images, self.config.erase)
             if self.config.sizes is not None:
                 images = random_size(images, self.config.sizes)
             targets = torch.from_numpy(self.targets[some]).to(self.device)
-            yield images.contiguous(memory_format=torch.channels_last), targets
+            yield channels_last(images), targets
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Weighted cross-entropy, of all heads alike, and what is asked of the class maps."""

@@ -16,20 +16,21 @@ def heat_and_grey(heatmap: npt.ArrayLike, image: npt.ArrayLike) -> tuple[Floats,
 
     Parameters
     ----------
-    heatmap : (M, N) array_like
+    heatmap : (M, N) or (X, Y, Z) array_like
         Raw heat.
-    image : (M, N[, C]) array_like
+    image : (M, N[, C]) or (X, Y, Z[, C]) array_like
 
     Returns
     -------
-    heat, grey : (M, N) ndarray of float64
+    heat, grey : (M, N) or (X, Y, Z) ndarray of float64
 
     Raises
     ------
     ValueError
         For shapes that differ.
     """
-    return same_shape(normalise(heatmap), brightness(image))
+    heat = normalise(heatmap)
+    return same_shape(heat, brightness(image, heat.ndim))
 
 
 def same_shape(heat: Floats, grey: Floats) -> tuple[Floats, Floats]:

@@ -143,6 +143,8 @@ class Rule(Section, ABC):
         Whether it is an upper bound: chosen on the masks that score it.
     by_default : bool
         Whether an experiment that names no rule takes it.
+    dims : tuple of int
+        Axes of space of the heat that it takes: 2 of images, 3 of whole volumes.
     trainable : bool
         Whether it is trained on the training images' heatmaps, see
         `weakseg.methods.trainable`.
@@ -155,6 +157,7 @@ class Rule(Section, ABC):
     oracle: ClassVar[bool] = False
     by_default: ClassVar[bool] = True
     trainable: ClassVar[bool] = False
+    dims: ClassVar[tuple[int, ...]] = (2,)
 
     @property
     def draws(self) -> bool:
@@ -201,29 +204,32 @@ def segment(
     image: npt.ArrayLike | None = None,
     truth: npt.ArrayLike | None = None,
 ) -> Bools:
-    """The mask of one image.
+    """The mask of one image, or of a whole volume by rules that take one.
 
     Parameters
     ----------
     fitted : FittedRule
-    heatmap : (M, N) array_like
+    heatmap : (M, N) or (X, Y, Z) array_like
         Raw heat.
-    image : (M, N[, 3]) array_like, optional
+    image : (M, N[, 3]) or (X, Y, Z) array_like, optional
         For rules that need it; ``area-prior`` looks for the body in it.
-    truth : (M, N) array_like of bool, optional
+    truth : (M, N) or (X, Y, Z) array_like of bool, optional
         Needed by ``oracle-image``, and looked at by no other rule.
 
     Returns
     -------
-    (M, N) ndarray of bool
+    (M, N) or (X, Y, Z) ndarray of bool
         Empty for a flat heatmap.
 
     Raises
     ------
     ValueError
-        If a rule lacks what it needs, or the heatmap or the image holds NaN or infinity.
+        If a rule lacks what it needs, or takes no volume, or the heatmap or the image holds NaN or
+        infinity.
     """
     rule = fitted.rule
+    if np.ndim(heatmap) == 3 and 3 not in rule.dims:
+        raise ValueError(f"the rule {rule.rule} takes the heat of images, not of volumes")
     heat = finite("heatmap", np.asarray(heatmap, dtype=np.float64))
     if is_flat(heat):
         return np.zeros(heat.shape, dtype=bool)

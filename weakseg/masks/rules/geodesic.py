@@ -22,6 +22,8 @@ class GeodesicRule(SeededRule):
     spoken = "geodesic growing"
     edge: float = Field(20.0, ge=0.0, description="cost of a step across the full range of grey")
 
+    dims = (2, 3)
+
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         return geodesic_mask(heat, image, high=self.high, low=self.low, edge=self.edge)
 
@@ -42,9 +44,9 @@ def geodesic_mask(
 
     Parameters
     ----------
-    heatmap : (M, N) array_like
+    heatmap : (M, N) or (X, Y, Z) array_like
         Raw heat.
-    image : (M, N[, C]) array_like
+    image : (M, N[, C]) or (X, Y, Z[, C]) array_like
         The image that it belongs to.
     high, low : float, optional
         Shares of the heatmap's maximum, 0 < low < high < 1.
@@ -53,7 +55,7 @@ def geodesic_mask(
 
     Returns
     -------
-    (M, N) ndarray of bool
+    (M, N) or (X, Y, Z) ndarray of bool
         Every pixel above ``high`` is in it and none below ``low``. Where no pixel is below
         ``low``, the threshold is halfway between the two.
 
@@ -74,9 +76,18 @@ def geodesic_mask(
     if not seeds.both:
         return seeds.halfway
     grey = seeds.grey
-    slope = np.hypot(*np.gradient(grey)) if min(grey.shape) > 1 else np.zeros_like(grey)
+    slope = _slope(grey)
     cost = 1 + edge * slope
     to_lesion, _ = MCP_Geometric(cost).find_costs(np.argwhere(seeds.lesion))
     to_background, _ = MCP_Geometric(cost).find_costs(np.argwhere(seeds.background))
     nearer: Bools = to_lesion < to_background
     return nearer
+
+
+def _slope(grey: Floats) -> Floats:
+    """The length of the gradient; 0 in an image that is a single row of pixels."""
+    if grey.ndim == 2:
+        return np.hypot(*np.gradient(grey)) if min(grey.shape) > 1 else np.zeros_like(grey)
+    # A volume of one slice has no slope across it.
+    slopes = (np.gradient(grey, axis=k) for k, n in enumerate(grey.shape) if n > 1)
+    return np.asarray(np.sqrt(sum(s**2 for s in slopes)) + np.zeros_like(grey))

@@ -30,6 +30,7 @@ class FixedRule(SearchedRule, SetThresholdRule):
 
     rule: Literal["fixed"] = "fixed"
     spoken = "a fixed threshold"
+    dims = (2, 3)
     at: Fraction = 0.5
 
     def fit_as_set(self, evidence: Evidence) -> FittedRule:
@@ -41,6 +42,7 @@ class OtsuRule(Rule):
 
     rule: Literal["otsu"] = "otsu"
     spoken = "Otsu's threshold"
+    dims = (2, 3)
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         return apply_threshold(normalise(heat), otsu_threshold(heat))
@@ -51,6 +53,7 @@ class QuantileRule(SearchedRule):
 
     rule: Literal["quantile"] = "quantile"
     spoken = "the hottest part of each image"
+    dims = (2, 3)
     q: Fraction = 0.9
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
@@ -66,12 +69,13 @@ class AreaPriorRule(SearchedRule):
     masks_seen: int = Field(0, ge=0, description="how many masks told you this area")
 
     needs_image = True
+    dims = (2, 3)
 
     def fit_as_set(self, evidence: Evidence) -> FittedRule:
         return FittedRule(self, None, "raw", "an area known beforehand", self.masks_seen)
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
-        return area_prior_mask(heat, self.area, body_region(image))
+        return area_prior_mask(heat, self.area, body_region(image, heat.ndim))
 
 
 class TrainQuantileRule(SetThresholdRule):
@@ -80,6 +84,7 @@ class TrainQuantileRule(SetThresholdRule):
 
     rule: Literal["train-quantile"] = "train-quantile"
     spoken = "one threshold from unmasked training images"
+    dims = (2, 3)
     q: Fraction = 0.9
 
     def fit(self, evidence: Evidence) -> FittedRule:

@@ -41,6 +41,7 @@ class GrownRule(SearchedRule):
     )
 
     needs_image = True
+    dims = (2, 3)
 
     @model_validator(mode="after")
     def _grows_outside(self) -> GrownRule:
@@ -78,9 +79,9 @@ def grown_mask(
 
     Parameters
     ----------
-    heatmap : (M, N) array_like
+    heatmap : (M, N) or (X, Y, Z) array_like
         Raw heat.
-    image : (M, N[, C]) array_like
+    image : (M, N[, C]) or (X, Y, Z[, C]) array_like
         The image that it belongs to.
     warm, blur : float, optional
         See `weakseg.masks.rules.two_tone.two_tone_mask`.
@@ -96,7 +97,7 @@ def grown_mask(
 
     Returns
     -------
-    (M, N) ndarray of bool
+    (M, N) or (X, Y, Z) ndarray of bool
         Contains the two-tone part. Connected by faces; holes are filled. Empty for a flat
         heatmap.
 
@@ -112,7 +113,7 @@ def grown_mask(
     heat = normalise(heatmap)
     inside, tone = warm_tone(heat, image, warm=warm, blur=blur)
     part = keep_large_parts(inside, SMALLEST_PART)
-    if rare < 1 and _share(tone, body_region(image) & (heat <= reach)) > rare:
+    if rare < 1 and _share(tone, body_region(image, heat.ndim) & (heat <= reach)) > rare:
         return part
     for level in np.linspace(reach, warm, LEVELS, endpoint=False):
         grown = _connected(part | tone & (heat > level), part)

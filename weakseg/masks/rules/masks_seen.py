@@ -22,6 +22,7 @@ class ValidationRule(SetThresholdRule):
 
     rule: Literal["validation"] = "validation"
     spoken = "a threshold chosen on validation masks"
+    dims = (2, 3)
     max_masks: int | None = Field(None, ge=1, description="use only so many masks")
 
     def fit(self, evidence: Evidence) -> FittedRule:
@@ -37,6 +38,7 @@ class OracleDatasetRule(SetThresholdRule):
     spoken = "the best threshold for all test masks (upper bound)"
 
     oracle = True
+    dims = (2, 3)
 
     def fit(self, evidence: Evidence) -> FittedRule:
         at, seen = _best(evidence.test, "test")
@@ -50,6 +52,7 @@ class OracleImageRule(Rule):
     spoken = "the best threshold for each test mask (upper bound)"
 
     oracle = True
+    dims = (2, 3)
     needs_truth = True
 
     def fit(self, evidence: Evidence) -> FittedRule:

@@ -68,9 +68,12 @@ else:
     ]
 
 
-def default_rules() -> list[Rule]:
-    """The rules, with their default parameters, of an experiment that names none."""
-    return [rule() for rule in _ALL if rule.by_default]  # type: ignore[call-arg]
+def default_rules(dims: int = 2) -> list[Rule]:
+    """The rules, with their default parameters, of an experiment that names none.
+
+    Those that take heat of so many axes of space.
+    """
+    return [r() for r in _ALL if r.by_default and dims in r.dims]  # type: ignore[call-arg]
 
 
 def rules_by_name(rules: Any) -> Any:

@@ -32,6 +32,7 @@ class TwoToneRule(SearchedRule):
     )
 
     needs_image = True
+    dims = (2, 3)
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         return two_tone_mask(heat, image, warm=self.warm, blur=self.blur)
@@ -48,19 +49,19 @@ def two_tone_mask(
 
     Parameters
     ----------
-    heatmap : (M, N) array_like
+    heatmap : (M, N) or (X, Y, Z) array_like
         Raw heat.
-    image : (M, N[, C]) array_like
+    image : (M, N[, C]) or (X, Y, Z[, C]) array_like
         The image that it belongs to.
     warm : float, optional
         Share of the heatmap's maximum above which the region is warm, in (0, 1).
     blur : float, optional
         Standard deviation of the Gaussian that smooths the image first, as a share of its longer
-        side.
+        side; of a volume within its slices.
 
     Returns
     -------
-    (M, N) ndarray of bool
+    (M, N) or (X, Y, Z) ndarray of bool
         Inside the warm region; the whole of it where the image is even there. Parts below a
         tenth of the largest are dropped, then holes filled, those of the warm region as well.
         Empty for a flat heatmap.
@@ -111,11 +112,13 @@ def warm_tone(
 
     fraction("warm", warm)
     at_least(0, blur=blur)
-    heat, grey = same_shape(heat, brightness(image))
+    heat, grey = same_shape(heat, brightness(image, heat.ndim))
     region = heat > warm
     if not region.any():
         return region, region
-    smooth = ndimage.gaussian_filter(grey, blur * max(grey.shape))
+    # Slices of a volume lie further apart than pixels do: each is smoothed by itself.
+    sd = [blur * max(grey.shape[:2])] * 2 + [0.0] * (grey.ndim - 2)
+    smooth = ndimage.gaussian_filter(grey, sd)
     values = smooth[region]
     if not np.ptp(values) > 1e-6 * np.abs(values).max():
         return region, region

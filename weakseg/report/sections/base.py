@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from weakseg.config import ClassifierConfig, Config
+from weakseg.config import Config
 from weakseg.methods.find import method_names, spoken_name
 from weakseg.report.colours import method_colours
 from weakseg.report.honesty import Check, checks_of
@@ -110,7 +110,7 @@ class Subject:
     @property
     def has_classifier(self) -> bool:
         """Whether there are classifiers of such cases."""
-        return self.data.get("dims", 2) in ClassifierConfig.dims
+        return bool(self.data.get("dims", 2) == self.config.classifier.dims)
 
     @property
     def distances(self) -> str:
