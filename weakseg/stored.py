@@ -114,8 +114,8 @@ def read_csv(
     try:
         if blank and path.is_file() and path.stat().st_size == 1:
             return pd.DataFrame()
-        held = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=gaps)
-        table = as_written(held)
+        rows = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=gaps)
+        table = as_written(rows)
     except FileNotFoundError:
         raise RunError("A table of the run folder is missing.", where=str(path), fix=fix) from None
     except (OSError, ValueError, OverflowError, csv.Error) as e:

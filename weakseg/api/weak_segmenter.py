@@ -2,6 +2,8 @@
 
 The stages and methods are those of the commands: `fit` is ``weakseg compare`` on a manifest of
 what it was handed, and leaves a run folder.
+
+One room for one class, whose methods are scikit-learn's contract.
 """
 
 from __future__ import annotations

@@ -125,9 +125,9 @@ def beside(weights: str) -> str | None:
         return "imagenet" if weights == "imagenet" else None
     folder = Path(weights).parent
     for place in (folder, folder.parent / SECOND):
-        found = sorted(p for p in place.glob(f"{SECOND}*") if p.suffix in (".safetensors", ".pth"))
-        if found:
-            return str(found[0])
+        files = sorted(p for p in place.glob(f"{SECOND}*") if p.suffix in (".safetensors", ".pth"))
+        if files:
+            return str(files[0])
     return None
 
 

@@ -232,14 +232,14 @@ def network_volume(case: Case, data: DataConfig, depth: int) -> tuple[np.ndarray
         If a file cannot be read, or modalities lie on different grids.
     """
     files = (case.image, *case.more)
-    held = [held_volume(f, data.intensity, data.window) for f in files]
-    x, y, z = held[0].raw.shape
+    volumes = [held_volume(f, data.intensity, data.window) for f in files]
+    x, y, z = volumes[0].raw.shape
     box = VolumeBox((x, y, z), data.image_size, depth)
-    for path, volume in zip(files, held, strict=True):
+    for path, volume in zip(files, volumes, strict=True):
         if volume.raw.shape != (x, y, z):
             read_case(case)  # says how their grids differ
             raise DataError("Two files of a case lie on different grids.", where=str(path))
-    return np.stack([volume_to_network(v, box) for v in held]), box
+    return np.stack([volume_to_network(v, box) for v in volumes]), box
 
 
 def channels_last(batch: Tensor) -> Tensor:

@@ -217,9 +217,9 @@ def stored_values(
 
     Those of `held_volume` where it is in memory; else they are read, and not kept.
     """
-    held: ScaledVolume | None = _HELD.peek(path, _what(intensity, window))
-    if held is not None:
-        return held.raw, held.slope, held.inter
+    scaled: ScaledVolume | None = _HELD.peek(path, _what(intensity, window))
+    if scaled is not None:
+        return scaled.raw, scaled.slope, scaled.inter
     stored = decode_volume(path)
     return stored.raw, 1.0 if stored.slope is None else stored.slope, stored.inter
 

@@ -47,9 +47,9 @@ def windowed_image(path: Path, window: Window, intensity: Intensity) -> NDArray[
     how: Intensity = "percentile" if window == "percentiles" else intensity
     if begins_as_dicom(path):
         kind = "file" if window in ("auto", "file") else "none"
-        asked = kind if isinstance(window, str) else ends_of(window)
+        limits = kind if isinstance(window, str) else ends_of(window)
         with opened(path, IMAGES.damaged, IMAGES.packed) as f:
-            pixels, mapped = decode_shown(f, path, asked)  # type: ignore[arg-type]
+            pixels, mapped = decode_shown(f, path, limits)  # type: ignore[arg-type]
         return scale_intensity(shown(pixels, path), "dtype" if mapped else how)
     image = read_image(path)
     if isinstance(window, str):

@@ -87,8 +87,8 @@ def spoken(record: Mapping[str, Any]) -> str | None:
     """What was measured and chosen, in a line; None where nothing was."""
     if "engines" not in record:
         return None
-    told = [
+    words = [
         f"{name} {value:.1f} images/s" if isinstance(value, float) else f"{name}: {value}"
         for name, value in record["engines"].items()
     ]
-    return f"engine {record['engine']} ({', '.join(told)})"
+    return f"engine {record['engine']} ({', '.join(words)})"

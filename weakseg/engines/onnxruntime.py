@@ -21,12 +21,12 @@ def load(model: bytes, threads: int, precision: str) -> Session:
     options.log_severity_level = ERRORS_ONLY
     # Threads that spin while they wait would take the core of the next decoder.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    held = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    names = [i.name for i in held.get_inputs()]
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [i.name for i in session.get_inputs()]
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         given = [np.ascontiguousarray(a) for a in arrays]
-        return list(held.run(None, dict(zip(names, given, strict=True))))
+        return list(session.run(None, dict(zip(names, given, strict=True))))
 
     return run
 

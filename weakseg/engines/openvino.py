@@ -33,8 +33,8 @@ def load(model: bytes, threads: int, precision: str) -> Session:
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         given = {i: np.ascontiguousarray(a) for i, a in enumerate(arrays)}
-        found = request.infer(given, share_inputs=True)
-        return [np.array(found[i]) for i in range(len(found))]
+        outputs = request.infer(given, share_inputs=True)
+        return [np.array(outputs[i]) for i in range(len(outputs))]
 
     return run
 

@@ -49,7 +49,7 @@ def check_engine(engine: str, device: str, precision: str) -> None:
     """
     if engine in (TORCH, AUTO):
         return
-    held = find_engine(engine)
+    chosen = find_engine(engine)
     if device.partition(":")[0] != "cpu":
         raise ConfigError(
             f"The engine {engine} runs on processors only.",
@@ -57,4 +57,4 @@ def check_engine(engine: str, device: str, precision: str) -> None:
             found=f"device {device}",
             fix="set device: cpu, or engine: torch",
         )
-    held.require_precision(precision_of(precision))
+    chosen.require_precision(precision_of(precision))

@@ -84,9 +84,9 @@ def explain_by_all(
     # Occlusion fills the one batch that it shares, and volumes go alone.
     if fill and config.method != OCCLUSION and batch.ndim == 4:
         batch = filled(batch, config.batch_size)
-    found = [explain(m, labels, batch, config) for m in models]
-    maps, p = average([m for _, m, _ in found]), torch.stack([p for *_, p in found]).mean(0)
-    return found[0][0], maps[:n], p[:n]
+    explained = [explain(m, labels, batch, config) for m in models]
+    maps, p = average([m for _, m, _ in explained]), torch.stack([p for *_, p in explained]).mean(0)
+    return explained[0][0], maps[:n], p[:n]
 
 
 def explain(
@@ -128,10 +128,8 @@ def explain(
             )
             return [torch.from_numpy(fall).to(images.device)], torch.from_numpy(logits).softmax(1)
         if config.method == FULLGRAD:
-            found, scores = fullgrad_maps(
-                model, images, target, score=config.score, zero=model.mean
-            )
-            return [found], scores.softmax(1)
+            heat, scores = fullgrad_maps(model, images, target, score=config.score, zero=model.mean)
+            return [heat], scores.softmax(1)
         modules = [module for _, module in layers]
         maps, scores = cams(
             model, modules, images, target, method=config.method, score=config.score
@@ -146,9 +144,9 @@ def explain(
         maps = [mirrored(m, o) for m, o in zip(maps, others, strict=True)]
         return maps, (p + turned) / 2
 
-    found = [look_twice(rescaled(batch, scale)) for scale in config.scales]
-    maps = [same_grid_average(of_layer) for of_layer in zip(*(m for m, _ in found), strict=True)]
-    p = torch.stack([p for _, p in found]).mean(0)
+    answers = [look_twice(rescaled(batch, scale)) for scale in config.scales]
+    maps = [same_grid_average(of_layer) for of_layer in zip(*(m for m, _ in answers), strict=True)]
+    p = torch.stack([p for _, p in answers]).mean(0)
     heat = fuse(maps)
     if config.scale == "probability":
         heat = _peaking_at(heat, of_lesions(p, labels).to(heat.device))
@@ -190,12 +188,12 @@ def explain_slices(
         p = model(volumes).float().softmax(1)
     name, maps = "", []
     for volume, there in zip(volumes.movedim(2, 1), present(volumes), strict=True):
-        found = []
+        slices = []
         for some in volume[there].split(config.batch_size):
             batch = channels_last(some)
             name, heat, _ = explain(flat, labels, batch, raw)
-            found.append(heat)
-        heat = torch.cat(found)
+            slices.append(heat)
+        heat = torch.cat(slices)
         if config.scale == "probability":
             heat = _peaking_at(heat, model.slices(volume[there]).shares.to(heat))
         stacked = heat.new_zeros(len(there), *heat.shape[1:])

@@ -160,7 +160,7 @@ def _meeting(
     before: Numbers, after: Numbers, structure: npt.NDArray[np.int_], offset: int
 ) -> npt.NDArray[np.int64]:
     """(2, n) numbers of planes that follow each other and touch; those of the second are moved."""
-    found = []
+    pairs = []
     m, n = before.shape
     for dx in (-1, 0, 1):
         for dy in (-1, 0, 1):
@@ -169,5 +169,5 @@ def _meeting(
             a = before[max(0, -dx) : m - max(0, dx), max(0, -dy) : n - max(0, dy)]
             b = after[max(0, dx) : m - max(0, -dx), max(0, dy) : n - max(0, -dy)]
             both = (a > 0) & (b > 0)
-            found.append(np.stack([a[both], b[both] + offset]).astype(np.int64))
-    return np.unique(np.concatenate(found, axis=1), axis=1)
+            pairs.append(np.stack([a[both], b[both] + offset]).astype(np.int64))
+    return np.unique(np.concatenate(pairs, axis=1), axis=1)

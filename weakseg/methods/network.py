@@ -1,4 +1,7 @@
-"""A segmentation network, or the mean of several."""
+"""A segmentation network, or the mean of several.
+
+One room for one kind of method: its masks, how it is loaded, and what it stands on.
+"""
 
 from __future__ import annotations
 

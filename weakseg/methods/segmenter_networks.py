@@ -160,11 +160,11 @@ def load_networks(
         For an engine that is not installed, or cannot run them.
     """
     folders = [segmenter_folder(run, name, s) for s in seeds]
-    held = tuple(read_settings(f) for f in folders)
+    trained = tuple(read_settings(f) for f in folders)
     loaded = [load_segmenter(f).to(device) for f in folders]
-    shape = _seen_at_once(loaded[0], held[0]) if engine == AUTO else ()
+    shape = _seen_at_once(loaded[0], trained[0]) if engine == AUTO else ()
     models, by = by_engine(loaded, engine, precision, shape=shape, what=name)
-    return Networks(tuple(models), held, by)
+    return Networks(tuple(models), trained, by)
 
 
 def _seen_at_once(model: Any, settings: Mapping[str, Any]) -> tuple[int, ...]:

@@ -169,12 +169,12 @@ def _deepened(tensor: Tensor, shape: torch.Size) -> Tensor:
 
 def _levels(net: nn.Module, channels: int) -> dict[nn.Module, int]:
     """Module → how often rows and columns were halved before it."""
-    found: dict[nn.Module, int] = {}
+    levels: dict[nn.Module, int] = {}
 
     def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         x = inputs[0]
         if isinstance(x, Tensor) and x.ndim == 4:
-            found.setdefault(module, max(0, round(math.log2(_PROBE / max(1, x.shape[2])))))
+            levels.setdefault(module, max(0, round(math.log2(_PROBE / max(1, x.shape[2])))))
 
     handles = [m.register_forward_pre_hook(note) for m in net.modules()]
     try:
@@ -183,7 +183,7 @@ def _levels(net: nn.Module, channels: int) -> dict[nn.Module, int]:
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return levels
 
 
 def _replace(module: nn.Module, name: str, levels: dict[nn.Module, int], plan: DepthPlan) -> None:

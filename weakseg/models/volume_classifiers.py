@@ -146,17 +146,17 @@ class SliceClassifier(Classifier):
         # Even parts: batch norms do not take a last one of a single slice.
         parts = slices.tensor_split(max(1, math.ceil(len(slices) / AT_ONCE)))
         if len(parts) == 1 or not torch.is_grad_enabled():
-            found = [self._part(p) for p in parts]
+            scores = [self._part(p) for p in parts]
         else:
-            found = [
+            scores = [
                 checkpoint(self._part, p, use_reentrant=False, context_fn=self._contexts)
                 for p in parts
             ]
-        logits = torch.cat([f[0] for f in found])
+        logits = torch.cat([f[0] for f in scores])
         healthy = logits[:, : self.spec.healthy]
         if healthy.shape[1]:
             logits = logits - healthy.logsumexp(1, keepdim=True)
-        attention = None if self.attention is None else torch.cat([f[1] for f in found])
+        attention = None if self.attention is None else torch.cat([f[1] for f in scores])
         return logits, attention
 
     def _part(self, slices: Tensor) -> tuple[Tensor, Tensor]:
@@ -229,8 +229,8 @@ class DeepClassifier(Classifier):
     ) -> None:
         nn.Module.__init__(self)
         plan = DepthPlan(spec.ratio, spec.depth)
-        known = spec.flat_arch in ARCHITECTURES
-        self.net = inflate(flat.net, plan, channels=spec.net_channels, draw=draw, check=not known)
+        listed = spec.flat_arch in ARCHITECTURES
+        self.net = inflate(flat.net, plan, channels=spec.net_channels, draw=draw, check=not listed)
         self.spec, self.end = spec, flat.end
         self.exit_layers = flat.exit_layers
         self.exits = nn.ModuleList(_one_place(e) for e in flat.exits)

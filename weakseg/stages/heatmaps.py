@@ -147,8 +147,8 @@ def _write_heatmaps(
         return heat
 
     explainer, by = _explainer(prepared, models, name, fabric, scales)
-    if told := spoken(by):
-        say(f"{what}: {told}")
+    if words := spoken(by):
+        say(f"{what}: {words}")
     with progress(what, sum(len(chosen) for _, chosen in work)) as advance, fabric.autocast():
         for settings, chosen in work:
             explained = settings.model_copy(update={"scales": scales})

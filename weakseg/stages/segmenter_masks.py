@@ -105,8 +105,8 @@ def _write_masks(
             networks = load_networks(
                 run.folder, name, together, fabric.device, engine, settings.precision
             )
-            if told := spoken(networks.engine):
-                say(f"masks of {name}: {told}")
+            if words := spoken(networks.engine):
+                say(f"masks of {name}: {words}")
             engine = networks.engine.get("engine", engine)  # for all seeds the same
             engines |= networks.engine
 

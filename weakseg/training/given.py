@@ -76,16 +76,16 @@ def _tensors(held: Any, path: Path, depth: int = 0) -> dict[str, Tensor]:
     """Tensors by name in what a file holds, at the top or further inside."""
     if not isinstance(held, Mapping):
         return {}
-    found = {str(k): v for k, v in held.items() if isinstance(v, Tensor)}
+    kept = {str(k): v for k, v in held.items() if isinstance(v, Tensor)}
     inside = [k for k in INSIDE if isinstance(held.get(k), Mapping) and held[k]]
-    if found and not inside:
-        return {k: _dense(k, v, path) for k, v in found.items()}
+    if kept and not inside:
+        return {k: _dense(k, v, path) for k, v in kept.items()}
     for key in inside if depth < DEPTH else []:
         if tensors := _tensors(held[key], path, depth + 1):
             if len(inside) > 1:
                 say(f"{path}: of {', '.join(inside)} the tensors of {key} are read")
             return tensors
-    return {k: _dense(k, v, path) for k, v in found.items()}
+    return {k: _dense(k, v, path) for k, v in kept.items()}
 
 
 def _dense(name: str, tensor: Tensor, path: Path) -> Tensor:

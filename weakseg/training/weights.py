@@ -27,8 +27,8 @@ def save_weights(
     """
     from safetensors.torch import save
 
-    held = tensors_of(weights) if isinstance(weights, nn.Module) else weights
-    state = {k: v.contiguous() for k, v in held.items()}
+    kept = tensors_of(weights) if isinstance(weights, nn.Module) else weights
+    state = {k: v.contiguous() for k, v in kept.items()}
     header, tensors = _sorted_header(save(state, metadata=metadata))
     size = len(header) + len(tensors)
     with atomic_path(path, size=size) as part, part.open("wb") as f:

@@ -2,6 +2,8 @@
 
 nibabel parses the headers; the voxels are read here, so that a file can neither claim more memory
 than it may have nor lose its end unnoticed.
+
+One room for one format: what is written is read by the same rules.
 """
 
 from __future__ import annotations
@@ -93,14 +95,14 @@ def decode_nifti(f: IO[bytes], path: Path) -> Voxels:
     if not len(header.binaryblock) <= offset <= _LAST_OFFSET:
         raise ValueError(f"the voxels are said to begin at byte {offset}")
     f.seek(offset)
-    raw, found, wanted = _read_slabs(f, frame.shape, kind)
+    raw, size, wanted = _read_slabs(f, frame.shape, kind)
     if isinstance(f, gzip.GzipFile):
         _read_to_end(f)
-    if found < wanted:
+    if size < wanted:
         raise DataError(
             "The volume is truncated.",
             where=str(path),
-            found=f"{found} bytes of voxels",
+            found=f"{size} bytes of voxels",
             expected=f"{wanted} for {shape_words(frame.shape)} voxels of {kind.name}",
             fix=_COPY,
         )
@@ -118,17 +120,17 @@ def _read_slabs(
     """
     plane = shape[0] * shape[1] * kind.itemsize
     raw = np.empty(shape, kind.newbyteorder("="))
-    found = 0
+    size = 0
     step = max(1, _SLAB // plane)
     for z in range(0, shape[2], step):
         depth = min(step, shape[2] - z)
         data = f.read(plane * depth)
-        found += len(data)
+        size += len(data)
         if len(data) < plane * depth:
             break
         slab = np.frombuffer(data, kind).reshape((*shape[:2], depth), order="F")
         raw[:, :, z : z + depth] = slab
-    return raw, found, plane * shape[2]
+    return raw, size, plane * shape[2]
 
 
 def write_nifti(path: Path, values: NDArray[Any], like: Path | Frame) -> None:

@@ -89,16 +89,16 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
 def _only(tree: Tree, files: list[str], named: str) -> str:
     """The one file that a table names; of several of one name, that with the ending it gives."""
     exact = [f for f in files if name_of(f).casefold() == named.casefold()]
-    found = exact if len(exact) == 1 else files
-    if len(found) > 1:
+    candidates = exact if len(exact) == 1 else files
+    if len(candidates) > 1:
         raise DataError(
             "Several images have the name that a table uses.",
             where=str(tree.root),
-            found=f"{named}: {listed(found, 3)}",
+            found=f"{named}: {listed(candidates, 3)}",
             expected="one image of each name",
             fix="name the folder that holds one of each, or take the others out of it",
         )
-    return found[0]
+    return candidates[0]
 
 
 def _chosen(row: dict[str, str], columns: list[str]) -> str:

@@ -144,10 +144,10 @@ def window_ends(data: Dataset) -> tuple[float, float] | None:
 
     So of a sigmoid, which has no ends.
     """
-    held = _window_of(data)
-    if held is None or held[2] == "SIGMOID":
+    ends = _window_of(data)
+    if ends is None or ends[2] == "SIGMOID":
         return None
-    centre, width, function = held
+    centre, width, function = ends
     if function == "LINEAR":
         centre, width = centre - 0.5, width - 1
     return (centre - width / 2, centre + width / 2) if width > 0 else None

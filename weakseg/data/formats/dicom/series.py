@@ -2,6 +2,8 @@
 
 The order is that of the slices' positions along their normal; names and instance numbers do not
 count.
+
+One room for what a series is and for every reason to refuse one.
 """
 
 from __future__ import annotations
