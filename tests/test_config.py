@@ -16,7 +16,7 @@ from weakseg.settings import Keys
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
-NOT_DEFAULT = {"crf", "affinity", "hypercolumn", "random-forest"}
+NOT_DEFAULT = {"crf", "box-prompt", "affinity", "hypercolumn", "random-forest"}
 """Rules that need an extra, or learn first."""
 
 

@@ -123,6 +123,7 @@ class ThresholdContent(_Content):
     chosen_on: str
     masks_seen: Count
     seen: list[str] = []
+    elsewhere: list[str] = []
     gate: Share
     split: str
     upper_bound: bool
@@ -185,6 +186,7 @@ class SegmenterSettings(_Content):
     validation_masks: Count
     masks_seen: Count | None = None
     seen: list[str] = []
+    elsewhere: list[str] = []
 
 
 def image_side(settings: Mapping[str, Any]) -> int | None:

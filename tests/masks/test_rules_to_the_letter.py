@@ -21,6 +21,7 @@ from weakseg.masks.rules import (
     FittedRule,
     TrainedState,
     affinity,
+    box_prompt,
     configured_rule,
     crf,
     default_rules,
@@ -60,6 +61,7 @@ UNUSUAL = {
     "superpixel": (superpixel, {"at": 0.41, "count": 33, "compactness": 0.21}),
     "two-tone": (two_tone, {"warm": 0.51, "blur": 0.021}),
     "crf": (crf, {"at": 0.41, "steps": 3}),
+    "box-prompt": (box_prompt, {"warm": 0.51, "blur": 0.021, "box": 1.5, "parts": "each"}),
     "hypercolumn": (hypercolumn, {"warm": 0.41, "at": 0.61, "count": 33, "compactness": 0.21}),
     "random-forest": (random_forest, {"warm": 0.41, "at": 0.61}),
     "affinity": (affinity, {"radius": 3, "beta": 4.0, "steps": 7, "at": 0.41}),
@@ -440,5 +442,7 @@ def test_a_rule_is_read_with_all_that_it_was_written_with():
 
 def test_rules_that_are_not_by_default_are_asked_for_by_name():
     assert [r.rule for r in default_rules()] == [
-        n for n in RULES if n not in ("crf", "affinity", "hypercolumn", "random-forest")
+        n
+        for n in RULES
+        if n not in ("crf", "box-prompt", "affinity", "hypercolumn", "random-forest")
     ]

@@ -36,8 +36,9 @@ HEATMAP: str = "heatmap"
 ORACLE: str = "oracle"
 WEAK: str = "weak"
 SUPERVISED: str = "supervised"
+FOUNDATION: str = "foundation"
 """Kinds of methods: of a heatmap; an upper bound; a network trained on another method's masks, or
-on those of the manifest."""
+on those of the manifest; and any that stands on a network which saw masks of other sets."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +150,8 @@ class Method(ABC):
     @property
     def choice(self) -> str:
         """What the threshold was chosen on, and how many masks were seen."""
-        return f"threshold chosen on {self.chosen_on}; {self.masks_seen} masks seen"
+        others = ", masks of other sets elsewhere" if self.kind == FOUNDATION else ""
+        return f"threshold chosen on {self.chosen_on}; {self.masks_seen} masks seen{others}"
 
 
 @dataclass(frozen=True)

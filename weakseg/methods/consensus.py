@@ -26,6 +26,7 @@ from weakseg.layout import masks_folder, masks_stage, threshold_file
 from weakseg.masks.kept import read_thresholds
 from weakseg.masks.thresholds import apply_threshold
 from weakseg.methods.base import (
+    FOUNDATION,
     SUPERVISED,
     Entries,
     Entry,
@@ -41,7 +42,8 @@ from weakseg.methods.prepared import Prepared
 from weakseg.scores import dice
 
 CONSENSUS = "consensus"
-"""The kind in ``per_case.csv``, unless a member is trained on true masks: then it is supervised."""
+"""The kind in ``per_case.csv``, unless a member is trained on true masks: then it is supervised.
+One that stands on masks seen elsewhere makes it a method of that kind."""
 
 COMPARE_FIRST = "run `weakseg compare CONFIG` first"
 
@@ -73,7 +75,8 @@ class ConsensusMethod(Method):
 
     @property
     def kind(self) -> str:
-        return SUPERVISED if any(v.kind == SUPERVISED for v in self.voters) else CONSENSUS
+        kinds = {v.kind for v in self.voters}
+        return next((k for k in (SUPERVISED, FOUNDATION) if k in kinds), CONSENSUS)
 
     @property
     def masks_seen(self) -> int:
@@ -81,7 +84,8 @@ class ConsensusMethod(Method):
 
     @property
     def chosen_on(self) -> str:
-        return f"nothing: {self.settings.vote} of {', '.join(v.name for v in self.voters)}"
+        of = ", ".join(v.name for v in self.voters)
+        return f"nothing: {self.settings.vote} of {of}{self.seen.told}"
 
     @property
     def dims(self) -> int:
@@ -271,7 +275,7 @@ def _spoken(config: Config, name: str) -> str:
 def consensus_kind(kind_of: KindOf) -> Kind:
     """The kind of what several methods agree on."""
     return Kind(
-        kinds=frozenset({CONSENSUS, SUPERVISED}),
+        kinds=frozenset({CONSENSUS, SUPERVISED, FOUNDATION}),
         config_of=config_of_run,
         names=lambda config: list(config.consensus),
         seeds=partial(_seeds, kind_of),

@@ -11,7 +11,7 @@ from weakseg.errors import RunError, UserError, did_you_mean
 from weakseg.layout import config_file, masks_folder, threshold_file, threshold_files
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods import consensus, heatmap, network
-from weakseg.methods.base import ENGINE, HEATMAP, ORACLE, WEAK, Entries, Kind, Method
+from weakseg.methods.base import ENGINE, FOUNDATION, HEATMAP, ORACLE, WEAK, Entries, Kind, Method
 from weakseg.methods.spoken import floor_name
 from weakseg.runs import Run, open_run
 
@@ -121,13 +121,17 @@ def load_method(
 
 
 def _first_method(entries: Entries) -> str:
-    """The first method that saw no mask.
+    """The first method that saw no mask, here or elsewhere.
 
     Where there are segmenters alone, one that other methods taught comes before one that true
     masks taught.
     """
     usable = [m for m, e in entries.items() if not any(v.get("upper_bound") for v in e.values())]
-    untold = [m for m in usable if not any(v["masks_seen"] for v in entries[m].values())]
+    untold = [
+        m
+        for m in usable
+        if not any(v["masks_seen"] or v["kind"] == FOUNDATION for v in entries[m].values())
+    ]
     if untold:
         return untold[0]
     kinds = {m: {v["kind"] for v in e.values()} for m, e in entries.items()}

@@ -34,6 +34,7 @@ from weakseg.masks.rules import FittedRule, configured_rule, rule_from_json, seg
 from weakseg.masks.thresholds import normalise
 from weakseg.methods.base import (
     ENGINE,
+    FOUNDATION,
     HEATMAP,
     ORACLE,
     Entries,
@@ -84,7 +85,8 @@ class HeatmapMethod(Method):
 
     @property
     def kind(self) -> str:
-        return ORACLE if self.rule.oracle else HEATMAP
+        other = FOUNDATION if self.rule.rule.elsewhere else HEATMAP
+        return ORACLE if self.rule.oracle else other
 
     @property
     def masks_seen(self) -> int:
@@ -317,7 +319,7 @@ def _config_of(run: Path) -> Config:
 
 
 KIND = Kind(
-    kinds=frozenset({HEATMAP, ORACLE}),
+    kinds=frozenset({HEATMAP, ORACLE, FOUNDATION}),
     config_of=_config_of,
     names=lambda config: list(config.heatmap_methods),
     seeds=_seeds,

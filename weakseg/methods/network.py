@@ -36,6 +36,7 @@ from weakseg.masks.thresholds import apply_threshold
 from weakseg.memory import give_large_back
 from weakseg.methods.base import (
     ENGINE,
+    FOUNDATION,
     SUPERVISED,
     WEAK,
     Entries,
@@ -340,7 +341,7 @@ def _spoken(kind_of: KindOf, config: Config, name: str) -> str:
 def network_kind(kind_of: KindOf) -> Kind:
     """The kind of segmentation networks."""
     return Kind(
-        kinds=frozenset({WEAK, SUPERVISED}),
+        kinds=frozenset({WEAK, SUPERVISED, FOUNDATION}),
         config_of=lambda run: load_config(config_file(run)),
         names=lambda config: list(config.segmenters),
         seeds=lambda config, name: list(config.mask_seeds(name)),

@@ -10,7 +10,7 @@ import numpy as np
 from weakseg.config import SegmenterConfig
 from weakseg.errors import UserError
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
-from weakseg.methods.base import SUPERVISED, WEAK
+from weakseg.methods.base import FOUNDATION, SUPERVISED, WEAK
 from weakseg.methods.cases import read_truth
 from weakseg.methods.gate import Gate
 from weakseg.methods.network import INFERENCE, network_mask
@@ -59,11 +59,11 @@ def choose_threshold(
         seen |= masked_lesions(prepared, lesions)
         chosen_on = f"{len(lesions)} validation masks"
     return {
-        "kind": WEAK if settings.weak else SUPERVISED,
+        "kind": SUPERVISED if not settings.weak else FOUNDATION if seen.elsewhere else WEAK,
         "rule": "probability",
         "threshold": float(value),
         "scale": "probability",
-        "chosen_on": chosen_on,
+        "chosen_on": chosen_on + seen.told,
         **seen.to_json(),
         "gate": 0.0,
         "split": "test",

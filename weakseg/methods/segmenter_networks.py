@@ -66,7 +66,8 @@ class Networks:
         """The true masks that had a part in any of them."""
         each = [seen_by_network(h) for h in self.held]
         cases = frozenset[str]().union(*(e.cases for e in each))
-        return MasksSeen(cases, max(e.others for e in each))
+        elsewhere = frozenset[str]().union(*(e.elsewhere for e in each))
+        return MasksSeen(cases, max(e.others for e in each), elsewhere)
 
     def probabilities(
         self, data: SegmentationCases, indices: Sequence[int], settings: SegmenterConfig

@@ -137,7 +137,8 @@ class HeatReader:
         """The true masks that had a part in a rule that was fitted to these heatmaps."""
         cases = self.masked_lesions("val") if rule.validation else []
         named = frozenset(cases[i].id for i in rule.validation)
-        return MasksSeen(named, rule.masks_seen - len(named))
+        elsewhere = frozenset({rule.rule.elsewhere} - {""})
+        return MasksSeen(named, rule.masks_seen - len(named), elsewhere)
 
     def pairs(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Raw heat and true mask of images with a lesion and a mask."""

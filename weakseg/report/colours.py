@@ -8,6 +8,7 @@ from collections.abc import Mapping
 COLOURS = {
     "no-masks": "#0a84c6",
     "masks": "#b8579b",
+    "foundation": "#b06a3b",
     "supervised": "#00a077",
     "floor": "#8c8c8c",
     "oracle": "#d98a00",
@@ -17,6 +18,7 @@ COLOURS = {
 _HUES = {
     "no-masks": (0.52, 0.70),
     "masks": (0.76, 0.95),
+    "foundation": (0.97, 1.02),
     "supervised": (0.26, 0.48),
     "floor": (0.0, 1.0),
     "oracle": (0.03, 0.13),

@@ -14,6 +14,7 @@ from weakseg.scores import Interval, by_lesion_size, cluster_mean_interval
 GROUPS = {
     "no-masks": "Methods that saw no masks",
     "masks": "Methods that saw some masks, to choose a threshold",
+    "foundation": "Methods that stand on masks seen elsewhere, those of other sets",
     "supervised": "Fully supervised networks: trained on masks",
     "floor": "Trivial floors: the same mask for every image, or its brightest or darkest part",
     "oracle": "Upper bounds: chosen on the test masks themselves, never results",
@@ -92,7 +93,7 @@ def method_table(
 
 def group_of(kind: str, masks_seen: int) -> str:
     """The group of `GROUPS` that a kind of ``per_case.csv`` belongs to."""
-    if kind in ("floor", "oracle", "supervised"):
+    if kind in ("floor", "oracle", "supervised", "foundation"):
         return kind
     return "masks" if masks_seen > 0 else "no-masks"
 
@@ -125,14 +126,15 @@ def headline(methods: pd.DataFrame, order: Sequence[str], wanted: str | None = N
     -------
     str or None
         ``wanted``, where it was scored and is no upper bound. Else the first method that saw no
-        masks; without such a method, the first whose threshold saw some; then the first
-        supervised network; None where there is none of them. `weakseg predict` takes the same one
-        by default, but asks for a name where every heatmap method saw masks.
+        masks; without such a method, the first whose threshold saw some; then the first that
+        stands on masks seen elsewhere; then the first supervised network; None where there is none
+        of them. `weakseg predict` takes the same one by default, but asks for a name where every
+        heatmap method saw masks.
     """
     scored = methods.dropna(subset=["dice"]) if len(methods) else methods
     if len(scored) and wanted in set(scored.loc[scored["group"] != "oracle", "method"]):
         return wanted
-    for group in ("no-masks", "masks", "supervised"):
+    for group in ("no-masks", "masks", "foundation", "supervised"):
         members = set(scored.loc[scored["group"] == group, "method"]) if len(scored) else set()
         first = next((m for m in order if m in members), None)
         if first is not None:

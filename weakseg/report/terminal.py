@@ -78,8 +78,13 @@ def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
         f"{low} to {high}" if low and high else "",
         _percent(row["missed"]),
         _percent(row["false_positive_rate"]),
-        "" if row["kind"] == "floor" else str(int(row["masks_seen"])),
+        "" if row["kind"] == "floor" else _masks(row),
     )
+
+
+def _masks(row: dict[Any, Any]) -> str:
+    """How many masks a method saw, and whether it stands on masks seen elsewhere."""
+    return str(int(row["masks_seen"])) + (" + elsewhere" if row["kind"] == "foundation" else "")
 
 
 def _number(value: Any) -> str:

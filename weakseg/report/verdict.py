@@ -214,6 +214,7 @@ def _sentence(
     """Light, method, Dice, floor, and what stands in the way of a better light."""
     method, seen = spoken(row["method"]), int(row["masks_seen"])
     taught = "without seeing a mask" if seen == 0 else f"after seeing {words.count(seen, 'mask')}"
+    taught += " of this set, but with masks seen elsewhere" if row["group"] == "foundation" else ""
     dice = words.number(row["dice"], 2)
     if pd.notna(row["dice_low"]):
         low, high = (words.number(row[f"dice_{end}"], 2) for end in ("low", "high"))

@@ -119,6 +119,7 @@ def mean_of_networks(seeds: Sequence[int]) -> str:
 def _reached(method: str, row: pd.Series, averaged: Sequence[int]) -> str:
     seen = int(row["masks_seen"])
     start = "Without seeing a mask" if seen == 0 else f"After seeing {count(seen, 'mask')}"
+    start += " of this set, but with masks seen elsewhere" if row["group"] == "foundation" else ""
     seeds = int(row["seeds"])
     over = f", as the mean of {seeds} seeds" if seeds > 1 else ""
     over = f", by {mean_of_networks(averaged)}" if averaged else over

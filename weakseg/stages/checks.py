@@ -65,6 +65,8 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
         where = "heatmap" if name not in config.heatmaps else f"heatmaps.{name}"
         check_method(heat.method, where=f"{where}.method")
         target_classes(heat.target, labels, where=f"{where}.target")
+        for rule in config.rules_of(name):
+            rule.require()
     if config.filtered is not None and config.filtered.target not in ("same", "predicted"):
         target_classes(config.filtered.target, labels, where="filtered.target")
     if dims == 3:

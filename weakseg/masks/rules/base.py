@@ -125,6 +125,7 @@ class FittedRule:
             "chosen_on": self.chosen_on,
             "masks_seen": self.masks_seen,
             "upper_bound": self.oracle,
+            **({"elsewhere": [self.rule.elsewhere]} if self.rule.elsewhere else {}),
         } | ({} if self.search is None else {"search": dict(self.search)})
 
 
@@ -148,6 +149,8 @@ class Rule(Section, ABC):
     trainable : bool
         Whether it is trained on the training images' heatmaps, see
         `weakseg.methods.trainable`.
+    elsewhere : str
+        A network that it asks and that was trained on masks of other sets; empty for none.
     """
 
     rule: str
@@ -158,11 +161,22 @@ class Rule(Section, ABC):
     by_default: ClassVar[bool] = True
     trainable: ClassVar[bool] = False
     dims: ClassVar[tuple[int, ...]] = (2,)
+    elsewhere: ClassVar[str] = ""
 
     @property
     def draws(self) -> bool:
         """Whether the experiment's seed has a part in it: it is trained, or takes some masks."""
         return self.trainable or getattr(self, "max_masks", None) is not None
+
+    def require(self) -> None:
+        """Refuse the rule where a package that it needs is not installed.
+
+        Raises
+        ------
+        ConfigError
+            With the command that installs it.
+        """
+        return
 
     def fit(self, evidence: Evidence) -> FittedRule:
         """Choose what the rule needs for the whole set.

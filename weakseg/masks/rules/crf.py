@@ -33,6 +33,9 @@ class CrfRule(SearchedRule):
     needs_image = True
     by_default = False
 
+    def require(self) -> None:
+        _package()
+
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         return crf_mask(heat, image, at=self.at, steps=self.steps)
 

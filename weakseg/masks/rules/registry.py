@@ -10,6 +10,7 @@ from pydantic import Discriminator, Tag, TypeAdapter
 from weakseg.errors import nearest
 from weakseg.masks.rules import base
 from weakseg.masks.rules.affinity import AffinityRule
+from weakseg.masks.rules.box_prompt import BoxPromptRule
 from weakseg.masks.rules.crf import CrfRule
 from weakseg.masks.rules.geodesic import GeodesicRule
 from weakseg.masks.rules.global_thresholds import (
@@ -38,6 +39,7 @@ _ALL: tuple[type[base.Rule], ...] = (
     GeodesicRule,
     SuperpixelRule,
     CrfRule,
+    BoxPromptRule,
     AffinityRule,
     HypercolumnRule,
     RandomForestRule,

@@ -152,7 +152,10 @@ def _searched(rule: SearchedRule, evidence: Evidence) -> FittedRule:
         raise LookupError("no lesion image of the validation split has a mask")
     mean = total / lesions
     best = int(mean.argmax())
-    words = ", ".join(f"{name} {value:g}" for name, value in tried[best][0].items())
+    words = ", ".join(
+        f"{name} {value if isinstance(value, str) else f'{value:g}'}"
+        for name, value in tried[best][0].items()
+    )
     return replace(
         fitted[best],
         chosen_on=f"masks of the validation split: {words}, of {len(tried)} that were tried",

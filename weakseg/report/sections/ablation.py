@@ -23,7 +23,7 @@ from weakseg.scores import weak_to_full_ratio
 STEP_COLUMNS = (
     "step", "dice", "dice_low", "dice_high", "gain", "gain_low", "gain_high", "ratio", "ratio_low",
     "ratio_high", "hd95", "missed", "false_positive_rate", "false_positive_rate_low",
-    "false_positive_rate_high", "masks_seen", "seeds", "seconds",
+    "false_positive_rate_high", "masks_seen", "kind", "seeds", "seconds",
 )  # fmt: skip
 GAP_COLUMNS = ("by", "group", "low", "high", "images", "method", "reference")
 
@@ -197,7 +197,7 @@ def _sentences(steps: pd.DataFrame) -> list[str]:
 TEMPLATE = r"""
 <h2>What each step earned</h2>
 <div class="scroll"><table class="wrapped"><thead><tr><th class="text">step</th><th>Dice</th><th>gain over the step before</th>{% if reference %}<th>share of {{ reference }}</th>{% endif %}<th>HD95</th><th>missed</th><th>false positives</th><th>masks seen</th><th>seeds</th><th>seconds a seed</th></tr></thead><tbody>
-{% for s in rows %}<tr><td class="text">{{ s.step }}</td><td>{{ value(s.dice, s.dice_low, s.dice_high) }}</td><td>{% if s.gain | given %}{{ s.gain | signed }} <small>{{ interval(s.gain_low, s.gain_high) }}</small>{% endif %}</td>{% if reference %}<td>{{ share(s.ratio, s.ratio_low, s.ratio_high) }}</td>{% endif %}<td>{{ s.hd95 | num(1) }}</td><td>{{ s.missed | pct }}</td><td>{{ share(s.false_positive_rate, s.false_positive_rate_low, s.false_positive_rate_high) }}</td><td>{{ s.masks_seen }}</td><td>{{ s.seeds }}</td><td>{{ s.seconds | num(0) }}</td></tr>
+{% for s in rows %}<tr><td class="text">{{ s.step }}</td><td>{{ value(s.dice, s.dice_low, s.dice_high) }}</td><td>{% if s.gain | given %}{{ s.gain | signed }} <small>{{ interval(s.gain_low, s.gain_high) }}</small>{% endif %}</td>{% if reference %}<td>{{ share(s.ratio, s.ratio_low, s.ratio_high) }}</td>{% endif %}<td>{{ s.hd95 | num(1) }}</td><td>{{ s.missed | pct }}</td><td>{{ share(s.false_positive_rate, s.false_positive_rate_low, s.false_positive_rate_high) }}</td><td>{{ s.masks_seen }}{% if s.kind == "foundation" %} + elsewhere{% endif %}</td><td>{{ s.seeds }}</td><td>{{ s.seconds | num(0) }}</td></tr>
 {% endfor %}</tbody></table></div>
 {% for s in sentences %}<p class="note">{{ s }}</p>{% endfor %}
 <p class="note">Gains are paired, image by image. Seconds: training, heatmaps and all that a step stands on; of a mean of several networks those of all.</p>

@@ -61,7 +61,7 @@ def verdict_of(subject: Subject) -> Verdict:
     """The verdict on a run; see `weakseg.report.verdict.judge`."""
     method = subject.method
     answer = next((q["verdict"] for q in _tumour_answers(subject.run)), None)
-    weak = subject.groups.get(method or "") in ("no-masks", "masks")
+    weak = subject.groups.get(method or "") in ("no-masks", "masks", "foundation")
     return judge(
         subject.methods,
         method,

@@ -38,7 +38,11 @@ def equivalence_of(subject: Subject) -> dict[str, Any]:
     """
     run, methods, headline = subject.run, subject.methods, subject.method
     network = run.config.equivalence.segmenter
-    weak = methods[methods["group"].isin(["no-masks", "masks", "oracle"])] if len(methods) else None
+    weak = (
+        methods[methods["group"].isin(["no-masks", "masks", "foundation", "oracle"])]
+        if len(methods)
+        else None
+    )
     empty = pd.DataFrame()
     reference = reference_of(run)
     draw = subject.draw
@@ -153,7 +157,7 @@ TEMPLATE = r"""
 {{ figure(figures.worth, "Green: " ~ network ~ ", trained with the masks of ever more patients (its Dice on the same test images, made monotone; dots: as measured). Lines: heatmap methods with their 95 % intervals. Where a line meets the curve, a heatmap is worth that many masks. Diamond: the masks that a threshold was tuned on.") }}
 <div>
 <div class="scroll"><table class="wrapped"><thead><tr><th class="text">method</th><th>Dice</th><th>masks seen</th><th>worth masks of {{ network }}</th><th>of patients</th><th>share of the fully supervised Dice</th></tr></thead><tbody>
-{% for w in rows %}<tr><td class="text"><i class="dot" style="background:{{ r.colours[w.method] }}"></i>{{ w.method }}</td><td>{{ w.dice | num }}</td><td>{{ w.masks_seen }}</td><td>{{ w.masks }}</td><td>{{ w.patients }}</td><td>{{ w.ratio }}</td></tr>
+{% for w in rows %}<tr><td class="text"><i class="dot" style="background:{{ r.colours[w.method] }}"></i>{{ w.method }}</td><td>{{ w.dice | num }}</td><td>{{ w.masks_seen }}{% if w.group == "foundation" %} + elsewhere{% endif %}</td><td>{{ w.masks }}</td><td>{{ w.patients }}</td><td>{{ w.ratio }}</td></tr>
 {% endfor %}</tbody></table></div>
 {% for s in sentences %}<p class="note">{{ s }}</p>{% endfor %}
 <p class="note">Within a draw the patients of a smaller number are among those of a larger. Healthy images train at every number: their labels say that their masks are empty. Every point takes equally many steps, uses no validation mask, and keeps the threshold 0.5.</p>

