@@ -114,8 +114,8 @@ def load_method(
     require_whole(Run(folder), kind.stage(name), threshold_file(masks_folder(folder), name))
     if engine is not None:
         usable = {
-            m: {seed_: {**e, ENGINE: engine} for seed_, e in entries.items()}
-            for m, entries in usable.items()
+            m: {seed_: {**e, ENGINE: engine} for seed_, e in seeds.items()}
+            for m, seeds in usable.items()
         }
     return kind.load(folder, made_by[kind], name, usable, seed, device)
 
