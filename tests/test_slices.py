@@ -25,7 +25,7 @@ from weakseg.stages.equivalence import _point_key
 CONFIG = """
 name: slices
 recipe: best-weak
-data: {{manifest: {manifest}, image_size: 64, neighbours: true}}
+data: {{manifest: {manifest}, image_size: 64, neighbours: true, window: [115, 230]}}
 classifier: {{epochs: 1, batch_size: 8}}
 masks: {{gate: 0.01, rules: [otsu, oracle-image]}}
 volumes: {{smooth: 1, min_slices: 2}}
@@ -153,6 +153,8 @@ def test_lesions_of_every_method_are_measured_in_their_volume(job):
 
 def test_everything_else_runs_on_slices(job):
     folder, _ = job
+    assert read_json(folder / "run/segmenter/weak/seed-0/settings.json")["window"] == [115, 230]
+    assert "window: centre 115, width 230" in (folder / "run/report/index.html").read_text()
     for method in ("best-map-grown", "best-weak", "net"):
         (entry,) = read_json(folder / f"run/masks/{method}/threshold.json").values()
         assert entry["masks_seen"] == (12 if method == "net" else 0)

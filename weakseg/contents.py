@@ -172,7 +172,10 @@ class SegmenterSettings(_Content):
     settings: dict[str, Any]
     image_size: Annotated[int, Field(ge=1, le=2**16)]
     intensity: Literal["auto", "dtype", "percentile"]
-    window: tuple[float, float] | Literal["auto", "file", "percentiles"] = "auto"
+    window: (
+        Annotated[list[float], Field(min_length=2, max_length=2)]
+        | Literal["auto", "file", "percentiles"]
+    ) = "auto"
     channels: Annotated[int, Field(ge=1)]
     dims: Literal[2, 3]
     steps: Annotated[int, Field(ge=1)]

@@ -130,12 +130,11 @@ def _slabs(
 
 def _longer(held: Tensor, axis: int, length: int) -> Tensor:
     """A tensor with zeros behind its end along an axis, so that it has a length."""
-    lacks = length - held.shape[axis]
-    if lacks <= 0:
+    if length <= held.shape[axis]:
         return held
-    more = [*held.shape]
-    more[axis] = lacks
-    return torch.cat([held, held.new_zeros(more)], axis)
+    longer = held.new_zeros([*held.shape[:axis], length, *held.shape[axis + 1 :]])
+    longer.narrow(axis, 0, held.shape[axis]).copy_(held)
+    return longer
 
 
 def _overlap(
