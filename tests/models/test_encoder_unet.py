@@ -5,7 +5,8 @@ import torch
 
 from weakseg.errors import ConfigError
 from weakseg.models.classifiers import RGB_MEAN, RGB_STD
-from weakseg.models.encoder_unet import ENCODERS, HALF, EncoderUNet, SqueezeNetEncoder
+from weakseg.models.encoder_unet import EncoderUNet
+from weakseg.models.encoders import ENCODERS, HALF, SqueezeNetEncoder
 
 QUICK = ("squeezenet1_1", "mobilenet_v2", "tf_efficientnet_lite0")
 

@@ -7,7 +7,7 @@ import torchvision
 from weakseg.errors import ConfigError
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier, torchvision_names
-from weakseg.models.encoder_unet import ENCODERS
+from weakseg.models.encoders import ENCODERS
 from weakseg.models.grey import take_grey
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.pretrained import load_backbone

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from weakseg.errors import UserError
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
-from weakseg.models.encoder_unet import ENCODERS
+from weakseg.models.encoders import ENCODERS
 from weakseg.models.pretrained import backbone_of, load_backbone
 from weakseg.models.segmenters import build_segmenter
 

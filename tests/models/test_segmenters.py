@@ -6,7 +6,7 @@ import torch
 from weakseg.errors import ConfigError
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.layers import ARCHITECTURES
-from weakseg.models.segmenters import SEGMENTERS, build_segmenter
+from weakseg.models.segmenters import SEGMENTERS, build_segmenter, find_segmenter
 from weakseg.models.table import format_models, models_table
 
 EVERY = [(name, dims) for name, spec in SEGMENTERS.items() for dims in spec.dims]
@@ -43,7 +43,18 @@ def test_backbone_behind_a_colon():
     with pytest.raises(ConfigError, match="did you mean 'resnet18'"):
         build_segmenter("fcn16s:resnet-18", 1, 2)
     with pytest.raises(ConfigError, match="without a colon"):
-        build_segmenter("unet:resnet18", 1, 2)
+        build_segmenter("unetpp:resnet18", 1, 2)
+
+
+def test_modules_behind_a_colon():
+    assert find_segmenter("unet") == (SEGMENTERS["unet"], "")
+    assert find_segmenter("unet:ca+mfr") == (SEGMENTERS["unet"], "mfr+ca")
+    with pytest.raises(ConfigError, match=r"no module 'se'(.|\n)*unet:se(.|\n)*mfr, mca, ca"):
+        find_segmenter("unet:ca+se")
+    with pytest.raises(ConfigError, match=r"module 'ca' once(.|\n)*unet:ca\+ca"):
+        find_segmenter("unet:ca+ca")
+    with pytest.raises(ConfigError, match=r"no module ''"):
+        find_segmenter("unet:")
 
 
 def test_unknown_names_and_dimensions_are_refused_with_a_way_out():
@@ -51,7 +62,7 @@ def test_unknown_names_and_dimensions_are_refused_with_a_way_out():
         build_segmenter("deepmedik", 1, 2)
     with pytest.raises(ConfigError, match="choose one of: unet"):
         build_segmenter("zzz", 1, 2)
-    with pytest.raises(ConfigError, match=r"3 dimensions(.|\n)*unet, unet-original, deepmedic"):
+    with pytest.raises(ConfigError, match=r"3 dimensions(.|\n)*unet, unet-original, unetpp,"):
         build_segmenter("fcn8s", 1, 2, 3)
     with pytest.raises(ConfigError, match="4 dimensions"):
         build_segmenter("unet", 1, 2, 4)
@@ -92,6 +103,7 @@ def test_table_of_four_modalities_leaves_out_what_cannot_take_them():
     rows = models_table(in_channels=4, classes=5)
     assert {r["name"] for r in rows} == {
         *("unet", "unet-original"),
+        *("unetpp", "sw-unet", "mfr-unet", "attention-unet-small", "two-scale-cnn", "render-unet"),
         *("deepmedic", "deepmedic-release", "deepmedic-latest"),
     }
     weights = {r["name"]: r["conv_weights"] for r in rows if r["dims"] == 3}

@@ -9,8 +9,8 @@ from torch import nn
 
 from weakseg.data.patches import grid_starts
 from weakseg.models.deepmedic import DeepMedic
-from weakseg.models.fcn import WholeImage
 from weakseg.models.unet import UNet
+from weakseg.models.whole_image import WholeImage
 from weakseg.training.infer import as_batch, gaussian_weights, lesion_probability
 
 

@@ -13,8 +13,8 @@ from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE
 from weakseg.masks.region import body_region
 from weakseg.models.deepmedic import DeepMedic
-from weakseg.models.fcn import WholeImage
 from weakseg.models.unet import UNet
+from weakseg.models.whole_image import WholeImage
 from weakseg.training.prior import recalibrate
 from weakseg.training.recipes import resolve
 from weakseg.training.segment import SegmenterTask, patch_shape, predict, val_cases, whole_shape

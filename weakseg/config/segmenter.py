@@ -88,6 +88,11 @@ class SegmenterConfig(Section):
     l2: float | Auto = Field(AUTO, description="penalty on the sum of the weights' squares")
     schedule: Literal["auto", "cosine", "poly", "halving", "constant"] = AUTO
     warmup: float = Field(0.05, ge=0.0, lt=1.0, description="share of the steps (cosine)")
+    dropout: Literal["auto", "none", "by-depth"] = Field(
+        AUTO,
+        description="by-depth: what a convolution reads is dropped with a probability that grows "
+        "from 0 at the first to 0.3 at the last; auto: none, but for two-scale-cnn",
+    )
     average: Literal["auto", "none", "ema", "swa"] = Field(
         AUTO, description="which weights are kept: the last, or an average over the steps"
     )
@@ -118,6 +123,12 @@ class SegmenterConfig(Section):
         min_length=1,
         description="sizes, relative to image_size, at which an image is looked at; the "
         "probabilities are averaged; images only",
+    )
+    prune: int | None = Field(
+        None,
+        ge=1,
+        description="unetpp, encoder-unetpp: the depth of the nested U-Net that alone is asked at "
+        "inference, 1 to 4 (3 on squeezenet1_1); none: the mean of all",
     )
     threshold: Probability | Literal["validation"] = Field(
         0.5, description="on the probability; validation: the best on validation masks, counted"
@@ -173,7 +184,9 @@ class SegmenterConfig(Section):
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """What networks and masks depend on, for fingerprints."""
-        idle = {"compile"} | ({"false_alarms"} if self.false_alarms is None else set())
+        later = ("false_alarms", "prune")
+        idle = {"compile"} | {k for k in later if getattr(self, k) is None}
+        idle |= set() if self.dropout == "by-depth" else {"dropout"}
         idle |= {"scales"} if self.scales == [1.0] else set()  # a setting that came later
         return self.model_dump(mode="json", exclude=idle)
 

@@ -26,7 +26,7 @@ from weakseg.training.recipes import resolve
 from weakseg.training.segmentation_cases import SegmentationCases
 
 AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds", "min_peak"}
-AFTER_TRAINING |= {"min_area", "ensemble", "gate", "false_alarms", "scales"}
+AFTER_TRAINING |= {"min_area", "ensemble", "gate", "false_alarms", "scales", "prune"}
 """Settings that a trained network does not depend on."""
 
 
@@ -51,7 +51,9 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
     settings = segmenter_settings(prepared, name, seed).model_dump(mode="json")
     # The best epoch is chosen by looking at whole images, in the way that they are predicted.
     looked = {"tile", "overlap", "flips"} if config.keep == "best" else set()
+    looked |= {"prune"} if looked and config.prune is not None else set()
     left_out = {*AFTER_TRAINING, "weights", "compile"} - looked
+    left_out |= {"dropout"} if settings["dropout"] == "none" else set()
     left_out |= set() if config.weak else {"masks", "ignore"}
     settings = {k: v for k, v in settings.items() if k not in left_out}
     parts = [] if source is None else [source]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weakseg.config import Config
 from weakseg.masks.rules import RULES
+from weakseg.models.segmenters import SEGMENTERS
 
 HEATMAPS = {
     "gradcam": "Grad-CAM",
@@ -21,20 +22,6 @@ HEATMAPS = {
     "occlusion": "occlusion",
 }
 """Formula of a heatmap → its name in the literature."""
-NETWORKS = {
-    "unet": "U-Net",
-    "unet-original": "U-Net as published",
-    "encoder-unet": "U-Net on a classifier",
-    "fcn32s": "FCN-32s",
-    "fcn16s": "FCN-16s",
-    "fcn8s": "FCN-8s",
-    "fcn_resnet50": "FCN on ResNet-50",
-    "deeplabv3_resnet50": "DeepLabv3 on ResNet-50",
-    "deepmedic": "DeepMedic",
-    "deepmedic-release": "DeepMedic as first released",
-    "deepmedic-latest": "DeepMedic as last released",
-}
-"""Architecture → its name in the literature."""
 _FLOORS = {
     "floor-everything": "the whole of every image",
     "floor-ellipse": "an ellipse in the middle of every image",
@@ -66,7 +53,8 @@ def network_name(config: Config, name: str, taught_by: str | None) -> str:
 
 def _network(arch: str) -> str:
     base, _, backbone = arch.partition(":")
-    return NETWORKS.get(base, base) + (f" with {backbone}" if backbone else "")
+    said = SEGMENTERS[base].spoken if base in SEGMENTERS else base
+    return said + (f" with {backbone}" if backbone else "")
 
 
 def floor_name(name: str) -> str:

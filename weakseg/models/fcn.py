@@ -19,6 +19,7 @@ from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import RGB_MEAN, RGB_STD, build_classifier
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.receptive_field import strides
+from weakseg.models.whole_image import WholeImage
 
 PUBLISHED_TAPS: dict[str, dict[int, str]] = {
     "vgg16": {4: "features.9", 8: "features.16", 16: "features.23", 32: "features.30"},
@@ -26,20 +27,6 @@ PUBLISHED_TAPS: dict[str, dict[int, str]] = {
 """Layers that are scored where the article names them: the outputs of VGG's poolings."""
 
 _PROBE = 256  # side of the image on which strides are computed
-
-
-class WholeImage(nn.Module):
-    """A network whose scores have the size of its input, whatever that is."""
-
-    margin: tuple[int, int] = (0, 0)
-
-    def input_size(self, output: int) -> int:
-        """Side of the input for a side of the output: the same."""
-        return output
-
-    def output_size(self, size: int) -> int:
-        """Side of the output for a side of the input: the same."""
-        return size
 
 
 def taps(classifier: Classifier) -> dict[int, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from weakseg.errors import ConfigError, UserError
-from weakseg.models.encoder_unet import EncoderUNet
+from weakseg.models.encoders import OnEncoder
 from weakseg.models.fcn import FCN, TorchvisionSegmenter
 from weakseg.models.segmenters import find_segmenter
 from weakseg.models.states import Match, load_tensors, match, refuse_not_finite
@@ -16,7 +16,7 @@ from weakseg.models.transfer import first_layer_channels, fit_words
 
 def backbone_of(net: nn.Module) -> nn.Module | None:
     """The part that is a classifier without its head; None where the network has none."""
-    if isinstance(net, EncoderUNet):
+    if isinstance(net, OnEncoder):
         return net.encoder
     if isinstance(net, FCN):
         return net.backbone
@@ -33,8 +33,8 @@ def backbone_name(arch: str) -> str:
     ConfigError
         If it has none, so that ImageNet weights have no place in it.
     """
-    _, backbone = find_segmenter(arch)
-    if backbone:
+    spec, backbone = find_segmenter(arch)
+    if spec.backbones:
         return backbone
     if arch.endswith("_resnet50"):
         return "resnet50"

@@ -2,6 +2,7 @@
 
 Every network maps images (B, C, *size) to logits (B, K, *output) and says how much of its input's
 border has no output: ``margin`` (before, after), ``input_size(output)``, ``output_size(input)``.
+While it is trained it may give `Outputs` instead: further heads, points, whether there is a lesion.
 """
 
 from __future__ import annotations
@@ -10,21 +11,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from weakseg.errors import ConfigError, did_you_mean
+from weakseg.models.attention_unet_small import build_small
 from weakseg.models.deepmedic import DeepMedic
-from weakseg.models.encoder_unet import ENCODERS, EncoderUNet
-from weakseg.models.fcn import (
-    FCN,
-    TorchvisionSegmenter,
-    build_deeplabv3_resnet50,
-    build_fcn,
-    build_fcn_resnet50,
-)
+from weakseg.models.encoder_unet import EncoderUNet
+from weakseg.models.encoder_unetpp import build_encoder_unetpp
+from weakseg.models.encoders import ENCODERS
+from weakseg.models.fcn import build_deeplabv3_resnet50, build_fcn, build_fcn_resnet50
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.receptive_field import ReceptiveField, receptive_fields
-from weakseg.models.unet import UNet
+from weakseg.models.render_unet import build_render_unet
+from weakseg.models.sw_unet import build_sw_unet
+from weakseg.models.transunet import build_transunet
+from weakseg.models.two_scale_cnn import build_two_scale
+from weakseg.models.unet import UNet, build_mfr_unet, build_unet, build_unet_original
+from weakseg.models.unetpp import build_unetpp
+from weakseg.models.whole_image import WholeImage
 
-Segmenter = DeepMedic | UNet | EncoderUNet | FCN | TorchvisionSegmenter
+Segmenter = DeepMedic | UNet | WholeImage
 """Any network of the registry."""
+
+_SIDES = {2: 128, 3: 64}
+"""Side of a training patch of networks whose scores have the size of the image, by dimensions."""
 
 
 def _segmenter_fields(
@@ -59,17 +66,23 @@ class SegmenterSpec:
     fields : callable
         Receptive field of the scores (``""``) and of named pathways, from the network, its
         channels, dimensions and patch.
+    spoken : str
+        Its name in the literature.
     backbones : tuple of str
         Classifiers that may be named behind a colon, the default first.
+    modules : tuple of str
+        Additions that may be named behind a colon, joined by a plus; by default it has none.
     """
 
     build: Callable[[int, int, int, str], Segmenter]
     patch: dict[int, int]
     description: str
+    spoken: str
     fields: Callable[[Segmenter, int, int, int], dict[str, ReceptiveField]] = field(
         default=_segmenter_fields
     )
     backbones: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -77,91 +90,144 @@ class SegmenterSpec:
         return tuple(self.patch)
 
 
-def _unet(channels: int, classes: int, dims: int, _: str) -> UNet:
-    return UNet(channels, classes, dims, padding="same", base=32, batch_norm=True, dropout=0.0)
-
-
-def _unet_original(channels: int, classes: int, dims: int, _: str) -> UNet:
-    # Four poolings cost 184 voxels an axis, more than most volumes have: in 3D three, like
-    # Çiçek et al. (132 gives 44).
-    return UNet(channels, classes, dims) if dims == 2 else UNet(channels, classes, 3, depth=3)
-
-
 _FCN_BACKBONES = ("vgg16", *[a for a in ARCHITECTURES if a != "vgg16"])
+_ENCODERS = tuple(ENCODERS)
 
 SEGMENTERS: dict[str, SegmenterSpec] = {
     "unet": SegmenterSpec(
-        _unet,
-        {2: 128, 3: 64},
+        build_unet,
+        _SIDES,
         "U-Net, same convolutions, batch normalisation, 32 maps at the first level",
+        "U-Net",
+        modules=("mfr", "mca", "ca"),
     ),
     "unet-original": SegmenterSpec(
-        _unet_original,
+        build_unet_original,
         {2: 388, 3: 44},
         "U-Net as published: valid convolutions, 64 maps at the first level",
+        "U-Net as published",
     ),
     "encoder-unet": SegmenterSpec(
         lambda channels, classes, _, encoder: EncoderUNet(channels, classes, encoder),
         {2: 128},
         "U-Net on a classifier, which may be pretrained (segmentation_models_pytorch)",
-        backbones=tuple(ENCODERS),
+        "U-Net on a classifier",
+        backbones=_ENCODERS,
+    ),
+    "unetpp": SegmenterSpec(
+        build_unetpp,
+        _SIDES,
+        "UNet++: nested U-Nets with a head each, which may be pruned at inference",
+        "UNet++",
+    ),
+    "encoder-unetpp": SegmenterSpec(
+        build_encoder_unetpp,
+        {2: 128},
+        "UNet++ on a classifier, which may be pretrained (segmentation_models_pytorch)",
+        "UNet++ on a classifier",
+        backbones=_ENCODERS,
+    ),
+    "transunet": SegmenterSpec(
+        build_transunet,
+        {2: 128},
+        "TransUNet: a classifier, a vision transformer on its last map, an upsampler with skips",
+        "TransUNet",
+        backbones=_ENCODERS,
+    ),
+    "sw-unet": SegmenterSpec(
+        build_sw_unet,
+        _SIDES,
+        "SW-UNet: a U-Net with windowed self-attention, images fused by channel and space",
+        "SW-UNet",
+    ),
+    "mfr-unet": SegmenterSpec(
+        build_mfr_unet,
+        _SIDES,
+        "U-Net with fused skips, retained scales, cross-channel and coordinate attention",
+        "U-Net with multi-scale feature retention",
+    ),
+    "attention-unet-small": SegmenterSpec(
+        build_small,
+        _SIDES,
+        "U-Net of few parameters: separable convolutions, squeeze-and-excitation, gates",
+        "small attention U-Net",
+    ),
+    "two-scale-cnn": SegmenterSpec(
+        build_two_scale,
+        _SIDES,
+        "two scales at once, connections across layers, dropout by depth",
+        "two-scale CNN",
+    ),
+    "render-unet": SegmenterSpec(
+        build_render_unet,
+        _SIDES,
+        "nested attention U-Net whose uncertain places are classified anew point by point",
+        "Render U-Net",
     ),
     "fcn32s": SegmenterSpec(
         lambda channels, classes, _, backbone: build_fcn(channels, classes, 32, backbone),
         {2: 224},
         "FCN-32s: scores of the deepest map",
+        "FCN-32s",
         backbones=_FCN_BACKBONES,
     ),
     "fcn16s": SegmenterSpec(
         lambda channels, classes, _, backbone: build_fcn(channels, classes, 16, backbone),
         {2: 224},
         "FCN-16s: scores from stride 16 on, summed",
+        "FCN-16s",
         backbones=_FCN_BACKBONES,
     ),
     "fcn8s": SegmenterSpec(
         lambda channels, classes, _, backbone: build_fcn(channels, classes, 8, backbone),
         {2: 224},
         "FCN-8s: scores from stride 8 on, summed",
+        "FCN-8s",
         backbones=_FCN_BACKBONES,
     ),
     "fcn_resnet50": SegmenterSpec(
         lambda channels, classes, *_: build_fcn_resnet50(channels, classes),
         {2: 224},
         "torchvision's FCN on a ResNet-50 of stride 8",
+        "FCN on ResNet-50",
     ),
     "deeplabv3_resnet50": SegmenterSpec(
         lambda channels, classes, *_: build_deeplabv3_resnet50(channels, classes),
         {2: 224},
         "torchvision's DeepLabV3 on a ResNet-50 of stride 8",
+        "DeepLabv3 on ResNet-50",
     ),
     "deepmedic": SegmenterSpec(
         lambda channels, classes, dims, _: DeepMedic(channels, classes, dims, "paper"),
         {2: 9, 3: 9},
         "DeepMedic as published: pathways 1x and 3x",
+        "DeepMedic",
         _deepmedic_fields,
     ),
     "deepmedic-release": SegmenterSpec(
         lambda channels, classes, dims, _: DeepMedic(channels, classes, dims, "release"),
         {2: 7, 3: 7},
         "DeepMedic 0.6.1: residual connections, a joined layer of 3-kernels",
+        "DeepMedic as first released",
         _deepmedic_fields,
     ),
     "deepmedic-latest": SegmenterSpec(
         lambda channels, classes, dims, _: DeepMedic(channels, classes, dims, "latest"),
         {2: 21, 3: 21},
         "DeepMedic 0.8.4: pathways 1x, 3x and 5x, a mirrored joined layer",
+        "DeepMedic as last released",
         _deepmedic_fields,
     ),
 }
 """All networks.
 
-FCNs and ``encoder-unet`` take a classifier behind a colon, ``fcn8s:resnet18``; by default VGG-16
-and ResNet-18.
+FCNs and those on encoders take a classifier behind a colon, ``fcn8s:resnet18``, by default VGG-16
+and ResNet-18; ``unet`` takes modules, ``unet:mfr+ca``.
 """
 
 
 def find_segmenter(name: str) -> tuple[SegmenterSpec, str]:
-    """The entry of a name, and its backbone (empty where there is none).
+    """The entry of a name, and its backbone or modules (empty where there is none).
 
     Raises
     ------
@@ -176,7 +242,11 @@ def find_segmenter(name: str) -> tuple[SegmenterSpec, str]:
             where="segmenter.arch",
             fix=did_you_mean(base, SEGMENTERS),
         )
-    if colon and backbone not in spec.backbones:
+    if not colon:
+        return spec, spec.backbones[0] if spec.backbones else ""
+    if spec.modules:
+        return spec, _modules(base, spec, backbone)
+    if backbone not in spec.backbones:
         raise ConfigError(
             f"{base} has no backbone {backbone!r}.",
             where="segmenter.arch",
@@ -184,7 +254,24 @@ def find_segmenter(name: str) -> tuple[SegmenterSpec, str]:
             if spec.backbones
             else f"write {base} without a colon",
         )
-    return spec, backbone or (spec.backbones[0] if spec.backbones else "")
+    return spec, backbone
+
+
+def _modules(base: str, spec: SegmenterSpec, named: str) -> str:
+    """The modules behind a colon, each once, in the registry's order."""
+    chosen = named.split("+")
+    for name in chosen:
+        if name not in spec.modules or chosen.count(name) > 1:
+            raise ConfigError(
+                f"{base} has no module {name!r}."
+                if name not in spec.modules
+                else f"{base} has the module {name!r} once.",
+                where="segmenter.arch",
+                found=f"{base}:{named}",
+                expected=f"some of {', '.join(spec.modules)}, joined by +",
+                fix=f"{base}:{'+'.join(spec.modules)}, or a backbone: encoder-unet:NAME",
+            )
+    return "+".join(m for m in spec.modules if m in chosen)
 
 
 def build_segmenter(name: str, in_channels: int, classes: int, dims: int = 2) -> Segmenter:
@@ -193,7 +280,7 @@ def build_segmenter(name: str, in_channels: int, classes: int, dims: int = 2) ->
     Parameters
     ----------
     name : str
-        Of `SEGMENTERS`, an FCN's backbone behind a colon.
+        Of `SEGMENTERS`, a backbone or modules behind a colon.
     in_channels : int
     classes : int
         Background included.

@@ -106,12 +106,15 @@ def _row(name: str, kind: str, dims: int, net: nn.Module, window: ReceptiveField
 def format_models(rows: Sequence[dict[str, Any]]) -> str:
     """The table as text, a line a network.
 
-    A plus behind the receptive field says that a global pooling adds the rest of the image.
+    A plus behind the receptive field says that a global pooling adds the rest of the image. Rows
+    with times (`weakseg.training.times.with_times`) get two more columns, in milliseconds.
     """
-    head = (
+    timed = any("train_seconds" in row for row in rows)
+    head: tuple[str, ...] = (
         *("network", "kind", "dims", "parameters", "conv weights", "receptive field", "stride"),
         *("deepest", "patch in", "patch out", "heatmap layer"),
     )
+    head += ("train ms", "image ms") if timed else ()
     lines = [head]
     for row in rows:
         field = "×".join(map(str, row["receptive_field"])) + "+" * row["whole_image"]
@@ -129,10 +132,11 @@ def format_models(rows: Sequence[dict[str, Any]]) -> str:
                 str(row["patch_input"] or "-"),
                 str(row["patch_output"] or "-"),
                 row["heatmap_layer"] or "-",
+                *(_milliseconds(row[k]) for k in ("train_seconds", "image_seconds") if timed),
             )
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    numbers = {3, 4, 6, 7, 8, 9}
+    numbers = {3, 4, 6, 7, 8, 9, 11, 12}
     return "\n".join(
         "  ".join(
             cell.rjust(w) if i in numbers else cell.ljust(w)
@@ -140,3 +144,7 @@ def format_models(rows: Sequence[dict[str, Any]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1000 * seconds:.0f}"

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,23 @@ def _pool_to(window: Window, out: Tensor, x: Tensor, *_: Any, **__: Any) -> Wind
     return replace(window.with_last([None] * n), whole=True)
 
 
-def _reduce(window: Window, out: Tensor, *_: Any, **__: Any) -> Window:
+def _flatten(window: Window, out: Tensor, *_: Any, **__: Any) -> Window:
     return replace(window, axes=(None,) * out.ndim, whole=True)
+
+
+def _mean(
+    window: Window,
+    out: Tensor,
+    x: Tensor,
+    dim: Any = None,
+    keepdim: bool = False,
+    **_: Any,
+) -> Window:
+    dims = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+    gone = {d % x.ndim for d in dims}
+    axes = [None if d in gone else a for d, a in enumerate(window.axes) if keepdim or d not in gone]
+    whole = window.whole or any(window.axes[d] for d in gone)
+    return replace(window, axes=tuple(axes), whole=whole)
 
 
 def _interpolate(
@@ -192,6 +208,8 @@ def _pad(window: Window, out: Tensor, x: Tensor, pad: Sequence[int], *_: Any, **
 
 
 def _take(window: Window, out: Tensor, x: Tensor, index: Any) -> Window:
+    if not any(window.axes):
+        return replace(window, axes=(None,) * out.ndim)
     indices = list(index) if isinstance(index, tuple) else [index]
     if Ellipsis in indices:
         at = indices.index(Ellipsis)
@@ -211,6 +229,11 @@ def _permute(window: Window, out: Tensor, x: Tensor, *dims: Any, **kwargs: Any) 
     return replace(window, axes=tuple(window.axes[d] for d in order))
 
 
+def _windowed(window: Window, out: Tensor, x: Tensor, block: Any, side: int, shift: int) -> Window:
+    """Attention within windows: a place sees its own, which may begin or end with it."""
+    return _slide(window, [2 * side - 1] * (x.ndim - 2), 1, side - 1, 1)
+
+
 def _statistics(window: Window, *_: Any, **__: Any) -> Window:
     return replace(window, whole=True)
 
@@ -220,13 +243,32 @@ _RULES: dict[str, Callable[..., Window]] = {
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _transposed),
     **dict.fromkeys(("max_pool2d", "max_pool3d", "avg_pool2d", "avg_pool3d"), _pool),
     **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_avg_pool3d"), _pool_to),
-    **dict.fromkeys(("mean", "flatten"), _reduce),
-    **dict.fromkeys(("group_norm", "instance_norm"), _statistics),
+    **dict.fromkeys(("group_norm", "instance_norm", "weighed_by_lines"), _statistics),
+    "mean": _mean,
+    "flatten": _flatten,
+    "windowed": _windowed,
     "interpolate": _interpolate,
     "pad": _pad,
     "__getitem__": _take,
     "permute": _permute,
 }
+
+
+def one_operation(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Let a function of tensors be one call to those who follow what a place sees.
+
+    For what rearranges places inside and cannot be followed step by step. Without an entry in the
+    rules, places of its result see what the same places of its operands do.
+    """
+
+    @wraps(function)
+    def call(*args: Any) -> Tensor:
+        tensors = tuple(_tensors(args))
+        if has_torch_function(tensors):
+            return handle_torch_function(call, tensors, *args)
+        return function(*args)
+
+    return call
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:

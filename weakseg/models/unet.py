@@ -9,33 +9,15 @@ the 3D U-Net of Çiçek et al. (2016) in its widths.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weakseg.errors import ConfigError, did_you_mean
-
-_CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-_UP: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
-    2: nn.ConvTranspose2d,
-    3: nn.ConvTranspose3d,
-}
-_POOL: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {
-    2: nn.BatchNorm2d,
-    3: nn.BatchNorm3d,
-}
-
-
-def _double(channels: int, out: int, dims: int, pad: int, batch_norm: bool) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for a in (channels, out):
-        # A bias before batch normalisation would be subtracted again.
-        layers.append(_CONV[dims](a, out, 3, padding=pad, bias=not batch_norm))
-        if batch_norm:
-            layers.append(_NORM[dims](out))
-        layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)
+from weakseg.models.blocks import CONV, POOL, UP, double, start_for_relu
+from weakseg.models.mfr import ChannelAttention, CoordinateAttention, MultiScale, SkipFusion
+from weakseg.models.whole_image import cropped, padded
 
 
 class UNet(nn.Module):
@@ -58,6 +40,11 @@ class UNet(nn.Module):
         After each 3-convolution. A departure from the original, which has none.
     dropout : float, optional
         At the end of the contracting path, after its two deepest levels.
+    modules : sequence of {"mfr", "mca", "ca", "fused"}, optional
+        Of `weakseg.models.mfr`, for ``same`` convolutions: multi-scale feature retention at the
+        deepest level, multi-branch cross-channel attention on the skip connections, coordinate
+        attention behind the convolutions of the expanding path, and skip connections that are
+        fused with the level below.
 
     Attributes
     ----------
@@ -67,7 +54,7 @@ class UNet(nn.Module):
     Raises
     ------
     ConfigError
-        For an unknown padding, or another number of dimensions.
+        For an unknown padding, or another number of dimensions; for modules and valid convolutions.
     """
 
     def __init__(
@@ -81,32 +68,42 @@ class UNet(nn.Module):
         base: int = 64,
         batch_norm: bool = False,
         dropout: float = 0.5,
+        modules: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if padding not in ("valid", "same"):
             raise ConfigError(
                 f"U-Net has no padding {padding!r}.", fix=did_you_mean(padding, ("valid", "same"))
             )
-        if dims not in _CONV:
+        if dims not in CONV:
             raise ConfigError(
                 "U-Net takes images of 2 or 3 dimensions.", found=str(dims), expected="2 or 3"
+            )
+        if modules and padding == "valid":
+            raise ConfigError(
+                "Modules of a U-Net need convolutions that keep the size.",
+                found=f"padding valid with {', '.join(modules)}",
+                expected="padding same",
             )
         self.dims, self.depth, self.valid = dims, depth, padding == "valid"
         pad = 0 if self.valid else 1
         widths = [base * 2**i for i in range(depth + 1)]
         self.down = nn.ModuleList(
-            _double(a, b, dims, pad, batch_norm)
+            double(a, b, dims, pad, batch_norm)
             for a, b in zip([in_channels, *widths[:-1]], widths, strict=True)
         )
-        self.pool = _POOL[dims](2)
+        self.pool = POOL[dims](2)
         self.dropout = nn.Dropout(dropout)
-        self.up = nn.ModuleList(_UP[dims](w, w // 2, 2, stride=2) for w in widths[:0:-1])
-        self.merge = nn.ModuleList(_double(w, w // 2, dims, pad, batch_norm) for w in widths[:0:-1])
-        self.head = _CONV[dims](base, classes, 1)
+        self.up = nn.ModuleList(UP[dims](w, w // 2, 2, stride=2) for w in widths[:0:-1])
+        self.merge = nn.ModuleList(double(w, w // 2, dims, pad, batch_norm) for w in widths[:0:-1])
+        self.head = CONV[dims](base, classes, 1)
+        skips = widths[-2::-1]
+        self.bottom = MultiScale(widths[-1], dims) if "mfr" in modules else nn.Identity()
+        self.fuse = nn.ModuleList(SkipFusion(w, dims) for w in skips if "fused" in modules)
+        self.gates = nn.ModuleList(ChannelAttention() for _ in skips if "mca" in modules)
+        self.refine = nn.ModuleList(CoordinateAttention(w, dims) for w in skips if "ca" in modules)
         self.margin = (self._lost() // 2, self._lost() // 2)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        start_for_relu(self)
 
     def _lost(self) -> int:
         """Input minus output: each level loses 4 of its own voxels on the way down and up."""
@@ -185,20 +182,27 @@ class UNet(nn.Module):
         size = x.shape[2:]
         for side in size:
             self.output_size(side)
-        if not self.valid and (lacking := [-s % 2**self.depth for s in size]) != [0] * self.dims:
-            x = F.pad(x, [n for k in reversed(lacking) for n in (0, k)], mode="replicate")
+        if not self.valid:
+            x = padded(x, 2**self.depth)
         skips: list[Tensor] = []
         for level, convolve in enumerate(self.down):
             x = convolve(x if level == 0 else self.pool(x))
             if level >= self.depth - 1:
                 x = self.dropout(x)
             skips.append(x)
-        skips.pop()
-        for raise_, merge, skip in zip(self.up, self.merge, reversed(skips), strict=True):
-            x = raise_(x)
-            x = merge(torch.cat([_crop(skip, x), x], dim=1))
+        below = skips.pop()
+        x = self.bottom(x)
+        for i, (raise_, merge) in enumerate(zip(self.up, self.merge, strict=True)):
+            x, skip = raise_(x), skips[-1 - i]
+            kept = self.fuse[i](skip, below) if self.fuse else skip
+            below = skip
+            if self.gates:
+                kept = self.gates[i](kept)
+            x = merge(torch.cat([_crop(kept, x), x], dim=1))
+            if self.refine:
+                x = self.refine[i](x)
         x = self.head(x)
-        return x if self.valid else x[(slice(None), slice(None), *[slice(0, s) for s in size])]
+        return x if self.valid else cropped(x, size)
 
 
 def _crop(skip: Tensor, like: Tensor) -> Tensor:
@@ -206,3 +210,31 @@ def _crop(skip: Tensor, like: Tensor) -> Tensor:
     starts = [(s - n) // 2 for s, n in zip(skip.shape[2:], like.shape[2:], strict=True)]
     cut = [slice(s, s + n) for s, n in zip(starts, like.shape[2:], strict=True)]
     return skip[(slice(None), slice(None), *cut)]
+
+
+def build_unet(channels: int, classes: int, dims: int, modules: str) -> UNet:
+    """Same convolutions, batch normalisation, 32 maps; modules joined by a plus."""
+    chosen = modules.split("+") if modules else []
+    return UNet(
+        channels,
+        classes,
+        dims,
+        padding="same",
+        base=32,
+        batch_norm=True,
+        dropout=0.0,
+        modules=chosen,
+    )
+
+
+def build_unet_original(channels: int, classes: int, dims: int, _: str) -> UNet:
+    """As published; in 3D with three poolings, like Çiçek et al. (132 gives 44).
+
+    Four cost 184 voxels an axis, more than most volumes have.
+    """
+    return UNet(channels, classes, dims) if dims == 2 else UNet(channels, classes, 3, depth=3)
+
+
+def build_mfr_unet(channels: int, classes: int, dims: int, _: str) -> UNet:
+    """The U-Net with all modules of `weakseg.models.mfr`."""
+    return build_unet(channels, classes, dims, "mfr+mca+ca+fused")

@@ -140,6 +140,7 @@ def _say_if_coarse(arch: str, maps: dict[str, tuple[int, ...]]) -> None:
 def _check_segmenters(config: Config, channels: int, dims: int) -> None:
     from weakseg.models.pretrained import backbone_name, load_backbone
     from weakseg.models.segmenters import build_segmenter
+    from weakseg.models.unetpp import pruned
     from weakseg.training.given import given_weights
     from weakseg.training.loop import make_fabric
     from weakseg.training.recipes import resolve
@@ -158,6 +159,8 @@ def _check_segmenters(config: Config, channels: int, dims: int) -> None:
             model = build_segmenter(s.arch, channels, 2, dims)
             if s.weights == "imagenet":
                 backbone_name(s.arch)
+            with pruned(model, s.prune):
+                pass  # refused where it cannot be
         except ConfigError as e:
             # The part that found it does not know the name that the user gave it.
             where = (e.where or "segmenter").replace("segmenter", f"segmenters.{name}", 1)

@@ -14,8 +14,9 @@ from weakseg.errors import UserError
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier, imagenet_state
 from weakseg.models.pretrained import backbone_name, load_backbone
-from weakseg.models.segmenters import Segmenter, build_segmenter
+from weakseg.models.segmenters import Segmenter, build_segmenter, find_segmenter
 from weakseg.models.volume_weights import pretrained_classifier
+from weakseg.training.dropout import drop_by_depth
 from weakseg.training.given import given_weights
 
 
@@ -78,9 +79,15 @@ def new_classifier(
 def new_segmenter(
     config: OneNetwork, channels: int, dims: int, seed: int
 ) -> tuple[Segmenter, list[str]]:
-    """A segmenter at the beginning of its training, and the parts that are random."""
+    """A segmenter at the beginning of its training, and the parts that are random.
+
+    ``config`` is resolved.
+    """
     torch.manual_seed(seed)
     model = build_segmenter(config.arch, channels, 2, dims)
+    if config.dropout == "by-depth":
+        patch = find_segmenter(config.arch)[0].patch[dims]
+        drop_by_depth(model, (1, channels, *[model.input_size(patch)] * dims))
     if config.weights == "none":
         return model, ["all"]
     state = starting_weights(config)

@@ -93,6 +93,7 @@ def resolve(config: OneNetwork, dims: int) -> OneNetwork:
     if deepmedic or dims == 3:
         recipe["patch"] = spec.patch[dims]
     recipe["tile"] = AUTO
+    recipe["dropout"] = "by-depth" if config.arch == "two-scale-cnn" else "none"
     left_open = {k: v for k, v in recipe.items() if getattr(config, k) == AUTO}
     if config.optimizer == "rmsprop" and "weight_decay" in left_open:
         left_open["weight_decay"] = 0.0  # it has none; l2 is its penalty

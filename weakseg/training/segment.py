@@ -14,11 +14,13 @@ from weakseg.config import AUTO, PatchAugmentConfig, SegmenterConfig
 from weakseg.data.arrays import filled
 from weakseg.data.augment import augment_pairs
 from weakseg.data.patches import IGNORE, CaseArrays, PatchSampler, PatchShape, cut, lesion_share
+from weakseg.models.unetpp import pruned
 from weakseg.training.infer import as_batch, lesion_probability
 from weakseg.training.loop import require_finite, seed_epoch
 from weakseg.training.losses import make_loss, voxel_cross_entropy
 from weakseg.training.prior import recalibrate
 from weakseg.training.segmentation_cases import SegmentationCases
+from weakseg.training.supervision import supervised_loss
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -140,9 +142,7 @@ class SegmenterTask:
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """The configured loss; voxels outside the images count nothing."""
         windows, truths = batch
-        logits = model(windows)
-        cut_to = (slice(None), slice(None), *(slice(0, n) for n in truths.shape[1:]))
-        return self.compute(logits[cut_to], truths)
+        return supervised_loss(self.compute, model(windows), truths)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Figures of the validation cases.
@@ -228,7 +228,7 @@ def predict(
         if flat and fill:
             image = filled(image, together)
             outside = outside[torch.arange(together).clamp(max=len(arrays) - 1)]
-        with torch.no_grad():
+        with torch.no_grad(), pruned(model, config.prune):
             p = lesion_probability(
                 model,
                 image,

@@ -1,0 +1,212 @@
+"""Every network of other people at work: trained, ensembled, a teacher, a pupil, resumed, used."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.test_segment_volumes import write_volumes
+from tests.tiny import cases, pixels, weakseg, write_config, write_set
+from weakseg.config import SegmenterConfig, load_config
+from weakseg.models.segmenters import SEGMENTERS, build_segmenter, find_segmenter
+from weakseg.models.table import models_table
+from weakseg.stages.prepare import prepared_run
+from weakseg.stages.scoring import read_per_case
+from weakseg.stages.train_segmenter import train_segmenters
+from weakseg.training.beginning import new_segmenter
+from weakseg.training.losses import make_loss
+from weakseg.training.recipes import resolve
+from weakseg.training.supervision import supervised_loss
+from weakseg.training.times import with_times
+
+SMALLEST = "squeezenet1_1"
+OLD = {"unet-original", "fcn32s", "fcn16s", "fcn_resnet50", "deeplabv3_resnet50"}
+"""Tested elsewhere, and slow."""
+EVERY = ["unet:mfr+mca+ca"] + [
+    f"{name}:{SMALLEST}" if spec.backbones else name
+    for name, spec in SEGMENTERS.items()
+    if name not in OLD and not name.startswith("deepmedic")
+]
+SOLID = [name for name in EVERY if 3 in find_segmenter(name)[0].dims]
+CONFIG = """
+name: systems
+data: {{manifest: {manifest}, image_size: 32, split: {{val: 0.08, test: 0.25}}}}
+classifier: {{seeds: [0, 1]}}
+scores: {{bootstrap: 100, floors: false}}
+report: {{gallery: 1}}
+segmenters:
+  net: {{arch: "ARCH", epochs: 1, steps: 1, batch_size: 2, average: none, ensemble: true,
+        validation_cases: 0}}
+  pupil: {{arch: "ARCH", masks: net, epochs: 1, steps: 1, batch_size: 2, average: none, seeds: [0],
+          validation_cases: 0}}
+"""
+ONE = """
+name: one
+data: {{manifest: {manifest}, image_size: 32, split: {{val: 0.08, test: 0.25}}}}
+classifier: {{seeds: [0]}}
+scores: {{bootstrap: 100, floors: false}}
+segmenters:
+  net: {{arch: "ARCH", epochs: 3, steps: 1, batch_size: 2, dropout: by-depth, validation_cases: 1}}
+"""
+VOLUMES = """
+name: solid
+data: {{manifest: {manifest}}}
+classifier: {{seeds: [0]}}
+scores: {{bootstrap: 100}}
+segmenters:
+  net: {{arch: "ARCH", epochs: 1, steps: 1, batch_size: 1, patch: 16, tile: 16,
+        validation_cases: 0}}
+"""
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return write_set(tmp_path_factory.mktemp("systems") / "data", slices=1)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder that is emptied at once: a run holds several hundred megabytes."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("arch", EVERY)
+def test_a_network_is_trained_ensembled_teaches_and_is_used(folder, manifest, arch):
+    config = write_config(folder, manifest, CONFIG.replace("ARCH", arch))
+    run = folder / "run"
+    assert weakseg("train-segmenter", config, "--run-dir", run, "--device", "cpu") == 0
+    table = read_per_case(run).groupby("method")
+    assert set(table["case"].nunique()) == {len(cases(run, "test"))}
+    assert dict(table["kind"].first()) == {"net": "supervised", "pupil": "weak"}
+    seeds = [run / f"segmenter/net/seed-{s}/best.safetensors" for s in (0, 1)]
+    assert all(p.exists() for p in seeds)
+    images = sorted(manifest.parent.glob("images/*.png"))[:2]
+    command = ("predict", run, *images, "--out", folder / "out", "--heatmaps", "--method")
+    assert weakseg(*command, "net") == 0
+    for image in images:
+        p = np.load(folder / f"out/heatmaps/{image.stem}.npz")["probability"]
+        assert p.shape == pixels(folder / "out" / image.name).shape == (48, 40)
+        assert 0 < p.min() <= p.max() < 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", EVERY)
+def test_a_killed_training_of_a_network_ends_where_an_unbroken_one_does(folder, manifest, arch):
+    config = load_config(write_config(folder, manifest, ONE.replace("ARCH", arch)), ["device=cpu"])
+
+    def killed(epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with prepared_run(config, folder / "whole") as prepared:
+        train_segmenters(prepared)
+    with pytest.raises(KeyboardInterrupt), prepared_run(config, folder / "broken") as prepared:
+        train_segmenters(prepared, after_epoch=killed)
+    with prepared_run(config, folder / "broken") as prepared:
+        train_segmenters(prepared)
+    one, other = (
+        load_file(folder / run / "segmenter/net/seed-0/best.safetensors")
+        for run in ("whole", "broken")
+    )
+    assert one.keys() == other.keys()
+    assert all(torch.equal(t, other[n]) for n, t in one.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", SOLID)
+def test_a_network_segments_volumes(folder, arch):
+    config = write_config(folder, write_volumes(folder / "data"), VOLUMES.replace("ARCH", arch))
+    run = folder / "run"
+    assert weakseg("train-segmenter", config, "--run-dir", run, "--device", "cpu") == 0
+    assert set(read_per_case(run)["method"]) == {"net"}
+
+
+def test_a_network_is_pruned_when_it_is_used(folder, manifest):
+    text = CONFIG.replace("ARCH", f"encoder-unetpp:{SMALLEST}").split("  pupil:")[0]
+    config = write_config(folder, manifest, text)
+    train = ("train-segmenter", config, "--run-dir", folder / "run", "--device", "cpu")
+    change = "segmenters.net.seeds=[0]", "segmenters.net.ensemble=false"
+    sets = [a for c in change for a in ("--set", c)]
+    assert weakseg(*train, *sets) == 0
+    weights = folder / "run/segmenter/net/seed-0/best.safetensors"
+    written = weights.stat().st_mtime_ns
+    image = sorted(manifest.parent.glob("images/*.png"))[0]
+
+    def said(out):
+        command = ("predict", folder / "run", image, "--out", folder / out, "--heatmaps")
+        assert weakseg(*command, "--method", "net") == 0
+        return np.load(folder / out / f"heatmaps/{image.stem}.npz")["probability"]
+
+    whole = said("whole")
+    assert weakseg(*train, *sets, "--set", "segmenters.net.prune=1") == 0
+    assert weights.stat().st_mtime_ns == written  # nothing is trained again
+    assert not np.allclose(whole, said("pruned"), atol=1e-3)
+
+
+def test_prune_and_dropout_of_the_wrong_network_are_refused(folder, manifest, capsys):
+    config = write_config(folder, manifest, ONE.replace("ARCH", "unet"))
+    train = ("train-segmenter", config, "--run-dir", folder / "run", "--device", "cpu", "--set")
+    assert weakseg(*train, "segmenters.net.prune=2") == 2
+    assert "segmenters.net.prune" in capsys.readouterr().err
+    assert weakseg(*train, "segmenters.net.dropout=deep") == 2
+    assert "by-depth" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", EVERY)
+def test_a_network_learns_a_planted_lesion_in_a_minute(arch):
+    """Discs in noise that are brighter than the noise is anywhere, of other sizes and places."""
+    settings = resolve(SegmenterConfig(arch=arch), 2)
+    net, _ = new_segmenter(settings, 1, 2, 0)
+    rng = torch.Generator().manual_seed(0)
+    loss = make_loss("dice-ce")
+    optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
+    net.train()
+    for _ in range(60):
+        images, truth = planted(8, rng)
+        optimizer.zero_grad()
+        supervised_loss(loss, net(images), truth).backward()
+        optimizer.step()
+    net.eval()
+    images, truth = planted(16, rng)
+    with torch.no_grad():
+        found = net(images).argmax(1)
+    dice = 2 * (found * truth).sum() / (found.sum() + truth.sum())
+    assert dice > 0.6, float(dice)
+
+
+def planted(count, rng):
+    """Images (B, 1, 48, 48) and their truth; a quarter has no lesion."""
+    y, x = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
+    images = torch.rand(count, 1, 48, 48, generator=rng) * 0.5
+    truth = torch.zeros(count, 48, 48, dtype=torch.long)
+    for i in range(count):
+        if i % 4:
+            cy, cx = torch.randint(12, 36, (2,), generator=rng)
+            r = torch.randint(5, 10, (1,), generator=rng)
+            truth[i] = ((y - cy) ** 2 + (x - cx) ** 2 <= r**2).long()
+    return images + 0.4 * truth[:, None], truth
+
+
+def test_dropout_by_depth_is_the_two_scale_network_s_own_recipe():
+    assert resolve(SegmenterConfig(arch="two-scale-cnn"), 2).dropout == "by-depth"
+    assert resolve(SegmenterConfig(arch="two-scale-cnn", dropout="none"), 2).dropout == "none"
+    assert resolve(SegmenterConfig(arch="unet"), 2).dropout == "none"
+    net, _ = new_segmenter(resolve(SegmenterConfig(arch="two-scale-cnn"), 2), 1, 2, 0)
+    x = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        for m in net.modules():  # nothing but dropout is random
+            m.training = not isinstance(m, torch.nn.BatchNorm2d)
+        assert not torch.equal(net(x), net(x))
+        assert torch.equal(net.eval()(x), net(x))
+
+
+def test_the_table_of_networks_tells_times():
+    (row,) = [r for r in models_table() if r["name"] == "two-scale-cnn" and r["dims"] == 2]
+    (timed,) = with_times([row])
+    assert timed["train_seconds"] > timed["image_seconds"] > 0
+    assert {k: timed[k] for k in row} == row
+    assert build_segmenter("two-scale-cnn", 1, 2).output_size(64) == 64

@@ -1,0 +1,121 @@
+"""Classifiers as the contracting paths of segmentation networks, by segmentation_models_pytorch.
+
+References
+----------
+Iakubovskii, "Segmentation Models Pytorch", https://github.com/qubvel-org/segmentation_models.pytorch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from weakseg.errors import ConfigError
+from weakseg.models.classifiers import RGB_MEAN, RGB_STD
+from weakseg.models.whole_image import WholeImage
+
+ENCODERS: dict[str, str] = {
+    "resnet18": "resnet18",
+    "resnet34": "resnet34",
+    "resnet50": "resnet50",
+    "vgg16": "vgg16",
+    "densenet121": "densenet121",
+    "mobilenet_v2": "mobilenet_v2",
+    "squeezenet1_1": "",
+    "tf_efficientnet_lite0": "tu-tf_efficientnet_lite0",
+}
+"""Name of the classifier, in torchvision or timm → its name in segmentation_models_pytorch.
+
+The library has no SqueezeNet; ours is `SqueezeNetEncoder`.
+"""
+
+HALF = frozenset({"tf_efficientnet_lite0"})
+"""Encoders whose weights were trained with a mean and standard deviation of 0.5."""
+
+_SQUEEZENET_TAPS = (1, 4, 7, 12)  # the last layer of strides 2, 4, 8 and 16
+
+
+class SqueezeNetEncoder(nn.Module):
+    """The maps of a SqueezeNet 1.1 at strides 1 (the image), 2, 4, 8 and 16.
+
+    The first convolution is padded by one pixel, which torchvision's is not, so that sides of
+    2, 4, 8 and 16 are those of the image divided by them and maps lie over each other.
+    """
+
+    out_channels = (1, 64, 128, 256, 512)
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        from torchvision.models import squeezenet1_1
+
+        self.features = squeezenet1_1(weights=None).features
+        old = self.features[0]
+        self.features[0] = nn.Conv2d(in_channels, old.out_channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = [x]
+        for i, layer in enumerate(self.features):
+            x = layer(x)
+            if i in _SQUEEZENET_TAPS:
+                maps.append(x)
+        return maps
+
+
+class OnEncoder(WholeImage):
+    """A network that looks at an image through a classifier's layers.
+
+    Parameters
+    ----------
+    in_channels : {1, 3}
+    encoder : str
+        Of `ENCODERS`.
+    depth : int, optional
+        How often the classifier halves the image; its layers behind are left out.
+
+    Attributes
+    ----------
+    widths : tuple of int
+        Channels of the maps, those of the image first.
+
+    Raises
+    ------
+    ConfigError
+        For images of neither one nor three channels.
+
+    Notes
+    -----
+    Intensities in [0, 1] are normalised as the encoder's weights expect, grey ones by the average
+    of the colours.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, in_channels: int, encoder: str, depth: int = 5) -> None:
+        super().__init__()
+        if in_channels not in (1, 3):
+            raise ConfigError(
+                "A network on a classifier takes grey or colour images.",
+                found=f"{in_channels} channels",
+                expected="1 or 3",
+                fix="choose unet or deepmedic for images of several modalities",
+            )
+        name = ENCODERS[encoder]
+        if name:
+            from segmentation_models_pytorch.encoders import get_encoder
+
+            self.encoder: nn.Module = get_encoder(
+                name, in_channels=in_channels, weights=None, depth=depth
+            )
+        else:
+            self.encoder = SqueezeNetEncoder(in_channels)
+        self.widths = tuple(int(n) for n in self.encoder.out_channels)
+        mean, std = ([0.5] * 3, [0.5] * 3) if encoder in HALF else (list(RGB_MEAN), list(RGB_STD))
+        if in_channels == 1:
+            mean, std = [sum(mean) / 3], [sum(std) / 3]
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The image and the encoder's maps, each of half the size of the one before."""
+        return list(self.encoder((images - self.mean) / self.std))
