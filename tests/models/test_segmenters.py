@@ -49,7 +49,7 @@ def test_backbone_behind_a_colon():
 def test_modules_behind_a_colon():
     assert find_segmenter("unet") == (SEGMENTERS["unet"], "")
     assert find_segmenter("unet:ca+mfr") == (SEGMENTERS["unet"], "mfr+ca")
-    with pytest.raises(ConfigError, match=r"no module 'se'(.|\n)*unet:se(.|\n)*mfr, mca, ca"):
+    with pytest.raises(ConfigError, match=r"no module 'se'(.|\n)*unet:ca\+se(.|\n)*mfr, mca, ca"):
         find_segmenter("unet:ca+se")
     with pytest.raises(ConfigError, match=r"module 'ca' once(.|\n)*unet:ca\+ca"):
         find_segmenter("unet:ca+ca")
