@@ -11,8 +11,8 @@ from tests.test_segment_volumes import write_volumes
 from tests.tiny import cases, pixels, weakseg, write_config, write_set
 from weakseg.config import SegmenterConfig, load_config
 from weakseg.models.segmenters import SEGMENTERS, find_segmenter
+from weakseg.scores.stored import read_per_case
 from weakseg.stages.prepare import prepared_run
-from weakseg.stages.scoring import read_per_case
 from weakseg.stages.train_segmenter import train_segmenters
 from weakseg.training.beginning import new_segmenter
 from weakseg.training.losses import make_loss
