@@ -1,12 +1,14 @@
 """Volumes with one label each through the whole main job, from the command line."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.layout_of_run import files_of, named_files
-from tests.tiny import weakseg, write_config, write_manifest
+from tests.tiny import weakseg, write_config, write_manifest, write_set
 from weakseg.heatmaps.store import load_heatmap
 from weakseg.layout import INSTANCES, heatmap_file, heatmap_folder, seed_folder
 from weakseg.methods.find import load_method
@@ -142,3 +144,73 @@ def test_the_report_speaks_of_volumes(job):
 
 def test_no_file_of_the_run_is_without_a_name_in_the_layout(job):
     assert files_of(job[0] / "run") == named_files(job[0] / "run")
+
+
+PHANTOM = """
+name: slabs
+data:
+  manifest: phantom
+  image_size: 32
+  phantom: {patients: 8, slices_per_patient: 32, volumes: true, slab: 8, size: 64}
+classifier: {arch: mil:squeezenet1_1, instances: attention, epochs: 1, batch_size: 4}
+heatmap: {layer: features.7}
+scores: {bootstrap: 100}
+"""
+
+
+def test_slabs_of_the_phantom_train_a_classifier(tmp_path):
+    config = tmp_path / "slabs.yaml"
+    config.write_text(PHANTOM)
+    run = tmp_path / "runs/slabs"
+    assert weakseg("train-classifier", config, "--run-dir", run, "--device", "cpu") == 0
+    (table,) = (tmp_path / "runs").glob("*slabs-of-8/labels.csv")
+    rows = pd.read_csv(table)
+    assert list(rows) == ["image", "mask", "label", "patient"]
+    assert len(rows) == 32
+    for row in rows.itertuples():
+        image, mask = (nib.load(table.parent / f) for f in (row.image, row.mask))
+        assert image.shape[2] == 8
+        assert (mask.get_fdata().max() > 0) == (row.label == "tumor")
+        assert image.affine[2, 3] == pytest.approx(4.375 * int(row.image[-9:-7]))
+    table = pd.read_csv(seed_folder(run, "mil:squeezenet1_1", 0) / INSTANCES)
+    assert len(table) == 32 * 8
+    assert table["weight"].between(0, 1).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("classifier.arch=squeezenet1_1", "mil:squeezenet1_1 or squeezenet1_1-3d"),
+        ("classifier.arch=mil:resnet81", "no classifier 'resnet81'"),
+        ("classifier.arch=vit_b_16-3d", "cannot be made one of volumes"),
+        ("masks.rules=[random-walker]", "takes the heat of images"),
+        ("heatmap.choose=area", "at one scale each"),
+        ("classifier.exits=true", "exits are for"),
+        ("classifier.equivariance=1", "needs a pool|has none"),
+        ("data.depth=0", "from 1 to 4096"),
+    ],
+)
+def test_what_volumes_do_not_have_is_refused(tmp_path, capsys, change, words):
+    manifest = write_volumes(tmp_path / "data")
+    text = CONFIG.replace("{arch}", "mil:squeezenet1_1").replace("{layer}", "features.7")
+    config = write_config(tmp_path, manifest, text)
+    run = tmp_path / "run"
+    assert weakseg("train-classifier", config, "--run-dir", run, "--set", change) == 2
+    assert re.search(words, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("arch", ["mil:resnet18", "resnet18-3d"])
+def test_images_need_a_classifier_of_images(tmp_path, capsys, arch):
+    config = write_config(tmp_path, write_set(tmp_path / "data"))
+    run = ("--run-dir", tmp_path / "run", "--set", f"classifier.arch={arch}")
+    assert weakseg("train-classifier", config, *run) == 2
+    assert "these are images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["scorecam", "occlusion"])
+def test_methods_that_cover_places_are_for_images(tmp_path, capsys, method):
+    text = CONFIG.replace("{arch}", "resnet18-3d").replace("{layer}", "auto")
+    config = write_config(tmp_path, write_volumes(tmp_path / "data"), text)
+    run = ("--run-dir", tmp_path / "run", "--set", f"heatmap.method={method}")
+    assert weakseg("train-classifier", config, *run) == 2
+    assert "does not take volumes" in capsys.readouterr().err

@@ -149,8 +149,6 @@ def test_the_last_slice_goes_on_at_both_ends():
 @pytest.mark.parametrize("arch", ["vit_b_16", "shufflenet_v2_x0_5", "inception_v3"])
 def test_networks_that_cannot_be_inflated_are_refused(arch):
     more = {"aux_logits": False, "init_weights": False} if arch == "inception_v3" else {}
-    if arch == "vit_b_16":
-        more = {"image_size": 128}
     net = models.get_model(arch, weights=None, num_classes=2, **more).eval()
     with pytest.raises(ConfigError, match="mil:NAME"):
         inflate(net, DepthPlan(), channels=3)

@@ -111,8 +111,12 @@ def inflate(
     CVPR 2017, for the inflation; Isensee et al., "nnU-Net", Nature Methods 2021, for strides that
     wait until voxels are isotropic.
     """
-    levels = _levels(net, channels)
-    flat = _scores(net, image := _image(channels)) if check else None
+    image = _image(channels)
+    try:
+        levels = _levels(net, channels)
+        flat = _scores(net, image) if check else None
+    except (RuntimeError, TypeError, ValueError, AssertionError) as e:  # of images of one size
+        raise _cannot(first_line(e)) from None
     _replace(net, "", levels, plan)
     if flat is not None:
         try:
