@@ -5,7 +5,8 @@ Run `python benchmarks/heatmaps.py` from the root of the checkout, after
 
 Every library explains the same class of the same images at the same layer, one batch at a time,
 and delivers maps of the images' own size. *Forward* is the network alone, without a graph, in the
-same precision and memory format as weakseg's. The script ends with an error where a library's map
+same precision and memory format as weakseg's. weakseg is measured by torch and by every engine that
+is installed and computes in the precision. The script ends with an error where a library's map
 over its own maximum differs from ours by `TOLERANCE` or more (fp32).
 """
 
@@ -31,6 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
+from weakseg.engines.graph import onnx_of
+from weakseg.engines.registry import ENGINES
 from weakseg.heatmaps.cam import cams
 from weakseg.heatmaps.fuse import on_grid
 
@@ -40,6 +43,7 @@ LAYERS = {
     "vgg16": "features.29",
     "densenet121": "features.denseblock4",
     "squeezenet1_1": "features.12",
+    "mobilenet_v2": "features.18",
 }
 """The last map of each network. Of DenseNet it is the one before `norm5`, since torchvision's
 in-place ReLU behind `norm5` changes what the other libraries record there."""
@@ -54,6 +58,7 @@ class Timing(NamedTuple):
 
     network: str
     library: str
+    engine: str
     images_per_second: Spread
     ratio_to_forward: Spread
     difference: float | None
@@ -64,11 +69,15 @@ def main() -> None:
     options = read_options()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(options.threads)
-    packages = ("torch", "torchvision", *OTHERS)
+    packages = ("torch", "torchvision", *options.libraries)
+    packages += tuple(e for e in options.engines if e in ENGINES)
     print_machine(describe_machine(packages) | {"precision": options.precision})
     print(f"{options.size}² pixels, batches of {options.batch}, {options.repeats} repeats\n")
-    print("| network | library | images/s | of the forward pass | ours is faster by | difference |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| network | library | engine | images/s | of the forward pass | ours is faster by "
+        "| difference |"
+    )
+    print("|---|---|---|---|---|---|---|")
     rows: list[Timing] = []
     for name in options.networks:
         rows += measure(name, options)
@@ -90,9 +99,18 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16, help="images in a batch")
     parser.add_argument("--repeats", type=int, default=7, help="timed batches of each")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    installed = [e.name for e in ENGINES.values() if not e.missing()]
+    parser.add_argument(
+        "--engines", nargs="*", default=installed, choices=list(ENGINES), help="beside torch"
+    )
+    parser.add_argument(
+        "--libraries", nargs="*", default=list(OTHERS), choices=list(OTHERS), help="the others"
+    )
     parser.add_argument("--only-ours", action="store_true", help="no other library")
     parser.add_argument("--json", type=Path, help="file for the rows")
     options = parser.parse_args()
+    if options.only_ours:
+        options.libraries = []
     if options.repeats < 1:
         parser.error(f"--repeats must be at least 1, got {options.repeats}")
     return options
@@ -124,10 +142,13 @@ def measure(name: str, options: argparse.Namespace) -> list[Timing]:
         return on_grid(maps.clamp_min(0), images.shape[2:])
 
     runs: dict[str, Callable[[], Any]] = {"forward": forward, "weakseg": ours}
-    if not options.only_ours:
-        for lib, make in OTHERS.items():
-            copy = deepcopy(model)
-            runs[lib] = partial(make(copy, copy.get_submodule(LAYERS[name]), k), images)
+    for engine in options.engines:
+        if options.precision in ENGINES[engine].precisions:
+            explain = by_engine(model, name, k, images, engine, options)
+            runs[f"weakseg/{engine}"] = partial(explain, fast)
+    for lib in options.libraries:
+        copy = deepcopy(model)
+        runs[lib] = partial(OTHERS[lib](copy, copy.get_submodule(LAYERS[name]), k), images)
     results = {lib: run() for lib, run in runs.items()}
     times: dict[str, list[float]] = {lib: [] for lib in runs}
     for _ in range(options.repeats):
@@ -141,10 +162,15 @@ def measure(name: str, options: argparse.Namespace) -> list[Timing]:
         speed = spread([options.batch / t for t in taken])
         ratio = spread([f / t for f, t in zip(times["forward"], taken, strict=True)])
         differs = None if lib == "forward" else difference(results[lib], results["weakseg"])
-        rows.append(Timing(name, lib, speed, ratio, differs))
+        library, _, engine = lib.partition("/")
+        rows.append(Timing(name, library, engine or "torch", speed, ratio, differs))
         gain = statistics.median(t / o for t, o in zip(taken, times["weakseg"], strict=True))
         shown = "" if differs is None else f"{differs:.0e}"
-        print(f"| {name} | {lib} | {speed:.1f} | {ratio:.2f} | {gain:.2f} | {shown} |", flush=True)
+        print(
+            f"| {name} | {library} | {engine or 'torch'} | {speed:.1f} | {ratio:.2f} | {gain:.2f} "
+            f"| {shown} |",
+            flush=True,
+        )
     return rows
 
 
@@ -164,6 +190,27 @@ def hottest_class(model: nn.Module, layer: nn.Module, images: Tensor) -> int:
     """The class whose maps have the most heat, so that there is something to compare."""
     heat = [cams(model, [layer], images[:2], (k,))[0][0].clamp_min(0).sum() for k in range(CLASSES)]
     return int(torch.stack(heat).argmax())
+
+
+def by_engine(
+    model: nn.Module, name: str, k: int, images: Tensor, engine: str, options: argparse.Namespace
+) -> Explain:
+    """weakseg by another engine: network and heatmap in one graph."""
+    copy = deepcopy(model)
+    layer = copy.get_submodule(LAYERS[name])
+
+    def explain(batch: Tensor) -> list[Tensor]:
+        return cams(copy, [layer], batch, (k,), method=options.method)[0]
+
+    explain(images[:1])  # where the map is, is looked for before anything is recorded
+    graph = onnx_of(explain, [images], ["images"], ["heat"], what=name)
+    run = ENGINES[engine].load(graph, options.threads, options.precision)
+
+    def deliver(batch: Tensor) -> Tensor:
+        (heat,) = run([batch.numpy()])
+        return on_grid(torch.from_numpy(heat).clamp_min(0), batch.shape[2:])
+
+    return deliver
 
 
 def by_grad_cam(model: nn.Module, layer: nn.Module, k: int) -> Explain:
@@ -223,6 +270,7 @@ def as_record(row: Timing, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "network": row.network,
         "library": row.library,
+        "engine": row.engine,
         "images_per_second": row.images_per_second.median,
         "ratio_to_forward": row.ratio_to_forward.median,
         "ratio_range": [row.ratio_to_forward.low, row.ratio_to_forward.high],

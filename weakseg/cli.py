@@ -11,6 +11,7 @@ import typer
 
 from weakseg import __version__
 from weakseg.commands.config import config_app
+from weakseg.commands.export import export
 from weakseg.commands.failure import explain_failure
 from weakseg.commands.imports import import_app
 from weakseg.commands.init import init
@@ -42,6 +43,7 @@ app.command(epilog=example("weakseg init Dataset_BUSI_with_GT --out busi"))(init
 app.command(epilog=example("weakseg validate labels.csv --pictures look/"))(validate)
 app.add_typer(config_app)
 app.add_typer(import_app)
+app.command(epilog=example("weakseg export runs/mine --method gradcam-otsu --out model"))(export)
 
 
 def _version(show: bool) -> None:
@@ -233,7 +235,7 @@ def report(
 
 @app.command(epilog=example("weakseg predict runs/mine new_images/ --out masks/ --overlays"))
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an export.")],
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT...", help="Images, folders or manifests.")
     ],

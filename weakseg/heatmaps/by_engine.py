@@ -51,7 +51,7 @@ def graph_of(
         For a formula that needs torch, or a network with an operation that no graph holds.
     """
     arch = models[0].spec.arch
-    _require_formula(config)
+    require_formula(config)
     copies = [deepcopy(m).cpu().float().to(memory_format=torch.contiguous_format) for m in models]
     example = torch.zeros(*shape)
     # Looked at before it is recorded: the layers and their maps are found by running the network.
@@ -202,15 +202,23 @@ def check_engine(engine: str, config: HeatmapConfig, device: str, precision: str
     """
     registry.check_engine(engine, device, precision)
     if engine not in (TORCH, AUTO):
-        _require_formula(config)
+        require_formula(config)
 
 
-def _require_formula(config: HeatmapConfig) -> None:
+def require_formula(
+    config: HeatmapConfig, fix: str = "set engine: torch, or another heatmap.method"
+) -> None:
+    """Refuse a formula that needs torch.
+
+    Raises
+    ------
+    ExportError
+    """
     if config.method not in FORMULAS:
         raise ExportError(
             f"The heatmap method {config.method} needs torch: it is no fixed sequence of "
             "operations.",
             where="engine",
             expected=f"one of: {', '.join(FORMULAS)}",
-            fix="set engine: torch, or another heatmap.method",
+            fix=fix,
         )

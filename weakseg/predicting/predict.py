@@ -30,6 +30,7 @@ from weakseg.data.formats.registry import VOLUMES, formats_of_dims
 from weakseg.data.formats.writing import write_mask
 from weakseg.data.volumes import write_volume
 from weakseg.errors import DataError, UserError
+from weakseg.exporting.exported import is_exported, load_exported
 from weakseg.heatmaps.store import save_heatmap
 from weakseg.layout import LESIONS
 from weakseg.memory import give_free_back, give_large_back
@@ -75,6 +76,7 @@ def predict(
     Parameters
     ----------
     run : Path
+        Or a folder that `weakseg export` has written.
     inputs : sequence of Path
         Images or volumes, folders of them, or manifests.
     out : Path
@@ -99,8 +101,7 @@ def predict(
     Path
         The table ``predictions.csv``.
     """
-    chosen = load_method(run, method, seed=seed, device=device, engine=engine)
-    sliced = bool(open_run(run).record.get("data", {}).get("sliced", False))
+    chosen, sliced = _method(run, method, seed, device, engine)
     formats = VOLUMES if sliced else formats_of_dims(chosen.dims)
     if formats is VOLUMES:
         give_large_back()
@@ -149,6 +150,16 @@ def predict(
         write_text(out / SLICES, csv_text(pd.DataFrame(slices)))
     write_text(out / PREDICTIONS, csv_text(pd.DataFrame(rows)))
     return out / PREDICTIONS
+
+
+def _method(
+    run: Path, method: str | None, seed: int | None, device: str, engine: str | None
+) -> tuple[Method, bool]:
+    """The method of a run, or the one that was exported; and whether it takes slices."""
+    if is_exported(run):
+        return load_exported(run, method, seed=seed, engine=engine), False
+    chosen = load_method(run, method, seed=seed, device=device, engine=engine)
+    return chosen, bool(open_run(run).record.get("data", {}).get("sliced", False))
 
 
 def _rows(one: Predict, cases: Sequence[Case], skip: bool) -> list[dict[str, Any]]:

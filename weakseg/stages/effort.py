@@ -6,6 +6,7 @@ from the stages that were made, in this run or beside it, or measured for a mome
 
 from __future__ import annotations
 
+from weakseg.engines.base import TORCH
 from weakseg.methods.classifiers import prepared_spec
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import network_size, segmenter_settings
@@ -48,7 +49,8 @@ def of_heatmaps(prepared: Prepared, name: str, images: int) -> Effort:
     passes = (1 + heat.flips) * sum(s * s for s in heat.scales)
     passes *= len(config.seeds) if heat.ensemble else 1
     arch = config.classifier.arch
-    kind = _on(prepared, f"heatmaps by {heat.method} of", arch, config.data.image_size)
+    by = heat.method if config.engine == TORCH else f"{heat.method} with {config.engine}"
+    kind = _on(prepared, f"heatmaps by {by} of", arch, config.data.image_size)
     return Effort(kind, images * passes)
 
 
@@ -83,6 +85,8 @@ def of_segmenter(prepared: Prepared, name: str, cases: int | None = None) -> Eff
 def of_network_masks(prepared: Prepared, name: str) -> Effort:
     """Of the masks of a segmenter, by all of its networks."""
     s = segmenter_settings(prepared, name)
-    kind = _on(prepared, "masks by", s.arch, f"{network_size(prepared, s)}, {prepared.cases.dims}D")
+    engine = prepared.config.engine
+    what = "masks by" if engine == TORCH else f"masks with {engine} by"
+    kind = _on(prepared, what, s.arch, f"{network_size(prepared, s)}, {prepared.cases.dims}D")
     networks = len(prepared.config.segmenter_seeds(name))
     return Effort(kind, len(prepared.cases.of("test")) * networks)

@@ -1,0 +1,161 @@
+"""Exported methods: the run's masks, without PyTorch too; and what is refused."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tiny import pixels, read_rows, weakseg
+from weakseg.engines import base
+
+BLOCKED = """
+import runpy, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision", "weakseg", "onnxscript", "onnx"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+try:
+    import torch
+except ImportError:
+    pass
+else:
+    raise SystemExit("torch was not blocked")
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def exports(runs):
+    """The heatmap method with Otsu's rule, and the network, of the run by torch."""
+    for method, more in (("gradcam-otsu", ("--openvino",)), ("net", ())):
+        out = runs / f"export-{method}"
+        assert weakseg("export", runs / "torch", "--method", method, "--out", out, *more) == 0
+    return runs
+
+
+def test_images(runs):
+    return [r for r in read_rows(runs / "torch/splits.csv") if r["split"] == "test"]
+
+
+test_images.__test__ = False
+
+
+def dice(a, b):
+    return 1.0 if not (a | b).any() else 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.mark.parametrize("method", ["gradcam-otsu", "net"])
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_predict_gives_the_masks_of_the_run(exports, tmp_path, method, engine):
+    rows = test_images(exports)
+    args = ("--out", tmp_path / "out", "--engine", engine, "--heatmaps")
+    images = [r["image"] for r in rows]
+    assert weakseg("predict", exports / f"export-{method}", *images, *args) == 0
+    made = read_rows(tmp_path / "out/predictions.csv")
+    assert [r["file"] for r in made] == images
+    marked = 0
+    for r in rows:
+        ours = pixels(tmp_path / f"out/{r['case']}.png") > 0
+        theirs = pixels(exports / f"torch/masks/{method}/seed-0/{r['case']}.png") > 0
+        assert ours.shape == theirs.shape
+        assert dice(ours, theirs) >= 0.999
+        marked += int(theirs.sum())
+        assert (tmp_path / f"out/heatmaps/{r['case']}.npz").exists()
+    assert marked > 0
+    said = {r["case"]: float(r["lesion_probability"]) for r in predictions(exports)}
+    for r, row in zip(rows, made, strict=True):
+        assert float(row["lesion_probability"]) == pytest.approx(said[r["case"]], abs=1e-4)
+
+
+def predictions(folder):
+    (path,) = (folder / "torch/classifier").rglob("predictions.csv")
+    return read_rows(path)
+
+
+def test_the_description_says_what_goes_in_and_out(exports):
+    about = json.loads((exports / "export-gradcam-otsu/model.json").read_text())
+    assert "research only" in about["use"]
+    assert about["input"]["size"] == 64
+    assert about["input"]["channels"] == 1
+    assert about["labels"] == ["normal", "tumor"]
+    assert about["lesion_labels"] == ["tumor"]
+    assert about["threshold"]["rule"]["rule"] == "otsu"
+    assert about["threshold"]["masks_seen"] == 0
+    assert about["heatmap"] == {"method": "gradcam", "layer": "features.7", "target": "lesion"}
+    net = json.loads((exports / "export-net/model.json").read_text())
+    assert net["gate"] == 0.5
+    assert net["threshold"]["threshold"] > 0
+    assert str(exports) not in json.dumps([about, net])
+
+
+@pytest.mark.parametrize("method", ["gradcam-otsu", "net"])
+def test_the_script_runs_where_torch_cannot_be_imported(exports, tmp_path, method):
+    rows = test_images(exports)
+    images = [shutil.copy(r["image"], tmp_path) for r in rows]
+    large = Image.open(rows[0]["image"]).resize((200, 171))
+    large.save(tmp_path / "large.png")
+    script = exports / f"export-{method}/use.py"
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, script, *images, tmp_path / "large.png"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(rows) + 1
+    for r in rows:
+        ours = pixels(tmp_path / f"{r['case']}.mask.png") > 0
+        theirs = pixels(exports / f"torch/masks/{method}/seed-0/{r['case']}.png") > 0
+        assert dice(ours, theirs) >= 0.97  # 8-bit images after resizing, where ours are floats
+    assert pixels(tmp_path / "large.mask.png").shape == (171, 200)
+
+
+def test_openvinos_own_files_are_the_same_model(exports):
+    import onnxruntime
+    import openvino
+
+    folder = exports / "export-gradcam-otsu"
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}
+    own = openvino.Core().compile_model(folder / "model.xml", "CPU", precise)
+    onnx = onnxruntime.InferenceSession(folder / "model.onnx")
+    images = np.random.default_rng(0).random((1, 1, 64, 64), dtype=np.float32)
+    given = {"images": images, "box": np.array([0, 4, 64, 56, 90, 79])}
+    found, expected = own(given), onnx.run(None, given)
+    assert (found[0] != expected[0]).mean() <= 0.001
+    # OpenVINO leaves the rounding to half precision out.
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-3 * expected[1].max())
+
+
+def test_an_export_holds_one_method_and_knows_its_engines(exports, tmp_path, capsys):
+    folder, image = exports / "export-net", test_images(exports)[0]["image"]
+    args = ("predict", folder, image, "--out", tmp_path)
+    assert weakseg(*args, "--method", "otsu") == 2
+    assert "The folder holds one method, net." in capsys.readouterr().err
+    assert weakseg(*args, "--engine", "torch") == 2
+    assert "runs no exported model" in capsys.readouterr().err
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "model.onnx").write_bytes(b"no model")
+    assert weakseg("predict", broken, image, "--out", tmp_path) == 2
+    assert "The model is damaged." in capsys.readouterr().err
+
+
+def test_what_cannot_be_exported_is_refused_with_a_way_out(exports, tmp_path, capsys, monkeypatch):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").write_text("mine")
+    args = ("export", exports / "torch", "--method", "net", "--out")
+    assert weakseg(*args, tmp_path / "full") == 2
+    assert "holds something else" in capsys.readouterr().err
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
+    assert weakseg(*args, tmp_path / "new") == 2
+    assert "pip install 'weakseg[onnxruntime]'" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

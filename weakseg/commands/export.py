@@ -1,0 +1,29 @@
+"""``weakseg export``: a method without PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the model.")],
+    method: Annotated[
+        str | None, typer.Option("--method", help="As in the report. [default: as of predict]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="[default: as of predict]")] = None,
+    openvino: Annotated[
+        bool, typer.Option("--openvino", help="Also write OpenVINO's own files.")
+    ] = False,
+) -> None:
+    """Export a method as an ONNX model.
+
+    With preprocessing, heatmap or network, threshold and gate inside, a description, and a script
+    that needs no PyTorch. `weakseg predict DIR IMAGES` runs it. For research only.
+    """
+    from weakseg.exporting.export import export as write
+
+    print(write(run, out, method=method, seed=seed, openvino=openvino))

@@ -1,0 +1,151 @@
+"""``model.json``: what an exported model takes, gives and is for; and the script beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from weakseg import __version__
+from weakseg.config import DataConfig
+from weakseg.exporting.graphs import Model
+from weakseg.methods.base import Method
+from weakseg.stored import read_json
+
+ONNX, OPENVINO, ABOUT, SCRIPT = "model.onnx", "model.xml", "model.json", "use.py"
+"""Files of an exported method."""
+
+RESEARCH = "For research only. This model is no medical device, and its masks are no diagnosis."
+
+INPUTS = {
+    "images": "float32 (1, channels, size, size): the image in the middle of a square that its "
+    "longer side fills, resized by areas or, where it grows, bilinearly; intensities in [0, 1], 0 "
+    "around it; an odd rest goes to the bottom or the right. Normalisation is in the model",
+    "box": "int64 (6): top, left, height and width of the image in the square, and its own height "
+    "and width",
+}
+OUTPUTS = {
+    "mask": "uint8 (height, width) of the image itself: 1 is lesion; threshold and gate are in it",
+    "map": "float32 (height, width): what the mask was made of; positive heat, not normalised, or "
+    "the probability of a lesion",
+    "probability": "float32: the classifiers' probability of a lesion somewhere in the image",
+    "probabilities": "float32 (labels): the classifiers' probability of each label",
+    "heat": "float32 (1, h, w): raw signed scores on the grid of the network's layer",
+}
+
+USE = '''"""Masks of 8-bit images by this folder: python use.py IMAGE... For research only."""
+import json, sys, numpy as np, onnxruntime
+from pathlib import Path
+from PIL import Image
+
+here = Path(__file__).parent
+about = json.loads((here / "model.json").read_text("utf-8"))
+size, mode = about["input"]["size"], "L" if about["input"]["channels"] == 1 else "RGB"
+model = onnxruntime.InferenceSession(str(here / "model.onnx"), providers=["CPUExecutionProvider"])
+for path in map(Path, sys.argv[1:]):
+    image = Image.open(path).convert(mode)
+    W, H = image.size
+    h, w = (max(1, round(n * size / max(H, W))) for n in (H, W))
+    square = Image.new(mode, (size, size))
+    how = Image.Resampling.BOX if size < max(H, W) else Image.Resampling.BILINEAR
+    square.paste(image.resize((w, h), how), ((size - w) // 2, (size - h) // 2))
+    planes = np.moveaxis(np.asarray(square, np.float32).reshape(size, size, -1) / 255, 2, 0)[None]
+    box = np.array([(size - h) // 2, (size - w) // 2, h, w, H, W])
+    mask, *said = model.run(None, {"images": planes, "box": box})
+    Image.fromarray(mask * 255).save(path.with_suffix(".mask.png"))
+    print(path, int(mask.sum()), *(float(p) for p in said[1:2]))
+'''
+"""The script: without torch, and without weakseg."""
+
+
+class _Content(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class InputContent(_Content):
+    """What the model sees."""
+
+    size: int = Field(ge=1)
+    channels: Literal[1, 3]
+    intensity: Literal["auto", "dtype", "percentile"]
+
+
+class ThresholdContent(_Content):
+    """Where the mask begins."""
+
+    chosen_on: str
+    masks_seen: int = Field(ge=0)
+
+
+class About(_Content):
+    """What ``model.json`` must hold."""
+
+    format: Literal["weakseg-export-1"]
+    method: str
+    kind: str
+    seeds: list[int]
+    input: InputContent
+    outputs: dict[str, str]
+    labels: list[str]
+    lesion_labels: list[str]
+    threshold: ThresholdContent
+    gate: float
+    heatmap: dict[str, Any] | None = None
+
+
+def describe(method: Method, model: Model, threshold: dict[str, Any], heat: Any) -> dict[str, Any]:
+    """The content of ``model.json``.
+
+    Parameters
+    ----------
+    method : Method
+    model : Model
+    threshold : dict
+        Its entry in ``threshold.json``.
+    heat : dict or None
+        Method, layer and target of its heatmap.
+    """
+    data: DataConfig = method.config.data
+    return {
+        "format": "weakseg-export-1",
+        "use": RESEARCH,
+        "made_by": f"weakseg {__version__}",
+        "method": method.name,
+        "kind": method.kind,
+        "seeds": list(method.seeds),
+        "input": {
+            "size": model.size,
+            "channels": model.channels,
+            "intensity": data.intensity,
+            "scaling": {
+                "auto": "8 bits: divided by 255; deeper images as percentile",
+                "dtype": "divided by the largest value of the type",
+                "percentile": "each image stretched between its 0.5th and 99.5th percentile",
+            }[data.intensity],
+            "normalised_inside_by": {"mean": list(model.mean), "std": list(model.std)},
+        },
+        "inputs": INPUTS,
+        "outputs": {name: OUTPUTS[name] for name in model.outputs},
+        "precision": {"model": "fp32", "run": model.precision},
+        "labels": list(model.labels),
+        "lesion_labels": list(model.lesion_labels),
+        "threshold": {
+            k: threshold[k]
+            for k in ("rule", "threshold", "scale", "chosen_on", "masks_seen")
+            if k in threshold
+        },
+        "gate": float(threshold["gate"]),
+        "heatmap": heat,
+    }
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What ``model.json`` says.
+
+    Raises
+    ------
+    RunError
+        If it is missing or damaged.
+    """
+    return read_json(folder / ABOUT, "export the method again: weakseg export RUN", About)

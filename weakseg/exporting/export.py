@@ -1,0 +1,119 @@
+"""``weakseg export``: a method of a run as a folder that works without PyTorch."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from weakseg.engines.base import EXPORTERS, TORCH
+from weakseg.engines.openvino import OPENVINO as OPENVINO_ENGINE
+from weakseg.engines.openvino import read
+from weakseg.engines.registry import ENGINES
+from weakseg.errors import ConfigError, UserError
+from weakseg.exporting.description import ABOUT, ONNX, OPENVINO, SCRIPT, USE, describe
+from weakseg.exporting.graphs import MODELS
+from weakseg.layout import images_file, masks_folder, threshold_file
+from weakseg.masks.kept import read_thresholds
+from weakseg.methods.find import load_method
+from weakseg.methods.heatmap import HeatmapMethod
+from weakseg.methods.heats import LiveHeats
+from weakseg.progress import say
+from weakseg.runs import make_folder, open_run, write_bytes, write_json, write_text
+
+
+def export(
+    run: Path,
+    out: Path,
+    *,
+    method: str | None = None,
+    seed: int | None = None,
+    openvino: bool = False,
+) -> Path:
+    """Write a method of a run as an ONNX model with all that it needs.
+
+    Parameters
+    ----------
+    run : Path
+    out : Path
+        Gets ``model.onnx``, ``model.json``, ``use.py`` and, if the run knows, what its training
+        images look like. Must be new or empty, or hold an earlier export.
+    method, seed
+        See `weakseg.methods.find.load_method`.
+    openvino : bool
+        Also write ``model.xml`` and ``model.bin``, OpenVINO's own files of the same model.
+
+    Returns
+    -------
+    Path
+        ``model.json``.
+
+    Raises
+    ------
+    UserError
+        For a method that is more than a network and a threshold, or without the packages that
+        make graphs.
+    """
+    _require_packages(openvino)
+    opened = open_run(run)
+    if opened.record.get("data", {}).get("sliced", False):
+        raise UserError(
+            "The run segments slices of volumes, whose masks are cleaned up together: no model of "
+            "one image does that.",
+            where=str(run),
+            fix="use weakseg predict on the run itself",
+        )
+    chosen = load_method(run, method, seed=seed, device="cpu", engine=TORCH)
+    make = MODELS.get(type(chosen))
+    if make is None:
+        raise UserError(
+            f"The method {chosen.name} is made of others, and is not exported.",
+            where="--method",
+            fix="export one that it is made of",
+        )
+    _require_own(out)
+    model = make(chosen)
+    entries = read_thresholds(threshold_file(masks_folder(opened.folder), chosen.name))
+    entry: dict[str, Any] = dict(next(iter(entries.values())))
+    entry = dict(entries.get(f"seed-{chosen.seeds[0]}", entry))
+    heat = None
+    if isinstance(chosen, HeatmapMethod) and isinstance(chosen.heats, LiveHeats):
+        settings = chosen.heats.settings
+        heat = {"method": settings.method, "layer": model.layer, "target": settings.target}
+    make_folder(out)
+    about = out / ABOUT
+    about.unlink(missing_ok=True)  # written last: a folder with it is whole
+    write_bytes(out / ONNX, model.onnx)
+    if openvino:
+        import openvino as ov
+
+        ov.save_model(read(model.onnx), out / OPENVINO, compress_to_fp16=False)
+    write_text(out / SCRIPT, USE)
+    if images_file(opened.folder).exists():
+        shutil.copyfile(images_file(opened.folder), images_file(out))
+    write_json(about, describe(chosen, model, entry, heat))
+    say(f"method {chosen.name} ({chosen.choice}): {len(model.onnx) / 2**20:.1f} MiB")
+    return about
+
+
+def _require_packages(openvino: bool) -> None:
+    if openvino:
+        OPENVINO_ENGINE.require(where="--openvino")
+    lacks = ENGINES["onnxruntime"].missing()
+    if lost := [name for name in lacks if name in EXPORTERS]:
+        raise ConfigError(
+            "What makes ONNX models is not installed.",
+            where="weakseg export",
+            found=f"no package {', '.join(lost)}",
+            fix=ENGINES["onnxruntime"].install,
+        )
+
+
+def _require_own(out: Path) -> None:
+    """Refuse a folder that holds anything else."""
+    if out.is_dir() and any(out.iterdir()) and not (out / ABOUT).exists():
+        raise UserError(
+            "The folder for the export holds something else.",
+            where=str(out),
+            fix="name a new folder with --out",
+        )

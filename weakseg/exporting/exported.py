@@ -1,0 +1,173 @@
+"""A folder that `weakseg export` has written, as a method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weakseg.config import Config
+from weakseg.data.arrays import network_image
+from weakseg.data.case_files import intensity_of, network_input
+from weakseg.data.cases import Case
+from weakseg.engines.base import FP32, Session
+from weakseg.engines.registry import ENGINES
+from weakseg.errors import ConfigError, RunError, UserError, did_you_mean
+from weakseg.exporting.description import ABOUT, ONNX, read_about
+from weakseg.heatmaps.store import Heatmap, as_stored
+from weakseg.masks.thresholds import is_flat, normalise
+from weakseg.methods.base import HEATMAP, Method, Prediction
+from weakseg.runs import cores
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder is an exported method, and no run."""
+    return (folder / ABOUT).is_file()
+
+
+@dataclass(frozen=True, eq=False)
+class ExportedMethod(Method):
+    """A method whose model is a file.
+
+    Attributes
+    ----------
+    name, seeds, config
+        See `weakseg.methods.base.Method`; of the experiment only what says how images are read.
+    about : mapping
+        ``model.json``.
+    session : callable
+        See `weakseg.engines.base.Session`.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    config: Config
+    about: Mapping[str, Any]
+    session: Session
+
+    @property
+    def kind(self) -> str:
+        return str(self.about["kind"])
+
+    @property
+    def masks_seen(self) -> int:
+        return int(self.about["threshold"]["masks_seen"])
+
+    @property
+    def chosen_on(self) -> str:
+        return str(self.about["threshold"]["chosen_on"])
+
+    @property
+    def dims(self) -> int:
+        return 2
+
+    @property
+    def at_once(self) -> int:
+        return 1
+
+    def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        for case in cases:
+            yield self._of(case)
+
+    def _of(self, case: Case) -> Prediction:
+        data, seen = self.config.data, self.about["input"]
+        planes, box = network_image(
+            network_input(case, data), seen["channels"], seen["size"], intensity_of(case, data)
+        )
+        where = (box.top, box.left, box.height, box.width, *box.original)
+        arrays: list[np.ndarray] = [
+            planes[None].astype(np.float32),
+            np.array(where, dtype=np.int64),
+        ]
+        found = dict(zip(self.about["outputs"], self.session(arrays), strict=True))
+        mask, shown = found["mask"].astype(bool), found["map"]
+        if not all(np.isfinite(v).all() for v in found.values()):
+            raise RunError(
+                "The model's answer is no number (NaN or infinity).",
+                where=case.shown,
+                fix="export the method again, and look at the run's network",
+            )
+        p = round(float(found["probability"]), 6) if "probability" in found else None
+        gated = p is not None and p < self.about["gate"]
+        notes: dict[str, Any] = {}
+        heat = None
+        if "heat" in found:
+            how = self.about["heatmap"]
+            labels = (how["layer"], how["method"], how["target"])
+            raw = found["heat"][0]
+            heat = as_stored(Heatmap(raw, box.original, seen["size"], *labels, float(p or 0)))
+            notes["predicted_label"] = self.about["labels"][int(found["probabilities"].argmax())]
+            notes["flat_heatmap"] = heat.flat
+        else:
+            notes["highest_probability"] = round(float(shown.max()), 6)
+        flat = heat is not None and is_flat(shown)
+        return Prediction(mask, shown, p, flat, gated, heat, notes)
+
+    def confidence(self, prediction: Prediction) -> np.ndarray:
+        return normalise(prediction.map) if self.kind == HEATMAP else prediction.map
+
+
+def load_exported(
+    folder: Path, method: str | None = None, *, seed: int | None = None, engine: str | None = None
+) -> ExportedMethod:
+    """An exported method, ready for new images.
+
+    Parameters
+    ----------
+    folder : Path
+    method : str, optional
+        Only the one that it holds.
+    seed : int, optional
+        There is none to choose.
+    engine : str, optional
+        A key of `ENGINES`; default: ``onnxruntime``, or what is installed.
+
+    Raises
+    ------
+    RunError
+        If a file is missing or damaged.
+    UserError
+        For another method, a seed, or an engine that is not installed.
+    """
+    about = read_about(folder)
+    if method not in (None, about["method"]) or seed is not None:
+        raise UserError(
+            f"The folder holds one method, {about['method']}.",
+            where="--seed" if seed is not None else "--method",
+            fix="leave the option out, or name the run itself",
+        )
+    able = [e for e in ENGINES.values() if not e.missing(graphs=False)]
+    if engine in (None, "auto"):
+        engine = able[0].name if able else next(iter(ENGINES))
+    if engine not in ENGINES:
+        raise ConfigError(
+            f"The engine {engine!r} runs no exported model.",
+            where="--engine",
+            fix=did_you_mean(str(engine), ENGINES),
+        )
+    if ENGINES[engine].missing(graphs=False):
+        raise ConfigError(
+            f"The engine {engine} is not installed.", where="--engine", fix=ENGINES[engine].install
+        )
+    try:
+        session = ENGINES[engine].load((folder / ONNX).read_bytes(), cores(), FP32)
+    except FileNotFoundError:
+        raise RunError("The model is missing.", where=str(folder / ONNX), fix=_AGAIN) from None
+    except Exception as e:  # engines raise kinds of their own
+        raise RunError(
+            "The model is damaged.", where=str(folder / ONNX), found=type(e).__name__, fix=_AGAIN
+        ) from None
+    seen = about["input"]
+    data = {
+        "image_size": seen["size"],
+        "intensity": seen["intensity"],
+        "channels": "grey" if seen["channels"] == 1 else "rgb",
+    }
+    config = Config.model_validate({"name": "exported", "data": data})
+    return ExportedMethod(about["method"], tuple(about["seeds"]), config, about, session)
+
+
+_AGAIN = "export the method again: weakseg export RUN"
