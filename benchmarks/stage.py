@@ -1,6 +1,7 @@
 """The whole stage `weakseg heatmap-segment`, from image files to masks and scores, in turns with:
 
-- *forward*: the classifier alone on the same images, already decoded and in memory;
+- *forward*: the classifier alone on the same images, already decoded and in memory; with
+  ``--engine`` by torch and by that engine, and ratios are to the faster of the two;
 - *script*: what one would write with pytorch-grad-cam, scikit-image and MONAI: decode, explain,
   resize, threshold, write the mask, score it (Dice, IoU, HD95, surface distance).
 
@@ -17,6 +18,7 @@ import argparse
 import contextlib
 import gc
 import json
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,8 +31,12 @@ import torch
 from machine import Spread, describe_machine, print_machine, spread
 
 from weakseg.config import Config, PhantomConfig
+from weakseg.data.arrays import filled
 from weakseg.data.images import read_mask
 from weakseg.data.phantom import write_phantom
+from weakseg.engines.base import precision_of
+from weakseg.engines.graph import onnx_of
+from weakseg.engines.registry import ENGINES
 from weakseg.layout import seed_folder
 from weakseg.methods.classifiers import load_classifier
 from weakseg.methods.prepared import Prepared
@@ -79,6 +85,9 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=1, help="more where maps would be flat")
     parser.add_argument("--size", type=int, default=224, help="side of the network's images")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument(
+        "--engine", default="torch", choices=["torch", *ENGINES], help="what makes the heatmaps"
+    )
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-script", action="store_true", help="leave the plain script out")
@@ -98,6 +107,8 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, dict[s
             "forward": forward_alone(prepared, options),
             "weakseg": lambda: heatmap_segment(prepared, force=True),
         }
+        if options.engine != "torch":
+            works[f"forward, {options.engine}"] = engine_forward(prepared, options)
         if not options.no_script:
             works["script"] = plain_script(prepared, options, folder / "script")
         times: dict[str, list[float]] = {name: [] for name in works}
@@ -110,12 +121,12 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, dict[s
         if not options.no_script:
             compare(prepared, folder / "script")
         images = len(prepared.cases.cases)
+    forwards = [taken for name, taken in times.items() if name.startswith("forward")]
+    quickest = min(forwards, key=statistics.median)
     rows = {
         name: {
             "images_per_second": spread([images / t for t in taken]),
-            "ratio_to_forward": spread(
-                [f / t for f, t in zip(times["forward"], taken, strict=True)]
-            ),
+            "ratio_to_forward": spread([f / t for f, t in zip(quickest, taken, strict=True)]),
             "gain": spread([t / o for t, o in zip(taken, times["weakseg"], strict=True)]),
         }
         for name, taken in times.items()
@@ -163,6 +174,7 @@ def experiment(options: argparse.Namespace, folder: Path) -> Config:
             "masks": {"rules": ["fixed"], "gate": "none"},
             "scores": {"bootstrap": 100, "floors": False},
             "device": "cpu",
+            "engine": options.engine,
         }
     )
 
@@ -180,6 +192,28 @@ def forward_alone(prepared: Prepared, options: argparse.Namespace) -> Callable[[
                 model(batch)
 
     return run
+
+
+def engine_forward(prepared: Prepared, options: argparse.Namespace) -> Callable[[], None]:
+    """The same by an engine."""
+    model = classifier(prepared)
+    held = prepared.images.once().images(range(len(prepared.cases.cases)))
+    shape = (options.batch, *held.shape[1:])
+
+    def logits(images: torch.Tensor) -> tuple[torch.Tensor]:
+        with torch.no_grad():
+            return (model(images),)
+
+    graph = onnx_of(logits, [torch.zeros(*shape)], ["images"], ["logits"], what=options.arch)
+    precision = precision_of("bf16-mixed" if options.precision == "bf16" else "32-true")
+    run = ENGINES[options.engine].load(graph, torch.get_num_threads(), precision)
+    batches = [filled(b, options.batch).numpy() for b in held.split(options.batch)]
+
+    def forward() -> None:
+        for batch in batches:
+            run([batch])
+
+    return forward
 
 
 def classifier(prepared: Prepared) -> Any:

@@ -131,7 +131,6 @@ def test_openvinos_own_files_are_the_same_model(exports):
     given = {"images": images, "box": np.array([0, 4, 64, 56, 90, 79])}
     found, expected = own(given), onnx.run(None, given)
     assert (found[0] != expected[0]).mean() <= 0.001
-    # OpenVINO leaves the rounding to half precision out.
     np.testing.assert_allclose(found[1], expected[1], atol=1e-3 * expected[1].max())
 
 

@@ -71,9 +71,7 @@ def test_masks_are_those_of_the_rule(rule, engine):
         heat = store.as_stored(Heatmap(raw, shape, SIZE, "l", "m", "t", 1.0))
         expected = segment(rule, heat.full())
         mask, full = found(session, raw, shape)
-        # OpenVINO leaves the rounding to half precision out.
-        rounding = 1e-3 if engine == "openvino" else 1e-5
-        np.testing.assert_allclose(full, heat.full(), atol=rounding)
+        np.testing.assert_allclose(full, heat.full(), atol=1e-5)
         assert expected.any()
         assert not expected.all()
         # A pixel at the very threshold may fall to either side.

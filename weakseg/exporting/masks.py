@@ -21,6 +21,11 @@ BINS = 256
 """Of Otsu's histogram."""
 
 
+HALF = 2.0**13 + 1
+"""Times a single-precision number, less that less the number: its 11 leading bits, as many as half
+precision has (Veltkamp). Engines that compute in single precision leave conversions out."""
+
+
 class Nodes:
     """Operations that are added to the end of an ONNX graph.
 
@@ -79,8 +84,10 @@ def as_stored(nodes: Nodes, heat: str) -> str:
     top = nodes.extreme("ReduceMax", nodes.add("Abs", heat))
     some = nodes.add("Greater", top, nodes.constant(0))
     scale = nodes.add("Where", some, top, nodes.constant(1))
-    half = nodes.cast(nodes.add("Div", heat, scale), "FLOAT16")
-    return nodes.add("Mul", nodes.cast(half, "FLOAT"), scale)
+    share = nodes.add("Div", heat, scale)
+    long = nodes.add("Mul", share, nodes.constant(HALF))
+    half = nodes.add("Sub", long, nodes.add("Sub", long, share))
+    return nodes.add("Mul", half, scale)
 
 
 def on_image(nodes: Nodes, map_: str, box: str, size: int) -> str:
