@@ -178,7 +178,8 @@ def try_kills(folder: Path, passes: int, seed: int = 0) -> tuple[Counter[str], l
             kills[stage] += kill_in(config, run, stage, rng.uniform(0, 1.1) * took)
         whole(config, run)
         differences.append(unlike(expected, contents(run)) - times)
-        print(f"pass {n + 1}: {sorted(differences[-1]) or 'no difference'}", flush=True)
+        unlike_it = sorted(differences[-1]) or "no difference"
+        print(f"pass {n + 1}, {sum(kills.values())} kills so far: {unlike_it}", flush=True)
     return kills, differences
 
 

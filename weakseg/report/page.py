@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from weakseg.report import figures, words
@@ -79,8 +80,7 @@ def build_report(runs: Sequence[RunTables], gallery_size: int | None = None) -> 
     """
     if gallery_size is not None:
         runs = [_with_gallery(r, gallery_size) for r in runs]
-    environment = _environment()
-    parts = [_part(Subject(run, f"run{i}"), environment) for i, run in enumerate(runs, 1)]
+    parts = [_part(Subject(run, f"run{i}")) for i, run in enumerate(runs, 1)]
     tables = {
         name: pd.concat(
             [named(p.tables[name], r.name) for p, r in zip(parts, runs, strict=True)],
@@ -96,7 +96,8 @@ def build_report(runs: Sequence[RunTables], gallery_size: int | None = None) -> 
         if len(runs) > 1
         else None
     )
-    html = environment.get_template(TEMPLATE).render(
+    page = _environment().get_template(TEMPLATE)
+    html = page.render(
         title=title,
         policy=page_policy(),
         style=own("page.css"),
@@ -131,7 +132,7 @@ def _with_gallery(run: RunTables, size: int) -> RunTables:
     return replace(run, config=run.config.model_copy(update={"report": report}))
 
 
-def _part(subject: Subject, environment: Environment) -> _Part:
+def _part(subject: Subject) -> _Part:
     sections: list[_Shown] = []
     tables: dict[str, pd.DataFrame] = {}
     summary: dict[str, Any] = {
@@ -146,7 +147,7 @@ def _part(subject: Subject, environment: Environment) -> _Part:
         tables |= content.tables
         summary |= content.summary
         if content.shown:
-            html = _rendered(section, content, subject, environment)
+            html = _rendered(section, content, subject)
             heading = re.search(r"<h2>(.*?)</h2>", html)
             sections.append(
                 _Shown(
@@ -159,14 +160,12 @@ def _part(subject: Subject, environment: Environment) -> _Part:
     return _Part(subject, sections, tables, summary)
 
 
-def _rendered(
-    section: Section, content: Content, subject: Subject, environment: Environment
-) -> Markup:
+def _rendered(section: Section, content: Content, subject: Subject) -> Markup:
     drawn: Mapping[str, Markup] = {
         name: Markup(figures.in_page(svg, subject.anchor)) for name, svg in content.figures.items()
     }
-    template = environment.from_string(MACROS + section.template)
-    return Markup(template.render({**content.context, "r": subject, "figures": drawn}))
+    context = {**content.context, "r": subject, "figures": drawn}
+    return Markup(_template(section.template).render(context))
 
 
 def _csv_address(table: pd.DataFrame) -> str:
@@ -175,6 +174,13 @@ def _csv_address(table: pd.DataFrame) -> str:
     return "data:text/csv;base64," + base64.b64encode(text.encode("utf-8")).decode("ascii")
 
 
+@functools.cache
+def _template(source: str) -> Template:
+    """A section's template, compiled once for all runs and pages."""
+    return _environment().from_string(MACROS + source)
+
+
+@functools.cache
 def _environment() -> Environment:
     env = Environment(
         loader=PackageLoader("weakseg", "report"),
