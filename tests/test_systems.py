@@ -33,6 +33,8 @@ AT_WORK = [
     pytest.param(a, marks=[pytest.mark.slow] * (a.removesuffix(f":{SMALLEST}") in SLOW))
     for a in EVERY
 ]
+LEARNERS = [a for a in EVERY if a.partition("-")[0] != "deepmedic" and a != "unet-original"]
+"""Those that take an image as it is: the others have a border without an output."""
 SOLID = [name for name in EVERY if 3 in find_segmenter(name)[0].dims]
 CONFIG = """
 name: systems
@@ -60,7 +62,7 @@ data: {{manifest: {manifest}}}
 classifier: {{seeds: [0]}}
 scores: {{bootstrap: 100}}
 segmenters:
-  net: {{arch: "ARCH", epochs: 1, steps: 1, batch_size: 1, patch: 16, tile: 16,
+  net: {{arch: "ARCH", epochs: 1, steps: 1, batch_size: 2, patch: 16, tile: 16,
         validation_cases: 0}}
 """
 
@@ -160,7 +162,7 @@ def test_prune_and_dropout_of_the_wrong_network_are_refused(folder, manifest, ca
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", EVERY)
+@pytest.mark.parametrize("arch", LEARNERS)
 def test_a_network_learns_a_planted_lesion_in_a_minute(arch):
     """Discs in noise that are brighter than the noise is anywhere, of other sizes and places."""
     settings = resolve(SegmenterConfig(arch=arch), 2)

@@ -37,8 +37,8 @@ class SegmenterConfig(Section):
     arch: str | list[str] = Field(
         "unet",
         min_length=1,
-        description="see `weakseg models`; a backbone behind a colon; several with ensemble: the "
-        "networks of the seeds are of these kinds in turn",
+        description="see `weakseg models`; a backbone or modules behind a colon; several with "
+        "ensemble: the networks of the seeds are of these kinds in turn",
     )
     weights: str | list[str] = Field(
         "none",
