@@ -96,6 +96,26 @@ def test_two_maps_by_hand():
     np.testing.assert_allclose(fuse([shallow, deep]), expected, rtol=1e-6)
 
 
+def test_by_entropy_the_surer_map_counts_more():
+    shallow = torch.tensor([[[1.0, 0.5], [0.2, 0.0]]])
+    deep = torch.tensor([[[2.0, 0.0], [1.0, 2.0]]])
+
+    def weight(c):
+        return np.exp(sum(x * np.log(x) for x in (c, 1 - c) if x > 0))
+
+    pairs = [[(1.0, 1.0), (0.5, 0.0)], [(0.2, 0.5), (0.0, 1.0)]]
+    mean = [
+        [(weight(a) * a + weight(b) * b) / (weight(a) + weight(b)) for a, b in row] for row in pairs
+    ]
+    found = fusing.fuse([shallow, deep], "entropy")[0].numpy()
+    np.testing.assert_allclose(found, np.array(mean) * 2.0, rtol=1e-5)
+    assert weight(0.5) == pytest.approx(0.5)
+    cold = fusing.fuse([-shallow, shallow, deep], "entropy")[0].numpy()
+    np.testing.assert_allclose(cold, found, rtol=1e-5)
+    single = torch.tensor([[[-1.0, 3.0]]])
+    assert fusing.fuse([single], "entropy") is single
+
+
 def test_the_coarse_map_is_laid_over_the_fine_grid():
     fine, coarse = np.zeros((1, 8, 8)), np.zeros((1, 2, 2))
     coarse[0, 1, 0] = 3.0

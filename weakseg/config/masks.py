@@ -22,6 +22,11 @@ class HeatmapConfig(Section):
         "for the network's named depths: their maps are averaged, each over its own maximum, and "
         "take the scale of the last",
     )
+    fusion: Literal["mean", "entropy"] = Field(
+        "mean",
+        description="of several layers' maps; entropy: at each place those count more that are "
+        "sure of yes or no",
+    )
     flips: bool = Field(False, description="average with the heatmap of the mirrored image")
     scales: list[Scale] = Field(
         [1.0],
@@ -83,6 +88,7 @@ class HeatmapConfig(Section):
         """
         idle = {"batch_size"}
         idle |= set() if self.choose == "area" else {"choose", "hot_side"}
+        idle |= {"fusion"} if self.fusion == "mean" else set()
         idle |= {"auc_drop"} if self.auc_drop is None else set()
         return self.model_dump(mode="json", exclude=idle)
 

@@ -79,7 +79,7 @@ def on_grid(maps: Tensor, grid: Sequence[int]) -> Tensor:
     return F.interpolate(maps[:, None], size=tuple(grid), mode=how)[:, 0]
 
 
-def fuse(maps: Sequence[Tensor]) -> Tensor:
+def fuse(maps: Sequence[Tensor], fusion: str = "mean") -> Tensor:
     """The mean of heatmaps of several depths, each over its own maximum.
 
     A shallow map is sharp and marks much that is no lesion; a deep one knows the lesion and not
@@ -89,6 +89,9 @@ def fuse(maps: Sequence[Tensor]) -> Tensor:
     ----------
     maps : sequence of (B[, d], h, w) Tensor of float32
         Raw scores, the deepest last, whose scale the result takes; their grids may differ.
+    fusion : {"mean", "entropy"}
+        entropy: at every place a map counts by exp(-H), H being the entropy in nats of its share of
+        its maximum there, taken for a probability: maps that are sure of yes or no count more.
 
     Returns
     -------
@@ -99,11 +102,23 @@ def fuse(maps: Sequence[Tensor]) -> Tensor:
 
     References
     ----------
-    P.-T. Jiang et al., "LayerCAM", IEEE Trans. Image Processing 30, 2021, for the fusion of depths.
+    P.-T. Jiang et al., "LayerCAM", IEEE Trans. Image Processing 30, 2021, for the fusion of depths;
+    J. Fu et al., "UM-CAM", Pattern Recognition 2025, for weights by entropy.
     """
     if len(maps) == 1:
         return maps[0]
     grid = max((m.shape[1:] for m in maps), key=math.prod)
-    total = torch.stack([on_grid(over_maximum(m)[0], grid) for m in maps]).sum(0)
+    shares, tops = zip(*(over_maximum(m) for m in maps), strict=True)
+    total = torch.stack([on_grid(s, grid) for s in shares])
+    if fusion == "entropy":
+        # A map that says nothing is sure of nothing.
+        hot = torch.stack([(t > 0).to(total) for t in tops])
+        total = total * _sureness(total) / (_sureness(total) * hot).sum(0).clamp_min(1e-12)
+    total = total.sum(0)
     deepest = over_maximum(maps[-1])[1]
     return over_maximum(total)[0] * deepest
+
+
+def _sureness(shares: Tensor) -> Tensor:
+    """exp(-H) of probabilities, from 1/2 where they are 1/2 to 1 where they are 0 or 1."""
+    return (torch.special.xlogy(shares, shares) + torch.special.xlogy(1 - shares, 1 - shares)).exp()
