@@ -1,12 +1,21 @@
 """Augmentation: each image its own change, seeded, within [0, 1]."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weakseg.config import AugmentConfig
-from weakseg.data.augment import augment, random_affine, random_size, rescaled
+from weakseg.config import AugmentConfig, ClassifierConfig
+from weakseg.config.classifier import AUGMENTATIONS
+from weakseg.data.augment import (
+    augment,
+    random_affine,
+    random_size,
+    rescaled,
+    scanner_look,
+    seen_window,
+)
 
 NOTHING = AugmentConfig(flip=False, rotate=0, zoom=0, shift=0, brightness=0, contrast=0)
 
@@ -86,3 +95,53 @@ def test_a_random_size_is_one_for_a_batch_and_evenly_drawn_between_the_bounds():
     assert (int(sides.min()), int(sides.max())) == (32, 128)
     assert (sides % 8 == 0).all()
     assert float(sides.float().mean()) == pytest.approx(80, abs=4)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_gamma_is_one_power_an_image_between_its_bounds_and_their_inverses(gamma):
+    images = torch.linspace(0, 1, 64).view(1, 1, 8, 8).expand(400, 1, 8, 8)
+    out = scanner_look(images, NOTHING.model_copy(update={"gamma": gamma}))
+    inner = images[:, 0].flatten(1)[:, 1:-1]
+    powers = out[:, 0].flatten(1)[:, 1:-1].log() / inner.log()
+    np.testing.assert_allclose(powers, powers[:, :1].expand_as(powers), rtol=1e-4)
+    logs = powers[:, 0].log() / np.log(1 + gamma)
+    assert logs.abs().max() <= 1 + 1e-4
+    assert abs(float(logs.mean())) < 0.1
+    assert float(logs.std()) == pytest.approx(1 / np.sqrt(3), abs=0.05)  # uniform in its logarithm
+    assert (out[:, 0, 0, 0] == 0).all()
+    assert (out[:, 0, -1, -1] == 1).all()
+
+
+def test_speckle_grows_with_the_intensity_and_leaves_black_alone():
+    images = torch.tensor([0.0, 0.2, 0.4]).view(1, 1, 1, 3).expand(64, 2, 64, 3)
+    out = scanner_look(images, NOTHING.model_copy(update={"speckle": 0.1}))
+    assert not out[..., 0].any()
+    spread = out.std((0, 1, 2)) / torch.tensor([1.0, 0.2, 0.4])
+    np.testing.assert_allclose(spread[1:], 0.1, rtol=0.05)
+    np.testing.assert_array_equal(out[:, 0], out[:, 1])  # of the place, in every colour
+
+
+def test_a_window_is_a_rectangle_and_takes_no_more_than_its_share_of_a_side():
+    inside = seen_window(300, (20, 40), 0.25)[:, 0]
+    rows, columns = inside.any(2), inside.any(1)
+    np.testing.assert_array_equal(inside, rows[:, :, None] & columns[:, None])
+    assert inside[:, 5:15, 10:30].all()
+    lost = (~rows[:, :10]).sum(1) / 20
+    assert 0.2 <= float(lost.max()) <= 0.25
+    assert float(lost.mean()) == pytest.approx(0.125, abs=0.03)
+    assert len(torch.unique(columns.sum(1))) > 5
+
+
+def test_an_augmentation_has_a_name_and_what_is_not_done_is_not_spoken_of():
+    named = ClassifierConfig.model_validate({"augment": "scanner-look"}).augment
+    assert named.model_dump().items() >= AUGMENTATIONS["scanner-look"].items()
+    assert named.rotate == AugmentConfig().rotate
+    assert not {"gamma", "speckle", "crop"} & AugmentConfig().model_dump().keys()
+    with pytest.raises(ValueError, match="there is no augmentation 'look'; names: scanner-look"):
+        ClassifierConfig.model_validate({"augment": "look"})
+    images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    out = augment(images, named)
+    assert out.shape == images.shape
+    assert out.min() >= 0
+    assert out.max() <= 1

@@ -130,3 +130,22 @@ def test_a_seed_repeats_the_changes_and_each_image_has_its_own():
     assert torch.equal(x, y)
     assert not torch.equal(a, c)
     assert all((a[i] - a[j]).abs().max() > 0.01 for i in range(4) for j in range(i))
+
+
+def test_what_a_crop_takes_is_filled_and_enters_no_loss():
+    images, truths = bright_boxes(32, 2)
+    torch.manual_seed(0)
+    out, labels = augment_pairs(images, truths, change(crop=0.4), fill(32, value=0.7))
+    lost = labels == IGNORE
+    assert lost.any()
+    assert (out[:, 0][lost] == 0.7).all()
+    assert torch.equal(out[:, 0][~lost], images[:, 0][~lost])
+    assert torch.equal(labels[~lost], truths[~lost])
+
+
+def test_gamma_and_speckle_leave_the_truth_alone():
+    images, truths = bright_boxes(8, 2)
+    out, labels = augment_pairs(images, truths, change(gamma=1.0, speckle=0.2), fill(8))
+    assert torch.equal(labels, truths)
+    assert not torch.equal(out, images)
+    assert ((out >= 0) & (out <= 1)).all()

@@ -66,10 +66,10 @@ def test_what_is_set_is_kept():
     assert (own.epochs, r.epochs) == (AUTO, 35)
 
 
-@pytest.mark.parametrize("change", ["rotate", "zoom", "shift"])
+@pytest.mark.parametrize("change", ["rotate", "zoom", "shift", "crop"])
 def test_volumes_are_not_turned(change):
     augment = PatchAugmentConfig(**(STILL | {change: 0.1}))
-    with pytest.raises(ConfigError, match=r"rotated(.|\n)*augment(.|\n)*set rotate, zoom and"):
+    with pytest.raises(ConfigError, match=r"rotated(.|\n)*augment(.|\n)*set rotate, zoom, sh"):
         resolve(SegmenterConfig(augment=augment), 3)
     r = resolve(SegmenterConfig(augment=augment), 2)
     assert r.augment == augment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_serializer, model_validator
 
 from weakseg.config.volume_archs import arch_dims, is_deep, sees_slices
 from weakseg.settings import Probability, Scale, Section, seeds_differ
@@ -13,8 +13,19 @@ Pool = Literal["default", "avg", "max", "lse", "topk", "gem"]
 """How class scores over places become an image's logits, see `weakseg.models.localising`."""
 
 
+AUGMENTATIONS: dict[str, dict[str, float]] = {
+    "scanner-look": {
+        "brightness": 0.2, "contrast": 0.4, "gamma": 0.5, "speckle": 0.15, "crop": 0.15,
+    },
+}  # fmt: skip
+"""Augmentations by name: what other scanners of the same kind do to an image."""
+
+
 class AugmentConfig(Section):
-    """Random changes of the training images, drawn anew for every image and epoch."""
+    """Random changes of the training images, drawn anew for every image and epoch.
+
+    A name in their place, ``augment: scanner-look``, stands for those of `AUGMENTATIONS`.
+    """
 
     flip: bool = Field(True, description="left–right, with probability 1/2")
     rotate: float = Field(15.0, ge=0.0, le=180.0, description="degrees, uniform in ±")
@@ -22,6 +33,39 @@ class AugmentConfig(Section):
     shift: float = Field(0.1, ge=0.0, lt=1.0, description="share of the image, uniform in ±")
     brightness: float = Field(0.1, ge=0.0, le=1.0, description="added, uniform in ±")
     contrast: float = Field(0.2, ge=0.0, lt=1.0, description="factor, uniform in 1 ±")
+    gamma: float = Field(
+        0.0,
+        ge=0.0,
+        le=4.0,
+        description="intensities to a power from 1 / (1 + gamma) to 1 + gamma, its logarithm "
+        "uniform",
+    )
+    speckle: float = Field(
+        0.0, ge=0.0, le=1.0, description="sd of noise that grows with the intensity"
+    )
+    crop: float = Field(
+        0.0,
+        ge=0.0,
+        lt=0.5,
+        description="what lies outside of a random rectangle is blackened, on each side up to this "
+        "share",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        if not isinstance(given, str) or given == "auto":
+            return given
+        if given not in AUGMENTATIONS:
+            names = ", ".join(AUGMENTATIONS)
+            raise ValueError(f"there is no augmentation {given!r}; names: {names}")
+        return dict(AUGMENTATIONS[given])
+
+    @model_serializer(mode="wrap")
+    def _says_nothing_of_what_is_not_done(self, handler: Any) -> dict[str, Any]:
+        # Settings that came later: what was trained before them stays up to date.
+        settings: dict[str, Any] = handler(self)
+        return {k: v for k, v in settings.items() if v or k not in ("gamma", "speckle", "crop")}
 
 
 class ClassifierConfig(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -64,7 +65,47 @@ def augment(images: Tensor, config: AugmentConfig) -> Tensor:
         factor = 1 + (torch.rand(n, 1, 1, 1) * 2 - 1) * config.contrast
         offset = (torch.rand(n, 1, 1, 1) * 2 - 1) * config.brightness
         out = (out * factor.to(out) + offset.to(out)).clamp(0, 1)
-    return out
+    out = scanner_look(out, config)
+    return out * seen_window(n, out.shape[2:], config.crop).to(out) if config.crop else out
+
+
+def scanner_look(images: Tensor, config: AugmentConfig) -> Tensor:
+    """Every image to a power of its own, and with speckle: noise that grows with the intensity.
+
+    Parameters
+    ----------
+    images : (B, C, *size) Tensor
+        In [0, 1].
+    config : AugmentConfig
+        Its ``gamma`` and ``speckle``; where both are 0 nothing is drawn.
+
+    Returns
+    -------
+    (B, C, *size) Tensor
+        In [0, 1]; what is 0 stays so.
+    """
+    ones = [1] * (images.ndim - 2)
+    if config.gamma:
+        power = (1 + config.gamma) ** (torch.rand(len(images), 1, *ones) * 2 - 1)
+        images = images.clamp(0, 1) ** power.to(images)
+    if config.speckle:
+        noise = torch.randn(len(images), 1, *images.shape[2:])
+        images = (images * (1 + config.speckle * noise.to(images))).clamp(0, 1)
+    return images
+
+
+def seen_window(n: int, size: Sequence[int], crop: float) -> Tensor:
+    """A random rectangle an image, (n, 1, H, W) of bool: False beside it.
+
+    On each of the four sides up to ``crop`` of the image lies outside, uniformly drawn.
+    """
+    inside = torch.ones(n, 1, *size, dtype=torch.bool)
+    for axis, side in enumerate(size):
+        place = (torch.arange(side) + 0.5) / side
+        low, high = torch.rand(2, n, 1) * crop
+        kept = (place >= low) & (place <= 1 - high)
+        inside &= kept.view(n, 1, *[side if a == axis else 1 for a in range(len(size))])
+    return inside
 
 
 def rescaled(images: Tensor, scale: float) -> Tensor:
@@ -137,6 +178,11 @@ def augment_pairs(
         factor = 1 + (torch.rand(n, 1, *ones) * 2 - 1) * config.contrast
         offset = (torch.rand(n, 1, *ones) * 2 - 1) * config.brightness
         images = (images * factor.to(images) + offset.to(images)).clamp(0, 1)
+    images = scanner_look(images, config)
+    if config.crop:
+        inside = seen_window(n, images.shape[2:], config.crop).to(images.device)
+        images = torch.where(inside, images, fill.view(*fill.shape, *ones).to(images))
+        truths = torch.where(inside[:, 0], truths, IGNORE).to(truths.dtype)
     if config.intensity_shift or config.intensity_scale:
         channels = images.shape[1]
         factor = 1 + torch.randn(n, channels, *ones) * config.intensity_scale

@@ -127,11 +127,11 @@ def _zscored(augment: PatchAugmentConfig) -> PatchAugmentConfig:
 def _refuse(config: OneNetwork, dims: int) -> None:
     a = config.augment
     assert isinstance(a, PatchAugmentConfig)
-    if dims == 3 and (a.rotate or a.zoom or a.shift):
+    if dims == 3 and (a.rotate or a.zoom or a.shift or a.crop):
         raise ConfigError(
-            "Volumes are not rotated, zoomed or shifted in training.",
+            "Volumes are not rotated, zoomed, shifted or cropped in training.",
             where="segmenter.augment",
-            fix="set rotate, zoom and shift to 0",
+            fix="set rotate, zoom, shift and crop to 0",
         )
     if dims == 3 and config.scales != [1.0]:
         raise ConfigError(
@@ -139,11 +139,12 @@ def _refuse(config: OneNetwork, dims: int) -> None:
             where="segmenter.scales",
             fix="take it out: it is for images",
         )
-    if config.normalise == "zscore" and (a.brightness or a.contrast):
+    if config.normalise == "zscore" and (a.brightness or a.contrast or a.gamma or a.speckle):
         raise ConfigError(
-            "brightness and contrast are for intensities in [0, 1], not for z-scored ones.",
+            "brightness, contrast, gamma and speckle are for intensities in [0, 1], not "
+            "for z-scored ones.",
             where="segmenter.augment",
-            fix="set both to 0, and intensity_shift and intensity_scale instead",
+            fix="set them to 0, and intensity_shift and intensity_scale instead",
         )
     if dims == 2 and int(config.batch_size) < 2:
         raise ConfigError(
