@@ -347,3 +347,24 @@ def test_long_names_of_runs_leave_room_for_the_figure():
         }
     )
     assert "gradcam-otsu" in dice_figure(methods, ["/very/long" * 30 + ": gradcam-otsu"])
+
+
+def test_a_missing_template_ends_before_any_work(tmp_path, monkeypatch):
+    from jinja2 import DictLoader
+
+    from weakseg.errors import WeaksegError
+    from weakseg.report import page
+
+    fresh = page._environment.__wrapped__  # not the one that all pages share
+
+    def broken():
+        held = fresh()
+        held.loader = DictLoader({"macros.html.jinja": ""})
+        return held
+
+    monkeypatch.setattr(page, "_environment", broken)
+    monkeypatch.setattr(page, "_part", lambda *_: pytest.fail("work was begun"))
+    with pytest.raises(WeaksegError, match="template of the report is missing") as e:
+        make_report([make_run(tmp_path / "run")], tmp_path / "out")
+    assert e.value.where == "page.html.jinja"
+    assert e.value.fix == "install weakseg again"

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
+from weakseg.report.tables import alarm_interval
 from weakseg.report.verdict import RULES, judge
 from weakseg.report.words import percent
 
@@ -67,7 +68,6 @@ def test_all_conditions_make_a_method_worth_using():
         ({"patients": 9}, "only 9 patients"),
         ({"auc": {"value": 0.7, "low": 0.5, "high": 0.9}}, "not clearly better than chance"),
         ({"depends": "no"}, "gets by without the lesion"),
-        ({"failed": ["No leak"]}, 'fails 1 check of how it was kept honest: "No leak".'),
     ],
 )
 def test_a_lead_alone_is_better_than_nothing_and_the_sentence_says_what_lacks(changes, but):
@@ -120,10 +120,32 @@ def test_a_lead_below_zero_or_a_classifier_below_chance_is_worth_nothing():
 @pytest.mark.parametrize(("healthy", "light"), [(3, "better than nothing"), (13, "worth using")])
 def test_no_false_alarm_among_few_healthy_images_proves_little(healthy, light):
     none = dict.fromkeys([f"false_positive_rate{e}" for e in ("", "_low", "_high")], 0.0)
+    low, high = alarm_interval(0.0, 0.0, 0.0, healthy)
+    none |= {"false_positive_rate_low": low, "false_positive_rate_high": high}
     made = verdict(healthy_images=healthy, **none)
     assert made.light == light
     high = binomtest(0, healthy).proportion_ci(0.95, "exact").high
     assert f", {percent(high)}]" in made.conditions[1].found
+
+
+@pytest.mark.parametrize("healthy", [1, 7, 200])
+def test_the_interval_of_alarms_is_exact_where_draws_cannot_differ(healthy):
+    for share in (0, healthy):
+        exact = binomtest(share, healthy).proportion_ci(0.95, "exact")
+        found = alarm_interval(share / healthy, share / healthy, share / healthy, healthy)
+        assert found == pytest.approx((exact.low, exact.high))
+    assert alarm_interval(0.3, 0.1, 0.6, healthy) == (0.1, 0.6)
+    assert all(map(pd.isna, alarm_interval(0.0, NAN, NAN, healthy)))
+
+
+def test_a_failed_check_shows_nothing():
+    made = verdict(failed=["No patient stands on two sides of the splits"])
+    assert made.light == "not shown"
+    assert "the run fails 1 check of how it was kept honest" in made.sentence
+    assert '"No patient stands on two sides of the splits"' in made.sentence
+    assert made.sentence.endswith("what stands on it is not shown.")
+    worse = verdict(failed=["x"], difference_low=-0.3, difference_high=-0.1)
+    assert worse.light == "worth nothing"
 
 
 def test_without_scores_or_floor_nothing_is_shown():

@@ -49,12 +49,25 @@ def test_a_lead_above_zero_is_called_above():
     said = text(table())
     assert "Without seeing a mask, gradcam-fixed reaches a Dice of 0.481 [0.400, 0.550]" in said
     assert "130 test images with a lesion, as the mean of 3 seeds" in said
-    assert "above the best trivial floor, floor-brightest-10" in said
+    assert "above the best trivial floor, marking floor-brightest-10" in said
     assert "+0.140 [0.060, 0.220]" in said
     assert "AUC of 0.970 [0.950, 0.990]." in said
     assert "12 % [5.0 %, 21 %] of the 200 healthy images" in said
     assert "8.0 % of the images with a lesion" in said
     assert "nothing" not in said
+
+
+def test_methods_and_floors_are_called_as_people_call_them():
+    names = {"gradcam-fixed": "elementwise Grad-CAM", "floor-brightest-10": "the brightest tenth"}
+    names["gradcam-otsu"] = "Otsu's"
+    both = pd.concat([table(), table(method="gradcam-otsu", dice=0.6)], ignore_index=True)
+    said = words.answer(both, "gradcam-fixed", AUC, spoken=names.__getitem__)
+    assert "seeing a mask, elementwise Grad-CAM reaches" in said[0]
+    assert "best trivial floor, marking the brightest tenth:" in said[1]
+    note = words.choice_note(both, "gradcam-fixed", spoken=names.__getitem__)
+    assert note.startswith("Elementwise Grad-CAM is spoken of because")
+    assert "images Otsu's scored higher" in note
+    assert "gradcam" not in " ".join([*said, note])
 
 
 def test_a_lead_below_zero_is_worth_nothing():

@@ -30,13 +30,16 @@ class Check(NamedTuple):
     ----------
     what : str
     holds : bool or None
-        None where it cannot be told, or is no matter of yes or no.
+        None where it is not shown: it cannot be told, or is no matter of yes or no.
     found : str
+    asks : bool
+        Whether it is a matter of yes or no.
     """
 
     what: str
     holds: bool | None
     found: str
+    asks: bool = True
 
 
 class Item(NamedTuple):
@@ -45,8 +48,8 @@ class Item(NamedTuple):
     Attributes
     ----------
     claim, tripod : str
-        Its numbers in CLAIM (Mongan, Moy and Kahn 2020) and in TRIPOD+AI (Collins et al. 2024);
-        empty where a list does not ask it.
+        Its numbers in CLAIM, 2024 Update (Tejani et al.), and in TRIPOD+AI (Collins et al. 2024);
+        empty where a list does not ask just this.
     question : str
     answer : str
         What the run knows; empty where it does not.
@@ -155,7 +158,7 @@ def _pair(same: Sequence[tuple[str, str]]) -> str:
 def _classifier_splits(run: RunTables) -> Check:
     what = "Every classifier was trained with the splits of today"
     if not run.classifiers:
-        return Check(what, None, "the run has no classifier")
+        return Check(what, None, "the run has no classifier", asks=False)
     now = dict(zip(run.splits["case"], run.splits["split"], strict=True))
     other = [
         str(seed)
@@ -203,8 +206,8 @@ def _superseded(folder: Path) -> Check:
     what = "Networks of this run folder that were trained and dropped"
     names = superseded_names(folder)
     if not names:
-        return Check(what, None, "none is kept; runs in other folders are not known here")
-    return Check(what, None, f"{len(names)}, kept in superseded/: {_named(names)}")
+        return Check(what, None, "none is kept; runs in other folders are not known here", False)
+    return Check(what, None, f"{len(names)}, kept in superseded/: {_named(names)}", False)
 
 
 def _window(data: DataConfig) -> str:
@@ -236,22 +239,22 @@ def checklist(run: RunTables, patients_known: bool, seeds: Sequence[int]) -> lis
             f"intensities: {c.data.intensity}; window: {_window(c.data)}; longest side for the "
             f"classifier {c.data.image_size} pixels",
         ),
-        Item("12", "", "How the images were de-identified", ""),
+        Item("11", "", "How the images were de-identified", ""),
         Item("14, 16", "8a", "What the reference masks are, and who drew them", ""),
         Item("18", "8b", "How far two who draw the masks agree", ""),
-        Item("19", "10", "How the number of patients was chosen", ""),
-        Item("20", "12a", "How data were assigned to splits", sizes),
+        Item("21", "10", "How the number of patients was chosen", ""),
+        Item("19", "12a", "How data were assigned to splits", sizes),
         Item(
-            "21",
-            "12a",
+            "20",
+            "",
             "What the splits are disjoint by",
             "patient" if patients_known else "group of near-duplicate images; patients unknown",
         ),
         Item("22", "12c", "The models", _models(run)),
-        Item("23", "18f", "Software", versions),
+        Item("23", "", "Software", versions),
         Item(
             "24",
-            "12c",
+            "",
             "How weights began",
             f"classifier: {c.classifier.weights}; seeds {', '.join(map(str, seeds)) or 'none'}",
         ),
@@ -265,17 +268,17 @@ def checklist(run: RunTables, patients_known: bool, seeds: Sequence[int]) -> lis
         Item("28", "12e", "Measures", f"Dice first. {EMPTY_RULE} {DISTANCE_RULE}"),
         Item(
             "29",
-            "12e",
+            "23a",
             "Uncertainty",
             f"95 % intervals, bootstrap over patients, {c.scores.bootstrap} draws",
         ),
         Item("31", "", "How the model was explained", ", ".join(run.config.all_heatmaps)),
-        Item("32", "", "Tests on data from elsewhere", ""),
-        Item("34", "20b", "Who the patients are", ""),
-        Item("37", "23a", "Where it fails", "lesions missed and false alarms, under Pictures"),
+        Item("33", "", "Tests on data from elsewhere", ""),
+        Item("36", "20b", "Who the patients are", ""),
+        Item("39", "", "Where it fails", "lesions missed and false alarms, under Pictures"),
         Item("", "14", "Fairness between groups of patients", ""),
         Item("", "17", "Ethical approval", ""),
-        Item("40, 41", "18c", "Registration and protocol", ""),
+        Item("34, 42", "18c, 18d", "Registration and protocol", ""),
     ]
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateError
 from markupsafe import Markup
 
+from weakseg.errors import WeaksegError, first_line
 from weakseg.report import figures, words
 from weakseg.report.comparison import named, side_by_side
 from weakseg.report.policy import own, own_script, page_policy
@@ -24,7 +25,7 @@ from weakseg.scores import DISTANCE_RULE, EMPTY_RULE
 from weakseg.scores.metrics import SHOWN
 from weakseg.spreadsheets import csv_text
 
-TEMPLATE = "page.html.jinja"
+TEMPLATE, MACROS_FILE = "page.html.jinja", "macros.html.jinja"
 MACROS = (
     '{% from "macros.html.jinja" import value, share, key, figure, method_table with context %}\n'
 )
@@ -80,6 +81,8 @@ def build_report(runs: Sequence[RunTables], gallery_size: int | None = None) -> 
     """
     if gallery_size is not None:
         runs = [_with_gallery(r, gallery_size) for r in runs]
+    # Before any picture is drawn: of a broken installation nothing could be made.
+    template, style, script = require_page(), own("page.css"), own_script()
     parts = [_part(Subject(run, f"run{i}")) for i, run in enumerate(runs, 1)]
     tables = {
         name: pd.concat(
@@ -96,12 +99,11 @@ def build_report(runs: Sequence[RunTables], gallery_size: int | None = None) -> 
         if len(runs) > 1
         else None
     )
-    page = _environment().get_template(TEMPLATE)
-    html = page.render(
+    html = template.render(
         title=title,
         policy=page_policy(),
-        style=own("page.css"),
-        script=own_script(),
+        style=style,
+        script=script,
         runs=[
             {
                 "name": p.subject.run.name,
@@ -125,6 +127,30 @@ def build_report(runs: Sequence[RunTables], gallery_size: int | None = None) -> 
         "tables": {name: t.to_dict(orient="records") for name, t in tables.items()},
     }
     return Report(html, tables, summary)
+
+
+def require_page() -> Template:
+    """The page's template; every section's is compiled, too.
+
+    Raises
+    ------
+    WeaksegError
+        If one is missing or damaged.
+    """
+    environment = _environment()
+    try:
+        environment.get_template(MACROS_FILE)
+        for section in SECTIONS:
+            _template(section.template)
+        page_policy()
+        return environment.get_template(TEMPLATE)
+    except (TemplateError, OSError) as e:
+        raise WeaksegError(
+            "A template of the report is missing or damaged.",
+            where=str(getattr(e, "name", None) or getattr(e, "filename", None) or TEMPLATE),
+            found=first_line(e),
+            fix="install weakseg again",
+        ) from e
 
 
 def _with_gallery(run: RunTables, size: int) -> RunTables:

@@ -69,11 +69,13 @@ def method_table(
     DataFrame
         The columns of ``summary``, ``group`` (one of `GROUPS`), and `DIFFERENCE_COLUMNS`: the
         floor of the highest Dice, and the `paired_difference` to it; empty and NaN where there is
-        no floor, and for that floor itself. Groups in the order of `GROUPS`, each by falling Dice.
+        no floor, and for that floor itself. The interval of ``false_positive_rate`` is that of
+        `alarm_interval`. Groups in the order of `GROUPS`, each by falling Dice.
     """
     if summary.empty:
         return pd.DataFrame(columns=[*summary.columns, "group", *DIFFERENCE_COLUMNS])
     groups = [group_of(k, m) for k, m in zip(summary["kind"], summary["masks_seen"], strict=True)]
+    summary = _with_alarm_intervals(summary)
     floor = best_floor(summary)
     rows = []
     for method in summary["method"]:
@@ -89,6 +91,40 @@ def method_table(
         ["_order", "dice"], ascending=[True, False], kind="stable", na_position="last"
     )
     return table.drop(columns="_order").reset_index(drop=True)
+
+
+def alarm_interval(share: float, low: float, high: float, healthy: int) -> tuple[float, float]:
+    """The 95 % interval of a share of healthy images that get a mark.
+
+    Parameters
+    ----------
+    share : float
+    low, high : float
+        Of the bootstrap over patients.
+    healthy : int
+        How many images.
+
+    Returns
+    -------
+    low, high : float
+        Where no image gets a mark, or every one does, each draw of them is like that, however few
+        they are: the exact binomial interval (Clopper and Pearson, Biometrika 26, 1934) stands in.
+        NaN where there is no interval, as of a single patient.
+    """
+    if pd.isna(share) or pd.isna(low) or pd.isna(high) or healthy < 1 or 0 < share < 1:
+        return low, high
+    tail = 0.025 ** (1 / healthy)
+    return (0.0, 1 - tail) if share == 0 else (tail, 1.0)
+
+
+def _with_alarm_intervals(summary: pd.DataFrame) -> pd.DataFrame:
+    name = "false_positive_rate"
+    columns = [name, f"{name}_low", f"{name}_high", "healthy_images"]
+    if not set(columns) <= set(summary.columns):
+        return summary
+    ends = [alarm_interval(a, b, c, int(n)) for a, b, c, n in summary[columns].to_numpy()]
+    low, high = zip(*ends, strict=True)
+    return summary.assign(**{columns[1]: low, columns[2]: high})
 
 
 def group_of(kind: str, masks_seen: int) -> str:

@@ -14,6 +14,7 @@ Light = Literal["worth using", "better than nothing", "worth nothing", "not show
 
 GOOD_DICE = 0.5
 """A Dice of 0.5: what mask and truth share is half of their mean size."""
+FAILS = "the run fails"
 MOST_ALARMS = 0.25
 """Share of the healthy images on which a method that is worth using marks something, at most."""
 
@@ -22,7 +23,8 @@ RULES: dict[Light, str] = {
     "floor lies below 0; or, for a method that lives off a classifier, the whole interval of the "
     "classifier's AUC lies below 0.5.",
     "not shown": "The interval of the lead holds 0, or there is none: nothing was scored, no "
-    "floor was scored, or all test lesions are of one patient.",
+    "floor was scored, or all test lesions are of one patient; or a check of how the run was kept "
+    "honest fails.",
     "better than nothing": "The whole interval of the lead lies above 0, and a condition of "
     '"worth using" does not hold.',
     "worth using": "The whole interval of the lead lies above 0, and every condition below holds.",
@@ -103,8 +105,8 @@ def judge(
         )
     row = methods[methods["method"] == method].iloc[0]
     conditions = (*_conditions(row, auc, depends), *_honest(failed))
-    light = _light(row, auc, conditions)
-    said = _sentence(light, row, _floor_dice(methods, row), spoken, auc, conditions)
+    light = _light(row, auc, conditions, failed)
+    said = _sentence(light, row, _floor_dice(methods, row), spoken, auc, conditions, failed)
     return Verdict(light, said, conditions)
 
 
@@ -114,12 +116,15 @@ def _floor_dice(methods: pd.DataFrame, row: pd.Series) -> str:
 
 
 def _light(
-    row: pd.Series, auc: Mapping[str, Any] | None, conditions: tuple[Condition, ...]
+    row: pd.Series,
+    auc: Mapping[str, Any] | None,
+    conditions: tuple[Condition, ...],
+    failed: Sequence[str] | None,
 ) -> Light:
     lead = words.side_of_zero(row["difference_low"], row["difference_high"])
     if lead == "below" or _chance(auc) == "below":
         return "worth nothing"
-    if lead == "unclear":
+    if lead == "unclear" or failed:
         return "not shown"
     return "worth using" if all(c.holds for c in conditions) else "better than nothing"
 
@@ -177,7 +182,7 @@ def _honest(failed: Sequence[str] | None) -> tuple[Condition, ...]:
             "No check of how the run was kept honest fails.",
             f"failed: {named}" if failed else "none failed",
             not failed,
-            f"the run fails {words.count(len(failed), 'check')} of how it was kept honest: {named}",
+            f"{FAILS} {words.count(len(failed), 'check')} of how it was kept honest: {named}",
         ),
     )
 
@@ -186,14 +191,10 @@ def _alarms(row: pd.Series) -> Condition:
     rate, low, high = (row[f"false_positive_rate{end}"] for end in ("", "_low", "_high"))
     rule = (
         "The upper end of the interval of the share of healthy images that get a mark is "
-        f"{words.percent(MOST_ALARMS)} or less, where healthy images were tested; where none gets "
-        "one, that of the exact binomial interval."
+        f"{words.percent(MOST_ALARMS)} or less, where healthy images were tested."
     )
     if pd.isna(rate):
         return Condition(rule, "no healthy image was tested", True, "")
-    if rate == 0 and pd.notna(high):
-        # Every draw of images without a mark is without one, however few they are.
-        high = 1 - 0.025 ** (1 / int(row["healthy_images"]))
     ends = f" [{words.percent(low)}, {words.percent(high)}]" if pd.notna(low) else ""
     return Condition(
         rule,
@@ -210,6 +211,7 @@ def _sentence(
     spoken: Callable[[str], str],
     auc: Mapping[str, Any] | None,
     conditions: tuple[Condition, ...],
+    failed: Sequence[str] | None,
 ) -> str:
     """Light, method, Dice, floor, and what stands in the way of a better light."""
     method, seen = spoken(row["method"]), int(row["masks_seen"])
@@ -231,6 +233,9 @@ def _sentence(
         )
     if light == "worth nothing":
         return f"{start}, less than {floor} does without looking for a lesion."
+    if light == "not shown" and failed:
+        why = next(c.but for c in conditions if c.but.startswith(FAILS))
+        return f"{start}, but {why}; what stands on it is not shown."
     if light == "not shown":
         return f"{start}; whether that beats {floor} cannot be told from these images."
     against = f"{start}, clearly more than {floor}"

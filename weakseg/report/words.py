@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -10,6 +10,9 @@ import pandas as pd
 from weakseg.layout import MASKS, SEGMENT_STAGE
 from weakseg.masks.rules import RULE_NAMES
 from weakseg.scores import Interval
+
+Spoken = Callable[[str], str]
+"""Name of a method or floor → how people say it, see `weakseg.methods.spoken`."""
 
 FEW_PATIENTS = 10
 NONE = "–"
@@ -61,6 +64,11 @@ def count(n: int, singular: str, plural: str | None = None) -> str:
     return f"{n} {singular if n == 1 else plural or singular + 's'}"
 
 
+def opening(name: str) -> str:
+    """A name as a sentence begins with it."""
+    return name[:1].upper() + name[1:]
+
+
 def side_of_zero(low: Any, high: Any) -> Literal["above", "below", "unclear"]:
     """What the interval of a difference says: whether 0 lies below, above or within it.
 
@@ -79,6 +87,8 @@ def answer(
     classifier: Mapping[str, Any] | None,
     worth: Sequence[str] = (),
     averaged: Sequence[int] = (),
+    *,
+    spoken: Spoken = str,
 ) -> list[str]:
     """The result of a run in a few sentences.
 
@@ -94,6 +104,8 @@ def answer(
         What the method is worth beside a supervised network.
     averaged : sequence of int, optional
         Seeds of the networks whose mean the method is.
+    spoken : callable, optional
+        Name of a method or floor → how people say it.
     """
     if method is None:
         return [
@@ -103,9 +115,9 @@ def answer(
         ]
     row = _row(methods, method)
     return [
-        _reached(method, row, averaged),
+        _reached(spoken(method), row, averaged),
         *worth,
-        *_against_floor(row),
+        *_against_floor(row, spoken),
         *_auc(classifier),
         _errors(row),
     ]
@@ -130,26 +142,26 @@ def _reached(method: str, row: pd.Series, averaged: Sequence[int]) -> str:
     )
 
 
-def _against_floor(row: pd.Series) -> list[str]:
+def _against_floor(row: pd.Series, spoken: Spoken) -> list[str]:
     if not row["floor"] and row["group"] == "supervised":
         return []
     if not row["floor"]:
         return ["No trivial floor was scored, so it is not known whether that is worth anything."]
-    lead = row["difference"]
+    lead, floor = row["difference"], f"marking {spoken(row['floor'])}"
     ends = interval(row["difference_low"], row["difference_high"])
     by = f"{signed(lead)} {ends}".strip()
     say = side_of_zero(row["difference_low"], row["difference_high"])
     if say == "above":
-        return [f"That is above the best trivial floor, {row['floor']}: the difference is {by}."]
+        return [f"That is above the best trivial floor, {floor}: the difference is {by}."]
     if say == "below":
         return [
-            f"That is below the best trivial floor, {row['floor']} (difference {by}): as a "
+            f"That is below the best trivial floor, {floor} (difference {by}): as a "
             "segmentation it is worth nothing, since a mask that never looks for a lesion does "
             "better."
         ]
     why = "" if ends else " There is no interval: the test lesions are of a single patient."
     return [
-        f"Whether that beats the best trivial floor, {row['floor']}, cannot be told: the "
+        f"Whether that beats the best trivial floor, {floor}, cannot be told: the "
         f"difference is {by}.{why}"
     ]
 
@@ -188,7 +200,9 @@ def _errors(row: pd.Series) -> str:
     )
 
 
-def choice_note(methods: pd.DataFrame, method: str | None, wanted: bool = False) -> str | None:
+def choice_note(
+    methods: pd.DataFrame, method: str | None, wanted: bool = False, *, spoken: Spoken = str
+) -> str | None:
     """Why this method is spoken of, where another of its kind scored higher."""
     if method is None:
         return None
@@ -200,9 +214,9 @@ def choice_note(methods: pd.DataFrame, method: str | None, wanted: bool = False)
     why = "the experiment asks for it" if wanted else "it stands first in the experiment file"
     reached = with_interval(best["dice"], best["dice_low"], best["dice_high"])
     return (
-        f"{method} is spoken of because {why}. On these test "
-        f"images {best['method']} scored higher ({reached}); to say so took the test masks, so "
-        "take that as a hint for the next experiment."
+        f"{opening(spoken(method))} is spoken of because {why}. On these test "
+        f"images {spoken(best['method'])} scored higher ({reached}); to say so took the test "
+        "masks, so take that as a hint for the next experiment."
     )
 
 

@@ -70,6 +70,9 @@ def compare(prepared: Prepared, *, force: bool = False, dry_run: bool = False) -
         The report, ``report/index.html`` in the run folder.
     """
     check_argument(prepared, Prepared, "prepared", "what `with prepared_run(config) as p` gives")
+    from weakseg.report.page import require_page
+
+    require_page()  # hours of work would end without a page
     began = time.monotonic()
     page: Path | None = follow(
         prepared.run, steps_of(prepared, force), force=force, dry_run=dry_run

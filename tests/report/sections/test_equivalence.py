@@ -186,7 +186,9 @@ def test_ratio_in_words():
     assert re.fullmatch(
         r"cam-fixed reaches 6\d\s% \[6\d, 6\d\] of the Dice of the fully supervised unet\.", said[1]
     )
-    other = equivalence_sentences(table, "unet", reference="U-Net of all masks")[1]
+    names = {"cam-fixed": "a heatmap", "unet": "unet", "full": "U-Net of all masks"}
+    other = equivalence_sentences(table, "unet", reference="full", spoken=names.__getitem__)[1]
+    assert other.startswith("A heatmap reaches")
     assert other.endswith("fully supervised U-Net of all masks.")
 
 

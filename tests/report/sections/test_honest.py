@@ -112,9 +112,17 @@ def test_a_test_mask_that_a_method_saw_is_found_and_lowers_the_light(run):
     leaked = saw([others[0], names[0]], 2)
     check = checks_of(leaked, True)[SEEN]
     assert (check.holds, check.found) == (False, f"test masks had a part in {method}")
-    condition = verdict_of(Subject(leaked, "run1")).conditions[-1]
+    made = verdict_of(Subject(leaked, "run1"))
+    assert made.light in ("not shown", "worth nothing")
+    condition = made.conditions[-1]
     assert not condition.holds
     assert check.what in condition.but
+
+
+def test_what_cannot_be_told_is_not_shown(run):
+    checks = build(Subject(run, "run1")).context["checks"]
+    asked = [c["what"] for c in checks if c["holds"] is None and c["asks"]]
+    assert asked == [checks[SEEN]["what"]]  # and not the networks that were dropped
 
 
 def test_networks_that_were_dropped_are_named(run, tmp_path):

@@ -38,8 +38,11 @@ def build(subject: Subject) -> Content:
             auc,
             equivalence_of(subject)["headline"],
             run.averaged(method or ""),
+            spoken=subject.spoken,
         ),
-        "note": words.choice_note(methods, method, subject.config.report.method == method),
+        "note": words.choice_note(
+            methods, method, subject.config.report.method == method, spoken=subject.spoken
+        ),
         "warnings": _split_warning(run)
         + _data_warning(run)
         + words.warnings(methods, method, run.stages, epochs),

@@ -27,6 +27,7 @@ from weakseg.masks.thresholds import normalise
 from weakseg.report.pictures import contours, data_uri
 from weakseg.report.read import RunTables
 from weakseg.report.sections.base import Content, Section, Subject
+from weakseg.report.words import mean_of_networks
 
 STEPS = 51
 """Thresholds at which the Dice is stored: 0, 0.02, …, 1."""
@@ -108,6 +109,8 @@ def build(subject: Subject) -> Content:
         "all_cases": rows.to_dict(orient="records"),
         "shown_methods": _methods(subject),
         "heat_of": _heat_method(subject),
+        "written_seed": _seed_words(subject, subject.method),
+        "heat_seed": _seed_words(subject, _heat_method(subject)),
         "start": _threshold(subject),
         "left_out": len(test_cases(run)) - len(rows),
     }
@@ -229,6 +232,18 @@ def _seed(run: RunTables, method: str) -> int:
     return next((int(s.removeprefix("seed-")) for s in entries), run.config.seeds[0])
 
 
+def _seed_words(subject: Subject, method: str | None) -> str:
+    """Of which networks the pictures and the written Dice of a method are."""
+    run = subject.run
+    if method is None or method not in run.thresholds:
+        return ""
+    averaged = run.averaged(method)
+    if averaged:
+        return mean_of_networks(averaged)
+    seeds = len(run.thresholds[method])
+    return f"seed {_seed(run, method)}" + (f", the first of {seeds}" if seeds > 1 else "")
+
+
 def _png(grey: Any, shape: tuple[int, int], how: Image.Resampling) -> str:
     buffer = io.BytesIO()
     picture = Image.fromarray(np.asarray(grey, dtype=np.uint8)).resize(shape, how)
@@ -261,7 +276,7 @@ TEMPLATE = r"""
 {% endfor %}
 </div>
 </div>
-<p class="note">The written Dice is that of {{ r.spoken(r.method) }}, its first seed.{% if heat_of %} The threshold cuts the heatmap of {{ heat_of }}, over its own maximum, with the gate of its method; the Dice that moves with it was computed at full size, and at the test masks: for looking, never for choosing.{% endif %} Outlines are drawn at the size shown: light blue the true mask, orange the mask chosen. Small and large are the lower and upper third of lesions. Enter or a click enlarges a case, Escape closes it, arrows go to the next.{% if left_out > 0 %} {{ count(left_out, "further test case") }} found no room on a page that is to be mailed.{% endif %}</p>
+<p class="note">The written Dice is that of {{ r.spoken(r.method) }}{% if written_seed %} ({{ written_seed }}){% endif %}.{% if heat_of %} The threshold cuts the heatmap of {{ r.spoken(heat_of) }}{% if heat_seed %} ({{ heat_seed }}){% endif %}, over its own maximum, with the gate of its method; the Dice that moves with it was computed at full size, and at the test masks: for looking, never for choosing.{% endif %} Outlines are drawn at the size shown: light blue the true mask, orange the mask chosen. Small and large are the lower and upper third of lesions. Enter or a click enlarges a case, Escape closes it, arrows go to the next.{% if left_out > 0 %} {{ count(left_out, "further test case") }} found no room on a page that is to be mailed.{% endif %}</p>
 {% endif %}
 """
 

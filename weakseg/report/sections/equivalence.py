@@ -12,7 +12,13 @@ from weakseg.report import words
 from weakseg.report.read import RunTables
 from weakseg.report.sections.base import Content, Section, Subject
 from weakseg.report.sections.equivalence_figure import MOST_METHODS, equivalence_figure
-from weakseg.report.sections.equivalence_words import equivalence_sentences, equivalence_table
+from weakseg.report.sections.equivalence_words import (
+    better_spent,
+    cautions,
+    equivalence_table,
+    method_sentences,
+    ratio_sentence,
+)
 from weakseg.report.tables import reference_of
 from weakseg.scores import draw_curves, mask_curve, weak_to_full_ratio
 
@@ -52,30 +58,30 @@ def equivalence_of(subject: Subject) -> dict[str, Any]:
         said = []
         if is_weak and reference is not None and headline is not None:
             ratio = weak_to_full_ratio(run.per_case, headline, reference, **draw)
-            said = [_ratio_sentence(headline, reference, ratio)]
+            said = [ratio_sentence(subject.spoken(headline), subject.spoken(reference), ratio)]
         return none | {"headline": said, "network": network}
-    spoken = headline if is_weak else weak["method"].iloc[0]
-    order = [spoken, *(m for m in weak["method"] if m != spoken)]
+    leading = headline if is_weak else weak["method"].iloc[0]
+    order = [leading, *(m for m in weak["method"] if m != leading)]
     table = equivalence_table(run.per_case, run.equivalence, order, reference=reference, **draw)
     curve = mask_curve(run.equivalence, **draw)
-    first = table[table["method"] == spoken]
-    firsts = [spoken, *weak.drop_duplicates("group")["method"]]
+    by_method = {row["method"]: row for row in table.to_dict(orient="records")}
+    firsts = [leading, *weak.drop_duplicates("group")["method"]]
     drawn = table.set_index("method", drop=False).loc[list(dict.fromkeys(firsts))]
-    sentences = equivalence_sentences(first, network, reference=reference)
-    of_spoken = [s for s in sentences if str(spoken) in s]
-    caution = _stronger(methods, curve, network)
-    tuned = table[(table["method"] != spoken) & (table["group"] == "masks")]
+    say = subject.spoken
+    of_leading = method_sentences(by_method[leading], network, reference=reference, spoken=say)
+    caution = _stronger(methods, curve, network, say)
+    others = [row for m, row in by_method.items() if m != leading]
     return {
         "curve": curve,
         "table": table,
         "network": network,
         # Its cautions stand once, below the figure.
-        "headline": [*of_spoken, *caution] if is_weak else [],
+        "headline": [*of_leading, *caution] if is_weak else [],
         "sentences": [
-            *([] if is_weak else [*of_spoken, *caution]),
-            *(s for s in equivalence_sentences(tuned, network) if "tuned on" in s),
-            *(s for s in sentences if s not in of_spoken),
-            f"The curve is of {network}: {_training_words(run, network)}.",
+            *([] if is_weak else [*of_leading, *caution]),
+            *(s for row in others for s in better_spent(row, network, spoken=say)),
+            *cautions(table, network, spoken=say),
+            f"The curve is of {say(network)}: {_training_words(run, network)}.",
         ],
         "rows": [_worth_row(r) for r in table.to_dict(orient="records")],
         "figure": equivalence_figure(
@@ -88,7 +94,9 @@ def equivalence_of(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _stronger(methods: pd.DataFrame, curve: pd.DataFrame, network: str) -> list[str]:
+def _stronger(
+    methods: pd.DataFrame, curve: pd.DataFrame, network: str, spoken: words.Spoken
+) -> list[str]:
     """A caution where another network of the run does better than the curve's end."""
     full = methods[(methods["group"] == "supervised") & (methods["method"] != network)]
     full = full.dropna(subset=["dice"])
@@ -96,8 +104,8 @@ def _stronger(methods: pd.DataFrame, curve: pd.DataFrame, network: str) -> list[
         return []
     best = full.sort_values("dice", kind="stable").iloc[-1]
     return [
-        f"{best['method']}, trained on all masks, reaches {words.number(best['dice'])} where "
-        f"{network} reaches {words.number(curve['dice'].iloc[-1])}: beside the stronger network "
+        f"{words.opening(spoken(best['method']))}, trained on all masks, reaches {words.number(best['dice'])} where "
+        f"{spoken(network)} reaches {words.number(curve['dice'].iloc[-1])}: beside the stronger network "
         "a heatmap would be worth fewer masks."
     ]
 
@@ -143,12 +151,6 @@ def _worth_row(row: dict[Any, Any]) -> dict[str, Any]:
         "patients": worth("patients"),
         "ratio": ratio,
     }
-
-
-def _ratio_sentence(method: str, reference: str, ratio: Any) -> str:
-    ends = words.interval(100 * ratio.low, 100 * ratio.high, 0)
-    share = f"{words.percent(ratio.value)} {ends}".strip()
-    return f"{method} reaches {share} of the Dice of the fully supervised {reference}."
 
 
 TEMPLATE = r"""

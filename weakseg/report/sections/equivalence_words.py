@@ -10,6 +10,7 @@ import pandas as pd
 
 from weakseg.report import words
 from weakseg.report.tables import group_of
+from weakseg.report.words import Spoken
 from weakseg.scores import Interval, curve_at, mask_equivalence, weak_to_full_ratio
 from weakseg.scores.equivalence import CurvePoint, Equivalence
 
@@ -98,13 +99,9 @@ def _field(point: CurvePoint | None, name: str) -> float | bool:
 
 
 def equivalence_sentences(
-    table: pd.DataFrame,
-    network: str,
-    *,
-    reference: str | None = None,
-    names: Mapping[str, str] | None = None,
+    table: pd.DataFrame, network: str, *, reference: str | None = None, spoken: Spoken = str
 ) -> list[str]:
-    """What the table says: for each method its worth in masks, then the ratio; then a caution.
+    """What the table says: for each method its worth in masks, then the ratio; then cautions.
 
     Parameters
     ----------
@@ -113,27 +110,50 @@ def equivalence_sentences(
     network : str
         The network whose curve it is.
     reference : str, optional
-        What to call the fully supervised method that the ratios are to; default: ``network``.
-    names : mapping, optional
-        Method → how to call it, where that is not its own name.
+        The fully supervised method that the ratios are to; default: ``network``.
+    spoken : callable, optional
+        Name of a method → how people say it.
     """
-    said = []
-    for row in table.to_dict(orient="records"):
-        name = (names or {}).get(row["method"], row["method"])
-        said.append(_worth(name, row, network))
-        if row["group"] == "masks":
-            said.append(_better_spent(name, row, network))
-        if not pd.isna(row["ratio"]):
-            said.append(_ratio(name, row, reference or network))
-    if len(table):
-        said += _caution(table.iloc[0], network)
+    rows = table.to_dict(orient="records")
+    of_methods = [method_sentences(r, network, reference=reference, spoken=spoken) for r in rows]
+    return [*(s for said in of_methods for s in said), *cautions(table, network, spoken=spoken)]
+
+
+def method_sentences(
+    row: Mapping[Any, Any], network: str, *, reference: str | None = None, spoken: Spoken = str
+) -> list[str]:
+    """What a row of `equivalence_table` says of its method; see `equivalence_sentences`."""
+    name = spoken(row["method"])
+    said = [_worth(name, row, spoken(network)), *better_spent(row, network, spoken=spoken)]
+    if not pd.isna(row["ratio"]):
+        ratio = Interval(row["ratio"], row["ratio_low"], row["ratio_high"], 0, 0)
+        said.append(ratio_sentence(name, spoken(reference or network), ratio))
     return said
 
 
+def better_spent(row: Mapping[Any, Any], network: str, *, spoken: Spoken = str) -> list[str]:
+    """Whether the masks that tuned a threshold had better trained the network; of others none."""
+    tuned = row["group"] == "masks"
+    return [_better_spent(spoken(row["method"]), row, spoken(network))] if tuned else []
+
+
+def cautions(table: pd.DataFrame, network: str, *, spoken: Spoken = str) -> list[str]:
+    """What to keep in mind of the curve and its intervals."""
+    return _caution(table.iloc[0], spoken(network)) if len(table) else []
+
+
+def ratio_sentence(name: str, reference: str, ratio: Interval) -> str:
+    """How near a method comes to full supervision."""
+    ends = words.interval(100 * ratio.low, 100 * ratio.high, 0)
+    share = f"{words.percent(ratio.value)} {ends}".strip()
+    said = words.opening(name)
+    return f"{said} reaches {share} of the Dice of the fully supervised {reference}."
+
+
 def _worth(name: str, row: Mapping[Any, Any], network: str) -> str:
-    subject = name
+    subject = words.opening(name)
     if row["group"] == "oracle":
-        subject = f"{name}, an upper bound whose threshold was chosen on the test masks,"
+        subject = f"{subject}, an upper bound whose threshold was chosen on the test masks,"
     fewest = _masks_of(row["fewest"], row["fewest_patients"])
     most = _masks_of(row["most"], row["most_patients"])
     low, high = (_end(row, end) for end in ("low", "high"))
@@ -155,7 +175,7 @@ def _worth(name: str, row: Mapping[Any, Any], network: str) -> str:
         )
     if row["low_below"] and row["high_above"]:
         return (
-            f"What {subject} is worth in masks cannot be told: {network} reaches the same Dice "
+            f"What {name}{subject[len(name) :]} is worth in masks cannot be told: {network} reaches the same Dice "
             f"with {_masks_of(row['masks'], row['patients'])}, but the interval is "
             f"[{low}, {high}]."
         )
@@ -199,13 +219,7 @@ def _better_spent(name: str, row: Mapping[Any, Any], network: str) -> str:
     if say == "unclear":
         return f"{start}. Which of the two is better cannot be told: the difference is {by}."
     comparison = "better" if say == "above" else "worse"
-    return f"{start}. {name} is {comparison}: the difference is {by}."
-
-
-def _ratio(name: str, row: Mapping[Any, Any], reference: str) -> str:
-    ends = words.interval(100 * row["ratio_low"], 100 * row["ratio_high"], 0)
-    share = f"{words.percent(row['ratio'])} {ends}".strip()
-    return f"{name} reaches {share} of the Dice of the fully supervised {reference}."
+    return f"{start}. {words.opening(name)} is {comparison}: the difference is {by}."
 
 
 def _caution(row: pd.Series, network: str) -> list[str]:

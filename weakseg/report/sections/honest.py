@@ -9,7 +9,7 @@ import pandas as pd
 from weakseg.report.honesty import checklist
 from weakseg.report.sections.base import Content, Section, Subject
 
-CHECKS = ("what", "holds", "found")
+CHECKS = ("what", "holds", "found", "asks")
 SEEN = ("method", "in_words", "masks_seen", "chosen_on", "upper_bound")
 ITEMS = ("claim", "tripod", "question", "answer")
 
@@ -21,12 +21,13 @@ def build(subject: Subject) -> Content:
     seen = masks_table(subject)
     items = pd.DataFrame(checklist(run, subject.patients_known, subject.seeds), columns=list(ITEMS))
     context = {
-        "checks": checks.to_dict(orient="records"),
+        "checks": [check._asdict() for check in subject.checks],
         "seen": seen.to_dict(orient="records"),
         "items": items.to_dict(orient="records"),
         "answered": int((items["answer"] != "").sum()),
         "choices": choices_of(subject),
     }
+    checks = checks.drop(columns="asks")
     return Content(context, {"checks": checks, "masks_seen": seen, "checklist": items})
 
 
@@ -76,7 +77,7 @@ def choices_of(subject: Subject) -> list[dict[str, Any]]:
 TEMPLATE = r"""
 <h2>How this was kept honest</h2>
 <ul class="checks">
-{% for c in checks %}<li><b>{{ c.what }}</b>{% if c.holds is true %}: yes{% elif c.holds is false %}: <b class="bad">NO</b>{% endif %}. {{ c.found[0] | upper }}{{ c.found[1:] }}.</li>
+{% for c in checks %}<li><b>{{ c.what }}</b>{% if c.holds is true %}: yes{% elif c.holds is false %}: <b class="bad">NO</b>{% elif c.asks %}: <b>not shown</b>{% endif %}. {{ c.found[0] | upper }}{{ c.found[1:] }}.</li>
 {% endfor %}</ul>
 <p>Seeds of the classifiers: {{ r.seeds | join(", ") or "none" }}. That test masks are read for scores, for curves to look at and for upper bounds only is how the program is made; of a run's files it can be checked as far as they name the masks that were seen, as above.</p>
 {% if seen %}<h3>Who saw which masks</h3>
@@ -89,7 +90,7 @@ TEMPLATE = r"""
 <div class="scroll"><table><thead><tr><th class="text">question</th><th class="text">CLAIM</th><th class="text">TRIPOD+AI</th><th class="text">answer</th></tr></thead><tbody>
 {% for i in items %}<tr><th class="text" scope="row">{{ i.question }}</th><td class="text">{{ i.claim }}</td><td class="text">{{ i.tripod }}</td><td class="text wrap">{% if i.answer %}{{ i.answer }}{% else %}<i>the run does not know: to be filled in</i>{% endif %}</td></tr>
 {% endfor %}</tbody></table></div>
-<p class="note">Numbers of CLAIM (Mongan, Moy and Kahn, Radiology: AI 2020) and TRIPOD+AI (Collins et al., BMJ 2024). A selection that bears on such a run, not the whole lists.</p>
+<p class="note">Numbers of CLAIM, 2024 Update (Tejani et al., Radiology: AI 2024), and TRIPOD+AI (Collins et al., BMJ 2024); none where a list does not ask just this. A selection that bears on such a run, not the whole lists.</p>
 </details>
 """
 
