@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ def on_files(files: Any, config: Any) -> Any:
 
     for name, text in pages().items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
+    for name, text in notebooks().items():
+        files.append(File.generated(config, f"notebooks/{name}.md", content=text))
     return files
 
 
@@ -34,6 +37,22 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def pages() -> dict[str, str]:
     """Name → text of the pages that are made from the code."""
     return {"commands": commands_page(), "keys": keys_page(), "python": python_page()}
+
+
+def notebooks() -> dict[str, str]:
+    """Name → text of the notebooks, as pages; each is linked from its page."""
+    return {p.stem: notebook_page(p) for p in sorted((ROOT / "docs/notebooks").glob("*.ipynb"))}
+
+
+def notebook_page(path: Path) -> str:
+    """A notebook as a page: its text, and its cells of code."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(f"```python\n{text}\n```" if cell["cell_type"] == "code" else text)
+    title, *rest = parts
+    link = f"[This page as a notebook]({path.name}); the tests run it."
+    return "\n\n".join([title, link, *rest]) + "\n"
 
 
 def keys_page() -> str:

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import weakseg, write_config, write_set
-
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -15,31 +13,57 @@ def blocks(page):
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.S)
 
 
-def test_the_ten_lines_of_the_python_page_give_a_dice(tmp_path, monkeypatch, capsys):
-    manifest = write_set(tmp_path / "runs/phantom-28x16-128px-seed0")
-    config = write_config(tmp_path, manifest)
-    short = ["--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1"]
-    run = tmp_path / "runs/quickstart"
-    assert weakseg("compare", config, "--run-dir", run, *short) == 0
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_python_of_a_page_runs_as_it_stands_from_top_to_bottom(
+    page, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
-    capsys.readouterr()
-    code = blocks("docs/python.md")[0].replace("P001_07", "p00_0")
-    exec(compile(code, "docs/python.md", "exec"), {})
-    value, probability, pixels = capsys.readouterr().out.split()
-    assert 0 <= float(value) <= 1
+    names: dict[str, object] = {"__name__": "__main__"}
+    found = blocks(page)
+    for number, code in enumerate(found, 1):
+        exec(compile(code, f"{page}, example {number}", "exec"), names)
+    said = capsys.readouterr().out
+    if page == "README.md":
+        return
+    assert len(found) >= 8
+    assert "(2, 7, 7)" in said.splitlines()
+    assert said.splitlines()[-3:-1] == ["['fc.weight', 'fc.bias']", "first-layer"]
+    # The example of the pieces: an image with a lesion, and a mask that meets it.
+    value, probability, pixels = next(
+        m for m in (re.fullmatch(r"([\d.]+) ([\d.]+) (\d+)", x) for x in said.splitlines()) if m
+    ).groups()
+    assert 0 < float(value) <= 1
     assert 0 <= float(probability) <= 1
-    assert int(pixels) >= 0
+    assert int(pixels) > 0
 
 
-def test_the_example_of_your_own_network_runs(capsys):
-    exec(compile(blocks("docs/python.md")[1], "docs/python.md", "exec"), {})
-    assert capsys.readouterr().out.strip() == "(2, 7, 7)"
+def console_lines(page):
+    """The `weakseg …` lines of a page's blocks of commands, without comments."""
+    text = (ROOT / page).read_text()
+    for block in re.findall(r"```\n(.*?)```", text, flags=re.S):
+        for line in block.splitlines():
+            command = re.sub(
+                r"^(pip install uv && )?(uv run )?", "", re.split(r" [#>]", line)[0].strip()
+            )
+            if command.startswith("weakseg "):
+                yield command
 
 
-def test_the_example_of_your_own_weights_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    exec(compile(blocks("docs/python.md")[2], "docs/python.md", "exec"), {})
-    assert capsys.readouterr().out.splitlines() == ["['fc.weight', 'fc.bias']", "first-layer"]
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_are_understood_as_they_stand(page):
+    import shlex
+
+    import typer.main
+
+    from weakseg.cli import app
+
+    for line in console_lines(page):
+        command, words = typer.main.get_command(app), shlex.split(line)[1:]
+        while hasattr(command, "commands") and words and words[0] in command.commands:
+            command, words = command.commands[words[0]], words[1:]
+        assert not hasattr(command, "commands"), line
+        if "--help" not in words:
+            command.make_context(line, list(words), resilient_parsing=False)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

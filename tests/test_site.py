@@ -57,8 +57,18 @@ def test_every_page_is_in_the_contents():
     held = yaml.safe_load(contents)
     named = {p for part in held["nav"] for p in _pages(part)}
     pages = {p.name for p in (ROOT / "docs").glob("*.md")}
+    pages |= {f"notebooks/{p.stem}.md" for p in (ROOT / "docs/notebooks").glob("*.ipynb")}
     # A page that is new enters `nav` of mkdocs.yml.
     assert named == pages | {f"reference/{n}.md" for n in ("commands", "keys", "python")}
+
+
+def test_a_notebook_is_a_page_of_its_own(site):
+    pages = site.notebooks()
+    assert set(pages) == {"explain", "labels_to_masks", "reading_a_run"}
+    for name, text in pages.items():
+        assert text.startswith("# ")
+        assert f"]({name}.ipynb)" in text
+        assert text.count("```") % 2 == 0
 
 
 def _pages(part):

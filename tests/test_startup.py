@@ -55,6 +55,14 @@ def test_without_patients_validate_takes_what_finds_look_alikes_and_no_more(tmp_
     assert not found & (HEAVY | {"sklearn", "skimage"})
 
 
+def test_a_run_that_is_not_there_is_told_before_anything_heavy_is_loaded(tmp_path):
+    code = RUN.replace("assert not e.code, e.code", "assert e.code == 2")
+    command = [sys.executable, "-c", code, "report", str(tmp_path / "no"), "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "no such run folder" in done.stderr
+    assert not set(done.stdout.rpartition("modules:")[2].split()) & HEAVY
+
+
 def long_manifest(folder: Path, count: int) -> Path:
     """With a blank column of splits: whoever looks for one has to read all rows."""
     rows = [["image", "label", "patient", "split"]]

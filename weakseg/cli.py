@@ -228,6 +228,10 @@ def report(
     ] = None,
 ) -> None:
     """Make one report of several runs."""
+    from weakseg.runs import open_run
+
+    for run in runs:  # a name that is none is told before anything heavy is loaded
+        open_run(run)
     from weakseg.stages.report import make_report
 
     print(make_report(runs, out, gallery=gallery))

@@ -135,8 +135,12 @@ def test_isic_task_1_whose_folders_have_other_names(tmp_path, capsys):
     rows = read_rows(tmp_path / "out/labels.csv")
     assert all(r["mask"].endswith("_segmentation.png") for r in rows)
     assert {r["label"] for r in rows} == {"lesion"}
-    assert not (tmp_path / "out/experiment.yaml").exists()
-    assert "every image has a lesion" in capsys.readouterr().out
+    config = load_config(tmp_path / "out/experiment.yaml")
+    assert config.data.healthy_labels == []
+    assert [s.weak for s in config.segmenters.values()] == [False]
+    said = capsys.readouterr().out
+    assert "every image has a lesion" in said
+    assert "weakseg predict RUN" in said
 
 
 def test_images_without_a_mask_are_left_out_unless_said_to_be_healthy(tmp_path, capsys):

@@ -16,8 +16,11 @@ from weakseg.config import Config
 from weakseg.data.cases import Case
 from weakseg.disk import as_path
 from weakseg.errors import RunError, did_you_mean
+from weakseg.layout import seed_folder
 from weakseg.methods.base import Method
+from weakseg.methods.classifiers import load_classifier
 from weakseg.methods.find import load_method, method_names, spoken_name
+from weakseg.models.classifier import Classifier
 from weakseg.report.intact import data_changed
 from weakseg.report.read import RunTables, read_runs
 from weakseg.report.sections.answer import verdict_of
@@ -185,6 +188,20 @@ class OpenedRun:
     ) -> Method:
         """A method, ready for new images; see `weakseg.load_method`."""
         return load_method(self.folder, method, seed=seed, device=device)
+
+    def classifier(self, seed: int | None = None) -> Classifier:
+        """The classifier of a seed, by default the first, on the CPU: for `weakseg.explain`."""
+        seeds = list(self.tables.classifiers)
+        wanted = (seeds or [None])[0] if seed is None else seed
+        if wanted not in seeds:
+            raise RunError(
+                f"The run has no classifier of seed {wanted}."
+                if seeds
+                else "The run has no classifier.",
+                where=str(self.folder),
+                fix=f"choose one of: {', '.join(map(str, seeds))}" if seeds else None,
+            )
+        return load_classifier(seed_folder(self.folder, self.config.classifier.arch, wanted))
 
     def report(self, out: str | Path, *, gallery: int | None = None) -> Path:
         """Write the report into a folder; the page. See `weakseg.make_report`."""

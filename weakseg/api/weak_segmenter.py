@@ -177,7 +177,7 @@ class WeakSegmenter(BaseEstimator):
         if self.run_dir is None:
             work = Path(tempfile.mkdtemp(prefix="weakseg-"))
         else:
-            work = as_path(self.run_dir, "a run folder")
+            work = as_path(self.run_dir, "a run folder").absolute()
         data = work / "given" if self.run_dir is None else work.with_name(f"{work.name}-given")
         kept = self.run_dir is not None
         try:

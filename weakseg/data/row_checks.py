@@ -31,7 +31,8 @@ Here = Callable[[str, str, str], Problem]
 def table_labels(table: Table, data: DataConfig) -> Labels:
     """What the labels of a manifest mean.
 
-    Whole volumes, from which no classifier learns, may all be ill.
+    Whole volumes, from which no classifier learns, may all be ill; images and slices where
+    ``data.healthy_labels`` is an empty list.
 
     Raises
     ------
@@ -42,7 +43,8 @@ def table_labels(table: Table, data: DataConfig) -> Labels:
         (r.label for r in table.rows),
         data.healthy_labels,
         data.lesion_labels,
-        both=table.sliced or not table.formats.one_patient,
+        # Whoever says that no label is healthy asks for no classifier.
+        both=data.healthy_labels != [] and (table.sliced or not table.formats.one_patient),
         separator=data.label_separator,
     )
 

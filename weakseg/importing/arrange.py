@@ -219,7 +219,10 @@ def _without_few_healthy(
 def _kind(
     items: Sequence[Item], settings: dict[str, Any], answers: Answers, source: Path
 ) -> Kind | None:
-    """What can be trained, None where every image has a lesion; labels' roles enter settings."""
+    """What can be trained; labels' roles enter settings.
+
+    None where every image has a lesion and none has a mask.
+    """
     if formats_of(items[0].image).further and not any(i.slice for i in items):
         return "volumes"
     labels = sorted({safe_text(i.label) for i in items} - {""})
@@ -250,6 +253,9 @@ def _kind(
         if answer != NO_LESION:
             settings["data.healthy_labels"] = [answer]
             return "heatmaps"
+    if any(i.masks for i in items):
+        settings["data.healthy_labels"] = []
+        return "supervised"
     return None
 
 

@@ -10,8 +10,9 @@ from weakseg.config.yaml_text import flow
 from weakseg.importing.manifest import LABELS
 
 EXPERIMENT = "experiment.yaml"
-Kind = Literal["heatmaps", "volumes"]
-"""What can be trained: a classifier and all that follows, or supervised networks in 3D."""
+Kind = Literal["heatmaps", "volumes", "supervised"]
+"""What can be trained: a classifier and all that follows; supervised networks in 3D; or, where
+every image has a lesion, supervised networks alone."""
 
 SIZES = (64, 128, 192, 256)
 """Longest sides that are suggested, by the images' own."""
@@ -61,6 +62,15 @@ segmenters:                # volumes train supervised networks in 3D; heatmaps a
     seeds: [0]
 """
 
+_SUPERVISED = """
+segmenters:                # every image has a lesion: networks that are trained on the true masks
+  unet:
+    arch: unet
+    epochs: 20
+    flips: x
+    seeds: [0]
+"""
+
 
 def experiment_text(
     name: str,
@@ -78,7 +88,7 @@ def experiment_text(
     ----------
     name : str
         The run's.
-    kind : {"heatmaps", "volumes"}
+    kind : {"heatmaps", "volumes", "supervised"}
     settings : mapping of str to Any
         Keys below ``data``, with dots.
     source : str
@@ -111,6 +121,7 @@ def experiment_text(
     tail = {
         "heatmaps": _CLASSIFIER + (_YARDSTICK if masks else ""),
         "volumes": _VOLUMES,
+        "supervised": _SUPERVISED,
     }[kind]
     return "\n".join(lines) + "\n" + tail
 

@@ -21,7 +21,15 @@ SAID = 3
 ALL_LESIONS = (
     "every image has a lesion, and what a lesion is, a classifier learns from images without one; "
     "add rows of such images to {labels}, or say which label means that there is none: "
-    "--answer healthy=LABEL"
+    "--answer healthy=LABEL; masks of these images are another run's to make: weakseg predict RUN "
+    "{labels} --out masks/"
+)
+SUPERVISED = (
+    "every image has a lesion, so that no classifier can learn what one is, and there are no "
+    "heatmaps: {experiment} trains a network on the true masks. For masks without masks add rows "
+    "of images without a lesion to {labels}, say which label means that there is none (--answer "
+    "healthy=LABEL), or let another run segment these images: weakseg predict RUN {labels} --out "
+    "masks/"
 )
 
 
@@ -91,6 +99,8 @@ def told(
         ]
     if kind is None:
         return "\n".join([*lines, f"next: {ALL_LESIONS.format(labels=out / LABELS)}"])
+    if kind == "supervised":
+        lines += [SUPERVISED.format(labels=out / LABELS, experiment=out / EXPERIMENT)]
     command = f"weakseg compare {out / EXPERIMENT}"
     lines += [f"next, once the errors are mended: {command}" if errors else f"next: {command}"]
     return "\n".join(lines)

@@ -163,9 +163,10 @@ def check_gate(prepared: Prepared, name: str) -> None:
     where = f"segmenters.{name}.gate"
     if not prepared.has_classifier:
         raise UserError(
-            "A gate needs a classifier, and volumes have none.",
+            "A gate needs a classifier, and there is none of volumes, nor where every image has a "
+            "lesion.",
             where=where,
-            fix="take it out; min_peak and min_area screen volumes as well",
+            fix="take it out; min_peak and min_area screen masks as well",
         )
     if prepared.config.segmenter_gate(name) == "none":
         return

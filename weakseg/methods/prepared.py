@@ -39,8 +39,8 @@ class Prepared:
     @property
     def has_classifier(self) -> bool:
         """Whether the experiment's classifier is of such cases, so that there are heatmaps, gates
-        and floors."""
-        return self.cases.dims == self.config.classifier.dims
+        and floors: and some are without a lesion, from which it learns what one is."""
+        return self.cases.dims == self.config.classifier.dims and bool(self.cases.labels.healthy)
 
 
 def require_classifier(prepared: Prepared, what: str) -> None:
@@ -50,6 +50,14 @@ def require_classifier(prepared: Prepared, what: str) -> None:
     ------
     UserError
     """
+    if not prepared.has_classifier and not prepared.cases.labels.healthy:
+        raise UserError(
+            f"{what} cannot be: no image is without a lesion, so that nothing tells a classifier "
+            "what one is.",
+            where="data.healthy_labels",
+            fix="add images without a lesion and name their label, or train segmenters on the "
+            "masks (`weakseg train-segmenter`)",
+        )
     if not prepared.has_classifier:
         arch = prepared.config.classifier.arch
         raise UserError(

@@ -60,6 +60,8 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
                 fix=f"set classifier.arch: {flat_arch(c.arch)}, or list whole volumes",
             )
         return
+    if not labels.healthy:
+        return
     make_fabric(config.device, config.classifier.precision)
     for name, heat in config.all_heatmaps.items():
         where = "heatmap" if name not in config.heatmaps else f"heatmaps.{name}"

@@ -110,7 +110,8 @@ class Subject:
     @property
     def has_classifier(self) -> bool:
         """Whether there are classifiers of such cases."""
-        return bool(self.data.get("dims", 2) == self.config.classifier.dims)
+        healthy = self.data.get("healthy_labels") != []
+        return bool(self.data.get("dims", 2) == self.config.classifier.dims) and healthy
 
     @property
     def distances(self) -> str:
