@@ -35,7 +35,7 @@ def run(path, kernel, folder):
     book = nbformat.read(path, as_version=4)
     book.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
     metadata = {"metadata": {"path": str(folder)}}
-    NotebookClient(book, km=kernel, timeout=240, resources=metadata).execute()
+    NotebookClient(book, km=kernel, timeout=600, resources=metadata).execute()
     return book
 
 
@@ -54,7 +54,7 @@ def test_a_notebook_runs(path, kernel, folder):
     if path.stem == "explain":
         dice = re.search(r"mean Dice of 24 images: (\d\.\d+)", text)
         auc = re.search(r"AUC of the score for lesions: (\d\.\d+)", text)
-        assert float(dice[1]) > 0.2  # as its text says: the heat lies on lesions,
+        assert float(dice[1]) > 0.15  # as its text says: the heat lies on lesions,
         assert 0.4 < float(auc[1]) < 0.6  # and the network does not know them
     if path.stem == "labels_to_masks":
         assert "True" in text.splitlines()[-1]  # the same masks after loading

@@ -192,8 +192,8 @@ class OpenedRun:
     def classifier(self, seed: int | None = None) -> Classifier:
         """The classifier of a seed, by default the first, on the CPU: for `weakseg.explain`."""
         seeds = list(self.tables.classifiers)
-        wanted = (seeds or [None])[0] if seed is None else seed
-        if wanted not in seeds:
+        wanted = next(iter(seeds), None) if seed is None else seed
+        if wanted is None or wanted not in seeds:
             raise RunError(
                 f"The run has no classifier of seed {wanted}."
                 if seeds

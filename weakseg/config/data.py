@@ -76,7 +76,9 @@ class DataConfig(Section):
         "(columns image, slice, label and, if wanted, mask); the manifest lists the volumes then",
     )
     healthy_labels: list[str] | Literal["auto"] = Field(
-        "auto", description="labels of images without a lesion; auto knows the usual names"
+        "auto",
+        description="labels of images without a lesion; auto knows the usual names; an empty list: "
+        "every image has one, and no classifier is trained",
     )
     lesion_labels: list[str] | Literal["auto"] = Field(
         "auto", description="labels of images with a lesion; auto: all that are not healthy"

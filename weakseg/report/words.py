@@ -65,8 +65,8 @@ def count(n: int, singular: str, plural: str | None = None) -> str:
 
 
 def opening(name: str) -> str:
-    """A name as a sentence begins with it."""
-    return name[:1].upper() + name[1:]
+    """A name as a sentence begins with it; one of a single word is as files have it."""
+    return name[:1].upper() + name[1:] if " " in name else name
 
 
 def side_of_zero(low: Any, high: Any) -> Literal["above", "below", "unclear"]:
