@@ -89,7 +89,7 @@ def test_distances_are_in_mm(job):
 
 def test_the_report_shows_volumes(job):
     page = (job[0] / "run/report/index.html").read_text()
-    assert "dm reaches a Dice" in page
+    assert "dm) reaches a Dice" in page
     assert "data:image/jpeg" in page
     assert "No picture" not in page
     assert "Classifier</h2>" not in page

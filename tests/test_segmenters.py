@@ -231,7 +231,7 @@ def test_training_without_a_classifier_then_with(tmp_path):
     assert set(read_per_case(run)["method"]) == {"net"}
     page = tmp_path / "page"
     assert weakseg("report", run, "--out", page) == 0
-    assert "net reaches a Dice" in (page / "index.html").read_text()
+    assert "net) reaches a Dice" in (page / "index.html").read_text()
 
 
 def test_another_setting_keeps_the_earlier_network(tmp_path):

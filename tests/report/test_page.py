@@ -140,7 +140,7 @@ def test_the_page_speaks_of_the_method_that_is_asked_for(tmp_path):
     run = make_run(tmp_path / "run", seeds=[0], settings=settings)
     text = Page(make_report([run], tmp_path / "out").read_text()).text
     assert read_json(tmp_path / "out")["runs"][0]["headline"] == "gradcam-validation"
-    assert "masks, gradcam-validation reaches a Dice of" in text
+    assert "masks, Grad-CAM with a threshold chosen on validation masks reaches a Dice of" in text
 
 
 def test_upper_bounds_and_floors_stand_apart_below_the_methods(made):

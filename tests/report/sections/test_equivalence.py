@@ -101,7 +101,7 @@ def test_worth_in_words():
     assert "of a single choice of training patients" in caution
     one = said_of(0.2, curve=curve_rows(ks=(1,), dice=(0.2,)).assign(masks=1))[0]
     assert one.startswith("cam is worth 1 mask [1, 1] of 1 patient: unet")
-    named = said_of(0.5, names={"cam": "Grad-CAM over 0.5 (cam)"})[0]
+    named = said_of(0.5, spoken=lambda m: "Grad-CAM over 0.5 (cam)" if m == "cam" else m)[0]
     assert named.startswith("Grad-CAM over 0.5 (cam) is worth 32 masks")
 
 
