@@ -19,8 +19,10 @@ from typing import Any
 GALLERY = Path(__file__).parent / "gallery"
 LARGEST = 200_000
 """Bytes of a picture."""
-COLOURS = 128
-"""In a picture's palette: a page has few."""
+COLOURS = (128, 48, 24)
+"""In a picture's palette, tried in turn until it is small enough: a page has few."""
+WIDTH = 900
+"""Of a picture in pixels, at most."""
 
 SHOTS: dict[str, tuple[int, str | None]] = {
     "first-screen": (1200, None),
@@ -81,11 +83,13 @@ def _shot(browser: Any, address: str, path: Path, width: int, section: str | Non
         )
     shown = Image.open(io.BytesIO(opened.screenshot()))
     opened.close()
-    small = shown.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path} has {path.stat().st_size} bytes, more than {LARGEST}")
-    return path
+    shown = shown.convert("RGB")
+    shown.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
+    for colours in COLOURS:
+        shown.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size <= LARGEST:
+            return path
+    raise ValueError(f"{path} has {path.stat().st_size} bytes, more than {LARGEST}")
 
 
 def main(arguments: Sequence[str]) -> None:
