@@ -103,6 +103,20 @@ def test_the_unfiltered_images_give_the_original_network_its_own_predictions(run
     assert (fresh - same).abs().max() > 1e-3  # another network
 
 
+def test_scores_of_conditions_are_those_of_the_test_split(run):
+    rows = read_rows(run[0] / "scores" / "filtered.csv")
+    assert {r["network"] for r in rows} == {"retrained", "original"}
+    for row in rows:
+        file = "predictions.csv" if row["network"] == "retrained" else "original.csv"
+        right = []
+        for seed in (0, 1):
+            folder = run[0] / "filtered" / "squeezenet1_1" / f"seed-{seed}" / row["condition"]
+            said = pd.read_csv(folder / file)
+            test = said[said["split"] == "test"]
+            right.append((test["predicted"] == test["label"]).mean())
+        assert float(row["accuracy"]) == pytest.approx(np.mean(right), abs=1e-5)
+
+
 def test_the_answers_are_for_programs_too(run):
     answers = json.loads((run[0] / "scores" / "filtered.json").read_text())
     asked = [q["question"] for q in answers["questions"]]
