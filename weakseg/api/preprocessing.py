@@ -2,7 +2,6 @@
 
 What is known of the network's own preprocessing is taken from it: normalisation inside a
 weakseg classifier, transforms of torchvision's weights, the configuration of a timm network.
-Long, since every argument is refused in words of its own.
 
 One room for the way there and the way back: what a picture is placed by, its heat returns by.
 """

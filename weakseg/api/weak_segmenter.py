@@ -1,7 +1,7 @@
 """``weakseg.WeakSegmenter``: from images and labels to masks, with scikit-learn's habits.
 
 The stages and methods are those of the commands: `fit` is ``weakseg compare`` on a manifest of
-what it was handed, and leaves a run folder. Long for its documentation.
+what it was handed, and leaves a run folder.
 
 One room for one class, whose methods are scikit-learn's contract.
 """
