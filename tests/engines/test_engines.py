@@ -27,6 +27,8 @@ from weakseg.training.infer import lesion_probability
 
 LABELS = Labels(("normal",), ("cyst", "tumour"))
 TOLERANCE = 1e-4
+REFUSED = {"convnext_tiny"}
+"""Networks whose heatmaps need torch: channels-last views have no place in a graph."""
 
 
 def run(model: bytes, engine: str, *arrays: torch.Tensor, precision: str = "fp32"):
@@ -241,6 +243,10 @@ def test_every_network_of_the_list(arch, layer):
     images = torch.rand(2, 1, 96, 96)
     name, maps, p = explain_by_all([model], LABELS, images, config)
     graphs = {}
+    if arch in REFUSED:
+        with pytest.raises(ExportError, match=f"{arch} at .* cannot be written"):
+            ByEngine("openvino", "fp32", graphs)([model], LABELS, images, config)
+        return
     for engine in ENGINES:
         ours = ByEngine(engine, "fp32", graphs)([model], LABELS, images, config)
         assert ours[0] == name

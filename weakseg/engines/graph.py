@@ -119,6 +119,7 @@ def _steps() -> dict[Any, Callable[..., Any]]:
         aten.max_pool3d_with_indices_backward.default: _max_pool_backward,
         aten._adaptive_avg_pool2d_backward.default: _adaptive_pool_backward,
         aten.avg_pool2d_backward.default: _average_pool_backward,
+        aten.silu_backward.default: _silu_backward,
     }
 
 
@@ -188,6 +189,12 @@ def _shares(n: int, m: int) -> Tensor:
         first, last = i * n // m, -(-(i + 1) * n // m)
         shares[i, first:last] = 1 / (last - first)
     return shares
+
+
+def _silu_backward(gradient: Tensor, given: Tensor) -> Tensor:
+    """The derivative of x·σ(x): σ(x)·(1 + x·(1 - σ(x)))."""
+    share = given.sigmoid()
+    return gradient * share * (1 + given * (1 - share))
 
 
 def _average_pool_backward(
