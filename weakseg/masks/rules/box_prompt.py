@@ -37,7 +37,7 @@ class BoxPromptRule(SearchedRule):
     """What LiteMedSAM sees in a box around the two-tone part; needs the extra ``foundation``."""
 
     rule: Literal["box-prompt"] = "box-prompt"
-    spoken = "LiteMedSAM, trained on masks of other sets, in a box around its bright or dark part"
+    spoken = "LiteMedSAM in a box around its bright or dark part"
     warm: Fraction = Field(0.35, description="share of the heatmap's maximum, see two-tone")
     blur: float = Field(
         0.008, ge=0.0, le=0.1, description="sd of the image's smoothing, share of its longer side"
