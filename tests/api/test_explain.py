@@ -260,3 +260,35 @@ def test_what_a_notebook_shows_is_escaped(spot):
     figure = result.plot(truth=spot > 0)
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert [a.get_title() for a in figure.axes] == ["image", "gradcam"]
+
+
+def test_heat_finds_its_way_back_through_resize_and_crop(spot):
+    from torchvision.transforms import CenterCrop, Compose, Resize, ToTensor
+
+    steps = Compose([Resize(64), CenterCrop(48), ToTensor()])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = weakseg.explain(Bright(), spot, 1, layer="conv", transform=steps)
+    assert (result.preprocessing.fit, result.preprocessing.crop) == ("crop", 0.75)
+    # What the crop leaves of the spot: rows 12..24 of 60 from 7.5, columns 60..67.5 of 90.
+    hot = np.argwhere(result.heatmap > 0.5 * result.heatmap.max())
+    np.testing.assert_allclose(hot.min(0), (12, 60), atol=1.5)
+    np.testing.assert_allclose(hot.max(0), (23, 67), atol=1.5)
+    filling = Compose([Resize((48, 48)), ToTensor()])
+    assert weakseg.explain(Bright(), spot, 1, transform=filling).preprocessing.fit == "stretch"
+    unknown = Compose([CenterCrop(48), ToTensor()])
+    with pytest.warns(UserWarning, match="puts the image"):
+        weakseg.explain(Bright(), spot, 1, transform=unknown)
+
+
+@pytest.mark.parametrize("arch", ["mil:squeezenet1_1", "squeezenet1_1-3d"])
+def test_classifiers_of_volumes_are_refused(spot, arch):
+    model = build_classifier(ClassifierSpec(arch, ("normal", "tumor"), channels=1, depth=4))
+    with pytest.raises(ConfigError, match="this one is of volumes"):
+        weakseg.explain(model, spot, 1)
+
+
+def test_a_truth_with_nan_is_no_mask(spot):
+    result = weakseg.explain(Bright(), spot, 1, size=64, **PLAIN)
+    with pytest.raises(ArgumentError, match="NaN"):
+        result.dice(np.full(spot.shape, np.nan))

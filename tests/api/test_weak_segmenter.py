@@ -103,6 +103,8 @@ def test_it_is_kept_without_code_and_segments_alike(fitted, given, tmp_path):
     )
     with pytest.raises(RunError, match="something already"):
         fitted.save(there)
+    with pytest.raises(RunError, match="inside of its own run folder"):
+        fitted.save(fitted.run_dir_ / "kept")
     with pytest.raises(RunError, match="not pickled"):
         pickle.dumps(fitted)
     (there / "segmenter.json").write_text('{"format": 99, "params": {}}')
@@ -133,9 +135,11 @@ def test_a_temporary_run_goes_with_its_object(given):
         ({"labels": "01"}, "labels is no list"),
         ({"labels": [None] * 36}, r"labels\[0\] is neither text"),
         ({"labels": None}, "labels are missing"),
+        ({"labels": None, "masks": np.zeros((36, 4, 4))}, "labels are missing"),
         ({"images": 3}, "images is one image"),
         ({"patients": [1]}, "different lengths"),
         ({"masks": [np.zeros(3)] * 36}, r"masks\[0\] is no mask"),
+        ({"masks": [np.full((4, 4), np.nan)] * 36}, "with NaN or infinity"),
         ({"splits": ["training"] * 36}, "is no split"),
     ],
 )

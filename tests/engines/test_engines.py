@@ -6,22 +6,26 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from weakseg.config import HeatmapConfig
+from weakseg.config import Config, HeatmapConfig, SegmenterConfig
 from weakseg.data.cases import Labels
 from weakseg.engines import base, choice
 from weakseg.engines.base import Engine, precision_of
 from weakseg.engines.graph import ExportError, onnx_of
 from weakseg.engines.registry import ENGINES, check_engine, find_engine
 from weakseg.errors import ConfigError
+from weakseg.exporting.graphs import network_model
 from weakseg.heatmaps.by_engine import ByEngine, pick_explainer
 from weakseg.heatmaps.cam import METHODS, cams
 from weakseg.heatmaps.explaining import explain_by_all
 from weakseg.heatmaps.formulas import FORMULAS
+from weakseg.methods.network import NetworkMethod
+from weakseg.methods.segmenter_networks import Networks
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.segmenters import build_segmenter
+from weakseg.models.unetpp import UNetPlusPlus, pruned
 from weakseg.training.by_engine import EngineNetwork, by_engine
 from weakseg.training.infer import lesion_probability
 
@@ -259,3 +263,39 @@ def test_the_contract_of_every_engine():
         assert engine.name == name
         assert f"weakseg[{name}]" in engine.install
         assert "fp32" in engine.precisions
+
+
+@pytest.fixture
+def nested():
+    torch.manual_seed(0)
+    return UNetPlusPlus(1, 2, widths=(2, 4, 8)).eval()
+
+
+def test_engines_prune_nested_networks(nested):
+    images = torch.rand(1, 1, 16, 16)
+    network = EngineNetwork(nested, "onnxruntime", "fp32", "unetpp")
+    with torch.no_grad():
+        whole = nested(images)
+        with pruned(nested, 1):
+            part = nested(images)
+        assert (whole - part).abs().max() > 1e-3
+        for depth, expected in ((None, whole), (1, part)):
+            with pruned(network, depth):
+                torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
+    assert nested.prune is None
+
+
+def test_an_exported_network_is_pruned_as_the_run_is(nested):
+    trained = {"image_size": 16, "channels": 1, "dims": 2, "sampled_prior": 0.5, "true_prior": 0.5}
+    threshold = {"threshold": 0.5, "gate": 0.0}
+    images = torch.rand(1, 1, 16, 16).half().float()
+    box = np.array([0, 0, 16, 16, 16, 16])
+    for depth in (None, 1):
+        settings = SegmenterConfig(arch="unetpp", prune=depth, normalise="unit", tile=16)
+        networks = Networks((nested,), (trained,))
+        config = Config.model_validate({"name": "x"})
+        model = network_model(NetworkMethod("net", (0,), config, networks, settings, threshold))
+        run = ENGINES["onnxruntime"].load(model.onnx, 1, "fp32")
+        with torch.no_grad(), pruned(nested, depth):
+            expected = nested(images).softmax(1)[0, 1]
+        np.testing.assert_allclose(run([images.numpy(), box])[1], expected, atol=1e-4)

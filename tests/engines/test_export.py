@@ -158,3 +158,78 @@ def test_what_cannot_be_exported_is_refused_with_a_way_out(exports, tmp_path, ca
     assert weakseg(*args, tmp_path / "new") == 2
     assert "pip install 'weakseg[onnxruntime]'" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_network_that_looks_in_several_sizes_is_refused(exports, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(exports / "torch", run)
+    args = ("--run-dir", run, "--device", "cpu", "--set", "segmenters.net.scales=[0.75, 1.0]")
+    assert weakseg("train-segmenter", exports / "tiny.yaml", *args) == 0
+    assert weakseg("export", run, "--method", "net", "--out", tmp_path / "out") == 2
+    assert "several sizes" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_of_an_earlier_export_stays(exports, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(exports / "export-gradcam-otsu", out)
+    (out / "model.json").unlink()  # as one that was broken off
+    assert (out / "model.bin").exists()
+    assert weakseg("export", exports / "torch", "--method", "net", "--out", out) == 0
+    assert sorted(p.name for p in out.iterdir()) == [
+        "images.json", "model.json", "model.onnx", "use.py",
+    ]  # fmt: skip
+    (out / "model.json").write_text('{"format": "layers-model"}')  # of somebody else
+    assert weakseg("export", exports / "torch", "--method", "net", "--out", out) == 2
+    assert "holds something else" in capsys.readouterr().err
+
+
+def windowed(folder, out, **seen):
+    """A copy of an export of a run that reads images in another way."""
+    shutil.copytree(folder, out)
+    about = json.loads((out / "model.json").read_text())
+    about["input"] |= seen
+    (out / "model.json").write_text(json.dumps(about))
+    return out
+
+
+@pytest.mark.parametrize(
+    "seen", [{"window": [100.0, 120.0]}, {"intensity": "percentile"}, {"window": "percentiles"}]
+)
+def test_images_are_windowed_and_stretched_as_by_the_run(exports, tmp_path, seen):
+    from weakseg.config import Config
+    from weakseg.data.case_files import case_image, intensity_of
+    from weakseg.data.cases import Case
+    from weakseg.data.images import scale_intensity
+
+    row = test_images(exports)[0]
+    folder = windowed(exports / "export-net", tmp_path / "model", **seen)
+    case = Case("a", tmp_path / "a.png", "")
+    shutil.copy(row["image"], case.image)
+    data = Config.model_validate({"name": "as-seen", "data": seen}).data
+    ready = scale_intensity(case_image(case, data), intensity_of(case, data))
+    stretched = (ready * 255).round().astype(np.uint8)
+    plain = tmp_path / "plain.png"
+    Image.fromarray(stretched).save(plain)
+    assert np.abs(stretched.astype(int) - pixels(case.image)).max() > 10
+
+    def mapped(folder, image, name):
+        args = ("--out", tmp_path / name, "--heatmaps")
+        assert weakseg("predict", folder, image, *args) == 0
+        return np.load(next((tmp_path / f"{name}/heatmaps").glob("*.npz")))
+
+    ours, theirs = (mapped(folder, case.image, "ours"), mapped(exports / "export-net", plain, "it"))
+    unseen = mapped(exports / "export-net", case.image, "unseen")
+    (key,) = (k for k in ours.files if ours[k].ndim == 2)
+    apart = np.abs(ours[key] - theirs[key]).max()
+    assert apart < 0.1 * np.abs(ours[key] - unseen[key]).max()
+    deep = tmp_path / "deep.png"
+    Image.fromarray(pixels(case.image).astype(np.uint16) * 200).save(deep)
+    for image, expected in ((case.image, 0), (deep, 1)):
+        done = subprocess.run(
+            [sys.executable, folder / "use.py", image], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == expected, done.stderr
+    assert "8 bits" in done.stderr
+    script = pixels(tmp_path / "a.mask.png") > 0
+    assert dice(script, pixels(tmp_path / "ours/a.png") > 0) >= 0.97

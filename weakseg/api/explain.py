@@ -16,7 +16,7 @@ from weakseg.api.inputs import listed, read_picture
 from weakseg.api.preprocessing import Placement, Preprocessing, place, preprocessing_of
 from weakseg.api.targets import class_names_of, read_classes, shown_names
 from weakseg.data.images import scale_intensity
-from weakseg.errors import ArgumentError
+from weakseg.errors import ArgumentError, ConfigError
 from weakseg.heatmaps.arguments import (
     read_images,
     read_layers,
@@ -107,6 +107,13 @@ def explain(
     ((48, 64), (48, 64))
     """
     net = read_model(model)
+    if isinstance(net, Classifier) and net.spec.flat_arch != net.spec.arch:
+        raise ConfigError(
+            "explain takes classifiers of images, and this one is of volumes.",
+            where="model",
+            found=net.spec.arch,
+            fix="weakseg.load_method(RUN).predict(VOLUME).map, or run.cases[NAME].heatmap()",
+        )
     methods = check_names("method", method, [*METHODS, *LAYERLESS])
     if activation not in ACTIVATIONS:
         raise ArgumentError(

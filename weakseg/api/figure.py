@@ -84,11 +84,13 @@ def read_truth(truth: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     else:
         values = np.asarray(truth.detach().cpu() if hasattr(truth, "detach") else truth)
     squeezed = values.reshape(values.shape[-2:]) if values.size and _flat_axes(values) else values
-    if squeezed.dtype.kind not in "biuf" or squeezed.shape != tuple(shape[:2]):
+    numbers = squeezed.dtype.kind in "biuf"
+    if not numbers or squeezed.shape != tuple(shape[:2]) or not np.isfinite(squeezed).all():
         raise ArgumentError(
             "The true mask does not fit the image.",
             where="truth",
-            found=f"{values.dtype} of shape {values.shape}",
+            found=f"{values.dtype} of shape {values.shape}"
+            + (", with NaN or infinity" if numbers and not np.isfinite(values).all() else ""),
             expected=f"a mask of shape {tuple(shape[:2])}, or the path of one",
         )
     return squeezed != 0

@@ -31,7 +31,11 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = 224
 """Side of the input where nothing says another: what most networks of images were made for."""
 CLASSIFIER_SIZE = 128
-"""The same of weakseg's own classifiers: the default of ``data.image_size``."""
+"""The same of weakseg's own classifiers that do not know theirs: the default of
+``data.image_size``."""
+
+CUTTING = ("Crop", "Pad", "Rotat", "Affine", "Perspective", "Flip")
+"""Parts of the names of torchvision's transforms that put an image elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -222,8 +226,10 @@ def preprocessing_of(
     channels : {1, 3}, optional
         Default: what the first convolution takes.
     fit : {"stretch", "pad", "crop"}, optional
-        See `place`.
+        See `place`. Beside ``transform`` it says what that does; of a ``Resize`` and a
+        ``CenterCrop`` of torchvision it is seen, of other functions an image fills the input.
     intensity : {"auto", "dtype", "percentile"}, optional
+        With ``auto`` as a weakseg classifier was trained.
 
     Raises
     ------
@@ -233,7 +239,8 @@ def preprocessing_of(
     Warns
     -----
     UserWarning
-        Where neither the network nor the arguments say how pictures are normalised.
+        Where neither the network nor the arguments say how pictures are normalised, or where a
+        transform puts them.
     """
     found = _known(model, _channels(model, channels), weights, transform)
     given: dict[str, Any] = {}
@@ -270,7 +277,14 @@ def preprocessing_of(
             stacklevel=3,
         )
         given["source"] = "a guess"
-    return replace(found, intensity=intensity, **given)
+    if found.transform is not None and fit is None and _placing(found.transform) is None:
+        warnings.warn(
+            "where the transform puts the image in the input is not known: heat is laid over it as "
+            "if it filled the input. Give fit=, or weights= or size=, mean= and std= in its place",
+            stacklevel=3,
+        )
+    scaling = found.intensity if intensity == "auto" else intensity
+    return replace(found, intensity=scaling, **given)
 
 
 def _known(model: nn.Module, channels: int, weights: Any, transform: Any) -> Preprocessing:
@@ -286,12 +300,16 @@ def _known(model: nn.Module, channels: int, weights: Any, transform: Any) -> Pre
                 found=type(transform).__name__,
                 expected="a function of a PIL image, such as torchvision.transforms.Compose makes",
             )
+        fit, crop = _placing(transform) or ("stretch", 1.0)
+        said = "the transform"
         return Preprocessing(
-            (SIZE, SIZE), None, None, channels, source="the transform", transform=transform
+            (SIZE, SIZE), None, None, channels, fit, crop, source=said, transform=transform
         )
     if isinstance(model, Classifier):
-        square = (CLASSIFIER_SIZE, CLASSIFIER_SIZE)
-        return Preprocessing(square, None, None, channels, "pad", source="the classifier itself")
+        square = (model.image_size or CLASSIFIER_SIZE,) * 2
+        how: Any = model.intensity or "auto"
+        said = "the classifier itself"
+        return Preprocessing(square, None, None, channels, "pad", 1.0, how, source=said)
     config = getattr(model, "pretrained_cfg", None)
     if isinstance(config, dict) and config.get("mean") and config.get("input_size"):
         height, width = config["input_size"][1:]
@@ -310,6 +328,27 @@ def _known(model: nn.Module, channels: int, weights: Any, transform: Any) -> Pre
     return Preprocessing(
         (side, side), IMAGENET_MEAN if three else None, IMAGENET_STD if three else None, channels
     )
+
+
+def _placing(transform: Any) -> tuple[Fit, float] | None:
+    """Where steps of torchvision put an image, and the share that they keep; None if unknown.
+
+    Of a function whose steps are not known an image is taken to fill the input.
+    """
+    found: tuple[Fit, float] = "stretch", 1.0
+    shorter: int | None = None
+    for step in getattr(transform, "transforms", ()):
+        name, size = type(step).__name__, getattr(step, "size", None)
+        sides = [size] if isinstance(size, int) else list(size or ())
+        if name == "Resize":
+            shorter = sides[0] if len(sides) == 1 and step.max_size is None else None
+        elif name == "CenterCrop" and shorter is not None and max(sides) <= shorter:
+            found, shorter = ("crop", max(sides) / shorter), None
+            if len(set(sides)) > 1:
+                return None
+        elif any(part in name for part in CUTTING):
+            return None
+    return found
 
 
 def _of_preset(preset: Any, channels: int, source: str) -> Preprocessing:

@@ -184,11 +184,13 @@ def _mask(mask: Any, folder: Path, k: int) -> str:
     if isinstance(mask, str | Path):
         return str(Path(mask).absolute()) if str(mask) else ""
     values = _as_array(mask)
-    if values.dtype.kind not in "biuf" or values.ndim != 2:
+    numbers = values.dtype.kind in "biuf"
+    if not numbers or values.ndim != 2 or not np.isfinite(values).all():
         raise ArgumentError(
             f"masks[{k}] is no mask.",
             where=f"masks[{k}]",
-            found=f"{values.dtype} of shape {values.shape}",
+            found=f"{values.dtype} of shape {values.shape}"
+            + (", with NaN or infinity" if numbers and not np.isfinite(values).all() else ""),
             expected="an array (height, width), the path of one, or None",
         )
     path = folder / "masks" / f"mask-{k:05d}.png"

@@ -56,8 +56,8 @@ class WeakSegmenter(BaseEstimator):
     recipe : {"none", "best-weak"} or None, optional
         ``best-weak`` adds the best that this version makes of labels alone (docs/weak.md).
     config : str, Path, dict or Config, optional
-        The experiment that everything else is laid over: a file, the name of one that comes with
-        weakseg, or its keys.
+        The experiment that everything else is laid over, seed and device among it: a file, the name
+        of one that comes with weakseg, or its keys.
     method : str, optional
         Whose masks `predict` gives; default: the one that the report speaks of.
     arch, weights, epochs, image_size : optional
@@ -206,7 +206,8 @@ class WeakSegmenter(BaseEstimator):
         return self
 
     def _manifest(self, images: Any, masks: Any, patients: Any, splits: Any) -> Path:
-        beside = [k for k, v in (("masks", masks), ("patients", patients), ("splits", splits)) if v]
+        given = {"masks": masks, "patients": patients, "splits": splits}
+        beside = [k for k, v in given.items() if v is not None]
         path = Path(images) if isinstance(images, str | Path) and str(images) else None
         if path is None or path.suffix.lower() != ".csv" or beside:
             raise ArgumentError(
@@ -341,6 +342,12 @@ class WeakSegmenter(BaseEstimator):
             The folder; `load` reads it.
         """
         run, there = self._check_fitted(), as_path(folder, "a folder")
+        if there.resolve().is_relative_to(run.resolve()):
+            raise RunError(
+                "A segmenter is not kept inside of its own run folder.",
+                where=str(there),
+                fix="name a folder beside it",
+            )
         if there.exists() and (not there.is_dir() or any(there.iterdir())):
             raise RunError("There is something already.", where=str(there), fix="name a new folder")
         there.mkdir(parents=True, exist_ok=True)

@@ -37,14 +37,33 @@ OUTPUTS = {
 USE = '''"""Masks of 8-bit images by this folder: python use.py IMAGE... For research only."""
 import json, sys, numpy as np, onnxruntime
 from pathlib import Path
-from PIL import Image
+from PIL import Image, ImageOps
 
 here = Path(__file__).parent
 about = json.loads((here / "model.json").read_text("utf-8"))
-size, mode = about["input"]["size"], "L" if about["input"]["channels"] == 1 else "RGB"
+seen = about["input"]
+size, mode, window = seen["size"], "L" if seen["channels"] == 1 else "RGB", seen["window"]
 model = onnxruntime.InferenceSession(str(here / "model.onnx"), providers=["CPUExecutionProvider"])
+
+
+def black_and_white(values):
+    if isinstance(window, list):
+        return window[0] - window[1] / 2, window[0] + window[1] / 2
+    if "percentile" not in seen["intensity"] and window != "percentiles":
+        return 0, 255
+    low, high = np.percentile(values, (0.5, 99.5))
+    return (low, high) if low < high else (values.min(), values.max())
+
+
 for path in map(Path, sys.argv[1:]):
-    image = Image.open(path).convert(mode)
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode[0] in "IF":
+        sys.exit(f"{path}: this script reads images of 8 bits. Of others: weakseg predict")
+    image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+    low, high = black_and_white(np.asarray(image, float))
+    table = np.clip((np.arange(256) - low) / max(high - low, 1e-9), 0, 1) * 255
+    table = table.round().astype(int).tolist()
+    image = image.point(table * len(image.getbands())).convert(mode)
     W, H = image.size
     h, w = (max(1, round(n * size / max(H, W))) for n in (H, W))
     square = Image.new(mode, (size, size))
@@ -69,6 +88,7 @@ class InputContent(_Content):
     size: int = Field(ge=1)
     channels: Literal[1, 3]
     intensity: Literal["auto", "dtype", "percentile"]
+    window: list[float] | Literal["auto", "file", "percentiles"]
 
 
 class ThresholdContent(_Content):
@@ -118,6 +138,7 @@ def describe(method: Method, model: Model, threshold: dict[str, Any], heat: Any)
             "size": model.size,
             "channels": model.channels,
             "intensity": data.intensity,
+            "window": data.window if isinstance(data.window, str) else list(data.window),
             "scaling": {
                 "auto": "8 bits: divided by 255; deeper images as percentile",
                 "dtype": "divided by the largest value of the type",

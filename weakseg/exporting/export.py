@@ -10,8 +10,8 @@ from weakseg.engines.base import EXPORTERS, TORCH
 from weakseg.engines.openvino import OPENVINO as OPENVINO_ENGINE
 from weakseg.engines.openvino import read
 from weakseg.engines.registry import ENGINES
-from weakseg.errors import ConfigError, UserError
-from weakseg.exporting.description import ABOUT, ONNX, OPENVINO, SCRIPT, USE, describe
+from weakseg.errors import ConfigError, RunError, UserError
+from weakseg.exporting.description import ABOUT, ONNX, OPENVINO, SCRIPT, USE, describe, read_about
 from weakseg.exporting.graphs import MODELS
 from weakseg.layout import images_file, masks_folder, threshold_file
 from weakseg.masks.kept import read_thresholds
@@ -83,6 +83,8 @@ def export(
     make_folder(out)
     about = out / ABOUT
     about.unlink(missing_ok=True)  # written last: a folder with it is whole
+    for name in _OURS:  # nothing of an earlier export stays beside another model
+        (out / name).unlink(missing_ok=True)
     write_bytes(out / ONNX, model.onnx)
     if openvino:
         import openvino as ov
@@ -109,9 +111,23 @@ def _require_packages(openvino: bool) -> None:
         )
 
 
+_OURS = (ONNX, OPENVINO, Path(OPENVINO).with_suffix(".bin").name, SCRIPT, images_file(Path()).name)
+"""What an export may hold beside its description."""
+
+
 def _require_own(out: Path) -> None:
-    """Refuse a folder that holds anything else."""
-    if out.is_dir() and any(out.iterdir()) and not (out / ABOUT).exists():
+    """Refuse a folder that holds anything but an export, whole or broken off."""
+    if not out.is_dir():
+        return
+    if (out / ABOUT).exists():
+        try:
+            read_about(out)
+            return
+        except RunError:  # somebody else's, or of another version
+            own = False
+    else:
+        own = all(entry.name in _OURS for entry in out.iterdir())
+    if not own:
         raise UserError(
             "The folder for the export holds something else.",
             where=str(out),

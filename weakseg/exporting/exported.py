@@ -164,6 +164,7 @@ def load_exported(
     data = {
         "image_size": seen["size"],
         "intensity": seen["intensity"],
+        "window": seen["window"],
         "channels": "grey" if seen["channels"] == 1 else "rgb",
     }
     config = Config.model_validate({"name": "exported", "data": data})

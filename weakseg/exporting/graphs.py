@@ -22,6 +22,7 @@ from weakseg.exporting.masks import (
 )
 from weakseg.heatmaps.by_engine import require_formula
 from weakseg.heatmaps.compute import explain_by_all
+from weakseg.methods.base import Method
 from weakseg.methods.gate import ClassifierGate
 from weakseg.methods.heatmap import HeatmapMethod
 from weakseg.methods.heats import LiveHeats
@@ -29,6 +30,7 @@ from weakseg.methods.network import NetworkMethod
 from weakseg.methods.segmenters import priors_of
 from weakseg.models.classifier import Classifier
 from weakseg.models.deepmedic import DeepMedic
+from weakseg.models.unetpp import pruned
 from weakseg.training.infer import lesion_probability
 
 
@@ -97,6 +99,7 @@ def heatmap_model(method: HeatmapMethod) -> Model:
     """
     heats = method.heats
     assert isinstance(heats, LiveHeats)
+    _refuse_volumes(method, "Heatmaps")
     settings, labels = heats.settings, heats.labels
     above = require_rule(method.rule, method.name)
     require_formula(settings, fix="export a method of another heatmap, or a segmenter")
@@ -177,9 +180,10 @@ def network_model(method: NetworkMethod) -> Model:
     def run(images: Tensor) -> tuple[Tensor, ...]:
         x = _rounded(images)
         corners = x[:, :, :: size - 1, :: size - 1].mean((2, 3))
-        found = [
-            _probability(m, x, corners, settings, of) for m, of in zip(copies, held, strict=True)
-        ]
+        found = []
+        for m, of in zip(copies, held, strict=True):
+            with pruned(m, settings.prune):
+                found.append(_probability(m, x, corners, settings, of))
         p = torch.stack(found).mean(0)
         if not asked:
             return (p,)
@@ -225,20 +229,31 @@ def network_model(method: NetworkMethod) -> Model:
     )
 
 
+def _refuse_volumes(method: Method, what: str) -> None:
+    if method.dims != 2:
+        raise UserError(
+            f"{what} of volumes are not exported.",
+            where=f"--method {method.name}",
+            fix="use weakseg predict on the run itself",
+        )
+
+
 def _refuse(method: NetworkMethod) -> None:
     """Refuse what no model of one size and operation holds."""
     where = f"--method {method.name}"
-    if method.dims != 2:
-        raise UserError(
-            "Networks of volumes are not exported.",
-            where=where,
-            fix="use weakseg predict on the run itself",
-        )
+    _refuse_volumes(method, "Networks")
     if any(isinstance(m, DeepMedic) for m in method.networks.models):
         raise ExportError(
             "DeepMedic is not exported: its dense inference is no graph of one size.",
             where=where,
             fix="export another segmenter",
+        )
+    if method.settings.scales != [1.0]:
+        raise UserError(
+            "A network that looks at an image in several sizes is no model of one size.",
+            where=where,
+            found=f"scales: {method.settings.scales}",
+            fix="make the masks with scales: [1.0], or use weakseg predict on the run itself",
         )
     inference = method.threshold.get("inference", {})
     screens = [k for k in ("min_peak", "min_area") if float(inference.get(k, 0))]

@@ -128,7 +128,9 @@ def load_classifier(folder: Path) -> Classifier:
             json.loads(meta.get("depth", "null")),
             json.loads(meta.get("ratio", "1.0")),
         )
-        return build_classifier(spec)
+        model = build_classifier(spec)
+        model.image_size, model.intensity = int(meta["image_size"]), meta["intensity"]
+        return model
 
     return load_network(folder / BEST, "classifier", contents.ClassifierHeader, build)
 

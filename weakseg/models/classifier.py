@@ -90,12 +90,18 @@ class Classifier(nn.Module):
         Where class scores of places are pooled: how the network ends.
     exits : nn.ModuleList
         Heads of the layers `exit_layers`; empty without exits.
+    image_size : int or None
+        Longest side of the images that it was trained on; None where nobody has said.
+    intensity : str or None
+        How these were scaled, see `weakseg.data.images.scale_intensity`.
     """
 
     mean: Tensor
     std: Tensor
     end: Head | None
     exit_layers: tuple[str, ...]
+    image_size: int | None = None
+    intensity: str | None = None
 
     def __init__(
         self, net: nn.Module, spec: ClassifierSpec, mean: tuple[float, ...], std: tuple[float, ...]

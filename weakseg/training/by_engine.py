@@ -15,6 +15,7 @@ from weakseg.engines.choice import pick_quickest
 from weakseg.engines.graph import ExportError, onnx_of
 from weakseg.engines.registry import ENGINES, check_engine
 from weakseg.models.deepmedic import DeepMedic
+from weakseg.models.unetpp import pruned
 
 TOGETHER = 4
 """Images of a batch by which engines are measured."""
@@ -79,7 +80,9 @@ class EngineNetwork(nn.Module):
         super().__init__()
         self.model, self.engine, self.precision, self.what = model, engine, precision, what
         self.margin: Any = model.margin
-        self._sessions: dict[tuple[int, ...], Session] = {}
+        if hasattr(model, "prune"):  # see `weakseg.models.unetpp.pruned`
+            self.depth, self.prune = model.depth, model.prune
+        self._sessions: dict[Any, Session] = {}
 
     def input_size(self, output: int) -> int:
         """See `weakseg.models.segmenters`."""
@@ -91,12 +94,13 @@ class EngineNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K, *size) of images (B, C, *size)."""
-        shape = tuple(images.shape)
-        if shape not in self._sessions:
-            model = graph_of(self.model, shape, self.what)
+        shape, depth = tuple(images.shape), getattr(self, "prune", None)
+        if (shape, depth) not in self._sessions:
+            with pruned(self.model, depth):
+                model = graph_of(self.model, shape, self.what)
             load = ENGINES[self.engine].load
-            self._sessions[shape] = load(model, torch.get_num_threads(), self.precision)
-        (logits,) = self._sessions[shape]([images.detach().numpy()])
+            self._sessions[shape, depth] = load(model, torch.get_num_threads(), self.precision)
+        (logits,) = self._sessions[shape, depth]([images.detach().numpy()])
         return torch.from_numpy(logits)
 
 
