@@ -77,6 +77,8 @@ def test_predictions_come_as_images_went(fitted, given, tiny_set):
     np.testing.assert_array_equal(stacked, np.stack(listed))
     np.testing.assert_array_equal(fitted.predict(images[0]), listed[0])
     np.testing.assert_array_equal(fitted.predict(str(folder / rows[0]["image"])), listed[0])
+    with pytest.warns(UserWarning, match="3 of another depth"):
+        fitted.predict([i / 255 for i in images])  # scaled otherwise than 8 bits
     p = fitted.predict_proba(images)
     assert p.shape == (3, 2)
     np.testing.assert_allclose(p.sum(1), 1)

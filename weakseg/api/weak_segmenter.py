@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr
@@ -36,6 +37,7 @@ from weakseg.disk import as_path
 from weakseg.errors import ArgumentError, RunError, UserError
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.find import load_method
+from weakseg.predicting.unlike import Unlike
 from weakseg.runs import write_json
 from weakseg.scores import dice
 from weakseg.stages.compare import compare
@@ -258,6 +260,12 @@ class WeakSegmenter(BaseEstimator):
         -------
         list of (M, N) ndarray of bool
             Of an array (N, …) an array (N, M, N); of one image its mask alone.
+
+        Warns
+        -----
+        UserWarning
+            Where images are unlike those that it was fitted on, such as floats beside 8 bits, whose
+            intensities are scaled otherwise.
         """
         masks = [p.mask for p in self._predictions(images)]
         if listed(images, stacked=True)[1]:
@@ -286,7 +294,12 @@ class WeakSegmenter(BaseEstimator):
         with tempfile.TemporaryDirectory(prefix="weakseg-") as folder:
             files = [as_file(x, Path(folder), f"image-{k:05d}") for k, (_, x) in enumerate(some)]
             cases = [Case(f"image-{k:05d}", f, "") for k, f in enumerate(files)]
-            return list(method.predict_each(cases))
+            made = list(method.predict_each(cases))
+            unlike = Unlike(self.run_dir_, method.config.data)
+            unlike.look(cases)
+        if told := unlike.summary():
+            warnings.warn(told, stacklevel=3)
+        return made
 
     def score(self, images: Any, masks: Any) -> float:
         """The mean Dice of images with a lesion, against true masks; NaN without any.

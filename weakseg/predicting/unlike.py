@@ -49,6 +49,11 @@ class Unlike:
         by_file = {str(c.image): c for c in cases}
         return [row | {UNLIKE: self._reasons(_seen(by_file[row["file"]]))} for row in rows]
 
+    def look(self, cases: Sequence[Case]) -> None:
+        """Hold some cases against the run's, for `summary`."""
+        for case in cases:
+            self._reasons(_seen(case))
+
     def _reasons(self, case: Case) -> str:
         if self._known is None:
             return ""
@@ -65,10 +70,15 @@ class Unlike:
                 "the run does not tell what its training images look like, so that new ones are "
                 "not held against them; any of its stages writes it anew"
             )
-        elif self._unlike:
-            kinds = ", ".join(f"{n} of {what}" for what, n in self._counts.most_common())
-            say(
-                f"warning: {self._unlike} of {self._seen} images are unlike the run's training "
-                f"images: {kinds}. Masks of images unlike those that a network has learnt from may "
-                f"mean nothing; the column {UNLIKE} of predictions.csv tells why"
-            )
+        elif told := self.summary():
+            say(f"warning: {told}; the column {UNLIKE} of predictions.csv tells why")
+
+    def summary(self) -> str:
+        """How many images are unlike the run's, and in what; empty where none is."""
+        if not self._unlike:
+            return ""
+        kinds = ", ".join(f"{n} of {what}" for what, n in self._counts.most_common())
+        return (
+            f"{self._unlike} of {self._seen} images are unlike the run's training images: {kinds}. "
+            "Masks of images unlike those that a network has learnt from may mean nothing"
+        )
