@@ -116,6 +116,15 @@ def test_by_entropy_the_surer_map_counts_more():
     assert fusing.fuse([single], "entropy") is single
 
 
+@pytest.mark.parametrize("coarse", [1, 2, 3, 5])
+def test_by_entropy_a_map_as_hot_everywhere_has_a_number_everywhere(coarse):
+    # Enlarged, shares of 1 pass it in the last bit, where the entropy is no number.
+    fine = torch.rand(1, 56, 56, generator=torch.Generator().manual_seed(0))
+    found = fusing.fuse([fine, torch.full((1, coarse, coarse), 0.7)], "entropy")
+    assert found.isfinite().all()
+    assert float(found.max()) == pytest.approx(0.7)
+
+
 def test_the_coarse_map_is_laid_over_the_fine_grid():
     fine, coarse = np.zeros((1, 8, 8)), np.zeros((1, 2, 2))
     coarse[0, 1, 0] = 3.0

@@ -45,7 +45,7 @@ def heats_of_layers(
     chosen : sequence of int
         Their numbers.
     settings : HeatmapConfig
-        Target, score, flips and batch size; its method and layer are not looked at.
+        Target, score, flips, fusion and batch size; its method and layer are not looked at.
 
     Yields
     ------
@@ -67,7 +67,8 @@ def heats_of_layers(
             boxes = [b for b in images.boxes(some) if isinstance(b, Letterbox)]
             maps = _maps(model, modules, batch, target, method, settings)
             at = [IMAGE] if method == FULLGRAD else [*names, FUSED]
-            for layer, heats in zip(at, [*maps, fuse(maps)][: len(at)], strict=True):
+            fused = fuse(maps, settings.fusion)
+            for layer, heats in zip(at, [*maps, fused][: len(at)], strict=True):
                 for i, box, heat in zip(some, boxes, heats.cpu().numpy(), strict=True):
                     yield method, layer, i, to_original(np.maximum(heat, 0), box)
 

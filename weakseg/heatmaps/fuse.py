@@ -111,6 +111,7 @@ def fuse(maps: Sequence[Tensor], fusion: str = "mean") -> Tensor:
     shares, tops = zip(*(over_maximum(m) for m in maps), strict=True)
     total = torch.stack([on_grid(s, grid) for s in shares])
     if fusion == "entropy":
+        total = total.clamp(0, 1)  # laid on another grid, 1 may be passed in the last bit
         # A map that says nothing is sure of nothing.
         hot = torch.stack([(t > 0).to(total) for t in tops])
         total = total * _sureness(total) / (_sureness(total) * hot).sum(0).clamp_min(1e-12)

@@ -70,6 +70,7 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
         )
     best = seed_folder(run.folder, config.classifier.arch, seed) / BEST
     looked_at = {"target", "score", "flips", "precision"}
+    looked_at |= set() if config.heatmap.fusion == "mean" else {"fusion"}  # a later setting
     settings = config.heatmap.model_dump(mode="json", include=looked_at)
     path = scores_file(run.folder, SWEEP)
     key = fingerprint(
