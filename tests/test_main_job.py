@@ -14,9 +14,12 @@ from tests.layout_of_run import files_of, named_files
 from tests.tiny import pixels, read_rows, tree, weakseg, write_config, write_manifest, write_set
 from weakseg.config import Config
 from weakseg.data.cases import Case
+from weakseg.data.formats.writing import write_mask
+from weakseg.errors import DataError
 from weakseg.heatmaps.store import load_heatmap
 from weakseg.masks.rules import ORACLES
 from weakseg.methods.find import load_method
+from weakseg.predicting import predict as predicting
 from weakseg.runs import read_json
 from weakseg.scores import dice
 from weakseg.scores.stored import read_per_case, read_summary
@@ -522,6 +525,27 @@ def test_a_file_cut_short_is_refused_or_skipped(job, tmp_path):
     assert weakseg("predict", job[0] / "run", folder, *out, "--skip-unreadable") == 0
     rows = read_rows(tmp_path / "o/predictions.csv")
     assert [r["mask"] for r in rows] == ["p00_0.png", "p00_2.png"]
+
+
+def test_of_an_image_that_breaks_half_way_no_lesion_is_told_and_of_others_each_once(
+    job, tmp_path, monkeypatch
+):
+    images = job[0] / "data/images"
+
+    def write(path, mask, image):
+        if Path(image).stem == "p00_1":
+            raise DataError("It breaks.")
+        write_mask(path, mask, image)
+
+    monkeypatch.setattr(predicting, "write_mask", write)
+    files = [images / f"{name}.png" for name in ("p00_0", "p00_1", "p00_2")]
+    args = [*files, "--out", tmp_path / "o", "--skip-unreadable", "--method", "gradcam-quantile"]
+    assert weakseg("predict", job[0] / "run", *args) == 0
+    rows = read_rows(tmp_path / "o/predictions.csv")
+    assert [r["mask"] for r in rows] == ["p00_0.png", "p00_2.png"]
+    lesions = [(Path(r["file"]).stem, r["lesion"]) for r in read_rows(tmp_path / "o/lesions.csv")]
+    assert {name for name, _ in lesions} == {"p00_0", "p00_2"}
+    assert len(lesions) == len(set(lesions))
 
 
 def test_a_runs_own_weights_start_another_training(job, tmp_path):

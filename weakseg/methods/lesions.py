@@ -43,7 +43,8 @@ def lesion_rows(
     probability : callable
         Slice → the classifiers' probability of a lesion in it; of an image or of a whole volume
         the same for all.
-    data : DataConfig
+    values : callable
+        Gives the numbers of the case, see `lesion_values`; asked where there is a lesion.
 
     Returns
     -------

@@ -56,6 +56,9 @@ from weakseg.spreadsheets import csv_text
 Predict = Callable[[Sequence[Case]], Iterator[dict[str, Any]]]
 """Writes the masks of some cases; gives their rows of ``predictions.csv``."""
 
+Tables = dict[str, list[dict[str, Any]]]
+"""File → its rows of a table; a file that is tried again has them once."""
+
 
 def predict(
     run: Path,
@@ -129,23 +132,27 @@ def predict(
     writer = _Writer(
         out, heatmaps, overlays, chosen.name if dicom_seg else None, chosen.config.data
     )
-    slices: list[dict[str, Any]] = []
+    of_slices: Tables = {}
     one = partial(_predicted, chosen, writer)
     if sliced:
-        one = partial(_predicted_by_slices, chosen, writer, slices_named(inputs), slices)
+        one = partial(_predicted_by_slices, chosen, writer, slices_named(inputs), of_slices)
     rows: list[dict[str, Any]] = []
+    lesions: list[dict[str, Any]] = []
+    slices: list[dict[str, Any]] = []
     unlike = Unlike(run, chosen.config.data)
     with progress("predicting", len(cases)) as advance:
         for some in together(cases, 1 if sliced else chosen.at_once):
             made = _rows(one, some, skip_unreadable)
+            for row in made:  # what broke half-way has no row, and nothing of it is told
+                lesions += writer.lesions.pop(row["file"], [])
+                slices += of_slices.pop(row["file"], [])
             rows += [r | {"file": shown[Path(r["file"])]} for r in unlike.tell(some, made)]
             advance(len(some))
     unlike.say()
-    for table in (writer.lesions, slices):
+    for table in (lesions, slices):
         for row in table:
             row["file"] = shown[Path(row["file"])]
-    lesions = pd.DataFrame(writer.lesions, columns=list(COLUMNS))
-    write_text(out / LESIONS, csv_text(lesions))
+    write_text(out / LESIONS, csv_text(pd.DataFrame(lesions, columns=list(COLUMNS))))
     if sliced:
         write_text(out / SLICES, csv_text(pd.DataFrame(slices)))
     write_text(out / PREDICTIONS, csv_text(pd.DataFrame(rows)))
@@ -184,7 +191,7 @@ class _Writer:
     overlays: bool
     segmentation_by: str | None
     data: DataConfig
-    lesions: list[dict[str, Any]] = field(default_factory=list)
+    lesions: Tables = field(default_factory=dict)
 
     def write(
         self,
@@ -201,7 +208,7 @@ class _Writer:
         said = probability or (lambda _: prediction.probability)
         values = partial(lesion_values, case, self.data)
         rows = lesion_rows(case, prediction.mask, prediction.map, said, values)
-        self.lesions.extend(rows)
+        self.lesions[str(case.image)] = rows
         mask = inside(self.out, f"{case.id}{case.formats.mask_suffix}")
         write_mask(mask, prediction.mask, case.image)
         if self.heatmaps:
@@ -271,7 +278,7 @@ def _predicted_by_slices(
     method: Method,
     writer: _Writer,
     named: dict[Path, list[int]],
-    slices: list[dict[str, Any]],
+    slices: Tables,
     cases: Sequence[Case],
 ) -> Iterator[dict[str, Any]]:
     """The rows of some volumes, whose masks are written; those of their slices are added."""
@@ -279,7 +286,7 @@ def _predicted_by_slices(
         volume = replace(case, slice=None, volume="")
         maps = writer.heatmaps or writer.overlays
         prediction, rows = predict_volume(method, slices_of(volume, named), maps=maps)
-        slices += rows
+        slices[str(volume.image)] = rows
         of_slice = {row["slice"]: row.get("lesion_probability") for row in rows}
         yield _row(volume, writer.write(volume, prediction, of_slice.get), prediction)
 
