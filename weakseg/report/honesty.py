@@ -198,6 +198,15 @@ def _test_masks(run: RunTables) -> Check:
     nameless = {m for m, e in entries if int(e["masks_seen"]) > len(e.get("seen", ()))}
     if nameless:
         return Check(what, None, f"masks without names had a part in {_named(sorted(nameless))}")
+    elsewhere = {m: e["elsewhere"] for m, e in entries if e.get("elsewhere")}
+    if elsewhere:
+        networks = ", ".join(sorted(set[str]().union(*map(set, elsewhere.values()))))
+        return Check(
+            what,
+            None,
+            f"{_named(sorted(elsewhere))} stand on {networks}, and whether the test images are "
+            "among the sets that taught it is not known here",
+        )
     named = set[str]().union(*(map(str, e.get("seen", ())) for _, e in entries))
     return Check(what, True, f"{len(named)} masks were seen, each named, none of a test case")
 

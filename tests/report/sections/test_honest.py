@@ -109,6 +109,11 @@ def test_a_test_mask_that_a_method_saw_is_found_and_lowers_the_light(run):
 
     assert checks_of(saw(others[:2], 2), True)[SEEN].holds is True
     assert checks_of(saw(others[:1], 2), True)[SEEN].holds is None
+    by_others = saw(others[:2], 2)
+    by_others.thresholds[method]["seed-0"]["elsewhere"] = ["LiteMedSAM"]
+    check = checks_of(by_others, True)[SEEN]
+    assert check.holds is None
+    assert check.found.startswith(f"{method} stand on LiteMedSAM, and whether the test images")
     leaked = saw([others[0], names[0]], 2)
     check = checks_of(leaked, True)[SEEN]
     assert (check.holds, check.found) == (False, f"test masks had a part in {method}")

@@ -29,6 +29,7 @@ def build(subject: Subject) -> Content:
     context = {
         "rows": table.to_dict(orient="records"),
         "method": subject.method,
+        "bounds": [m for m, group in subject.groups.items() if group == "oracle"],
         "unit": unit,
         "power": "³" if lesions["key_slice"].notna().any() else "²",
         "cut": len(own) > MOST,
@@ -54,9 +55,9 @@ def _summed(method: str, lesions: pd.DataFrame) -> dict[str, Any]:
 TEMPLATE = r"""
 <h2>Lesions, measured</h2>
 <div class="scroll"><table><thead><tr><th class="text">method</th><th>seed</th><th>lesions</th><th>in files</th><th>median size, {{ unit }}{{ power }}</th><th>smallest</th><th>largest</th><th>median longest diameter, {{ unit }}</th></tr></thead><tbody>
-{% for m in rows %}<tr><td class="text">{{ m.method }}</td><td>{{ m.seed }}</td><td>{{ m.lesions }}</td><td>{{ m.files }}</td><td>{{ m.size | num }}</td><td>{{ m.smallest | num }}</td><td>{{ m.largest | num }}</td><td>{{ m.diameter | num }}</td></tr>
+{% for m in rows %}<tr><td class="text">{{ m.method }}{% if m.method in bounds %} (upper bound){% endif %}</td><td>{{ m.seed }}</td><td>{{ m.lesions }}</td><td>{{ m.files }}</td><td>{{ m.size | num }}</td><td>{{ m.smallest | num }}</td><td>{{ m.largest | num }}</td><td>{{ m.diameter | num }}</td></tr>
 {% endfor %}</tbody></table></div>
-<p class="note">Connected parts of the masks of the test images; methods without any are not listed. A row a lesion, with size, longest diameter, centre, slice, mean intensity, heat and the classifier's probability, is in <code>scores/lesions.csv</code> of the run, for every method and seed{% if method %}, and in a table of this page for {{ method }}{{ " (the largest " ~ most ~ ")" if cut }}{% endif %}. Measurements are of these masks, as right and as wrong as they are.</p>
+<p class="note">Connected parts of the masks of the test images; methods without any are not listed. A row a lesion, with size, longest diameter, centre, slice, mean intensity, heat and the classifier's probability, is in <code>scores/lesions.csv</code> of the run, for every method and seed{% if method %}, and in a table of this page for {{ r.spoken(method) }}{{ " (the largest " ~ most ~ ")" if cut }}{% endif %}. Measurements are of these masks, as right and as wrong as they are.</p>
 """
 
 SECTION = Section("lesions", build, TEMPLATE)
