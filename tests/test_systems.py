@@ -201,6 +201,13 @@ def planted(count, rng):
 def test_dropout_by_depth_is_the_two_scale_network_s_own_recipe():
     assert resolve(SegmenterConfig(arch="two-scale-cnn"), 2).dropout == "by-depth"
     assert resolve(SegmenterConfig(arch="two-scale-cnn", dropout="none"), 2).dropout == "none"
+
+
+@pytest.mark.parametrize(("arch", "counts"), [("two-scale-cnn", True), ("unet", False)])
+def test_to_have_no_dropout_counts_where_there_would_be_some(arch, counts):
+    plain, none = SegmenterConfig(arch=arch), SegmenterConfig(arch=arch, dropout="none")
+    assert "dropout" not in plain.fingerprint_settings()
+    assert (plain.fingerprint_settings() != none.fingerprint_settings()) is counts
     assert resolve(SegmenterConfig(arch="unet"), 2).dropout == "none"
     net, _ = new_segmenter(resolve(SegmenterConfig(arch="two-scale-cnn"), 2), 1, 2, 0)
     x = torch.rand(2, 1, 32, 32)

@@ -258,6 +258,15 @@ def test_they_are_of_one_kind_where_that_is_asked_for_or_all_there_is(own, class
     assert stand_in_note(config) is None
 
 
+@pytest.mark.parametrize("weights", ["imagenet", "net.pth"])
+def test_of_one_seed_its_network_is_of_the_first_kind(weights):
+    own = {"segmenters": {METHOD: {"seeds": [3]}}}
+    config = parse_config(recipe(weights=weights) | own)
+    assert config.segmenters[METHOD].kinds == [("encoder-unet:squeezenet1_1", "classifier")]
+    assert config.segmenters[METHOD].seeds == [3]
+    assert stand_in_note(config) is None
+
+
 def test_weights_of_both_kinds_can_be_named():
     own = {"segmenters": {METHOD: {"weights": ["classifier", "other.pth"]}}}
     config = parse_config(recipe(weights="one.pth") | own)

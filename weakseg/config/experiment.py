@@ -223,6 +223,17 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _each_kind_of_network_has_a_seed(self) -> Config:
+        for name, s in self.segmenters.items():
+            kinds, seeds = len(s.kinds), len(self.segmenter_seeds(name))
+            if kinds > seeds:
+                raise ValueError(
+                    f"segmenters.{name}.seeds: {kinds} kinds of network need as many seeds (found "
+                    f"{seeds}); the seeds take the kinds in turn"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _page_speaks_of_methods(self) -> Config:
         names = self.methods
         named = {"method": [self.report.method] if self.report.method else []}

@@ -87,7 +87,7 @@ def _networks(tree: dict[str, Any], arch: str, weights: str) -> dict[str, Any]:
 
     Those on the classifier's own architecture, and in turn with them those on `SECOND`, which find
     other lesions, where both begin with weights from elsewhere. An experiment that names a network
-    or weights of its own, or wants no mean, gets one kind.
+    or weights of its own, one seed, or wants no mean, gets one kind.
     """
     if arch not in ENCODERS:
         return {"arch": f"encoder-unet:{STAND_IN}", "weights": "none"}
@@ -98,6 +98,8 @@ def _networks(tree: dict[str, Any], arch: str, weights: str) -> dict[str, Any]:
     named = own.get("weights")
     second = named[-1] if isinstance(named, list) and len(named) == 2 else beside(weights)
     alone = "arch" in own or isinstance(named, str) or own.get("ensemble") is False
+    seeds = own.get("seeds")
+    alone |= isinstance(seeds, list) and len(seeds) < 2 and not isinstance(named, list)
     if alone or arch == SECOND or second is None:
         return one
     return {
@@ -139,6 +141,7 @@ def stand_in_note(config: Config) -> str | None:
     if arch in ENCODERS:
         weights = config.classifier.weights
         alone = (net.arch, net.weights) == (f"encoder-unet:{arch}", "classifier")
+        alone &= net.seeds is None or len(net.seeds) > 1
         if weights in ("none", "imagenet") or arch == SECOND or not alone:
             return None
         return (

@@ -11,6 +11,9 @@ from weakseg.config.classifier import AugmentConfig
 from weakseg.errors import ConfigError
 from weakseg.settings import AUTO, Auto, Fraction, Probability, Section, seeds_differ
 
+ADAPTIVE: Final = "two-scale-cnn"
+"""The network that has dropout by depth where none is set."""
+
 MANIFEST: Final = "manifest"
 """The masks that the manifest names."""
 
@@ -186,9 +189,15 @@ class SegmenterConfig(Section):
         """What networks and masks depend on, for fingerprints."""
         later = ("false_alarms", "prune")
         idle = {"compile"} | {k for k in later if getattr(self, k) is None}
-        idle |= set() if self.dropout == "by-depth" else {"dropout"}
+        idle |= {"dropout"} if self._drops_as_ever else set()
         idle |= {"scales"} if self.scales == [1.0] else set()  # a setting that came later
         return self.model_dump(mode="json", exclude=idle)
+
+    @property
+    def _drops_as_ever(self) -> bool:
+        """Whether dropout, a setting that came later, is what it was before."""
+        alike = self.dropout == "none" and all(arch != ADAPTIVE for arch, _ in self.kinds)
+        return self.dropout == AUTO or alike
 
     @property
     def kinds(self) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from weakseg.config import AUTO, OneNetwork, PatchAugmentConfig
+from weakseg.config.segmenter import ADAPTIVE
 from weakseg.data.formats.registry import formats_of_dims
 from weakseg.errors import ConfigError
 from weakseg.models.segmenters import find_segmenter
@@ -93,7 +94,7 @@ def resolve(config: OneNetwork, dims: int) -> OneNetwork:
     if deepmedic or dims == 3:
         recipe["patch"] = spec.patch[dims]
     recipe["tile"] = AUTO
-    recipe["dropout"] = "by-depth" if config.arch == "two-scale-cnn" else "none"
+    recipe["dropout"] = "by-depth" if config.arch == ADAPTIVE else "none"
     left_open = {k: v for k, v in recipe.items() if getattr(config, k) == AUTO}
     if config.optimizer == "rmsprop" and "weight_decay" in left_open:
         left_open["weight_decay"] = 0.0  # it has none; l2 is its penalty
