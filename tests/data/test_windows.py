@@ -110,7 +110,13 @@ def test_a_window_is_part_of_the_data_and_its_absence_is_not():
     assert DataConfig(window=(40, 400)).fingerprint_settings()["window"] == [40, 400]
 
 
-def test_whole_volumes_take_no_window():
-    config = parse_config({"data": {"window": [40, 400]}, "segmenters": {"net": {}}})
-    with pytest.raises(ConfigError, match="whole volumes are normalised"):
-        check_settings(config, Labels(("normal",), ("tumor",)), 1, 3)
+def test_of_whole_volumes_a_classifier_takes_a_window_and_segmenters_none(capsys):
+    tree = {"data": {"window": [40, 400]}, "segmenters": {"net": {}}}
+    labels = Labels(("normal",), ("tumor",))
+    with pytest.raises(ConfigError, match="for their classifier, and there is none"):
+        check_settings(parse_config(tree), labels, 1, 3)
+    tree["classifier"] = {"arch": "mil:squeezenet1_1"}
+    with pytest.raises(ConfigError, match="for their classifier, and there is none"):
+        check_settings(parse_config(tree), Labels((), ("tumor",)), 1, 3)
+    check_settings(parse_config(tree), labels, 1, 3)
+    assert "data.window counts for the classifier" in capsys.readouterr().err

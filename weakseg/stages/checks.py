@@ -42,15 +42,8 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
 
     _check_segmenters(config, channels, dims)
     c = config.classifier
-    by_sd = formats_of_dims(dims).further and (bool(config.segmenters) or dims != c.dims)
-    if by_sd and config.data.window != "auto":
-        raise ConfigError(
-            "A window is for images and for slices; segmenters of whole volumes normalise them by "
-            "mean and sd.",
-            where="data.window",
-            found=str(config.data.window),
-            fix="take it out, or list slices in a column `slice`",
-        )
+    if formats_of_dims(dims).further and config.data.window != "auto":
+        _check_window_of_volumes(config, labels, dims)
     if dims != c.dims:
         if dims == 2:
             raise ConfigError(
@@ -85,6 +78,21 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
             named_layers(model, heat.layer, config.data.image_size)
     if c.weights not in ("none", "imagenet"):
         pretrained_classifier(spec, given_weights(Path(c.weights))[0], c.weights)
+
+
+def _check_window_of_volumes(config: Config, labels: Labels, dims: int) -> None:
+    """Refuse a window that nothing sees: of whole volumes a classifier of volumes does."""
+    if dims != config.classifier.dims or not labels.healthy:
+        raise ConfigError(
+            "A window of whole volumes is for their classifier, and there is none; segmenters "
+            "normalise them by mean and sd.",
+            where="data.window",
+            found=str(config.data.window),
+            fix="take it out, set classifier.arch to a classifier of volumes such as "
+            "mil:resnet18, or list slices in a column `slice`",
+        )
+    if config.segmenters:
+        say("data.window counts for the classifier; segmenters of whole volumes go by mean and sd")
 
 
 def _check_heatmaps_of_volumes(config: Config) -> None:
