@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from weakseg.scores.checks import Mask
 from weakseg.scores.mask_pair import MaskPair, mask_pair
@@ -61,28 +61,23 @@ def false_lesions(pred: ArrayLike, truth: ArrayLike) -> int:
 
 def sensitivity_of(pair: MaskPair) -> float:
     """`lesion_sensitivity` of a pair."""
-    labels, count = _parts(pair.truth)
-    return _touched(labels, pair.pred) / count if count else float("nan")
+    count, touched = _parts(pair.truth, pair.pred)
+    return touched / count if count else float("nan")
 
 
 def false_lesions_of(pair: MaskPair) -> int:
     """`false_lesions` of a pair."""
-    labels, count = _parts(pair.pred)
-    return count - _touched(labels, pair.truth)
+    count, touched = _parts(pair.pred, pair.truth)
+    return count - touched
 
 
-def _parts(mask: Mask) -> tuple[NDArray[np.integer], int]:
-    """Each pixel's part, from 1, and how many there are."""
+def _parts(mask: Mask, other: Mask) -> tuple[int, int]:
+    """How many parts a mask has, and how many of them hold a pixel of the other."""
     from scipy import ndimage
 
-    labels = np.zeros(mask.shape, dtype=np.int32)
-    box = bounding_box(mask)
+    box = bounding_box(mask)  # numbers take four times the memory of a mask
     if box is None:
-        return labels, 0
-    labels[box], count = ndimage.label(mask[box], structure=np.ones((3,) * mask.ndim))
-    return labels, int(count)
-
-
-def _touched(labels: NDArray[np.integer], mask: Mask) -> int:
-    """How many parts hold a pixel of a mask."""
-    return int(np.count_nonzero(np.unique(labels[mask])))
+        return 0, 0
+    labels, count = ndimage.label(mask[box], structure=np.ones((3,) * mask.ndim))
+    touched = np.unique(labels[other[box]])
+    return int(count), int(np.count_nonzero(touched))
