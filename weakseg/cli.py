@@ -15,6 +15,7 @@ from weakseg.commands.export import export
 from weakseg.commands.failure import explain_failure
 from weakseg.commands.imports import import_app
 from weakseg.commands.init import init
+from weakseg.commands.models import models
 from weakseg.commands.options import (
     ConfigPath,
     Device,
@@ -299,30 +300,7 @@ def predict(
     )
 
 
-@app.command(epilog=example("weakseg models"))
-def models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
-    time: Annotated[
-        bool,
-        typer.Option(
-            "--time",
-            help="Measure the segmenters on this machine's CPU too: seconds an image (128 pixels a "
-            "side) or training patch in a step of training and in a prediction; takes minutes.",
-        ),
-    ] = False,
-) -> None:
-    """List networks, their size and fields.
-
-    Parameters, receptive field, stride, training patch and default heatmap layer, computed from
-    the networks themselves.
-    """
-    import json
-
-    from weakseg.models.table import format_models, models_table
-    from weakseg.training.times import with_times
-
-    rows = with_times(models_table()) if time else models_table()
-    print(json.dumps(rows, indent=2) if as_json else format_models(rows))
+app.command(epilog=example("weakseg models"))(models)
 
 
 def main(argv: list[str] | None = None) -> None:
