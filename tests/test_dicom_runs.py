@@ -16,9 +16,13 @@ import SimpleITK as sitk  # noqa: N813  (its usual name)
 from tests import dicom_files as made
 from tests.dicom_files import TELLING, save, save_series, slices, voxels
 from tests.tiny import weakseg, write_config, write_manifest
+from weakseg.data.cases import Case
 from weakseg.data.formats.dicom.segmentation import write_segmentation
 from weakseg.data.formats.reading import read_frame
 from weakseg.data.formats.writing import write_mask
+from weakseg.data.slices import slice_image
+from weakseg.errors import DataError
+from weakseg.predicting.slices import slices_of
 
 PICTURES = """
 name: pictures
@@ -201,6 +205,20 @@ def test_the_same_mask_is_the_same_object(tmp_path):
         write_segmentation(tmp_path / "a.seg.dcm", mask, image, "test")
         uids.append(pydicom.dcmread(tmp_path / "a.seg.dcm").SOPInstanceUID)
     assert uids[0] == uids[1] != uids[2]
+
+
+def test_a_slice_that_is_not_there_is_named_and_not_whose_it_is(tmp_path):
+    folder = save_series(tmp_path / "Zimmermannova Ottilie" / "T1", slices(voxels()))
+    volume = Case("one", folder, "")
+    asked = (
+        lambda: slice_image(folder, 9, "auto"),
+        lambda: slices_of(volume, {folder.resolve(): [9]}),
+    )
+    for ask in asked:
+        with pytest.raises(DataError, match="no such slice") as e:
+            ask()
+        assert "T1" in str(e.value)
+        assert not [w for w in TELLING if w in str(e.value)]
 
 
 @pytest.fixture(scope="module")

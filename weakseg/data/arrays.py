@@ -235,10 +235,10 @@ def network_volume(case: Case, data: DataConfig, depth: int) -> tuple[np.ndarray
     volumes = [held_volume(f, data.intensity, data.window) for f in files]
     x, y, z = volumes[0].raw.shape
     box = VolumeBox((x, y, z), data.image_size, depth)
-    for path, volume in zip(files, volumes, strict=True):
+    for volume in volumes:
         if volume.raw.shape != (x, y, z):
             read_case(case)  # says how their grids differ
-            raise DataError("Two files of a case lie on different grids.", where=str(path))
+            raise DataError("Two files of a case lie on different grids.", where=case.shown)
     return np.stack([volume_to_network(v, box) for v in volumes]), box
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakseg.data.formats.base import Frame
+from weakseg.data.formats.dicom.identity import public_path
 from weakseg.data.formats.reading import decode_volume, read_frame
 from weakseg.data.formats.registry import VOLUMES
 from weakseg.data.images import (
@@ -247,7 +248,7 @@ def _inside(path: Path, z: int, count: int) -> int:
     if not 0 <= z < count:
         raise DataError(
             "The volume has no such slice.",
-            where=str(path),
+            where=public_path(path),
             found=f"slice {z}",
             expected=f"0 to {count - 1}: an index along the third axis",
             fix="correct the column `slice` (the first slice is 0)",

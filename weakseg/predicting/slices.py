@@ -65,7 +65,7 @@ def slices_of(volume: Case, named: dict[Path, list[int]]) -> list[Case]:
     if outside is not None:
         raise DataError(
             "The volume has no such slice.",
-            where=str(volume.image),
+            where=volume.shown,
             found=f"slice {outside}",
             expected=f"0 to {count - 1}",
             fix="correct the column `slice` (the first slice is 0)",
