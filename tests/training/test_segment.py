@@ -11,6 +11,7 @@ from weakseg.config import DataConfig, PatchAugmentConfig, SegmenterConfig
 from weakseg.data.cases import Case, Labels
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE
+from weakseg.errors import ConfigError
 from weakseg.masks.region import body_region
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.unet import UNet
@@ -294,6 +295,16 @@ def test_patches_of_volumes(tmp_path):
                 lesion += 1
         assert task.loss(model, (windows, truths)).isfinite()
     assert lesion
+
+
+def test_a_batch_whose_deepest_map_is_one_value_is_refused_in_a_sentence(tmp_path):
+    config = configured(dims=3, patch=8, batch_size=1)
+    model = UNet(1, 2, 3, padding="same", depth=3, base=2, batch_norm=True)
+    task = task_of(planted_volumes(tmp_path), config, model)
+    batch = next(iter(task.batches(0)))
+    with pytest.raises(ConfigError, match="batches of 1 patches of 8 x 8 x 8") as refused:
+        task.loss(model.train(), batch)
+    assert "batch_size: 2" in str(refused.value)
 
 
 def test_patches_larger_than_the_image_ignore_what_lies_outside(tmp_path):

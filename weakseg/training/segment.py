@@ -14,6 +14,7 @@ from weakseg.config import AUTO, PatchAugmentConfig, SegmenterConfig
 from weakseg.data.arrays import filled
 from weakseg.data.augment import augment_pairs
 from weakseg.data.patches import IGNORE, CaseArrays, PatchSampler, PatchShape, cut, lesion_share
+from weakseg.errors import ConfigError
 from weakseg.models.unetpp import pruned
 from weakseg.training.infer import as_batch, lesion_probability
 from weakseg.training.loop import require_finite, seed_epoch
@@ -142,7 +143,7 @@ class SegmenterTask:
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """The configured loss; voxels outside the images count nothing."""
         windows, truths = batch
-        return supervised_loss(self.compute, model(windows), truths)
+        return supervised_loss(self.compute, _in_training(model, windows), truths)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Figures of the validation cases.
@@ -163,6 +164,23 @@ class SegmenterTask:
                 dice.append(2 * float((mask & truth).sum()) / float(mask.sum() + truth.sum()))
         figures = {"val_dice": dice, "val_false_alarms": alarms, "val_loss": losses}
         return {k: float(np.mean(v)) if v else float("nan") for k, v in figures.items()}
+
+
+def _in_training(model: nn.Module, windows: Tensor) -> Any:
+    """What the network gives for a batch; a batch whose deepest map is one value is refused."""
+    try:
+        return model(windows)
+    except ValueError as error:
+        # The words of torch's batch, group and instance norms, which have no other exception.
+        if "Expected more than 1" not in str(error):
+            raise
+        size = " x ".join(str(s) for s in windows.shape[2:])
+        raise ConfigError(
+            "The network's deepest maps are one value a channel, of which no norm can be taken.",
+            where="segmenter.batch_size and segmenter.patch",
+            found=f"batches of {len(windows)} patches of {size}",
+            fix="set batch_size: 2 or more, or larger patches",
+        ) from None
 
 
 def val_cases(data: SegmentationCases, val: Sequence[int], most: int) -> list[int]:
