@@ -236,6 +236,7 @@ def test_a_path_that_cannot_be_is_one_sentence_with_file_and_way_out(
         told = str(e.value)
     else:
         monkeypatch.setattr("weakseg.stages.report.make_report", fail)
+        monkeypatch.setattr("weakseg.runs.open_run", lambda _run: None)
         assert weakseg("report", "run", "--out", "out") == 2
         told = capsys.readouterr().err
     assert says in told.splitlines()[0]

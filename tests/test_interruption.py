@@ -49,6 +49,7 @@ def _in_the_foreground():
 )
 def test_every_command_says_what_is_safe(args, module, said, number, code, monkeypatch, capsys):
     monkeypatch.setattr(f"weakseg.{module}", lambda *_a, **_k: signal.raise_signal(number))
+    monkeypatch.setattr("weakseg.runs.open_run", lambda _run: None)
     before = signal.getsignal(number)
     out = ["--out", "out"] if args[0] != "validate" else []
     assert weakseg(*args, *out) == code
@@ -63,6 +64,7 @@ def test_a_keyboard_interrupt_that_typer_swallows_is_told_too(monkeypatch, capsy
     def stop(*_a, **_k):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("weakseg.runs.open_run", lambda _run: None)
     monkeypatch.setattr("weakseg.stages.report.make_report", stop)
     assert weakseg("report", "run", "--out", "out") == 130
     assert "interrupted: every page and table" in capsys.readouterr().err

@@ -110,7 +110,7 @@ def test_the_curve_is_nested_and_ends_with_the_run_s_own_network(job):
 def test_the_report_answers_the_question(job):
     page = (job[0] / "run/report/index.html").read_text()
     assert "How many masks is a heatmap worth?" in page
-    assert "gradcam-fixed is worth" in page
+    assert "Grad-CAM with a fixed threshold is worth" in page
     assert "Who is better than whom" in page
     tables = job[0] / "run/report/tables"
     pairs = pd.read_csv(tables / "paired_tests.csv")

@@ -35,9 +35,13 @@ def _prepared(tmp_path):
     return prepared_run(load_config(write_config(tmp_path, manifest, CONFIG)), tmp_path / "run")
 
 
+def _truth(prepared):
+    return TruthMasks(prepared.cases, prepared.config.data, prepared.config.seed)
+
+
 def test_thin_lesions_are_not_lost_and_healthy_images_borrow_within_their_split(tmp_path):
     with _prepared(tmp_path) as prepared:
-        truth = TruthMasks(prepared)
+        truth = _truth(prepared)
         assert truth.used == 9
         assert truth.missing() is None
         own = {i: truth.truth(i) for i in range(0, 18, 2)}
@@ -55,13 +59,13 @@ def test_thin_lesions_are_not_lost_and_healthy_images_borrow_within_their_split(
 
 def test_borrowing_does_not_look_at_the_healthy_images_own_mask(tmp_path):
     with _prepared(tmp_path) as prepared:
-        first = TruthMasks(prepared).truth(1)
-        np.testing.assert_array_equal(first, TruthMasks(prepared).truth(1))
+        first = _truth(prepared).truth(1)
+        np.testing.assert_array_equal(first, _truth(prepared).truth(1))
 
 
 def test_where_all_masks_are_empty_there_is_nothing_to_borrow(tmp_path):
     with _prepared(tmp_path) as prepared:
-        truth = TruthMasks(prepared)
+        truth = _truth(prepared)
         for i in range(0, 6, 2):
             Image.fromarray(np.zeros((64, 64), dtype=np.uint8)).save(tmp_path / f"m{i}.png")
         with pytest.raises(UserError, match="empty"):

@@ -125,7 +125,7 @@ def test_a_target_is_the_rules_mask_but_where_the_heat_is_undecided(job):
 
 def test_the_page_speaks_of_it(job):
     page = (job[0] / "run/report/index.html").read_text()
-    assert "best-weak reaches" in page
+    assert "(best-weak) trained on the masks of" in page
     assert "best-map" in page
 
 

@@ -70,10 +70,14 @@ def test_filters_of_true_masks_and_the_report_read_the_union(tmp_path):
         namedtuple("C", "data")(DataConfig(image_size=32)),
         namedtuple("S", "cases labels")((Case(**{**vars(case), "split": "train"}),), LABELS),
     )
-    both = TruthMasks(prepared).truth(0)
-    halves = [TruthMasks(with_mask(prepared, part)).truth(0) for part in case.mask]
+    both = truth_of(prepared)
+    halves = [truth_of(with_mask(prepared, part)) for part in case.mask]
     np.testing.assert_array_equal(both, halves[0] | halves[1])
     assert halves[0].sum() < both.sum()
+
+
+def truth_of(prepared):
+    return TruthMasks(prepared.cases, prepared.config.data, seed=0).truth(0)
 
 
 def with_mask(prepared, part):

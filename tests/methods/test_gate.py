@@ -277,7 +277,7 @@ def test_volumes_have_no_gate(run, trained):
     del trained
     check_gate(prepared(run, kind="nii.gz"), "free")
     for changes in ({}, {"masks": {"gate": "none"}}):
-        with pytest.raises(UserError, match="volumes have none") as e:
+        with pytest.raises(UserError, match="there is none of volumes") as e:
             check_gate(prepared(run, kind="nii.gz", **changes), "run")
         assert e.value.where == "segmenters.run.gate"
         assert "take it out" in e.value.fix

@@ -14,6 +14,7 @@ from weakseg.errors import ConfigError, DataError
 from weakseg.models.classifier import Classifier
 from weakseg.models.layers import unknown_layer
 from weakseg.models.maps import all_maps, main_map
+from weakseg.models.volume_classifiers import SliceClassifier
 
 COLOURS = (1, 3)
 
@@ -96,7 +97,7 @@ def read_images(model: nn.Module, images: Any) -> Tensor:
             f"numbers of type {given.dtype}",
             "scale them as in training; of 8-bit images often images / 255 in single precision",
         )
-    images = _four_axes(images)
+    images = _four_axes(images, _takes_volumes(model))
     weight = next((p for p in model.parameters() if p.is_floating_point()), None)
     if weight is None:
         return images
@@ -112,9 +113,16 @@ def _from_numpy(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images, dtype=native))
 
 
-def _four_axes(images: Tensor) -> Tensor:
+def _takes_volumes(model: nn.Module) -> bool:
+    """Whether a network may look at volumes: not where all its convolutions are of images."""
+    convolutions = {type(m) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)}
+    flat = bool(convolutions) and all(issubclass(c, nn.Conv2d) for c in convolutions)
+    return isinstance(model, SliceClassifier) or not flat
+
+
+def _four_axes(images: Tensor, volumes: bool) -> Tensor:
     shape = tuple(images.shape)
-    if 0 not in shape and images.ndim == 5:
+    if 0 not in shape and images.ndim == 5 and volumes:
         return images
     if 0 in shape or images.ndim not in (2, 3, 4):
         raise _no_images(f"the shape {shape}", "give (batch, colours, height, width)")
