@@ -1,4 +1,7 @@
-"""A whole experiment."""
+"""A whole experiment.
+
+One room for its keys and for what must hold between them: a check reads keys of several sections.
+"""
 
 from __future__ import annotations
 
