@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tests.data.helpers import present
 from weakseg.config import DataConfig, SplitConfig
-from weakseg.data import splits
+from weakseg.data import dealing, splits
 from weakseg.data.cases import Case, Labels
 from weakseg.data.duplicates import group_near_duplicates, thumbnail
 from weakseg.data.images import read_image
@@ -383,7 +383,7 @@ def test_classes_that_no_deal_can_share_out_are_counted():
 
 def dealt_by_hand(images, order, share=(0.5, 0.3, 0.2)):
     """Patient → side, of (healthy images, lesions) by patient."""
-    return splits._deal(np.array(images), np.array(share), np.array(order)).tolist()
+    return dealing._deal(np.array(images), np.array(share), np.array(order)).tolist()
 
 
 def test_a_deal_by_hand():
@@ -432,9 +432,9 @@ def test_of_all_deals_the_one_is_kept_that_is_nearest_to_its_shares(monkeypatch,
     config = SplitConfig(val=0.2, test=0.3)
     best = min(whole, key=lambda d: unlike(counts, d, (0.5, 0.2, 0.3)))
     left = iter(deals)
-    monkeypatch.setattr(splits, "CANDIDATES", len(deals))
-    monkeypatch.setattr(splits, "_deal", lambda *_: next(left))
-    np.testing.assert_array_equal(splits._best_deal(counts, config), best)
+    monkeypatch.setattr(dealing, "CANDIDATES", len(deals))
+    monkeypatch.setattr(dealing, "_deal", lambda *_: next(left))
+    np.testing.assert_array_equal(splits._sides(counts, config), best)
     assert next(left, None) is None
 
 
@@ -447,10 +447,10 @@ def test_every_candidate_is_an_order_of_all_patients_that_the_seed_says(monkeypa
         asked.append(order.tolist())
         return np.array([0, 0, 0, 1, 2])
 
-    monkeypatch.setattr(splits, "_deal", deal)
-    splits._best_deal(counts, SplitConfig(val=0.1, test=0.3, seed=4))
+    monkeypatch.setattr(dealing, "_deal", deal)
+    splits._sides(counts, SplitConfig(val=0.1, test=0.3, seed=4))
     rng = np.random.default_rng(4)
-    assert asked == [rng.permutation(5).tolist() for _ in range(splits.CANDIDATES)]
+    assert asked == [rng.permutation(5).tolist() for _ in range(dealing.CANDIDATES)]
 
 
 def test_of_equally_good_deals_the_first_is_kept_and_none_that_lacks_a_class(monkeypatch):
@@ -458,11 +458,11 @@ def test_of_equally_good_deals_the_first_is_kept_and_none_that_lacks_a_class(mon
     lacking, one, other = [0, 0, 0, 1, 2], [0, 1, 2, 0, 0], [1, 2, 0, 0, 0]
     for deals, kept in (([lacking, one, other], one), ([other, lacking, one], other)):
         left = iter(deals)
-        monkeypatch.setattr(splits, "CANDIDATES", 3)
-        monkeypatch.setattr(splits, "_deal", lambda *_, left=left: np.array(next(left)))
-        assert splits._best_deal(counts, SplitConfig()).tolist() == kept
-    monkeypatch.setattr(splits, "_deal", lambda *_: np.array(lacking))
-    assert splits._best_deal(counts, SplitConfig()) is None
+        monkeypatch.setattr(dealing, "CANDIDATES", 3)
+        monkeypatch.setattr(dealing, "_deal", lambda *_, left=left: np.array(next(left)))
+        assert splits._sides(counts, SplitConfig()).tolist() == kept
+    monkeypatch.setattr(dealing, "_deal", lambda *_: np.array(lacking))
+    assert splits._sides(counts, SplitConfig()) is None
 
 
 @pytest.mark.parametrize(
@@ -522,5 +522,5 @@ def test_of_equally_rare_classes_the_first_is_dealt_first():
     counts[[0, 1, 2], 20] = 1
     counts[[0, 2, 4], 21:] = 1
     # 0 tests, 1 validates and 2 trains; what has 0, 2 and 4 lacks validation alone.
-    side = splits._deal(counts, np.array([0.6, 0.2, 0.2]), np.arange(5))
+    side = dealing._deal(counts, np.array([0.6, 0.2, 0.2]), np.arange(5))
     assert side.tolist() == [2, 1, 0, 0, 1]

@@ -12,7 +12,7 @@ at once. ``--set a.b=value`` changes one key, with the value read as YAML.
 
 from weakseg.config.classifier import AugmentConfig, ClassifierConfig
 from weakseg.config.consensus import ConsensusConfig
-from weakseg.config.data import DataConfig, PhantomConfig, SplitConfig
+from weakseg.config.data import DataConfig, LeftOut, PhantomConfig, SplitConfig
 from weakseg.config.experiment import Config
 from weakseg.config.filtered import Condition, FilteredConfig, parse_condition
 from weakseg.config.fingerprints import (
@@ -57,6 +57,7 @@ __all__ = [
     "EquivalenceConfig",
     "FilteredConfig",
     "HeatmapConfig",
+    "LeftOut",
     "MasksConfig",
     "NamedHeatmap",
     "OneNetwork",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from weakseg.settings import PHANTOM, Fraction, Section, label_text
+from weakseg.settings import PHANTOM, SPLITS, Fraction, Section, label_text
 
 
 class PhantomConfig(Section):
@@ -50,13 +50,46 @@ class PhantomConfig(Section):
         return self
 
 
+class LeftOut(Section):
+    """The patients that are tested: those of one value of a column of the manifest."""
+
+    column: str = Field(description="of the manifest, for instance site")
+    value: str = Field(description="the patients whose rows have it are the test split")
+
+    @field_validator("value", mode="before")
+    @classmethod
+    def _value_is_text(cls, value: Any) -> Any:
+        return label_text(value)
+
+    @field_validator("column", "value")
+    @classmethod
+    def _not_blank(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("must not be blank")
+        return text.strip()
+
+
 class SplitConfig(Section):
     """How patients are dealt out where the manifest has no ``split`` column."""
 
-    val: Fraction = 0.15
-    test: Fraction = 0.15
+    val: Fraction = Field(
+        0.15,
+        description="share of the images; with folds or leave_out, of those that are not tested",
+    )
+    test: Fraction = Field(0.15, description="share of the images; not read with folds, leave_out")
     seed: int = Field(
         0, ge=0, description="apart from the run's seed: networks change, splits stay"
+    )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        le=100,
+        description="deal the patients out to so many parts of about one size: each is the test "
+        "split of one fold, so that every patient is tested once",
+    )
+    fold: int = Field(0, ge=0, description="of the folds, the one that is tested here, from 0")
+    leave_out: LeftOut | None = Field(
+        None, description="test the patients of one value of a column instead, such as a hospital"
     )
 
     @model_validator(mode="after")
@@ -64,6 +97,31 @@ class SplitConfig(Section):
         if self.val + self.test > 0.8:
             raise ValueError("val + test must leave at least 0.2 of the patients for training")
         return self
+
+    @model_validator(mode="after")
+    def _one_way_of_testing(self) -> SplitConfig:
+        if self.folds is not None and self.leave_out is not None:
+            raise ValueError("folds and leave_out both say who is tested: set one of the two")
+        if self.fold and self.folds is None:
+            raise ValueError(f"fold {self.fold} of none: set folds as well")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(
+                f"fold must be from 0 to {self.folds - 1} with {self.folds} folds (found "
+                f"{self.fold})"
+            )
+        return self
+
+    @property
+    def least_patients(self) -> int:
+        """How many patients there must be of every class, for each split to have one."""
+        # Of two folds, one is left for training and validation.
+        return 4 if self.folds == 2 else max(len(SPLITS), self.folds or 0)
+
+    @property
+    def later_keys(self) -> set[str]:
+        """Keys that say nothing here; they came later, and older fingerprints know none."""
+        unused = {"leave_out"} if self.leave_out is None else set()
+        return unused | ({"folds", "fold"} if self.folds is None else set())
 
 
 class DataConfig(Section):
@@ -145,7 +203,10 @@ class DataConfig(Section):
         later = set() if self.neighbours else {"neighbours"}
         later |= {"window"} if self.window == "auto" else set()
         later |= {"depth"} if self.depth == "auto" else set()
-        return self.model_dump(mode="json", exclude={"manifest", "slice_labels", "phantom", *later})
+        left_out: dict[str, Any] = dict.fromkeys(
+            ("manifest", "slice_labels", "phantom", *later), True
+        )
+        return self.model_dump(mode="json", exclude=left_out | {"split": self.split.later_keys})
 
     @field_validator("healthy_labels", "lesion_labels", "drop_labels", mode="before")
     @classmethod

@@ -43,6 +43,8 @@ class Case:
         Where the case is one slice of a volume: its index along the third axis.
     volume : str
         The name of a slice's volume, safe as a file name, too.
+    group : str
+        The cell of the column by which patients are left out, where there is one.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Case:
     roi: Path | None = None
     slice: int | None = None
     volume: str = ""
+    group: str = ""
 
     @property
     def formats(self) -> Formats[Any]:

@@ -31,7 +31,13 @@ from weakseg.data.manifest import (
     table_labels,
 )
 from weakseg.data.mask_parts import join_fix, left_out_masks, masks_to_join
-from weakseg.data.splits import FEW_PATIENTS_FIX, make_splits, split_troubles
+from weakseg.data.splits import (
+    few_patients_fix,
+    make_splits,
+    parts_named,
+    split_troubles,
+    two_ways_of_testing,
+)
 from weakseg.data.table import JOINED
 from weakseg.disk import as_path
 from weakseg.errors import DataError, check_argument
@@ -227,6 +233,8 @@ def _patients_and_splits(
     spare = len(cases) - len(whole)
     if table.has_splits:
         spare += sum(c.split not in SPLITS for c in whole)
+        if (trouble := two_ways_of_testing(data.split)) is not None:
+            yield Problem("split-twice", None, None, *trouble)
         yield from _given_splits(table, whole, labels, may_lack=spare > 0)
         return
     own = table.formats.one_patient
@@ -235,15 +243,15 @@ def _patients_and_splits(
     few = False
     for label in labels.names:
         patients = len({c.patient for c in whole if c.label == label})
-        if patients + spare < len(SPLITS):
+        if patients + spare < data.split.least_patients:
             few = True
             yield Problem(
                 "class-few-patients",
                 None,
                 None,
-                f"the label {label!r} has {patients} {who}; training, validation and test need "
-                "one each",
-                FEW_PATIENTS_FIX
+                f"the label {label!r} has {patients} {who}; {parts_named(data.split)} need "
+                + ("one each" if data.split.folds is None else f"{data.split.least_patients}"),
+                few_patients_fix(data.split)
                 + ("" if table.has_patients else "; a `patient` column names the patients"),
             )
     if not few and not any(p.severity == "error" for p in before):

@@ -139,6 +139,31 @@ def find_columns(
     return Columns(place, len(written), tuple(taken))
 
 
+def further_column(written: Sequence[str], name: str, path: Path) -> int:
+    """Where a column is that is not one of ours, by its name but for case.
+
+    Raises
+    ------
+    DataError
+        If it is missing, or stands twice.
+    """
+    at = [k for k, w in enumerate(written) if w.casefold() == name.casefold()]
+    if len(at) != 1:
+        near = nearest(name, list(written))
+        raise DataError(
+            f"The manifest has {'two columns' if at else 'no column'} {name!r}, by which patients "
+            "are left out.",
+            where=f"{path}, row 1",
+            found=f"columns {', '.join(written)}",
+            fix="rename one of them"
+            if at
+            else f"did you mean {near!r}?"
+            if near
+            else "name another in data.split.leave_out.column, or add the column",
+        )
+    return at[0]
+
+
 def _holds_only(rows: Sequence[Sequence[str]], k: int, words: Sequence[str]) -> bool:
     contents = {r[k].casefold() for r in rows if k < len(r) and r[k]}
     return bool(contents) and contents <= set(words)

@@ -70,9 +70,10 @@ def read_configured(path: Path, data: DataConfig) -> Table:
 
     Of ``data.slice_labels`` a path that is not absolute is relative to the manifest's folder.
     """
+    group = data.split.leave_out.column if data.split.leave_out else None
     if data.slice_labels is None:
-        return configured_table(read_table(Path(path)), data)
-    table = read_table(Path(path), required=("image",))
+        return configured_table(read_table(Path(path), group=group), data)
+    table = read_table(Path(path), required=("image",), group=group)
     labels = Path(path).absolute().parent / data.slice_labels
     return configured_table(with_slice_labels(table, labels), data)
 
@@ -180,6 +181,7 @@ def row_case(table: Table, row: Row) -> Case:
         more=tuple(table.resolve(c) for c in row.more if c),
         roi=table.resolve(row.roi) if row.roi else None,
         slice=row.index,
+        group=row.group,
     )
 
 

@@ -1,4 +1,7 @@
-"""Training, validation and test: whole patients on one side, classes shared out evenly."""
+"""Training, validation and test: whole patients on one side, classes shared out evenly.
+
+The test patients are a share of all, one of several folds, or those of one value of a column.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from weakseg.config import SPLITS, SplitConfig
+from weakseg.config import SPLITS, LeftOut, SplitConfig
 from weakseg.data.cases import Case, Labels
+from weakseg.data.dealing import best_deal
 from weakseg.errors import DataError
 from weakseg.runs import write_text
 from weakseg.spreadsheets import csv_lines, plain_cell
 
-CANDIDATES = 200
-"""Random orders of the patients that are tried."""
 COLUMNS = ("case", "image", "label", "patient", "split")
+MOST_VALUES = 8
+"""Values of a column that an error names."""
 SLICE = "slice"
 """A further column where the cases are slices of volumes."""
 
@@ -40,13 +44,17 @@ def make_splits(cases: Sequence[Case], labels: Labels, split: SplitConfig) -> li
     the one is kept whose splits differ least from the shares of images and classes that they
     should have. The result depends neither on the order of the cases nor on the machine.
 
+    With ``split.folds`` the patients are dealt out to as many parts in this way, and with
+    ``split.leave_out`` a column says who is tested; the
+    validation patients are dealt from the rest.
+
     Parameters
     ----------
     cases : sequence of Case
     labels : Labels
         Every class has to be in every split.
     split : SplitConfig
-        Shares of the images, and the seed.
+        Shares of the images, or who is tested, and the seed.
 
     Returns
     -------
@@ -57,10 +65,13 @@ def make_splits(cases: Sequence[Case], labels: Labels, split: SplitConfig) -> li
     ------
     DataError
         If a given split is incomplete, unknown, or shares a patient; or if there are too few
-        patients, or too few of a class, for every split to have one.
+        patients, or too few of a class, for every split to have one; or if a column by which
+        patients are left out does not tell who.
     """
     given = [c for c in cases if c.split is not None]
     if given:
+        if (trouble := two_ways_of_testing(split)) is not None:
+            raise DataError(f"{trouble[0]}.", where="data.split", fix=trouble[1])
         if len(given) < len(cases):
             bare = next(c for c in cases if c.split is None)
             raise DataError(
@@ -83,8 +94,14 @@ def make_splits(cases: Sequence[Case], labels: Labels, split: SplitConfig) -> li
     counts = np.zeros((len(patients), len(labels.names)), dtype=np.int64)
     for c in cases:
         counts[number[c.patient], labels.index(c.label)] += 1
-    _refuse_too_few(counts, labels, _NO_PATIENTS[any(c.formats.one_patient for c in cases)])
-    side = _best_deal(counts, split)
+    no_patients = _NO_PATIENTS[any(c.formats.one_patient for c in cases)]
+    _refuse_too_few(counts, labels, split, no_patients)
+    if split.leave_out is not None:
+        tested = _left_out(cases, split.leave_out)
+        _refuse_lopsided(counts, np.isin(patients, list(tested)), labels, split.leave_out)
+        side = _rest_dealt(counts, np.isin(patients, list(tested)), split)
+    else:
+        side = _sides(counts, split)
     if side is None:
         raise DataError(
             "No way was found to give every split images of every class.",
@@ -96,6 +113,17 @@ def make_splits(cases: Sequence[Case], labels: Labels, split: SplitConfig) -> li
             fix=_WAY_OUT,
         )
     return [replace(c, split=SPLITS[side[number[c.patient]]]) for c in cases]
+
+
+def two_ways_of_testing(split: SplitConfig) -> tuple[str, str] | None:
+    """What to say, and the way out, where splits are given and folds, too; None where not."""
+    if split.folds is None and split.leave_out is None:
+        return None
+    key = "data.split.folds" if split.folds is not None else "data.split.leave_out"
+    return (
+        f"the manifest has a split column, and {key} says who is tested, too",
+        f"leave {key} out, or rename the column (published_split) to have patients dealt out",
+    )
 
 
 def split_troubles(cases: Sequence[Case], labels: Labels) -> Iterator[tuple[str, str, str]]:
@@ -184,58 +212,103 @@ def _index(cells: Sequence[str]) -> int | None:
     return int(cells[0]) if cells and cells[0].isdecimal() else None
 
 
-def _refuse_too_few(counts: NDArray[np.int64], labels: Labels, no_patients: str) -> None:
-    if len(counts) < len(SPLITS):
+def parts_named(split: SplitConfig) -> str:
+    """What every class must have patients for."""
+    if split.folds is None:
+        return "training, validation and test"
+    return f"{split.folds} folds, and training and validation in each"
+
+
+def few_patients_fix(split: SplitConfig) -> str:
+    """The way out of too few patients of a label."""
+    return FEW_PATIENTS_FIX + ("" if split.folds is None else "; or set fewer data.split.folds")
+
+
+def _refuse_too_few(
+    counts: NDArray[np.int64], labels: Labels, split: SplitConfig, no_patients: str
+) -> None:
+    least = split.least_patients
+    if len(counts) < least:
         raise DataError(
-            "There are too few patients for training, validation and test.",
+            f"There are too few patients for {parts_named(split)}.",
             found=f"{len(counts)} patient{'' if len(counts) == 1 else 's'}",
-            expected=f"at least {len(SPLITS)}",
+            expected=f"at least {least}",
             fix=f"add patients; {no_patients}",
         )
     for name, patients in zip(labels.names, (counts > 0).sum(axis=0), strict=True):
-        if patients < len(SPLITS):
+        if patients < least:
             raise DataError(
-                f"The label {name!r} has too few patients for training, validation and test.",
+                f"The label {name!r} has too few patients for {parts_named(split)}.",
                 found=f"{patients} patient{'' if patients == 1 else 's'}",
-                expected=f"at least {len(SPLITS)}",
-                fix=f"{FEW_PATIENTS_FIX}; {no_patients}",
+                expected=f"at least {least}",
+                fix=f"{few_patients_fix(split)}; {no_patients}",
             )
 
 
-def _best_deal(counts: NDArray[np.int64], split: SplitConfig) -> NDArray[np.int64] | None:
+def _left_out(cases: Sequence[Case], of: LeftOut) -> set[str]:
+    """The patients whose rows have the value that is left out; none may have others besides."""
+    groups: dict[str, dict[str, int]] = {}
+    for c in cases:
+        groups.setdefault(c.patient, {}).setdefault(c.group, c.row)
+    there = sorted({c.group for c in cases})
+    if of.value not in there:
+        few = ", ".join(map(repr, there[:MOST_VALUES]))
+        raise DataError(
+            f"No row has {of.value!r} in the column {of.column!r}.",
+            where="data.split.leave_out.value",
+            found=few + (f", … ({len(there)} in all)" if len(there) > MOST_VALUES else ""),
+            fix="name one of these values",
+        )
+    for patient, rows in sorted(groups.items()):
+        if of.value in rows and len(rows) > 1:
+            places = ", ".join(f"{g!r} (row {row})" for g, row in rows.items())
+            raise DataError(
+                f"The patient {patient!r} has several values in the column {of.column!r}.",
+                where="data.split.leave_out",
+                found=places,
+                expected="all rows of a patient on one side of a split",
+                fix=f"correct the column, or write {of.value!r} into all rows of the patient",
+            )
+    return {patient for patient, rows in groups.items() if of.value in rows}
+
+
+def _refuse_lopsided(
+    counts: NDArray[np.int64], tested: NDArray[np.bool_], labels: Labels, of: LeftOut
+) -> None:
+    """Refuse a column that leaves no image of a class to test, or too few patients to train."""
+    for side, name, least in ((tested, "tested", 1), (~tested, "left for training", 2)):
+        for label, n in zip(labels.names, (counts[side] > 0).sum(axis=0), strict=True):
+            if n < least:
+                raise DataError(
+                    f"Too few patients with {label!r} are {name}.",
+                    where=f"data.split.leave_out: {of.column} = {of.value}",
+                    found=f"{n} patient{'' if n == 1 else 's'}",
+                    expected=f"at least {least}",
+                    fix="leave out another value, or merge or leave out the label",
+                )
+
+
+def _sides(counts: NDArray[np.int64], split: SplitConfig) -> NDArray[np.int64] | None:
     """The split of each patient, 0 training, 1 validation, 2 test; None where none will do."""
     rng = np.random.default_rng(split.seed)
-    share = np.array([1 - split.val - split.test, split.val, split.test])
-    total, whole = counts.sum(), counts.sum(axis=0)
-    best, least = None, np.inf
-    for _ in range(CANDIDATES):
-        side = _deal(counts, share, rng.permutation(len(counts)))
-        per_split = np.stack([counts[side == s].sum(axis=0) for s in range(3)])
-        if not per_split.all():
-            continue
-        sizes = per_split.sum(axis=1)
-        classes = per_split / sizes[:, None] - whole / total
-        off = np.abs(sizes / total - share).sum() + np.abs(classes).sum()
-        if off < least - 1e-12:
-            best, least = side, off
-    return best
+    if split.folds is None:
+        share = np.array([1 - split.val - split.test, split.val, split.test])
+        return best_deal(counts, share, rng)
+    # All folds at once, whichever is asked for: so no patient is in two, and each in one.
+    # Of two, one is all that is left for training and validation.
+    least = 2 if split.folds == 2 else 1
+    part = best_deal(counts, np.full(split.folds, 1 / split.folds), rng, least)
+    return None if part is None else _rest_dealt(counts, part == split.fold, split)
 
 
-def _deal(
-    counts: NDArray[np.int64], share: NDArray[np.float64], order: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    side = np.full(len(counts), -1)
-    has = counts > 0
-    # The rarest class first: a random deal would hardly ever give it to every split.
-    for k in np.argsort(has.sum(axis=0), kind="stable"):
-        for s in (2, 1, 0):
-            if not has[side == s, k].any():
-                free = order[(side[order] < 0) & has[order, k]]
-                side[free[:1]] = s
-    images = counts.sum(axis=1)
-    for s in (2, 1):
-        rest = order[side[order] < 0]
-        reached = np.concatenate([[0], np.cumsum(images[rest])]) + images[side == s].sum()
-        side[rest[: int(np.abs(reached - share[s] * images.sum()).argmin())]] = s
-    side[side < 0] = 0
+def _rest_dealt(
+    counts: NDArray[np.int64], tested: NDArray[np.bool_], split: SplitConfig
+) -> NDArray[np.int64] | None:
+    """The split of each patient, given who is tested."""
+    rng = np.random.default_rng([split.seed, split.fold])
+    rest = best_deal(counts[~tested], np.array([1 - split.val, split.val]), rng)
+    if rest is None:
+        return None
+    side = np.full(len(counts), SPLITS.index("test"))
+    side[~tested] = rest
     return side

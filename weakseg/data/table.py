@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.config import SPLITS
-from weakseg.data.columns import FURTHER, REQUIRED, SLICE, find_columns
+from weakseg.data.columns import FURTHER, REQUIRED, SLICE, find_columns, further_column
 from weakseg.data.csv_text import read_cells
 from weakseg.data.formats.base import Formats
 from weakseg.data.formats.registry import IMAGES, formats_of
@@ -40,6 +40,8 @@ class Row:
         The index of a slice of the image; blank where the whole is meant.
     folder : Path
         That of the manifest, which paths are relative to.
+    group : str
+        The cell of the column by which patients are left out, where there is one.
     """
 
     line: int
@@ -54,6 +56,7 @@ class Row:
     roi: str = ""
     slice: str = ""
     folder: Path = field(default=Path(), repr=False)
+    group: str = ""
 
     @property
     def formats(self) -> Formats[Any]:
@@ -221,12 +224,14 @@ class Table:
         return {}
 
 
-def read_table(path: Path, required: Sequence[str] = REQUIRED) -> Table:
+def read_table(
+    path: Path, required: Sequence[str] = REQUIRED, *, group: str | None = None
+) -> Table:
     """Read a manifest's text.
 
     Delimiter and encoding are recognised, see `weakseg.data.csv_text.read_cells`; columns may have
     the names that other sets give them, see `weakseg.data.columns.OTHER_NAMES`; others are left
-    alone. Blank lines are skipped.
+    alone, but for that of `Row.group`. Blank lines are skipped.
 
     Raises
     ------
@@ -235,6 +240,7 @@ def read_table(path: Path, required: Sequence[str] = REQUIRED) -> Table:
     """
     (_, header), *lines = read_cells(path)
     columns = find_columns(header, [cells for _, cells in lines], path, required, SPLITS)
+    grouped = None if group is None else further_column(header, group, path)
     if not lines:
         raise DataError(
             "The manifest has a header but no rows.",
@@ -242,11 +248,20 @@ def read_table(path: Path, required: Sequence[str] = REQUIRED) -> Table:
             fix="write a row an image below the header",
         )
     folder = path.absolute().parent
-    rows = (_row(line, cells, columns.place, columns.count, folder) for line, cells in lines)
+    rows = (
+        _row(line, cells, columns.place, columns.count, folder, grouped) for line, cells in lines
+    )
     return Table(path, tuple(rows), taken=columns.taken)
 
 
-def _row(line: int, cells: list[str], place: dict[str, int], expected: int, folder: Path) -> Row:
+def _row(
+    line: int,
+    cells: list[str],
+    place: dict[str, int],
+    expected: int,
+    folder: Path,
+    grouped: int | None,
+) -> Row:
     def cell(name: str) -> str:
         i = place.get(name)
         return cells[i] if i is not None and i < len(cells) else ""
@@ -270,4 +285,5 @@ def _row(line: int, cells: list[str], place: dict[str, int], expected: int, fold
         cell("roi"),
         cell(SLICE),
         folder,
+        "" if grouped is None or grouped >= fields else cells[grouped],
     )
