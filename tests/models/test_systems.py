@@ -11,6 +11,7 @@ from weakseg.models.attention_unet_small import SmallAttentionUNet
 from weakseg.models.blocks import AttentionGate, SqueezeExcite
 from weakseg.models.encoder_unetpp import EncoderUNetPlusPlus
 from weakseg.models.encoders import ENCODERS
+from weakseg.models.fuzzy_neuro import LocalFeatures, Memberships
 from weakseg.models.mfr import ChannelAttention, CoordinateAttention, MultiScale
 from weakseg.models.receptive_field import measured_receptive_field, receptive_field
 from weakseg.models.render_unet import RenderUNet, drawn_places, rendered, sampled
@@ -320,6 +321,42 @@ def test_layers_read_all_before_them():
     out = crossed.eval()(x)
     assert out.shape[1] == 3 + 4 * 2
     assert torch.equal(out[:, :3], x)
+
+
+# Fuzzy sets
+
+
+def test_features_are_mean_and_deviation_of_windows_cut_at_the_border():
+    x = torch.tensor([[[[0.0, 3.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 9.0]]]])
+    grey, mean, deviation = LocalFeatures((3,))(x)[0]
+    torch.testing.assert_close(grey, x[0, 0])
+    torch.testing.assert_close(mean[0], torch.tensor([3 / 4, 3 / 6, 3 / 4]))
+    torch.testing.assert_close(mean[1, 1], torch.tensor(12 / 9))
+    seen = torch.tensor([0.0, 0.0, 0.0, 9.0])
+    torch.testing.assert_close(deviation[2, 2], seen.std(correction=0), atol=1e-4, rtol=1e-4)
+
+
+def test_degrees_of_fuzzy_sets_by_hand():
+    """Middles -2 to 2 a step apart, half a step wide: on a middle exp(0) over all five."""
+    sets = Memberships(2)
+    x = torch.zeros(1, 2, 1, 2)
+    x[0, 1, 0, 1] = 0.5
+    found = sets(x).view(2, 5, 2)
+    raw = torch.exp(-0.5 * (torch.arange(-2.0, 3) / 0.5) ** 2)
+    torch.testing.assert_close(found[0, :, 0], raw / raw.sum())
+    torch.testing.assert_close(found[1, 2, 1], found[1, 3, 1])  # halfway between two
+    torch.testing.assert_close(found.sum(1), torch.ones(2, 2))
+
+
+def test_the_fuzzy_network_sees_its_largest_window():
+    field = receptive_field(build_segmenter("fuzzy-neuro", 2, 2), (1, 2, 32, 32))
+    assert (field.size, field.stride, field.whole_image) == ((9, 9), (1.0, 1.0), False)
+    net = build_segmenter("fuzzy-neuro", 1, 2).eval()
+    x = torch.rand(1, 1, 24, 24, requires_grad=True)
+    (slope,) = torch.autograd.grad(net(x)[0, 1, 12, 12], x)
+    seen = slope[0, 0].nonzero()
+    assert seen.amin(0).tolist() == [8, 8]
+    assert seen.amax(0).tolist() == [16, 16]
 
 
 @pytest.mark.parametrize("name", ["two-scale-cnn", "unetpp"])

@@ -8,9 +8,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from weakseg.masks.clusters import end_cluster
 from weakseg.masks.region import brightness
 
 Bools = npt.NDArray[np.bool_]
+
+TISSUES = 4
+"""Clusters of grey values: white and grey matter, fluid and tumour, as in fuzzy-neuro."""
 
 
 def everything(shape: Sequence[int]) -> Bools:
@@ -100,6 +104,10 @@ FLOORS: dict[str, Callable[[npt.ArrayLike], Bools]] = {
     "floor-darkest-10": partial(darkest, share=0.10),
     "floor-darkest-20": partial(darkest, share=0.20),
     "floor-ellipse": _ellipse,
+    "floor-k-means-brightest": partial(end_cluster, count=TISSUES),
+    "floor-k-means-darkest": partial(end_cluster, count=TISSUES, bright=False),
+    "floor-fuzzy-c-means-brightest": partial(end_cluster, count=TISSUES, fuzzy=True),
+    "floor-fuzzy-c-means-darkest": partial(end_cluster, count=TISSUES, fuzzy=True, bright=False),
 }
 """Name → function from an image, (M, N) or (M, N, C), to its (M, N) mask."""
 

@@ -25,6 +25,10 @@ HEATMAPS = {
 _FLOORS = {
     "floor-everything": "the whole of every image",
     "floor-ellipse": "an ellipse in the middle of every image",
+    "floor-k-means-brightest": "the brightest of four k-means clusters of every image",
+    "floor-k-means-darkest": "the darkest of four k-means clusters of every image",
+    "floor-fuzzy-c-means-brightest": "the brightest of four fuzzy clusters of every image",
+    "floor-fuzzy-c-means-darkest": "the darkest of four fuzzy clusters of every image",
 }
 
 

@@ -17,6 +17,7 @@ from weakseg.models.encoder_unet import EncoderUNet
 from weakseg.models.encoder_unetpp import build_encoder_unetpp
 from weakseg.models.encoders import ENCODERS
 from weakseg.models.fcn import build_deeplabv3_resnet50, build_fcn, build_fcn_resnet50
+from weakseg.models.fuzzy_neuro import build_fuzzy_neuro
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.receptive_field import ReceptiveField, receptive_fields
 from weakseg.models.render_unet import build_render_unet
@@ -163,6 +164,12 @@ SEGMENTERS: dict[str, SegmenterSpec] = {
         _SIDES,
         "nested attention U-Net whose uncertain places are classified anew point by point",
         "Render U-Net",
+    ),
+    "fuzzy-neuro": SegmenterSpec(
+        build_fuzzy_neuro,
+        {2: 128},
+        "grey level and local features by degrees of fuzzy sets, into a small network",
+        "fuzzy-neural network",
     ),
     "fcn32s": SegmenterSpec(
         lambda channels, classes, _, backbone: build_fcn(channels, classes, 32, backbone),

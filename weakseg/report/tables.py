@@ -16,7 +16,7 @@ GROUPS = {
     "masks": "Methods that saw some masks, to choose a threshold",
     "foundation": "Methods that stand on masks seen elsewhere, those of other sets",
     "supervised": "Fully supervised networks: trained on masks",
-    "floor": "Trivial floors: the same mask for every image, or its brightest or darkest part",
+    "floor": "Trivial floors: the same mask for every image, or a part told by its greys alone",
     "oracle": "Upper bounds: chosen on the test masks themselves, never results",
 }
 """Group of methods → its heading, in the order of the table."""

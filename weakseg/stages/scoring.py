@@ -88,7 +88,7 @@ def _floors(prepared: Prepared) -> None:
         for path in paths:
             path.unlink(missing_ok=True)
         return
-    key = fingerprint(FLOORS_STAGE, 1, prepared.key)
+    key = fingerprint(FLOORS_STAGE, 2, prepared.key)
     perform(run, Stage(FLOORS_STAGE, key, paths, lambda _: _write_floors(prepared)))
 
 
