@@ -6,12 +6,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tests.test_segment_volumes import write_volumes
 from tests.tiny import cases, pixels, read_rows, tumours, weakseg, write_config, write_set
 from weakseg.config import curve_fingerprint, parse_config
+from weakseg.errors import RunError
 from weakseg.methods.fingerprints import segmenter_fingerprint
+from weakseg.methods.segmenter_networks import Networks
 from weakseg.runs import read_json
+from weakseg.scores import dice
 from weakseg.scores.stored import read_per_case, read_summary
 
 CONFIG = """
@@ -145,6 +149,88 @@ def test_a_threshold_chosen_on_validation_masks_counts_each_mask_once(job, copy)
     assert held["chosen_on"] == f"{len(tumours(copy, 'val'))} validation masks"
 
 
+def weighed_by_validation(job, copy, tmp_path):
+    """Weigh the two networks by their Dice; what each says, their Dice, and the threshold."""
+    folder, config = job
+    names = [*cases(copy, "test")[:4], *tumours(copy, "val")]
+    images = [folder / f"data/images/{n}.png" for n in names]
+    command = ("train-segmenter", config, "--run-dir", copy, "--only", "mean")
+    assert weakseg(*command, *ALONE) == 0
+    each = [probabilities(copy, images, tmp_path / s, "--seed", s) for s in ("0", "1")]
+    lesions = tumours(copy, "val")
+    truths = [pixels(folder / f"data/masks/{n}.png") > 0 for n in lesions]
+    # A threshold that cuts through what both say of these lesions.
+    at = round(float(np.quantile([e[n][0] for e in each for n in lesions], 0.8)), 4)
+    found = [
+        np.mean([dice(e[n][0] > at, t) for n, t in zip(lesions, truths, strict=True)]) for e in each
+    ]
+    assert min(found) > 0
+    assert abs(found[0] - found[1]) > 0.02
+    how = (f"segmenters.mean.threshold={at}", "segmenters.mean.weighting=validation")
+    assert weakseg(*command, *(a for h in how for a in ("--set", h))) == 0
+    return images[:4], each, found, at
+
+
+def test_networks_count_by_their_dice_on_validation_masks_which_are_counted(job, copy, tmp_path):
+    before = weights(copy)
+    images, each, found, _ = weighed_by_validation(job, copy, tmp_path)
+    assert weights(copy) == before
+    held = read_json(copy / "masks/mean/threshold.json")["seed-0"]
+    shares = held["network_weights"]
+    np.testing.assert_allclose(shares, np.array(found) / sum(found), atol=0.02)
+    seen = len(tumours(copy, "val"))
+    assert held["masks_seen"] == len(tumours(copy, "train")) + seen
+    assert held["chosen_on"].endswith(f"weights on {seen} validation masks")
+    mean = probabilities(copy, images, tmp_path / "mean")
+    for p in images:
+        weighed = shares[0] * each[0][p.stem][0] + shares[1] * each[1][p.stem][0]
+        np.testing.assert_allclose(mean[p.stem][0], weighed, atol=2e-3)
+        stored = pixels(copy / f"masks/mean/seed-0/{p.name}") == 255
+        np.testing.assert_array_equal(mean[p.stem][1], stored)
+
+
+@pytest.mark.slow  # of the export
+def test_an_exported_mean_counts_its_networks_as_the_run_does(job, copy, tmp_path):
+    images, *_ = weighed_by_validation(job, copy, tmp_path)
+    mean = probabilities(copy, images, tmp_path / "mean")
+    out = tmp_path / "exported"
+    assert weakseg("export", copy, "--method", "mean", "--out", out) == 0
+    made = probabilities_by_export(out, images, tmp_path / "by-export")
+    for p in images:
+        np.testing.assert_allclose(made[p.stem], mean[p.stem][0], atol=2e-3)
+
+
+def probabilities_by_export(exported, images, out):
+    assert weakseg("predict", exported, *images, "--out", out, "--heatmaps") == 0
+    return {p.stem: next(iter(np.load(out / f"heatmaps/{p.stem}.npz").values())) for p in images}
+
+
+def test_weights_of_other_networks_are_refused():
+    networks = Networks((object(), object()), ({}, {}))
+    assert networks.weighed((0.25, 0.75)).weights == (0.25, 0.75)
+    assert networks.weighed(()) == networks
+    for wrong in ((1.0,), (0.0, 0.0), (0.2, 0.3, 0.5)):
+        with pytest.raises(RunError, match="weights for 2 networks"):
+            networks.weighed(wrong)
+
+
+def test_the_smallest_part_is_chosen_on_validation_images_and_their_masks_are_counted(job, copy):
+    change = ("--set", "segmenters.mean.min_area=validation", "--only", "mean")
+    before = weights(copy)
+    assert weakseg("train-segmenter", job[1], "--run-dir", copy, *change) == 0
+    assert weights(copy) == before
+    held = read_json(copy / "masks/mean/threshold.json")["seed-0"]
+    seen = len(tumours(copy, "train")) + len(tumours(copy, "val"))
+    assert held["masks_seen"] == seen
+    assert f"smallest part on {len(tumours(copy, 'val'))} validation masks" in held["chosen_on"]
+    least = held["inference"]["min_area"]
+    assert 0 <= least < 1
+    for p in (copy / "masks/mean/seed-0").glob("*.png"):
+        mask = pixels(p) == 255
+        labels, count = ndimage.label(mask)
+        assert (np.bincount(labels.ravel())[1:] >= least * mask.size - 1e-6).all() or not count
+
+
 def test_of_one_seed_it_is_that_network(job, copy, tmp_path):
     folder, config = job
     made = []
@@ -221,6 +307,8 @@ def test_networks_of_two_kinds_are_averaged_and_only_the_new_one_is_trained(job,
     ("changes", "words"),
     [
         ([f"arch={KINDS}", "ensemble=false"], "several kinds of network need ensemble: true"),
+        (["weighting=validation", "ensemble=false"], "weighting: is of several networks"),
+        (["min_area=sometimes"], "min_area"),
         ([f"arch={KINDS}", "weights=[none, none, none]"], "found 3 for 2"),
         (["weights=[none, none]"], "found 2 for 1"),
         ([f"arch={KINDS}", "seeds=[0]"], "2 kinds of network need as many seeds (found 1)"),

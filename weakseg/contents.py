@@ -1,4 +1,4 @@
-"""What the JSON files, headers and tables of a run folder hold, for `weakseg.stored`."""
+"""What the files of a run folder hold, for `weakseg.stored`: one list of JSON, headers, tables."""
 
 from __future__ import annotations
 
@@ -129,6 +129,7 @@ class ThresholdContent(_Content):
     upper_bound: bool
     kind: Annotated[str, Field(min_length=1)]
     networks: list[Count] = []
+    network_weights: list[Share] = []
     gate_by: list[Count] = []
     inference: dict[str, Any] = {}
     engine: str = "torch"

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import measure
 
-from weakseg.masks.screen import keep_large_parts, screen_parts
+from weakseg.masks.screen import SHARES, best_min_area, keep_large_parts, screen_parts
+from weakseg.scores import dice
 
 SHAPES = st.sampled_from([(9, 7), (12, 12), (5, 6, 4)])
 MASKS = SHAPES.flatmap(lambda shape: hnp.arrays(bool, shape))
@@ -232,3 +233,52 @@ def test_scores_of_few_bits_are_held_against_the_peak_as_they_are():
 def test_limits_of_a_share_are_shares():
     np.testing.assert_array_equal(screen_parts(np.ones((3, 4)), np.ones((3, 4)), min_area=1), 1)
     np.testing.assert_array_equal(screen_parts(PARTS, PARTS, min_area=0, min_peak=0), PARTS)
+
+
+def test_the_smallest_part_is_chosen_by_hand():
+    """Parts of 12, 4, 2, 1 and 1 of 70 pixels; only the largest is true, another image is healthy.
+
+    Dropping those of 1 gives the first image 24 / 30, those of 2 as well 24 / 28, those of 4 as
+    well 1; the healthy one, of a part of 2 pixels, counts 1 as soon as that goes.
+    """
+    truth = np.zeros_like(PARTS)
+    truth[:3, :4] = True
+    speck = np.zeros_like(PARTS)
+    speck[6, 2:4] = True
+    nothing = np.zeros_like(PARTS)
+    assert best_min_area([(PARTS, truth), (speck, nothing)]) == pytest.approx(8 / 70)
+    # The four pixels are true now: 32 / 34 without the ones and the two.
+    truth[5:, 8:] = True
+    assert best_min_area([(PARTS, truth), (speck, nothing)]) == pytest.approx(3 / 70)
+    # Nothing to gain: everything that was found is true.
+    assert best_min_area([(PARTS, PARTS)]) == 0
+    # The largest part stays, however wrong it is.
+    assert best_min_area([(speck, nothing)]) == 0
+
+
+@given(st.lists(st.tuples(MASKS, st.integers(0, 3)), min_size=1, max_size=4))
+def test_no_smallest_part_that_was_tried_is_better(drawn):
+    pairs = [(mask, np.roll(mask, k, axis=0) & (k < 3)) for mask, k in drawn]
+    sizes = [r.area / m.size for m, _ in pairs for r in measure.regionprops(_numbered(m))]
+    every = np.unique(np.round(sizes, 12))
+    cuts = [0.0, *((every[:-1] + every[1:]) / 2)]
+
+    def mean(cut):
+        kept = [screen_parts(m, m.astype(float), min_area=cut) for m, _ in pairs]
+        return np.mean([dice(k, t) for k, (_, t) in zip(kept, pairs, strict=True)])
+
+    found = best_min_area(iter(pairs))
+    assert len(cuts) <= SHARES
+    assert mean(found) == pytest.approx(max(map(mean, cuts)))
+    assert all(mean(c) < mean(found) - 1e-12 for c in cuts if c < found - 1e-9)
+
+
+def _numbered(mask):
+    return measure.label(mask, connectivity=1)
+
+
+def test_images_of_the_smallest_part_go_together():
+    with pytest.raises(ValueError, match="at least one image"):
+        best_min_area([])
+    with pytest.raises(ValueError, match=r"the mask is \(7, 10\)"):
+        best_min_area([(PARTS, PARTS[1:])])

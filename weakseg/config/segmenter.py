@@ -139,8 +139,11 @@ class SegmenterConfig(Section):
     min_peak: Probability = Field(
         0.0, description="parts of a mask whose highest probability is below are dropped"
     )
-    min_area: Probability = Field(
-        0.0, description="parts of a mask below this share of the image are dropped"
+    min_area: Probability | Literal["validation"] = Field(
+        0.0,
+        description="parts of a mask below this share of the image are dropped; validation: the "
+        "share of the best mean Dice on validation masks, counted; healthy images, an empty mask "
+        "of which counts as 1, have a part in it",
     )
     gate: Probability | Literal["none", "run"] = Field(
         "none",
@@ -162,6 +165,11 @@ class SegmenterConfig(Section):
         False,
         description="one set of masks, of the mean of the probabilities by the networks of all "
         "seeds; with one seed that network's",
+    )
+    weighting: Literal["equal", "validation"] = Field(
+        "equal",
+        description="ensemble: every network counts alike, or by its mean Dice on validation "
+        "masks, counted",
     )
 
     @field_validator("image_size")
@@ -190,7 +198,9 @@ class SegmenterConfig(Section):
         later = ("false_alarms", "prune")
         idle = {"compile"} | {k for k in later if getattr(self, k) is None}
         idle |= {"dropout"} if self._drops_as_ever else set()
-        idle |= {"scales"} if self.scales == [1.0] else set()  # a setting that came later
+        # Settings that came later.
+        idle |= {"scales"} if self.scales == [1.0] else set()
+        idle |= {"weighting"} if self.weighting == "equal" else set()
         return self.model_dump(mode="json", exclude=idle)
 
     @property
@@ -217,6 +227,8 @@ class SegmenterConfig(Section):
             )
         if archs > 1 and not self.ensemble:
             raise ValueError("arch: several kinds of network need ensemble: true")
+        if self.weighting != "equal" and not self.ensemble:
+            raise ValueError("weighting: is of several networks, and needs ensemble: true")
         return self
 
     @property

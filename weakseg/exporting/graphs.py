@@ -174,6 +174,8 @@ def network_model(method: NetworkMethod) -> Model:
     _refuse(method)
     size, channels = int(trained["image_size"]), int(trained["channels"])
     settings, held = method.settings, method.networks.held
+    weights = method.networks.weights
+    shares = torch.tensor(weights)[:, None, None, None] / max(sum(weights), 1e-12)
     copies = _plain(method.networks.models)
     asked, lesion = _gate(method, channels, size)
 
@@ -184,7 +186,7 @@ def network_model(method: NetworkMethod) -> Model:
         for m, of in zip(copies, held, strict=True):
             with pruned(m, settings.prune):
                 found.append(_probability(m, x, corners, settings, of))
-        p = torch.stack(found).mean(0)
+        p = (torch.stack(found) * shares).sum(0) if weights else torch.stack(found).mean(0)
         if not asked:
             return (p,)
         said = [m(x).float().softmax(1)[0, lesion].sum() for m in asked]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
 from weakseg.masks.parts import find_parts
 
 Bools = npt.NDArray[np.bool_]
+
+SHARES = 101
+"""How many shares are tried at most."""
 
 SLACK = 1e-9
 """A part of exactly the share stays, however the product is rounded."""
@@ -86,3 +91,50 @@ def screen_parts(
     kept = parts.sizes >= min_area * candidates.size * (1 - SLACK)
     kept &= parts.peaks(scores[planes]) >= min_peak
     return parts.keep(kept).reshape(candidates.shape)
+
+
+def best_min_area(pairs: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]) -> float:
+    """The ``min_area`` of the best mean Dice over a set of images.
+
+    Parameters
+    ----------
+    pairs : iterable of (mask, truth)
+        (M, N[, P]) each; read once. An empty mask of an empty truth counts as 1, any other of it
+        as 0: on healthy images it is what dropping parts is for.
+
+    Returns
+    -------
+    float
+        0, or midway between two neighbouring sizes, as shares, of the parts of all images: the
+        largest is never dropped. Of equally good ones the lowest; of very many sizes `SHARES`
+        evenly ranked ones are tried.
+
+    Raises
+    ------
+    ValueError
+        If there is no image, or shapes differ.
+    """
+    from scipy import ndimage
+
+    images = []
+    for mask, truth in pairs:
+        found, true = np.asarray(mask, dtype=bool), np.asarray(truth, dtype=bool)
+        if found.shape != true.shape:
+            raise ValueError(f"the mask is {found.shape}, the truth {true.shape}")
+        labels, count = ndimage.label(found)
+        sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+        shared = np.bincount(labels[true], minlength=count + 1)[1:]
+        images.append((sizes, shared, int(true.sum()), found.size))
+    if not images:
+        raise ValueError("pairs must hold at least one image, got none")
+    shares = np.unique(np.concatenate([sizes / whole for sizes, _, _, whole in images]))
+    cuts = np.concatenate([[0.0], (shares[:-1] + shares[1:]) / 2])
+    if len(cuts) > SHARES:
+        cuts = cuts[np.linspace(0, len(cuts) - 1, SHARES).round().astype(int)]
+    total = np.zeros(len(cuts))
+    for sizes, shared, area, whole in images:
+        kept = sizes[None] >= cuts[:, None] * whole * (1 - SLACK)
+        both = (kept * sizes).sum(1) + area
+        twice = 2 * (kept * shared).sum(1)
+        total += np.where(both > 0, twice / np.maximum(both, 1), 1.0)
+    return float(cuts[total >= total.max() - SLACK][0])

@@ -67,6 +67,9 @@ INFERENCE = ("tile", "overlap", "flips", "scales", "prune", "recalibrate", "min_
 NETWORKS = "networks"
 """Key of ``threshold.json`` that names the seeds whose probabilities were averaged."""
 
+WEIGHTS = "network_weights"
+"""Key of ``threshold.json`` that holds what each of them counts, where they do not count alike."""
+
 GATE_BY = "gate_by"
 """Key of ``threshold.json`` that names the seeds of the classifiers behind the gate."""
 
@@ -247,6 +250,7 @@ def load_network_method(
     settings = trained_settings(segmenter_folder(folder, name, together[0]), threshold)
     by = (str(threshold.get(ENGINE, TORCH)), settings.precision)
     networks = load_networks(folder, name, together, pick_device(device), *by)
+    networks = networks.weighed(threshold.get(WEIGHTS, ()))
     record = Run(folder).record.get("stages", {}).get(f"masks/{name}", {})
     made_by = record.get("weights", {})
     for one in together:
@@ -281,6 +285,7 @@ def _of_run(prepared: Prepared, name: str, seed: int, entry: Entry, whole: bool)
     together = list(entry.get(NETWORKS, [seed]))
     by = (str(entry.get(ENGINE, TORCH)), settings.precision)
     networks = load_networks(folder, name, together, device, *by)
+    networks = networks.weighed(entry.get(WEIGHTS, ()))
     method = NetworkMethod(name, tuple(together), config, networks, settings, entry)
     if not whole:
         return method.unscreened()

@@ -1,4 +1,8 @@
-"""What is chosen on the validation split once a network is trained: threshold, peak and gate."""
+"""What is chosen on the validation split once networks are trained.
+
+On masks, counted: what each network counts, the threshold, the smallest part. On labels: the peak
+and the gate.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,56 @@ import numpy as np
 
 from weakseg.config import SegmenterConfig
 from weakseg.errors import UserError
+from weakseg.masks.screen import best_min_area
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
+from weakseg.masks.thresholds import apply_threshold
 from weakseg.methods.base import FOUNDATION, SUPERVISED, WEAK
 from weakseg.methods.cases import read_truth
 from weakseg.methods.gate import Gate
-from weakseg.methods.network import INFERENCE, network_mask
+from weakseg.methods.network import INFERENCE, WEIGHTS, network_mask
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks
 from weakseg.methods.segmenters import masked_lesions
 from weakseg.progress import say
+from weakseg.scores import dice
 from weakseg.scores.false_alarms import cuts_for_false_alarms
 from weakseg.training.segment import val_cases
 from weakseg.training.segmentation_cases import SegmentationCases
+
+VALIDATION = "validation"
+"""The value of settings that are chosen on validation masks."""
+
+Probabilities = Callable[[Sequence[int]], Iterator[tuple[int, np.ndarray]]]
+"""Cases → the probability of a lesion at every place of each."""
+
+
+def choose_weights(
+    prepared: Prepared,
+    settings: SegmenterConfig,
+    networks: Networks,
+    data: SegmentationCases,
+    probabilities: Callable[[Networks], Probabilities],
+) -> Networks:
+    """The networks, each counting by its mean Dice on the validation lesions that have a mask.
+
+    Each is asked alone, at the threshold that is set, or else at its own best one. Networks that
+    find nothing count alike where all of them do.
+    """
+    if settings.weighting != VALIDATION or len(networks.models) == 1:
+        return networks
+    lesions = _masked(prepared, data, "weighting")
+    found = []
+    for one in networks.alone():
+        maps, truths = _maps_and_truths(prepared, lesions, probabilities(one))
+        if settings.threshold == VALIDATION:
+            _, curve = best_threshold(maps, truths, candidate_thresholds(maps))
+            found.append(float(curve.max()))
+        else:
+            at = float(settings.threshold)
+            pairs = zip(maps, truths, strict=True)
+            found.append(float(np.mean([dice(apply_threshold(p, at), t) for p, t in pairs])))
+    total = sum(found)
+    return networks.weighed([round(d / total, 6) for d in found] if total else ())
 
 
 def choose_threshold(
@@ -28,9 +70,12 @@ def choose_threshold(
     settings: SegmenterConfig,
     networks: Networks,
     data: SegmentationCases,
-    probabilities: Callable[[Sequence[int]], Iterator[tuple[int, np.ndarray]]],
+    probabilities: Probabilities,
 ) -> dict[str, Any]:
-    """The threshold on the probability, what it was chosen on, and all masks that were seen."""
+    """The threshold on the probability, what it was chosen on, and all masks that were seen.
+
+    The smallest part is chosen with it, where that is asked for.
+    """
     trained, seen = networks.masks_seen("training_masks"), networks.seen
     one = len(networks.models) == 1
     which = "the network" if one else f"the {len(networks.models)} networks"
@@ -38,26 +83,24 @@ def choose_threshold(
     if settings.weak:
         was = "was" if one else "were"
         chosen_on = f"nothing; {which} {was} trained on masks by {networks.settings['masks_of']}"
-    value = settings.threshold
-    if value == "validation":
-        everything = prepared.cases.indices("val")
-        lesions = [i for i in val_cases(data, everything, 10**9) if not data.truth_is_empty(i)]
-        if not lesions:
-            raise UserError(
-                "The threshold cannot be chosen on validation masks.",
-                where="segmenters: threshold: validation",
-                found="no validation lesion with a mask",
-                fix="set threshold to a probability, such as 0.5",
-            )
-        maps_of = dict(probabilities(lesions))
-        cases = prepared.cases.cases
-        truths = [
-            read_truth(cases[i], maps_of[i].shape, False, prepared.config.data) for i in lesions
-        ]
-        maps = [maps_of[i] for i in lesions]
+    value, inference = settings.threshold, settings.model_dump(mode="json", include=set(INFERENCE))
+    chosen = [k for k in ("threshold", "min_area") if getattr(settings, k) == VALIDATION]
+    weighed = settings.weighting == VALIDATION and not one
+    lesions = _masked(prepared, data, chosen[0]) if chosen else []
+    if value == VALIDATION:
+        maps, truths = _maps_and_truths(prepared, lesions, probabilities)
         value, _ = best_threshold(maps, truths, candidate_thresholds(maps))
-        seen |= masked_lesions(prepared, lesions)
         chosen_on = f"{len(lesions)} validation masks"
+    if settings.min_area == VALIDATION:
+        known = sorted([*lesions, *_healthy(prepared)])
+        pairs = _masks_and_truths(prepared, known, probabilities, float(value))
+        inference["min_area"] = best_min_area(pairs)
+    if chosen or weighed:
+        lesions = _masked(prepared, data, "weighting")
+        seen |= masked_lesions(prepared, lesions)
+        further = ["weights"] * weighed + ["smallest part"] * ("min_area" in chosen)
+        if further:
+            chosen_on += f"; {' and '.join(further)} on {len(lesions)} validation masks"
     return {
         "kind": SUPERVISED if not settings.weak else FOUNDATION if seen.elsewhere else WEAK,
         "rule": "probability",
@@ -68,8 +111,59 @@ def choose_threshold(
         "gate": 0.0,
         "split": "test",
         "upper_bound": False,
-        "inference": settings.model_dump(mode="json", include=set(INFERENCE)),
+        "inference": inference,
+        **({WEIGHTS: list(networks.weights)} if networks.weights else {}),
     }
+
+
+def _masked(prepared: Prepared, data: SegmentationCases, key: str) -> list[int]:
+    """The validation lesions that have a mask.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    everything = prepared.cases.indices("val")
+    lesions = [i for i in val_cases(data, everything, 10**9) if not data.truth_is_empty(i)]
+    if not lesions:
+        raise UserError(
+            f"The setting {key} cannot be chosen on validation masks.",
+            where=f"segmenters: {key}: validation",
+            found="no validation lesion with a mask",
+            fix="set threshold to a probability, such as 0.5, min_area to 0 and weighting to equal",
+        )
+    return lesions
+
+
+def _healthy(prepared: Prepared) -> list[int]:
+    """The validation images whose label says that there is no lesion."""
+    labels, cases = prepared.cases.labels, prepared.cases.cases
+    return [i for i in prepared.cases.indices("val") if not labels.is_lesion(cases[i].label)]
+
+
+def _maps_and_truths(
+    prepared: Prepared, lesions: Sequence[int], probabilities: Probabilities
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    maps, data = dict(probabilities(lesions)), prepared.config.data
+    of = prepared.cases.cases
+    return [maps[i] for i in lesions], [
+        read_truth(of[i], maps[i].shape, False, data) for i in lesions
+    ]
+
+
+def _masks_and_truths(
+    prepared: Prepared, indices: Sequence[int], probabilities: Probabilities, at: float
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What lies above a threshold and the truth, one case at a time."""
+    labels = prepared.cases.labels
+    for i, p in probabilities(indices):
+        case = prepared.cases.cases[i]
+        healthy = not labels.is_lesion(case.label)
+        truth = np.zeros(p.shape, dtype=bool)
+        if not healthy:
+            truth = read_truth(case, p.shape, False, prepared.config.data)
+        yield apply_threshold(p, at), truth
 
 
 def choose_screen(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,37 @@ class Networks:
         The ``settings.json`` of each; of one name they differ in figures of the training alone.
     engine : mapping
         What the record says of the engine that runs them; empty for torch that nobody chose.
+    weights : tuple of float
+        What each counts in their mean, 1 in all; empty where they count alike.
     """
 
     models: tuple[Segmenter, ...]
     held: tuple[dict[str, Any], ...]
     engine: Mapping[str, Any] = field(default_factory=dict)
+    weights: tuple[float, ...] = ()
+
+    def weighed(self, weights: Sequence[float]) -> Networks:
+        """The same, counting otherwise.
+
+        Raises
+        ------
+        RunError
+            If the weights are not as many, or all 0.
+        """
+        if weights and (len(weights) != len(self.models) or not sum(weights)):
+            raise RunError(
+                "The weights of the mean of several networks are not theirs.",
+                found=f"{len(weights)} weights for {len(self.models)} networks: {list(weights)}",
+                fix="run `weakseg train-segmenter CONFIG` again, with --force",
+            )
+        return replace(self, weights=tuple(weights))
+
+    def alone(self) -> list[Networks]:
+        """Each network by itself."""
+        return [
+            replace(self, models=(m,), held=(h,), weights=())
+            for m, h in zip(self.models, self.held, strict=True)
+        ]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -107,15 +133,17 @@ class Networks:
             for model, trained in zip(self.models, self.held, strict=True)
         ]
         for answers in zip(*each, strict=True):
-            i, mean = answers[0][0], _mean([p for _, p in answers])
+            i, mean = answers[0][0], _mean([p for _, p in answers], self.weights)
             _require_numbers(mean, data.cases[i])
             yield i, data.original(i, mean)
 
 
-def _mean(maps: Sequence[np.ndarray]) -> np.ndarray:
+def _mean(maps: Sequence[np.ndarray], weights: Sequence[float] = ()) -> np.ndarray:
     """The mean of some maps; a single one as it is."""
     if len(maps) == 1:
         return maps[0]
+    if weights:
+        return np.asarray(np.average(np.stack(maps), axis=0, weights=weights), dtype=np.float32)
     return np.asarray(np.mean(np.stack(maps), axis=0, dtype=np.float32))
 
 

@@ -177,7 +177,7 @@ def _plain(prepared: Prepared, name: str) -> bool:
     Without validation masks, an average over seeds, screening or a gate.
     """
     s = prepared.config.segmenters[name]
-    screened = s.min_peak > 0 or s.min_area > 0 or s.gate != "none" or s.false_alarms is not None
+    screened = s.min_peak > 0 or s.min_area != 0 or s.gate != "none" or s.false_alarms is not None
     alone = len(prepared.config.mask_seeds(name)) == len(prepared.config.segmenter_seeds(name))
     return s.keep == "last" and s.threshold == 0.5 and not s.recalibrate and alone and not screened
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,12 @@ from weakseg.methods.network import (
     NetworkMethod,
     no_gate,
 )
-from weakseg.methods.network_choices import choose_screen, choose_threshold
+from weakseg.methods.network_choices import (
+    Probabilities,
+    choose_screen,
+    choose_threshold,
+    choose_weights,
+)
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks, load_networks
 from weakseg.methods.segmenters import (
@@ -84,6 +90,18 @@ def _classifiers(prepared: Prepared, name: str) -> tuple[str, ...]:
     return tuple(predictions_stage(arch, int(s)) for s in gate_weights(prepared, name))
 
 
+def _ask(
+    fabric: Any, data: SegmentationCases, settings: SegmenterConfig, networks: Networks
+) -> Probabilities:
+    """What networks say of some of a run's cases."""
+
+    def probabilities(indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        with fabric.autocast():
+            yield from networks.probabilities(data, indices, settings)
+
+    return probabilities
+
+
 def _write_masks(
     prepared: Prepared, name: str, data: SegmentationCases, settings: SegmenterConfig
 ) -> dict[str, Any]:
@@ -110,12 +128,9 @@ def _write_masks(
             engine = networks.engine.get("engine", engine)  # for all seeds the same
             engines |= networks.engine
 
-            def probabilities(
-                indices: Sequence[int], fabric: Any = fabric, networks: Networks = networks
-            ) -> Iterator[tuple[int, np.ndarray]]:
-                with fabric.autocast():
-                    yield from networks.probabilities(data, indices, settings)
-
+            ask = partial(_ask, fabric, data, settings)
+            networks = choose_weights(prepared, settings, networks, data, ask)
+            probabilities = ask(networks)
             threshold = choose_threshold(prepared, settings, networks, data, probabilities)
             if engine != TORCH:
                 threshold[ENGINE] = engine

@@ -26,6 +26,7 @@ from weakseg.layout import (
     targets_stage,
 )
 from weakseg.methods.gate import check_gate
+from weakseg.methods.network_choices import VALIDATION
 from weakseg.methods.networks import say_random
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import (
@@ -135,14 +136,15 @@ def check_masks(prepared: Prepared, name: str) -> None:
         training_cases(prepared)
     else:
         check_source(prepared, config.masks)
-    wants = {"keep": config.keep == "best", "threshold": config.threshold == "validation"}
+    wants = {"keep": config.keep == "best"}
+    wants |= {k: getattr(config, k) == VALIDATION for k in ("threshold", "min_area", "weighting")}
     val = prepared.cases.indices("val")
     if any(wants.values()) and not masks_of(prepared, val):
         key = next(k for k, w in wants.items() if w)
         raise UserError(
             "No validation image with a lesion has a mask.",
             where=f"segmenters.{name}.{key}",
-            fix="set keep: last and threshold: 0.5, which need none",
+            fix="set keep: last, threshold: 0.5, min_area: 0 and weighting: equal, which need none",
         )
 
 
