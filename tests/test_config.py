@@ -17,7 +17,8 @@ from weakseg.settings import Keys
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 NOT_DEFAULT = {"crf", "box-prompt", "affinity", "hypercolumn", "random-forest"}
-"""Rules that need an extra, or learn first."""
+NOT_DEFAULT |= {"region-growing", "watershed", "chan-vese", "snake"}
+"""Rules that need an extra, or learn first; and the classical ones, of which there are enough."""
 
 
 def write(tmp_path, text):

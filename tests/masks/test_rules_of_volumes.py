@@ -35,7 +35,7 @@ def dice(mask):
     return 2 * (mask & LESION).sum() / (mask.sum() + LESION.sum())
 
 
-@pytest.mark.parametrize("name", ["two-tone", "grown", "geodesic"])
+@pytest.mark.parametrize("name", ["two-tone", "grown", "geodesic", "region-growing", "watershed"])
 def test_the_image_gives_the_outline(name):
     heat, image = scene()
     mask = segment(fitted(RULES[name]()), heat, image)
@@ -43,7 +43,7 @@ def test_the_image_gives_the_outline(name):
     assert dice(mask) > 0.9
 
 
-@pytest.mark.parametrize("name", ["two-tone", "grown", "geodesic"])
+@pytest.mark.parametrize("name", ["two-tone", "grown", "geodesic", "region-growing", "watershed"])
 def test_a_volume_of_like_slices_gets_the_mask_of_the_slice_in_each(name):
     heat, image = (v[:, :, 5] for v in scene())
     wanted = segment(fitted(RULES[name]()), heat, image)

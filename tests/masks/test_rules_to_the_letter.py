@@ -22,6 +22,7 @@ from weakseg.masks.rules import (
     TrainedState,
     affinity,
     box_prompt,
+    chan_vese,
     configured_rule,
     crf,
     default_rules,
@@ -31,10 +32,13 @@ from weakseg.masks.rules import (
     hypercolumn,
     random_forest,
     random_walker,
+    region_growing,
     rule_from_json,
     segment,
+    snake,
     superpixel,
     two_tone,
+    watershed,
 )
 from weakseg.masks.rules.affinity import BACKGROUND, LESION, OPEN, confident, count_pairs
 from weakseg.masks.rules.hypercolumn import Vote, hypercolumn_mask, sure_superpixels, vote_of
@@ -60,6 +64,16 @@ UNUSUAL = {
     "random-walker": (random_walker, {"high": 0.81, "low": 0.21, "beta": 51.0}),
     "superpixel": (superpixel, {"at": 0.41, "count": 33, "compactness": 0.21}),
     "two-tone": (two_tone, {"warm": 0.51, "blur": 0.021}),
+    "region-growing": (
+        region_growing,
+        {"high": 0.81, "low": 0.21, "tolerance": 0.21, "blur": 0.011},
+    ),
+    "watershed": (watershed, {"high": 0.81, "low": 0.21, "blur": 0.011}),
+    "chan-vese": (chan_vese, {"high": 0.81, "low": 0.21, "steps": 7, "smoothing": 2}),
+    "snake": (
+        snake,
+        {"high": 0.81, "low": 0.21, "steps": 7, "smoothing": 2, "blur": 0.011},
+    ),
     "crf": (crf, {"at": 0.41, "steps": 3}),
     "box-prompt": (box_prompt, {"warm": 0.51, "blur": 0.021, "box": 1.5, "parts": "each"}),
     "hypercolumn": (hypercolumn, {"warm": 0.41, "at": 0.61, "count": 33, "compactness": 0.21}),
@@ -174,7 +188,8 @@ def test_low_and_high_exclude_their_limits(low_high):
 
 
 def test_a_rule_s_low_must_be_below_its_high():
-    for name in ("geodesic", "random-walker", "affinity", "hypercolumn"):
+    seeded = ("region-growing", "watershed", "chan-vese", "snake")
+    for name in ("geodesic", "random-walker", "affinity", "hypercolumn", *seeded):
         with pytest.raises(ValidationError, match="low must be below high"):
             RULES[name](low=0.5, high=0.5)
         assert RULES[name](low=0.49, high=0.5).low == 0.49
@@ -445,4 +460,5 @@ def test_rules_that_are_not_by_default_are_asked_for_by_name():
         n
         for n in RULES
         if n not in ("crf", "box-prompt", "affinity", "hypercolumn", "random-forest")
+        and n not in ("region-growing", "watershed", "chan-vese", "snake")
     ]

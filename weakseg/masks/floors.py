@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from weakseg.masks.clusters import end_cluster
-from weakseg.masks.region import brightness
+from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.rules.chan_vese import chan_vese_mask
+from weakseg.masks.rules.region_growing import region_growing_mask
+from weakseg.masks.rules.seeded import smoothed
+from weakseg.masks.rules.snake import snake_mask
+from weakseg.masks.rules.watershed import watershed_mask
+from weakseg.masks.thresholds import is_flat
 
 Bools = npt.NDArray[np.bool_]
 
@@ -96,6 +102,44 @@ def _ellipse(image: npt.ArrayLike) -> Bools:
     return centred_ellipse(np.shape(image), np.pi / 16)
 
 
+LONGEST_SIDE = 128
+"""Of the copy that contours are drawn on: they take many steps."""
+BLUR = 0.02
+"""Sd of the smoothing that leaves the brightest part of an image and not its brightest pixel."""
+
+
+def from_brightest(image: npt.ArrayLike, rule: Callable[..., Bools]) -> Bools:
+    """What a rule that begins with a heatmap makes of the image's own brightness instead.
+
+    Parameters
+    ----------
+    image : (M, N) or (M, N, C) array_like
+        Channels are averaged; what is no finite number is as the darkest.
+    rule : callable
+        (heat, image) → mask.
+
+    Returns
+    -------
+    (M, N) ndarray of bool
+        Empty for an even image.
+    """
+    from skimage.transform import resize
+
+    grey = brightness(image)
+    finite = np.isfinite(grey)
+    grey = np.where(finite, grey, grey[finite].min() if finite.any() else 0.0)
+    shrink = LONGEST_SIDE / max(grey.shape)
+    small = grey
+    if shrink < 1:
+        shape = [max(1, round(side * shrink)) for side in grey.shape]
+        small = resize(grey, shape, anti_aliasing=True, preserve_range=True)
+    heat = unit_range(smoothed(small, BLUR))
+    if is_flat(heat):
+        return np.zeros(grey.shape, dtype=bool)
+    mask = rule(heat, small)
+    return mask if mask.shape == grey.shape else np.asarray(resize(mask, grey.shape, order=0))
+
+
 FLOORS: dict[str, Callable[[npt.ArrayLike], Bools]] = {
     "floor-everything": _everything,
     "floor-brightest-5": partial(brightest, share=0.05),
@@ -108,6 +152,10 @@ FLOORS: dict[str, Callable[[npt.ArrayLike], Bools]] = {
     "floor-k-means-darkest": partial(end_cluster, count=TISSUES, bright=False),
     "floor-fuzzy-c-means-brightest": partial(end_cluster, count=TISSUES, fuzzy=True),
     "floor-fuzzy-c-means-darkest": partial(end_cluster, count=TISSUES, fuzzy=True, bright=False),
+    "floor-region-growing": partial(from_brightest, rule=region_growing_mask),
+    "floor-watershed": partial(from_brightest, rule=watershed_mask),
+    "floor-chan-vese": partial(from_brightest, rule=chan_vese_mask),
+    "floor-snake": partial(from_brightest, rule=snake_mask),
 }
 """Name → function from an image, (M, N) or (M, N, C), to its (M, N) mask."""
 

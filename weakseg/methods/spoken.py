@@ -29,6 +29,10 @@ _FLOORS = {
     "floor-k-means-darkest": "the darkest of four k-means clusters of every image",
     "floor-fuzzy-c-means-brightest": "the brightest of four fuzzy clusters of every image",
     "floor-fuzzy-c-means-darkest": "the darkest of four fuzzy clusters of every image",
+    "floor-region-growing": "what grows from the brightest part of every image",
+    "floor-watershed": "the watershed around the brightest part of every image",
+    "floor-chan-vese": "a contour without edges around the brightest part of every image",
+    "floor-snake": "a geodesic contour around the brightest part of every image",
 }
 
 

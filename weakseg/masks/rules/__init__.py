@@ -4,6 +4,7 @@
 - `search`: parameters chosen on validation masks
 - `global_thresholds`, `masks_seen`: one number for an image or for the set
 - `random_walker`, `two_tone`, `geodesic`, `superpixel`, `crf`: masks that follow the image
+- `region_growing`, `watershed`, `chan_vese`, `snake`: the classical ones
 - `affinity`, `hypercolumn`: trained on the training heatmaps first
 """
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.rules.arguments import at_least
 from weakseg.masks.rules.base import FittedRule
-from weakseg.masks.rules.seeded import SeededRule, seeds_of
+from weakseg.masks.rules.seeded import SeededRule, seeds_of, slope
 
 
 class GeodesicRule(SeededRule):
@@ -76,18 +76,8 @@ def geodesic_mask(
     if not seeds.both:
         return seeds.halfway
     grey = seeds.grey
-    slope = _slope(grey)
-    cost = 1 + edge * slope
+    cost = 1 + edge * slope(grey)
     to_lesion, _ = MCP_Geometric(cost).find_costs(np.argwhere(seeds.lesion))
     to_background, _ = MCP_Geometric(cost).find_costs(np.argwhere(seeds.background))
     nearer: Bools = to_lesion < to_background
     return nearer
-
-
-def _slope(grey: Floats) -> Floats:
-    """The length of the gradient; 0 in an image that is a single row of pixels."""
-    if grey.ndim == 2:
-        return np.hypot(*np.gradient(grey)) if min(grey.shape) > 1 else np.zeros_like(grey)
-    # A volume of one slice has no slope across it.
-    slopes = (np.gradient(grey, axis=k) for k, n in enumerate(grey.shape) if n > 1)
-    return np.asarray(np.sqrt(sum(s**2 for s in slopes)) + np.zeros_like(grey))

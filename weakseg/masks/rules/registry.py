@@ -11,6 +11,7 @@ from weakseg.errors import nearest
 from weakseg.masks.rules import base
 from weakseg.masks.rules.affinity import AffinityRule
 from weakseg.masks.rules.box_prompt import BoxPromptRule
+from weakseg.masks.rules.chan_vese import ChanVeseRule
 from weakseg.masks.rules.crf import CrfRule
 from weakseg.masks.rules.geodesic import GeodesicRule
 from weakseg.masks.rules.global_thresholds import (
@@ -25,8 +26,11 @@ from weakseg.masks.rules.hypercolumn import HypercolumnRule
 from weakseg.masks.rules.masks_seen import OracleDatasetRule, OracleImageRule, ValidationRule
 from weakseg.masks.rules.random_forest import RandomForestRule
 from weakseg.masks.rules.random_walker import RandomWalkerRule
+from weakseg.masks.rules.region_growing import RegionGrowingRule
+from weakseg.masks.rules.snake import SnakeRule
 from weakseg.masks.rules.superpixel import SuperpixelRule
 from weakseg.masks.rules.two_tone import TwoToneRule
+from weakseg.masks.rules.watershed import WatershedRule
 
 _ALL: tuple[type[base.Rule], ...] = (
     FixedRule,
@@ -38,6 +42,10 @@ _ALL: tuple[type[base.Rule], ...] = (
     GrownRule,
     GeodesicRule,
     SuperpixelRule,
+    RegionGrowingRule,
+    WatershedRule,
+    ChanVeseRule,
+    SnakeRule,
     CrfRule,
     BoxPromptRule,
     AffinityRule,

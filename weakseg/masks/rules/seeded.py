@@ -70,3 +70,20 @@ def seeds_of(heatmap: npt.ArrayLike, image: npt.ArrayLike, *, low: float, high: 
     heat, grey = heat_and_grey(heatmap, image)
     halfway = np.asarray(heat > (high + low) / 2)
     return Seeds(unit_range(grey), heat > high, heat < low, halfway)
+
+
+def smoothed(grey: Floats, blur: float) -> Floats:
+    """Greys smoothed by a Gaussian of a share of the longer side; of a volume in each slice."""
+    from scipy import ndimage
+
+    sd = [blur * max(grey.shape[:2])] * 2 + [0.0] * (grey.ndim - 2)
+    return np.asarray(ndimage.gaussian_filter(grey, sd))
+
+
+def slope(grey: Floats) -> Floats:
+    """The length of the gradient; 0 in an image that is a single row of pixels."""
+    if grey.ndim == 2:
+        return np.hypot(*np.gradient(grey)) if min(grey.shape) > 1 else np.zeros_like(grey)
+    # A volume of one slice has no slope across it.
+    slopes = (np.gradient(grey, axis=k) for k, n in enumerate(grey.shape) if n > 1)
+    return np.asarray(np.sqrt(sum(s**2 for s in slopes)) + np.zeros_like(grey))
