@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -25,7 +25,9 @@ from weakseg.commands.options import (
     RunDir,
     Seed,
     example,
+    load_experiment,
 )
+from weakseg.commands.sweep import sweep
 from weakseg.commands.validate import validate
 from weakseg.errors import EXIT_INTERRUPTED
 from weakseg.interruption import InterruptedCommand, end_interrupted, signals_raise
@@ -66,24 +68,6 @@ def _common(
     """Options of every command."""
 
 
-def _load(
-    config: Path,
-    manifest: Path | None,
-    overrides: list[str] | None,
-    device: str | None,
-    seed: int | None,
-) -> Any:
-    from weakseg.config import load_config
-    from weakseg.config.load import quoted
-    from weakseg.packaged import find_config
-
-    changes = [f"data.manifest={quoted(str(manifest))}"] if manifest is not None else []
-    changes += overrides or []
-    changes += [f"device={device}"] if device is not None else []
-    changes += [f"seed={seed}"] if seed is not None else []
-    return load_config(find_config(config), changes)
-
-
 STAGES: dict[str, tuple[str, str, str, str]] = {
     "train-classifier": (
         "train_classifier",
@@ -118,7 +102,7 @@ def _add_stage(name: str) -> None:
         seed: Seed = None,
         force: Force = False,
     ) -> None:
-        settings = _load(config, manifest, overrides, device, seed)
+        settings = load_experiment(config, manifest, overrides, device, seed)
         from weakseg.stages.prepare import prepared_run
 
         run = getattr(import_module(f"weakseg.stages.{module}"), function)
@@ -150,7 +134,7 @@ def compare(
 
     What is up to date is not made again.
     """
-    settings = _load(config, manifest, overrides, device, seed)
+    settings = load_experiment(config, manifest, overrides, device, seed)
     from weakseg.stages.compare import compare as run
     from weakseg.stages.prepare import prepared_run
 
@@ -180,7 +164,7 @@ def heatmap_segment(
     force: Force = False,
 ) -> None:
     """Make heatmaps and masks, and score them."""
-    settings = _load(config, manifest, overrides, device, seed)
+    settings = load_experiment(config, manifest, overrides, device, seed)
     from weakseg.stages.prepare import prepared_run
 
     name = "sweep" if sweep else "heatmap_segment"
@@ -211,7 +195,7 @@ def train_segmenter(
     FCN, U-Net, DeepMedic: the experiment's `segmenters`, on true masks. Their masks of the test
     images are made and scored too. A command that was killed goes on when it is repeated.
     """
-    settings = _load(config, manifest, overrides, device, seed)
+    settings = load_experiment(config, manifest, overrides, device, seed)
     from weakseg.stages.prepare import prepared_run
     from weakseg.stages.train_segmenter import train_segmenters
 
@@ -300,6 +284,11 @@ def predict(
     )
 
 
+app.command(
+    epilog=example(
+        "weakseg sweep own-images --data labels.csv --over classifier.seeds=0..4 --folds 5"
+    )
+)(sweep)
 app.command(epilog=example("weakseg models"))(models)
 
 

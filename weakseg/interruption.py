@@ -21,6 +21,8 @@ GOES_ON = (
 SAFE = {
     "validate": "nothing was written",
     "models": "nothing was written",
+    "sweep": "runs that are done stay done, jobs of this machine were ended; repeat the command to "
+    "go on",
     "report": "every page and table in the folder is whole, the runs are untouched; repeat the "
     "command",
     "predict": "masks that were written are whole, predictions.csv is not there yet; repeat the "

@@ -12,6 +12,7 @@ import typer
 from weakseg.errors import ConfigError
 
 if TYPE_CHECKING:
+    from weakseg.config import Config
     from weakseg.importing.answers import Answers, Question
 
 
@@ -57,6 +58,25 @@ Answered = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--force", help="Overwrite what an earlier call has written.")
 ]
+
+
+def load_experiment(
+    config: Path,
+    manifest: Path | None,
+    overrides: Sequence[str] | None,
+    device: str | None,
+    seed: int | None,
+) -> Config:
+    """The experiment that the options of a command say."""
+    from weakseg.config import load_config
+    from weakseg.config.load import quoted
+    from weakseg.packaged import find_config
+
+    changes = [f"data.manifest={quoted(str(manifest))}"] if manifest is not None else []
+    changes += overrides or []
+    changes += [f"device={device}"] if device is not None else []
+    changes += [f"seed={seed}"] if seed is not None else []
+    return load_config(find_config(config), changes)
 
 
 def example(*lines: str) -> str:

@@ -217,11 +217,11 @@ def _keys_beside(path: Sequence[Any], holder: dict[str, Any]) -> list[str]:
             parts.pop(0)  # the user's own name
             model = NAMED[part]
         else:
-            model = _section(model.model_fields[part].annotation)
+            model = section(model.model_fields[part].annotation)
     return [] if model is None else list(model.model_fields)
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
+def section(annotation: Any) -> type[BaseModel] | None:
     """The section that a field holds, also where it may hold something else instead."""
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):

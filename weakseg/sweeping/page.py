@@ -1,0 +1,59 @@
+"""The page of a sweep: its table of Dice, and what became of its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from weakseg import __version__
+from weakseg.report.policy import own, page_policy
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A job on the page."""
+
+    name: str
+    state: str
+    why: str
+    page: str | None
+
+
+def sweep_page(
+    title: str, dice: pd.DataFrame, jobs: Sequence[Shown], *, simulated: bool, folds: int | None
+) -> str:
+    """The page, with nothing outside itself but links to the pages of the runs.
+
+    Parameters
+    ----------
+    title : str
+    dice : DataFrame
+        See `weakseg.sweeping.joint.dice_table`.
+    jobs : sequence of Shown
+    simulated : bool
+        Whether the images are the phantom's.
+    folds : int or None
+        How many folds each row is made of.
+    """
+    environment = Environment(
+        loader=PackageLoader("weakseg", "sweeping"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.jinja").render(
+        title=title,
+        policy=page_policy(),
+        style=own("page.css"),
+        columns=list(dice.columns),
+        rows=dice.astype(str).to_numpy().tolist(),
+        jobs=jobs,
+        left=[j for j in jobs if j.state != "done"],
+        simulated=simulated,
+        folds=folds,
+        weakseg=__version__,
+    )

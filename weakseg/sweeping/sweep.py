@@ -1,0 +1,239 @@
+"""``weakseg sweep``: the runs of a sweep are started, looked after, and put into one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from weakseg.config import PHANTOM, Config, dump_config, fingerprint
+from weakseg.errors import ConfigError, RunError, WeaksegError, did_you_mean
+from weakseg.layout import report_folder, report_page
+from weakseg.progress import progress, say
+from weakseg.report.read import read_runs
+from weakseg.runs import inside, locked, write_json, write_text
+from weakseg.spreadsheets import csv_text
+from weakseg.sweeping.cluster import Cluster
+from weakseg.sweeping.executors import EXECUTORS, in_queue, require_submitit
+from weakseg.sweeping.jobs import (
+    Job,
+    State,
+    as_json,
+    experiment_file,
+    state_of,
+    weakseg_command,
+    write_experiment,
+)
+from weakseg.sweeping.joint import Read, dice_table, joint_table
+from weakseg.sweeping.page import Shown, sweep_page
+from weakseg.sweeping.variations import Variation, variations
+
+ROOT = Path("runs")
+MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep has come to.
+
+    Attributes
+    ----------
+    page : Path
+    failed : dict
+        Run → why it failed.
+    """
+
+    page: Path
+    failed: dict[str, str]
+
+
+def sweep(
+    load: Callable[[list[str]], Config],
+    over: Sequence[str],
+    *,
+    folds: int | None = None,
+    executor: str = "local",
+    cluster: Cluster | None = None,
+    retry: bool = False,
+    out: Path | None = None,
+) -> Outcome:
+    """Perform the runs of a sweep, and write its report.
+
+    Each is a ``weakseg compare`` of its own. What is done is not done again; what has failed only
+    with ``retry``, and goes on then where it was broken off.
+
+    Parameters
+    ----------
+    load : callable
+        Gives the experiment with some changes, as ``--set`` takes them.
+    over : sequence of str
+        See `weakseg.sweeping.variations.variations`.
+    folds : int, optional
+    executor : str
+        One of `weakseg.sweeping.executors.EXECUTORS`.
+    cluster : Cluster, optional
+        Limits of the jobs.
+    retry : bool
+        Start again what has failed.
+    out : Path, optional
+        Default: ``runs/NAME-sweep``.
+
+    Raises
+    ------
+    ConfigError
+        For an experiment that one of the runs cannot have: all are looked at before one begins.
+    RunError
+        If the folder is in use by another sweep, or damaged.
+    """
+    if executor not in EXECUTORS:
+        raise ConfigError(
+            "There is no such executor.",
+            where="--executor",
+            found=executor,
+            fix=did_you_mean(executor, EXECUTORS),
+        )
+    if executor != "local":
+        require_submitit()
+    cluster = cluster or Cluster()
+    runs = variations(over, folds)
+    configs = {v.name: load(v.changes) for v in runs}
+    name = configs[runs[0].name].name
+    folder = ROOT / f"{name}-sweep" if out is None else out
+    with locked(folder):
+        jobs = {v.name: _job(folder, v, configs[v.name], cluster) for v in runs}
+        states, read = _states(folder, jobs)
+        if _perform(jobs, states, executor, cluster, inside(folder, "submitit"), retry):
+            states, read = _states(folder, jobs)
+        page = _write_report(folder, f"Sweep of {name}", runs, configs, states, read)
+    return Outcome(page, {n: s.why for n, s in states.items() if s.name == "failed"})
+
+
+def said_of_failures(outcome: Outcome, runs: str) -> RunError:
+    """What to say where runs have failed."""
+    lines = [f"  - {n}: {why}" for n, why in outcome.failed.items()]
+    more = len(lines) - MOST_NAMED
+    if more > 0:
+        lines = [*lines[:MOST_NAMED], f"  … {more} more"]
+    one = len(outcome.failed) == 1
+    return RunError(
+        f"{len(outcome.failed)} run{' has' if one else 's have'} failed:\n" + "\n".join(lines),
+        where=runs,
+        fix="look into its log.txt there, and repeat the command with --retry",
+    )
+
+
+def jobs_folder(folder: Path) -> Path:
+    """Where a folder a job lies: what it was told, its log, what became of it."""
+    return inside(folder, "jobs")
+
+
+def run_of(folder: Path, name: str) -> Path:
+    """The run folder of a job."""
+    return inside(folder, "runs", name)
+
+
+def _job(folder: Path, of: Variation, config: Config, cluster: Cluster) -> Job:
+    # Its own name, for the report of several runs.
+    config = config.model_copy(update={"name": of.name})
+    at = inside(jobs_folder(folder), of.name)
+    command = weakseg_command("compare", experiment_file(at), "--run-dir", run_of(folder, of.name))
+    key = fingerprint(config)
+    job = Job(of.name, at, command, key, cluster.minutes, cluster.cpus)
+    write_experiment(job, dump_config(config))
+    return job
+
+
+def _perform(
+    jobs: dict[str, Job],
+    states: dict[str, State],
+    executor: str,
+    cluster: Cluster,
+    own: Path,
+    retry: bool,
+) -> bool:
+    """Start what is to be started, and wait until all have ended; whether there was anything."""
+    again = ("waiting", "failed") if retry else ("waiting",)
+    begin = [
+        job
+        for name, job in jobs.items()
+        if states[name].name in again or in_queue(job, executor, own)
+    ]
+    done = sum(s.name == "done" for s in states.values())
+    if done:
+        say(f"{done} of {len(jobs)} runs are done already")
+    if not begin:
+        return False
+    with progress("runs", len(jobs)) as advance:
+        advance(done)
+
+        def ended(job: Job) -> None:
+            state = state_of(job)
+            why = f": {state.why}" if state.why else ""
+            say(f"{job.name}: {state.name}{why}")
+            advance()
+
+        EXECUTORS[executor](begin, cluster, own, ended)
+    return True
+
+
+def _states(folder: Path, jobs: dict[str, Job]) -> tuple[dict[str, State], dict[str, Read]]:
+    """What became of every job, and the scores of those that are done.
+
+    A run that cannot be read is not done, whatever its command said.
+    """
+    states, read = {}, {}
+    for name, job in jobs.items():
+        states[name] = state_of(job)
+        if states[name].name != "done":
+            continue
+        try:
+            [run] = read_runs([run_of(folder, name)], look_at_data=False)
+        except WeaksegError as e:
+            found = f" ({e.found})" if e.found else ""
+            states[name] = State("failed", f"its run cannot be read: {e.what}{found}")
+            continue
+        read[name] = Read(run.per_case, run.config.scores.bootstrap, run.config.seed)
+    return states, read
+
+
+def _write_report(
+    folder: Path,
+    title: str,
+    runs: Sequence[Variation],
+    configs: dict[str, Config],
+    states: dict[str, State],
+    read: dict[str, Read],
+) -> Path:
+    keys = list(runs[0].shown)
+    table = joint_table(runs, read)
+    dice = dice_table(table, keys)
+    jobs: list[dict[str, Any]] = [
+        {"run": v.name, **v.shown}
+        | ({} if v.fold is None else {"fold": v.fold})
+        | as_json(states[v.name])
+        for v in runs
+    ]
+    tables = {"scores": table, "dice": dice, "jobs": pd.DataFrame(jobs)}
+    for name, of in tables.items():
+        write_text(inside(folder, f"{name}.csv"), csv_text(of, float_format="%.6g"))
+    summary = {
+        "title": title,
+        "over": keys,
+        "folds": runs[0].folds,
+        "runs": jobs,
+        "scores": table.to_dict("records"),
+    }
+    write_json(inside(folder, "sweep.json"), summary)
+    shown = []
+    for v in runs:
+        page = report_page(report_folder(run_of(folder, v.name)))
+        there = page.relative_to(folder).as_posix() if page.exists() else None
+        shown.append(Shown(v.name, states[v.name].name, states[v.name].why, there))
+    simulated = any(c.data.manifest == PHANTOM for c in configs.values())
+    index = inside(folder, "index.html")
+    html = sweep_page(title, dice, shown, simulated=simulated, folds=runs[0].folds)
+    write_text(index, html)
+    return index
