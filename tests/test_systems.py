@@ -1,6 +1,7 @@
 """Every network of other people at work: trained, ensembled, a teacher, a pupil, resumed, used."""
 
 import shutil
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from safetensors.torch import load_file
 from tests.test_segment_volumes import write_volumes
 from tests.tiny import cases, pixels, weakseg, write_config, write_set
 from weakseg.config import SegmenterConfig, load_config
+from weakseg.errors import ConfigError
+from weakseg.masks.rules.crf import crf_probability
+from weakseg.models.cascade import Cascade
 from weakseg.models.segmenters import SEGMENTERS, find_segmenter
 from weakseg.scores.stored import read_per_case
 from weakseg.stages.prepare import prepared_run
@@ -26,7 +30,7 @@ EVERY = ["unet:mfr+mca+ca"] + [
 ]
 SLOW = {"unet", "unet:mfr+mca+ca", "unet-original", "encoder-unet", "unetpp", "deepmedic"} | {
     *("fcn32s", "fcn16s", "fcn8s", "fcn_resnet50", "deeplabv3_resnet50", "mfr-unet"),
-    *("deepmedic-release", "deepmedic-latest"),
+    *("deepmedic-release", "deepmedic-latest", "cascade", "fuzzy-neuro"),
 }
 """Large, or at work in other tests, or not unlike one of the others."""
 AT_WORK = [
@@ -82,7 +86,9 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("arch", AT_WORK)
 def test_a_network_is_trained_ensembled_teaches_and_is_used(folder, manifest, arch):
-    config = write_config(folder, manifest, CONFIG.replace("ARCH", arch))
+    text = CONFIG.replace("ARCH", arch)
+    text = text.replace("epochs: 1", "epochs: 2") if arch == "cascade" else text  # a turn each
+    config = write_config(folder, manifest, text)
     run = folder / "run"
     assert weakseg("train-segmenter", config, "--run-dir", run, "--device", "cpu") == 0
     table = read_per_case(run).groupby("method")
@@ -125,7 +131,9 @@ def test_a_killed_training_of_a_network_ends_where_an_unbroken_one_does(folder, 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", SOLID)
 def test_a_network_segments_volumes(folder, arch):
-    config = write_config(folder, write_volumes(folder / "data"), VOLUMES.replace("ARCH", arch))
+    text = VOLUMES.replace("ARCH", arch)
+    text = text.replace("epochs: 1", "epochs: 2") if arch == "cascade" else text
+    config = write_config(folder, write_volumes(folder / "data"), text)
     run = folder / "run"
     assert weakseg("train-segmenter", config, "--run-dir", run, "--device", "cpu") == 0
     assert set(read_per_case(run)["method"]) == {"net"}
@@ -153,6 +161,32 @@ def test_a_network_is_pruned_when_it_is_used(folder, manifest):
     assert not np.allclose(whole, said("pruned"), atol=1e-3)
 
 
+def test_a_network_s_probability_goes_through_a_random_field(folder, manifest, capsys):
+    pytest.importorskip("pydensecrf.densecrf", reason="the extra crf is not installed")
+    text = CONFIG.replace("ARCH", "fuzzy-neuro").split("  pupil:")[0]
+    config, run = write_config(folder, manifest, text), folder / "run"
+    train = ("train-segmenter", config, "--run-dir", run, "--device", "cpu")
+    assert weakseg(*train) == 0
+    written = (run / "segmenter/net/seed-0/best.safetensors").stat().st_mtime_ns
+    image = sorted(manifest.parent.glob("images/*.png"))[0]
+
+    def said(out):
+        command = ("predict", run, image, "--out", folder / out, "--heatmaps", "--method", "net")
+        assert weakseg(*command) == 0
+        return np.load(folder / out / f"heatmaps/{image.stem}.npz")["probability"]
+
+    alone = said("alone")
+    assert weakseg(*train, "--set", "segmenters.net.crf=2") == 0
+    assert (run / "segmenter/net/seed-0/best.safetensors").stat().st_mtime_ns == written
+    wanted = crf_probability(alone, pixels(image), 2)
+    np.testing.assert_allclose(said("field"), wanted, atol=2e-3)
+    capsys.readouterr()
+    assert weakseg("export", run, "--method", "net", "--out", folder / "onnx") == 2
+    assert "conditional random field" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="not for whole volumes"):
+        resolve(SegmenterConfig(arch="unet", crf=3), 3)
+
+
 def test_prune_and_dropout_of_the_wrong_network_are_refused(folder, manifest, capsys):
     config = write_config(folder, manifest, ONE.replace("ARCH", "unet"))
     train = ("train-segmenter", config, "--run-dir", folder / "run", "--device", "cpu", "--set")
@@ -169,10 +203,12 @@ def test_a_network_learns_a_planted_lesion_in_a_minute(arch):
     settings = resolve(SegmenterConfig(arch=arch), 2)
     net, _ = new_segmenter(settings, 1, 2, 0)
     rng = torch.Generator().manual_seed(0)
+    turns = [True, False] if isinstance(net, Cascade) else [None]
     loss = make_loss("dice-ce")
     optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
     net.train()
-    for _ in range(60):
+    for turn, _ in product(turns, range(60)):
+        net.coarse_alone = turn
         images, truth = planted(8, rng)
         optimizer.zero_grad()
         supervised_loss(loss, net(images), truth).backward()

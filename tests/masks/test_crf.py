@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from weakseg.errors import ConfigError
-from weakseg.masks.rules.crf import CrfRule, crf_mask
+from weakseg.masks.rules.crf import CrfRule, crf_mask, crf_probability
 from weakseg.masks.thresholds import normalise
 
 
@@ -47,6 +47,23 @@ def test_a_blurred_heatmap_is_brought_back_to_the_disc():
     assert not crf_mask(lone, np.zeros(disc.shape)).any()
     flat = crf_mask(np.zeros((9, 8)), image[:9, :8])
     assert (flat.shape, flat.dtype, flat.any()) == ((9, 8), bool, False)
+
+
+def test_a_probability_goes_through_the_field_as_heat_that_is_as_likely_at_a_half():
+    pytest.importorskip("pydensecrf.densecrf", reason="the extra crf is not installed")
+    rng = np.random.default_rng(0)
+    p = normalise(ndimage.gaussian_filter(rng.random((30, 26)), 2))
+    image = rng.random((30, 26, 3))
+    made = crf_probability(p, image, 3)
+    assert made.dtype == np.float32
+    assert 0 <= made.min() < made.max() <= 1
+    np.testing.assert_array_equal(made > 0.5, crf_mask(p, image, steps=3))
+    low = crf_probability(0.2 * p, np.zeros((30, 26)), 3)  # unlike heat, it has no own maximum
+    assert low.max() < 0.5
+    with pytest.raises(ValueError, match="steps"):
+        crf_probability(p, image, 0)
+    with pytest.raises(ValueError, match="the image"):
+        crf_probability(p, image[1:])
 
 
 def by_all_pairs(heat, image, at, steps):

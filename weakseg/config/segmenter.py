@@ -127,6 +127,13 @@ class SegmenterConfig(Section):
         description="sizes, relative to image_size, at which an image is looked at; the "
         "probabilities are averaged; images only",
     )
+    crf: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="steps of a dense conditional random field on the image, which the probability "
+        "goes through; 0: none; images only, needs the extra `crf`",
+    )
     prune: int | None = Field(
         None,
         ge=1,
@@ -199,6 +206,7 @@ class SegmenterConfig(Section):
         idle = {"compile"} | {k for k in later if getattr(self, k) is None}
         idle |= {"dropout"} if self._drops_as_ever else set()
         # Settings that came later.
+        idle |= {"crf"} if not self.crf else set()
         idle |= {"scales"} if self.scales == [1.0] else set()
         idle |= {"weighting"} if self.weighting == "equal" else set()
         return self.model_dump(mode="json", exclude=idle)

@@ -257,6 +257,13 @@ def _refuse(method: NetworkMethod) -> None:
             found=f"scales: {method.settings.scales}",
             fix="make the masks with scales: [1.0], or use weakseg predict on the run itself",
         )
+    if method.settings.crf:
+        raise UserError(
+            "A conditional random field is nothing that an exported model has.",
+            where=where,
+            found=f"crf: {method.settings.crf}",
+            fix="make the masks with crf: 0, or use weakseg predict on the run itself",
+        )
     inference = method.threshold.get("inference", {})
     screens = [k for k in ("min_peak", "min_area") if float(inference.get(k, 0))]
     if screens:

@@ -61,7 +61,8 @@ from weakseg.training.loop import make_fabric, pick_device
 from weakseg.training.segment import cases_at_once
 from weakseg.training.segmentation_cases import SegmentationCases
 
-INFERENCE = ("tile", "overlap", "flips", "scales", "prune", "recalibrate", "min_peak", "min_area")
+INFERENCE: tuple[str, ...] = ("tile", "overlap", "flips", "scales", "prune", "recalibrate", "crf")
+INFERENCE += ("min_peak", "min_area")
 """Settings of the way from a trained network to probabilities."""
 
 NETWORKS = "networks"

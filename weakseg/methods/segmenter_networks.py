@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from weakseg.config import SegmenterConfig
+from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
 from weakseg.engines.base import AUTO, TORCH
 from weakseg.errors import RunError
 from weakseg.layout import segmenter_folder
+from weakseg.masks.rules.crf import crf_probability
 from weakseg.methods.masks_seen import MasksSeen
 from weakseg.methods.segmenters import load_segmenter, priors_of, read_settings, seen_by_network
 from weakseg.models.segmenters import Segmenter
@@ -106,7 +108,7 @@ class Networks:
         indices : sequence of int
         settings : SegmenterConfig
             Resolved. Where it asks for it, each network is recalibrated for itself before the
-            average.
+            average, and a conditional random field makes the average follow the image.
 
         Yields
         ------
@@ -122,7 +124,10 @@ class Networks:
         # Side by side, so that never more than a batch is in memory.
         for answers in zip(*(self._over(v, indices, settings) for v in views), strict=True):
             i = answers[0][0]
-            yield i, _mean([p for _, p in answers])
+            p = _mean([p for _, p in answers])
+            if settings.crf:
+                p = crf_probability(p, case_image(data.cases[i], data.data), settings.crf)
+            yield i, p
 
     def _over(
         self, data: SegmentationCases, indices: Sequence[int], settings: SegmenterConfig

@@ -27,6 +27,7 @@ from weakseg.training.segmentation_cases import SegmentationCases
 
 AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds", "min_peak"}
 AFTER_TRAINING |= {"min_area", "ensemble", "gate", "false_alarms", "scales", "prune", "weighting"}
+AFTER_TRAINING |= {"crf"}
 """Settings that a trained network does not depend on."""
 
 

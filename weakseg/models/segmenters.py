@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from weakseg.errors import ConfigError, did_you_mean
 from weakseg.models.attention_unet_small import build_small
+from weakseg.models.cascade import Cascade
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.encoder_unet import EncoderUNet
 from weakseg.models.encoder_unetpp import build_encoder_unetpp
@@ -73,6 +74,8 @@ class SegmenterSpec:
         Classifiers that may be named behind a colon, the default first.
     modules : tuple of str
         Additions that may be named behind a colon, joined by a plus; by default it has none.
+    networks : tuple of str
+        Networks that it is made of, which others may be named for behind a colon, joined by ``>``.
     """
 
     build: Callable[[int, int, int, str], Segmenter]
@@ -84,6 +87,7 @@ class SegmenterSpec:
     )
     backbones: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -93,6 +97,15 @@ class SegmenterSpec:
 
 _FCN_BACKBONES = ("vgg16", *[a for a in ARCHITECTURES if a != "vgg16"])
 _ENCODERS = tuple(ENCODERS)
+
+
+def _cascade(channels: int, classes: int, dims: int, named: str) -> Cascade:
+    coarse, fine = named.split(">")
+    return Cascade(
+        build_segmenter(coarse, channels, classes, dims),
+        build_segmenter(fine, channels + classes - 1, classes, dims),
+    )
+
 
 SEGMENTERS: dict[str, SegmenterSpec] = {
     "unet": SegmenterSpec(
@@ -171,6 +184,13 @@ SEGMENTERS: dict[str, SegmenterSpec] = {
         "grey level and local features by degrees of fuzzy sets, into a small network",
         "fuzzy-neural network",
     ),
+    "cascade": SegmenterSpec(
+        _cascade,
+        _SIDES,
+        "a coarse network, and a fine one that sees the image and the coarse result",
+        "cascade",
+        networks=("two-scale-cnn", "unet"),
+    ),
     "fcn32s": SegmenterSpec(
         lambda channels, classes, _, backbone: build_fcn(channels, classes, 32, backbone),
         {2: 224},
@@ -229,12 +249,13 @@ SEGMENTERS: dict[str, SegmenterSpec] = {
 """All networks.
 
 FCNs and those on encoders take a classifier behind a colon, ``fcn8s:resnet18``, by default VGG-16
-and ResNet-18; ``unet`` takes modules, ``unet:mfr+ca``.
+and ResNet-18; ``unet`` takes modules, ``unet:mfr+ca``; ``cascade`` two networks,
+``cascade:fcn8s:resnet18>unet``.
 """
 
 
 def find_segmenter(name: str) -> tuple[SegmenterSpec, str]:
-    """The entry of a name, and its backbone or modules (empty where there is none).
+    """The entry of a name, and its backbone, modules or networks (empty where there is none).
 
     Raises
     ------
@@ -250,7 +271,9 @@ def find_segmenter(name: str) -> tuple[SegmenterSpec, str]:
             fix=did_you_mean(base, SEGMENTERS),
         )
     if not colon:
-        return spec, spec.backbones[0] if spec.backbones else ""
+        return spec, spec.backbones[0] if spec.backbones else ">".join(spec.networks)
+    if spec.networks:
+        return spec, _two_networks(base, backbone)
     if spec.modules:
         return spec, _modules(base, spec, backbone)
     if backbone not in spec.backbones:
@@ -279,6 +302,27 @@ def _modules(base: str, spec: SegmenterSpec, named: str) -> str:
                 fix=f"{base}:{'+'.join(spec.modules)}, or a backbone: encoder-unet:NAME",
             )
     return "+".join(m for m in spec.modules if m in chosen)
+
+
+def _two_networks(base: str, named: str) -> str:
+    """The networks behind a cascade's colon, the coarse one first."""
+    members = named.split(">")
+    specs = [find_segmenter(m)[0] for m in members]
+    # What sees more than it scores has no result of every place; a backbone takes no further one.
+    lossy = [m for m in members if m.startswith(("deepmedic", "unet-original"))]
+    nested = [m for m, s in zip(members, specs, strict=True) if s.networks]
+    wrong = lossy + nested
+    wrong += [m for m in members[1:] if m.endswith("_resnet50") or find_segmenter(m)[0].backbones]
+    if len(members) != 2 or wrong:
+        raise ConfigError(
+            f"{base} is made of two networks that score every place of the image, of which the "
+            "fine one takes any number of channels.",
+            where="segmenter.arch",
+            found=f"{base}:{named}" + (f" ({wrong[0]} is none)" if wrong else ""),
+            expected=f"{base}:COARSE>FINE",
+            fix=f"{base}:two-scale-cnn>unet, or {base}:encoder-unet:resnet18>unet",
+        )
+    return named
 
 
 def build_segmenter(name: str, in_channels: int, classes: int, dims: int = 2) -> Segmenter:

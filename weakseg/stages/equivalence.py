@@ -177,7 +177,9 @@ def _plain(prepared: Prepared, name: str) -> bool:
     Without validation masks, an average over seeds, screening or a gate.
     """
     s = prepared.config.segmenters[name]
-    screened = s.min_peak > 0 or s.min_area != 0 or s.gate != "none" or s.false_alarms is not None
+    screened = (
+        s.min_peak > 0 or s.min_area != 0 or s.gate != "none" or s.false_alarms is not None or s.crf
+    )
     alone = len(prepared.config.mask_seeds(name)) == len(prepared.config.segmenter_seeds(name))
     return s.keep == "last" and s.threshold == 0.5 and not s.recalibrate and alone and not screened
 
@@ -197,7 +199,7 @@ def _trained_rows(
         whole = SegmenterTask.steps_of(settings, len(training_cases(prepared)))
         settings = settings.model_copy(update={"steps": whole})
     # What a validation mask could tell is not asked.
-    quiet = {"keep": "last", "validation_cases": 0, "recalibrate": False}
+    quiet = {"keep": "last", "validation_cases": 0, "recalibrate": False, "crf": 0}
     settings = settings.model_copy(update=quiet)
     trained = fit_segmenter(prepared, settings, data, train, folder, seed, key=key, what=what)
     seen = masks_of(prepared, train)

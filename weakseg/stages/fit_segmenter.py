@@ -11,6 +11,7 @@ from weakseg.config import OneNetwork
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import PseudoLabelSource
 from weakseg.methods.segmenters import load_segmenter, masked_lesions, network_size
+from weakseg.models.cascade import Cascade
 from weakseg.models.segmenters import Segmenter
 from weakseg.training.beginning import new_segmenter
 from weakseg.training.loop import FitSettings, fit, make_fabric
@@ -101,6 +102,7 @@ def fit_segmenter(
             ema_decay=settings.ema_decay,
             swa_start=settings.swa_start,
             compile=settings.compile,
+            turns=model.turns(int(settings.epochs)) if isinstance(model, Cascade) else (),
         ),
         folder,
         fabric,

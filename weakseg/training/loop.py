@@ -52,6 +52,9 @@ class FitSettings:
     ema_decay, swa_start : float
     compile : bool
         Whether the network is compiled for its training; what is saved is the same.
+    turns : tuple of int
+        Epochs of parts of the network that are trained one after the other; the schedule of the
+        learning rate begins anew with each. Empty: all is trained at once.
     """
 
     epochs: int
@@ -68,6 +71,7 @@ class FitSettings:
     ema_decay: float = 0.99
     swa_start: float = 0.75
     compile: bool = False
+    turns: tuple[int, ...] = ()
 
 
 class Task(Protocol):
@@ -194,7 +198,7 @@ def fit(
     optimizer = make_optimizer(model, settings.optimizer, settings.lr, settings.weight_decay)
     total = settings.epochs * task.steps
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate(step, total, settings.warmup, settings.schedule)
+        optimizer, lambda step: _rate(step, settings, task.steps)
     )
     average = None
     if settings.average != "none":
@@ -247,6 +251,14 @@ def fit(
             if after_epoch:
                 after_epoch(epoch + 1)
     return history
+
+
+def _rate(step: int, settings: FitSettings, steps: int) -> float:
+    """The factor of the highest learning rate at a step, from 0, of the whole training."""
+    turns = [epochs * steps for epochs in settings.turns or (settings.epochs,)]
+    while len(turns) > 1 and step >= turns[0]:
+        step -= turns.pop(0)
+    return learning_rate(step, turns[0], settings.warmup, settings.schedule)
 
 
 def compiled(model: nn.Module, device: str, what: str) -> nn.Module:

@@ -8,6 +8,7 @@ from weakseg.config import AUTO, OneNetwork, PatchAugmentConfig
 from weakseg.config.segmenter import ADAPTIVE
 from weakseg.data.formats.registry import formats_of_dims
 from weakseg.errors import ConfigError
+from weakseg.masks.rules.crf import package
 from weakseg.models.segmenters import find_segmenter
 
 _NO_CHANGE = {
@@ -134,6 +135,14 @@ def _refuse(config: OneNetwork, dims: int) -> None:
             where="segmenter.augment",
             fix="set rotate, zoom, shift and crop to 0",
         )
+    if config.crf:
+        package("segmenter.crf")
+    if dims == 3 and config.crf:
+        raise ConfigError(
+            "The conditional random field is for images, not for whole volumes.",
+            where="segmenter.crf",
+            fix="set crf: 0",
+        )
     if dims == 3 and config.scales != [1.0]:
         raise ConfigError(
             "Volumes are looked at on their own grid alone.",
@@ -152,6 +161,13 @@ def _refuse(config: OneNetwork, dims: int) -> None:
             "A batch of one image has no batch statistics.",
             where="segmenter.batch_size",
             expected="2 or more",
+        )
+    if find_segmenter(config.arch)[0].networks and int(config.epochs) < 2:
+        raise ConfigError(
+            "The two networks of a cascade are trained one after the other.",
+            where="segmenter.epochs",
+            found=str(config.epochs),
+            expected="2 or more: the first half is the coarse network's",
         )
     if config.keep == "best" and config.validation_cases == 0:
         raise ConfigError(

@@ -15,6 +15,7 @@ from weakseg.data.arrays import filled
 from weakseg.data.augment import augment_pairs
 from weakseg.data.patches import IGNORE, CaseArrays, PatchSampler, PatchShape, cut, lesion_share
 from weakseg.errors import ConfigError
+from weakseg.models.cascade import Cascade
 from weakseg.models.unetpp import pruned
 from weakseg.training.infer import as_batch, lesion_probability
 from weakseg.training.loop import require_finite, seed_epoch
@@ -118,6 +119,8 @@ class SegmenterTask:
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Windows (B, C, *window) and the truth of their outputs (B, *output)."""
         seed_epoch(self.seed, epoch)
+        if isinstance(self.model, Cascade):
+            self.model.coarse_alone = epoch < self.model.turns(int(self.config.epochs))[0]
         draws = self.sampler.draw(np.random.default_rng([self.seed, epoch]))
         augmentation = self.config.augment
         assert isinstance(augmentation, PatchAugmentConfig)

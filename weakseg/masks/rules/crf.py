@@ -10,8 +10,8 @@ from pydantic import Field
 
 from weakseg.errors import ConfigError
 from weakseg.masks.checks import Bools, Floats, fraction
-from weakseg.masks.region import unit_range
-from weakseg.masks.rules.arguments import at_least, heat_and_grey
+from weakseg.masks.region import brightness, unit_range
+from weakseg.masks.rules.arguments import at_least, heat_and_grey, same_shape
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.search import SearchedRule
 from weakseg.settings import Fraction
@@ -34,7 +34,7 @@ class CrfRule(SearchedRule):
     by_default = False
 
     def require(self) -> None:
-        _package()
+        package()
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         return crf_mask(heat, image, at=self.at, steps=self.steps)
@@ -77,29 +77,66 @@ def crf_mask(
     fraction("at", at)
     at_least(1, steps=steps)
     heat, grey = heat_and_grey(heatmap, image)
-    crf = _package()
+    package()
     if not heat.any():
         return np.zeros(heat.shape, dtype=bool)
     # The heat that is as likely as not becomes one half; 0 and 1 keep their places.
-    p = np.clip(heat ** (np.log(0.5) / np.log(at)), 0.01, 0.99)
-    rows, columns = heat.shape
+    lesion, rest = _inferred(heat ** (np.log(0.5) / np.log(at)), grey, steps)
+    return np.asarray(lesion > rest)
+
+
+def crf_probability(
+    probability: npt.ArrayLike, image: npt.ArrayLike, steps: int = 5
+) -> npt.NDArray[np.float32]:
+    """The probability of a lesion once near pixels of like brightness want to be of one kind.
+
+    Parameters
+    ----------
+    probability : (M, N) array_like
+        Of a lesion at every pixel by itself.
+    image : (M, N[, C]) array_like
+    steps : int, optional
+        Of mean-field inference.
+
+    Returns
+    -------
+    (M, N) ndarray of float32
+
+    Raises
+    ------
+    ConfigError
+        Without the package, with the command that installs it.
+    ValueError
+        For shapes that differ, or no step.
+    """
+    at_least(1, steps=steps)
+    p, grey = same_shape(np.asarray(probability, dtype=np.float64), brightness(image))
+    lesion, _ = _inferred(p, grey, steps)
+    return np.asarray(np.clip(lesion, 0, 1), dtype=np.float32)
+
+
+def _inferred(p: Floats, grey: Floats, steps: int) -> tuple[Floats, Floats]:
+    """Posterior probabilities of lesion and background, (M, N) each."""
+    crf, p = package(), np.clip(p, 0.01, 0.99)
+    rows, columns = p.shape
     field = crf.DenseCRF2D(columns, rows, 2)
     field.setUnaryEnergy(-np.log(np.stack([1 - p, p]).reshape(2, -1)).astype(np.float32))
     field.addPairwiseGaussian(sxy=SMOOTH_SD, compat=SMOOTH_WEIGHT)
     levels = (unit_range(grey) * 255).astype(np.uint8)
     colours = np.ascontiguousarray(np.repeat(levels[..., None], 3, axis=2))
     field.addPairwiseBilateral(sxy=COLOUR_SD, srgb=GREY_SD, rgbim=colours, compat=COLOUR_WEIGHT)
-    kinds = np.asarray(field.inference(steps)).argmax(axis=0)
-    return np.asarray(kinds.reshape(heat.shape) == 1)
+    rest, lesion = np.asarray(field.inference(steps)).reshape(2, *p.shape)
+    return lesion, rest
 
 
-def _package() -> Any:
+def package(where: str = "masks.rules: crf") -> Any:
+    """pydensecrf2; a ConfigError with the command that installs it where it is not there."""
     try:
         import pydensecrf.densecrf as crf
     except ImportError:
         raise ConfigError(
-            "The rule crf needs the package pydensecrf2, which is not installed.",
-            where="masks.rules: crf",
+            "A conditional random field needs the package pydensecrf2, which is not installed.",
+            where=where,
             fix=INSTALL,
         ) from None
     return crf
