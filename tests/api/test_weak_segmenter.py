@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from sklearn.utils import estimator_checks
 
 import weakseg
 from weakseg import WeakSegmenter
+from weakseg.api.settings_tree import experiment_tree
 from weakseg.config import load_config, parse_config
 from weakseg.errors import ArgumentError, ConfigError, DataError, RunError, UserError
 from weakseg.layout import config_file
+from weakseg.runs import locked
 
 CHECKS = (
     "check_do_not_raise_errors_in_init_or_set_params",
@@ -106,9 +110,20 @@ def test_it_is_kept_without_code_and_segments_alike(fitted, given, tmp_path):
         fitted.save(fitted.run_dir_ / "kept")
     with pytest.raises(RunError, match="not pickled"):
         pickle.dumps(fitted)
-    (there / "segmenter.json").write_text('{"format": 99, "params": {}}')
-    with pytest.raises(RunError, match="not as weakseg writes it"):
-        WeakSegmenter.load(there)
+    path = there / "segmenter.json"
+    good = json.loads(path.read_text())
+    changes = [
+        {"format": 99}, {"format": None}, {"params": None}, {"params": [1]}, {"classes": None},
+        {"classes": []}, {"classes": 3}, {"classes": [[0], [1]]}, {"classes": [0, 1, 2]},
+        {"params": {**good["params"], "devise": "cpu"}}, {"params": {"method": 3}},
+        {"params": {"device": 3}}, {"params": {"verbose": "no"}},
+    ]  # fmt: skip
+    for change in changes:
+        held = {k: v for k, v in (good | change).items() if v is not None}
+        path.write_text(json.dumps(held))
+        with pytest.raises(RunError, match=r"damaged|not as weakseg writes it") as told:
+            WeakSegmenter.load(there)
+        assert next(iter(change)) in told.value.found
     with pytest.raises(RunError, match="no saved segmenter"):
         WeakSegmenter.load(tmp_path)
 
@@ -166,13 +181,63 @@ def test_odd_parameters_are_refused_when_fitting(given, parameters, said):
         seg.fit(given["images"], given["labels"])
 
 
-def experiment(**parameters):
-    from pathlib import Path
+def held(folder):
+    """Content of every file below a folder."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
 
-    from weakseg.api.settings_tree import experiment_tree
 
+def test_inputs_of_an_earlier_fit_stay_until_new_ones_are_found_good(given, tmp_path, monkeypatch):
+    monkeypatch.setattr("weakseg.api.weak_segmenter.compare", lambda prepared: None)
+    run, kept = tmp_path / "mine", tmp_path / "mine-given"
+    beside = {"patients": given["patients"], "masks": given["masks"]}
+    seg = WeakSegmenter(run_dir=run, verbose=False, fast=True)
+    seg.fit(given["images"], given["labels"], **beside)
+    first, record = held(kept), (run / "config.yaml").read_bytes()
+    assert len(first) == 1 + 36 + 36
+    assert seg.run_dir_ == run
+    assert seg.config_.data.manifest == str(kept / "labels.csv")
+    bad = [
+        ({"images": given["images"][:3], "labels": [0, 0, 0]}, {}, DataError),
+        ({"labels": given["labels"][:3]}, {}, ArgumentError),
+        ({}, {"settings": {"classifier.epoch": 3}}, ConfigError),
+        ({}, {"device": "cuda:99"}, ConfigError),
+    ]
+    for inputs, parameters, error in bad:
+        other = WeakSegmenter(run_dir=run, verbose=False, **parameters)
+        with pytest.raises(error):
+            other.fit(**{"images": given["images"], "labels": given["labels"], **inputs})
+    with locked(run), pytest.raises(RunError, match="in use"):
+        seg.fit(given["images"], given["labels"])
+    assert held(kept) == first
+    assert (run / "config.yaml").read_bytes() == record
+    # Files of the folder itself may be handed over again; what is handed over no more goes.
+    images = sorted(kept.glob("images/*"))
+    seg.fit(images[:33], given["labels"][:33], patients=given["patients"][:33])
+    assert {k: first[k] for k in first if k.startswith("images")}.items() >= {
+        (k, v) for k, v in held(kept).items() if k.startswith("images")
+    }
+    assert len(held(kept)) == 1 + 33
+    (kept / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds something else"):
+        seg.fit(given["images"], given["labels"])
+    assert (kept / "notes.txt").read_text() == "mine"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "mine-given"]
+
+
+def experiment(seed=7, **parameters):
     params = WeakSegmenter(**parameters).get_params(deep=False)
-    return parse_config(experiment_tree(params, Path("labels.csv"), 7))
+    return parse_config(experiment_tree(params, Path("labels.csv"), seed))
+
+
+def test_an_arguments_default_does_not_override_the_experiment():
+    own = {"name": "mine", "seed": 5, "device": "cpu"}
+    kept = experiment(seed=None, config=own, seeds=2)
+    assert (kept.seed, kept.device, kept.seeds) == (5, "cpu", [5, 6])
+    asked = experiment(seed=0, config=own, device="auto")
+    assert (asked.seed, asked.device) == (0, "auto")
+    plain = experiment(seed=None)
+    assert (plain.seed, plain.device) == (0, "auto")
+    assert experiment(seed=None, settings={"seed": 9}, seeds=2).seeds == [9, 10]
 
 
 def test_parameters_become_the_experiment():

@@ -33,7 +33,7 @@ FAST_RECIPE: dict[str, Any] = {
 """The same of the recipe's segmenter."""
 
 
-def experiment_tree(params: Mapping[str, Any], manifest: Path, seed: int) -> dict[str, Any]:
+def experiment_tree(params: Mapping[str, Any], manifest: Path, seed: int | None) -> dict[str, Any]:
     """Keys and values of an experiment.
 
     Parameters
@@ -41,7 +41,8 @@ def experiment_tree(params: Mapping[str, Any], manifest: Path, seed: int) -> dic
     params : mapping
         As `weakseg.WeakSegmenter.get_params` gives them.
     manifest : Path
-    seed : int
+    seed : int or None
+        None: as ``config`` has it.
 
     Raises
     ------
@@ -58,10 +59,11 @@ def experiment_tree(params: Mapping[str, Any], manifest: Path, seed: int) -> dic
         )
     asked: dict[str, Any] = {
         "name": tree.get("name", NAME),
-        "seed": seed,
-        "device": params["device"],
         "data": {"manifest": str(manifest)},
     }
+    for key, value in (("seed", seed), ("device", params["device"])):
+        if value is not None:
+            asked[key] = value
     if params["recipe"] is not None:
         asked["recipe"] = recipe
     places = {
@@ -74,15 +76,17 @@ def experiment_tree(params: Mapping[str, Any], manifest: Path, seed: int) -> dic
     for param, key in places.items():
         if params[param] is not None:
             put(asked, key, _plain(params[param]))
+    own = _settings(params["settings"])
     if params["seeds"] is not None:
-        put(asked, "classifier.seeds", _seeds(params["seeds"], seed))
+        first = own.get("seed", asked.get("seed", tree.get("seed", 0)))
+        put(asked, "classifier.seeds", _seeds(params["seeds"], first))
     if params["rules"] is not None:
         rules = params["rules"]
         put(asked, "masks.rules", [rules] if isinstance(rules, str | dict) else list(rules))
     for side in ("healthy_labels", "lesion_labels"):
         if params[side] is not None:
             put(asked, f"data.{side}", _labels(params[side], side))
-    asked = over(asked, _settings(params["settings"]))
+    asked = over(asked, own)
     whole = over(tree, asked)
     if params["fast"]:
         whole = over(FAST, whole)
@@ -155,7 +159,8 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _seeds(seeds: Any, first: int) -> list[int]:
+def _seeds(seeds: Any, first: Any) -> list[int]:
+    first = first if isinstance(first, int) else 0  # what is no seed is refused with its key
     if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool) and seeds > 0:
         return [first + k for k in range(int(seeds))]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ from weakseg.settings import SPLITS
 
 HEALTHY, LESION = "healthy", "lesion"
 """What yes and no are called as labels."""
+
+MANIFEST, IMAGES, MASKS = "labels.csv", "images", "masks"
+"""In the folder of a set."""
 
 
 class Written(NamedTuple):
@@ -45,8 +49,11 @@ def write_set(
     masks: Any = None,
     patients: Any = None,
     splits: Any = None,
+    replaces: Path | None = None,
 ) -> Written:
     """Write ``labels.csv``, and as files what is none yet.
+
+    The manifest names the folder's own files by where they lie in it, so that it can be moved.
 
     Parameters
     ----------
@@ -54,6 +61,8 @@ def write_set(
         Gets the manifest; images and masks that are arrays.
     images, labels, masks, patients, splits
         As `weakseg.WeakSegmenter.fit`.
+    replaces : Path, optional
+        A folder that goes when this one is good: files in it are copied.
 
     Raises
     ------
@@ -75,17 +84,18 @@ def write_set(
     stacks = [one for _, one in some if not isinstance(one, str | Path)]
     unit = len(stacks) == n and all(map(_is_unit, map(_as_array, stacks)))
     for k, (_, one) in enumerate(some):
-        columns["image"].append(str(as_file(one, folder / "images", f"image-{k:05d}")))
+        name = f"image-{k:05d}"
+        columns["image"].append(_named(as_file(one, folder / IMAGES, name), folder, name, replaces))
     if masks is not None:
         of_each = _column("masks", masks, n)
-        columns["mask"] = [_mask(m, folder, k) for k, m in enumerate(of_each)]
+        columns["mask"] = [_mask(m, folder, k, replaces) for k, m in enumerate(of_each)]
     if patients is not None:
         columns["patient"] = [
             _text(p, f"patients[{k}]") for k, p in enumerate(_column("patients", patients, n))
         ]
     if splits is not None:
         columns["split"] = [_split(s, k) for k, s in enumerate(_column("splits", splits, n))]
-    manifest = folder / "labels.csv"
+    manifest = folder / MANIFEST
     with atomic_path(manifest) as part, part.open("w", newline="", encoding="utf-8") as f:
         csv.writer(f).writerows([list(columns), *zip(*columns.values(), strict=True)])
     return Written(manifest, dict(zip(written, held, strict=True)), unit)
@@ -108,6 +118,16 @@ def as_file(image: Any, folder: Path, name: str) -> Path:
     path = folder / f"{name}.png"
     cv2.imwrite(str(path), values[..., ::-1] if values.ndim == 3 else values)
     return path
+
+
+def _named(path: Path, folder: Path, name: str, replaces: Path | None) -> str:
+    """A file as the manifest of a folder names it."""
+    if replaces is not None and path.is_relative_to(replaces) and path.is_file():
+        there = folder / path.relative_to(replaces).parts[0] / (name + path.suffix)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        path = Path(shutil.copy2(path, there))
+    own = path.is_relative_to(folder)
+    return path.relative_to(folder).as_posix() if own else str(path)
 
 
 def _as_array(value: Any) -> NDArray[Any]:
@@ -178,11 +198,12 @@ def _split(value: Any, k: int) -> str:
     return str(value)
 
 
-def _mask(mask: Any, folder: Path, k: int) -> str:
+def _mask(mask: Any, folder: Path, k: int, replaces: Path | None) -> str:
+    name = f"mask-{k:05d}"
     if mask is None or (isinstance(mask, float) and np.isnan(mask)):
         return ""
     if isinstance(mask, str | Path):
-        return str(Path(mask).absolute()) if str(mask) else ""
+        return _named(Path(mask).absolute(), folder, name, replaces) if str(mask) else ""
     values = _as_array(mask)
     numbers = values.dtype.kind in "biuf"
     if not numbers or values.ndim != 2 or not np.isfinite(values).all():
@@ -193,9 +214,9 @@ def _mask(mask: Any, folder: Path, k: int) -> str:
             + (", with NaN or infinity" if numbers and not np.isfinite(values).all() else ""),
             expected="an array (height, width), the path of one, or None",
         )
-    path = folder / "masks" / f"mask-{k:05d}.png"
+    path = folder / MASKS / f"{name}.png"
     write_mask(path, values)
-    return str(path)
+    return _named(path, folder, name, None)
 
 
 def read_masks(masks: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> list[Any]:

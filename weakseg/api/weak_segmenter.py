@@ -9,7 +9,6 @@ One room for one class, whose methods are scikit-learn's contract.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
@@ -25,12 +24,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state
 
+from weakseg.api.given import given_folder, keep_given
 from weakseg.api.inputs import listed
 from weakseg.api.opened import OpenedRun, open_run
+from weakseg.api.saved import RUN, check_classes, read_saved, write_saved
 from weakseg.api.settings_tree import experiment_tree
-from weakseg.api.training_set import as_file, read_masks, write_set
+from weakseg.api.training_set import Written, as_file, read_masks, write_set
 from weakseg.config import Config, parse_config
 from weakseg.data.cases import Case
 from weakseg.disk import as_path
@@ -38,16 +38,10 @@ from weakseg.errors import ArgumentError, RunError, UserError
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.find import load_method
 from weakseg.predicting.unlike import Unlike
-from weakseg.runs import write_json
 from weakseg.scores import dice
 from weakseg.stages.compare import compare
 from weakseg.stages.prepare import prepared_run
 from weakseg.stages.report import make_report
-from weakseg.stored import read_json
-
-RUN, SAVED = "run", "segmenter.json"
-"""Of a saved segmenter: the run folder, and what the run does not say."""
-FORMAT = 1
 
 
 class WeakSegmenter(BaseEstimator):
@@ -58,8 +52,8 @@ class WeakSegmenter(BaseEstimator):
     recipe : {"none", "best-weak"} or None, optional
         ``best-weak`` adds the best that this version makes of labels alone (docs/weak.md).
     config : str, Path, dict or Config, optional
-        The experiment that everything else is laid over, seed and device among it: a file, the name
-        of one that comes with weakseg, or its keys.
+        The experiment that all other arguments are laid over, where they are given: a file, the
+        name of one that comes with weakseg, or its keys.
     method : str, optional
         Whose masks `predict` gives; default: the one that the report speaks of.
     arch, weights, epochs, image_size : optional
@@ -72,13 +66,16 @@ class WeakSegmenter(BaseEstimator):
         Which labels mean no lesion, or one; default: the usual names are known.
     fast : bool, optional
         A small, quick run to try things with: not for results.
-    random_state : int, RandomState or None, optional
-        The experiment's seed.
+    random_state : int, RandomState or Generator, optional
+        The experiment's seed, or what draws it. Default: ``config``'s; without one, 0.
     device : str, optional
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. Default: ``config``'s; without one,
+        ``auto``.
     run_dir : str or Path, optional
-        Where the run lies, see docs/run-folder.md; it goes on there where it was broken off.
-        Default: a temporary folder that goes with this object.
+        Where the run lies, see docs/run-folder.md; it goes on there where it was broken off. What
+        `fit` is handed is kept beside it, in ``RUN-given``, in the place of what an earlier `fit`
+        was: once it is checked, and not before. Default: a temporary folder that goes with this
+        object.
     settings : dict, optional
         Any other key of an experiment, such as ``{"classifier.batch_size": 8}``.
     verbose : bool, optional
@@ -117,8 +114,8 @@ class WeakSegmenter(BaseEstimator):
         healthy_labels: Any = None,
         lesion_labels: Any = None,
         fast: bool = False,
-        random_state: Any = 0,
-        device: str = "auto",
+        random_state: Any = None,
+        device: str | None = None,
         run_dir: Any = None,
         settings: Mapping[str, Any] | None = None,
         verbose: bool = True,
@@ -176,22 +173,29 @@ class WeakSegmenter(BaseEstimator):
         ConfigError, ArgumentError
         """
         seed = _seed_of(self.random_state)
-        if self.run_dir is None:
-            work = Path(tempfile.mkdtemp(prefix="weakseg-"))
-        else:
-            work = as_path(self.run_dir, "a run folder").absolute()
-        data = work / "given" if self.run_dir is None else work.with_name(f"{work.name}-given")
         kept = self.run_dir is not None
+        if kept:
+            work = as_path(self.run_dir, "a run folder").absolute()
+        else:
+            work = Path(tempfile.mkdtemp(prefix="weakseg-"))
+
+        def write(folder: Path, replaces: Path | None = None) -> Written:
+            beside = {"masks": masks, "patients": patients, "splits": splits}
+            return write_set(folder, images, labels, **beside, replaces=replaces)
+
+        def check(made: Written) -> None:
+            config = self._experiment(made, seed)
+            with _quiet(True), prepared_run(config, work, dry_run=True):
+                pass
+
         try:
-            unit, of_text = False, dict[str, Any]()
             if labels is None:
-                manifest = self._manifest(images, masks, patients, splits)
+                made = Written(self._manifest(images, masks, patients, splits), {}, False)
+            elif kept:
+                made = keep_given(work, lambda to: write(to, given_folder(work)), check)
             else:
-                made = write_set(
-                    data, images, labels, masks=masks, patients=patients, splits=splits
-                )
-                manifest, of_text, unit = made
-            config = self._experiment(manifest, seed, unit)
+                made = write(work / "given")
+            config = self._experiment(made, seed)
             run = work if kept else work / config.name
             with _quiet(not self.verbose), prepared_run(config, run) as prepared:
                 names = prepared.cases.labels.names
@@ -204,7 +208,7 @@ class WeakSegmenter(BaseEstimator):
         if not kept:
             self._finalizer = weakref.finalize(self, shutil.rmtree, work, True)
         self.run_dir_, self.config_ = run, config
-        self.classes_ = np.asarray([of_text.get(n, n) for n in names])
+        self.classes_ = np.asarray([made.labels.get(n, n) for n in names])
         return self
 
     def _manifest(self, images: Any, masks: Any, patients: Any, splits: Any) -> Path:
@@ -220,9 +224,9 @@ class WeakSegmenter(BaseEstimator):
             )
         return path.absolute()
 
-    def _experiment(self, manifest: Path, seed: int, unit: bool) -> Config:
-        tree = experiment_tree(self.get_params(deep=False), manifest, seed)
-        if unit:  # arrays in [0, 1] are taken as they are
+    def _experiment(self, made: Written, seed: int | None) -> Config:
+        tree = experiment_tree(self.get_params(deep=False), made.manifest, seed)
+        if made.unit:  # arrays in [0, 1] are taken as they are
             tree.setdefault("data", {}).setdefault("intensity", "dtype")
         return parse_config(tree, "WeakSegmenter")
 
@@ -243,9 +247,10 @@ class WeakSegmenter(BaseEstimator):
 
     def _method(self) -> Method:
         folder = self._check_fitted()
-        wanted = (self.method, self.device)
+        device = self.config_.device if self.device is None else self.device
+        wanted = (self.method, device)
         if self.__dict__.get("_loaded", (None,))[0] != wanted:
-            made = load_method(folder, self.method, device=self.device)
+            made = load_method(folder, self.method, device=device)
             self._loaded = (wanted, made)
         return self._loaded[1]
 
@@ -366,11 +371,7 @@ class WeakSegmenter(BaseEstimator):
         there.mkdir(parents=True, exist_ok=True)
         left_out = shutil.ignore_patterns("*.pt", "*.pt.*", ".*", "superseded")
         shutil.copytree(run, there / RUN, ignore=left_out)
-        params = {k: v for k, v in self.get_params(deep=False).items() if _is_json(v)}
-        write_json(
-            there / SAVED,
-            {"format": FORMAT, "params": params, "classes": self.classes_.tolist()},
-        )
+        write_saved(there, self.get_params(deep=False), self.classes_.tolist())
         return there
 
     @classmethod
@@ -383,26 +384,14 @@ class WeakSegmenter(BaseEstimator):
             If it is none, or damaged.
         """
         there = as_path(folder, "a folder")
-        path = there / SAVED
-        if not path.is_file():
-            raise RunError(
-                "There is no saved segmenter.", where=str(there), expected=f"a file {SAVED} in it"
-            )
-        held = read_json(path, "save the segmenter again")
-        params = held.get("params") if isinstance(held, dict) else None
-        known = cls().get_params(deep=False)
-        if not isinstance(params, dict) or held.get("format") != FORMAT or params.keys() - known:
-            raise RunError(
-                "The saved segmenter is not as weakseg writes it.",
-                where=str(path),
-                found=f"format {held.get('format')!r}" if isinstance(held, dict) else "no mapping",
-                expected=f"format {FORMAT}",
-                fix="save it again, with this version",
-            )
+        params, classes = read_saved(there, cls().get_params(deep=False))
         made = cls(**{**params, "run_dir": None})
         made.run_dir_ = there / RUN
-        made.config_ = open_run(made.run_dir_).config
-        made.classes_ = np.asarray(held["classes"])
+        run = open_run(made.run_dir_)
+        made.config_ = run.config
+        data = run.record["data"]
+        check_classes(there, classes, [*data["healthy_labels"], *data["lesion_labels"]])
+        made.classes_ = np.asarray(classes)
         return made
 
     def __getstate__(self) -> dict[str, Any]:
@@ -416,21 +405,15 @@ class WeakSegmenter(BaseEstimator):
         return dict(super().__getstate__())
 
 
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _seed_of(random_state: Any) -> int:
-    """The seed of an experiment."""
+def _seed_of(random_state: Any) -> int | None:
+    """The seed of an experiment; None where nobody has asked for one."""
+    if random_state is None:
+        return None
     if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
         if 0 <= int(random_state) < 2**31:
             return int(random_state)
-    elif random_state is None or isinstance(random_state, np.random.RandomState):
-        return int(check_random_state(random_state).randint(2**31 - 1))
+    elif isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
     elif isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31 - 1))
     raise ArgumentError(
