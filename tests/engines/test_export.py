@@ -12,6 +12,8 @@ from PIL import Image
 
 from tests.tiny import pixels, read_rows, weakseg
 from weakseg.engines import base
+from weakseg.errors import RunError
+from weakseg.exporting.description import read_about
 
 BLOCKED = """
 import runpy, sys
@@ -146,6 +148,56 @@ def test_an_export_holds_one_method_and_knows_its_engines(exports, tmp_path, cap
     (broken / "model.onnx").write_bytes(b"no model")
     assert weakseg("predict", broken, image, "--out", tmp_path) == 2
     assert "The model is damaged." in capsys.readouterr().err
+
+
+NEEDED = (
+    "format", "method", "kind", "seeds", "input", "input.size", "input.channels",
+    "input.intensity", "input.window", "outputs", "outputs.mask", "outputs.map", "outputs.heat",
+    "outputs.probability", "outputs.probabilities", "labels", "lesion_labels", "threshold",
+    "threshold.chosen_on", "threshold.masks_seen", "gate", "heatmap", "heatmap.method",
+    "heatmap.layer", "heatmap.target",
+)  # fmt: skip
+ODD = (
+    ("input.size", 7), ("input.size", 10**6), ("input.window", [40.0, -1.0]), ("gate", 1.5),
+    ("input.window", [1.0]), ("kind", "magic"), ("outputs.more", "of it"), ("seeds", [-1]),
+    ("lesion_labels", ["cat"]), ("lesion_labels", []), ("threshold.masks_seen", -1),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [*((k, v) for k in NEEDED for v in (None, 7.5, [None])), *ODD]
+)
+def test_a_description_that_was_changed_is_refused_with_its_key(exports, tmp_path, key, value):
+    about = json.loads((exports / "export-gradcam-otsu/model.json").read_text())
+    *above, last = key.split(".")
+    held = about
+    for name in above:
+        held = held[name]
+    if value is None:
+        del held[last]
+    else:
+        held[last] = value
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match="damaged") as told:
+        read_about(tmp_path)
+    assert last in told.value.found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outputs": dict.fromkeys(("map", "mask", "probability", "probabilities", "heat"), "")},
+        {"outputs": dict.fromkeys(("mask", "map", "heat", "probabilities", "probability"), "")},
+        {"labels": ["normal", "tumor", "cat"]},
+    ],
+)
+def test_a_description_of_another_model_is_refused(exports, tmp_path, capsys, change):
+    folder, image = tmp_path / "other", test_images(exports)[0]["image"]
+    shutil.copytree(exports / "export-gradcam-otsu", folder)
+    about = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(about | change))
+    assert weakseg("predict", folder, image, "--out", tmp_path / "out") == 2
+    assert "The model does not give what model.json says." in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_refused_with_a_way_out(exports, tmp_path, capsys, monkeypatch):

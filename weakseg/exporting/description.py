@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from weakseg import __version__
 from weakseg.config import DataConfig
 from weakseg.exporting.graphs import Model
-from weakseg.methods.base import Method
+from weakseg.methods.base import FOUNDATION, HEATMAP, SUPERVISED, WEAK, Method
 from weakseg.stored import read_json
 
 ONNX, OPENVINO, ABOUT, SCRIPT = "model.onnx", "model.xml", "model.json", "use.py"
@@ -85,10 +85,31 @@ class _Content(BaseModel):
 class InputContent(_Content):
     """What the model sees."""
 
-    size: int = Field(ge=1)
+    size: int
     channels: Literal[1, 3]
     intensity: Literal["auto", "dtype", "percentile"]
     window: list[float] | Literal["auto", "file", "percentiles"]
+
+    @model_validator(mode="after")
+    def _is_a_way_to_read_images(self) -> InputContent:
+        try:
+            self.as_data()
+        except ValidationError as e:
+            first = e.errors(include_url=False)[0]
+            where = {"image_size": "size"}.get(str(first["loc"][0]), first["loc"][0])
+            raise ValueError(f"{where}: {first['msg']}") from None
+        return self
+
+    def as_data(self) -> DataConfig:
+        """The same as settings of an experiment."""
+        return DataConfig.model_validate(
+            {
+                "image_size": self.size,
+                "intensity": self.intensity,
+                "window": self.window,
+                "channels": "grey" if self.channels == 1 else "rgb",
+            }
+        )
 
 
 class ThresholdContent(_Content):
@@ -98,20 +119,51 @@ class ThresholdContent(_Content):
     masks_seen: int = Field(ge=0)
 
 
+class HeatmapContent(_Content):
+    """What the raw scores are."""
+
+    method: str
+    layer: str
+    target: str
+
+
 class About(_Content):
     """What ``model.json`` must hold."""
 
     format: Literal["weakseg-export-1"]
-    method: str
+    method: str = Field(min_length=1)
     kind: str
-    seeds: list[int]
+    seeds: list[Annotated[int, Field(ge=0)]]
     input: InputContent
     outputs: dict[str, str]
     labels: list[str]
     lesion_labels: list[str]
     threshold: ThresholdContent
-    gate: float
-    heatmap: dict[str, Any] | None = None
+    gate: float = Field(ge=0, le=1)
+    heatmap: HeatmapContent | None = None
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> About:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind: {self.kind!r:.60} is none of {', '.join(KINDS)}")
+        needed = {"mask", "map"}
+        if self.heatmap is not None or self.kind == HEATMAP or "heat" in self.outputs:
+            needed |= {"probability", "probabilities", "heat"}
+        if lost := sorted(needed - self.outputs.keys()):
+            raise ValueError(f"outputs: without {', '.join(lost)}")
+        if unknown := sorted(self.outputs.keys() - OUTPUTS.keys()):
+            raise ValueError(f"outputs: there is no {unknown[0]!r:.60}")
+        if "heat" in needed and self.heatmap is None:
+            raise ValueError("heatmap: field required, where there is an output heat")
+        if strange := [n for n in self.lesion_labels if n not in self.labels]:
+            raise ValueError(f"lesion_labels: {strange[0]!r:.60} is none of the labels")
+        if "probability" in self.outputs and not self.lesion_labels:
+            raise ValueError("lesion_labels: empty, where there is an output probability")
+        return self
+
+
+KINDS = (HEATMAP, WEAK, SUPERVISED, FOUNDATION)
+"""Of methods that are exported."""
 
 
 def describe(method: Method, model: Model, threshold: dict[str, Any], heat: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from weakseg.data.cases import Case
 from weakseg.engines.base import FP32, Session
 from weakseg.engines.registry import ENGINES
 from weakseg.errors import ConfigError, RunError, UserError, did_you_mean
-from weakseg.exporting.description import ABOUT, ONNX, read_about
+from weakseg.exporting.description import ABOUT, ONNX, OUTPUTS, InputContent, read_about
 from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.masks.thresholds import is_flat, normalise
 from weakseg.methods.base import HEATMAP, Method, Prediction
@@ -82,7 +82,7 @@ class ExportedMethod(Method):
             planes[None].astype(np.float32),
             np.array(where, dtype=np.int64),
         ]
-        found = dict(zip(self.about["outputs"], self.session(arrays), strict=True))
+        found = self._answer(self.session(arrays), box.original)
         mask, shown = found["mask"].astype(bool), found["map"]
         if not all(np.isfinite(v).all() for v in found.values()):
             raise RunError(
@@ -105,6 +105,35 @@ class ExportedMethod(Method):
             notes["highest_probability"] = round(float(shown.max()), 6)
         flat = heat is not None and is_flat(shown)
         return Prediction(mask, shown, p, flat, gated, heat, notes)
+
+    def _answer(self, arrays: Sequence[np.ndarray], size: tuple[int, int]) -> dict[str, np.ndarray]:
+        """What the model gave, by name.
+
+        Raises
+        ------
+        RunError
+            If that is not what ``model.json`` says of it.
+        """
+        said = list(self.about["outputs"])
+        if len(said) == len(arrays):
+            found = dict(zip(said, arrays, strict=True))
+            grid = found["heat"].shape[1:3] if "heat" in found else ()
+            forms = {
+                "mask": ("u", size),
+                "map": ("f", size),
+                "probability": ("f", ()),
+                "probabilities": ("f", (len(self.about["labels"]),)),
+                "heat": ("f", (1, *grid)),
+            }
+            if all((a.dtype.kind, a.shape) == forms[name] for name, a in found.items()):
+                return found
+        raise RunError(
+            f"The model does not give what {ABOUT} says.",
+            where=ABOUT,
+            found="outputs: " + ", ".join(f"{a.dtype} {a.shape}" for a in arrays),
+            expected=", ".join(f"{name}: {OUTPUTS[name].partition(':')[0]}" for name in said),
+            fix=_AGAIN,
+        )
 
     def confidence(self, prediction: Prediction) -> np.ndarray:
         return normalise(prediction.map) if self.kind == HEATMAP else prediction.map
@@ -160,14 +189,8 @@ def load_exported(
         raise RunError(
             "The model is damaged.", where=str(folder / ONNX), found=type(e).__name__, fix=_AGAIN
         ) from None
-    seen = about["input"]
-    data = {
-        "image_size": seen["size"],
-        "intensity": seen["intensity"],
-        "window": seen["window"],
-        "channels": "grey" if seen["channels"] == 1 else "rgb",
-    }
-    config = Config.model_validate({"name": "exported", "data": data})
+    data = InputContent.model_validate(about["input"]).as_data()
+    config = Config.model_validate({"name": "exported", "data": data.model_dump()})
     return ExportedMethod(about["method"], tuple(about["seeds"]), config, about, session)
 
 
