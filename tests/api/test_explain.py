@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,17 @@ from torch import nn
 import weakseg
 from tests.heatmaps.test_cam import Bright
 from weakseg.api.preprocessing import place, preprocessing_of
+from weakseg.config import parse_config
 from weakseg.data.arrays import network_image
 from weakseg.data.geometry import letterbox, to_original
+from weakseg.data.windows import windowed_image
 from weakseg.errors import ArgumentError, ConfigError, DataError
 from weakseg.heatmaps import raw_cam
+from weakseg.layout import BEST
+from weakseg.methods.classifiers import header, load_classifier
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
+from weakseg.training.weights import save_weights
 
 PLAIN = {"mean": 0.0, "std": 1.0}
 
@@ -292,3 +298,44 @@ def test_a_truth_with_nan_is_no_mask(spot):
     result = weakseg.explain(Bright(), spot, 1, size=64, **PLAIN)
     with pytest.raises(ArgumentError, match="NaN"):
         result.dice(np.full(spot.shape, np.nan))
+
+
+@pytest.mark.parametrize("window", [(100.0, 60.0), "percentiles"])
+def test_a_window_makes_of_a_picture_what_a_run_makes_of_it(spot, tmp_path, window):
+    from PIL import Image
+
+    grey = np.clip(spot.astype(np.int64) // 2 + np.arange(90), 0, 255).astype(np.uint8)
+    path = tmp_path / "scan.png"
+    Image.fromarray(grey).save(path)
+    as_read = windowed_image(path, window, "auto")
+    assert np.abs(as_read - grey / 255).max() > 0.1
+    call = {"size": 64, "fit": "pad", **PLAIN}
+    expected = weakseg.explain(Bright(), as_read, 1, layer="conv", **call)
+    for picture in (path, grey):
+        result = weakseg.explain(Bright(), picture, 1, layer="conv", window=window, **call)
+        np.testing.assert_allclose(result.image, as_read, atol=1e-6)
+        np.testing.assert_allclose(result.heatmap, expected.heatmap, atol=1e-5)
+        assert result.preprocessing.window == window
+
+
+@pytest.mark.parametrize("window", ["auto", "percentiles", (40.0, 400.0)])
+def test_a_classifier_of_a_run_knows_the_window_of_its_images(tmp_path, spot, window):
+    spec = ClassifierSpec("squeezenet1_1", ("normal", "tumor"), 1)
+    data = parse_config({"name": "mine", "data": {"window": window, "image_size": 64}}).data
+    healthy = SimpleNamespace(labels=SimpleNamespace(healthy=("normal",)))
+    prepared = SimpleNamespace(config=SimpleNamespace(data=data), cases=healthy)
+    save_weights(tmp_path / BEST, build_classifier(spec), header(spec, prepared))
+    model = load_classifier(tmp_path)
+    assert model.window == window
+    assert weakseg.explain(model, spot).preprocessing.window == window
+    assert weakseg.explain(model, spot, window="auto").preprocessing.window == "auto"
+
+
+@pytest.mark.parametrize("window", ["brain", (40, 0), (40,), 400, (40, float("nan")), "40", None])
+def test_an_odd_window_is_refused_in_a_sentence(spot, window):
+    if window is None:
+        with pytest.raises(ArgumentError, match="prepared no further"):
+            weakseg.explain(Bright(), torch.zeros(1, 16, 16), 1, layer="conv", window=(40, 400))
+        return
+    with pytest.raises(ArgumentError, match="window is no window"):
+        weakseg.explain(Bright(), spot, 1, layer="conv", window=window, **PLAIN)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from weakseg.api.explanation import Explanation, check_names
-from weakseg.api.inputs import listed, read_picture
+from weakseg.api.inputs import listed
 from weakseg.api.preprocessing import Placement, Preprocessing, place, preprocessing_of
 from weakseg.api.targets import class_names_of, read_classes, shown_names
 from weakseg.data.images import scale_intensity
@@ -33,7 +33,7 @@ from weakseg.models.modes import evaluating
 from weakseg.models.outputs import class_scores
 
 ACTIVATIONS = ("auto", "softmax", "sigmoid")
-PREPARED = ("weights", "transform", "size", "mean", "std", "channels", "fit")
+PREPARED = ("weights", "transform", "size", "mean", "std", "channels", "fit", "window")
 """Arguments that say how pictures are prepared."""
 
 
@@ -55,6 +55,7 @@ def explain(
     channels: Any = None,
     fit: Any = None,
     intensity: str = "auto",
+    window: Any = None,
 ) -> Any:
     """Heatmaps of any torch classifier, laid over the image.
 
@@ -80,7 +81,7 @@ def explain(
         the network has ``class_names``, ``classes`` or ``config.id2label``.
     activation : {"auto", "softmax", "sigmoid"}, optional
         How scores become probabilities; ``auto``: softmax, of a single class sigmoid.
-    weights, transform, size, mean, std, channels, fit, intensity
+    weights, transform, size, mean, std, channels, fit, intensity, window
         How pictures are prepared, see `weakseg.api.preprocessing.preprocessing_of`. Default: as
         the network itself says (a weakseg classifier, a timm network); else ImageNet's mean and
         standard deviation of three channels, none of one, and a warning.
@@ -121,7 +122,8 @@ def explain(
             where="activation",
             expected=", ".join(ACTIVATIONS),
         )
-    given = dict(zip(PREPARED, (weights, transform, size, mean, std, channels, fit), strict=True))
+    values = (weights, transform, size, mean, std, channels, fit, window)
+    given = dict(zip(PREPARED, values, strict=True))
     some, single = listed(images)
     inputs: list[_Input] = []
     prepare: Preprocessing | None = None
@@ -129,8 +131,8 @@ def explain(
         if isinstance(one, Tensor) and one.is_floating_point():
             inputs.append(_of_tensor(net, name, one, given))
             continue
-        picture = read_picture(one)
         prepare = prepare or preprocessing_of(net, **given, intensity=intensity)
+        picture = prepare.read(one)
         tensor, where = prepare(picture)
         inputs.append(_Input(name, picture, read_images(net, tensor), where, prepare))
     found = [

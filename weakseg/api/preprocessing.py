@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,12 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from weakseg.api.inputs import read_picture
 from weakseg.data.arrays import as_channels
 from weakseg.data.geometry import resize
 from weakseg.data.images import Intensity, scale_intensity
+from weakseg.data.windows import Window, by_window, windowed_image
+from weakseg.disk import as_path
 from weakseg.errors import ArgumentError, did_you_mean
 from weakseg.models.classifier import Classifier
 
+WINDOWS = ("auto", "file", "percentiles")
 Fit = Literal["stretch", "pad", "crop"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 
@@ -141,6 +146,9 @@ class Preprocessing:
     intensity : {"auto", "dtype", "percentile"}
         See `weakseg.data.images.scale_intensity`; with ``auto`` a float array within [0, 1] stays
         as it is.
+    window : {"auto", "file", "percentiles"} or (centre, width)
+        By which `read` brings pictures into [0, 1], see `weakseg.data.windows.windowed_image`.
+        With ``auto`` it does not.
     source : str
         Where it is known from, for people.
     transform : callable, optional
@@ -156,12 +164,27 @@ class Preprocessing:
     intensity: Intensity = "auto"
     source: str = ""
     transform: Callable[[Any], Any] | None = None
+    window: Window = "auto"
+
+    def read(self, given: Any) -> NDArray[Any]:
+        """A picture (M, N[, 3]) of a file, an array, a tensor or a picture of PIL.
+
+        Raises
+        ------
+        DataError
+        """
+        if self.window == "auto":
+            return read_picture(given)
+        if isinstance(given, str | Path):
+            return windowed_image(as_path(given), self.window, self.intensity)
+        values = read_picture(given)
+        return by_window(values, self.window, _scaling(values, self.intensity))
 
     def __call__(self, image: NDArray[Any]) -> tuple[Tensor, Placement]:
-        """The input (C, h, w) of an image (M, N[, 3]), and where the image lies in it."""
+        """The input (C, h, w) of an image that `read` gave, and where the image lies in it."""
         if self.transform is not None:
             return self._transformed(image)
-        unit = as_channels(_intensities(image, self.intensity), self.channels)
+        unit = as_channels(self._unit(image), self.channels)
         where = place((unit.shape[0], unit.shape[1]), self.shape, self.fit, self.crop)
         frame = where.to_network(np.ascontiguousarray(unit, dtype=np.float32))
         planes = frame[None] if frame.ndim == 2 else np.moveaxis(frame, 2, 0)
@@ -171,11 +194,15 @@ class Preprocessing:
             tensor = (tensor - mean) / std
         return tensor, where
 
+    def _unit(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        how = "dtype" if self.window != "auto" else _scaling(image, self.intensity)
+        return scale_intensity(image, how)
+
     def _transformed(self, image: NDArray[Any]) -> tuple[Tensor, Placement]:
         from PIL import Image
 
         assert self.transform is not None
-        eight = (_intensities(image, self.intensity) * 255).round().astype(np.uint8)
+        eight = (self._unit(image) * 255).round().astype(np.uint8)
         made = self.transform(Image.fromarray(as_channels(eight, self.channels).astype(np.uint8)))
         if isinstance(made, Tensor) and made.ndim == 4 and len(made) == 1:
             made = made[0]
@@ -191,10 +218,11 @@ class Preprocessing:
         return made, place((image.shape[0], image.shape[1]), (h, w), self.fit, self.crop)
 
 
-def _intensities(image: NDArray[Any], how: Intensity) -> NDArray[np.float32]:
+def _scaling(image: NDArray[Any], how: Intensity) -> Intensity:
+    """How an array is scaled: floats within [0, 1] stay as they are."""
     if how == "auto" and image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 1:
-        how = "dtype"
-    return scale_intensity(image, how)
+        return "dtype"
+    return how
 
 
 def preprocessing_of(
@@ -208,6 +236,7 @@ def preprocessing_of(
     channels: Any = None,
     fit: Any = None,
     intensity: Any = "auto",
+    window: Any = None,
 ) -> Preprocessing:
     """How a network's pictures are prepared: as it says itself, and as the arguments say.
 
@@ -230,6 +259,9 @@ def preprocessing_of(
         ``CenterCrop`` of torchvision it is seen, of other functions an image fills the input.
     intensity : {"auto", "dtype", "percentile"}, optional
         With ``auto`` as a weakseg classifier was trained.
+    window : {"auto", "file", "percentiles"} or (centre, width), optional
+        Which of the pictures' values become black and white, as ``data.window`` of an experiment.
+        Default: as a weakseg classifier was trained, else ``auto``.
 
     Raises
     ------
@@ -258,6 +290,8 @@ def preprocessing_of(
             where="intensity",
             fix=did_you_mean(str(intensity), get_args(Intensity)),
         )
+    if window is not None:
+        given["window"] = _window(window)
     if mean is not None or std is not None:
         given["mean"] = _per_channel("mean", 0.0 if mean is None else mean, found.channels)
         given["std"] = _per_channel("std", 1.0 if std is None else std, found.channels)
@@ -309,7 +343,10 @@ def _known(model: nn.Module, channels: int, weights: Any, transform: Any) -> Pre
         square = (model.image_size or CLASSIFIER_SIZE,) * 2
         how: Any = model.intensity or "auto"
         said = "the classifier itself"
-        return Preprocessing(square, None, None, channels, "pad", 1.0, how, source=said)
+        seen: Any = model.window
+        return Preprocessing(
+            square, None, None, channels, "pad", 1.0, how, source=said, window=seen
+        )
     config = getattr(model, "pretrained_cfg", None)
     if isinstance(config, dict) and config.get("mean") and config.get("input_size"):
         height, width = config["input_size"][1:]
@@ -433,6 +470,26 @@ def _shape(size: Any) -> tuple[int, int]:
             expected="a number of pixels from 8 to 4096, or (height, width)",
         ) from None
     return height, width
+
+
+def _window(window: Any) -> Window:
+    if isinstance(window, str) and window in WINDOWS:
+        return window  # type: ignore[return-value]
+    try:
+        if isinstance(window, str | bytes):
+            raise TypeError
+        centre, width = (float(v) for v in window)
+        if not (np.isfinite([centre, width]).all() and width > 0):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            "window is no window.",
+            where="window",
+            found=f"{window!r}"[:80],
+            expected=f"(centre, width) with a width above 0, such as (40, 400); or one of "
+            f"{', '.join(WINDOWS)}",
+        ) from None
+    return centre, width
 
 
 def _per_channel(name: str, values: Any, channels: int) -> tuple[float, ...]:

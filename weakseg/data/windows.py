@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +51,20 @@ def windowed_image(path: Path, window: Window, intensity: Intensity) -> NDArray[
         with opened(path, IMAGES.damaged, IMAGES.packed) as f:
             pixels, mapped = decode_shown(f, path, limits)  # type: ignore[arg-type]
         return scale_intensity(shown(pixels, path), "dtype" if mapped else how)
-    image = read_image(path)
+    return by_window(read_image(path), window, intensity)
+
+
+def by_window(image: NDArray[Any], window: Window, intensity: Intensity) -> NDArray[np.float32]:
+    """An image that has no window of its own in [0, 1], as `windowed_image` does it.
+
+    Parameters
+    ----------
+    image : (M, N) or (M, N, 3) ndarray
+        The values that ``window`` speaks of.
+    window, intensity
+        See `windowed_image`.
+    """
     if isinstance(window, str):
-        return scale_intensity(image, how)
+        return scale_intensity(image, "percentile" if window == "percentiles" else intensity)
     low, high = ends_of(window)
     return np.clip((image.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)

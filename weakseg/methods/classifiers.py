@@ -84,6 +84,7 @@ def seen_anisotropy(images: ImageBatches) -> float:
 def header(spec: ClassifierSpec, prepared: Prepared) -> dict[str, str]:
     """What a weights file says of itself."""
     data = prepared.config.data
+    windowed = {} if data.window == "auto" else {"window": json.dumps(data.window)}
     of_volumes = {
         "instances": spec.instances,
         "depth": json.dumps(spec.depth),
@@ -101,6 +102,7 @@ def header(spec: ClassifierSpec, prepared: Prepared) -> dict[str, str]:
         "pool": spec.pool,
         "stride": json.dumps(spec.stride),
         "exits": json.dumps(spec.exits),
+        **windowed,
     } | (of_volumes if spec.flat_arch != spec.arch else {})
 
 
@@ -130,6 +132,8 @@ def load_classifier(folder: Path) -> Classifier:
         )
         model = build_classifier(spec)
         model.image_size, model.intensity = int(meta["image_size"]), meta["intensity"]
+        window = json.loads(meta.get("window", '"auto"'))
+        model.window = window if isinstance(window, str) else tuple(window)
         return model
 
     return load_network(folder / BEST, "classifier", contents.ClassifierHeader, build)

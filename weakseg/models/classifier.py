@@ -94,6 +94,8 @@ class Classifier(nn.Module):
         Longest side of the images that it was trained on; None where nobody has said.
     intensity : str or None
         How these were scaled, see `weakseg.data.images.scale_intensity`.
+    window : str or (centre, width)
+        By which window they were read, see `weakseg.data.windows`.
     """
 
     mean: Tensor
@@ -102,6 +104,7 @@ class Classifier(nn.Module):
     exit_layers: tuple[str, ...]
     image_size: int | None = None
     intensity: str | None = None
+    window: str | tuple[float, float] = "auto"
 
     def __init__(
         self, net: nn.Module, spec: ClassifierSpec, mean: tuple[float, ...], std: tuple[float, ...]
