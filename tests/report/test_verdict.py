@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from weakseg.report.tables import alarm_interval
+from weakseg.report.tables import alarm_interval, method_table
 from weakseg.report.verdict import RULES, judge
 from weakseg.report.words import percent
+from weakseg.scores.summary import summarise
 
 NAN = float("nan")
 ROW = {
@@ -128,14 +129,32 @@ def test_no_false_alarm_among_few_healthy_images_proves_little(healthy, light):
     assert f", {percent(high)}]" in made.conditions[1].found
 
 
-@pytest.mark.parametrize("healthy", [1, 7, 200])
-def test_the_interval_of_alarms_is_exact_where_draws_cannot_differ(healthy):
-    for share in (0, healthy):
-        exact = binomtest(share, healthy).proportion_ci(0.95, "exact")
-        found = alarm_interval(share / healthy, share / healthy, share / healthy, healthy)
+@pytest.mark.parametrize("patients", [1, 7, 200])
+def test_the_interval_of_alarms_is_exact_where_draws_cannot_differ(patients):
+    for share in (0, patients):
+        exact = binomtest(share, patients).proportion_ci(0.95, "exact")
+        found = alarm_interval(share / patients, share / patients, share / patients, patients)
         assert found == pytest.approx((exact.low, exact.high))
-    assert alarm_interval(0.3, 0.1, 0.6, healthy) == (0.1, 0.6)
-    assert all(map(pd.isna, alarm_interval(0.0, NAN, NAN, healthy)))
+    assert alarm_interval(0.3, 0.1, 0.6, patients) == (0.1, 0.6)
+    assert all(map(pd.isna, alarm_interval(0.0, NAN, NAN, patients)))
+
+
+def test_images_of_one_patient_are_one_proof_that_nothing_is_marked_falsely():
+    """40 healthy images of 4 patients: the exact interval of 0 of 4, by hand 1 - 0.025^(1/4)."""
+    of = [(p, k, k < 10) for p in "abcd" for k in range(12)]
+    per_case = pd.DataFrame(
+        {
+            "case": [f"{p}-{k}" for p, k, _ in of],
+            "patient": [p for p, _, _ in of],
+            "has_lesion": [not healthy for *_, healthy in of],
+            "false_alarm": [0.0 if healthy else NAN for *_, healthy in of],
+        }
+    ).assign(method="m", kind="weak", seed=0, masks_seen=0, dice=1.0)
+    row = method_table(summarise(per_case, bootstrap=50), per_case, bootstrap=50).iloc[0]
+    assert row["healthy_images"] == 40
+    assert row["false_positive_rate"] == row["false_positive_rate_low"] == 0
+    assert row["false_positive_rate_high"] == pytest.approx(1 - 0.025**0.25, abs=1e-12)
+    assert row["false_positive_rate_high"] == pytest.approx(0.6024, abs=5e-5)
 
 
 def test_a_failed_check_shows_nothing():

@@ -75,7 +75,7 @@ def method_table(
     if summary.empty:
         return pd.DataFrame(columns=[*summary.columns, "group", *DIFFERENCE_COLUMNS])
     groups = [group_of(k, m) for k, m in zip(summary["kind"], summary["masks_seen"], strict=True)]
-    summary = _with_alarm_intervals(summary)
+    summary = _with_alarm_intervals(summary, per_case)
     floor = best_floor(summary)
     rows = []
     for method in summary["method"]:
@@ -93,7 +93,7 @@ def method_table(
     return table.drop(columns="_order").reset_index(drop=True)
 
 
-def alarm_interval(share: float, low: float, high: float, healthy: int) -> tuple[float, float]:
+def alarm_interval(share: float, low: float, high: float, patients: int) -> tuple[float, float]:
     """The 95 % interval of a share of healthy images that get a mark.
 
     Parameters
@@ -101,28 +101,33 @@ def alarm_interval(share: float, low: float, high: float, healthy: int) -> tuple
     share : float
     low, high : float
         Of the bootstrap over patients.
-    healthy : int
-        How many images.
+    patients : int
+        How many the healthy images are of. Those of one resemble each other: they count as one.
 
     Returns
     -------
     low, high : float
-        Where no image gets a mark, or every one does, each draw of them is like that, however few
-        they are: the exact binomial interval (Clopper and Pearson, Biometrika 26, 1934) stands in.
-        NaN where there is no interval, as of a single patient.
+        Where no image gets a mark, or every one does, each draw of patients is like that, however
+        few they are: the exact binomial interval (Clopper and Pearson, Biometrika 26, 1934) of
+        none, or all, of so many patients stands in. NaN where there is no interval, as of a single
+        patient.
     """
-    if pd.isna(share) or pd.isna(low) or pd.isna(high) or healthy < 1 or 0 < share < 1:
+    if pd.isna(share) or pd.isna(low) or pd.isna(high) or patients < 1 or 0 < share < 1:
         return low, high
-    tail = 0.025 ** (1 / healthy)
+    tail = 0.025 ** (1 / patients)
     return (0.0, 1 - tail) if share == 0 else (tail, 1.0)
 
 
-def _with_alarm_intervals(summary: pd.DataFrame) -> pd.DataFrame:
+def _with_alarm_intervals(summary: pd.DataFrame, per_case: pd.DataFrame) -> pd.DataFrame:
     name = "false_positive_rate"
-    columns = [name, f"{name}_low", f"{name}_high", "healthy_images"]
+    columns = [name, f"{name}_low", f"{name}_high"]
     if not set(columns) <= set(summary.columns):
         return summary
-    ends = [alarm_interval(a, b, c, int(n)) for a, b, c, n in summary[columns].to_numpy()]
+    healthy = per_case[~per_case["has_lesion"].astype(bool)]
+    of = healthy.groupby(healthy["method"].astype(str))["patient"].nunique()
+    counts = [int(of.get(str(m), 0)) for m in summary["method"]]
+    rates = zip(*(summary[c] for c in columns), counts, strict=True)
+    ends = [alarm_interval(*row) for row in rates]
     low, high = zip(*ends, strict=True)
     return summary.assign(**{columns[1]: low, columns[2]: high})
 
