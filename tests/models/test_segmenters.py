@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from weakseg.config.volume_archs import arch_dims
 from weakseg.errors import ConfigError
+from weakseg.models.classifier import ClassifierSpec
+from weakseg.models.classifiers import build_classifier
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.segmenters import SEGMENTERS, build_segmenter, find_segmenter
@@ -74,11 +77,15 @@ def rows():
 
 
 def test_table_has_every_network(rows):
-    assert [r["name"] for r in rows if r["kind"] == "classifier"] == list(ARCHITECTURES)
+    of_volumes = [*(f"mil:{a}" for a in ARCHITECTURES), *(f"{a}-3d" for a in ARCHITECTURES)]
+    every = [*ARCHITECTURES, *of_volumes]
+    assert [r["name"] for r in rows if r["kind"] == "classifier"] == every
+    assert [r["dims"] for r in rows if r["name"] in every] == [arch_dims(a) for a in every]
     assert [(r["name"], r["dims"]) for r in rows if r["kind"] == "segmenter"] == EVERY
     for row in rows:
         assert 0 < row["conv_weights"] <= row["parameters"]
-        assert len(row["receptive_field"]) == row["dims"]
+        seen = 2 if row["name"].startswith("mil:") else row["dims"]  # within a slice
+        assert len(row["receptive_field"]) == seen
         assert (row["heatmap_layer"] is None) == (row["kind"] == "segmenter")
         assert (row["patch_input"] is None) == (row["kind"] == "classifier")
 
@@ -97,6 +104,20 @@ def test_table_says_what_the_literature_does(rows):
     # torchvision's 25,557,032 for colours and 1000 classes.
     assert resnet["parameters"] == 25_557_032 - 2 * 64 * 49 - 998 * 2049
     assert found["efficientnet_b0", 2]["whole_image"]
+
+
+def test_classifiers_of_volumes_are_listed_as_they_are_built(rows):
+    found = {r["name"]: r for r in rows}
+    for arch in ARCHITECTURES:
+        flat, instances, deep = (found[n] for n in (arch, f"mil:{arch}", f"{arch}-3d"))
+        same = ("parameters", "receptive_field", "output_stride", "heatmap_layer")
+        assert [instances[k] for k in same] == [flat[k] for k in same]
+        # Of cubes depth is seen as rows and columns are.
+        assert deep["receptive_field"] == [flat["receptive_field"][0]] * 3
+        assert deep["output_stride"] == flat["output_stride"]
+    for name in ("mil:squeezenet1_1", "squeezenet1_1-3d"):
+        model = build_classifier(ClassifierSpec(name, ("0", "1"), 1))
+        assert found[name]["parameters"] == sum(p.numel() for p in model.parameters())
 
 
 def test_table_of_four_modalities_leaves_out_what_cannot_take_them():

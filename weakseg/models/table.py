@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from weakseg.config.volume_archs import DEEP, INSTANCES
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.receptive_field import ReceptiveField, receptive_field
 from weakseg.models.segmenters import SEGMENTERS, build_segmenter
+from weakseg.models.volume_classifiers import for_volumes
 
 _IMAGE = 256
 
@@ -36,7 +39,8 @@ def models_table(in_channels: int = 1, classes: int = 2) -> list[dict[str, Any]]
     -------
     list of dict
         ``name``, ``kind`` (classifier, segmenter), ``dims``, ``parameters``, ``conv_weights``,
-        ``receptive_field`` (list, a side per axis; of a classifier's default heatmap layer),
+        ``receptive_field`` (list, a side per axis; of a classifier's default heatmap layer: of
+        ``mil:NAME`` within a slice, of ``NAME-3d`` for voxels that are cubes),
         ``pathways`` (the same by pathway), ``whole_image`` (a global pooling adds the rest of the
         image), ``output_stride`` (of the heatmap layer or the scores), ``deepest_stride``,
         ``patch_input``, ``patch_output`` (sides of a training patch; segmenters),
@@ -47,7 +51,9 @@ def models_table(in_channels: int = 1, classes: int = 2) -> list[dict[str, Any]]
     # Networks without data: nothing is initialised and no memory is taken.
     with torch.device("meta"):
         if in_channels in (1, 3):
-            rows = [_classifier_row(a, in_channels, classes) for a in ARCHITECTURES]
+            flat = [_classifier_row(a, in_channels, classes) for a in ARCHITECTURES]
+            deep = [_deep_row(a, in_channels, classes) for a in ARCHITECTURES]
+            rows = [*flat, *map(_instances_row, flat), *deep]
         for name, spec in SEGMENTERS.items():
             if in_channels not in (1, 3) and spec.dims == (2,):
                 continue
@@ -64,6 +70,21 @@ def _classifier_row(arch: str, in_channels: int, classes: int) -> dict[str, Any]
     return _row(arch, "classifier", 2, model, window) | {
         "heatmap_layer": layer,
     }
+
+
+def _instances_row(flat: dict[str, Any]) -> dict[str, Any]:
+    """A network that sees every slice of a volume: the very network of images."""
+    return flat | {"name": INSTANCES + flat["name"], "dims": 3}
+
+
+def _deep_row(arch: str, in_channels: int, classes: int) -> dict[str, Any]:
+    """A network whose kernels are inflated, for voxels that are cubes and volumes of any depth."""
+    labels = tuple(map(str, range(classes)))
+    flat = build_classifier(ClassifierSpec(arch, labels, in_channels))
+    model = for_volumes(flat, replace(flat.spec, arch=arch + DEEP), draw=False)
+    layer = ARCHITECTURES[arch]
+    window = receptive_field(model, (1, in_channels, *[_IMAGE] * 3), f"net.{layer}")
+    return _row(arch + DEEP, "classifier", 3, model, window) | {"heatmap_layer": layer}
 
 
 def _segmenter_row(name: str, in_channels: int, classes: int, dims: int) -> dict[str, Any]:

@@ -229,6 +229,13 @@ def _permute(window: Window, out: Tensor, x: Tensor, *dims: Any, **kwargs: Any) 
     return replace(window, axes=tuple(window.axes[d] for d in order))
 
 
+def _move_axis(window: Window, out: Tensor, x: Tensor, source: int, to: int) -> Window:
+    axes = list(window.axes)
+    moved = axes.pop(source % x.ndim)
+    axes.insert(to % x.ndim, moved)
+    return replace(window, axes=tuple(axes))
+
+
 def _windowed(window: Window, out: Tensor, x: Tensor, block: Any, side: int, shift: int) -> Window:
     """Attention within windows: a place sees its own, which may begin or end with it."""
     return _slide(window, [2 * side - 1] * (x.ndim - 2), 1, side - 1, 1)
@@ -251,6 +258,7 @@ _RULES: dict[str, Callable[..., Window]] = {
     "pad": _pad,
     "__getitem__": _take,
     "permute": _permute,
+    "movedim": _move_axis,
 }
 
 
