@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import cases, weakseg, write_config, write_set
+from weakseg.api.opened import open_run
 from weakseg.masks.rules import box_prompt
 from weakseg.runs import read_json
 from weakseg.scores.stored import read_per_case, read_summary
@@ -69,7 +70,11 @@ def test_its_masks_and_all_that_was_taught_by_them_are_of_their_own_kind(job):
 def test_the_page_sets_them_apart_and_does_not_speak_of_them_first(job):
     page = (job[0] / "run/report/index.html").read_text()
     assert "Methods that stand on masks seen elsewhere" in page
-    assert page.count("0 + elsewhere") == 3  # the steps
+    # The steps; the methods, and who saw which masks.
+    assert page.count("0 + elsewhere") == 3 + 2 * len(ELSEWHERE)
+    notebook = open_run(job[0] / "run")._repr_html_()
+    assert notebook.count("<td>0 + elsewhere</td>") == len(ELSEWHERE)
+    assert "<td>0</td>" in notebook
     assert re.search("Without seeing a mask, .{1,80} reaches a Dice", page)
     assert "of this set, but with" not in page
     assert page.count("masks seen elsewhere, by LiteMedSAM") >= 2 * len(ELSEWHERE)

@@ -26,6 +26,7 @@ from weakseg.report.read import RunTables, read_runs
 from weakseg.report.sections.answer import verdict_of
 from weakseg.report.sections.base import Subject
 from weakseg.report.verdict import Verdict
+from weakseg.report.words import masks_told
 from weakseg.runs import open_run as folder_of_run
 from weakseg.stages.report import make_report
 
@@ -211,7 +212,10 @@ class OpenedRun:
         return f"OpenedRun({str(self.folder)!r})"
 
     def _repr_html_(self) -> str:
-        brief = self.scores[["name", *BRIEF]] if len(self.scores) else self.methods
+        table = self.scores if len(self.scores) else self.methods
+        told = [masks_told(row) for row in table.to_dict(orient="records")]
+        columns = ["name", *BRIEF] if len(self.scores) else list(table.columns)
+        brief = table.assign(masks_seen=told)[columns]
         said = escape(self.verdict.sentence)
         return f"<p><b>{escape(self.name)}</b>. {said}</p>{table_html(brief)}"
 

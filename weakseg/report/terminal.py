@@ -9,6 +9,7 @@ import pandas as pd
 
 from weakseg.layout import report_summary
 from weakseg.progress import clock, say
+from weakseg.report.words import masks_told
 from weakseg.runs import read_json
 from weakseg.scores.stored import read_summary
 
@@ -78,13 +79,8 @@ def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
         f"{low} to {high}" if low and high else "",
         _percent(row["missed"]),
         _percent(row["false_positive_rate"]),
-        "" if row["kind"] == "floor" else _masks(row),
+        masks_told(row),
     )
-
-
-def _masks(row: dict[Any, Any]) -> str:
-    """How many masks a method saw, and whether it stands on masks seen elsewhere."""
-    return str(int(row["masks_seen"])) + (" + elsewhere" if row["kind"] == "foundation" else "")
 
 
 def _number(value: Any) -> str:

@@ -54,6 +54,16 @@ def interval(low: Any, high: Any, digits: int = 3) -> str:
     return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
+def masks_told(row: Mapping[Any, Any]) -> str:
+    """How many masks a method saw, of its ``masks_seen`` and ``kind``; nothing of a floor.
+
+    Of methods that stand on masks seen elsewhere that is said, for nobody counts those.
+    """
+    if row["kind"] == "floor":
+        return ""
+    return str(int(row["masks_seen"])) + (" + elsewhere" if row["kind"] == "foundation" else "")
+
+
 def with_interval(value: Any, low: Any, high: Any, digits: int = 3) -> str:
     """A number and, where it has one, its interval."""
     return f"{number(value, digits)} {interval(low, high, digits)}".strip()

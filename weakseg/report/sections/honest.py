@@ -8,6 +8,7 @@ import pandas as pd
 
 from weakseg.report.honesty import checklist
 from weakseg.report.sections.base import Content, Section, Subject
+from weakseg.report.words import masks_told
 
 CHECKS = ("what", "holds", "found", "asks")
 SEEN = ("method", "in_words", "masks_seen", "chosen_on", "upper_bound")
@@ -22,7 +23,10 @@ def build(subject: Subject) -> Content:
     items = pd.DataFrame(checklist(run, subject.patients_known, subject.seeds), columns=list(ITEMS))
     context = {
         "checks": [check._asdict() for check in subject.checks],
-        "seen": seen.to_dict(orient="records"),
+        "seen": [
+            row | {"told": masks_told({**row, "kind": _kind(subject, row["method"])})}
+            for row in seen.to_dict(orient="records")
+        ],
         "items": items.to_dict(orient="records"),
         "answered": int((items["answer"] != "").sum()),
         "choices": choices_of(subject),
@@ -47,6 +51,10 @@ def masks_table(subject: Subject) -> pd.DataFrame:
     order = {name: i for i, name in enumerate(subject.groups)}
     rows.sort(key=lambda row: order.get(row[0], len(order)))
     return pd.DataFrame(rows, columns=list(SEEN))
+
+
+def _kind(subject: Subject, method: str) -> str:
+    return str(next(iter(subject.run.thresholds[method].values()))["kind"])
 
 
 def choices_of(subject: Subject) -> list[dict[str, Any]]:
@@ -82,7 +90,7 @@ TEMPLATE = r"""
 <p>Seeds of the classifiers: {{ r.seeds | join(", ") or "none" }}. That test masks are read for scores, for curves to look at and for upper bounds only is how the program is made; of a run's files it can be checked as far as they name the masks that were seen, as above.</p>
 {% if seen %}<h3>Who saw which masks</h3>
 <div class="scroll"><table><thead><tr><th class="text">method</th><th class="text">in words</th><th>masks seen</th><th class="text">chosen on</th></tr></thead><tbody>
-{% for m in seen %}<tr><th class="text" scope="row">{{ m.method }}</th><td class="text wrap">{{ m.in_words }}{% if m.upper_bound %} <b>UPPER BOUND</b>{% endif %}</td><td>{{ m.masks_seen }}</td><td class="text wrap">{{ m.chosen_on }}</td></tr>
+{% for m in seen %}<tr><th class="text" scope="row">{{ m.method }}</th><td class="text wrap">{{ m.in_words }}{% if m.upper_bound %} <b>UPPER BOUND</b>{% endif %}</td><td>{{ m.told }}</td><td class="text wrap">{{ m.chosen_on }}</td></tr>
 {% endfor %}</tbody></table></div>{% endif %}
 <h3>What was chosen, and on what</h3>
 <dl>{% for c in choices %}<dt>{{ c.what }}</dt><dd>{{ c.on }}</dd>{% endfor %}</dl>
