@@ -34,7 +34,7 @@
     var part=box.closest(".part"),heading=part&&part.querySelector("h2");
     box.tabIndex=0;
     box.setAttribute("role","group");
-    box.setAttribute("aria-label","Table"+(heading?", "+heading.textContent:""))});
+    box.setAttribute("aria-label",(box.querySelector("table")?"Table":"Figure")+(heading?", "+heading.textContent:""))});
   each(document.querySelectorAll("pre"),function(box){box.tabIndex=0});
   addEventListener("beforeprint",function(){
     each(document.querySelectorAll("details:not(.appendix)"),function(d){d.open=true})});

@@ -206,16 +206,16 @@ TEMPLATE = r"""
 <p class="note">{{ count(cases, "test image") }}, {{ count(patients, "patient") }}, {{ count(seeds, "seed") }}. Brackets: 95&nbsp;% intervals over patients and seeds, both drawn anew in every resample and alike for all conditions; those of the share kept hold 90&nbsp;% of the images. <b>Retrained</b> networks speak of the evidence in the images. The <b>original network</b>, which made the heatmaps, never saw such images in training: where it does worse than the retrained one, a part of its loss comes from images that are strange to it rather than from lost evidence; the rest of the difference may be what the retrained one learnt of the filter's shape.</p>
 <p class="note">The heatmap's region is the mask of the rule {{ rule }}; the gate on the classifier's probability is not applied, so that images called healthy are filtered as well. {% if rows | selectattr("masks_used") | list %}True masks are grown by {{ count(margin, "pixel") }} of the network's square. A healthy image borrows the true mask of another image, lest an empty mask tell the class; “shape alone of the lesion” says how well that went.{% endif %} Rest of the image: {{ fills | join(", ") or "nothing" }} (zero: black; the training mean: of each channel; imputation: smoothly from the pixels around, with noise). <b>Shape alone</b>: the filter itself, without any pixel of the image.{% if curve_rows %} Conditions of the curves stand below them.{% endif %}</p>
 {% for what, why in left_out.items() %}<p class="note"><b>Left out</b>: {{ what }}, because {{ why }}.</p>{% endfor %}
-{{ figure(figures.conditions, "AUC of each condition. Filled: trained anew on such images; hollow: the original network on the same images. Blue: heatmap; purple: true mask; grey: controls; green: the whole image.") }}
+{{ figure(figures.conditions, "AUC of each condition. Filled: trained anew on such images; hollow: the original network on the same images. Blue: heatmap; purple: true mask; grey: controls; green: the whole image.", wide=true) }}
 {% if figures.curves is defined %}
-{{ figure(figures.curves, "AUC of networks trained anew at every share, by what ranks the pixels; bands: 95\u00a0% intervals. Removing (ROAR): a good heatmap falls fast. Keeping (KAR): a good heatmap rises fast. A share of 0 removed and of 100\u00a0% kept is the whole image.") }}
+{{ figure(figures.curves, "AUC of networks trained anew at every share, by what ranks the pixels; bands: 95\u00a0% intervals. Removing (ROAR): a good heatmap falls fast. Keeping (KAR): a good heatmap rises fast. A share of 0 removed and of 100\u00a0% kept is the whole image.", wide=true) }}
 <details><summary>The curves as a table</summary>
 {{ filtered_rows(curve_rows, false) }}</details>
 {% endif %}
 {% if scored %}
 <h3>The heatmap against its own network</h3>
 <p>Nothing is trained here: pixels are removed or shown in the order of the heatmap, and the original network predicts again. Scored are {{ called }}: {{ count(scored.images, "pair") }} of a test image and a seed, from {{ count(scored.patients, "patient") }}.</p>
-{% if figures.faithfulness is defined %}{{ figure(figures.faithfulness, "Mean probability of the target class; bands: 95\u00a0% intervals over patients. ROAD and deletion: hottest first should fall below random. Insertion, from a blurred image: hottest first should rise above it.") }}{% endif %}
+{% if figures.faithfulness is defined %}{{ figure(figures.faithfulness, "Mean probability of the target class; bands: 95\u00a0% intervals over patients. ROAD and deletion: hottest first should fall below random. Insertion, from a blurred image: hottest first should rise above it.", wide=true) }}{% endif %}
 
 <div class="scroll"><table><thead><tr><th class="text">measure</th><th>heatmap</th><th>random order</th></tr></thead><tbody>
 {% for s in scored.rows %}<tr><td class="text">{{ s.name }}</td><td>{{ cell(s.heat, s.is_share) }}</td><td>{{ cell(s.random, s.is_share) }}</td></tr>

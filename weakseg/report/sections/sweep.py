@@ -68,7 +68,7 @@ def sweep_figure(best: pd.DataFrame) -> str:
 
 TEMPLATE = r"""
 <h2>Which heatmap, at which layer</h2>
-{{ figure(figures.sweep, "Mean Dice of validation lesions by method and layer, with the best threshold on the heatmap over its own maximum.") }}
+{{ figure(figures.sweep, "Mean Dice of validation lesions by method and layer, with the best threshold on the heatmap over its own maximum.", wide=true) }}
 <p class="note">{{ sentence }}</p>
 """
 
