@@ -533,9 +533,9 @@ def test_of_an_image_that_breaks_half_way_no_lesion_is_told_and_of_others_each_o
     images = job[0] / "data/images"
 
     def write(path, mask, image):
+        write_mask(path, mask, image)
         if Path(image).stem == "p00_1":
             raise DataError("It breaks.")
-        write_mask(path, mask, image)
 
     monkeypatch.setattr(predicting, "write_mask", write)
     files = [images / f"{name}.png" for name in ("p00_0", "p00_1", "p00_2")]
@@ -546,6 +546,9 @@ def test_of_an_image_that_breaks_half_way_no_lesion_is_told_and_of_others_each_o
     lesions = [(Path(r["file"]).stem, r["lesion"]) for r in read_rows(tmp_path / "o/lesions.csv")]
     assert {name for name, _ in lesions} == {"p00_0", "p00_2"}
     assert len(lesions) == len(set(lesions))
+    # No file without a row either.
+    written = {p.name for p in (tmp_path / "o").iterdir()}
+    assert written == {"predictions.csv", "lesions.csv", "p00_0.png", "p00_2.png"}
 
 
 def test_a_runs_own_weights_start_another_training(job, tmp_path):

@@ -120,7 +120,7 @@ def case_truth(case: Case, data: DataConfig, grid: Frame | None = None) -> NDArr
         return read_true_mask(case.mask, data.mask_rule, case.image, grid)
     files = (case.mask,) if isinstance(case.mask, Path) else case.mask
     frame, z = volume_frame(case.image), case.slice
-    return union([slice_mask(f, z, data.mask_rule, frame) for f in files])
+    return union([slice_mask(f, z, data.mask_rule, frame, image=case.image) for f in files])
 
 
 def case_frame(case: Case) -> Frame:

@@ -22,6 +22,7 @@ from weakseg.data.colours import (
     top,
     visible,
 )
+from weakseg.data.formats.dicom.identity import public_path
 from weakseg.data.formats.pixels import Pixels
 from weakseg.data.formats.reading import decode
 from weakseg.data.mask_rules import MaskRule, by_rule, distinct
@@ -304,7 +305,7 @@ def refuse_not_finite(values: NDArray[Any], path: Path | None = None) -> None:
     if bad:
         raise DataError(
             "The image holds values that are no numbers (NaN or infinity).",
-            where=None if path is None else str(path),
+            where=None if path is None else public_path(path),
             found=f"{bad} of {values.size} values",
             fix="replace them before saving the image, for instance by the background's value",
         )

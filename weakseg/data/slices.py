@@ -128,13 +128,18 @@ def _what(intensity: Intensity, window: Window) -> tuple[str, ...]:
 
 
 def slice_mask(
-    path: Path, z: int, rule: MaskRule = "nonzero", grid: Frame | None = None
+    path: Path,
+    z: int,
+    rule: MaskRule = "nonzero",
+    grid: Frame | None = None,
+    *,
+    image: Path | None = None,
 ) -> NDArray[np.bool_]:
     """A slice of a mask, (Y, X); see `weakseg.data.volumes.read_volume_mask`."""
     # That a mask lies on the grid of one image says nothing of another.
     on = "" if grid is None else f"{grid.shape} {[a.tolist() for a in grid.affines]}"
     what = ("mask", repr(rule), on)
-    mask = _HELD.get(path, what, lambda: read_volume_mask(path, rule, grid))
+    mask = _HELD.get(path, what, lambda: read_volume_mask(path, rule, grid, image=image))
     return np.ascontiguousarray(mask[:, :, _inside(path, z, mask.shape[2])].T)
 
 

@@ -50,7 +50,7 @@ def read_true_mask(
     """
     paths = _each(files)
     if image is not None and formats_of(image) is VOLUMES:
-        return _joined([read_volume_mask(p, rule, frame) for p in paths], paths)
+        return _joined([read_volume_mask(p, rule, frame, image=image) for p in paths], paths)
     return _joined([read_mask(p, rule) for p in paths], paths)
 
 

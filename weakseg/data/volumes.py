@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from weakseg.data.cases import Case
 from weakseg.data.formats.base import Frame
+from weakseg.data.formats.dicom.identity import public_path
 from weakseg.data.formats.grids import grid_difference
 from weakseg.data.formats.nifti import Voxels
 from weakseg.data.formats.reading import decode_volume
@@ -129,7 +130,11 @@ def read_volume(path: Path) -> Volume:
 
 
 def read_volume_mask(
-    path: Path, rule: MaskRule = "nonzero", grid: Frame | None = None
+    path: Path,
+    rule: MaskRule = "nonzero",
+    grid: Frame | None = None,
+    *,
+    image: Path | None = None,
 ) -> NDArray[np.bool_]:
     """A mask as booleans.
 
@@ -144,6 +149,8 @@ def read_volume_mask(
     grid : Frame, optional
         Where given, the mask has to lie on it, as
         `weakseg.data.formats.grids.grid_difference` has it.
+    image : Path, optional
+        Whose mask it is: an error withholds what its header tells of the patient.
 
     Returns
     -------
@@ -159,7 +166,7 @@ def read_volume_mask(
     if grid is not None and (other := grid_difference(stored.frame, grid)):
         raise DataError(
             "The mask lies on another grid than its image.",
-            where=str(path),
+            where=public_path(path, beside=image),
             found=other,
             fix="export the mask on the image's own voxel grid",
         )
@@ -235,7 +242,7 @@ def _refuse_other_grid(grid: Frame, path: Path, first: Frame, image: Path) -> No
     if other := grid_difference(grid, first):
         raise DataError(
             "Two files of a case lie on different grids.",
-            where=f"{path} beside {image}",
+            where=f"{public_path(path, beside=image)} beside {public_path(image)}",
             found=other,
             expected="the same shape and affine",
             fix="resample both to the same voxel grid",

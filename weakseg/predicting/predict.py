@@ -142,7 +142,7 @@ def predict(
     unlike = Unlike(run, chosen.config.data)
     with progress("predicting", len(cases)) as advance:
         for some in together(cases, 1 if sliced else chosen.at_once):
-            made = _rows(one, some, skip_unreadable)
+            made = _rows(one, some, skip_unreadable, writer.take_back)
             for row in made:  # what broke half-way has no row, and nothing of it is told
                 lesions += writer.lesions.pop(row["file"], [])
                 slices += of_slices.pop(row["file"], [])
@@ -169,7 +169,9 @@ def _method(
     return chosen, bool(open_run(run).record.get("data", {}).get("sliced", False))
 
 
-def _rows(one: Predict, cases: Sequence[Case], skip: bool) -> list[dict[str, Any]]:
+def _rows(
+    one: Predict, cases: Sequence[Case], skip: bool, take_back: Callable[[Case], None]
+) -> list[dict[str, Any]]:
     """The rows of some cases; a file that breaks half-way is left out where that is asked for."""
     try:
         return list(one(cases))
@@ -177,9 +179,10 @@ def _rows(one: Predict, cases: Sequence[Case], skip: bool) -> list[dict[str, Any
         if not skip:
             raise
         if len(cases) == 1:
+            take_back(cases[0])
             say(f"left out {cases[0].shown}: {cause(e)}")
             return []
-        return [row for case in cases for row in _rows(one, [case], skip)]
+        return [row for case in cases for row in _rows(one, [case], skip, take_back)]
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,17 @@ class _Writer:
     segmentation_by: str | None
     data: DataConfig
     lesions: Tables = field(default_factory=dict)
+    written: dict[str, list[Path]] = field(default_factory=dict)
+
+    def take_back(self, case: Case) -> None:
+        """Remove what was written of a case that has no row after all."""
+        for path in self.written.pop(str(case.image), []):
+            path.unlink(missing_ok=True)
+
+    def _path(self, case: Case, *parts: str) -> Path:
+        path = inside(self.out, *parts)
+        self.written.setdefault(str(case.image), []).append(path)
+        return path
 
     def write(
         self,
@@ -209,14 +223,14 @@ class _Writer:
         values = partial(lesion_values, case, self.data)
         rows = lesion_rows(case, prediction.mask, prediction.map, said, values)
         self.lesions[str(case.image)] = rows
-        mask = inside(self.out, f"{case.id}{case.formats.mask_suffix}")
+        mask = self._path(case, f"{case.id}{case.formats.mask_suffix}")
         write_mask(mask, prediction.mask, case.image)
         if self.heatmaps:
             self._save_map(case, prediction)
         if self.overlays:
             self._save_overlay(case, prediction)
         if self.segmentation_by is not None:
-            path = inside(self.out, f"{case.id}{SUFFIX}")
+            path = self._path(case, f"{case.id}{SUFFIX}")
             write_segmentation(path, prediction.mask, case.image, self.segmentation_by)
         return mask
 
@@ -227,11 +241,11 @@ class _Writer:
         heat, mask = (as_planes(case, v)[at] for v in (prediction.map, prediction.mask))
         image = case_plane(case, self.data, at)
         how = shown_intensity(case, self.data)
-        write_overlay(_overlay(self.out, case), image, heat, mask, intensity=how)
+        write_overlay(self._path(case, *_overlay(case)), image, heat, mask, intensity=how)
 
     def _save_map(self, case: Case, prediction: Prediction) -> None:
         suffix, save = MAPS[case.formats.noun]
-        save(inside(self.out, "heatmaps", f"{case.id}{suffix}"), case, prediction)
+        save(self._path(case, "heatmaps", f"{case.id}{suffix}"), case, prediction)
 
 
 def _save_arrays(path: Path, case: Case, prediction: Prediction) -> None:
@@ -253,8 +267,8 @@ MAPS: dict[str, tuple[str, Callable[[Path, Case, Prediction], None]]] = {
 """What a file holds → how heat or probability is kept beside it."""
 
 
-def _overlay(out: Path, case: Case) -> Path:
-    return inside(out, "overlays", f"{case.id}.png")
+def _overlay(case: Case) -> tuple[str, str]:
+    return "overlays", f"{case.id}.png"
 
 
 def _predicted(method: Method, writer: _Writer, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
@@ -305,5 +319,5 @@ def _targets(out: Path, cases: Sequence[Case]) -> Iterator[Path]:
     for case in cases:
         yield out / f"{case.file}{case.formats.mask_suffix}"
         yield out / "heatmaps" / f"{case.file}{MAPS[case.formats.noun][0]}"
-        yield _overlay(out, case)
+        yield inside(out, *_overlay(case))
         yield out / f"{case.file}{SUFFIX}"

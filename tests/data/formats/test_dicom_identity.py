@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from pydicom import Dataset
 
+from tests import dicom_files
+from tests.data.helpers import save_volume
+from weakseg.data.case_files import case_truth, read_whole
+from weakseg.data.cases import Case
 from weakseg.data.formats.dicom.identity import identifiers, tells
+from weakseg.data.slices import volume_frame
+from weakseg.errors import DataError
 
 
 def header(name, **further):
@@ -45,3 +52,21 @@ def test_other_words_are_not_taken_for_a_short_name(part):
 
 def test_of_a_patient_without_identity_no_name_is_looked_for():
     assert not tells("Lee_Kim", header("Lee^Kim", PatientIdentityRemoved="YES"))
+
+
+def test_a_mask_of_another_grid_is_refused_without_whose_it_is(tmp_path):
+    from weakseg.config import DataConfig
+
+    folder = tmp_path / dicom_files.NAME
+    dicom_files.save_series(folder / "ct", dicom_files.slices(dicom_files.voxels(3, 8, 8)))
+    mask = save_volume(folder / "mask.nii.gz", np.ones((8, 8, 4), np.uint8))
+    case = Case("a", folder / "ct", "tumor", mask=mask)
+    with pytest.raises(DataError, match="another grid than its image") as of_mask:
+        case_truth(case, DataConfig(), volume_frame(case.image))
+    with pytest.raises(DataError, match="lie on different grids") as of_roi:
+        read_whole(Case("a", folder / "ct", "tumor", roi=mask))
+    with pytest.raises(DataError, match="another grid than its image") as of_slice:
+        case_truth(Case("a", folder / "ct", "tumor", mask=mask, slice=1), DataConfig())
+    for told in (of_mask, of_roi, of_slice):
+        assert str(tmp_path / "(withheld)" / "mask.nii.gz") in told.value.where
+        assert not any(word in str(told.value) for word in dicom_files.TELLING)

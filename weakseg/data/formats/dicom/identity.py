@@ -80,7 +80,9 @@ def shown_path(path: Path, data: Dataset | None = None) -> str:
     return _without(path, frozenset() if data is None else identifiers(data), lambda _: WITHHELD)
 
 
-def public_path(path: Path, name: Callable[[str], str] = lambda _: WITHHELD) -> str:
+def public_path(
+    path: Path, name: Callable[[str], str] = lambda _: WITHHELD, *, beside: Path | None = None
+) -> str:
     """A path as it may be shown and kept; of DICOM files without what tells who.
 
     Parameters
@@ -89,9 +91,12 @@ def public_path(path: Path, name: Callable[[str], str] = lambda _: WITHHELD) -> 
         A file, or the folder of a series.
     name : callable, optional
         What stands for a part that tells who, given the part.
+    beside : Path, optional
+        The image that the file belongs to: what its header tells counts as well.
     """
-    identifiers = identifiers_of(path)
-    return str(path) if identifiers is None else _without(path, identifiers, name)
+    files = [path] if beside is None else [path, beside]
+    known = [found for f in files if (found := identifiers_of(f)) is not None]
+    return _without(path, frozenset().union(*known), name) if known else str(path)
 
 
 def _without(path: Path, known: frozenset[str], name: Callable[[str], str]) -> str:
