@@ -288,6 +288,8 @@ class Untrained:
     models = (None,)
     settings: dict = {"image_size": 48, "dims": 2}  # noqa: RUF012
 
+    weights = ()
+
     def __init__(self, looked_at="other"):
         self.seen = MasksSeen(frozenset([looked_at]), 5)
 

@@ -114,6 +114,13 @@ class TrainedContent(_Content):
     hash: str
 
 
+class CutsContent(_Content):
+    """What an image's evidence, and the classifiers' word, must reach."""
+
+    min_peak: Share
+    gate: Share
+
+
 class ThresholdContent(_Content):
     """The threshold of a method and a seed."""
 
@@ -132,6 +139,7 @@ class ThresholdContent(_Content):
     network_weights: list[Share] = []
     gate_by: list[Count] = []
     inference: dict[str, Any] = {}
+    beside: CutsContent | None = None
     engine: str = "torch"
     search: dict[str, Any] | None = None
     trained: TrainedContent | None = None

@@ -74,6 +74,7 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
                 "threshold": 0.25,
                 "gate": "run",
                 "false_alarms": 0.02,
+                "neighbours": 0.4,
                 "ensemble": True,
                 "precision": classifier.get("precision", "auto"),
             }

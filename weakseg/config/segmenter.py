@@ -152,6 +152,13 @@ class SegmenterConfig(Section):
         "share of the best mean Dice on validation masks, counted; healthy images, an empty mask "
         "of which counts as 1, have a part in it",
     )
+    neighbours: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="weight of the slices before and after (or the images that a patient's "
+        "numbered files hold) in the probability that min_peak looks at; masks keep their outline",
+    )
     gate: Probability | Literal["none", "run"] = Field(
         "none",
         description="an image whose lesion probability by the run's classifier is below gets an "
@@ -209,6 +216,7 @@ class SegmenterConfig(Section):
         idle |= {"crf"} if not self.crf else set()
         idle |= {"scales"} if self.scales == [1.0] else set()
         idle |= {"weighting"} if self.weighting == "equal" else set()
+        idle |= {"neighbours"} if self.neighbours == 0 else set()
         return self.model_dump(mode="json", exclude=idle)
 
     @property

@@ -129,6 +129,11 @@ class Method(ABC):
             If a network says NaN or infinity.
         """
 
+    @property
+    def looks_beside(self) -> bool:
+        """Whether what it says of a case depends on the case's neighbours among those given."""
+        return False
+
     def predict_each(self, cases: Sequence[Case]) -> Iterator[Prediction]:
         """`predict_all` of however many cases, `at_once` at a time."""
         for at in range(0, len(cases), self.at_once):

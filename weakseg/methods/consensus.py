@@ -101,6 +101,13 @@ class ConsensusMethod(Method):
         """What the map must exceed."""
         return _exceeded(self.settings)
 
+    @property
+    def looks_beside(self) -> bool:
+        return any(v.looks_beside for v in self.voters)
+
+    def predict_each(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        return self.predict_all(cases)  # its voters take as many at once as they can
+
     def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
         said = [v.predict_each(cases) for v in self.voters]
         for of_case in zip(*said, strict=True):

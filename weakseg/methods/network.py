@@ -17,6 +17,7 @@ from weakseg.config import MANIFEST, Config, SegmenterConfig, load_config, same_
 from weakseg.contents import image_side
 from weakseg.data.cases import Case, Labels
 from weakseg.data.formats.registry import VOLUMES, formats_of_dims
+from weakseg.data.series import neighbours
 from weakseg.engines.base import TORCH
 from weakseg.errors import DataError, RunError, UserError
 from weakseg.layout import (
@@ -49,6 +50,7 @@ from weakseg.methods.base import (
     seed_of,
 )
 from weakseg.methods.classifiers import load_classifier
+from weakseg.methods.evidence import Evidence, with_neighbours
 from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.methods.gate import ClassifierGate, find_gate
 from weakseg.methods.networks import classifier_labels, other_network, refuse_one_seed
@@ -61,9 +63,15 @@ from weakseg.training.loop import make_fabric, pick_device
 from weakseg.training.segment import cases_at_once
 from weakseg.training.segmentation_cases import SegmentationCases
 
-INFERENCE: tuple[str, ...] = ("tile", "overlap", "flips", "scales", "prune", "recalibrate", "crf")
-INFERENCE += ("min_peak", "min_area")
-"""Settings of the way from a trained network to probabilities."""
+INFERENCE = (
+    *("tile", "overlap", "flips", "scales", "prune", "recalibrate", "crf"),
+    *("min_peak", "min_area", "neighbours"),
+)
+"""Settings of the way from a trained network to masks."""
+
+BESIDE = "beside"
+"""Key of ``threshold.json`` with the cuts of images that have neighbours, where labels chose them:
+``min_peak`` and ``gate``."""
 
 NETWORKS = "networks"
 """Key of ``threshold.json`` that names the seeds whose probabilities were averaged."""
@@ -77,15 +85,33 @@ GATE_BY = "gate_by"
 
 TRAIN_FIRST = "run `weakseg train-segmenter CONFIG` without --only, or `weakseg compare CONFIG`"
 
-SCREENING = ("min_peak", "min_area")
+SCREENING = ("min_peak", "min_area", "neighbours")
 """Settings that a network trained on these masks does not follow: its images hold a lesion."""
+
+
+def beside_each(
+    said: Iterator[tuple[int, np.ndarray]],
+    cases: Sequence[Case],
+    indices: Sequence[int],
+    inference: Mapping[str, Any],
+) -> Iterator[Evidence]:
+    """Probabilities of some cases, with the evidence of those that have neighbours among them."""
+    share = float(inference.get("neighbours", 0))
+    if not share:
+        yield from ((i, p, None) for i, p in said)
+        return
+    around = neighbours([cases[i] for i in indices])
+    beside = {i: [indices[j] for j in of] for i, of in zip(indices, around, strict=True)}
+    yield from with_neighbours(said, beside, share)
 
 
 def no_gate(case: Case) -> None:
     """No classifier says anything."""
 
 
-def network_mask(probability: np.ndarray, threshold: Mapping[str, Any]) -> np.ndarray:
+def network_mask(
+    probability: np.ndarray, threshold: Mapping[str, Any], evidence: np.ndarray | None = None
+) -> np.ndarray:
     """A network's mask: above its threshold, and screened as its settings say.
 
     Parameters
@@ -94,6 +120,8 @@ def network_mask(probability: np.ndarray, threshold: Mapping[str, Any]) -> np.nd
         Of a lesion.
     threshold : mapping
         An entry of ``threshold.json``.
+    evidence : (*size) ndarray, optional
+        The probability with that of its neighbours, which the peak of a part is looked for in.
 
     Returns
     -------
@@ -102,9 +130,12 @@ def network_mask(probability: np.ndarray, threshold: Mapping[str, Any]) -> np.nd
     mask = apply_threshold(probability, float(threshold["threshold"]))
     how = threshold.get("inference", {})
     area, peak = float(how.get("min_area", 0)), float(how.get("min_peak", 0))
+    if evidence is not None:
+        peak = float(threshold.get(BESIDE, how).get("min_peak", 0))
     if not area and not peak:
         return mask
-    return screen_parts(mask, probability, min_area=area, min_peak=peak)
+    score = probability if evidence is None else evidence
+    return screen_parts(mask, score, min_area=area, min_peak=peak)
 
 
 @dataclass(frozen=True)
@@ -169,6 +200,16 @@ class NetworkMethod(Method):
         for _, prediction in list(self.over(data, range(len(cases)))):
             yield prediction
 
+    @property
+    def looks_beside(self) -> bool:
+        how = self.threshold.get("inference", {})
+        return bool(
+            how.get("neighbours", 0) and (how.get("min_peak", 0) or BESIDE in self.threshold)
+        )
+
+    def predict_each(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        return self.predict_all(cases) if self.looks_beside else super().predict_each(cases)
+
     def over(
         self, data: SegmentationCases, indices: Sequence[int]
     ) -> Iterator[tuple[int, Prediction]]:
@@ -177,14 +218,19 @@ class NetworkMethod(Method):
         if formats_of_dims(self.dims) is VOLUMES:
             give_large_back()
         with fabric.autocast():
-            for i, p in self.networks.probabilities(data, indices, self.settings):
-                yield i, self.of_probability(data.cases[i], p)
+            said = self.networks.probabilities(data, indices, self.settings)
+            how = self.threshold["inference"] if self.looks_beside else {}
+            for i, p, evidence in beside_each(said, data.cases, indices, how):
+                yield i, self.of_probability(data.cases[i], p, evidence)
 
-    def of_probability(self, case: Case, p: np.ndarray) -> Prediction:
-        """What it makes of the probability of a lesion at every place."""
+    def of_probability(
+        self, case: Case, p: np.ndarray, evidence: np.ndarray | None = None
+    ) -> Prediction:
+        """What it makes of the probability of a lesion at every place, and of its neighbours'."""
         says = self.gate(case)
-        gated = says is not None and says < float(self.threshold["gate"])
-        mask = network_mask(p, self.threshold)
+        cuts = self.threshold if evidence is None else self.threshold.get(BESIDE, self.threshold)
+        gated = says is not None and says < float(cuts["gate"])
+        mask = network_mask(p, self.threshold, evidence)
         notes = {"highest_probability": round(float(p.max()), 6)}
         return Prediction(np.zeros_like(mask) if gated else mask, p, says, gated=gated, notes=notes)
 
@@ -196,6 +242,7 @@ class NetworkMethod(Method):
         inference = self.threshold.get("inference", {})
         kept = {k: v for k, v in inference.items() if k not in SCREENING}
         threshold = {**self.threshold, "inference": kept, "gate": 0.0}
+        threshold.pop(BESIDE, None)
         return replace(self, threshold=threshold, gate=no_gate)
 
     def _refuse_others(self, case: Case, channels: int) -> None:
@@ -317,7 +364,7 @@ def _made_of(
                 fix=TRAIN_FIRST,
             )
     hashes = [file_hash(segmenter_folder(folder, name, s) / BEST) for s in together]
-    kept = {k: v for k, v in entry.items() if k != GATE_BY} | {"gate": 0.0}
+    kept = {k: v for k, v in entry.items() if k not in (GATE_BY, BESIDE)} | {"gate": 0.0}
     inference = entry.get("inference", {})
     kept |= {"inference": {k: v for k, v in inference.items() if k not in SCREENING}}
     return hashes if len(hashes) > 1 else hashes[0], kept

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from weakseg.config import SegmenterConfig
+from weakseg.data.series import come_in_series
 from weakseg.errors import UserError
 from weakseg.masks.screen import best_min_area
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
 from weakseg.masks.thresholds import apply_threshold
 from weakseg.methods.base import FOUNDATION, SUPERVISED, WEAK
 from weakseg.methods.cases import read_truth
+from weakseg.methods.evidence import Evidence
 from weakseg.methods.gate import Gate
-from weakseg.methods.network import INFERENCE, WEIGHTS, network_mask
+from weakseg.methods.network import BESIDE, INFERENCE, WEIGHTS, network_mask
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks
 from weakseg.methods.segmenters import masked_lesions
@@ -101,6 +103,9 @@ def choose_threshold(
         further = ["weights"] * weighed + ["smallest part"] * ("min_area" in chosen)
         if further:
             chosen_on += f"; {' and '.join(further)} on {len(lesions)} validation masks"
+    if settings.neighbours and not come_in_series(prepared.cases.cases):
+        inference["neighbours"] = 0.0
+        say("segmenters: neighbours is left aside, as most images have no neighbour")
     return {
         "kind": SUPERVISED if not settings.weak else FOUNDATION if seen.elsewhere else WEAK,
         "rule": "probability",
@@ -170,25 +175,45 @@ def choose_screen(
     prepared: Prepared,
     settings: SegmenterConfig,
     threshold: dict[str, Any],
-    probabilities: Iterator[tuple[int, np.ndarray]],
+    probabilities: Iterator[Evidence],
     gate: Gate | None,
 ) -> dict[str, Any]:
-    """The lowest peak and the gate that validation labels choose; no mask is looked at."""
+    """The lowest peak and the gate that validation labels choose; no mask is looked at.
+
+    Where images have neighbours the peaks of the evidence have cuts of their own: a mean of
+    slices has lower peaks than one alone.
+    """
     assert settings.false_alarms is not None
     labels, cases = prepared.cases.labels, prepared.cases.cases
-    lesion, said, peaks = [], [], []
-    for i, p in probabilities:
-        mask = network_mask(p, threshold)
+    lesion, said = [], []
+    alone, beside = list[float](), list[float]()
+    some_beside = False
+    for i, p, evidence in probabilities:
         lesion.append(labels.is_lesion(cases[i].label))
-        peaks.append(min(float(p[mask].max()), 1.0) if mask.any() else 0.0)
         said.append(1.0 if gate is None else gate.of(cases[i]))
+        alone.append(_peak(network_mask(p, threshold), p))
+        beside.append(alone[-1])
+        if evidence is not None:
+            some_beside = True
+            beside[-1] = _peak(network_mask(p, threshold, evidence), evidence)
     if all(lesion) or not any(lesion):
         say(
             f"segmenters: false_alarms: {settings.false_alarms:g} is left aside, as the validation "
             "labels are all alike"
         )
         return {}
-    cut, peak = cuts_for_false_alarms(lesion, said, peaks, settings.false_alarms)
-    least = max(peak, settings.min_peak)
-    chosen: dict[str, Any] = {"inference": {**threshold["inference"], "min_peak": least}}
-    return chosen | ({} if gate is None else {"gate": cut})
+
+    def cuts(peaks: Sequence[float]) -> dict[str, float]:
+        cut, peak = cuts_for_false_alarms(lesion, said, peaks, settings.false_alarms or 0.0)
+        return {"min_peak": max(peak, settings.min_peak), "gate": 0.0 if gate is None else cut}
+
+    of_one = cuts(alone)
+    inference = {**threshold["inference"], "min_peak": of_one["min_peak"]}
+    chosen: dict[str, Any] = {"inference": inference}
+    chosen |= {BESIDE: cuts(beside)} if some_beside else {}
+    return chosen | ({} if gate is None else {"gate": of_one["gate"]})
+
+
+def _peak(mask: np.ndarray, score: np.ndarray) -> float:
+    """The highest score inside a mask; 0 of an empty one."""
+    return min(float(score[mask].max()), 1.0) if mask.any() else 0.0

@@ -26,8 +26,8 @@ from weakseg.training.recipes import resolve
 from weakseg.training.segmentation_cases import SegmentationCases
 
 AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds", "min_peak"}
-AFTER_TRAINING |= {"min_area", "ensemble", "gate", "false_alarms", "scales", "prune", "weighting"}
-AFTER_TRAINING |= {"crf"}
+AFTER_TRAINING |= {"min_area", "ensemble", "gate", "false_alarms", "scales", "prune"}
+AFTER_TRAINING |= {"weighting", "crf", "neighbours"}
 """Settings that a trained network does not depend on."""
 
 

@@ -24,6 +24,7 @@ from weakseg.data.formats.registry import IMAGES, VOLUMES, formats_of
 from weakseg.data.manifest import safe_ids
 from weakseg.data.pseudonyms import default_key_file, read_pseudonyms
 from weakseg.data.scan_names import HIDDEN, MASK, SYSTEM, why_no_scan
+from weakseg.data.series import series
 from weakseg.data.table import read_table
 from weakseg.errors import DataError, UserError
 from weakseg.progress import say
@@ -264,7 +265,9 @@ def cause(e: DataError) -> str:
     return e.what.rstrip(".") + about + (f" → {e.fix}" if e.fix else "")
 
 
-def together(cases: Sequence[Case], most: int, pixels: int = 2**26) -> Iterator[list[Case]]:
+def together(
+    cases: Sequence[Case], most: int, pixels: int = 2**26, *, whole_series: bool = False
+) -> Iterator[list[Case]]:
     """Cases that are predicted at once: so many, and fewer of large 2D images.
 
     Parameters
@@ -274,7 +277,15 @@ def together(cases: Sequence[Case], most: int, pixels: int = 2**26) -> Iterator[
         Cases at once.
     pixels : int, optional
         Of all images at once; a single image may have more.
+    whole_series : bool, optional
+        Keep images that follow each other together, however many.
     """
+    if whole_series:
+        chains = [[cases[i] for i in chain] for chain in series(cases)]
+        alone = [chain[0] for chain in chains if len(chain) == 1]
+        yield from (chain for chain in chains if len(chain) > 1)
+        yield from together(alone, most, pixels)
+        return
     chosen: list[Case] = []
     total = 0
     for case in cases:

@@ -141,7 +141,8 @@ def predict(
     slices: list[dict[str, Any]] = []
     unlike = Unlike(run, chosen.config.data)
     with progress("predicting", len(cases)) as advance:
-        for some in together(cases, 1 if sliced else chosen.at_once):
+        beside = chosen.looks_beside and not sliced
+        for some in together(cases, 1 if sliced else chosen.at_once, whole_series=beside):
             made = _rows(one, some, skip_unreadable, writer.take_back)
             for row in made:  # what broke half-way has no row, and nothing of it is told
                 lesions += writer.lesions.pop(row["file"], [])
@@ -274,7 +275,7 @@ def _overlay(case: Case) -> tuple[str, str]:
 def _predicted(method: Method, writer: _Writer, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
     """The rows of some cases, whose masks are written."""
     how = method.config.volumes
-    for case, said in zip(cases, method.predict_all(cases), strict=True):
+    for case, said in zip(cases, method.predict_each(cases), strict=True):
         prediction = clean_whole(said, how) if how.changes and method.dims == 3 else said
         yield _row(case, writer.write(case, prediction), prediction)
 

@@ -29,6 +29,7 @@ from weakseg.methods.network import (
     GATE_BY,
     NETWORKS,
     NetworkMethod,
+    beside_each,
     no_gate,
 )
 from weakseg.methods.network_choices import (
@@ -140,7 +141,9 @@ def _write_masks(
             if gate is not None:
                 threshold |= {"gate": gate.value, GATE_BY: list(gate.by)}
             if settings.false_alarms is not None:
-                val = probabilities(prepared.cases.indices("val"))
+                where = prepared.cases.indices("val")
+                cases, how = prepared.cases.cases, threshold["inference"]
+                val = beside_each(probabilities(where), cases, where, how)
                 threshold |= choose_screen(prepared, settings, threshold, val, gate)
             thresholds[f"seed-{seed}"] = threshold
             says = no_gate if gate is None else gate.of

@@ -1,0 +1,178 @@
+"""What neighbouring slices say for a part of a mask."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weakseg.config import SegmenterConfig, parse_config
+from weakseg.data.cases import Case, Labels
+from weakseg.data.series import neighbours
+from weakseg.methods.evidence import with_neighbours
+from weakseg.methods.network import NetworkMethod, beside_each, network_mask
+from weakseg.methods.network_choices import choose_screen
+from weakseg.predicting.inputs import together
+
+
+def flat(value, size=(2, 2)):
+    return np.full(size, value, dtype=np.float32)
+
+
+def test_the_evidence_is_the_weighted_mean_with_the_neighbours():
+    maps = [flat(v) for v in (0.2, 0.8, 0.6, 0.4)]
+    beside = {0: (1,), 1: (0, 2), 2: (1,), 3: ()}
+    said = list(with_neighbours(enumerate(maps), beside, 0.4))
+    assert [i for i, _, _ in said] == [0, 1, 2, 3]
+    assert [own[0, 0] for _, own, _ in said] == pytest.approx([0.2, 0.8, 0.6, 0.4])
+    found = [None if e is None else e[0, 0] for _, _, e in said]
+    # 0.6 · 0.2 + 0.4 · 0.8; 0.6 · 0.8 + 0.4 · (0.2 + 0.6) / 2; 0.6 · 0.6 + 0.4 · 0.8
+    assert found[:3] == pytest.approx([0.44, 0.64, 0.68])
+    assert found[3] is None
+
+
+def test_neighbours_of_another_size_and_such_as_never_came_say_nothing():
+    maps = [(0, flat(0.2)), (1, flat(0.8, (3, 2)))]
+    said = list(with_neighbours(maps, {0: (1, 7), 1: (0,), 7: (0,)}, 0.5))
+    assert [(i, e) for i, _, e in said] == [(0, None), (1, None)]
+
+
+@given(st.permutations(range(6)), st.floats(0, 0.99))
+def test_whatever_the_order_each_comes_once_with_the_same_evidence(order, share):
+    beside = {0: (1,), 1: (0, 2), 2: (1,), 3: (4,), 4: (3,), 5: ()}
+    values = [0.1, 0.9, 0.3, 0.5, 0.7, 0.2]
+    said = with_neighbours(((i, flat(values[i])) for i in order), beside, share)
+    found = {i: (own[0, 0], e) for i, own, e in said}
+    assert sorted(found) == list(range(6))
+    for i, (own, e) in found.items():
+        assert own == pytest.approx(values[i])
+        if not beside[i]:
+            assert e is None
+            continue
+        mean = np.mean([values[j] for j in beside[i]])
+        assert e[0, 0] == pytest.approx((1 - share) * values[i] + share * mean, abs=1e-6)
+
+
+def test_in_order_no_more_than_three_maps_wait():
+    made = []
+
+    def maps():
+        for i in range(50):
+            made.append(i)
+            yield i, flat(i / 50)
+
+    beside = {i: tuple(j for j in (i - 1, i + 1) if 0 <= j < 50) for i in range(50)}
+    for i, _, _ in with_neighbours(maps(), beside, 0.4):
+        assert len(made) - i <= 2
+
+
+THRESHOLD = {"threshold": 0.5, "gate": 0.6, "inference": {"min_peak": 0.9, "neighbours": 0.5}}
+
+
+def test_a_mask_keeps_its_outline_and_its_parts_need_a_peak_of_the_evidence():
+    p = np.array([[0.8, 0.7, 0.0, 0.95]], dtype=np.float32)
+    assert network_mask(p, THRESHOLD).tolist() == [[False, False, False, True]]
+    evidence = np.array([[0.95, 0.2, 0.9, 0.6]], dtype=np.float32)
+    assert network_mask(p, THRESHOLD, evidence).tolist() == [[True, True, False, False]]
+    own = {**THRESHOLD, "beside": {"min_peak": 0.55, "gate": 0.1}}
+    assert network_mask(p, own, evidence).tolist() == [[True, True, False, True]]
+    assert network_mask(p, own).tolist() == [[False, False, False, True]]
+
+
+NAMES = ("a_1", "a_2", "a_3", "b_5")
+CASES = [
+    Case(n, Path(f"/data/{n}.png"), "tumor" if n in ("a_2", "a_3") else "normal", patient=n[0])
+    for n in NAMES
+]
+PEAKS = (0.8, 0.7, 0.9, 0.6)
+"""The highest probability of each."""
+
+
+class Networks:
+    """Says of every case what `PEAKS` has of it."""
+
+    device = "cpu"
+    settings = {"image_size": 32, "dims": 2}  # noqa: RUF012
+
+    def probabilities(self, data, indices, settings):
+        for i in indices:
+            p = PEAKS[NAMES.index(data.cases[i].id)]
+            yield i, np.array([[p, 0.0]], dtype=np.float32)
+
+
+def method(threshold):
+    settings = SegmenterConfig(arch="unet", precision="32-true")
+    config = parse_config({"data": {"manifest": "labels.csv"}})
+    return NetworkMethod(
+        "net", (0,), config, Networks(), settings, {"kind": "weak"} | threshold, lambda c: 0.5
+    )
+
+
+def marked(of, indices):
+    data = SimpleNamespace(cases=CASES)
+    return [p.mask.any() for _, p in of.over(data, indices)]
+
+
+def test_a_network_looks_at_the_neighbours_among_the_cases_it_is_given():
+    # Evidence: a_1 0.5 · 0.8 + 0.5 · 0.7 = 0.75, a_2 0.775, a_3 0.8; b_5 stands alone.
+    cuts = {"inference": {"min_peak": 0.6, "neighbours": 0.5}, "gate": 0.0, "threshold": 0.5}
+    both = method(cuts | {"beside": {"min_peak": 0.77, "gate": 0.0}})
+    assert both.looks_beside
+    assert marked(both, range(4)) == [False, True, True, True]
+    assert marked(both, [0, 3]) == [True, True]  # without its neighbour
+    assert marked(method(cuts | {"gate": 0.6}), range(4)) == [False] * 4
+    # The gate of those with neighbours is a cut of its own.
+    gates = method(cuts | {"gate": 0.6, "beside": {"min_peak": 0.0, "gate": 0.4}})
+    assert marked(gates, range(4)) == [True, True, True, False]
+    bare = both.unscreened()
+    assert not bare.looks_beside
+    assert marked(bare, range(4)) == [True] * 4
+
+
+def test_cuts_of_those_with_neighbours_and_of_those_without_are_chosen_apart():
+    prepared = SimpleNamespace(
+        cases=SimpleNamespace(cases=CASES, labels=Labels(("normal",), ("tumor",)))
+    )
+    settings = SegmenterConfig(false_alarms=0.0, neighbours=0.5)
+    threshold = {"threshold": 0.5, "inference": {"neighbours": 0.5}}
+    data = SimpleNamespace(cases=CASES)
+    said = Networks().probabilities(data, range(4), settings)
+    found = choose_screen(
+        prepared,
+        settings,
+        threshold,
+        beside_each(said, CASES, range(4), threshold["inference"]),
+        None,
+    )
+    # Alone: healthy 0.8 and 0.6, lesions 0.7 and 0.9; one lesion can be kept: between 0.8 and 0.9.
+    assert 0.8 < found["inference"]["min_peak"] <= 0.9
+    # Beside each other: healthy 0.75 and 0.6 (alone), lesions 0.775 and 0.8: both can be kept.
+    assert 0.75 < found["beside"]["min_peak"] <= 0.775
+    assert "gate" not in found
+
+
+def test_without_neighbours_there_is_one_pair_of_cuts():
+    prepared = SimpleNamespace(
+        cases=SimpleNamespace(cases=CASES, labels=Labels(("normal",), ("tumor",)))
+    )
+    settings = SegmenterConfig(false_alarms=0.0)
+    said = Networks().probabilities(SimpleNamespace(cases=CASES), range(4), settings)
+    threshold = {"threshold": 0.5, "inference": {}}
+    found = choose_screen(
+        prepared, settings, threshold, beside_each(said, CASES, range(4), {}), None
+    )
+    assert "beside" not in found
+
+
+def test_a_series_is_predicted_at_once_and_the_others_as_ever(monkeypatch):
+    monkeypatch.setattr(
+        "weakseg.predicting.inputs.read_frame", lambda _: SimpleNamespace(shape=(4, 4))
+    )
+    cases = [*CASES, Case("c_9", Path("/data/c_9.png"), "")]
+    cases = [cases[k] for k in (3, 1, 4, 2, 0)]
+    found = [[c.id for c in some] for some in together(cases, 2, whole_series=True)]
+    assert found == [["a_1", "a_2", "a_3"], ["b_5", "c_9"]]
+    assert [len(some) for some in together(cases, 2)] == [2, 2, 1]
+    assert neighbours(cases)[0] == ()
