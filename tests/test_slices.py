@@ -171,6 +171,21 @@ def test_everything_else_runs_on_slices(job):
     assert list(of_net["gated"]) == list(of_net["probability"] < 0.01)
 
 
+def test_the_recipe_s_parts_are_judged_with_the_slices_beside_them(job, tmp_path):
+    folder, _ = job
+    (entry,) = read_json(folder / "run/masks/best-weak/threshold.json").values()
+    assert entry["inference"]["neighbours"] == 0.4
+    assert set(entry["beside"]) == {"min_peak", "gate"}
+    alone, beside = entry["inference"]["min_peak"], entry["beside"]["min_peak"]
+    assert 0 < beside < alone or alone == beside == 0
+    manifest = folder / "data/labels.csv"
+    command = ("predict", folder / "run", manifest, "--out", tmp_path, "--method", "best-weak")
+    assert weakseg(*command) == 0
+    for name in ("v5", "v6"):
+        made = voxels(folder / f"run/masks/best-weak/seed-0/{name}.nii.gz")
+        np.testing.assert_array_equal(voxels(tmp_path / f"{name}.nii.gz"), made)
+
+
 def test_masks_are_cleaned_up_in_three_dimensions(job):
     folder, _ = job
     for path in (folder / "run/masks/gradcam-otsu/seed-0").iterdir():

@@ -105,7 +105,7 @@ def choose_threshold(
             chosen_on += f"; {' and '.join(further)} on {len(lesions)} validation masks"
     if settings.neighbours and not come_in_series(prepared.cases.cases):
         inference["neighbours"] = 0.0
-        say("segmenters: neighbours is left aside, as most images have no neighbour")
+        say("segmenters: neighbours is left aside, as files' names tell of no series of slices")
     return {
         "kind": SUPERVISED if not settings.weak else FOUNDATION if seen.elsewhere else WEAK,
         "rule": "probability",
