@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.tiny import cases, only_test_masks, pixels, tree, weakseg, write_config, write_set
+from tests.tiny import (
+    cases,
+    only_test_masks,
+    pixels,
+    tree,
+    tumours,
+    weakseg,
+    write_config,
+    write_set,
+)
 from weakseg.config import parse_config
+from weakseg.masks.rules import Evidence
 from weakseg.methods import find
 from weakseg.methods.classifiers import read_predictions
 from weakseg.methods.trainable import hypercolumn
@@ -169,6 +179,42 @@ def test_another_seed_draws_and_learns_anew(job, copy):
     segment(job, copy, *only, "--set", "seed=5")
     assert trained(copy).keys() == first.keys()
     assert trained(copy) != first
+
+
+TAUGHT = (
+    "masks.rules=[{rule: hypercolumn, teacher: masks, crf: 2, count: 60, warm: 0, low: 0.2}, "
+    "{rule: random-forest, teacher: masks, trees: 5, depth: 4}]"
+)
+
+
+def test_rules_may_be_taught_by_masks_which_they_count(job, copy, capsys):
+    pytest.importorskip("pydensecrf.densecrf", reason="the extra crf is not installed")
+    segment(job, copy, "--set", TAUGHT, "--set", "heatmaps={}", "--set", "segmenters={}")
+    assert "learnt from the training masks" in capsys.readouterr().err
+    train = set(tumours(copy, "train"))
+    image = job[0] / f"data/images/{cases(copy, 'test')[0]}.png"
+    for method in ("layercam-hypercolumn", "layercam-random-forest"):
+        entry = read_json(copy / f"masks/{method}/threshold.json")["seed-0"]
+        assert set(entry["seen"]) == train
+        assert entry["masks_seen"] == len(train)
+        assert (entry["chosen_on"], entry["rule"]["teacher"]) == (
+            "masks of training images",
+            "masks",
+        )
+        assert read_summary(copy).set_index("method").loc[method, "masks_seen"] == len(train)
+        out = copy.parent / method
+        assert weakseg("predict", copy, image, "--method", method, "--seed", 0, "--out", out) == 0
+        own = copy / f"masks/{method}/seed-0/{image.name}"
+        np.testing.assert_array_equal(pixels(out / image.name), pixels(own))
+
+
+def test_what_is_not_asked_for_leaves_the_record_as_it_was():
+    rule = parse_config({"masks": {"rules": ["hypercolumn"]}}).masks.rules[0]
+    assert not {"teacher", "crf"} & set(rule.model_dump())
+    taught = rule.model_copy(update={"teacher": "masks"})
+    assert taught.model_dump()["teacher"] == "masks"
+    with pytest.raises(LookupError, match="training split has a mask"):
+        taught.fit(Evidence(train=tuple, val=tuple, test=tuple, trainer=lambda r: None))
 
 
 def test_another_seed_leaves_rules_that_draw_nothing_up_to_date(job, copy, capsys):

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from weakseg.masks.rules import hypercolumn
+from weakseg.masks.rules.crf import crf_probability
 from weakseg.masks.rules.hypercolumn import (
     HypercolumnRule,
     coarse_superpixels,
@@ -127,6 +128,23 @@ def test_heat_on_half_a_disc_finds_the_whole_of_it():
     np.testing.assert_array_equal(warm, mask & (part_means(parts, heat / heat.max()) > 0.3)[parts])
     for flat in (0 * heat, heat * 0 + 4):
         assert not hypercolumn_mask(flat, image, columns, vote, warm=0).any()
+
+
+def test_votes_go_through_the_random_field_but_for_those_that_are_left_out():
+    pytest.importorskip("pydensecrf.densecrf", reason="the extra crf is not installed")
+    rng = np.random.default_rng(0)
+    image, heat = ndimage.gaussian_filter(rng.random((2, 40, 44)), (0, 3, 3))
+    heat -= heat.min()
+    columns = rng.random((8, 8, 3)).astype(np.float32)
+    x = rng.normal(size=(60, 4)) + np.repeat([[0], [1.5]], 30, 0)
+    vote = fit_vote(x, np.arange(60) >= 30, penalty=1.0)
+    parts = coarse_superpixels(image, count=60, compactness=0.2)
+    p = vote.probability(superpixel_features(image, parts, columns))
+    p[part_means(parts, normalise(heat)) <= 0.4] = 0
+    told = {"warm": 0.4, "at": 0.3, "count": 60, "compactness": 0.2}
+    made = hypercolumn_mask(heat, image, columns, vote, crf=3, **told)
+    np.testing.assert_array_equal(made, crf_probability(p[parts], image, 3) > 0.3)
+    assert (made != hypercolumn_mask(heat, image, columns, vote, **told)).any()
 
 
 def test_bad_parameters_are_refused():

@@ -76,7 +76,10 @@ UNUSUAL = {
     ),
     "crf": (crf, {"at": 0.41, "steps": 3}),
     "box-prompt": (box_prompt, {"warm": 0.51, "blur": 0.021, "box": 1.5, "parts": "each"}),
-    "hypercolumn": (hypercolumn, {"warm": 0.41, "at": 0.61, "count": 33, "compactness": 0.21}),
+    "hypercolumn": (
+        hypercolumn,
+        {"warm": 0.41, "at": 0.61, "count": 33, "compactness": 0.21, "crf": 2},
+    ),
     "random-forest": (random_forest, {"warm": 0.41, "at": 0.61}),
     "affinity": (affinity, {"radius": 3, "beta": 4.0, "steps": 7, "at": 0.41}),
 }

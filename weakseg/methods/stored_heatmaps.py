@@ -137,6 +137,7 @@ class HeatReader:
         """The true masks that had a part in a rule that was fitted to these heatmaps."""
         cases = self.masked_lesions("val") if rule.validation else []
         named = frozenset(cases[i].id for i in rule.validation)
+        named |= frozenset(c.id for c in self.teaching() if rule.training)
         elsewhere = frozenset({rule.rule.elsewhere} - {""})
         return MasksSeen(named, rule.masks_seen - len(named), elsewhere)
 
@@ -164,16 +165,22 @@ class HeatReader:
         for case in self._training_cases(lesion=True):
             yield case, self.load(case).full()
 
+    def teaching(self) -> list[Case]:
+        """Training images with a lesion and a mask, evenly spaced."""
+        return _some(self.masked_lesions("train"))
+
+    def training_masks(self) -> Iterator[tuple[Case, np.ndarray]]:
+        """These images and their true masks, as heat of 0 and 1."""
+        for case in self.teaching():
+            yield case, self.truth(case, self.load(case).shape).astype(np.float64)
+
     def healthy(self) -> list[Case]:
         """Training images without a lesion by their label, evenly spaced."""
         return self._training_cases(lesion=False)
 
     def _training_cases(self, lesion: bool) -> list[Case]:
         is_lesion = self.prepared.cases.labels.is_lesion
-        cases = [c for c in self.prepared.cases.of("train") if is_lesion(c.label) == lesion]
-        count = min(len(cases), MAX_TRAINING_IMAGES)
-        few = np.linspace(0, len(cases) - 1, count).round().astype(int)
-        return [cases[k] for k in few]
+        return _some([c for c in self.prepared.cases.of("train") if is_lesion(c.label) == lesion])
 
     @property
     def classifier(self) -> Path:
@@ -182,13 +189,13 @@ class HeatReader:
         seed = int(self.folder.parent.name.removeprefix("seed-"))
         return seed_folder(self.prepared.run.folder, arch, seed)
 
-    def _context(self, seed: int = 0) -> Context:
+    def _context(self, seed: int = 0, teacher: str = "heatmaps") -> Context:
         config, folder = self.prepared.config, self.classifier
         return Context(
             config,
             lambda: load_classifier(folder).to(pick_device(config.device)),
             self.prepared.channels,
-            self.training_pairs,
+            self.training_masks if teacher == "masks" else self.training_pairs,
             self.healthy,
             seed,
             self.prepared.cases.sliced,
@@ -213,7 +220,8 @@ class HeatReader:
                 test=lambda: self.pairs("test"),
                 val_images=lambda: self.triples("val", f"search for the best {rule.rule}"),
                 seed=seed,
-                trainer=lambda r: fit_trainable(r, self._context(seed)),
+                trainer=lambda r: fit_trainable(r, self._context(seed, r.teacher)),
+                training_masks=len(self.teaching()),
             )
         )
 
@@ -227,3 +235,9 @@ class HeatReader:
             except LookupError as e:
                 left_out[rule.rule] = str(e)
         return fitted, left_out
+
+
+def _some(cases: list[Case]) -> list[Case]:
+    """At most `MAX_TRAINING_IMAGES` of them, evenly spaced."""
+    few = np.linspace(0, len(cases) - 1, min(len(cases), MAX_TRAINING_IMAGES)).round().astype(int)
+    return [cases[k] for k in few]

@@ -56,7 +56,9 @@ class Evidence:
     seed : int
         Of the choice of masks where ``max_masks`` limits them.
     trainer : callable, optional
-        Trains a rule on training images and their heatmaps, without masks.
+        Trains a rule on training images and their heatmaps, or their masks where it asks for them.
+    training_masks : int
+        How many masks of training images a rule is trained on that asks for them.
     """
 
     train: Heats
@@ -64,7 +66,8 @@ class Evidence:
     test: Pairs
     val_images: Triples | None = None
     seed: int = 0
-    trainer: Callable[[Rule], TrainedState] | None = None
+    trainer: Callable[[Any], TrainedState] | None = None
+    training_masks: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class FittedRule:
         Of rules that are trained.
     validation : tuple of int
         Which of the validation split's pairs it looked at, by their place in `Evidence.val`.
+    training : bool
+        Whether it was trained on the masks of training images.
     """
 
     rule: Rule
@@ -100,6 +105,7 @@ class FittedRule:
     search: Mapping[str, Any] | None = None
     trained: TrainedState | None = field(default=None, compare=False)
     validation: tuple[int, ...] = field(default=(), compare=False)
+    training: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:

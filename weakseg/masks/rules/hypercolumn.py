@@ -2,8 +2,9 @@
 
 A hypercolumn is what a network says of a place at several of its depths, one above the other. A
 linear classifier of the superpixels' hypercolumns is trained on those of which the training
-heatmaps are sure; no true mask has a part in it. (The default parameters, and those of
-`weakseg.masks.rules.affinity`, were chosen on 60 validation masks of the glioma set.)
+heatmaps are sure; no true mask has a part in it unless `teacher` asks for them. (The default
+parameters, and those of `weakseg.masks.rules.affinity`, were chosen on 60 validation masks of the
+glioma set.)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from weakseg.masks.checks import Bools, Floats, fraction
 from weakseg.masks.region import brightness, unit_range
 from weakseg.masks.rules.arguments import heat_and_grey, in_order
 from weakseg.masks.rules.base import FittedRule
+from weakseg.masks.rules.crf import crf_probability, package
 from weakseg.masks.rules.trained import TrainableRule
 from weakseg.masks.superpixels import Ints, part_means, slic_parts
 from weakseg.masks.thresholds import normalise
@@ -53,6 +55,19 @@ class HypercolumnRule(TrainableRule):
     count: int = Field(300, ge=2, le=10_000, description="how many superpixels an image has")
     compactness: float = Field(0.1, gt=0.0, description="space against grey values, see SLIC")
     penalty: float = Field(1000.0, gt=0.0, description="L2 penalty of the linear classifier")
+    crf: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="steps of a dense conditional random field that the votes go through; 0: none; "
+        "needs the extra `crf`",
+    )
+
+    later = frozenset({"teacher", "crf"})
+
+    def require(self) -> None:
+        if self.crf:
+            package()
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         assert fitted.trained is not None
@@ -65,6 +80,7 @@ class HypercolumnRule(TrainableRule):
             at=self.at,
             count=self.count,
             compactness=self.compactness,
+            crf=self.crf,
         )
 
 
@@ -254,6 +270,7 @@ def hypercolumn_mask(
     at: float = 0.5,
     count: int = 300,
     compactness: float = 0.1,
+    crf: int = 0,
 ) -> Bools:
     """The superpixels of an image's warm region that are voted lesion.
 
@@ -272,6 +289,9 @@ def hypercolumn_mask(
         Probability above which a superpixel is lesion, in (0, 1).
     count, compactness
         See `coarse_superpixels`.
+    crf : int, optional
+        Steps of a dense conditional random field between the votes, of superpixels that are not
+        left out, and the image; 0: none. ``at`` then is of what it makes of them.
 
     Returns
     -------
@@ -295,7 +315,8 @@ def hypercolumn_mask(
     if not heat.any():
         return np.zeros(heat.shape, dtype=bool)
     parts = coarse_superpixels(image, count=count, compactness=compactness)
-    chosen = vote.probability(superpixel_features(image, parts, columns)) > at
-    if warm > 0:
-        chosen &= part_means(parts, heat) > warm
-    return np.asarray(chosen[parts])
+    probability = vote.probability(superpixel_features(image, parts, columns))
+    asked = part_means(parts, heat) > warm if warm > 0 else np.ones(len(probability), dtype=bool)
+    if crf:
+        return np.asarray(crf_probability((probability * asked)[parts], image, crf) > at)
+    return np.asarray(((probability > at) & asked)[parts])

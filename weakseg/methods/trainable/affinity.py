@@ -61,4 +61,4 @@ def _state_of(net: AffinityNet, context: Context) -> TrainedState:
     return TrainedState(state, features)
 
 
-TRAINER: Trainer = Trainer("affinities are learnt from the training heatmaps", _fit, _restore)
+TRAINER: Trainer = Trainer("affinities are learnt from the training {teacher}", _fit, _restore)

@@ -31,8 +31,8 @@ class Context:
     channels : {1, 3}
         Colours of the images; for training.
     pairs : callable
-        Gives training cases with a lesion label and their raw heat, (M, N); no mask is opened. For
-        training.
+        Gives training cases with a lesion label and their raw heat, (M, N), or, for a rule that is
+        taught by masks, those with a mask and that mask as heat. For training.
     healthy : callable
         Gives training cases whose label says that there is no lesion. For training.
     seed : int
@@ -62,7 +62,7 @@ class Trainer(NamedTuple):
     Attributes
     ----------
     does : str
-        For the terminal.
+        For the terminal; ``{teacher}`` stands for what it is trained on.
     fit : callable
         (rule, context) → what it was trained to. Raises a LookupError if the heatmaps are sure of
         too little.

@@ -76,5 +76,5 @@ def _features(context: Context) -> Callable[[npt.ArrayLike], npt.NDArray[np.floa
 
 
 TRAINER: Trainer = Trainer(
-    "a vote over hypercolumns is learnt from the training heatmaps", _fit, _restore
+    "a vote over hypercolumns is learnt from the training {teacher}", _fit, _restore
 )

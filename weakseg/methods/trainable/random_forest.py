@@ -59,7 +59,7 @@ def _state_of(arrays: Arrays) -> TrainedState:
 
 
 TRAINER: Trainer = Trainer(
-    "a random forest of pixels is learnt from the training heatmaps and healthy images",
+    "a random forest of pixels is learnt from the training {teacher} and healthy images",
     _fit,
     _restore,
 )

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from weakseg.errors import RunError, first_line
-from weakseg.masks.rules import FittedRule, Rule, TrainedState, rule_from_json
+from weakseg.masks.rules import FittedRule, TrainedState, rule_from_json
+from weakseg.masks.rules.trained import TrainableRule
 from weakseg.methods.trainable import affinity, hypercolumn, random_forest
 from weakseg.methods.trainable.base import Context, Trainer
 from weakseg.progress import say
@@ -27,17 +28,20 @@ TRAINERS: dict[str, Trainer] = {
 RERUN_HINT = "run `weakseg heatmap-segment CONFIG --force` or `weakseg compare CONFIG` again"
 
 
-def fit_trainable(rule: Rule, context: Context) -> TrainedState:
-    """What a rule is trained to by the training images and their heatmaps; no mask is opened.
+def fit_trainable(rule: TrainableRule, context: Context) -> TrainedState:
+    """What a rule is trained to by the training images and what the context pairs them with.
 
     Raises
     ------
     LookupError
-        If the heatmaps are sure of too little.
+        If these heatmaps, or masks, are sure of too little.
     """
-    trainer = TRAINERS[rule.rule]
-    say(trainer.does)
-    return trainer.fit(rule, context)
+    trainer, teacher = TRAINERS[rule.rule], rule.teacher
+    say(trainer.does.format(teacher=teacher))
+    try:
+        return trainer.fit(rule, context)
+    except LookupError as e:
+        raise LookupError(str(e).replace("heatmaps", teacher)) from None
 
 
 def save_trained(path: Path, trained: TrainedState) -> dict[str, Any]:
