@@ -11,6 +11,7 @@ import typer
 
 from weakseg import __version__
 from weakseg.commands.config import config_app
+from weakseg.commands.explain_segmenter import explain_segmenter
 from weakseg.commands.export import export
 from weakseg.commands.failure import explain_failure
 from weakseg.commands.imports import import_app
@@ -46,6 +47,9 @@ app.command(epilog=example("weakseg init Dataset_BUSI_with_GT --out busi"))(init
 app.command(epilog=example("weakseg validate labels.csv --pictures look/"))(validate)
 app.add_typer(config_app)
 app.add_typer(import_app)
+app.command(
+    "explain-segmenter", epilog=example("weakseg explain-segmenter runs/mine --method unet")
+)(explain_segmenter)
 app.command(epilog=example("weakseg export runs/mine --method gradcam-otsu --out model"))(export)
 
 

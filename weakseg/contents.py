@@ -175,6 +175,16 @@ class ClassifierScores(_Content):
     test: SplitScores
 
 
+class AttributionContent(_Content):
+    """What attributions of a segmenter preserve: attribution → column → mean and interval."""
+
+    method: str
+    attributions: dict[str, dict[str, IntervalContent]]
+    images: Count
+    nothing_marked: Count
+    layers: dict[str, list[str]]
+
+
 class SegmenterSettings(_Content):
     """``settings.json`` of a segmenter."""
 

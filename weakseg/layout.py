@@ -233,6 +233,21 @@ def scores_file(run: Path, name: str) -> Path:
     return scores_folder(run) / name
 
 
+def attribution_stage(segmenter: str) -> str:
+    """The stage of what a segmenter's masks stand on."""
+    return f"attribution/{segmenter}"
+
+
+def attribution_table(run: Path, segmenter: str) -> Path:
+    """What every attribution of a segmenter keeps of each image and of its mask."""
+    return inside(run, "attribution", f"{segmenter}.csv")
+
+
+def attribution_summary(run: Path, segmenter: str) -> Path:
+    """The same on average, and how it was made."""
+    return inside(run, "attribution", f"{segmenter}.json")
+
+
 def segmenter_part(name: str) -> str:
     """The source of rows that a segmenter is."""
     return f"segmenter-{name}"

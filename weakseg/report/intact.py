@@ -18,6 +18,7 @@ from weakseg.layout import (
     SCORES_STAGE,
     SEGMENT_STAGE,
     SWEEP_STAGE,
+    attribution_stage,
     classifier_stage,
     heatmap_stage,
     masks_stage,
@@ -69,6 +70,7 @@ def stages_read(config: Config) -> Iterator[str]:
     for name in config.segmenters:
         yield from (segmenter_stage(name, seed) for seed in config.segmenter_seeds(name))
     yield from dict.fromkeys(kind_of(config, m).stage(m) for m in method_names(config))
+    yield from (attribution_stage(name) for name in config.segmenters)
     yield from (FLOORS_STAGE, SCORES_STAGE)
     yield from (SWEEP_STAGE, EQUIVALENCE_STAGE, FILTERED_STAGE)
 

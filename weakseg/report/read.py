@@ -47,6 +47,8 @@ from weakseg.layout import (
     SWEEP,
     SWEEP_STAGE,
     VOLUMES,
+    attribution_stage,
+    attribution_summary,
     condition_folder,
     condition_stage,
     config_file,
@@ -116,6 +118,8 @@ class RunTables:
         ``scores/filtered.csv``; empty where nothing was retrained, or with other splits.
     filtered_answers : dict
         ``scores/filtered.json``; empty as well.
+    attribution : dict
+        segmenter → what attributions of its masks preserve; of those that were explained.
     data_changed : bool
         Whether the manifest or one of its files is another than when the run was made.
     """
@@ -139,6 +143,7 @@ class RunTables:
     per_volume: pd.DataFrame = field(default_factory=pd.DataFrame)
     volumes: pd.DataFrame = field(default_factory=pd.DataFrame)
     lesions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    attribution: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def data(self) -> dict[str, Any]:
@@ -281,6 +286,7 @@ def _read_run(folder: Path, name: str) -> RunTables:
         per_volume=_scores(folder, PER_VOLUME, contents.PER_CASE, "case", "method", "seed"),
         volumes=_scores(folder, VOLUMES, contents.SUMMARY, "method"),
         lesions=_scores(folder, LESIONS, contents.LESIONS, "method", "seed", "case", "lesion"),
+        attribution=_attribution(folder, config),
     )
 
 
@@ -313,6 +319,20 @@ def _segmenters(folder: Path, config: Config) -> dict[str, dict[int, SegmenterTa
                 settings = read_json(part / SETTINGS, model=contents.SegmenterSettings)
                 tables.setdefault(name, {})[seed] = SegmenterTables(metrics, settings)
     return tables
+
+
+def _attribution(folder: Path, config: Config) -> dict[str, dict[str, Any]]:
+    """What was explained of the segmenters, if it is of the splits and the networks of the run."""
+    record, found = open_run(folder).record, {}
+    for name in config.segmenters:
+        made = record.get("stages", {}).get(attribution_stage(name))
+        if made is None or made.get("data") != record.get("data", {}).get("splits_key"):
+            continue
+        bests = {s: segmenter_folder(folder, name, s) / BEST for s in made.get("weights", {})}
+        if all(b.is_file() and file_hash(b) == made["weights"][s] for s, b in bests.items()):
+            path = attribution_summary(folder, name)
+            found[name] = read_json(path, model=contents.AttributionContent)
+    return found
 
 
 def _sweep(folder: Path) -> pd.DataFrame:

@@ -170,6 +170,22 @@ def _tile(
     return model(cut)[(slice(None), slice(None), *kept)]
 
 
+def whole_window(model: Any, sides: Sequence[int]) -> list[int]:
+    """Sides of the input of which a network gives the scores of a whole image at once."""
+    return [int(model.input_size(o)) for o in _whole_output(model, sides)]
+
+
+def whole_logits(model: Any, image: Tensor, fill: Tensor) -> Tensor:
+    """Logits (B, K, *size) of whole images, by one pass and with its graph, whatever their size."""
+    output = _whole_output(model, image.shape[2:])
+    return _tile(model, image, fill, [0] * (image.ndim - 2), output)
+
+
+def _whole_output(model: Any, sides: Sequence[int]) -> list[int]:
+    step = model.period if isinstance(model, DeepMedic) else 1
+    return [_output_side(model, -(-n // step) * step) for n in sides]
+
+
 def as_batch(arrays: Sequence[np.ndarray], device: Any) -> Tensor:
     """Arrays of one shape as a batch of float32 on a device."""
     stacked = torch.from_numpy(np.stack([a.astype(np.float32, copy=False) for a in arrays]))

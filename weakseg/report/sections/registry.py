@@ -5,6 +5,7 @@ from __future__ import annotations
 from weakseg.report.sections import (
     ablation,
     answer,
+    attribution,
     cases,
     classifier,
     counting,
@@ -32,6 +33,7 @@ SECTIONS: tuple[Section, ...] = (
     sweep.SECTION,
     equivalence.SECTION,
     segmenters.SECTION,
+    attribution.SECTION,
     pairs.SECTION,
     threshold_and_size.SECTION,
     counting.SECTION,

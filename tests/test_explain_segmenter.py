@@ -1,0 +1,90 @@
+"""``weakseg explain-segmenter`` at work on a run."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.layout_of_run import files_of
+from tests.tiny import cases, read_rows, weakseg, write_config, write_set
+from weakseg.heatmaps.preserved import CONTROLS
+from weakseg.heatmaps.segmentation import ATTRIBUTIONS
+
+CONFIG = """
+name: tiny
+data: {{manifest: {manifest}, image_size: 32, split: {{val: 0.08, test: 0.25}}}}
+scores: {{bootstrap: 100, floors: false}}
+report: {{gallery: 0}}
+segmenters:
+  net: {{arch: attention-unet-small, epochs: 1, steps: 1, batch_size: 2, average: none,
+        validation_cases: 0, threshold: 0.2, seeds: [3]}}
+  empty: {{arch: attention-unet-small, epochs: 1, steps: 1, batch_size: 2, average: none,
+          validation_cases: 0, threshold: 0.999, seeds: [3]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explained")
+    config = write_config(folder, write_set(folder / "data", slices=2), CONFIG)
+    assert weakseg("train-segmenter", config, "--run-dir", folder / "run", "--device", "cpu") == 0
+    out = ("--out", folder / "maps")
+    assert weakseg("explain-segmenter", folder / "run", "--method", "net", *out) == 0
+    return folder / "run"
+
+
+def test_every_attribution_has_its_row_of_every_test_image(run):
+    rows = read_rows(run / "attribution/net.csv")
+    test = cases(run, "test")
+    names = [*ATTRIBUTIONS, *CONTROLS]
+    assert {(r["case"], r["attribution"]) for r in rows} == {(c, n) for c in test for n in names}
+    assert {r["seed"] for r in rows} == {"3"}
+    about = json.loads((run / "attribution/net.json").read_text())
+    assert about["images"] == len(test)
+    assert about["networks"] == {"3": 0.2}
+    assert len(about["layers"]["3"]) >= 3
+    for name in names:
+        for column in ("image_preserved", "prediction_preserved", "quarter_preserved"):
+            values = [float(r[column]) for r in rows if r["attribution"] == name]
+            assert all(0 <= v <= 1 for v in values)
+            mean = about["attributions"][name][column]
+            assert mean["value"] == pytest.approx(np.mean(values), abs=1e-5)
+            assert mean["low"] <= mean["value"] <= mean["high"]
+    stages = json.loads((run / "run.json").read_text())["stages"]
+    assert stages["attribution/net"]["data"] == stages["masks/net"]["data"]
+    assert "attribution/net.csv" in files_of(run)
+
+
+def test_maps_are_written_beside_where_they_are_asked_for(run):
+    folder = run.parent / "maps/seed-3"
+    assert {p.stem for p in folder.glob("*.npz")} == set(cases(run, "test"))
+    maps = np.load(next(folder.glob("*.npz")))
+    assert set(maps) == set(ATTRIBUTIONS)
+    assert {maps[n].shape for n in maps} == {(48, 40)}
+
+
+def test_the_report_has_its_section_and_a_second_call_makes_nothing(run, tmp_path, capsys):
+    assert weakseg("report", run, "--out", tmp_path / "out") == 0
+    page = (tmp_path / "out/index.html").read_text()
+    assert "What the masks of networks stand on" in page
+    assert "Kernel-Weighted Contribution" in page
+    table = read_rows(tmp_path / "out/tables/attribution.csv")
+    about = json.loads((run / "attribution/net.json").read_text())
+    assert [r["attribution"] for r in table] == list(about["attributions"])
+    capsys.readouterr()
+    assert weakseg("explain-segmenter", run, "--method", "net") == 0
+    assert "attribution of net: up to date" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("nett", "did you mean 'net'"),
+        ("gradcam-otsu", "gradcam-otsu is no segmentation network"),
+        ("empty", "marks nothing in any test image"),
+    ],
+)
+def test_what_cannot_be_explained_is_said(run, method, words, capsys):
+    assert weakseg("explain-segmenter", run, "--method", method) == 2
+    assert words in capsys.readouterr().err
+    assert not (run / f"attribution/{method}.csv").exists()
