@@ -168,7 +168,9 @@ def test_quickest_measures_in_turns_and_drops_the_first():
     assert list(found.values()) == sorted(found.values())
 
 
-@pytest.mark.parametrize("method", sorted({*METHODS, "fullgrad", "occlusion"} - set(FORMULAS)))
+@pytest.mark.parametrize(
+    "method", sorted({*METHODS, "fullgrad", "occlusion", "relevance"} - set(FORMULAS))
+)
 def test_what_needs_torch_says_so(net, method):
     config = HeatmapConfig(method=method)
     with pytest.raises(ExportError, match=f"heatmap method {method} needs torch"):

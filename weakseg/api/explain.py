@@ -24,10 +24,11 @@ from weakseg.heatmaps.arguments import (
     refuse_bad_scores,
     refuse_not_finite,
 )
-from weakseg.heatmaps.cam import FULLGRAD, LAYERLESS, METHODS, OCCLUSION, cams
+from weakseg.heatmaps.cam import FULLGRAD, LAYERLESS, METHODS, OCCLUSION, RELEVANCE, cams
 from weakseg.heatmaps.fullgrad import fullgrad_maps
 from weakseg.heatmaps.fuse import fuse
 from weakseg.heatmaps.occlusion import occlusion_maps
+from weakseg.heatmaps.relevance import relevance_maps
 from weakseg.models.classifier import Classifier
 from weakseg.models.modes import evaluating
 from weakseg.models.outputs import class_scores
@@ -73,7 +74,7 @@ def explain(
     layer : str, nn.Module or sequence of these, optional
         Of the network; ``auto`` is the last map before pooling. Maps of several are fused.
     method : str or sequence of str, optional
-        One of ``weakseg.heatmaps.METHODS``, ``fullgrad`` or ``occlusion``.
+        One of ``weakseg.heatmaps.METHODS``, ``fullgrad``, ``occlusion`` or ``relevance``.
     score : {"logit", "log-odds"}, optional
         What is explained: the class's score, or by how much it leads all others.
     class_names : sequence of str, or mapping of int to str, optional
@@ -200,13 +201,14 @@ def _raw(
     classes: tuple[int, ...],
     score: str,
 ) -> NDArray[np.float32]:
-    if method == OCCLUSION:
+    if method in (OCCLUSION, RELEVANCE):
         low, high = tensor.min(), tensor.max()
         span = (high - low).clamp_min(torch.finfo(tensor.dtype).tiny)
         # Superpixels are looked for in [0, 1].
         with evaluating(net):
             unit, wrapped = (tensor - low) / span, _Scores(net, span, low)
-            maps, _ = occlusion_maps(wrapped, unit, classes, score=score)
+            made = occlusion_maps if method == OCCLUSION else relevance_maps
+            maps, _ = made(wrapped, unit, classes, score=score)
         return np.asarray(maps[0], dtype=np.float32)
     if method == FULLGRAD:
         zero = net.mean if isinstance(net, Classifier) else 0.0

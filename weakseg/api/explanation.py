@@ -40,8 +40,8 @@ class Explanation:
     probabilities : Series
         Class → probability.
     layers : tuple of str
-        The layers that the maps are of; of several the maps are fused. Empty for ``fullgrad`` and
-        ``occlusion``, which are of none.
+        The layers that the maps are of; of several the maps are fused. Empty for ``fullgrad``,
+        ``occlusion`` and ``relevance``, which are of none.
     preprocessing : Preprocessing or None
         How the image was prepared; None for a tensor, which is taken as it is.
     """

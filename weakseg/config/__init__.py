@@ -32,7 +32,13 @@ from weakseg.config.load import (
     load_config,
     parse_config,
 )
-from weakseg.config.masks import HeatmapConfig, MasksConfig, NamedHeatmap, VolumesConfig
+from weakseg.config.masks import (
+    HeatmapConfig,
+    MasksConfig,
+    NamedHeatmap,
+    RelevanceConfig,
+    VolumesConfig,
+)
 from weakseg.config.segmenter import (
     MANIFEST,
     EquivalenceConfig,
@@ -63,6 +69,7 @@ __all__ = [
     "OneNetwork",
     "PatchAugmentConfig",
     "PhantomConfig",
+    "RelevanceConfig",
     "SegmenterConfig",
     "SplitConfig",
     "VolumesConfig",

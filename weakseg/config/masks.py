@@ -10,11 +10,24 @@ from weakseg.masks.rules import Rule, default_rules, rules_by_name, rules_differ
 from weakseg.settings import Probability, Scale, Section, label_text
 
 
+class RelevanceConfig(Section):
+    """The heatmap method relevance: a share of every superpixel is learnt."""
+
+    superpixels: int = Field(150, ge=2, le=10_000, description="about how many")
+    steps: int = Field(60, ge=1, le=10_000, description="each two passes forward and back")
+    small: float = Field(
+        1.0, ge=0.0, description="price of the whole image, where its score is worth 1"
+    )
+    smooth: float = Field(
+        0.2, ge=0.0, description="price of the mean difference of superpixels that touch"
+    )
+
+
 class HeatmapConfig(Section):
     """Which heatmap is made of the classifier."""
 
     method: str = Field(
-        "gradcam", description="see `weakseg.heatmaps.METHODS`; or fullgrad, or occlusion"
+        "gradcam", description="see `weakseg.heatmaps.METHODS`; or fullgrad, occlusion or relevance"
     )
     layer: str | list[str] = Field(
         "auto",
@@ -80,6 +93,7 @@ class HeatmapConfig(Section):
         "the edges of masks",
     )
     batch_size: int = Field(32, ge=1, le=4096)
+    relevance: RelevanceConfig = RelevanceConfig()
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """What its maps and masks depend on, for fingerprints.
@@ -90,6 +104,7 @@ class HeatmapConfig(Section):
         idle |= set() if self.choose == "area" else {"choose", "hot_side"}
         idle |= {"fusion"} if self.fusion == "mean" else set()
         idle |= {"auc_drop"} if self.auc_drop is None else set()
+        idle |= {"relevance"} if self.method != "relevance" else set()
         return self.model_dump(mode="json", exclude=idle)
 
     @field_validator("scales")

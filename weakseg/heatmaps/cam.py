@@ -56,10 +56,11 @@ channel of the layer: hundreds of times the price of the others.
 """
 
 PERTURBING = frozenset({"scorecam", "ablationcam"})
-FULLGRAD, OCCLUSION = "fullgrad", "occlusion"
-LAYERLESS = (FULLGRAD, OCCLUSION)
+FULLGRAD, OCCLUSION, RELEVANCE = "fullgrad", "occlusion", "relevance"
+LAYERLESS = (FULLGRAD, OCCLUSION, RELEVANCE)
+"""Not of a layer: see the modules of `weakseg.heatmaps` that bear their names."""
+
 SCORES = ("logit", "log-odds")
-"""Not of a layer: see `weakseg.heatmaps.fullgrad` and `weakseg.heatmaps.occlusion`."""
 
 
 def check_method(name: str, *, where: str = "heatmap.method") -> None:

@@ -13,10 +13,11 @@ from weakseg.data.arrays import channels_last, filled
 from weakseg.data.augment import rescaled
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError, did_you_mean
-from weakseg.heatmaps.cam import FULLGRAD, LAYERLESS, OCCLUSION, cams, no_volumes
+from weakseg.heatmaps.cam import FULLGRAD, LAYERLESS, OCCLUSION, RELEVANCE, cams, no_volumes
 from weakseg.heatmaps.fullgrad import fullgrad_maps
 from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
 from weakseg.heatmaps.occlusion import occlusion_maps
+from weakseg.heatmaps.relevance import relevance_maps
 from weakseg.models.classifier import Classifier
 from weakseg.models.layers import find_layers
 from weakseg.models.volume_classifiers import SliceClassifier, present
@@ -81,8 +82,8 @@ def explain_by_all(
     With ``fill`` the network gets batches of one size, see `filled`.
     """
     n = len(batch)
-    # Occlusion fills the one batch that it shares, and volumes go alone.
-    if fill and config.method != OCCLUSION and batch.ndim == 4:
+    # Occlusion fills the one batch that it shares; with relevance images, as volumes, go alone.
+    if fill and config.method not in (OCCLUSION, RELEVANCE) and batch.ndim == 4:
         batch = filled(batch, config.batch_size)
     explained = [explain(m, labels, batch, config) for m in models]
     maps, p = average([m for _, m, _ in explained]), torch.stack([p for *_, p in explained]).mean(0)
@@ -123,10 +124,15 @@ def explain(
 
     def look(images: Tensor) -> tuple[list[Tensor], Tensor]:
         if config.method == OCCLUSION:
-            fall, logits = occlusion_maps(
+            found, logits = occlusion_maps(
                 model, images, target, score=config.score, batch_size=config.batch_size
             )
-            return [torch.from_numpy(fall).to(images.device)], torch.from_numpy(logits).softmax(1)
+            return [torch.from_numpy(found).to(images.device)], torch.from_numpy(logits).softmax(1)
+        if config.method == RELEVANCE:
+            found, logits = relevance_maps(
+                model, images, target, score=config.score, settings=config.relevance
+            )
+            return [torch.from_numpy(found).to(images.device)], torch.from_numpy(logits).softmax(1)
         if config.method == FULLGRAD:
             heat, scores = fullgrad_maps(model, images, target, score=config.score, zero=model.mean)
             return [heat], scores.softmax(1)

@@ -13,7 +13,7 @@ def slic_parts(grey: npt.ArrayLike, *, count: int, compactness: float) -> Ints:
 
     Parameters
     ----------
-    grey : (M, N) array_like
+    grey : (M, N[, P]) array_like
     count : int
         About how many parts.
     compactness : float
@@ -21,7 +21,7 @@ def slic_parts(grey: npt.ArrayLike, *, count: int, compactness: float) -> Ints:
 
     Returns
     -------
-    (M, N) ndarray of int64
+    (M, N[, P]) ndarray of int64
         Numbers from 0; some may be missing.
     """
     from skimage.segmentation import slic

@@ -20,6 +20,7 @@ HEATMAPS = {
     "ablationcam": "Ablation-CAM",
     "fullgrad": "FullGrad",
     "occlusion": "occlusion",
+    "relevance": "the relevance map",
 }
 """Formula of a heatmap → its name in the literature."""
 _FLOORS = {
