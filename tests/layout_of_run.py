@@ -75,6 +75,8 @@ def _heatmaps(run: Path, config: Config) -> Iterator[Path]:
             assert layout.heatmap_stage(arch, seed, name) in _stages(run)
             if config.all_heatmaps[name].auc_drop is not None:
                 yield layout.scales_file(folder)
+            if config.all_heatmaps[name].learns_weights:
+                yield layout.fusion_file(folder)
             for r in rows:
                 if not further or r["split"] == "test" or r["label"] == "tumor":
                     yield layout.heatmap_file(folder, r["case"])

@@ -152,6 +152,11 @@ def scales_file(heatmaps: Path) -> Path:
     return heatmaps / "scales.json"
 
 
+def fusion_file(heatmaps: Path) -> Path:
+    """What the layers of a heatmap count by validation labels, in a folder of heatmaps."""
+    return heatmaps / "fusion.json"
+
+
 def masks_folder(run: Path) -> Path:
     """Where the masks of all methods live."""
     return run / "masks"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from weakseg.masks.rules import Rule, default_rules, rules_by_name, rules_differ
 from weakseg.settings import Probability, Scale, Section, label_text
@@ -35,10 +35,16 @@ class HeatmapConfig(Section):
         "for the network's named depths: their maps are averaged, each over its own maximum, and "
         "take the scale of the last",
     )
-    fusion: Literal["mean", "entropy"] = Field(
+    fusion: Literal["mean", "entropy", "labels"] = Field(
         "mean",
         description="of several layers' maps; entropy: at each place those count more that are "
-        "sure of yes or no",
+        "sure of yes or no; labels: those count more whose heat tells which validation images have "
+        "a lesion (labels, no masks)",
+    )
+    weights: list[Annotated[float, Field(ge=0.0)]] | None = Field(
+        None,
+        min_length=1,
+        description="of fusion: labels, one a layer, in their order; default: learnt",
     )
     flips: bool = Field(False, description="average with the heatmap of the mirrored image")
     scales: list[Scale] = Field(
@@ -103,7 +109,7 @@ class HeatmapConfig(Section):
         idle = {"batch_size"}
         idle |= set() if self.choose == "area" else {"choose", "hot_side"}
         idle |= {"fusion"} if self.fusion == "mean" else set()
-        idle |= {"auc_drop"} if self.auc_drop is None else set()
+        idle |= {k for k in ("auc_drop", "weights") if getattr(self, k) is None}
         idle |= {"relevance"} if self.method != "relevance" else set()
         return self.model_dump(mode="json", exclude=idle)
 
@@ -113,6 +119,20 @@ class HeatmapConfig(Section):
         if len(set(scales)) < len(scales):
             raise ValueError("name each scale once")
         return scales
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_count(cls, weights: Any, info: ValidationInfo) -> Any:
+        if weights is not None and info.data.get("fusion") != "labels":
+            raise ValueError("are of fusion: labels")
+        if weights is not None and not sum(weights):
+            raise ValueError("must not all be 0")
+        return weights
+
+    @property
+    def learns_weights(self) -> bool:
+        """Whether what its layers count is asked of validation labels."""
+        return self.fusion == "labels" and self.weights is None
 
     @field_validator("layer")
     @classmethod

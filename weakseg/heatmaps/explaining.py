@@ -153,7 +153,7 @@ def explain(
     answers = [look_twice(rescaled(batch, scale)) for scale in config.scales]
     maps = [same_grid_average(of_layer) for of_layer in zip(*(m for m, _ in answers), strict=True)]
     p = torch.stack([p for _, p in answers]).mean(0)
-    heat = fuse(maps, config.fusion)
+    heat = fuse(maps, config.fusion, config.weights if len(maps) > 1 else None)
     if config.scale == "probability":
         heat = _peaking_at(heat, of_lesions(p, labels).to(heat.device))
     return name, heat, p

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from weakseg.errors import ConfigError
+
 
 def mirrored(maps: Tensor, others: Tensor) -> Tensor:
     """The mean of maps and of those of the mirrored images.
@@ -79,7 +81,9 @@ def on_grid(maps: Tensor, grid: Sequence[int]) -> Tensor:
     return F.interpolate(maps[:, None], size=tuple(grid), mode=how)[:, 0]
 
 
-def fuse(maps: Sequence[Tensor], fusion: str = "mean") -> Tensor:
+def fuse(
+    maps: Sequence[Tensor], fusion: str = "mean", weights: Sequence[float] | None = None
+) -> Tensor:
     """The mean of heatmaps of several depths, each over its own maximum.
 
     A shallow map is sharp and marks much that is no lesion; a deep one knows the lesion and not
@@ -89,9 +93,12 @@ def fuse(maps: Sequence[Tensor], fusion: str = "mean") -> Tensor:
     ----------
     maps : sequence of (B[, d], h, w) Tensor of float32
         Raw scores, the deepest last, whose scale the result takes; their grids may differ.
-    fusion : {"mean", "entropy"}
+    fusion : {"mean", "entropy", "labels"}
         entropy: at every place a map counts by exp(-H), H being the entropy in nats of its share of
         its maximum there, taken for a probability: maps that are sure of yes or no count more.
+        labels: each counts by its weight.
+    weights : sequence of float, optional
+        Of labels, see `weakseg.heatmaps.depth_weights`, one a map; default: all alike.
 
     Returns
     -------
@@ -100,11 +107,23 @@ def fuse(maps: Sequence[Tensor], fusion: str = "mean") -> Tensor:
         scaled so that the maximum of the mean is that of the deepest map: images of one network
         stay comparable. A map without positive scores adds nothing.
 
+    Raises
+    ------
+    ConfigError
+        If there are not as many weights as maps.
+
     References
     ----------
     P.-T. Jiang et al., "LayerCAM", IEEE Trans. Image Processing 30, 2021, for the fusion of depths;
     J. Fu et al., "UM-CAM", Pattern Recognition 2025, for weights by entropy.
     """
+    if weights is not None and len(weights) != len(maps):
+        raise ConfigError(
+            "There are not as many weights as layers.",
+            where="heatmap.weights",
+            found=f"{len(weights)} weights for {len(maps)} layers",
+            fix="name one for each layer, or leave weights out: they are learnt",
+        )
     if len(maps) == 1:
         return maps[0]
     grid = max((m.shape[1:] for m in maps), key=math.prod)
@@ -115,6 +134,8 @@ def fuse(maps: Sequence[Tensor], fusion: str = "mean") -> Tensor:
         # A map that says nothing is sure of nothing.
         hot = torch.stack([(t > 0).to(total) for t in tops])
         total = total * _sureness(total) / (_sureness(total) * hot).sum(0).clamp_min(1e-12)
+    if weights is not None:
+        total = total * total.new_tensor(weights).view(-1, *[1] * (total.ndim - 1))
     total = total.sum(0)
     deepest = over_maximum(maps[-1])[1]
     return over_maximum(total)[0] * deepest

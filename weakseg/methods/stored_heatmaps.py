@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -15,7 +15,7 @@ from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
 from weakseg.errors import RunError
 from weakseg.heatmaps.store import Heatmap, load_heatmap
-from weakseg.layout import BEST, heatmap_file, scales_file, seed_folder
+from weakseg.layout import BEST, fusion_file, heatmap_file, scales_file, seed_folder
 from weakseg.masks.rules import Evidence, FittedRule, Rule
 from weakseg.methods.cases import read_truth
 from weakseg.methods.classifiers import classifier_key, is_trained, load_classifier
@@ -79,7 +79,7 @@ def classifier_folders(prepared: Prepared, heatmap: str, seed: int) -> dict[int,
 
 
 def settled_heatmap(settings: HeatmapConfig, folder: Path) -> HeatmapConfig:
-    """A heatmap's settings with the scales that validation labels left over.
+    """A heatmap's settings with the scales and the weights of layers that validation labels chose.
 
     Parameters
     ----------
@@ -92,17 +92,26 @@ def settled_heatmap(settings: HeatmapConfig, folder: Path) -> HeatmapConfig:
     RunError
         If the file that says which is missing or damaged.
     """
-    if settings.auc_drop is None:
-        return settings
-    again = "make the heatmaps again: weakseg heatmap-segment CONFIG --force"
-    kept = read_json(scales_file(folder), again, Scales)["scales"]
-    return settings.model_copy(update={"scales": [float(s) for s in kept]})
+    again, chosen = "make the heatmaps again: weakseg heatmap-segment CONFIG --force", {}
+    if settings.auc_drop is not None:
+        kept = read_json(scales_file(folder), again, Scales)["scales"]
+        chosen["scales"] = [float(s) for s in kept]
+    if settings.learns_weights:
+        learnt = read_json(fusion_file(folder), again, Weights)["weights"]
+        chosen |= {} if learnt is None else {"weights": [float(w) for w in learnt]}
+    return settings.model_copy(update=chosen)
 
 
 class Scales(BaseModel):
     """What the file of a heatmap's scales must hold."""
 
     scales: list[Scale] = Field(min_length=1)
+
+
+class Weights(BaseModel):
+    """What the file of a heatmap's layers must hold; null where they count alike."""
+
+    weights: list[Annotated[float, Field(ge=0)]] | None
 
 
 @dataclass(frozen=True)

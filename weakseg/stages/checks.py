@@ -103,6 +103,13 @@ def _check_heatmaps_of_volumes(config: Config) -> None:
         where = "heatmap" if name not in config.heatmaps else f"heatmaps.{name}"
         if is_deep(config.classifier.arch) and heat.method in (*PERTURBING, OCCLUSION):
             raise no_volumes(heat.method)
+        if heat.learns_weights:
+            raise ConfigError(
+                "What layers count is learnt on images, not on whole volumes.",
+                where=f"{where}.fusion",
+                found="labels",
+                fix=f"set {where}.fusion: mean, or name {where}.weights",
+            )
         if heat.choose == "area":
             raise ConfigError(
                 "Whole volumes are seen at one scale each, or at the mean of several.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from weakseg.engines.choice import spoken
 from weakseg.heatmaps.by_engine import check_engine, pick_explainer
 from weakseg.heatmaps.cam import LAYERLESS
 from weakseg.heatmaps.compute import heatmaps_of
+from weakseg.heatmaps.depth_weights import pooled_depths, weights_by_labels
 from weakseg.heatmaps.explaining import LESION, Explained, Explainer
 from weakseg.heatmaps.scales import at_scale, good_scales, label_aucs, reference_scale
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.layout import (
+    fusion_file,
     heatmap_file,
     heatmap_folder,
     heatmap_stage,
@@ -140,18 +142,19 @@ def _write_heatmaps(
     seen_at: Counter[float] = Counter()
     with fabric.autocast():
         scales = _good_scales(prepared, models, config.all_heatmaps[name], part, what)
+        chosen_by_labels = {"scales": scales, **_weights(prepared, models, name, part, what)}
 
     def save(made: tuple[int, Heatmap]) -> Heatmap:
         i, heat = made
         save_heatmap(heatmap_file(part, cases[i].id), heat)
         return heat
 
-    explainer, by = _explainer(prepared, models, name, fabric, scales)
+    explainer, by = _explainer(prepared, models, name, fabric, chosen_by_labels)
     if words := spoken(by):
         say(f"{what}: {words}")
     with progress(what, sum(len(chosen) for _, chosen in work)) as advance, fabric.autocast():
         for settings, chosen in work:
-            explained = settings.model_copy(update={"scales": scales})
+            explained = settings.model_copy(update=chosen_by_labels)
             made = heatmaps_of(models, labels, images, chosen, explained, explainer)
             ahead = 2 * explained.batch_size
             for heat in map_ahead(save, made, workers=WRITERS, ahead=ahead):
@@ -172,13 +175,13 @@ def _explainer(
     models: Sequence[Classifier],
     name: str,
     fabric: Any,
-    scales: Sequence[float],
+    chosen_by_labels: Mapping[str, Any],
 ) -> tuple[Explainer, dict[str, Any]]:
     """What makes a heatmap of the experiment, by its engine."""
     config = prepared.config
-    settings = config.all_heatmaps[name].model_copy(update={"scales": list(scales)})
+    settings = config.all_heatmaps[name].model_copy(update=dict(chosen_by_labels))
     if settings.choose != "mean":  # measured as most images are explained
-        settings = at_scale(settings, reference_scale(scales))
+        settings = at_scale(settings, reference_scale(settings.scales))
     if settings.target == PREDICTED:
         settings = settings.model_copy(update={"target": LESION})
 
@@ -222,6 +225,30 @@ def _good_scales(
     rounded = {f"{s:g}": None if math.isnan(a) else round(a, 4) for s, a in aucs.items()}
     write_json(scales_file(folder), {"scales": scales, "auc": rounded, "images": len(val)})
     return scales
+
+
+def _weights(
+    prepared: Prepared, models: Sequence[Classifier], name: str, folder: Path, what: str
+) -> dict[str, list[float]]:
+    """What the layers count by validation labels; where they are asked, a file says it."""
+    config = prepared.config
+    settings = config.all_heatmaps[name]
+    if not settings.learns_weights:
+        return {}
+    val, labels = prepared.cases.indices("val"), prepared.cases.labels
+    layers, weights = list[str](), None
+    if settings.method not in LAYERLESS:
+        layers, hot = pooled_depths(models, labels, prepared.images, val, settings)
+        lesion = [labels.is_lesion(prepared.cases.cases[i].label) for i in val]
+        weights = weights_by_labels(hot, lesion) if len(layers) > 1 else None
+    rounded = None if weights is None else [round(float(w), 4) for w in weights]
+    write_json(fusion_file(folder), {"layers": layers, "weights": rounded, "images": len(val)})
+    if rounded is None:
+        say(f"{what}: the validation labels prefer no layer, so that all count alike")
+        return {}
+    told = ", ".join(f"{n} {w:.2f}" for n, w in zip(layers, rounded, strict=True))
+    say(f"{what}: by {len(val)} validation labels the layers count {told}")
+    return {"weights": rounded}
 
 
 def heatmap_images(prepared: Prepared, name: str) -> list[int]:
