@@ -16,6 +16,8 @@ from weakseg.methods.segmenters import load_segmenter
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.runs import read_json
+from weakseg.stages.prepare import prepared_run
+from weakseg.stages.train_classifier import train_classifiers
 from weakseg.training import checkpoints
 from weakseg.training.classify import ClassifierTask
 from weakseg.training.weights import load_weights
@@ -70,6 +72,35 @@ def test_a_checkpoint_of_another_training_is_the_beginning(config, tmp_path, che
     theirs = checkpoint["state_dict"]
     name = "features.3.squeeze.weight"
     torch.testing.assert_close(best[f"net.{name}"], theirs[f"module.{name}"], rtol=0, atol=1e-5)
+
+
+def test_a_frozen_network_stays_as_its_weights_are_and_goes_on_where_it_was_broken_off(
+    config, tmp_path, checkpoint, monkeypatch
+):
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)  # a checkpoint after every epoch
+    torch.save(checkpoint, tmp_path / "w.pth")
+    changes = [f"classifier.weights={tmp_path / 'w.pth'}", "classifier.freeze=true"]
+    changes += ["classifier.epochs=2", "device=cpu"]
+
+    def killed(epoch):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    frozen = load_config(config, changes)
+    with prepared_run(frozen, tmp_path / "whole") as prepared:
+        train_classifiers(prepared)
+    with pytest.raises(KeyboardInterrupt), prepared_run(frozen, tmp_path / "broken") as prepared:
+        train_classifiers(prepared, after_epoch=killed)
+    with prepared_run(frozen, tmp_path / "broken") as prepared:
+        train_classifiers(prepared)
+    whole, broken = (
+        load_weights(seed_folder(tmp_path / run, "squeezenet1_1", 0) / BEST)[0]
+        for run in ("whole", "broken")
+    )
+    assert all(torch.equal(t, broken[n]) for n, t in whole.items())
+    for name, given in checkpoint["state_dict"].items():
+        if "classifier.1" not in name and "features.0" not in name:  # grey: summed over colours
+            assert torch.equal(whole[name.replace("module.", "net.")], given), name
 
 
 @pytest.mark.parametrize("key", ["classifier.weights", "segmenters.net.weights"])

@@ -91,6 +91,11 @@ class ClassifierConfig(Section):
         "none",
         description="none, imagenet, or a file: safetensors, or a state dict that torch.save wrote",
     )
+    freeze: bool = Field(
+        False,
+        description="the network stays as its weights are, batch statistics too, and only its last "
+        "linear layer is trained; needs weights",
+    )
     grey_input: Literal["first-layer", "repeat"] = Field(
         "first-layer",
         description="grey images: sum the first layer's weights over the colours (equal to "
@@ -103,7 +108,7 @@ class ClassifierConfig(Section):
     lr: float | Literal["auto"] = Field(
         "auto",
         description="highest rate; auto: 1e-3 from scratch and 3e-4 from pretrained weights with "
-        "adamw, ten times that with sgd",
+        "adamw (1e-3 of a frozen one's head), ten times that with sgd",
     )
     weight_decay: float = Field(0.01, ge=0.0)
     warmup: float = Field(0.15, ge=0.0, lt=1.0, description="share of the steps, then cosine to 0")
@@ -196,6 +201,15 @@ class ClassifierConfig(Section):
         return ratio
 
     @model_validator(mode="after")
+    def _frozen_at_something(self) -> ClassifierConfig:
+        if self.freeze and self.weights == "none":
+            raise ValueError(
+                "freeze: keeps the network as its weights are, and weights: none are random "
+                "numbers; set classifier.weights to imagenet or a file"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _volumes_have_no_map_losses(self) -> ClassifierConfig:
         if self.dims == 3:
             for key in ("equivariance", "map_entropy", "map_size"):
@@ -228,4 +242,6 @@ class ClassifierConfig(Section):
             del settings["anisotropy"]
         if self.sizes is None:  # so that networks from before the setting stay up to date
             del settings["sizes"]
+        if not self.freeze:
+            del settings["freeze"]
         return settings

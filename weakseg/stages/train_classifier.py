@@ -34,6 +34,7 @@ from weakseg.methods.classifiers import (
 from weakseg.methods.networks import say_random
 from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.models.classifier import Classifier
+from weakseg.models.freezing import freeze
 from weakseg.models.modes import channels_last
 from weakseg.models.volume_classifiers import SliceClassifier
 from weakseg.progress import say
@@ -203,6 +204,8 @@ def fit_classifier(
         config, prepared.cases.labels, images, train, val, seed, device=fabric.device
     )
     rate = highest_rate(config)
+    if config.freeze:
+        freeze(model)
     history = fit(
         channels_last(model),
         task,

@@ -24,7 +24,7 @@ def highest_rate(config: ClassifierConfig) -> float:
     """The learning rate that was set, or a sound one for the optimiser and the weights."""
     if config.lr != "auto":
         return float(config.lr)
-    rate = 1e-3 if config.weights == "none" else 3e-4
+    rate = 1e-3 if config.weights == "none" or config.freeze else 3e-4
     return rate if config.optimizer == "adamw" else 10 * rate
 
 

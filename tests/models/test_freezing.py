@@ -1,0 +1,74 @@
+"""A frozen classifier: only its head moves, whatever the loop does."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from weakseg.config import ClassifierConfig
+from weakseg.models.classifiers import ClassifierSpec, build_classifier
+from weakseg.models.freezing import freeze
+from weakseg.training.beginning import highest_rate
+from weakseg.training.optimizers import make_optimizer
+
+LABELS = ("normal", "a", "b")
+
+
+def trained(spec, freezing):
+    """States before and after two steps of a loop that puts all modules into training."""
+    torch.manual_seed(0)
+    model = build_classifier(spec)
+    if freezing:
+        freeze(model)
+    before = copy.deepcopy(model.state_dict())
+    optimizer = make_optimizer(model, "adamw", 0.1, 0.5)
+    for _ in range(2):
+        model.train()
+        said = model(torch.rand(4, 1, 48, 48), parts=True)
+        loss = sum(s.square().mean() for s in (said.logits, *said.exits))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return before, model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("arch", "head"),
+    [
+        ("resnet18", "net.fc."),
+        ("squeezenet1_1", "net.classifier.1."),
+        ("mobilenet_v2", "net.classifier.1."),
+    ],
+)
+def test_only_the_head_moves_and_no_statistic_of_a_batch_enters(arch, head):
+    before, after = trained(ClassifierSpec(arch, LABELS, 1), True)
+    moved = {n for n in before if not torch.equal(before[n], after[n])}
+    assert moved == {head + "weight", head + "bias"}
+    if arch == "resnet18":  # the same loop moves all of another
+        before, after = trained(ClassifierSpec(arch, LABELS, 1), False)
+        still = {n for n in before if torch.equal(before[n], after[n])}
+        assert still == {"mean", "std"}
+
+
+def test_exits_learn_and_features_are_those_of_use():
+    torch.manual_seed(0)
+    model = build_classifier(ClassifierSpec("resnet18", LABELS, 1, exits=True, pool="avg"))
+    learns = freeze(model)
+    assert {n.partition(".")[0] for n in learns} == {"net", "exits"}
+    assert {n for n in learns if n.startswith("net.")} == {"net.fc.weight", "net.fc.bias"}
+    x = torch.rand(3, 1, 48, 48)
+    with torch.no_grad():
+        in_training, in_use = model.train()(x), model.eval()(x)
+    torch.testing.assert_close(in_training, in_use)
+
+
+def test_without_weights_there_is_nothing_to_keep():
+    with pytest.raises(ValidationError, match="random numbers"):
+        ClassifierConfig(freeze=True)
+    frozen = ClassifierConfig(freeze=True, weights="imagenet")
+    assert highest_rate(frozen) == 1e-3
+    assert frozen.fingerprint_settings()["freeze"] is True
+    assert "freeze" not in ClassifierConfig(weights="imagenet").fingerprint_settings()

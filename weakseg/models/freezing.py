@@ -1,0 +1,43 @@
+"""A pretrained network as it is, with a linear head that learns: a fixed extractor of features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from weakseg.models.classifier import Classifier
+from weakseg.models.transfer import head_modules
+
+
+def freeze(model: Classifier) -> list[str]:
+    """Let only what ends a classifier learn, whatever its training asks of it.
+
+    The weights of all other layers of its network have no gradient, and in training these layers
+    run as in use: dropout drops nothing there, and the running statistics of batch normalisation
+    neither change nor give way to those of a batch.
+
+    Parameters
+    ----------
+    model : Classifier
+        Changed in place. Exits, and what pools the slices of a volume, learn as well.
+
+    Returns
+    -------
+    list of str
+        The parameters that learn.
+    """
+    heads = head_modules(model.net, len(model.spec.labels))
+    kept = {m for h in heads for m in model.net.get_submodule(h).modules()}
+    frozen = [m for m in model.net.modules() if m not in kept]
+    for module in frozen:
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(False)
+
+    def at_rest(_module: nn.Module, _inputs: Any) -> None:
+        for module in frozen:
+            module.training = False
+
+    # A training loop puts every module into training at the beginning of an epoch.
+    model.register_forward_pre_hook(at_rest)
+    return [n for n, p in model.named_parameters() if p.requires_grad]
