@@ -1,5 +1,6 @@
 """What neighbouring slices say for a part of a mask."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from weakseg.config import SegmenterConfig, parse_config
 from weakseg.data.cases import Case, Labels
 from weakseg.data.series import neighbours
-from weakseg.methods.evidence import with_neighbours
+from weakseg.methods.evidence import Evidence, with_neighbours
 from weakseg.methods.network import NetworkMethod, beside_each, network_mask
 from weakseg.methods.network_choices import choose_screen
 from weakseg.predicting.inputs import together
@@ -25,9 +26,10 @@ def test_the_evidence_is_the_weighted_mean_with_the_neighbours():
     maps = [flat(v) for v in (0.2, 0.8, 0.6, 0.4)]
     beside = {0: (1,), 1: (0, 2), 2: (1,), 3: ()}
     said = list(with_neighbours(enumerate(maps), beside, 0.4))
-    assert [i for i, _, _ in said] == [0, 1, 2, 3]
-    assert [own[0, 0] for _, own, _ in said] == pytest.approx([0.2, 0.8, 0.6, 0.4])
-    found = [None if e is None else e[0, 0] for _, _, e in said]
+    assert [e.index for e in said] == [0, 1, 2, 3]
+    assert [e.probability[0, 0] for e in said] == pytest.approx([0.2, 0.8, 0.6, 0.4])
+    assert [e.neighbours for e in said] == [(1,), (0, 2), (1,), ()]
+    found = [None if e.mean is None else e.mean[0, 0] for e in said]
     # 0.6 · 0.2 + 0.4 · 0.8; 0.6 · 0.8 + 0.4 · (0.2 + 0.6) / 2; 0.6 · 0.6 + 0.4 · 0.8
     assert found[:3] == pytest.approx([0.44, 0.64, 0.68])
     assert found[3] is None
@@ -36,7 +38,18 @@ def test_the_evidence_is_the_weighted_mean_with_the_neighbours():
 def test_neighbours_of_another_size_and_such_as_never_came_say_nothing():
     maps = [(0, flat(0.2)), (1, flat(0.8, (3, 2)))]
     said = list(with_neighbours(maps, {0: (1, 7), 1: (0,), 7: (0,)}, 0.5))
-    assert [(i, e) for i, _, e in said] == [(0, None), (1, None)]
+    assert [(e.index, e.mean, e.neighbours) for e in said] == [(0, None, ()), (1, None, ())]
+
+
+def test_the_word_of_classifiers_is_a_mean_with_the_neighbours_as_well():
+    maps = [flat(v) for v in (0.2, 0.8, 0.6)]
+    said = list(with_neighbours(enumerate(maps), {0: (1,), 1: (0, 2), 2: (1,)}, 0.4))
+    words = [e.word((0.9, 0.1, 0.5).__getitem__) for e in said]
+    # 0.6 · 0.9 + 0.4 · 0.1; 0.6 · 0.1 + 0.4 · 0.7; 0.6 · 0.5 + 0.4 · 0.1
+    assert words == pytest.approx([0.58, 0.34, 0.34])
+    assert [e.word(lambda i: None) for e in said] == [None] * 3
+    alone = Evidence(0, maps[0])
+    assert alone.word((0.9, 0.1).__getitem__) == 0.9
 
 
 @given(st.permutations(range(6)), st.floats(0, 0.99))
@@ -44,7 +57,7 @@ def test_whatever_the_order_each_comes_once_with_the_same_evidence(order, share)
     beside = {0: (1,), 1: (0, 2), 2: (1,), 3: (4,), 4: (3,), 5: ()}
     values = [0.1, 0.9, 0.3, 0.5, 0.7, 0.2]
     said = with_neighbours(((i, flat(values[i])) for i in order), beside, share)
-    found = {i: (own[0, 0], e) for i, own, e in said}
+    found = {e.index: (e.probability[0, 0], e.mean) for e in said}
     assert sorted(found) == list(range(6))
     for i, (own, e) in found.items():
         assert own == pytest.approx(values[i])
@@ -64,8 +77,8 @@ def test_in_order_no_more_than_three_maps_wait():
             yield i, flat(i / 50)
 
     beside = {i: tuple(j for j in (i - 1, i + 1) if 0 <= j < 50) for i in range(50)}
-    for i, _, _ in with_neighbours(maps(), beside, 0.4):
-        assert len(made) - i <= 2
+    for one in with_neighbours(maps(), beside, 0.4):
+        assert len(made) - one.index <= 2
 
 
 THRESHOLD = {"threshold": 0.5, "gate": 0.6, "inference": {"min_peak": 0.9, "neighbours": 0.5}}
@@ -126,6 +139,13 @@ def test_a_network_looks_at_the_neighbours_among_the_cases_it_is_given():
     # The gate of those with neighbours is a cut of its own.
     gates = method(cuts | {"gate": 0.6, "beside": {"min_peak": 0.0, "gate": 0.4}})
     assert marked(gates, range(4)) == [True, True, True, False]
+    # And the word that it is held against is a mean with the neighbours: a_1 0.5 · 0.2 + 0.5 · 1.0.
+    words = {"a_1": 0.2, "a_2": 1.0, "a_3": 0.0, "b_5": 0.2}
+    spoken = replace(gates, gate=lambda c: words[c.id])
+    assert marked(spoken, range(4)) == [True, True, True, False]
+    assert [p.probability for _, p in spoken.over(SimpleNamespace(cases=CASES), range(4))] == [
+        *(0.2, 1.0, 0.0, 0.2)
+    ]
     bare = both.unscreened()
     assert not bare.looks_beside
     assert marked(bare, range(4)) == [True] * 4

@@ -1,13 +1,53 @@
-"""What speaks for a lesion in an image: its own probability, and that of the slices beside it."""
+"""What speaks for a lesion in an image: its own probability, and that of the slices beside it.
+
+The word of classifiers is treated as the network's: both are means with the neighbours'.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-Evidence = tuple[int, np.ndarray, np.ndarray | None]
-"""Index of a case, its probability, and the mean with its neighbours'; None where it has none."""
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a network says of a case and of those beside it.
+
+    Attributes
+    ----------
+    index : int
+        Of the case.
+    probability : (*size) ndarray
+        Of a lesion at every place, by the case alone.
+    mean : (*size) ndarray or None
+        ``(1 - share) * own + share * mean of neighbours``; None where it has no neighbour.
+    neighbours : tuple of int
+        The cases that are in it.
+    share : float
+        Weight of the neighbours' mean.
+    """
+
+    index: int
+    probability: np.ndarray
+    mean: np.ndarray | None = None
+    neighbours: tuple[int, ...] = ()
+    share: float = 0.0
+
+    def word(self, of: Callable[[int], float | None]) -> float | None:
+        """What classifiers say of the case, with their word on its neighbours.
+
+        Parameters
+        ----------
+        of : callable
+            Index → the probability of a lesion somewhere in the case; None where none is asked.
+        """
+        own = of(self.index)
+        others = [p for p in map(of, self.neighbours) if p is not None]
+        if own is None or not others:
+            return own
+        return (1 - self.share) * own + self.share * sum(others) / len(others)
 
 
 def with_neighbours(
@@ -30,9 +70,8 @@ def with_neighbours(
 
     Yields
     ------
-    index, probability, evidence
-        In the order in which they came; ``evidence`` is
-        ``(1 - share) * own + share * mean of neighbours``.
+    Evidence
+        In the order in which they came.
     """
     kept: dict[int, np.ndarray] = {}
     waiting: list[int] = []
@@ -40,11 +79,12 @@ def with_neighbours(
 
     def of(i: int) -> Evidence:
         own = kept[i]
-        others = [kept[j] for j in beside.get(i, ()) if j in kept and kept[j].shape == own.shape]
-        if not others:
-            return i, own, None
-        mean = np.mean(np.stack(others), axis=0, dtype=np.float32)
-        return i, own, np.asarray((1 - share) * own + share * mean, dtype=np.float32)
+        around = [j for j in beside.get(i, ()) if j in kept and kept[j].shape == own.shape]
+        if not around:
+            return Evidence(i, own)
+        others = np.mean(np.stack([kept[j] for j in around]), axis=0, dtype=np.float32)
+        mean = np.asarray((1 - share) * own + share * others, dtype=np.float32)
+        return Evidence(i, own, mean, tuple(around), share)
 
     def leave(i: int) -> None:
         done.add(i)

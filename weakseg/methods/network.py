@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def beside_each(
     """Probabilities of some cases, with the evidence of those that have neighbours among them."""
     share = float(inference.get("neighbours", 0))
     if not share:
-        yield from ((i, p, None) for i, p in said)
+        yield from (Evidence(i, p) for i, p in said)
         return
     around = neighbours([cases[i] for i in indices])
     beside = {i: [indices[j] for j in of] for i, of in zip(indices, around, strict=True)}
@@ -220,17 +220,34 @@ class NetworkMethod(Method):
         with fabric.autocast():
             said = self.networks.probabilities(data, indices, self.settings)
             how = self.threshold["inference"] if self.looks_beside else {}
-            for i, p, evidence in beside_each(said, data.cases, indices, how):
-                yield i, self.of_probability(data.cases[i], p, evidence)
 
-    def of_probability(
-        self, case: Case, p: np.ndarray, evidence: np.ndarray | None = None
+            @lru_cache(maxsize=8)  # an image is asked about for its neighbours' sake as well
+            def says(i: int) -> float | None:
+                return self.gate(data.cases[i])
+
+            for evidence in beside_each(said, data.cases, indices, how):
+                yield evidence.index, self.of_evidence(evidence, says)
+
+    def of_evidence(
+        self, evidence: Evidence, classifiers: Callable[[int], float | None]
     ) -> Prediction:
-        """What it makes of the probability of a lesion at every place, and of its neighbours'."""
-        says = self.gate(case)
-        cuts = self.threshold if evidence is None else self.threshold.get(BESIDE, self.threshold)
-        gated = says is not None and says < float(cuts["gate"])
-        mask = network_mask(p, self.threshold, evidence)
+        """What it makes of the probability of a lesion at every place, and of the neighbours'.
+
+        Parameters
+        ----------
+        evidence : Evidence
+        classifiers : callable
+            Index → their probability of a lesion in the case; None where none is asked.
+        """
+        p, says, word = (
+            evidence.probability,
+            classifiers(evidence.index),
+            evidence.word(classifiers),
+        )
+        alone = evidence.mean is None
+        cuts = self.threshold if alone else self.threshold.get(BESIDE, self.threshold)
+        gated = word is not None and word < float(cuts["gate"])
+        mask = network_mask(p, self.threshold, evidence.mean)
         notes = {"highest_probability": round(float(p.max()), 6)}
         return Prediction(np.zeros_like(mask) if gated else mask, p, says, gated=gated, notes=notes)
 

@@ -7,6 +7,7 @@ and the gate.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -185,17 +186,21 @@ def choose_screen(
     """
     assert settings.false_alarms is not None
     labels, cases = prepared.cases.labels, prepared.cases.cases
-    lesion, said = [], []
-    alone, beside = list[float](), list[float]()
-    some_beside = False
-    for i, p, evidence in probabilities:
-        lesion.append(labels.is_lesion(cases[i].label))
-        said.append(1.0 if gate is None else gate.of(cases[i]))
-        alone.append(_peak(network_mask(p, threshold), p))
-        beside.append(alone[-1])
-        if evidence is not None:
+    lesion, some_beside = list[bool](), False
+    alone, beside = _Screened(), _Screened()
+
+    def says(i: int) -> float:
+        return 1.0 if gate is None else gate.of(cases[i])
+
+    for one in probabilities:
+        p, mean = one.probability, one.mean
+        lesion.append(labels.is_lesion(cases[one.index].label))
+        alone.add(_peak(network_mask(p, threshold), p), says(one.index))
+        if mean is None:
+            beside.add(alone.peaks[-1], alone.words[-1])
+        else:
             some_beside = True
-            beside[-1] = _peak(network_mask(p, threshold, evidence), evidence)
+            beside.add(_peak(network_mask(p, threshold, mean), mean), one.word(says) or 0.0)
     if all(lesion) or not any(lesion):
         say(
             f"segmenters: false_alarms: {settings.false_alarms:g} is left aside, as the validation "
@@ -203,8 +208,9 @@ def choose_screen(
         )
         return {}
 
-    def cuts(peaks: Sequence[float]) -> dict[str, float]:
-        cut, peak = cuts_for_false_alarms(lesion, said, peaks, settings.false_alarms or 0.0)
+    def cuts(of: _Screened) -> dict[str, float]:
+        share = settings.false_alarms or 0.0
+        cut, peak = cuts_for_false_alarms(lesion, of.words, of.peaks, share)
         return {"min_peak": max(peak, settings.min_peak), "gate": 0.0 if gate is None else cut}
 
     of_one = cuts(alone)
@@ -212,6 +218,18 @@ def choose_screen(
     chosen: dict[str, Any] = {"inference": inference}
     chosen |= {BESIDE: cuts(beside)} if some_beside else {}
     return chosen | ({} if gate is None else {"gate": of_one["gate"]})
+
+
+@dataclass
+class _Screened:
+    """Of every validation image its highest evidence and the classifiers' word."""
+
+    peaks: list[float] = field(default_factory=list)
+    words: list[float] = field(default_factory=list)
+
+    def add(self, peak: float, word: float) -> None:
+        self.peaks.append(peak)
+        self.words.append(word)
 
 
 def _peak(mask: np.ndarray, score: np.ndarray) -> float:
