@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -30,8 +31,9 @@ from weakseg.commands.options import (
 )
 from weakseg.commands.sweep import sweep
 from weakseg.commands.validate import validate
-from weakseg.errors import EXIT_INTERRUPTED
+from weakseg.errors import EXIT_INTERRUPTED, UserError
 from weakseg.interruption import InterruptedCommand, end_interrupted, signals_raise
+from weakseg.launch import launched
 from weakseg.progress import print_anywhere
 
 app = typer.Typer(
@@ -70,6 +72,34 @@ def _common(
     ] = False,
 ) -> None:
     """Options of every command."""
+
+
+TOGETHER = ("train-classifier", "train-segmenter")
+"""Commands whose work several processes of a launcher share."""
+
+
+def _print_result(path: Path) -> None:
+    if launched().first:
+        print(path)
+
+
+def _prepare_launch(command: str | None) -> None:
+    """Refuse a command that several processes would only repeat.
+
+    Raises
+    ------
+    UserError
+    """
+    launch = launched()
+    if launch.world > 1 and command is not None and command not in TOGETHER:
+        raise UserError(
+            f"`{command}` does not share its work between processes.",
+            where=f"torchrun, {launch.world} processes",
+            fix=f"run it without torchrun; {' and '.join(TOGETHER)} can be launched so",
+        )
+    if launch.world > 1:
+        # Torch warns of what is asked for: parts of a network may have no loss.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 STAGES: dict[str, tuple[str, str, str, str]] = {
@@ -113,7 +143,7 @@ def _add_stage(name: str) -> None:
         with prepared_run(settings, run_dir, force=force) as prepared:
             made = run(prepared, force=force)
             for path in made if isinstance(made, list) else [made]:
-                print(path)
+                _print_result(path)
 
 
 for _name in STAGES:
@@ -204,7 +234,7 @@ def train_segmenter(
     from weakseg.stages.train_segmenter import train_segmenters
 
     with prepared_run(settings, run_dir) as prepared:
-        print(train_segmenters(prepared, only=only, force=force))
+        _print_result(train_segmenters(prepared, only=only, force=force))
 
 
 @app.command(epilog=example("weakseg report runs/mine runs/other --out both"))
@@ -304,6 +334,7 @@ def main(argv: list[str] | None = None) -> None:
     args = [a for a in args if a != "--debug"]
     command = next((a for a in args if not a.startswith("-")), None)
     try:
+        _prepare_launch(command)
         with signals_raise():
             app(args)
     except InterruptedCommand as e:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
+from weakseg.launch import launched
+
 AT_ONCE = 3
 """The signal that no longer waits until temporary files are gone."""
 
@@ -90,5 +92,6 @@ def deaf_to_interrupts() -> Iterator[None]:
 
 def end_interrupted(command: str | None, exit_code: int) -> NoReturn:
     """Say what is safe and how to go on, and end."""
-    print(f"\ninterrupted: {SAFE.get(command or '', GOES_ON)}", file=sys.stderr)
+    if launched().first:
+        print(f"\ninterrupted: {SAFE.get(command or '', GOES_ON)}", file=sys.stderr)
     sys.exit(exit_code)

@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from weakseg.launch import launched
+
 Advance = Callable[..., None]
 LOG_EVERY = 20.0
 """Seconds between two lines in a log."""
@@ -47,8 +49,12 @@ def print_anywhere() -> None:
 
 
 def say(message: str) -> None:
-    """Tell the user on standard error, so that standard output stays for results."""
-    print(message, file=sys.stderr, flush=True)
+    """Tell the user on standard error, so that standard output stays for results.
+
+    Of several processes of a launcher the first one speaks.
+    """
+    if launched().first:
+        print(message, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -67,7 +73,7 @@ def progress(what: str, total: int) -> Iterator[Advance]:
     advance : callable
         ``advance(steps=1, note=None, of=None)``; ``of`` sets the number of steps in all.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and launched().first:
         with _bar(what, total) as advance:
             yield advance
     else:

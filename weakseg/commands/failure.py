@@ -8,10 +8,17 @@ from pathlib import Path
 
 from weakseg.disk import OF_THE_DISK, path_trap
 from weakseg.errors import EXIT_INTERNAL, EXIT_USER, WeaksegError
+from weakseg.launch import launched
 
 
 def explain_failure(e: Exception) -> int:
-    """Print an error as the user should see it; the exit code."""
+    """Print an error as the user should see it; the exit code.
+
+    Of several processes of a launcher each names itself: they may fail for reasons of their own.
+    """
+    launch = launched()
+    if not launch.first:
+        print(f"process {launch.rank + 1} of {launch.world}:", file=sys.stderr)
     if isinstance(e, WeaksegError):
         print(f"error: {e}", file=sys.stderr)
         return e.exit_code

@@ -16,6 +16,7 @@ from typing import Any
 
 from weakseg.current import _outputs_hash, why_stale
 from weakseg.disk import flush_disk
+from weakseg.launch import launched
 from weakseg.layout import BEST, outputs_file, superseded_folder
 from weakseg.outputs import list_outputs
 from weakseg.progress import say
@@ -66,6 +67,8 @@ class Stage:
         Folder of a network that is kept elsewhere when one of other settings takes its place.
     effort : Effort, optional
         How much work it is.
+    together : bool
+        Whether the processes of a launcher do its work together; the first alone does all else.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Stage:
     covers: Callable[[Mapping[str, Any]], bool] = lambda entry: True
     network: Path | None = None
     effort: Effort | None = None
+    together: bool = False
 
 
 def forget(run: Run, name: str) -> None:
@@ -89,6 +93,9 @@ def forget(run: Run, name: str) -> None:
 def perform(run: Run, stage: Stage, *, force: bool = False) -> bool:
     """Do the work of a stage unless it is up to date; whether it was done.
 
+    Of several processes the first decides and writes; the others help where the stage is one that
+    they do together.
+
     Parameters
     ----------
     run : Run
@@ -97,10 +104,15 @@ def perform(run: Run, stage: Stage, *, force: bool = False) -> bool:
     force : bool
         Do it again though it is up to date.
     """
+    launch = launched()
+    if not launch.first:
+        return stage.together and _help(stage)
     stale = why_stale(run, stage.name, stage.key, covers=stage.covers, refresh=True)
     if stale is None and not force:
         if stage.what:
             say(f"{stage.what}: up to date")
+        if stage.together:
+            _tell(False)
         return False
     if stale is not None and stale.damaged:
         say(f"{stage.what or stage.name}: made again: {stale.why}")
@@ -108,10 +120,29 @@ def perform(run: Run, stage: Stage, *, force: bool = False) -> bool:
     if stage.network is not None:
         _set_aside(run, stage, stage.network, force)
     run.forget(stage.name)
+    if stage.together:
+        _tell(True)
     started = time.monotonic()
     entry = dict(stage.run(ready))
     _finish(run, stage, entry, time.monotonic() - started)
     return True
+
+
+def _help(stage: Stage) -> bool:
+    """Do a stage's work beside the first process, which keeps the record, if it does it."""
+    if not _tell(False):
+        return False
+    stage.run(stage.ready())
+    return True
+
+
+def _tell(does: bool) -> bool:
+    """Whether the first process does a stage's work; it says so to the others."""
+    if launched().world == 1:
+        return does
+    from weakseg.training.together import said_by_first  # torch is slow to load
+
+    return said_by_first(does)
 
 
 def _finish(run: Run, stage: Stage, entry: Mapping[str, Any], seconds: float) -> None:

@@ -18,6 +18,7 @@ from weakseg.training.loop import FitSettings, fit, make_fabric
 from weakseg.training.segment import SegmenterTask, laid_out
 from weakseg.training.segmentation_cases import SegmentationCases
 from weakseg.training.selection import best_epoch
+from weakseg.training.together import share_of_launch
 
 SELECT = "val_dice"
 """The validation figure that chooses the epoch of ``keep: best``."""
@@ -78,11 +79,12 @@ def fit_segmenter(
     """
     dims = prepared.cases.dims
     model, random = new_segmenter(settings, prepared.channels, dims, seed)
-    fabric = make_fabric(prepared.config.device, settings.precision)
+    fabric = make_fabric(prepared.config.device, settings.precision, together=True)
+    share = share_of_launch()
     model = laid_out(model, dims)
     looks = source is None or settings.keep == "best"
     val = prepared.cases.indices("val") if looks else []
-    task = SegmenterTask(settings, model, data, train, val, seed, fabric.device)
+    task = SegmenterTask(settings, model, data, train, val, seed, fabric.device, share)
     select = SELECT if settings.keep == "best" else None
     history = fit(
         model,
@@ -133,6 +135,7 @@ def fit_segmenter(
             "epochs": len(history),
             "training_masks": seen.count,
             "validation_masks": looked.count,
+            **share.entry,
         },
         {
             "settings": settings.fingerprint_settings(),

@@ -43,6 +43,7 @@ from weakseg.runs import (
 )
 from weakseg.stages.base import Effort, Stage, perform
 from weakseg.stages.checks import check_settings, checked_table
+from weakseg.training.together import joined, wait_for_first
 
 FEW = 4
 """How many settings are named in which two runs differ."""
@@ -61,7 +62,8 @@ def prepared_run(
 ) -> Iterator[Prepared]:
     """Check everything that can be checked, then open and hold the run folder.
 
-    Nothing is written before the configuration and the data are found to be good.
+    Nothing is written before the configuration and the data are found to be good. Of several
+    processes of a launcher the first holds the folder and writes; the others read what it wrote.
 
     Parameters
     ----------
@@ -94,9 +96,15 @@ def prepared_run(
         path = Path(config.data.manifest)
         if config.data.manifest == PHANTOM:
             path = _phantom(config, folder.parent, stack if dry_run else None)
+        launch = stack.enter_context(joined())
+        if not launch.first:
+            wait_for_first()  # who checks the data, and writes the splits
         prepared, about = _checked(config, folder, path)
         if dry_run:
             yield prepared
+            return
+        if not launch.first:
+            yield _with_images(prepared, folder)
             return
         stack.enter_context(locked(folder))
         remove_leftovers(folder)
@@ -105,8 +113,14 @@ def prepared_run(
         write_text(config_file(folder), dump_config(config))
         run.update(name=config.name, seed=config.seed, environment=environment(), data=about)
         perform(run, _splits_of(prepared), force=force)
-        cases, channels, store = prepared.cases.cases, prepared.channels, MappedStore(folder)
-        yield replace(prepared, images=ImageBatches(cases, config.data, channels, store))
+        wait_for_first()
+        yield _with_images(prepared, folder)
+
+
+def _with_images(prepared: Prepared, folder: Path) -> Prepared:
+    """With images that are kept beside the run while this process lasts."""
+    cases, channels, store = prepared.cases.cases, prepared.channels, MappedStore(folder)
+    return replace(prepared, images=ImageBatches(cases, prepared.config.data, channels, store))
 
 
 def _phantom(config: Config, beside: Path, goes: contextlib.ExitStack | None) -> Path:

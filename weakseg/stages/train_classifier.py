@@ -11,6 +11,7 @@ import numpy as np
 from weakseg.config import ClassifierConfig
 from weakseg.config.volume_archs import sees_slices
 from weakseg.data.arrays import Images
+from weakseg.launch import launched
 from weakseg.layout import (
     BEST,
     CLASSIFIER_SCORES,
@@ -49,6 +50,7 @@ from weakseg.training.classify import ClassifierTask, predict_probabilities
 from weakseg.training.instances import instances_table
 from weakseg.training.loop import FitSettings, fit, make_fabric, pick_device
 from weakseg.training.selection import best_epoch
+from weakseg.training.together import share_of_launch
 
 SELECT = "val_auc"
 """The validation figure that chooses a classifier's epoch."""
@@ -84,7 +86,8 @@ def train_classifiers(
         folders.append(folder)
         perform(prepared.run, training_of(prepared, seed, after_epoch), force=force)
         # Only now: what was broken off before it was recorded goes on from here.
-        (folder / RESUME).unlink(missing_ok=True)
+        if launched().first:
+            (folder / RESUME).unlink(missing_ok=True)
         perform(prepared.run, predictions_of(prepared, seed), force=force)
     return folders
 
@@ -106,6 +109,7 @@ def training_of(
         ready=lambda: new_classifier(config, prepared_spec(prepared), seed),
         network=folder,
         effort=of_classifier(prepared),
+        together=True,
     )
 
 
@@ -198,10 +202,11 @@ def fit_classifier(
     dict
         What the record says of it: device, precision, best_epoch and why it is the best.
     """
-    fabric = make_fabric(prepared.config.device, config.precision)
+    fabric = make_fabric(prepared.config.device, config.precision, together=True)
+    share = share_of_launch()
     train, val = prepared.cases.indices("train"), prepared.cases.indices("val")
     task = ClassifierTask(
-        config, prepared.cases.labels, images, train, val, seed, device=fabric.device
+        config, prepared.cases.labels, images, train, val, seed, fabric.device, share
     )
     rate = highest_rate(config)
     if config.freeze:
@@ -226,6 +231,7 @@ def fit_classifier(
         "precision": str(fabric._precision.precision),
         "best_epoch": chosen.epoch,
         "best_because": chosen.why,
+        **share.entry,
     }
 
 

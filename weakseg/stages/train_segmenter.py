@@ -13,12 +13,15 @@ from weakseg.current import why_stale
 from weakseg.data.case_files import write_target
 from weakseg.data.targets import PackedTargets
 from weakseg.errors import UserError, WeaksegError
+from weakseg.launch import launched
 from weakseg.layout import (
     BEST,
     LAST,
     METRICS,
     RESUME,
     SETTINGS,
+    SUMMARY,
+    scores_file,
     segmenter_folder,
     segmenter_stage,
     target_file,
@@ -53,6 +56,7 @@ from weakseg.stages.scoring import collect
 from weakseg.stages.segmenter_masks import segment_by_network
 from weakseg.training.beginning import new_segmenter
 from weakseg.training.segmentation_cases import SegmentationCases
+from weakseg.training.together import wait_for_first
 
 
 def pick_names(prepared: Prepared, only: Sequence[str] | None) -> list[str]:
@@ -115,11 +119,16 @@ def train_segmenters(
         data = segmentation_cases(prepared, name)
         masks = prepared.config.segmenters[name].masks
         if masks != MANIFEST:
-            segment_composed(prepared)  # what it is trained on may be made of others by now
+            if launched().first:
+                segment_composed(prepared)  # what it is trained on may be made of others by now
+            wait_for_first()
         for seed in prepared.config.segmenter_seeds(name):
             source = None if masks == MANIFEST else find_source(prepared, masks, seed)
             _train(prepared, name, seed, data, source, force, after_epoch)
-        segment_by_network(prepared, name, data, force)
+        if launched().first:
+            segment_by_network(prepared, name, data, force)
+    if not launched().first:
+        return scores_file(prepared.run.folder, SUMMARY)
     segment_composed(prepared, force=force)
     return collect(prepared)
 
@@ -200,7 +209,8 @@ def _train(
             after_epoch=after_epoch,
             source=source,
         )
-        write_json(folder / SETTINGS, trained.settings)
+        if launched().first:
+            write_json(folder / SETTINGS, trained.settings)
         return trained.entry
 
     inputs = () if source is None else source.inputs(prepared.run)
@@ -224,10 +234,12 @@ def _train(
         ready=ready,
         network=folder,
         effort=of_segmenter(prepared, name),
+        together=True,
     )
     perform(prepared.run, training, force=force)
     # Only now: what was broken off before it was recorded goes on from here.
-    (folder / RESUME).unlink(missing_ok=True)
+    if launched().first:
+        (folder / RESUME).unlink(missing_ok=True)
 
 
 def _targets(

@@ -17,6 +17,7 @@ from weakseg.data.augment import augment, random_size
 from weakseg.data.cases import Labels
 from weakseg.training.loop import require_finite, seed_epoch
 from weakseg.training.map_losses import lesion_log_odds, map_entropy, map_size
+from weakseg.training.together import Share
 
 GRID = 4
 """Cells a side that `erase_cells` hides or shows."""
@@ -141,6 +142,8 @@ class ClassifierTask:
         Indices into ``images``.
     seed : int
     device : torch.device
+    share : Share, optional
+        The rows of each batch that this process makes; default: all.
     """
 
     def __init__(
@@ -152,8 +155,10 @@ class ClassifierTask:
         val: Sequence[int],
         seed: int,
         device: Any,
+        share: Share | None = None,
     ) -> None:
         self.config, self.images, self.seed, self.device = config, images, seed, device
+        self.share = share or Share()
         self.train, self.val = np.asarray(train), np.asarray(val)
         self.lesion = labels.lesion_indices
         self.targets = np.array([labels.index(c.label) for c in images.cases])
@@ -163,22 +168,24 @@ class ClassifierTask:
         # A last batch of one image has no batch statistics, so the remainder joins no batch: the
         # next epoch's order brings its images in.
         self.batch = min(config.batch_size, len(self.train))
+        self.share.require_even(self.batch, "classifier.batch_size")
         self.steps = len(self.train) // self.batch
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented images (B, C, S, S) and their class numbers (B,)."""
+        """Augmented images (b, C, S, S), the own rows of B, and the class numbers (B,) of all."""
         order = torch.randperm(len(self.train), generator=seed_epoch(self.seed, epoch)).numpy()
         starts = range(0, self.steps * self.batch, self.batch)
         chosen = [self.train[order[start : start + self.batch]] for start in starts]
-        made = batches_ahead(self.images, chosen, self.device)
-        for some, batch in zip(chosen, made, strict=True):
-            images = augment(batch, self.config.augment)
+        own = self.share.own(self.batch)
+        made = batches_ahead(self.images, [some[own] for some in chosen], self.device)
+        for some, rows in zip(chosen, made, strict=True):
+            images = augment(self.share.spread(rows, self.batch), self.config.augment)
             if self.config.erase:
                 images = erased(images, self.config.erase)
             if self.config.sizes is not None:
                 images = random_size(images, self.config.sizes)
             targets = torch.from_numpy(self.targets[some]).to(self.device)
-            yield channels_last(images), targets
+            yield channels_last(images[own]), targets
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Weighted cross-entropy, of all heads alike, and what is asked of the class maps."""

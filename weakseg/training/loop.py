@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from weakseg.disk import require_room
-from weakseg.errors import ConfigError, UserError
+from weakseg.errors import ConfigError, RunError, UserError
+from weakseg.launch import Launch, launched
 from weakseg.layout import METRICS, RESUME
 from weakseg.memory import keep_freed_memory
 from weakseg.progress import progress, say
@@ -31,6 +33,13 @@ from weakseg.training.optimizers import (
     make_optimizer,
 )
 from weakseg.training.selection import best_epoch
+from weakseg.training.together import (
+    Share,
+    drawing_apart,
+    norms_over_all,
+    said_by_first,
+    share_of_launch,
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,11 @@ class FitSettings:
 
 
 class Task(Protocol):
-    """What the loop trains on: batches and their loss, and figures of the validation split."""
+    """What the loop trains on: batches and their loss, and figures of the validation split.
+
+    Of several processes each makes the rows of a batch that are its own, with the truth of all
+    rows, see `weakseg.training.together.Share`.
+    """
 
     steps: int
 
@@ -122,8 +135,12 @@ def pick_device(device: str) -> str:
     return device
 
 
-def make_fabric(device: str, precision: str) -> Any:
-    """A Lightning Fabric on one device, its precision picked for ``auto``."""
+def make_fabric(device: str, precision: str, *, together: bool = False) -> Any:
+    """A Lightning Fabric on one device, its precision picked for ``auto``.
+
+    With ``together`` it is that of all processes which a launcher has started, see
+    `weakseg.training.together.joined`.
+    """
     import logging
 
     from lightning.fabric import Fabric
@@ -136,8 +153,35 @@ def make_fabric(device: str, precision: str) -> Any:
         precision = "bf16-mixed" if kind == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
     if kind == "cpu":
         keep_freed_memory()
+    launch = launched()
+    if together and launch.world > 1:
+        return _fabric_of_several(kind, index, precision, launch)
     devices: Any = [int(index)] if index else 1
     return Fabric(accelerator=kind, devices=devices, precision=precision)
+
+
+def _fabric_of_several(kind: str, index: str, precision: str, launch: Launch) -> Any:
+    """A Fabric of the processes that a launcher started, each with a device of its own."""
+    from lightning.fabric import Fabric
+    from lightning.fabric.strategies import DDPStrategy
+
+    if index or kind == "mps":
+        raise ConfigError(
+            "Several processes cannot share one device.",
+            where="device",
+            found=f"{kind}:{index}" if index else kind,
+            fix="set device: cuda (each process takes one) or cpu",
+        )
+    fabric = Fabric(
+        accelerator=kind,
+        devices=launch.local_world,
+        num_nodes=max(1, launch.world // launch.local_world),
+        # Buffers are alike anyway, see `norms_over_all`; some networks have parts without a loss.
+        strategy=DDPStrategy(find_unused_parameters=True, broadcast_buffers=False),
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
 
 
 def seed_epoch(seed: int, epoch: int) -> torch.Generator:
@@ -211,10 +255,26 @@ def fit(
         require_room(folder, least_bytes(model), what)
     else:
         say(f"{what}: going on after epoch {len(history)} of {settings.epochs}")
+    # Only when all have read it does the first go on to write.
+    begun = said_by_first(len(history))
+    if begun != len(history):
+        raise RunError(
+            "The processes do not see the same checkpoint.",
+            where=str(folder),
+            found=f"{len(history)} epochs here, and {begun} in the first process",
+            fix="give all machines the same run folder",
+        )
+    share = share_of_launch()
     trained = compiled(model, fabric.device.type, what) if settings.compile else model
-    wrapped, optimizer = fabric.setup(trained, optimizer)
-    saver = Saver(folder, key, metadata, len(history))
-    with progress(what, settings.epochs * task.steps) as advance:
+    with warnings.catch_warnings():
+        # The option's new name is not known to all versions of torch that we take.
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")
+        wrapped, optimizer = fabric.setup(trained, optimizer)
+    saver = Saver(folder, key, metadata, len(history)) if share.rank == 0 else None
+    with (
+        norms_over_all(model, share),
+        progress(what, settings.epochs * task.steps) as advance,
+    ):
         advance(len(history) * task.steps)
         for epoch in range(len(history), settings.epochs):
             seed_epoch(settings.seed, epoch)
@@ -230,26 +290,32 @@ def fit(
                 what,
                 settings,
                 after_step,
+                share,
             )
             kept = training.kept
             kept.eval()
             # The losses were seen before their steps: what the last step did they cannot tell.
             if not all(bool(t.isfinite().all()) for t in kept.state_dict().values()):
                 raise _diverged("The weights became infinite or nan", epoch, what)
-            try:
-                with torch.no_grad(), fabric.autocast():
-                    figures = task.validate(kept)
-            except FloatingPointError as e:
-                raise _diverged(str(e), epoch, what) from None
+            figures: dict[str, float] = {}
+            if share.rank == 0:
+                try:
+                    with torch.no_grad(), fabric.autocast():
+                        figures = task.validate(kept)
+                except FloatingPointError as e:
+                    raise _diverged(str(e), epoch, what) from None
+            figures = said_by_first(figures)
             rate = float(schedule.get_last_lr()[0])
             history.append({"epoch": epoch + 1.0, "lr": rate, "train_loss": loss, **figures})
-            write_text(folder / METRICS, metrics_csv(history))
-            best = best_epoch(history, settings.select).epoch == len(history)
-            saver.after_epoch(training, best=best, last=epoch + 1 == settings.epochs)
+            if saver is not None:
+                write_text(folder / METRICS, metrics_csv(history))
+                best = best_epoch(history, settings.select).epoch == len(history)
+                saver.after_epoch(training, best=best, last=epoch + 1 == settings.epochs)
             note = ", ".join(f"{k} {v:.3f}" for k, v in {"loss": loss, **figures}.items())
             advance(0, f"epoch {epoch + 1}: {note}")
             if after_epoch:
                 after_epoch(epoch + 1)
+    said_by_first(None)  # by now all that is read next is written
     return history
 
 
@@ -290,13 +356,17 @@ def _train_epoch(
     what: str,
     settings: FitSettings,
     after_step: Callable[[], None],
+    share: Share,
 ) -> float:
     model.train()
+    shared = share.wrapped(model)
     losses: list[Tensor] = []
-    for batch in task.batches(epoch):
+    for step, batch in enumerate(task.batches(epoch)):
         optimizer.zero_grad(set_to_none=True)
-        loss = task.loss(model, batch)
-        fabric.backward(loss)
+        with drawing_apart(share, step):
+            loss = task.loss(shared, batch)
+            # Of the loss of all rows each process has the gradient of its own; Fabric averages.
+            fabric.backward(loss * share.world if share.world > 1 else loss)
         add_penalty_gradients(model, settings.l1, settings.l2)
         optimizer.step()
         schedule.step()

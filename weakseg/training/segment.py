@@ -23,6 +23,7 @@ from weakseg.training.losses import make_loss, voxel_cross_entropy
 from weakseg.training.prior import recalibrate
 from weakseg.training.segmentation_cases import SegmentationCases
 from weakseg.training.supervision import supervised_loss
+from weakseg.training.together import Share
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -65,6 +66,8 @@ class SegmenterTask:
         Indices of cases; those to train on have truth, those of ``val`` without are left out.
     seed : int
     device : torch.device
+    share : Share, optional
+        The rows of each batch that this process makes; default: all.
     """
 
     def __init__(
@@ -76,8 +79,10 @@ class SegmenterTask:
         val: Sequence[int],
         seed: int,
         device: Any,
+        share: Share | None = None,
     ) -> None:
         self.config, self.data, self.seed, self.device = config, data, seed, device
+        self.share = share or Share()
         self.model = model
         self.dims = data.cases[0].dims if data.cases else 2
         self.train = list(train)
@@ -87,6 +92,7 @@ class SegmenterTask:
         self.sampler = self._sampler(config.sampler)
         self.compute = make_loss(config.loss)
         self.batch = int(config.batch_size)
+        self.share.require_even(self.batch, "segmenter.batch_size")
         self.steps = self.steps_of(config, len(self.train))
         self._pool = ThreadPoolExecutor(2)
 
@@ -117,7 +123,7 @@ class SegmenterTask:
         return truth[(..., *cuts)]
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Windows (B, C, *window) and the truth of their outputs (B, *output)."""
+        """Windows (b, C, *window), the own rows of B, and the truth of all outputs (B, *output)."""
         seed_epoch(self.seed, epoch)
         if isinstance(self.model, Cascade):
             self.model.coarse_alone = epoch < self.model.turns(int(self.config.epochs))[0]
@@ -125,7 +131,8 @@ class SegmenterTask:
         augmentation = self.config.augment
         assert isinstance(augmentation, PatchAugmentConfig)
         for _ in range(self.steps):
-            chosen = [next(draws) for _ in range(self.batch)]
+            own = self.share.own(self.batch)
+            chosen = [next(draws) for _ in range(self.batch)][own]
             # Cases are drawn with replacement, and two threads must not make one twice.
             distinct = list(dict.fromkeys(i for i, _ in chosen))
             made = dict(zip(distinct, self._pool.map(self.data.arrays, distinct), strict=True))
@@ -137,8 +144,12 @@ class SegmenterTask:
             windows = as_batch([w for w, _ in cuts], self.device)
             truths = torch.from_numpy(np.stack([t for _, t in cuts])).to(self.device)
             fill = as_batch([h.fill for h in arrays], self.device)
+            windows, truths, fill = (
+                self.share.spread(rows, self.batch) for rows in (windows, truths, fill)
+            )
             windows, truths = augment_pairs(windows, truths, augmentation, fill)
-            truths = self._inside(truths, shape).long()
+            truths = self.share.gathered(self._inside(truths, shape).long()[own])
+            windows = windows[own]
             if self.dims == 2:
                 windows = windows.contiguous(memory_format=torch.channels_last)
             yield windows, truths

@@ -1,0 +1,41 @@
+"""Which of several processes this one is, where a launcher (torchrun) started them together."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One of several processes that share a piece of work.
+
+    Attributes
+    ----------
+    rank, world : int
+        Which one it is, from 0, and of how many; the first alone writes and speaks.
+    local_world : int
+        How many of them are on this machine.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the one that writes and speaks."""
+        return self.rank == 0
+
+
+def launched() -> Launch:
+    """What torchrun says of this process; alone where nobody launched it."""
+    told = os.environ
+    if "TORCHELASTIC_RUN_ID" not in told:
+        return Launch()
+    try:
+        return Launch(
+            int(told["RANK"]), int(told["WORLD_SIZE"]), int(told.get("LOCAL_WORLD_SIZE", "1"))
+        )
+    except (KeyError, ValueError):
+        return Launch()
