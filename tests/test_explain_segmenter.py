@@ -1,6 +1,7 @@
 """``weakseg explain-segmenter`` at work on a run."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -88,3 +89,13 @@ def test_what_cannot_be_explained_is_said(run, method, words, capsys):
     assert weakseg("explain-segmenter", run, "--method", method) == 2
     assert words in capsys.readouterr().err
     assert not (run / f"attribution/{method}.csv").exists()
+
+
+def test_masks_of_other_settings_are_not_explained(run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "run")
+    path = copy / "config.yaml"
+    text = path.read_text()
+    assert text.count("threshold: 0.2\n") == 1
+    path.write_text(text.replace("threshold: 0.2\n", "threshold: 0.3\n"))
+    assert weakseg("explain-segmenter", copy, "--method", "net") == 2
+    assert "no masks of net with these settings" in capsys.readouterr().err

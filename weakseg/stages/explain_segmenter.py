@@ -122,10 +122,14 @@ def explain_segmenter(
         )
     require_images(prepared, "The attribution of segmenters")
     path = threshold_file(masks_folder(run.folder), name)
-    asked = run.record.get("stages", {}).get(masks_stage(name), {}).get("asked")
-    if asked != segmenter_fingerprint(config, name) or not path.exists():
+    made = run.record.get("stages", {}).get(masks_stage(name), {})
+    of_now = (made.get("asked"), made.get("data")) == (
+        segmenter_fingerprint(config, name),
+        prepared.key,
+    )
+    if not of_now or not path.exists():
         raise RunError(
-            f"The run has no masks of {name} with these settings.",
+            f"The run has no masks of {name} with these settings and data.",
             where=str(path),
             fix="run `weakseg train-segmenter CONFIG` first",
         )
