@@ -21,13 +21,13 @@ from weakseg.config import parse_config
 from weakseg.masks.rules import Evidence
 from weakseg.methods import find
 from weakseg.methods.classifiers import read_predictions
+from weakseg.methods.spoken import why_left_out
 from weakseg.methods.trainable import hypercolumn
 from weakseg.methods.trainable.base import Context
 from weakseg.models.classifiers import ClassifierSpec, build_classifier
 from weakseg.runs import read_json, write_json
 from weakseg.scores import youden_threshold
 from weakseg.scores.stored import read_summary
-from weakseg.stages.heatmap_segment import why_left_out
 
 CONFIG = """
 name: trained

@@ -262,7 +262,7 @@ def test_a_mask_is_emptied_below_the_gate_and_not_at_it(classifiers):
         )
         made = [(case, method.of_probability(case, probability))]
         (scored,) = score_predictions(classifiers, method, made, 0)
-        (row,) = scored.rows
+        (row,) = scored.rows.cases
         assert (row["gated"], row["probability"]) == (gated, says)
         assert row["predicted_pixels"] == (0 if gated else 48 * 40)
 

@@ -12,7 +12,7 @@ from weakseg.data.case_files import case_image, intensity_of
 from weakseg.data.cases import Case, Labels
 from weakseg.data.images import scale_intensity
 from weakseg.errors import ConfigError
-from weakseg.stages.checks import check_settings
+from weakseg.methods.checks import check_settings
 
 RAMP = np.arange(120, dtype=np.uint16).reshape(12, 10) * 30
 

@@ -211,7 +211,7 @@ class ClassifierConfig(Section):
 
     @model_validator(mode="after")
     def _volumes_have_no_map_losses(self) -> ClassifierConfig:
-        if self.dims == 3:
+        if self.dims == 3:  # settings of networks: these losses turn and crop flat images
             for key in ("equivariance", "map_entropy", "map_size"):
                 if getattr(self, key):
                     raise ValueError(f"{key} is for classifiers of images, and {self.arch} is none")

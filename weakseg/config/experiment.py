@@ -133,15 +133,14 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _rules_take_such_heat(self) -> Config:
-        if (dims := self.classifier.dims) == 3:
-            for name in self.all_heatmaps:
-                for rule in self.rules_of(name):
-                    if dims not in rule.dims:
-                        able = ", ".join(n for n, r in RULES.items() if dims in r.dims)
-                        raise ValueError(
-                            f"masks.rules: {rule.rule} takes the heat of images, and "
-                            f"{self.classifier.arch} makes that of volumes; rules for both: {able}"
-                        )
+        dims = self.classifier.dims
+        for rule in (rule for name in self.all_heatmaps for rule in self.rules_of(name)):
+            if dims not in rule.dims:  # every rule takes those of images
+                able = ", ".join(n for n, r in RULES.items() if dims in r.dims)
+                raise ValueError(
+                    f"masks.rules: {rule.rule} takes the heat of images, and "
+                    f"{self.classifier.arch} makes that of volumes; rules for both: {able}"
+                )
         return self
 
     @model_validator(mode="after")

@@ -232,7 +232,7 @@ def network_model(method: NetworkMethod) -> Model:
 
 
 def _refuse_volumes(method: Method, what: str) -> None:
-    if method.dims != 2:
+    if method.dims != 2:  # a graph is drawn for images of one size; volumes differ
         raise UserError(
             f"{what} of volumes are not exported.",
             where=f"--method {method.name}",

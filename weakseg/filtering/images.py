@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from weakseg.config import Condition
 from weakseg.data.arrays import ImageBatches
+from weakseg.data.cases import CaseSet
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.mapped import MappedStore
 from weakseg.filtering.filters import channel_means, filtered_image
 from weakseg.filtering.selectors import Selector
+from weakseg.runs import atomic_path
 
 
 def training_means(
@@ -88,3 +92,18 @@ class FilteredImages:
         """(B, C, S, S) float32; in [0, 1] but for the noise of the imputation."""
         made = list(self._pool.map(self._make, (int(i) for i in indices)))
         return torch.from_numpy(np.stack(made).astype(np.float32))
+
+
+def write_examples(filtered: FilteredImages, cases: CaseSet, path: Path) -> None:
+    """Two test images with a lesion and one without, side by side as the network sees them."""
+    test, is_lesion = cases.indices("test"), cases.labels.is_lesion
+    ill = [i for i in test if is_lesion(cases.cases[i].label)]
+    healthy = [i for i in test if not is_lesion(cases.cases[i].label)]
+    shown = [g[len(g) * k // 3] for g, k in ((ill, 1), (ill, 2), (healthy, 1)) if g]
+    if not shown:
+        return
+    strip = np.concatenate(list(filtered.images(shown).numpy()), axis=2)
+    pixels = (np.clip(strip, 0, 1) * 255).round().astype(np.uint8)
+    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, 2))
+    with atomic_path(path, flushed=False) as part, part.open("wb") as f:
+        picture.save(f, format="PNG")

@@ -228,7 +228,7 @@ def cams(
         )
     net, classes = read_model(model), read_target(target)
     batch = read_images(net, images)
-    if batch.ndim == 5 and method in PERTURBING:
+    if method in PERTURBING and batch.ndim == 5:  # the library fills flat images
         raise no_volumes(method)
     named = read_layers(net, layers, batch.shape[1:])
     by_running = known_maps(net)

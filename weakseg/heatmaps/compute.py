@@ -13,6 +13,7 @@ from torch import Tensor
 from weakseg.config import HeatmapConfig
 from weakseg.data.arrays import ImageBatches, batches_ahead, channels_last, network_image
 from weakseg.data.cases import Labels
+from weakseg.data.formats.registry import formats_of_dims
 from weakseg.data.geometry import Letterbox
 from weakseg.data.volume_grid import VolumeBox
 from weakseg.errors import RunError
@@ -66,7 +67,8 @@ def _heatmaps_in_order(
     config: HeatmapConfig,
     explainer: Explainer,
 ) -> Iterator[tuple[int, Heatmap]]:
-    device, at_once = models[0].mean.device, config.batch_size if images.dims == 2 else 1
+    device = models[0].mean.device
+    at_once = formats_of_dims(images.dims).at_once(config.batch_size)
     starts = range(0, len(indices), at_once)
     batches = [list(indices[start : start + at_once]) for start in starts]
     before: _Batch | None = None

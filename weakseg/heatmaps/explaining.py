@@ -12,6 +12,7 @@ from weakseg.config import HeatmapConfig
 from weakseg.data.arrays import channels_last, filled
 from weakseg.data.augment import rescaled
 from weakseg.data.cases import Labels
+from weakseg.data.formats.registry import formats_of_dims
 from weakseg.errors import ConfigError, did_you_mean
 from weakseg.heatmaps.cam import FULLGRAD, LAYERLESS, OCCLUSION, RELEVANCE, cams, no_volumes
 from weakseg.heatmaps.fullgrad import fullgrad_maps
@@ -83,8 +84,8 @@ def explain_by_all(
     """
     n = len(batch)
     # Occlusion fills the one batch that it shares; with relevance images, as volumes, go alone.
-    if fill and config.method not in (OCCLUSION, RELEVANCE) and batch.ndim == 4:
-        batch = filled(batch, config.batch_size)
+    if fill and config.method not in (OCCLUSION, RELEVANCE):
+        batch = filled(batch, formats_of_dims(batch.ndim - 2).at_once(config.batch_size))
     explained = [explain(m, labels, batch, config) for m in models]
     maps, p = average([m for _, m, _ in explained]), torch.stack([p for *_, p in explained]).mean(0)
     return explained[0][0], maps[:n], p[:n]
@@ -114,7 +115,7 @@ def explain(
     if isinstance(model, SliceClassifier):
         return explain_slices(model, labels, batch, config)
     target = target_classes(config.target, labels)
-    if batch.ndim == 5 and config.method == OCCLUSION:
+    if config.method == OCCLUSION and batch.ndim == 5:  # its square slides over flat images
         raise no_volumes(OCCLUSION)
     if config.method in LAYERLESS:
         name = "image"

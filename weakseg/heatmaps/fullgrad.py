@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from weakseg.heatmaps.cam import target_score
 from weakseg.models.modes import evaluating
+from weakseg.models.whole_image import resized
 
 BIASED = (nn.Conv2d, nn.BatchNorm2d, nn.Conv3d, nn.BatchNorm3d)
 
@@ -53,7 +53,6 @@ def fullgrad_maps(
     """
     parts, logits = contributions(model, images, target, score=score, zero=zero)
     size, places = tuple(images.shape[2:]), tuple(range(2, images.ndim))
-    how = "bilinear" if images.ndim == 4 else "trilinear"
     shape = torch.zeros(len(images), 1, *size, device=logits.device)
     total = torch.zeros(len(images), 1, *[1] * len(size), device=logits.device)
     for part in parts:
@@ -63,7 +62,7 @@ def fullgrad_maps(
         heat = heat / (heat.amax(places, keepdim=True) + SMALL)
         # Added before they are enlarged, which is the same and hundreds of times cheaper.
         heat = heat.sum(1, keepdim=True)
-        shape += F.interpolate(heat, size=size, mode=how, align_corners=False)
+        shape += resized(heat, size)
     whole = shape.sum(places, keepdim=True)
     maps = shape * (total / torch.where(whole > 0, whole, 1.0))
     return maps[:, 0], logits

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from weakseg.errors import ConfigError
+from weakseg.models.whole_image import resized
 
 
 def mirrored(maps: Tensor, others: Tensor) -> Tensor:
@@ -75,10 +75,7 @@ def on_grid(maps: Tensor, grid: Sequence[int]) -> Tensor:
     With half-pixel centres, as `weakseg.data.geometry.to_original` enlarges maps; a coarser grid
     is sampled at its centres, without antialiasing.
     """
-    if tuple(maps.shape[1:]) == tuple(grid):
-        return maps
-    how = "bilinear" if len(grid) == 2 else "trilinear"
-    return F.interpolate(maps[:, None], size=tuple(grid), mode=how)[:, 0]
+    return resized(maps[:, None], grid)[:, 0]
 
 
 def fuse(

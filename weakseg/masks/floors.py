@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from weakseg.masks.checks import Bools
 from weakseg.masks.clusters import end_cluster
 from weakseg.masks.region import brightness, unit_range
 from weakseg.masks.rules.chan_vese import chan_vese_mask
@@ -16,8 +17,6 @@ from weakseg.masks.rules.seeded import smoothed
 from weakseg.masks.rules.snake import snake_mask
 from weakseg.masks.rules.watershed import watershed_mask
 from weakseg.masks.thresholds import is_flat
-
-Bools = npt.NDArray[np.bool_]
 
 TISSUES = 4
 """Clusters of grey values: white and grey matter, fluid and tumour, as in fuzzy-neuro."""
@@ -157,25 +156,5 @@ FLOORS: dict[str, Callable[[npt.ArrayLike], Bools]] = {
     "floor-chan-vese": partial(from_brightest, rule=chan_vese_mask),
     "floor-snake": partial(from_brightest, rule=snake_mask),
 }
-"""Name → function from an image, (M, N) or (M, N, C), to its (M, N) mask."""
-
-
-def floor_mask(
-    floor: Callable[[npt.ArrayLike], Bools], image: npt.ArrayLike, dims: int = 2
-) -> Bools:
-    """The trivial mask of an image, or of a volume (X, Y, Z), slice by slice along its third axis.
-
-    Parameters
-    ----------
-    floor : callable
-        One of `FLOORS`.
-    image : (M, N[, C]) or (X, Y, Z) array_like
-    dims : {2, 3}, optional
-
-    Returns
-    -------
-    (M, N) or (X, Y, Z) ndarray of bool
-    """
-    if dims == 2:
-        return floor(image)
-    return np.stack([floor(s) for s in np.moveaxis(np.asarray(image), 2, 0)], axis=2)
+"""Name → function from an image, (M, N) or (M, N, C), to its (M, N) mask; of volumes see
+`weakseg.masks.region.plane_by_plane`."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
+
+from weakseg.masks.checks import Bools
 
 _FLOOR = 0.02
 _SMALLEST_PART = 0.1
@@ -13,7 +17,7 @@ _CORNER = 0.05
 _LEAST_BODY = 0.02
 
 
-def body_region(image: npt.ArrayLike, dims: int = 2) -> npt.NDArray[np.bool_]:
+def body_region(image: npt.ArrayLike, dims: int = 2) -> Bools:
     """Find the body: what is brighter than the background, with its holes filled.
 
     Otsu's threshold of the logarithm of the smoothed brightness parts dark from not dark (of the
@@ -46,11 +50,35 @@ def body_region(image: npt.ArrayLike, dims: int = 2) -> npt.NDArray[np.bool_]:
     ----------
     N. Otsu, "A Threshold Selection Method from Gray-Level Histograms", IEEE Trans. SMC 9(1), 1979.
     """
+    return plane_by_plane(_body, image, dims)
+
+
+def plane_by_plane(
+    mark: Callable[[npt.ArrayLike], Bools], image: npt.ArrayLike, dims: int
+) -> Bools:
+    """The mask of an image, or of a volume slice by slice along its third axis.
+
+    Parameters
+    ----------
+    mark : callable
+        From an image, (M, N) or (M, N, C), to its (M, N) mask.
+    image : (M, N[, C]) or (X, Y, Z) array_like
+    dims : {2, 3}
+        An array of three axes does not tell colours from slices.
+
+    Returns
+    -------
+    (M, N) or (X, Y, Z) ndarray of bool
+    """
+    if dims == 2:
+        return mark(image)
+    return np.stack([mark(s) for s in np.moveaxis(np.asarray(image), 2, 0)], axis=2)
+
+
+def _body(image: npt.ArrayLike) -> Bools:
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 
-    if dims == 3:
-        return np.stack([body_region(s) for s in np.moveaxis(np.asarray(image), 2, 0)], axis=2)
     grey = brightness(image)
     whole = np.ones(grey.shape, dtype=bool)
     finite = np.isfinite(grey)
@@ -90,7 +118,7 @@ def brightness(image: npt.ArrayLike, dims: int = 2) -> npt.NDArray[np.float64]:
     """
     values = np.asarray(image)
     if values.ndim not in (dims, dims + 1) or values.size == 0:
-        axes = "M, N" if dims == 2 else "X, Y, Z"
+        axes = ", ".join({2: "MN", 3: "XYZ"}[dims])
         raise ValueError(
             f"image must be ({axes}) or ({axes}, C) with at least one pixel, got shape "
             f"{values.shape}"
@@ -105,7 +133,7 @@ def unit_range(grey: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return (grey - grey.min()) / span if span > 0 else np.zeros_like(grey)
 
 
-def _solid(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _solid(mask: npt.NDArray[np.bool_]) -> Bools:
     """The large parts of a mask, with their holes filled."""
     from scipy import ndimage
 

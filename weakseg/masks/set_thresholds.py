@@ -156,3 +156,24 @@ def _sample(heatmap: npt.ArrayLike, count: int) -> npt.NDArray[np.floating]:
     if not np.isfinite(h[[0, -1]]).all():
         return np.zeros(count, dtype=kind)
     return h[((np.arange(count) + 0.5) / count * h.size).astype(np.intp)].astype(kind)
+
+
+class MeanCurve:
+    """Mean Dice of several lesions at every threshold of `GRID`: for looking, not for choosing."""
+
+    def __init__(self) -> None:
+        self._total, self._lesions = np.zeros(len(GRID)), 0
+
+    def add(self, dice: npt.ArrayLike) -> None:
+        """Count a lesion by its Dice at each threshold."""
+        self._total += np.asarray(dice)
+        self._lesions += 1
+
+    def rows(self) -> list[dict[str, float]]:
+        """``threshold`` and ``dice`` of every point; none without a lesion."""
+        if not self._lesions:
+            return []
+        return [
+            {"threshold": round(float(t), 4), "dice": round(float(d), 6)}
+            for t, d in zip(GRID, self._total / self._lesions, strict=True)
+        ]

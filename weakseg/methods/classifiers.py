@@ -58,8 +58,8 @@ def prepared_spec(prepared: Prepared) -> ClassifierSpec:
     if is_deep(config.arch):
         wanted = config.anisotropy
         ratio = seen_anisotropy(images) if wanted == "auto" else float(wanted)
-    depth = images.depth if config.dims == 3 else None
-    return spec_of(config, prepared.cases.labels, prepared.channels, depth=depth, ratio=ratio)
+    labels, channels = prepared.cases.labels, prepared.channels
+    return spec_of(config, labels, channels, depth=images.depth, ratio=ratio)
 
 
 def seen_anisotropy(images: ImageBatches) -> float:

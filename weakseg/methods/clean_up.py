@@ -1,17 +1,24 @@
-"""Masks of the slices of one volume, cleaned up together."""
+"""Masks cleaned up: of a whole volume, and of the slices of one together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from weakseg.config import VolumesConfig
 from weakseg.data.cases import Case
-from weakseg.data.slices import stacked
+from weakseg.data.slices import stacked, volume_frame
 from weakseg.masks.clean_up import keep_parts, vote_along
 from weakseg.methods.base import Prediction
+
+
+def clean_up(
+    cases: Sequence[Case], predictions: Sequence[Prediction], how: VolumesConfig
+) -> list[Prediction]:
+    """What a method says of the cases of a file, their masks cleaned up; images stay."""
+    return _CLEANED[cases[0].noun](cases, predictions, how)
 
 
 def clean_whole(prediction: Prediction, how: VolumesConfig) -> Prediction:
@@ -64,3 +71,27 @@ def clean_volume(
     return keep_parts(
         mask, min_voxels=how.min_voxels, min_slices=how.min_slices, largest=how.largest
     )
+
+
+def _as_they_are(
+    _: Sequence[Case], predictions: Sequence[Prediction], __: VolumesConfig
+) -> list[Prediction]:
+    return list(predictions)
+
+
+def _whole(
+    _: Sequence[Case], predictions: Sequence[Prediction], how: VolumesConfig
+) -> list[Prediction]:
+    return [clean_whole(p, how) for p in predictions]
+
+
+def _slices(
+    cases: Sequence[Case], predictions: Sequence[Prediction], how: VolumesConfig
+) -> list[Prediction]:
+    return clean_slices(cases, predictions, volume_frame(cases[0].image).shape, how)
+
+
+_CLEANED: dict[
+    str, Callable[[Sequence[Case], Sequence[Prediction], VolumesConfig], list[Prediction]]
+] = {"image": _as_they_are, "volume": _whole, "slice": _slices}
+"""What a case is → how the masks of its file are cleaned up."""

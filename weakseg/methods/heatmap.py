@@ -13,6 +13,7 @@ from weakseg.config import Config, load_config
 from weakseg.current import is_current
 from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
+from weakseg.data.formats.registry import formats_of_dims
 from weakseg.engines.base import TORCH
 from weakseg.errors import RunError, UserError
 from weakseg.heatmaps.store import Heatmap
@@ -102,9 +103,8 @@ class HeatmapMethod(Method):
 
     @property
     def at_once(self) -> int:
-        if self.dims == 3:
-            return 1
-        return self.config.all_heatmaps[self.config.heatmap_methods[self.name][0]].batch_size
+        heat = self.config.all_heatmaps[self.config.heatmap_methods[self.name][0]]
+        return formats_of_dims(self.dims).at_once(heat.batch_size)
 
     def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
         for case, (heat, notes) in zip(cases, self.heats(cases), strict=True):

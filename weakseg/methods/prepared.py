@@ -76,6 +76,7 @@ def require_images(prepared: Prepared, what: str) -> None:
     ------
     UserError
     """
+    # Filters, fills and layers one by one are of flat images: there is no such work on volumes.
     if prepared.cases.dims != 2:
         raise UserError(
             f"{what} is for images and slices, not for whole volumes.",

@@ -21,7 +21,7 @@ from weakseg.methods.masks_seen import MasksSeen
 from weakseg.methods.segmenters import load_segmenter, priors_of, read_settings, seen_by_network
 from weakseg.models.segmenters import Segmenter
 from weakseg.training.by_engine import by_engine
-from weakseg.training.infer import TILE
+from weakseg.training.infer import usual_tile
 from weakseg.training.segment import predict
 from weakseg.training.segmentation_cases import SegmentationCases
 
@@ -204,5 +204,5 @@ def load_networks(
 def _seen_at_once(model: Any, settings: Mapping[str, Any]) -> tuple[int, ...]:
     """Channels and sides of what a network sees at once."""
     dims = int(settings["dims"])
-    output = min(int(settings["image_size"]), TILE[2]) if dims == 2 else TILE[3]
+    output = usual_tile(dims, int(settings["image_size"]))
     return (int(settings["channels"]), *[int(model.input_size(output))] * dims)

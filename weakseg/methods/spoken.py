@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from weakseg.config import Config
 from weakseg.masks.rules import RULES
 from weakseg.models.segmenters import SEGMENTERS
@@ -74,3 +76,29 @@ def floor_name(name: str) -> str:
     if name.startswith("floor-") and kind in ("brightest", "darkest") and share.isdigit():
         return f"the {kind} {share}\N{NO-BREAK SPACE}% of every image"
     return name
+
+
+def why_left_out(lost: Mapping[str, Mapping[int, str]], seeds: Mapping[str, int]) -> dict[str, str]:
+    """Why methods made no masks, in words.
+
+    Parameters
+    ----------
+    lost : mapping
+        Method → seed → why.
+    seeds : mapping
+        Method → how many seeds its heatmap has; seeds are named where not all came to the same.
+
+    Returns
+    -------
+    dict
+        Method → the reason.
+    """
+    words = {}
+    for method, reasons in lost.items():
+        parts = []
+        for why in dict.fromkeys(reasons.values()):
+            of = [str(s) for s, w in reasons.items() if w == why]
+            named = f" (seed{'s' if len(of) > 1 else ''} {', '.join(of)})"
+            parts.append(why if len(of) == seeds[method] else why + named)
+        words[method] = "; ".join(parts)
+    return words

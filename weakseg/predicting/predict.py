@@ -35,7 +35,7 @@ from weakseg.heatmaps.store import save_heatmap
 from weakseg.layout import LESIONS
 from weakseg.memory import give_free_back, give_large_back
 from weakseg.methods.base import Method, Prediction
-from weakseg.methods.clean_up import clean_whole
+from weakseg.methods.clean_up import clean_up
 from weakseg.methods.find import load_method
 from weakseg.methods.lesions import COLUMNS, lesion_rows, lesion_values
 from weakseg.predicting.inputs import (
@@ -276,7 +276,7 @@ def _predicted(method: Method, writer: _Writer, cases: Sequence[Case]) -> Iterat
     """The rows of some cases, whose masks are written."""
     how = method.config.volumes
     for case, said in zip(cases, method.predict_each(cases), strict=True):
-        prediction = clean_whole(said, how) if how.changes and method.dims == 3 else said
+        prediction = clean_up([case], [said], how)[0] if how.changes else said
         yield _row(case, writer.write(case, prediction), prediction)
 
 

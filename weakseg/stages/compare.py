@@ -23,6 +23,9 @@ from weakseg.layout import (
     segmenter_stage,
 )
 from weakseg.methods.cases import scored_cases
+from weakseg.methods.checks import check_places
+from weakseg.methods.explained import heatmap_images
+from weakseg.methods.filtered import check_filtered
 from weakseg.methods.find import kind_of
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import has_training_masks
@@ -30,7 +33,6 @@ from weakseg.methods.standing import why_not_standing
 from weakseg.progress import say
 from weakseg.report.terminal import say_results
 from weakseg.stages.base import perform
-from weakseg.stages.checks import check_places
 from weakseg.stages.composed import composed_names, segment_composed
 from weakseg.stages.effort import (
     of_classifier,
@@ -41,10 +43,10 @@ from weakseg.stages.effort import (
 )
 from weakseg.stages.equivalence import lesion_patients, mask_equivalence
 from weakseg.stages.heatmap_segment import heatmap_segment
-from weakseg.stages.heatmaps import heatmap_images, heatmaps_of_seed
+from weakseg.stages.heatmaps import heatmaps_of_seed
 from weakseg.stages.plan import Piece, Step, follow, piece_of
 from weakseg.stages.report import report_of
-from weakseg.stages.retrain_filtered import check_filtered, retrain_filtered
+from weakseg.stages.retrain_filtered import retrain_filtered
 from weakseg.stages.scoring import collect
 from weakseg.stages.train_classifier import predictions_of, train_classifiers, training_of
 from weakseg.stages.train_segmenter import check_masks, segmenter_is_current, train_segmenters

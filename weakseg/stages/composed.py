@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from weakseg.config import fingerprint
 from weakseg.data.cases import file_by_file
-from weakseg.layout import fresh_masks, masks_folder, method_folder
+from weakseg.layout import masks_folder, method_folder
 from weakseg.methods.base import Entry, Kind, Method
 from weakseg.methods.find import KINDS, kind_of
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.standing import why_not_standing
-from weakseg.progress import progress, say
-from weakseg.runs import remove_tree
+from weakseg.progress import say
 from weakseg.stages.base import Stage, perform
-from weakseg.stages.scoring import part_files, write_part
-from weakseg.stages.segment import replace_masks, score_predictions
+from weakseg.stages.scoring import part_files
+from weakseg.stages.segment import OfSeed, segment_by
 
 Compose = Callable[[Prepared, str, int], tuple[Method, Entry]]
 """See `weakseg.methods.base.Kind.compose`."""
@@ -70,31 +69,20 @@ def masks_of(prepared: Prepared, kind: Kind, name: str) -> Stage:
 
 def _write(prepared: Prepared, kind: Kind, name: str, compose: Compose) -> dict[str, Any]:
     """Write masks and their scores; what the record says of them."""
-    fresh = fresh_masks(prepared.run.folder, name)
-    remove_tree(fresh)
     test, seeds = file_by_file(prepared.cases.of("test")), kind.seeds(prepared.config, name)
-    rows: list[dict[str, Any]] = []
-    volumes: list[dict[str, Any]] = []
-    lesions: list[dict[str, Any]] = []
-    thresholds: dict[str, Entry] = {}
     lost: dict[int, str] = {}
-    with progress(f"masks of {name}", len(seeds) * len(test)) as advance:
+
+    def composed() -> Iterator[OfSeed]:
         for seed in seeds:
             try:
                 method, entry = compose(prepared, name, seed)
             except LookupError as e:
                 lost[seed] = str(e)
                 continue
-            thresholds[f"seed-{seed}"] = entry
-            predictions = zip(test, method.predict_each(test), strict=True)
-            for scored in score_predictions(prepared, method, predictions, seed, fresh):
-                rows += scored.rows
-                volumes += scored.volumes
-                lesions += scored.lesions
-                advance(scored.cases)
+            yield seed, entry, method, zip(test, method.predict_each(test), strict=True)
+
+    segment_by(prepared, name, kind.part(name), len(seeds), composed())
     why = "; ".join(dict.fromkeys(lost.values()))
     if why:
         say(f"{name}: left out, {why}")
-    replace_masks(prepared.run.folder, fresh, name, thresholds)
-    write_part(prepared, kind.part(name), rows, volumes, lesions)
     return {"left_out": {name: why} if why else {}}

@@ -12,10 +12,7 @@ from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import network_size, segmenter_settings
 from weakseg.stages.base import Effort
 from weakseg.training.loop import pick_device
-from weakseg.training.timing import step_seconds
-
-AT_ONCE = 4
-"""Images of a measurement."""
+from weakseg.training.timing import AT_ONCE, step_seconds
 
 
 def _on(prepared: Prepared, what: str, arch: str, side: object) -> str:
@@ -30,7 +27,7 @@ def of_classifier(prepared: Prepared) -> Effort:
         from weakseg.models.classifiers import build_classifier
 
         model = build_classifier(prepared_spec(prepared))
-        shape = (min(AT_ONCE, config.batch_size), *prepared.images.shape)
+        shape = (min(AT_ONCE[config.dims], config.batch_size), *prepared.images.shape)
         return step_seconds(model, shape, prepared.config.device) / shape[0]
 
     images = config.epochs * len(prepared.cases.of("train"))
@@ -77,7 +74,7 @@ def of_segmenter(prepared: Prepared, name: str, cases: int | None = None) -> Eff
     def measure() -> float:
         model = build_segmenter(s.arch, prepared.channels, 2, dims)
         sides = (side if whole else int(model.input_size(side)),) * dims
-        shape = (min({2: AT_ONCE, 3: 2}[dims], batch), prepared.channels, *sides)
+        shape = (min(AT_ONCE[dims], batch), prepared.channels, *sides)
         return step_seconds(model, shape, prepared.config.device) / shape[0]
 
     return Effort(_on(prepared, "training of", s.arch, f"{side}, {dims}D"), units, measure)

@@ -210,7 +210,7 @@ def _trained_rows(
     method = NetworkMethod(name, (seed,), prepared.config, networks, settings, threshold)
     predictions = ((data.cases[i], p) for i, p in method.over(data, test))
     scored = score_predictions(prepared, method, predictions, seed)
-    rows = [row for s in scored for row in s.rows]
+    rows = [row for s in scored for row in s.rows.cases]
     remove_tree(folder)
     return rows
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,8 @@ from weakseg.layout import (
     predictions_stage,
     seed_folder,
 )
-from weakseg.methods.classifiers import load_classifier, predicted_labels
+from weakseg.methods.classifiers import load_classifier
+from weakseg.methods.explained import called_target
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.stored_heatmaps import PREDICTED, heatmap_key
 from weakseg.progress import progress
@@ -88,23 +88,6 @@ def score_heatmaps(
     what = f"heatmaps against their network, seed {seed}"
     inputs = (*inputs, predictions_stage(arch, seed))
     perform(prepared.run, Stage(stage, key, outputs, write, what=what, inputs=inputs), force=force)
-
-
-def called_target(prepared: Prepared, target: str, model_folder: Path, at_most: int) -> list[int]:
-    """Test images that the network calls a target class, at most so many, patient by patient."""
-    labels = prepared.cases.labels
-    cases = prepared.cases.cases
-    predicted = predicted_labels(model_folder, cases, labels)
-    named = range(len(labels.names)) if target == PREDICTED else target_classes(target, labels)
-    names = {labels.names[k] for k in named}
-    rng = np.random.default_rng(prepared.config.seed)
-    by_patient: dict[str, list[int]] = {}
-    for i in rng.permutation(prepared.cases.indices("test")):
-        case = cases[i]
-        if predicted[i] in names:
-            by_patient.setdefault(case.patient, []).append(int(i))
-    rounds = sorted((n, p, i) for p, numbers in by_patient.items() for n, i in enumerate(numbers))
-    return sorted(i for _, _, i in rounds[:at_most])
 
 
 def _score(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from weakseg.layout import (
     threshold_file,
     trained_file,
 )
-from weakseg.masks.set_thresholds import GRID
+from weakseg.masks.set_thresholds import GRID, MeanCurve
 from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.methods.base import ENGINE
 from weakseg.methods.fingerprints import heatmap_fingerprint
@@ -42,6 +42,8 @@ from weakseg.methods.gate import heatmap_gate
 from weakseg.methods.heatmap import KIND, HeatmapMethod
 from weakseg.methods.heats import StoredHeats
 from weakseg.methods.prepared import Prepared, require_classifier
+from weakseg.methods.rows import Predicted, Rows, Truth
+from weakseg.methods.spoken import why_left_out
 from weakseg.methods.stored_heatmaps import (
     HeatReader,
     heatmap_key,
@@ -56,7 +58,7 @@ from weakseg.stages.composed import segment_composed
 from weakseg.stages.effort import of_masks
 from weakseg.stages.heatmaps import make_heatmaps
 from weakseg.stages.scoring import collect, part_files, write_part
-from weakseg.stages.segment import Predicted, Truth, Work, segment_cases
+from weakseg.stages.segment import Work, segment_cases
 from weakseg.stored import read_json
 
 
@@ -96,32 +98,6 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     return collect(prepared)
 
 
-def why_left_out(lost: Mapping[str, Mapping[int, str]], seeds: Mapping[str, int]) -> dict[str, str]:
-    """Why methods made no masks, in words.
-
-    Parameters
-    ----------
-    lost : mapping
-        Method → seed → why.
-    seeds : mapping
-        Method → how many seeds its heatmap has; seeds are named where not all came to the same.
-
-    Returns
-    -------
-    dict
-        Method → the reason.
-    """
-    words = {}
-    for method, reasons in lost.items():
-        parts = []
-        for why in dict.fromkeys(reasons.values()):
-            of = [str(s) for s, w in reasons.items() if w == why]
-            named = f" (seed{'s' if len(of) > 1 else ''} {', '.join(of)})"
-            parts.append(why if len(of) == seeds[method] else why + named)
-        words[method] = "; ".join(parts)
-    return words
-
-
 def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:
     config, run = prepared.config, prepared.run
     settings = heatmap_fingerprint(config)
@@ -153,10 +129,7 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
     config, run = prepared.config, prepared.run
     part = fresh_masks(run.folder)
     remove_tree(part)
-    rows: list[dict[str, Any]] = []
-    volumes: list[dict[str, Any]] = []
-    lesions: list[dict[str, Any]] = []
-    curves: list[dict[str, Any]] = []
+    rows, curves = Rows(), list[dict[str, Any]]()
     thresholds: dict[str, dict[str, Any]] = {}
     lost: dict[str, dict[int, str]] = {}
     test = prepared.cases.of("test")
@@ -195,12 +168,9 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
                 if m.rule.trained is not None:
                     entry |= save_trained(trained_file(part, m.name, seed), m.rule.trained)
                 thresholds.setdefault(m.name, {})[f"seed-{seed}"] = entry
-            curve = Curve() if name == names[0] else None
-            scored = _score_seed(readers[name, seed], methods, seed, part, advance, curve)
-            rows += scored[0]
-            volumes += scored[1]
-            lesions += scored[2]
-            curves += [] if curve is None else curve.rows(seed)
+            curve = MeanCurve() if name == names[0] else None
+            rows += _score_seed(readers[name, seed], methods, seed, part, advance, curve)
+            curves += [] if curve is None else [{"seed": seed, **row} for row in curve.rows()]
     seeds_of = {m: len(config.heatmap_seeds(h)) for m, (h, _) in config.heatmap_methods.items()}
     left_out = why_left_out(lost, seeds_of)
     for method, why in left_out.items():
@@ -209,7 +179,7 @@ def _write_masks(prepared: Prepared, settings: str) -> dict[str, Any]:
         write_json(threshold_file(part, method), entries)
     _replace_masks(prepared, part)
     write_text(masks_config(run.folder), dump_config(config))
-    write_part(prepared, HEATMAP_PART, rows, volumes, lesions)
+    write_part(prepared, HEATMAP_PART, rows)
     table = pd.DataFrame(curves, columns=["seed", "threshold", "dice"])
     write_text(scores_file(run.folder, CURVES), csv_text(table))
     weights = {
@@ -249,14 +219,11 @@ def _score_seed(
     seed: int,
     out: Path,
     advance: Callable[..., None],
-    curve: Curve | None,
-) -> list[list[dict[str, Any]]]:
-    """Write the masks of one heatmap and seed; the rows of cases, of volumes, and of lesions."""
-    prepared = reader.prepared
+    curve: MeanCurve | None,
+) -> Rows:
+    """Write the masks of one heatmap and seed; their rows, method by method."""
+    prepared, rows = reader.prepared, Rows()
     is_lesion = prepared.cases.labels.is_lesion
-    by_method: dict[str, list[dict[str, Any]]] = {m.name: [] for m in methods}
-    volumes: dict[str, list[dict[str, Any]]] = {m.name: [] for m in methods}
-    lesions: dict[str, list[dict[str, Any]]] = {m.name: [] for m in methods}
 
     def dice(case: Case, predicted: Predicted, truth: Any) -> np.ndarray | None:
         if truth is None or case.mask is None or not is_lesion(case.label):
@@ -266,17 +233,12 @@ def _score_seed(
     work = (Work(of, _masks_of(reader, methods)) for of in by_file(prepared.cases.of("test")))
     look = None if curve is None else dice
     for scored in segment_cases(prepared, work, seed, masks=out, look=look):
-        for row in scored.rows:
-            by_method[row["method"]].append(row)
-        for row in scored.volumes:
-            volumes[row["method"]].append(row)
-        for row in scored.lesions:
-            lesions[row["method"]].append(row)
-        for said in scored.further if curve is not None else ():
+        rows += scored.rows
+        for said in scored.looked:
             if said is not None and curve is not None:
                 curve.add(said)
         advance(scored.cases)
-    return [[row for rows in of.values() for row in rows] for of in (by_method, volumes, lesions)]
+    return rows.by_method([m.name for m in methods])
 
 
 def _masks_of(
@@ -294,24 +256,3 @@ def _masks_of(
         return [(m, m.of_heat(heat, full, image, truth)) for m in able]
 
     return predict
-
-
-class Curve:
-    """Mean Dice over the test lesions at every fixed threshold: for looking, never for choosing."""
-
-    def __init__(self) -> None:
-        self._total, self._lesions = np.zeros(len(GRID)), 0
-
-    def add(self, dice: np.ndarray) -> None:
-        """Count a lesion by its Dice at each threshold of `GRID`."""
-        self._total += dice
-        self._lesions += 1
-
-    def rows(self, seed: int) -> list[dict[str, Any]]:
-        """The rows of ``curves.csv``; none without a lesion."""
-        if not self._lesions:
-            return []
-        return [
-            {"seed": seed, "threshold": round(float(t), 4), "dice": round(float(d), 6)}
-            for t, d in zip(GRID, self._total / self._lesions, strict=True)
-        ]

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from weakseg.config import HeatmapConfig
 from weakseg.engines.choice import spoken
 from weakseg.heatmaps.by_engine import check_engine, pick_explainer
@@ -28,7 +26,8 @@ from weakseg.layout import (
     scales_file,
     seed_folder,
 )
-from weakseg.methods.classifiers import load_classifier, predicted_labels
+from weakseg.methods.classifiers import load_classifier
+from weakseg.methods.explained import explained_classes, heatmap_images
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.stored_heatmaps import PREDICTED, classifier_folders, heatmap_key
 from weakseg.models.classifier import Classifier
@@ -101,7 +100,9 @@ def heatmaps_of_seed(
         return models
 
     def run(models: list[Classifier]) -> dict[str, Any]:
-        work = _explained(prepared, settings, target, seed_folder(prepared.run.folder, arch, seed))
+        work = explained_classes(
+            prepared, settings, target, seed_folder(prepared.run.folder, arch, seed)
+        )
         work = [(explained, [i for i in chosen if i in wanted]) for explained, chosen in work]
         written = _write_heatmaps(prepared, models, work, folder, name, what)
         if written["flat"]:
@@ -249,35 +250,3 @@ def _weights(
     told = ", ".join(f"{n} {w:.2f}" for n, w in zip(layers, rounded, strict=True))
     say(f"{what}: by {len(val)} validation labels the layers count {told}")
     return {"weights": rounded}
-
-
-def heatmap_images(prepared: Prepared, name: str) -> list[int]:
-    """Which images get a heatmap of a name.
-
-    All get the experiment's principal one, which filtered retraining needs. Of further ones nobody
-    ever looks at healthy images but those of the test split.
-    """
-    cases, labels = prepared.cases.cases, prepared.cases.labels
-    everything = name not in prepared.config.heatmaps
-    return [
-        i
-        for i, c in enumerate(cases)
-        if everything or c.split == "test" or labels.is_lesion(c.label)
-    ]
-
-
-def _explained(
-    prepared: Prepared, settings: HeatmapConfig, target: str, model_folder: Path
-) -> list[tuple[HeatmapConfig, Sequence[int]]]:
-    """Which images are explained for which class."""
-    cases = prepared.cases.cases
-    if target != PREDICTED:
-        return [(settings.model_copy(update={"target": target}), range(len(cases)))]
-    predicted = np.array(predicted_labels(model_folder, cases, prepared.cases.labels))
-    return [
-        (
-            settings.model_copy(update={"target": str(label)}),
-            np.flatnonzero(predicted == label).tolist(),
-        )
-        for label in np.unique(predicted)
-    ]

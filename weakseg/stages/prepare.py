@@ -30,6 +30,7 @@ from weakseg.data.summary import summarise_cases
 from weakseg.disk import as_path
 from weakseg.errors import DataError, WeaksegError, check_argument
 from weakseg.layout import PREPARE_STAGE, config_file, images_file, splits_file
+from weakseg.methods.checks import check_settings, checked_table
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import say
 from weakseg.runs import (
@@ -42,7 +43,6 @@ from weakseg.runs import (
     write_text,
 )
 from weakseg.stages.base import Effort, Stage, perform
-from weakseg.stages.checks import check_settings, checked_table
 from weakseg.training.together import joined, wait_for_first
 
 FEW = 4

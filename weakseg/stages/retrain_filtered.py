@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from weakseg.config import AUTO, Condition, FilteredConfig, fingerprint
 from weakseg.data.arrays import ImageBatches
 from weakseg.errors import UserError
-from weakseg.filtering.images import FilteredImages, training_means
+from weakseg.filtering.images import FilteredImages, training_means, write_examples
 from weakseg.filtering.selectors import Selector
 from weakseg.filtering.sources import TruthMasks, make_selector, masks_used
-from weakseg.heatmaps.explaining import target_classes
 from weakseg.layout import (
     BEST,
     EXAMPLES,
@@ -29,10 +27,11 @@ from weakseg.layout import (
 )
 from weakseg.masks.rules import FittedRule
 from weakseg.methods.classifiers import load_classifier, predictions_table, prepared_spec
-from weakseg.methods.prepared import Prepared, require_classifier, require_images
-from weakseg.methods.stored_heatmaps import PREDICTED, HeatReader, heatmap_key, require_classifiers
+from weakseg.methods.filtered import check_filtered, check_target, true_masks
+from weakseg.methods.prepared import Prepared
+from weakseg.methods.stored_heatmaps import HeatReader, heatmap_key, require_classifiers
 from weakseg.progress import say
-from weakseg.runs import atomic_path, write_text
+from weakseg.runs import write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_classifier
@@ -75,7 +74,7 @@ def retrain_filtered(prepared: Prepared, *, force: bool = False) -> Path:
     conditions, left_out = check_filtered(prepared)
     target = check_target(prepared, settings)
     require_classifiers(prepared)
-    truth = _truth_masks(prepared)
+    truth = true_masks(prepared)
     for name, why in left_out.items():
         say(f"{name}: left out, {why}")
     images = prepared.images
@@ -100,76 +99,6 @@ def retrain_filtered(prepared: Prepared, *, force: bool = False) -> Path:
     return write_evidence(
         prepared, settings, target, conditions, used, left_out, sorted(keys.values()), force=force
     )
-
-
-def check_filtered(prepared: Prepared) -> tuple[list[Condition], dict[str, str]]:
-    """Refuse what cannot be, before hours of work.
-
-    Returns
-    -------
-    conditions : list of Condition
-    left_out : dict
-        What there are no masks for → why.
-
-    Raises
-    ------
-    UserError
-        For volumes, where nothing can be filtered, and for a threshold rule that cannot be fitted.
-    """
-    require_images(prepared, "Heatmap-filtered retraining")
-    require_classifier(prepared, "Heatmap-filtered retraining")
-    settings = prepared.config.filtered or FilteredConfig()
-    conditions, left_out = _possible(settings, _truth_masks(prepared))
-    if len(prepared.cases.indices("test")) == 0 or len(conditions) < 2:
-        raise UserError(
-            "There is nothing to filter.",
-            where="filtered",
-            found="; ".join(left_out.values()) or "no test image",
-            fix="add filters of heatmaps (filtered.filters: [hard])",
-        )
-    is_lesion = prepared.cases.labels.is_lesion
-    needs = {"validation": "val", "train-quantile": "train"}.get(settings.rule.rule)
-    needs = "val" if getattr(settings.rule, "search", None) else needs
-    ill = [c for c in prepared.cases.of(needs or "") if is_lesion(c.label)]
-    if needs and not any(c.mask is not None or needs == "train" for c in ill):
-        raise UserError(
-            f"The threshold rule {settings.rule.rule} cannot be fitted.",
-            where="filtered.rule",
-            found=f"no lesion{' with a mask' if needs == 'val' else ''} in the {needs} split",
-            fix="choose a rule that needs no mask, such as fixed",
-        )
-    return conditions, left_out
-
-
-def _truth_masks(prepared: Prepared) -> TruthMasks:
-    return TruthMasks(prepared.cases, prepared.config.data, prepared.config.seed)
-
-
-def check_target(prepared: Prepared, settings: FilteredConfig) -> str:
-    """The class whose heatmaps filter the images, or ``predicted``.
-
-    Raises
-    ------
-    ConfigError
-        For a label that is not there.
-    """
-    target = prepared.config.heatmap.target if settings.target == "same" else settings.target
-    if target != PREDICTED:
-        target_classes(target, prepared.cases.labels, where="filtered.target")
-    return target
-
-
-def _possible(
-    settings: FilteredConfig, truth: TruthMasks
-) -> tuple[list[Condition], dict[str, str]]:
-    """The conditions that there are masks for, and why others are left out."""
-    conditions = settings.conditions()
-    why = truth.missing()
-    if why is None:
-        return conditions, {}
-    without = [c for c in conditions if not (c.sees_masks or c.source == "truth")]
-    gone = [c.name for c in conditions if c not in without]
-    return without, {"filters of true masks": f"{why} ({', '.join(gone)})"} if gone else {}
 
 
 class _Seed:
@@ -309,7 +238,7 @@ class _Seed:
             table = predictions_table(predicted, labels, p)
             table["kept_area"] = filtered.kept_area[chosen].round(6)
             write_text(path, csv_text(table))
-        self._write_examples(filtered, folder / EXAMPLES)
+        write_examples(filtered, prepared.cases, folder / EXAMPLES)
         return entry | {"epochs": c.epochs}
 
     @property
@@ -319,18 +248,3 @@ class _Seed:
             arch = self.prepared.config.classifier.arch
             self._original = load_classifier(seed_folder(self.prepared.run.folder, arch, self.seed))
         return self._original
-
-    def _write_examples(self, filtered: FilteredImages, path: Path) -> None:
-        """Two test images with a lesion and one without, as the network sees them."""
-        is_lesion = self.prepared.cases.labels.is_lesion
-        test = self.prepared.cases.indices("test")
-        ill = [i for i in test if is_lesion(filtered.cases[i].label)]
-        healthy = [i for i in test if not is_lesion(filtered.cases[i].label)]
-        shown = [g[len(g) * k // 3] for g, k in ((ill, 1), (ill, 2), (healthy, 1)) if g]
-        if not shown:
-            return
-        strip = np.concatenate(list(filtered.images(shown).numpy()), axis=2)
-        pixels = (np.clip(strip, 0, 1) * 255).round().astype(np.uint8)
-        picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, 2))
-        with atomic_path(path, flushed=False) as part, part.open("wb") as f:
-            picture.save(f, format="PNG")

@@ -29,11 +29,13 @@ from weakseg.layout import (
     scores_file,
     volumes_part,
 )
-from weakseg.masks.floors import FLOORS, floor_mask
+from weakseg.masks.floors import FLOORS
+from weakseg.masks.region import plane_by_plane
 from weakseg.methods.cases import case_entry, read_truth, scored_cases
 from weakseg.methods.find import kind_of, method_names
 from weakseg.methods.lesions import COLUMNS as OF_LESION
 from weakseg.methods.prepared import Prepared
+from weakseg.methods.rows import Rows, score_volume, whole_case
 from weakseg.methods.standing import why_not_standing
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
@@ -42,7 +44,6 @@ from weakseg.scores import case_columns, score_case, summarise
 from weakseg.scores.stored import read_lesions, read_rows
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
-from weakseg.stages.segment import score_volume, whole_case
 
 COLUMNS = [*case_columns(), "probability"]
 
@@ -60,22 +61,18 @@ def part_files(prepared: Prepared, name: str) -> tuple[Path, ...]:
     return tuple(part_path(prepared.run.folder, n) for n in names)
 
 
-def write_part(
-    prepared: Prepared,
-    name: str,
-    rows: Sequence[dict[str, Any]],
-    volumes: Sequence[dict[str, Any]] = (),
-    lesions: Sequence[dict[str, Any]] = (),
-) -> None:
+def write_part(prepared: Prepared, name: str, rows: Rows) -> None:
     """Write the rows of a source of masks, see `part_files`."""
     folder = prepared.run.folder
-    tables = {name: (rows, COLUMNS), volumes_part(name): (volumes, COLUMNS)}
-    tables[lesions_part(name)] = (lesions, LESION_COLUMNS)
+    tables = {
+        name: (rows.cases, COLUMNS),
+        volumes_part(name): (rows.volumes, COLUMNS),
+        lesions_part(name): (rows.lesions, LESION_COLUMNS),
+    }
     by_path = {part_path(folder, n): table for n, table in tables.items()}
     for path in part_files(prepared, name):
         of, columns = by_path[path]
-        table = pd.DataFrame(list(of), columns=columns)
-        write_text(path, csv_text(table, float_format="%.6g"))
+        write_text(path, csv_text(pd.DataFrame(of, columns=columns), float_format="%.6g"))
 
 
 def _floors(prepared: Prepared) -> None:
@@ -93,37 +90,32 @@ def _floors(prepared: Prepared) -> None:
 
 
 def _write_floors(prepared: Prepared) -> dict[str, Any]:
-    config = prepared.config
-    scored, is_lesion = scored_cases(prepared), prepared.cases.labels.is_lesion
+    data, labels = prepared.config.data, prepared.cases.labels
+    scored = scored_cases(prepared)
     test = prepared.cases.of("test")
     files = by_file(c for c in test if c.id in scored)
     whole = {of[0].file: len(of) for of in by_file(test)}
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FLOORS}
-    volumes: dict[str, list[dict[str, Any]]] = {name: [] for name in FLOORS}
-    flags = {"flat": False, "gated": False}
+    rows, flags = Rows(), {"flat": False, "gated": False}
     with progress("trivial floors", sum(map(len, files))) as advance:
         for cases in files:
-            images = [case_image(c, config.data) for c in cases]
+            images = [case_image(c, data) for c in cases]
             truths = [
-                read_truth(c, image.shape[: c.dims], not is_lesion(c.label), config.data)
+                read_truth(c, image.shape[: c.dims], not labels.is_lesion(c.label), data)
                 for c, image in zip(cases, images, strict=True)
             ]
             for name, floor in FLOORS.items():
                 masks = [
-                    floor_mask(floor, image, c.dims) for c, image in zip(cases, images, strict=True)
+                    plane_by_plane(floor, image, c.dims)
+                    for c, image in zip(cases, images, strict=True)
                 ]
                 for case, mask, truth in zip(cases, masks, truths, strict=True):
                     scores = score_case(mask, truth, spacing=case_spacing(case))
-                    rows[name].append(case_entry(case, name, "floor", None, 0) | scores | flags)
+                    rows.cases.append(case_entry(case, name, "floor", None, 0) | scores | flags)
                 if prepared.cases.sliced and len(cases) == whole[cases[0].file]:
-                    entry = case_entry(
-                        whole_case(cases, prepared.cases.labels), name, "floor", None, 0
-                    )
-                    volumes[name].append(entry | score_volume(cases, masks, truths) | flags)
+                    entry = case_entry(whole_case(cases, labels), name, "floor", None, 0)
+                    rows.volumes.append(entry | score_volume(cases, masks, truths) | flags)
             advance(len(cases))
-    write_part(
-        prepared, FLOORS_PART, *([r for of in t.values() for r in of] for t in (rows, volumes))
-    )
+    write_part(prepared, FLOORS_PART, rows.by_method(list(FLOORS)))
     return {"data": prepared.key}
 
 

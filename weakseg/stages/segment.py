@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from weakseg.data.case_files import case_spacing, on_file, whole_spacing
-from weakseg.data.cases import Case, Labels
+from weakseg.config import VolumesConfig
+from weakseg.data.case_files import on_file
+from weakseg.data.cases import Case
 from weakseg.data.formats.writing import write_mask
-from weakseg.data.slices import volume_frame
-from weakseg.layout import mask_file, masks_folder, method_folder, threshold_file
-from weakseg.methods.base import Method, Prediction
-from weakseg.methods.cases import case_entry, read_truth, scored_cases
-from weakseg.methods.clean_up import clean_slices, clean_whole
-from weakseg.methods.lesions import Values, lesion_rows, lesion_values
+from weakseg.layout import fresh_masks, mask_file, masks_folder, method_folder, threshold_file
+from weakseg.methods.base import Entry, Method, Prediction
+from weakseg.methods.cases import read_truth, scored_cases
+from weakseg.methods.clean_up import clean_up
 from weakseg.methods.prepared import Prepared
+from weakseg.methods.rows import (
+    Made,
+    Predicted,
+    Rows,
+    Truth,
+    by_method,
+    case_rows,
+    rows_of_lesions,
+    volume_rows,
+)
 from weakseg.prefetch import map_ahead
+from weakseg.progress import progress
 from weakseg.runs import remove_tree, write_json
-from weakseg.scores import OF_HEAT, score_case
+from weakseg.stages.scoring import write_part
 
 SCORERS, AHEAD, VOLUMES_AHEAD = 2, 32, 2
 """Threads that make, write and score masks, and how many files they are ahead of the table."""
-
-Predicted = Sequence[tuple[Method, Prediction]]
-"""Masks of one case; those of one heatmap one after the other."""
-
-
-Truth = Callable[[Sequence[int]], Any]
-"""Shape of a case → its true mask, or None where it is not scored; read once."""
 
 
 class Work(NamedTuple):
@@ -54,38 +56,22 @@ class Scored(NamedTuple):
 
     Attributes
     ----------
-    rows : list of dict
-        Rows of ``per_case.csv``, one a case and mask; none where the truth is not known.
-    further : list
+    rows : Rows
+    looked : list
         What ``look`` said of each case.
-    volumes : list of dict
-        Rows of ``per_volume.csv``, one a mask, of slices; none where some truth is not known.
-    lesions : list of dict
-        Rows of ``lesions.csv``, one a lesion and mask, where masks are written.
     """
 
-    rows: list[dict[str, Any]]
-    further: list[Any]
-    volumes: list[dict[str, Any]]
-    lesions: list[dict[str, Any]]
+    rows: Rows
+    looked: list[Any]
 
     @property
     def cases(self) -> int:
         """How many cases the file has."""
-        return len(self.further)
+        return len(self.looked)
 
 
-class _Made(NamedTuple):
-    """The masks of one case."""
-
-    case: Case
-    predicted: Predicted
-    truth_of: Truth
-
-    @property
-    def truth(self) -> Any:
-        """The true mask, or None."""
-        return self.truth_of(self.predicted[0][1].mask.shape) if self.predicted else None
+OfSeed = tuple[int, Entry, Method, Iterable[tuple[Case, Prediction]]]
+"""A seed, its entry of ``threshold.json``, its method, and what that says of the test cases."""
 
 
 def segment_cases(
@@ -126,81 +112,37 @@ def segment_cases(
         made = []
         for case in one.cases:
             truth_of = _truth_of(prepared, case, case.id in scored)
-            made.append(_Made(case, one.predict(case, truth_of), truth_of))
+            made.append(Made(case, one.predict(case, truth_of), truth_of))
         if prepared.config.volumes.changes:
-            made = _cleaned(made, prepared)
-        lesions: list[dict[str, Any]] = []
+            made = _cleaned(made, prepared.config.volumes)
+        rows = Rows()
         if masks is not None:
             _write(made, masks, seed)
-            lesions = list(_lesions(prepared, made, seed))
-        rows = [row for m in made if m.truth is not None for row in _rows(m, seed)]
-        said = [None if look is None else look(m.case, m.predicted, m.truth) for m in made]
-        return Scored(rows, said, _volume_rows(prepared, made, seed), lesions)
+            rows.lesions = rows_of_lesions(made, prepared.config.data, seed)
+        rows.cases = [row for m in made for row in case_rows(m, seed)]
+        looked = [None if look is None else look(m.case, m.predicted, m.truth) for m in made]
+        rows.volumes = volume_rows(made, prepared.cases.labels, seed)
+        return Scored(rows, looked)
 
     few = min(ahead, VOLUMES_AHEAD) if prepared.cases.sliced else ahead
     return map_ahead(of, work, workers=SCORERS, ahead=few)
 
 
-def _by_method(made: Sequence[_Made]) -> dict[str, list[tuple[Case, Method, Prediction]]]:
-    """Every method with the cases that it has made masks of."""
-    by_method: dict[str, list[tuple[Case, Method, Prediction]]] = {}
-    for m in made:
-        for method, prediction in m.predicted:
-            by_method.setdefault(method.name, []).append((m.case, method, prediction))
-    return by_method
-
-
-def _write(made: Sequence[_Made], masks: Path, seed: int) -> None:
+def _write(made: Sequence[Made], masks: Path, seed: int) -> None:
     """Write the masks of a file, one a method."""
-    for name, of in _by_method(made).items():
+    for name, of in by_method(made).items():
         case = of[0][0]
         path = mask_file(masks, name, seed, case.file, case.formats.mask_suffix)
         whole = on_file([c for c, _, _ in of], [p.mask for _, _, p in of])
         write_mask(path, whole, case.image)
 
 
-def _lesions(prepared: Prepared, made: Sequence[_Made], seed: int) -> Iterator[dict[str, Any]]:
-    """Each lesion of the masks of a file, measured in the file as a whole."""
-    data = prepared.config.data
-
-    @cache
-    def values() -> Values:
-        return lesion_values(replace(made[0].case, slice=None), data)
-
-    for name, of in _by_method(made).items():
-        cases, predictions = [c for c, _, _ in of], [p for _, _, p in of]
-        said = {c.slice: p.probability for c, p in zip(cases, predictions, strict=True)}
-        whole = replace(cases[0], id=cases[0].file, slice=None)
-        rows = lesion_rows(
-            whole,
-            on_file(cases, [p.mask for p in predictions]),
-            on_file(cases, [p.map for p in predictions]),
-            said.get if cases[0].slice is not None else partial(_same, predictions[0].probability),
-            values,
-        )
-        entry = {"method": name, "seed": seed, "case": whole.id, "patient": whole.patient}
-        yield from (entry | {k: v for k, v in row.items() if k != "file"} for row in rows)
-
-
-def _same(probability: float | None, _: int) -> float | None:
-    return probability
-
-
-def _cleaned(made: Sequence[_Made], prepared: Prepared) -> list[_Made]:
-    """The masks of whole volumes, or of a volume's slices together, cleaned up."""
-    how = prepared.config.volumes
-    if prepared.cases.dims == 3:
-        return [
-            m._replace(predicted=[(method, clean_whole(p, how)) for method, p in m.predicted])
-            for m in made
-        ]
-    if not prepared.cases.sliced:
-        return list(made)
+def _cleaned(made: Sequence[Made], how: VolumesConfig) -> list[Made]:
+    """The masks of a file, cleaned up, whatever it holds."""
     after: dict[tuple[str, str], Prediction] = {}
-    for name, of in _by_method(made).items():
+    for name, of in by_method(made).items():
         cases = [c for c, _, _ in of]
-        shape = volume_frame(cases[0].image).shape
-        cleaned = clean_slices(cases, [p for *_, p in of], shape, how)
+        cleaned = clean_up(cases, [p for *_, p in of], how)
         after |= {(name, c.id): p for c, p in zip(cases, cleaned, strict=True)}
     return [
         m._replace(predicted=[(method, after[method.name, m.case.id]) for method, _ in m.predicted])
@@ -243,20 +185,39 @@ def score_predictions(
     return segment_cases(prepared, work, seed, masks=masks, ahead=ahead)
 
 
-def replace_masks(
-    run: Path, fresh: Path, method: str, thresholds: Mapping[str, Mapping[str, Any]]
+def segment_by(
+    prepared: Prepared, name: str, part: str, seeds: int, made: Iterable[OfSeed]
 ) -> None:
-    """Put new masks of a method, with their thresholds, in the place of earlier ones.
+    """Write the masks of a method by every seed, their thresholds, and their scores.
 
     Parameters
     ----------
-    run : Path
-    fresh : Path
-        See `weakseg.layout.fresh_masks`; it goes.
-    method : str
-    thresholds : mapping
-        ``seed-<n>`` → entry; without any the method has no masks.
+    prepared : Prepared
+    name : str
+        Of the method.
+    part : str
+        Of the scores, see `weakseg.stages.scoring.write_part`.
+    seeds : int
+        How many there are, of which some may come to nothing.
+    made : iterable of OfSeed
     """
+    fresh = fresh_masks(prepared.run.folder, name)
+    remove_tree(fresh)
+    rows, thresholds = Rows(), dict[str, Entry]()
+    with progress(f"masks of {name}", seeds * len(prepared.cases.of("test"))) as advance:
+        for seed, entry, method, predictions in made:
+            thresholds[f"seed-{seed}"] = entry
+            for scored in score_predictions(prepared, method, predictions, seed, fresh):
+                rows += scored.rows
+                advance(scored.cases)
+    _replace_masks(prepared.run.folder, fresh, name, thresholds)
+    write_part(prepared, part, rows)
+
+
+def _replace_masks(
+    run: Path, fresh: Path, method: str, thresholds: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Put new masks of a method in the place of earlier ones; without thresholds it has none."""
     masks = method_folder(masks_folder(run), method)
     if thresholds:
         write_json(threshold_file(fresh, method), thresholds)
@@ -275,60 +236,3 @@ def _truth_of(prepared: Prepared, case: Case, scored: bool) -> Truth:
         return read_truth(case, shape, healthy, prepared.config.data) if scored else None
 
     return lambda shape: read(tuple(shape))
-
-
-def _rows(made: _Made, seed: int) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    case, truth = made.case, made.truth
-    spacing, before = case_spacing(case), None
-    of_map: dict[str, Any] = {}
-    for method, p in made.predicted:
-        same = before is p.map
-        scores = score_case(p.mask, truth, heatmap=None if same else p.map, spacing=spacing)
-        # The scores of the map itself are the same for every mask of it.
-        of_map = of_map if same else {k: scores[k] for k in OF_HEAT}
-        before = p.map
-        flags = {"flat": p.flat, "gated": p.gated}
-        said = {} if p.probability is None else {"probability": p.probability}
-        entry = case_entry(case, method.name, method.kind, seed, method.masks_seen)
-        rows.append(entry | scores | of_map | flags | said)
-    return rows
-
-
-def _volume_rows(prepared: Prepared, made: Sequence[_Made], seed: int) -> list[dict[str, Any]]:
-    """The scores of a whole volume, over the slices that the manifest lists."""
-    if not prepared.cases.sliced:
-        return []
-    truths = {m.case.id: m.truth for m in made}
-    rows = []
-    for of in _by_method(made).values():
-        cases, method = [c for c, _, _ in of], of[0][1]
-        if len(of) < len(made) or any(truths[c.id] is None for c in cases):
-            continue
-        predictions = [p for _, _, p in of]
-        scores = score_volume(cases, [p.mask for p in predictions], [truths[c.id] for c in cases])
-        said = [p.probability for p in predictions if p.probability is not None]
-        flags = {
-            "flat": all(p.flat for p in predictions),
-            "gated": all(p.gated for p in predictions),
-        }
-        highest = {"probability": max(said)} if said else {}
-        volume = whole_case(cases, prepared.cases.labels)
-        entry = case_entry(volume, method.name, method.kind, seed, method.masks_seen)
-        rows.append(entry | scores | flags | highest)
-    return rows
-
-
-def whole_case(cases: Sequence[Case], labels: Labels) -> Case:
-    """The volume of some slices: of a lesion's label if any of them is, the first such one."""
-    first = next((c for c in cases if labels.is_lesion(c.label)), cases[0])
-    return replace(first, id=first.file, slice=None)
-
-
-def score_volume(
-    cases: Sequence[Case], masks: Sequence[Any], truths: Sequence[Any]
-) -> dict[str, Any]:
-    """The scores of a volume's mask, in mm where its spacing is known; no heat is scored."""
-    return score_case(
-        on_file(cases, masks), on_file(cases, truths), spacing=whole_spacing(cases[0])
-    )

@@ -14,7 +14,6 @@ from weakseg.engines.base import TORCH
 from weakseg.engines.choice import spoken
 from weakseg.layout import (
     BEST,
-    fresh_masks,
     masks_folder,
     masks_stage,
     method_folder,
@@ -45,12 +44,12 @@ from weakseg.methods.segmenters import (
     read_settings,
     segmenter_settings,
 )
-from weakseg.progress import progress, say
-from weakseg.runs import file_hash, remove_tree
+from weakseg.progress import say
+from weakseg.runs import file_hash
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_network_masks
-from weakseg.stages.scoring import part_files, write_part
-from weakseg.stages.segment import replace_masks, score_predictions
+from weakseg.stages.scoring import part_files
+from weakseg.stages.segment import OfSeed, segment_by
 from weakseg.training.loop import make_fabric
 from weakseg.training.segmentation_cases import SegmentationCases
 
@@ -107,27 +106,22 @@ def _write_masks(
     prepared: Prepared, name: str, data: SegmentationCases, settings: SegmenterConfig
 ) -> dict[str, Any]:
     """Write masks and their scores; what the record says of them."""
-    run, config = prepared.run, prepared.config
-    fresh = fresh_masks(run.folder, name)
-    remove_tree(fresh)
-    rows: list[dict[str, Any]] = []
-    volumes: list[dict[str, Any]] = []
-    lesions: list[dict[str, Any]] = []
-    thresholds: dict[str, Any] = {}
+    config = prepared.config
     place = {c.id: i for i, c in enumerate(prepared.cases.cases)}
     test = [place[c.id] for c in file_by_file(prepared.cases.of("test"))]
-    work = config.mask_seeds(name)
-    engine, engines = config.engine, dict[str, Any]()
-    with progress(f"masks of {name}", len(work) * len(test)) as advance:
-        for seed, together in work.items():
+    engines = dict[str, Any]()
+
+    def predicted() -> Iterator[OfSeed]:
+        engine = config.engine
+        for seed, together in config.mask_seeds(name).items():
             fabric = make_fabric(config.device, settings.precision)
             networks = load_networks(
-                run.folder, name, together, fabric.device, engine, settings.precision
+                prepared.run.folder, name, together, fabric.device, engine, settings.precision
             )
             if words := spoken(networks.engine):
                 say(f"masks of {name}: {words}")
             engine = networks.engine.get("engine", engine)  # for all seeds the same
-            engines |= networks.engine
+            engines.update(networks.engine)
 
             ask = partial(_ask, fabric, data, settings)
             networks = choose_weights(prepared, settings, networks, data, ask)
@@ -145,19 +139,14 @@ def _write_masks(
                 cases, how = prepared.cases.cases, threshold["inference"]
                 val = beside_each(probabilities(where), cases, where, how)
                 threshold |= choose_screen(prepared, settings, threshold, val, gate)
-            thresholds[f"seed-{seed}"] = threshold
             says = no_gate if gate is None else gate.of
             method = NetworkMethod(
                 name, tuple(together), config, networks, settings, threshold, says
             )
-            predictions = ((data.cases[i], p) for i, p in method.over(data, test))
-            for scored in score_predictions(prepared, method, predictions, seed, fresh):
-                rows += scored.rows
-                volumes += scored.volumes
-                lesions += scored.lesions
-                advance(scored.cases)
-    replace_masks(run.folder, fresh, name, thresholds)
-    write_part(prepared, segmenter_part(name), rows, volumes, lesions)
+            of_cases = ((data.cases[i], p) for i, p in method.over(data, test))
+            yield seed, threshold, method, of_cases
+
+    segment_by(prepared, name, segmenter_part(name), len(config.mask_seeds(name)), predicted())
     entry: dict[str, Any] = {STARTING_WEIGHTS: starting_weights(config, name), **engines}
     by = gate_weights(prepared, name)
     return entry | ({"classifiers": by} if by else {})

@@ -24,6 +24,7 @@ from weakseg.layout import (
     predictions_stage,
     seed_folder,
 )
+from weakseg.methods.checks import check_places
 from weakseg.methods.classifiers import (
     classifier_key,
     header,
@@ -43,7 +44,6 @@ from weakseg.runs import write_json, write_text
 from weakseg.scores import classification_scores
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
-from weakseg.stages.checks import check_places
 from weakseg.stages.effort import of_classifier, of_predictions
 from weakseg.training.beginning import highest_rate, new_classifier
 from weakseg.training.classify import ClassifierTask, predict_probabilities

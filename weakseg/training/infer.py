@@ -19,6 +19,11 @@ TILE = {2: 512, 3: 64}
 """Side of a tile's output where none is set; a 2D image that is smaller is taken whole."""
 
 
+def usual_tile(dims: int, image_size: int) -> int:
+    """Side of a tile's output where none is set; of volumes no size is known."""
+    return min(image_size, TILE[2]) if dims == 2 else TILE[3]
+
+
 ROWS = 32
 """Of logits that become probabilities at once."""
 

@@ -11,6 +11,9 @@ import torch
 
 from weakseg.training.loop import pick_device
 
+AT_ONCE = {2: 4, 3: 2}
+"""How many images, or volumes, of a step that is measured."""
+
 
 def step_seconds(model: Any, shape: tuple[int, ...], device: str) -> float:
     """How long a step of training takes, without the loop around it: the faster of two."""

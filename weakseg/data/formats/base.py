@@ -196,6 +196,8 @@ class Formats(Generic[Samples]):
         Whether files of further modalities, and of a region of interest, may lie on the same grid.
     one_patient : bool
         Whether a file is a patient where none is named; else images that look alike are.
+    alone : bool
+        Whether a file is as much as a network takes at once.
     """
 
     dims: Literal[2, 3]
@@ -211,6 +213,11 @@ class Formats(Generic[Samples]):
     sample: str = "pixel"
     further: bool = False
     one_patient: bool = False
+    alone: bool = False
+
+    def at_once(self, batch_size: int) -> int:
+        """How many a network takes together."""
+        return 1 if self.alone else batch_size
 
     @property
     def article(self) -> str:

@@ -49,6 +49,7 @@ VOLUMES: Formats[Voxels] = Formats(
     sample="voxel",
     further=True,
     one_patient=True,
+    alone=True,
 )
 FOREIGN = (
     Foreign("a Git LFS pointer", magic(b"version https://git-lfs"), _FETCH, _FETCH),

@@ -248,8 +248,9 @@ def segment(
         infinity.
     """
     rule = fitted.rule
-    if np.ndim(heatmap) == 3 and 3 not in rule.dims:
-        raise ValueError(f"the rule {rule.rule} takes the heat of images, not of volumes")
+    if np.ndim(heatmap) not in rule.dims:
+        able = " or ".join(map(str, rule.dims))
+        raise ValueError(f"{rule.rule} takes heat of {able} axes, got {np.ndim(heatmap)}")
     heat = finite("heatmap", np.asarray(heatmap, dtype=np.float64))
     if is_flat(heat):
         return np.zeros(heat.shape, dtype=bool)

@@ -44,16 +44,14 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     c = config.classifier
     if formats_of_dims(dims).further and config.data.window != "auto":
         _check_window_of_volumes(config, labels, dims)
-    if dims != c.dims:
-        if dims == 2:
-            raise ConfigError(
-                f"{c.arch} is a classifier of volumes, and these are images.",
-                where="classifier.arch",
-                found=f"{c.arch}, and a manifest of images or slices",
-                fix=f"set classifier.arch: {flat_arch(c.arch)}, or list whole volumes",
-            )
-        return
-    if not labels.healthy:
+    if dims < c.dims:
+        raise ConfigError(
+            f"{c.arch} is a classifier of volumes, and these are images.",
+            where="classifier.arch",
+            found=f"{c.arch}, and a manifest of images or slices",
+            fix=f"set classifier.arch: {flat_arch(c.arch)}, or list whole volumes",
+        )
+    if dims > c.dims or not labels.healthy:
         return
     make_fabric(config.device, config.classifier.precision)
     for name, heat in config.all_heatmaps.items():
@@ -64,7 +62,7 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
             rule.require()
     if config.filtered is not None and config.filtered.target not in ("same", "predicted"):
         target_classes(config.filtered.target, labels, where="filtered.target")
-    if dims == 3:
+    if dims == 3:  # some ways of looking there are of flat images alone
         _check_heatmaps_of_volumes(config)
     spec = spec_of(c, labels, channels)
     model = build_classifier(spec)
