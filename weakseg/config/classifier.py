@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_serializer, model_validator
 
@@ -51,21 +52,26 @@ class AugmentConfig(Section):
         "share",
     )
 
+    names: ClassVar[Mapping[str, Mapping[str, Any]]] = AUGMENTATIONS
+    later: ClassVar[frozenset[str]] = frozenset({"gamma", "speckle", "crop"})
+
     @model_validator(mode="before")
     @classmethod
     def _by_name(cls, given: Any) -> Any:
         if not isinstance(given, str) or given == "auto":
             return given
-        if given not in AUGMENTATIONS:
-            names = ", ".join(AUGMENTATIONS)
+        if given not in cls.names:
+            names = ", ".join(cls.names)
             raise ValueError(f"there is no augmentation {given!r}; names: {names}")
-        return dict(AUGMENTATIONS[given])
+        return dict(cls.names[given])
 
     @model_serializer(mode="wrap")
     def _says_nothing_of_what_is_not_done(self, handler: Any) -> dict[str, Any]:
         # Settings that came later: what was trained before them stays up to date.
         settings: dict[str, Any] = handler(self)
-        return {k: v for k, v in settings.items() if v or k not in ("gamma", "speckle", "crop")}
+        fields = type(self).model_fields
+        idle = {k for k in self.later if settings.get(k) == fields[k].default}
+        return {k: v for k, v in settings.items() if k not in idle}
 
 
 class ClassifierConfig(Section):

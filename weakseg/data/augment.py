@@ -191,6 +191,28 @@ def augment_pairs(
     return images, truths
 
 
+def blended(images: Tensor, heat: Tensor, most: float) -> Tensor:
+    """Images with a heatmap laid over them in white, as thick as it is hot.
+
+    Parameters
+    ----------
+    images : (B, C, H, W) Tensor
+        In [0, 1].
+    heat : (B, 1, H, W) Tensor
+        In [0, 1].
+    most : float
+        The share of white at a heat of 1 is drawn for each image, uniformly from 0 to this, from
+        torch's global generator.
+
+    Returns
+    -------
+    (B, C, H, W) Tensor
+        Where there is no heat an image is as it was.
+    """
+    share = torch.rand(len(images), 1, 1, 1).to(images) * most * heat.to(images)
+    return images + share * (1 - images)
+
+
 def _turn(
     images: Tensor, truths: Tensor, config: AugmentConfig, fill: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -58,6 +58,7 @@ from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks, load_networks
 from weakseg.methods.segmenters import is_trained, trained_settings
 from weakseg.methods.spoken import network_name
+from weakseg.methods.training_heats import blends_heat, heat_stands_on
 from weakseg.runs import Run, file_hash
 from weakseg.training.loop import make_fabric, pick_device
 from weakseg.training.segment import cases_at_once
@@ -393,6 +394,8 @@ def _stands_on(kind_of: KindOf, config: Config, name: str, seed: int) -> set[str
     if config.segmenter_gate(name) != "none":
         arch = config.classifier.arch
         needed |= {classifier_stage(arch, s) for s in config.gate_seeds(together)}
+    if blends_heat(config.segmenters[name]):
+        needed |= {stage for s in together for stage in heat_stands_on(config, s)}
     if masks == MANIFEST or "/" in masks:  # of another run
         return needed
     source = kind_of(config, masks)

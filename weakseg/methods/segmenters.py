@@ -20,6 +20,7 @@ from weakseg.layout import BEST, SETTINGS, masks_folder, segmenter_stage, thresh
 from weakseg.methods.masks_seen import MasksSeen, masks_seen
 from weakseg.methods.networks import load_network
 from weakseg.methods.prepared import Prepared
+from weakseg.methods.training_heats import blends_heat, heat_key
 from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.stored import damaged, read_json
 from weakseg.training.recipes import resolve
@@ -49,7 +50,8 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
     """
     config = prepared.config.segmenter(name, seed)
     weights = starting_weights(prepared.config, name, seed) or config.weights
-    settings = segmenter_settings(prepared, name, seed).model_dump(mode="json")
+    resolved = segmenter_settings(prepared, name, seed)
+    settings = resolved.model_dump(mode="json")
     # The best epoch is chosen by looking at whole images, in the way that they are predicted.
     looked = {"tile", "overlap", "flips"} if config.keep == "best" else set()
     looked |= {"prune"} if looked and config.prune is not None else set()
@@ -58,6 +60,7 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
     left_out |= set() if config.weak else {"masks", "ignore"}
     settings = {k: v for k, v in settings.items() if k not in left_out}
     parts = [] if source is None else [source]
+    parts += [heat_key(prepared, seed)] if blends_heat(resolved) else []
     way = 2 if config.keep == "best" else 1  # of choosing the epoch; the last one needs none
     return fingerprint("segmenter", way, prepared.key, settings, weights, seed, *parts)
 

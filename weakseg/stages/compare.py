@@ -30,6 +30,7 @@ from weakseg.methods.find import kind_of
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import has_training_masks
 from weakseg.methods.standing import why_not_standing
+from weakseg.methods.training_heats import blends_heat
 from weakseg.progress import say
 from weakseg.report.terminal import say_results
 from weakseg.stages.base import perform
@@ -173,7 +174,7 @@ def _of_filtered(prepared: Prepared, force: bool) -> Step:
 def _of_segmenters(prepared: Prepared, names: Sequence[str], force: bool) -> Step:
     config, pieces = prepared.config, list[Piece]()
     for name in names:
-        alone = not config.segmenters[name].weak
+        alone = not (config.segmenters[name].weak or blends_heat(config.segmenters[name]))
         effort, trained = of_segmenter(prepared, name), list[Piece]()
         for seed in config.segmenter_seeds(name):
             current = partial(segmenter_is_current, prepared, name, seed)

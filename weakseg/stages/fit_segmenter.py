@@ -11,6 +11,7 @@ from weakseg.config import OneNetwork
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import PseudoLabelSource
 from weakseg.methods.segmenters import load_segmenter, masked_lesions, network_size
+from weakseg.methods.training_heats import blends_heat, training_heats
 from weakseg.models.cascade import Cascade
 from weakseg.models.segmenters import Segmenter
 from weakseg.training.beginning import new_segmenter
@@ -84,7 +85,9 @@ def fit_segmenter(
     model = laid_out(model, dims)
     looks = source is None or settings.keep == "best"
     val = prepared.cases.indices("val") if looks else []
-    task = SegmenterTask(settings, model, data, train, val, seed, fabric.device, share)
+    size = network_size(prepared, settings)
+    heats = training_heats(prepared, settings, seed, size) if blends_heat(settings) else None
+    task = SegmenterTask(settings, model, data, train, val, seed, fabric.device, share, heats)
     select = SELECT if settings.keep == "best" else None
     history = fit(
         model,
@@ -139,7 +142,7 @@ def fit_segmenter(
         },
         {
             "settings": settings.fingerprint_settings(),
-            "image_size": network_size(prepared, settings),
+            "image_size": size,
             "intensity": prepared.config.data.intensity,
             "window": prepared.config.data.window,
             "channels": prepared.channels,

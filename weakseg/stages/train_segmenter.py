@@ -40,12 +40,14 @@ from weakseg.methods.pseudo_labels import (
 )
 from weakseg.methods.segmenters import (
     masks_of,
+    network_size,
     segmentation_cases,
     segmenter_key,
     segmenter_settings,
     training_cases,
     training_images,
 )
+from weakseg.methods.training_heats import blends_heat, heat_stage, training_heats
 from weakseg.progress import say
 from weakseg.runs import remove_tree, write_json
 from weakseg.stages.base import Stage, perform
@@ -115,6 +117,7 @@ def train_segmenters(
     for name in names:
         check_masks(prepared, name)
         check_gate(prepared, name)
+        _check_heats(prepared, name)
     for name in names:
         data = segmentation_cases(prepared, name)
         masks = prepared.config.segmenters[name].masks
@@ -157,14 +160,22 @@ def check_masks(prepared: Prepared, name: str) -> None:
         )
 
 
+def _check_heats(prepared: Prepared, name: str) -> None:
+    """Refuse a segmenter whose training images need heatmaps that are not there."""
+    for seed in prepared.config.segmenter_seeds(name):
+        settings = segmenter_settings(prepared, name, seed)
+        if blends_heat(settings):
+            training_heats(prepared, settings, seed, network_size(prepared, settings))
+
+
 def segmenter_is_current(prepared: Prepared, name: str, seed: int) -> bool:
     """Whether a segmenter is trained as the experiment asks, as far as can be told beforehand."""
     masks = prepared.config.segmenters[name].masks
     try:
         source = None if masks == MANIFEST else find_source(prepared, masks, seed).key
+        key = segmenter_key(prepared, name, seed, source)
     except WeaksegError:
         return False
-    key = segmenter_key(prepared, name, seed, source)
     return why_stale(prepared.run, segmenter_stage(name, seed), key) is None
 
 
@@ -214,6 +225,7 @@ def _train(
         return trained.entry
 
     inputs = () if source is None else source.inputs(prepared.run)
+    with_heat = (heat_stage(prepared.config, seed),) if blends_heat(settings) else ()
     if source is not None:
         seen = Stage(
             targets_stage(name, seed),
@@ -230,7 +242,7 @@ def _train(
         tuple(folder / f for f in (BEST, LAST, METRICS, SETTINGS)),
         run,
         what=f"segmenter {name}, seed {seed}",
-        inputs=inputs,
+        inputs=(*inputs, *with_heat),
         ready=ready,
         network=folder,
         effort=of_segmenter(prepared, name),

@@ -156,6 +156,13 @@ def _refuse(config: OneNetwork, dims: int) -> None:
             where="segmenter.augment",
             fix="set them to 0, and intensity_shift and intensity_scale instead",
         )
+    if a.heat and (dims == 3 or config.normalise == "zscore"):
+        raise ConfigError(
+            "Heatmaps are blended into images of intensities in [0, 1].",
+            where="segmenter.augment: heat",
+            found="whole volumes" if dims == 3 else "normalise: zscore",
+            fix="set heat: 0",
+        )
     if dims == 2 and int(config.batch_size) < 2:
         raise ConfigError(
             "A batch of one image has no batch statistics.",

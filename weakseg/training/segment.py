@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from weakseg.config import AUTO, PatchAugmentConfig, SegmenterConfig
 from weakseg.data.arrays import filled
-from weakseg.data.augment import augment_pairs
+from weakseg.data.augment import augment_pairs, blended
 from weakseg.data.patches import IGNORE, CaseArrays, PatchSampler, PatchShape, cut, lesion_share
 from weakseg.errors import ConfigError
 from weakseg.models.cascade import Cascade
@@ -68,6 +69,9 @@ class SegmenterTask:
     device : torch.device
     share : Share, optional
         The rows of each batch that this process makes; default: all.
+    heats : callable, optional
+        Index of a case → (S, S) ndarray: the heatmap that is blended into a training image, where
+        ``augment.heat`` asks for it.
     """
 
     def __init__(
@@ -80,7 +84,9 @@ class SegmenterTask:
         seed: int,
         device: Any,
         share: Share | None = None,
+        heats: Callable[[int], np.ndarray] | None = None,
     ) -> None:
+        self.heats = heats
         self.config, self.data, self.seed, self.device = config, data, seed, device
         self.share = share or Share()
         self.model = model
@@ -140,19 +146,29 @@ class SegmenterTask:
             shape = self.shape or whole_shape(self.model, arrays[0].region.shape)
             # What pads a whole image so that a network takes it lies behind its last voxel.
             starts = [s if s is not None else (0,) * self.dims for _, s in chosen]
-            cuts = [cut(h, s, shape) for h, s in zip(arrays, starts, strict=True)]
+            seen = [self._with_heat(h, i) for h, (i, _) in zip(arrays, chosen, strict=True)]
+            cuts = [cut(h, s, shape) for h, s in zip(seen, starts, strict=True)]
             windows = as_batch([w for w, _ in cuts], self.device)
             truths = torch.from_numpy(np.stack([t for _, t in cuts])).to(self.device)
             fill = as_batch([h.fill for h in arrays], self.device)
             windows, truths, fill = (
                 self.share.spread(rows, self.batch) for rows in (windows, truths, fill)
             )
+            if self.heats is not None:
+                windows = blended(windows[:, :-1], windows[:, -1:], augmentation.heat)
             windows, truths = augment_pairs(windows, truths, augmentation, fill)
             truths = self.share.gathered(self._inside(truths, shape).long()[own])
             windows = windows[own]
             if self.dims == 2:
                 windows = windows.contiguous(memory_format=torch.channels_last)
             yield windows, truths
+
+    def _with_heat(self, held: CaseArrays, i: int) -> CaseArrays:
+        """A case whose last channel is its heat, which patches are cut out of alike."""
+        if self.heats is None:
+            return held
+        image = np.concatenate([held.image, self.heats(i)[None]], axis=0)
+        return replace(held, image=image, fill=np.append(held.fill, np.float32(0)))
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """The configured loss; voxels outside the images count nothing."""
