@@ -26,6 +26,7 @@ from weakseg.commands.options import (
     Overrides,
     RunDir,
     Seed,
+    ShardOption,
     example,
     load_experiment,
 )
@@ -35,6 +36,7 @@ from weakseg.errors import EXIT_INTERRUPTED, UserError
 from weakseg.interruption import InterruptedCommand, end_interrupted, signals_raise
 from weakseg.launch import launched
 from weakseg.progress import print_anywhere
+from weakseg.shards import parse_shard
 
 app = typer.Typer(
     name="weakseg",
@@ -83,7 +85,7 @@ def _print_result(path: Path) -> None:
         print(path)
 
 
-def _prepare_launch(command: str | None) -> None:
+def _prepare_launch(command: str | None, sharded: bool) -> None:
     """Refuse a command that several processes would only repeat.
 
     Raises
@@ -91,7 +93,7 @@ def _prepare_launch(command: str | None) -> None:
     UserError
     """
     launch = launched()
-    if launch.world > 1 and command is not None and command not in TOGETHER:
+    if launch.world > 1 and command is not None and command not in TOGETHER and not sharded:
         raise UserError(
             f"`{command}` does not share its work between processes.",
             where=f"torchrun, {launch.world} processes",
@@ -196,11 +198,25 @@ def heatmap_segment(
     device: Device = None,
     seed: Seed = None,
     force: Force = False,
+    shard: ShardOption = None,
 ) -> None:
-    """Make heatmaps and masks, and score them."""
+    """Make heatmaps and masks, and score them.
+
+    With --shard only the heatmaps of a part of the images, at the same time as others; the next
+    command without it joins them.
+    """
+    part = None if shard is None else parse_shard(shard)
     settings = load_experiment(config, manifest, overrides, device, seed)
     from weakseg.stages.prepare import prepared_run
 
+    if part is not None:
+        if sweep:
+            raise UserError("A sweep has no shards.", where="--shard", fix="leave one of them out")
+        from weakseg.stages.heatmap_segment import heatmap_shard
+
+        with prepared_run(settings, run_dir, shard=part) as prepared:
+            print(heatmap_shard(prepared, part, force=force))
+        return
     name = "sweep" if sweep else "heatmap_segment"
     run = getattr(import_module(f"weakseg.stages.{name}"), name)
     with prepared_run(settings, run_dir) as prepared:
@@ -334,7 +350,7 @@ def main(argv: list[str] | None = None) -> None:
     args = [a for a in args if a != "--debug"]
     command = next((a for a in args if not a.startswith("-")), None)
     try:
-        _prepare_launch(command)
+        _prepare_launch(command, any(a.startswith("--shard") for a in args))
         with signals_raise():
             app(args)
     except InterruptedCommand as e:

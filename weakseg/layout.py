@@ -147,6 +147,16 @@ def heatmap_file(folder: Path, case: str) -> Path:
     return inside(folder, f"{case}.npz")
 
 
+def shards_folder(run: Path) -> Path:
+    """Where parts of heatmaps lie until they are joined."""
+    return run / "shards"
+
+
+def shard_folder(run: Path, part: int, of: int) -> Path:
+    """Where one of several parts lies, laid out as a run."""
+    return inside(run, "shards", f"{part}-of-{of}")
+
+
 def scales_file(heatmaps: Path) -> Path:
     """The scales that validation labels left over, in a folder of heatmaps."""
     return heatmaps / "scales.json"

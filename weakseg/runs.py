@@ -144,9 +144,13 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what a command was writing when it was killed; only who holds the folder may."""
+def remove_leftovers(folder: Path, *, but: Path | None = None) -> None:
+    """Delete what a command was writing when it was killed; only who holds the folder may.
+
+    Whatever lies below ``but`` is held by others.
+    """
     for parent, folders, files in os.walk(folder):
+        folders[:] = [n for n in folders if Path(parent) / n != but]
         for name in files:
             if name.startswith(PART):
                 (Path(parent) / name).unlink(missing_ok=True)
@@ -156,14 +160,17 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder, so that two commands never write into it at once."""
+def locked(folder: Path, *, wait: float = 0) -> Iterator[None]:
+    """Hold a run folder, so that two commands never write into it at once.
+
+    ``wait`` is how many seconds another command may yet hold it.
+    """
     from filelock import FileLock, Timeout
 
     make_folder(folder)
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise RunError(
             "The run folder is in use by another weakseg command.",
@@ -174,6 +181,19 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a command holds a folder just now."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def make_folder(folder: Path) -> None:

@@ -43,6 +43,14 @@ RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Run folder [defa
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="The run's seed.")]
 Force = Annotated[bool, typer.Option("--force", help="Make again what is up to date.")]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only the I-th of N parts of the images; rank: as torchrun or Slurm says.",
+    ),
+]
 OutDir = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="The output folder [default: NAME-weakseg]."),

@@ -31,6 +31,7 @@ from weakseg.layout import (
     predictions_stage,
     scores_file,
     seed_folder,
+    shards_folder,
     threshold_file,
     trained_file,
 )
@@ -52,11 +53,12 @@ from weakseg.methods.stored_heatmaps import (
 from weakseg.methods.trainable.registry import save_trained
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, remove_tree, write_json, write_text
+from weakseg.shards import Shard
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.composed import segment_composed
 from weakseg.stages.effort import of_masks
-from weakseg.stages.heatmaps import make_heatmaps
+from weakseg.stages.heatmaps import make_heatmaps, make_shard
 from weakseg.stages.scoring import collect, part_files, write_part
 from weakseg.stages.segment import Work, segment_cases
 from weakseg.stored import read_json
@@ -84,18 +86,44 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     ConfigError
         For an unknown method, layer or target.
     """
-    require_classifier(prepared, "Heatmaps")
+    _check(prepared)
     config = prepared.config
-    for heat in config.all_heatmaps.values():
-        check_method(heat.method)
-        target_classes(heat.target, prepared.cases.labels)
-    require_classifiers(prepared)
     made = [(name, seed) for name in config.all_heatmaps for seed in config.heatmap_seeds(name)]
     for name, seed in made:
         make_heatmaps(prepared, seed, name=name, force=force)
     _segment(prepared, [heatmap_key(prepared, seed, name=name) for name, seed in made], force)
+    remove_tree(shards_folder(prepared.run.folder))  # what was of use is joined
     segment_composed(prepared, force=force)
     return collect(prepared)
+
+
+def heatmap_shard(prepared: Prepared, shard: Shard, *, force: bool = False) -> Path:
+    """The heatmaps of a part of the images, which the next `heatmap_segment` joins.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        With trained classifiers in its run folder, held as this shard.
+    shard : Shard
+    force : bool
+        Make again what is up to date.
+
+    Returns
+    -------
+    Path
+        The shard's folder.
+    """
+    _check(prepared)
+    return make_shard(prepared, shard, force=force)
+
+
+def _check(prepared: Prepared) -> None:
+    """Refuse what cannot be, before anything is made."""
+    require_classifier(prepared, "Heatmaps")
+    for heat in prepared.config.all_heatmaps.values():
+        check_method(heat.method)
+        target_classes(heat.target, prepared.cases.labels)
+    require_classifiers(prepared)
 
 
 def _segment(prepared: Prepared, heatmap_keys: list[str], force: bool) -> None:

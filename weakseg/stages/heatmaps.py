@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from weakseg.config import HeatmapConfig
+from weakseg.config import HeatmapConfig, fingerprint
 from weakseg.engines.choice import spoken
 from weakseg.heatmaps.by_engine import check_engine, pick_explainer
 from weakseg.heatmaps.cam import LAYERLESS
@@ -35,9 +35,19 @@ from weakseg.models.layers import find_layers
 from weakseg.models.modes import channels_last
 from weakseg.prefetch import map_ahead
 from weakseg.progress import progress, say
-from weakseg.runs import remove_tree, write_json
+from weakseg.runs import Run, remove_tree, write_json
+from weakseg.shards import Shard
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_heatmaps
+from weakseg.stages.shards import (
+    BY,
+    CHOSEN,
+    Taken,
+    own_folder,
+    refuse_auto,
+    shard_key,
+    taken_from_shards,
+)
 from weakseg.training.loop import make_fabric, pick_device
 
 WRITERS = 2
@@ -78,18 +88,59 @@ def make_heatmaps(
     return stage.outputs[0]
 
 
+def make_shard(prepared: Prepared, shard: Shard, *, force: bool = False) -> Path:
+    """The heatmaps of a part of the images, by all classifiers; `make_heatmaps` joins them.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Held as this shard.
+    shard : Shard
+    force : bool
+        Make again what is up to date.
+
+    Returns
+    -------
+    Path
+        The shard's folder.
+    """
+    config, run = prepared.config, Run(own_folder(prepared.run.folder, shard))
+    refuse_auto(config.engine)
+    for name in config.all_heatmaps:
+        for seed in config.heatmap_seeds(name):
+            stage = heatmaps_of_seed(prepared, seed, name=name, shard=shard)
+            perform(run, stage, force=force)
+    return run.folder
+
+
 def heatmaps_of_seed(
-    prepared: Prepared, seed: int, *, name: str | None = None, target: str | None = None
+    prepared: Prepared,
+    seed: int,
+    *,
+    name: str | None = None,
+    target: str | None = None,
+    shard: Shard | None = None,
 ) -> Stage:
-    """The heatmaps of a seed; see `make_heatmaps`."""
+    """The heatmaps of a seed, or a shard of them; see `make_heatmaps`."""
     config, arch = prepared.config, prepared.config.classifier.arch
     name = name or config.heatmap.method
     settings = config.all_heatmaps[name]
     target = target or settings.target
     other = None if target == settings.target else target
-    folder = heatmap_folder(prepared.run.folder, arch, seed, name, other)
+    root = prepared.run.folder if shard is None else own_folder(prepared.run.folder, shard)
+    folder = heatmap_folder(root, arch, seed, name, other)
     what = f"heatmaps {folder.name}, seed {seed}"
-    wanted = set(heatmap_images(prepared, name))
+    images = heatmap_images(prepared, name)
+    wanted = set(images if shard is None else shard.own(images))
+    stage, key = heatmap_stage(arch, seed, name, other), heatmap_key(prepared, seed, target, name)
+    if shard is not None:
+        what, key = f"{what}, shard {shard}", shard_key(key, shard)
+
+    def made_before(chosen: str) -> Taken:
+        if shard is not None:
+            return Taken()
+        ids = [prepared.cases.cases[i].id for i in images]
+        return taken_from_shards(root, stage, key, folder, ids, chosen)
 
     def ready() -> list[Classifier]:
         device, precision = pick_device(config.device), config.heatmap_precision(name)
@@ -104,19 +155,21 @@ def heatmaps_of_seed(
             prepared, settings, target, seed_folder(prepared.run.folder, arch, seed)
         )
         work = [(explained, [i for i in chosen if i in wanted]) for explained, chosen in work]
-        written = _write_heatmaps(prepared, models, work, folder, name, what)
+        written = _write_heatmaps(prepared, models, work, folder, name, what, made_before)
         if written["flat"]:
             flat = written["flat"]
             say(f"{what}: {flat} of {len(wanted)} are flat (nothing speaks for a lesion)")
+        if shard is None:  # a shard's are asked for where it is joined
+            written = {k: v for k, v in written.items() if k not in (BY, CHOSEN)}
         return {"images": len(wanted), **written}
 
     return Stage(
-        heatmap_stage(arch, seed, name, other),
-        heatmap_key(prepared, seed, target, name),
+        stage,
+        key,
         (folder,),
         run,
         what=what,
-        inputs=(predictions_stage(arch, seed),) if target == PREDICTED else (),
+        inputs=(predictions_stage(arch, seed),) if target == PREDICTED and shard is None else (),
         ready=ready,
         # A heatmap that was a further one had fewer images, see `heatmap_images`.
         covers=lambda entry: entry.get("images", 0) >= len(wanted),
@@ -131,8 +184,9 @@ def _write_heatmaps(
     folder: Path,
     name: str,
     what: str,
+    made_before: Callable[[str], Taken],
 ) -> dict[str, Any]:
-    """Make the heatmaps of a seed; what the record says of them."""
+    """Make the heatmaps of a seed, but for those of shards; what the record says of them."""
     config, cases = prepared.config, prepared.cases.cases
     fabric = make_fabric(config.device, config.heatmap_precision(name))
     models = [channels_last(m.to(fabric.device)) for m in models]
@@ -150,9 +204,20 @@ def _write_heatmaps(
         save_heatmap(heatmap_file(part, cases[i].id), heat)
         return heat
 
-    explainer, by = _explainer(prepared, models, name, fabric, chosen_by_labels)
-    if words := spoken(by):
-        say(f"{what}: {words}")
+    taken = made_before(fingerprint(chosen_by_labels))
+    for case, path in taken.where.items():
+        there = heatmap_file(part, case)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(there)
+    for entry in taken.entries:
+        flat, layer = flat + entry["flat"], entry["layer"]
+        seen_at.update({float(s): n for s, n in entry.get("scales", {}).items()})
+    work = [(how, [i for i in some if cases[i].id not in taken.where]) for how, some in work]
+    explainer, by = None, taken.entries[0][BY] if taken.entries else {}
+    if any(some for _, some in work):
+        explainer, by = _explainer(prepared, models, name, fabric, chosen_by_labels)
+        if words := spoken(by):
+            say(f"{what}: {words}")
     with progress(what, sum(len(chosen) for _, chosen in work)) as advance, fabric.autocast():
         for settings, chosen in work:
             explained = settings.model_copy(update=chosen_by_labels)
@@ -166,6 +231,7 @@ def _write_heatmaps(
     remove_tree(folder)
     part.replace(folder)
     written: dict[str, Any] = {"flat": flat, "layer": layer, **by}
+    written |= {BY: by, CHOSEN: fingerprint(chosen_by_labels)}
     if config.all_heatmaps[name].choose != "mean":
         written["scales"] = {f"{s:g}": seen_at[s] for s in scales}
     return written

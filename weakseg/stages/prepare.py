@@ -29,7 +29,7 @@ from weakseg.data.splits import make_splits, read_splits, write_splits
 from weakseg.data.summary import summarise_cases
 from weakseg.disk import as_path
 from weakseg.errors import DataError, WeaksegError, check_argument
-from weakseg.layout import PREPARE_STAGE, config_file, images_file, splits_file
+from weakseg.layout import PREPARE_STAGE, config_file, images_file, shards_folder, splits_file
 from weakseg.methods.checks import check_settings, checked_table
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import say
@@ -42,13 +42,18 @@ from weakseg.runs import (
     write_json,
     write_text,
 )
+from weakseg.shards import Shard
 from weakseg.stages.base import Effort, Stage, perform
+from weakseg.stages.shards import own_folder, refuse_running
 from weakseg.training.together import joined, wait_for_first
 
 FEW = 4
 """How many settings are named in which two runs differ."""
 
 ROOT = Path("runs")
+
+PATIENCE = 60.0
+"""Seconds that a shard waits for others to prepare theirs."""
 
 
 def run_folder(config: Config, run_dir: Path | None) -> Path:
@@ -58,7 +63,12 @@ def run_folder(config: Config, run_dir: Path | None) -> Path:
 
 @contextlib.contextmanager
 def prepared_run(
-    config: Config, run_dir: Path | None = None, *, force: bool = False, dry_run: bool = False
+    config: Config,
+    run_dir: Path | None = None,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    shard: Shard | None = None,
 ) -> Iterator[Prepared]:
     """Check everything that can be checked, then open and hold the run folder.
 
@@ -75,6 +85,9 @@ def prepared_run(
     dry_run : bool
         Write nothing at all: what is yielded is for looking. A phantom that is not there yet is
         drawn in a folder that goes.
+    shard : Shard, optional
+        Hold the folder of that shard alone, and the run for a moment only, so that others can be
+        made at the same time.
 
     Raises
     ------
@@ -106,14 +119,22 @@ def prepared_run(
         if not launch.first:
             yield _with_images(prepared, folder)
             return
-        stack.enter_context(locked(folder))
-        remove_leftovers(folder)
+        holding = stack.enter_context(contextlib.ExitStack())
+        holding.enter_context(locked(folder, wait=0 if shard is None else PATIENCE))
+        if shard is None:
+            refuse_running(folder)
+        remove_leftovers(folder, but=None if shard is None else shards_folder(folder))
         _say_other_settings(folder, config)
         run = prepared.run
         write_text(config_file(folder), dump_config(config))
         run.update(name=config.name, seed=config.seed, environment=environment(), data=about)
         perform(run, _splits_of(prepared), force=force)
         wait_for_first()
+        if shard is not None:
+            own = own_folder(folder, shard)
+            stack.enter_context(locked(own))
+            holding.close()
+            remove_leftovers(own)
         yield _with_images(prepared, folder)
 
 

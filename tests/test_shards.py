@@ -1,0 +1,134 @@
+"""Heatmaps in parts: the same bytes as in one piece, and a lost part alone is made again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tiny import weakseg, write_config, write_set
+from weakseg.errors import ConfigError
+from weakseg.runs import locked
+from weakseg.shards import Shard, parse_shard
+
+TINY = """
+name: tiny
+data: {{manifest: {manifest}, image_size: 64}}
+classifier: {{arch: squeezenet1_1, weights: none, epochs: 1, batch_size: 8}}
+heatmap: {{batch_size: 4}}
+masks: {{rules: [{{rule: otsu}}]}}
+scores: {{bootstrap: 100}}
+report: {{gallery: 0}}
+"""
+
+
+@given(st.lists(st.integers(), unique=True, max_size=40), st.integers(1, 12))
+def test_every_item_is_in_one_shard(items, of):
+    parts = [Shard(k, of).own(items) for k in range(1, of + 1)]
+    assert [i for part in parts for i in part] == items
+    sizes = [len(p) for p in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_how_a_shard_is_written(monkeypatch):
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_ARRAY_TASK_ID", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    assert parse_shard("2/8") == Shard(2, 8)
+    for wrong in ("0/8", "9/8", "2", "2/", "a/b", "-1/8", "1/0", "1/100000", "rank"):
+        with pytest.raises(ConfigError, match="shard"):
+            parse_shard(wrong)
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    assert parse_shard("rank") == Shard(1, 4)
+    told = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "5"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert parse_shard("rank") == Shard(3, 3)
+    launch = {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in launch.items():
+        monkeypatch.setenv(name, value)
+    assert parse_shard("rank") == Shard(2, 2)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, Path, Path]:
+    """An experiment, its run with a classifier, and the same run with everything in one piece."""
+    folder = tmp_path_factory.mktemp("shards")
+    config = write_config(folder, write_set(folder / "data", patients=6), TINY)
+    run, whole = folder / "trained", folder / "whole"
+    assert weakseg("train-classifier", config, "--run-dir", run) == 0
+    shutil.copytree(run, whole)
+    assert weakseg("heatmap-segment", config, "--run-dir", whole) == 0
+    return config, run, whole
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """What is made by heatmap-segment, by path."""
+    return {
+        p.relative_to(run).as_posix(): p.read_bytes()
+        for top in ("heatmaps", "masks", "scores")
+        for p in sorted((run / top).rglob("*"))
+        if p.is_file()
+    }
+
+
+def shard(config: Path, run: Path, which: str) -> int:
+    return weakseg("heatmap-segment", config, "--run-dir", run, "--shard", which)
+
+
+def test_joined_shards_are_the_whole(trained, tmp_path, capsys, monkeypatch):
+    config, before, whole = trained
+    run = tmp_path / "run"
+    shutil.copytree(before, run)
+    for which in ("2/3", "1/3", "3/3"):
+        assert shard(config, run, which) == 0
+    assert len(list((run / "shards/2-of-3").rglob("*.npz"))) == 6
+    assert not (run / "heatmaps").exists()
+    capsys.readouterr()
+    assert shard(config, run, "2/3") == 0
+    assert "shard 2/3: up to date" in capsys.readouterr().err
+    monkeypatch.setattr("weakseg.stages.heatmaps._explainer", None)  # nothing is left to explain
+    assert weakseg("heatmap-segment", config, "--run-dir", run) == 0
+    assert contents(run) == contents(whole)
+    assert not (run / "shards").exists()
+    stages = [json.loads((r / "run.json").read_text())["stages"] for r in (run, whole)]
+    heats = "heatmaps/squeezenet1_1/seed-0/gradcam"
+    for entry in ("key", "images", "flat", "layer"):
+        assert stages[0][heats][entry] == stages[1][heats][entry]
+    assert stages[0][heats].keys() == stages[1][heats].keys()
+
+
+def test_a_lost_shard_is_named_and_made_again_alone(trained, tmp_path, capsys):
+    config, before, whole = trained
+    run = tmp_path / "run"
+    shutil.copytree(before, run)
+    for which in ("1/3", "2/3", "3/3", "2/2"):
+        assert shard(config, run, which) == 0
+    shutil.rmtree(run / "shards/2-of-3")
+    next((run / "shards/3-of-3").rglob("*.npz")).write_bytes(b"damaged")
+    kept = {p: p.stat().st_mtime_ns for p in (run / "shards/1-of-3").rglob("*.npz")}
+    capsys.readouterr()
+    with locked(run / "shards/1-of-3"):
+        assert weakseg("heatmap-segment", config, "--run-dir", run) == 2
+        assert "Shards of the run are being made" in capsys.readouterr().err
+        assert shard(config, run, "1/3") == 2
+        assert "in use by another" in capsys.readouterr().err
+    assert shard(config, run, "3/3") == 0
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+    capsys.readouterr()
+    assert weakseg("heatmap-segment", config, "--run-dir", run) == 0
+    assert "shard 2/3 is not there; 6 heatmaps are made here" in capsys.readouterr().err
+    assert contents(run) == contents(whole)
+
+
+def test_shards_that_would_choose_for_themselves_are_refused(trained, capsys):
+    config, run, _ = trained
+    words = ("heatmap-segment", config, "--run-dir", run, "--shard", "1/2")
+    assert weakseg(*words, "--set", "engine=auto") == 2
+    assert "choose an engine of their own" in capsys.readouterr().err
+    assert weakseg(*words, "--sweep") == 2
+    shutil.rmtree(run / "shards", ignore_errors=True)
