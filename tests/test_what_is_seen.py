@@ -3,6 +3,7 @@
 Nothing is trained: heatmaps and predictions are written by hand, each telling its case.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.layout import PREDICTIONS, heatmap_file, seed_folder, threshold_file
 from weakseg.masks.rules import RULES, segment
 from weakseg.methods import find
+from weakseg.methods.cases import read_truth
 from weakseg.methods.find import load_method
 from weakseg.methods.gate import find_gate, heatmap_gate
 from weakseg.methods.heatmap import HeatmapMethod
@@ -98,6 +100,27 @@ def reader(prepared, tmp_path_factory):
 def evidence(reader):
     """What the stage gives a rule to look at."""
     return reader.fit(SimpleNamespace(rule="spy", fit=lambda evidence: evidence), 3)
+
+
+def test_a_rule_that_is_taught_by_masks_opens_those_of_training_lesions_alone(
+    prepared, reader, monkeypatch
+):
+    opened = []
+
+    def spied(case, shape, healthy, data):
+        opened.append(case.id)
+        return read_truth(case, shape, healthy, data)
+
+    monkeypatch.setattr("weakseg.methods.stored_heatmaps.read_truth", spied)
+    rule = RULES["random-forest"](teacher="masks", trees=2, depth=2)
+    fitted = reader.fit(rule, 0)
+    wanted = set(ids(lesions(prepared, "train")))
+    assert set(opened) == set(reader.seen_by(fitted).cases) == wanted
+    assert fitted.masks_seen == len(wanted) == reader.seen_by(fitted).count
+    opened.clear()
+    with suppress(LookupError):  # of heat that is nearly even nothing may be sure
+        reader.fit(RULES["random-forest"](trees=2, depth=2, low=0.97, high=0.98), 0)
+    assert not opened
 
 
 def of_levels(prepared, heats):
