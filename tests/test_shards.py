@@ -132,3 +132,42 @@ def test_shards_that_would_choose_for_themselves_are_refused(trained, capsys):
     assert "choose an engine of their own" in capsys.readouterr().err
     assert weakseg(*words, "--sweep") == 2
     shutil.rmtree(run / "shards", ignore_errors=True)
+
+
+def predicted(out: Path) -> dict[str, bytes]:
+    return {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+
+def test_joined_predictions_are_those_in_one_piece(trained, tmp_path, capsys):
+    config, _, whole = trained
+    words = ("predict", whole, config.parent / "data/images", "--heatmaps", "--out")
+    assert weakseg(*words, tmp_path / "one") == 0
+    out = tmp_path / "parts"
+    for which in ("3/3", "1/3", "2/3"):
+        assert weakseg(*words, out, "--shard", which) == 0
+    assert not (out / "predictions.csv").exists()
+    (out / "shards/2-of-3.json").unlink()
+    gone = next(p for p in json.loads((out / "shards/1-of-3.json").read_text())["told"])
+    (out / f"{gone}.png").unlink()
+    kept = (
+        out / f"{next(p for p in json.loads((out / 'shards/3-of-3.json').read_text())['told'])}.png"
+    )
+    before = kept.stat().st_mtime_ns
+    capsys.readouterr()
+    assert weakseg(*words, out) == 0
+    said = capsys.readouterr().err
+    assert "shard 2/3 is not there; its images are predicted here" in said
+    assert "1 masks of shards are missing" in said
+    assert kept.stat().st_mtime_ns == before
+    assert predicted(out) == predicted(tmp_path / "one")
+
+
+def test_parts_of_another_prediction_are_not_joined(trained, tmp_path, capsys):
+    config, _, whole = trained
+    words = ("predict", whole, config.parent / "data/images", "--out", tmp_path)
+    assert weakseg(*words, "--shard", "1/2") == 0
+    (tmp_path / "shards/2-of-2.json").write_text("{")
+    capsys.readouterr()
+    assert weakseg(*words, "--heatmaps") == 0
+    assert "shard 2/2 is left out" in capsys.readouterr().err
+    assert len(list((tmp_path / "heatmaps").glob("*.npz"))) == 18

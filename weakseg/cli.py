@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +16,7 @@ from weakseg.commands.export import export
 from weakseg.commands.failure import explain_failure
 from weakseg.commands.imports import import_app
 from weakseg.commands.init import init
+from weakseg.commands.launching import prepare_launch, print_result
 from weakseg.commands.models import models
 from weakseg.commands.options import (
     ConfigPath,
@@ -34,7 +34,6 @@ from weakseg.commands.sweep import sweep
 from weakseg.commands.validate import validate
 from weakseg.errors import EXIT_INTERRUPTED, UserError
 from weakseg.interruption import InterruptedCommand, end_interrupted, signals_raise
-from weakseg.launch import launched
 from weakseg.progress import print_anywhere
 from weakseg.shards import parse_shard
 
@@ -74,34 +73,6 @@ def _common(
     ] = False,
 ) -> None:
     """Options of every command."""
-
-
-TOGETHER = ("train-classifier", "train-segmenter")
-"""Commands whose work several processes of a launcher share."""
-
-
-def _print_result(path: Path) -> None:
-    if launched().first:
-        print(path)
-
-
-def _prepare_launch(command: str | None, sharded: bool) -> None:
-    """Refuse a command that several processes would only repeat.
-
-    Raises
-    ------
-    UserError
-    """
-    launch = launched()
-    if launch.world > 1 and command is not None and command not in TOGETHER and not sharded:
-        raise UserError(
-            f"`{command}` does not share its work between processes.",
-            where=f"torchrun, {launch.world} processes",
-            fix=f"run it without torchrun; {' and '.join(TOGETHER)} can be launched so",
-        )
-    if launch.world > 1:
-        # Torch warns of what is asked for: parts of a network may have no loss.
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 STAGES: dict[str, tuple[str, str, str, str]] = {
@@ -145,7 +116,7 @@ def _add_stage(name: str) -> None:
         with prepared_run(settings, run_dir, force=force) as prepared:
             made = run(prepared, force=force)
             for path in made if isinstance(made, list) else [made]:
-                _print_result(path)
+                print_result(path)
 
 
 for _name in STAGES:
@@ -250,7 +221,7 @@ def train_segmenter(
     from weakseg.stages.train_segmenter import train_segmenters
 
     with prepared_run(settings, run_dir) as prepared:
-        _print_result(train_segmenters(prepared, only=only, force=force))
+        print_result(train_segmenters(prepared, only=only, force=force))
 
 
 @app.command(epilog=example("weakseg report runs/mine runs/other --out both"))
@@ -310,11 +281,14 @@ def predict(
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")
     ] = False,
+    shard: ShardOption = None,
 ) -> None:
     """Segment new images by a run.
 
-    No truth is needed.
+    No truth is needed. With --shard only a part of the images, at the same time as others; the
+    same command without it joins them.
     """
+    part = None if shard is None else parse_shard(shard)
     from weakseg.predicting.predict import predict as run_predict
 
     print(
@@ -330,6 +304,7 @@ def predict(
             overlays=overlays,
             dicom_seg=dicom_seg,
             skip_unreadable=skip_unreadable,
+            shard=part,
         )
     )
 
@@ -350,7 +325,7 @@ def main(argv: list[str] | None = None) -> None:
     args = [a for a in args if a != "--debug"]
     command = next((a for a in args if not a.startswith("-")), None)
     try:
-        _prepare_launch(command, any(a.startswith("--shard") for a in args))
+        prepare_launch(command, any(a.startswith("--shard") for a in args))
         with signals_raise():
             app(args)
     except InterruptedCommand as e:

@@ -47,10 +47,19 @@ from weakseg.predicting.inputs import (
     shown_inputs,
     together,
 )
+from weakseg.predicting.shards import (
+    Told,
+    asked_for,
+    forget_parts,
+    read_parts,
+    refuse_neighbours,
+    write_part,
+)
 from weakseg.predicting.slices import SLICES, predict_volume, slices_named, slices_of
 from weakseg.predicting.unlike import Unlike
 from weakseg.progress import progress, say
 from weakseg.runs import atomic_path, inside, make_folder, open_run, write_text
+from weakseg.shards import Shard
 from weakseg.spreadsheets import csv_text
 
 Predict = Callable[[Sequence[Case]], Iterator[dict[str, Any]]]
@@ -73,6 +82,7 @@ def predict(
     overlays: bool = False,
     dicom_seg: bool = False,
     skip_unreadable: bool = False,
+    shard: Shard | None = None,
 ) -> Path:
     """Masks of images, as PNG of each image's own size, or of volumes, as NIfTI on their grid.
 
@@ -98,11 +108,14 @@ def predict(
         every input has to be DICOM then.
     skip_unreadable : bool
         Leave out images that cannot be read, instead of refusing to begin.
+    shard : Shard, optional
+        Take a part of the inputs only; without, what shards of the same prediction have said is
+        joined, and not predicted again.
 
     Returns
     -------
     Path
-        The table ``predictions.csv``.
+        The table ``predictions.csv``; of a shard the file that tells of it.
     """
     chosen, sliced = _method(run, method, seed, device, engine)
     formats = VOLUMES if sliced else formats_of_dims(chosen.dims)
@@ -111,7 +124,14 @@ def predict(
     cases = collect_inputs(inputs, out, formats)
     if sliced:  # each stands for its volume until its slices are asked for
         cases = [replace(c, slice=0, volume=c.id) for c in cases]
-    cases = readable(cases, skip_unreadable, formats, chosen.config.data)
+    names = [c.id for c in cases]
+    key = asked_for(run, chosen, names, [heatmaps, overlays, dicom_seg, skip_unreadable])
+    if shard is not None:
+        refuse_neighbours(chosen)
+        cases = shard.own(cases)
+    told: dict[str, Told] = {} if shard is not None else read_parts(out, key, names)
+    cases = [c for c in cases if c.id not in told]
+    cases = readable(cases, skip_unreadable, formats, chosen.config.data) if cases else []
     if dicom_seg:
         refuse_without_highdicom()
         refuse_others_than_dicom(cases)
@@ -136,27 +156,28 @@ def predict(
     one = partial(_predicted, chosen, writer)
     if sliced:
         one = partial(_predicted_by_slices, chosen, writer, slices_named(inputs), of_slices)
-    rows: list[dict[str, Any]] = []
-    lesions: list[dict[str, Any]] = []
-    slices: list[dict[str, Any]] = []
+    ids = {str(c.image): c.id for c in cases}
     unlike = Unlike(run, chosen.config.data)
     with progress("predicting", len(cases)) as advance:
         beside = chosen.looks_beside and not sliced
         for some in together(cases, 1 if sliced else chosen.at_once, whole_series=beside):
             made = _rows(one, some, skip_unreadable, writer.take_back)
-            for row in made:  # what broke half-way has no row, and nothing of it is told
-                lesions += writer.lesions.pop(row["file"], [])
-                slices += of_slices.pop(row["file"], [])
-            rows += [r | {"file": shown[Path(r["file"])]} for r in unlike.tell(some, made)]
+            for row in unlike.tell(some, made):  # what broke half-way has none
+                image = row["file"]
+                named = {"file": shown[Path(image)]}
+                tables = (writer.lesions.pop(image, []), of_slices.pop(image, []))
+                told[ids[image]] = Told(row | named, *([r | named for r in t] for t in tables))
             advance(len(some))
     unlike.say()
-    for table in (lesions, slices):
-        for row in table:
-            row["file"] = shown[Path(row["file"])]
+    if shard is not None:
+        return write_part(out, shard, key, told)
+    of_all = [told[name] for name in names if name in told]
+    lesions = [row for t in of_all for row in t.lesions]
     write_text(out / LESIONS, csv_text(pd.DataFrame(lesions, columns=list(COLUMNS))))
     if sliced:
-        write_text(out / SLICES, csv_text(pd.DataFrame(slices)))
-    write_text(out / PREDICTIONS, csv_text(pd.DataFrame(rows)))
+        write_text(out / SLICES, csv_text(pd.DataFrame([row for t in of_all for row in t.slices])))
+    write_text(out / PREDICTIONS, csv_text(pd.DataFrame([t.row for t in of_all])))
+    forget_parts(out)
     return out / PREDICTIONS
 
 
