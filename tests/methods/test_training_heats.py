@@ -27,16 +27,17 @@ heatmap: {{layer: features.7}}
 masks: {{rules: [fixed], gate: none}}
 scores: {{bootstrap: 100, floors: false}}
 segmenters:
-  plain: &net {{arch: fuzzy-neuro, epochs: 1, steps: 2, batch_size: 4, average: none}}
+  plain: &net {{arch: fuzzy-neuro, epochs: 1, steps: 2, batch_size: 4, average: none,
+               validation_cases: 0}}
   own: {{<<: *net, augment: heatmap}}
   another: {{<<: *net, augment: heatmap-of-another}}
 """
 
 
 def test_heat_is_laid_over_an_image_in_white():
-    images, heat = torch.rand(40, 2, 3, 4), torch.zeros(40, 1, 3, 4)
-    heat[:, :, 1, 2], heat[:, :, 0, 0] = 1.0, 0.5
     torch.manual_seed(0)
+    images, heat = 0.5 * torch.rand(40, 2, 3, 4), torch.zeros(40, 1, 3, 4)
+    heat[:, :, 1, 2], heat[:, :, 0, 0] = 1.0, 0.5
     out = blended(images, heat, 0.6)
     cold = heat.expand(-1, 2, -1, -1) == 0
     assert torch.equal(out[cold], images[cold])
@@ -60,16 +61,14 @@ def test_names_stand_for_heat_and_settings_without_it_are_dumped_as_ever():
         resolve(SegmenterConfig(augment={"heat": 0.1, "rotate": 0, "zoom": 0, "shift": 0}), 3)
 
 
-def test_networks_learn_from_images_with_heat_and_stand_on_the_heatmaps(tmp_path, capsys):
-    config = write_config(tmp_path, write_set(tmp_path / "data", patients=8), CONFIG)
+def test_networks_learn_from_images_with_heat_and_stand_on_the_heatmaps(tmp_path):
+    config = write_config(tmp_path, write_set(tmp_path / "data", patients=6), CONFIG)
     run = tmp_path / "run"
 
     def go(*command):
         return weakseg(*command, config, "--run-dir", run, "--device", "cpu")
 
     assert go("train-classifier") == 0
-    assert go("train-segmenter") == 2
-    assert "weakseg heatmap-segment" in capsys.readouterr().err
     assert go("heatmap-segment") == 0
     assert go("train-segmenter") == 0
     states = {
@@ -105,7 +104,7 @@ def test_networks_learn_from_images_with_heat_and_stand_on_the_heatmaps(tmp_path
         changed = replace(prepared, config=other)
         for net, same in (("plain", True), ("own", False), ("another", False)):
             assert (segmenter_key(prepared, net, 0) == segmenter_key(changed, net, 0)) == same
-        with pytest.raises(RunError, match="not there"):
+        with pytest.raises(RunError, match=r"not there(.|\n)*heatmap-segment"):
             training_heats(changed, settings, 0, 32)
         no_classifier = load_config(config, ["device=cpu", "classifier.epochs=2"])
         changed = replace(prepared, config=no_classifier)
