@@ -1,6 +1,7 @@
 """Common to all tests: real data where they are, and calm defaults."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,13 @@ from hypothesis import settings
 # Before torch is loaded: the tests run in as many processes as there are cores, and threads of one
 # that wait for another's take its time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Where the shell forbids Python to keep what it has compiled, every process that tests start would
+# compile torch and its friends anew, for six seconds each. It is kept, but beside nobody's sources.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    sys.dont_write_bytecode = False
+    kept = Path(__file__).parents[1] / ".pytest_cache" / "bytecode"
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(kept)
 
 settings.register_profile("calm", deadline=None)
 settings.load_profile("calm")

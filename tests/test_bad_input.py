@@ -180,7 +180,7 @@ def test_spoilt_data_are_refused_before_anything_is_written(name, data, tmp_path
 SETTINGS = {
     "arch": ("classifier.arch=resnet-18", "did you mean 'resnet18'"),
     "arch-timm": ("classifier.arch=timm:no_such_net", "timm has no network"),
-    "layer": ("heatmap.layer=layer44", "did you mean 'layer4'"),
+    "layer": ("heatmap.layer=feature.12", "did you mean 'features.12'"),
     "method": ("heatmap.method=grad-cam", "did you mean 'gradcam'"),
     "target": ("heatmap.target=tumour", "did you mean 'tumor'"),
     "weights-missing": ("classifier.weights=none.safetensors", "does not exist"),
@@ -214,11 +214,11 @@ def test_weights_of_another_network_are_refused(good, tmp_path, capsys):
     import torchvision
     from safetensors.torch import save_file
 
-    save_file(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "w.safetensors")
+    save_file(torchvision.models.shufflenet_v2_x0_5().state_dict(), tmp_path / "w.safetensors")
     config = write_config(tmp_path, good / "labels.csv")
     args = ["--set", f"classifier.weights={tmp_path / 'w.safetensors'}"]
     assert weakseg("compare", config, "--run-dir", tmp_path / "run", *args) == 2
-    assert "do not belong to resnet18" in capsys.readouterr().err
+    assert "do not belong to squeezenet1_1" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

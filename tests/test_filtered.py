@@ -326,7 +326,7 @@ def test_the_leak_test_would_see_a_leak(tmp_path, monkeypatch):
             for label in prepared.cases.labels.names
         ]
 
-    monkeypatch.setattr(stage, "_explained", leaky)
+    monkeypatch.setattr(stage, "explained_classes", leaky)
     # More patients, and no mirroring that hides where the heat lies: networks of noise differ from
     # machine to machine, and the leak must show in all (0.82 to 0.92 by 4 networks, 120 patients).
     config = write_config(tmp_path, _noise_set(tmp_path / "set", patients=100), LEAK)

@@ -36,13 +36,14 @@ CONFIG = """
 name: tiny
 device: cpu
 data: {{manifest: {manifest}, image_size: 64}}
-classifier: {{arch: resnet18, epochs: 3, batch_size: 8, seeds: [0]}}
+classifier: {{arch: squeezenet1_1, epochs: 3, batch_size: 8, seeds: [0]}}
 masks: {{rules: [{{rule: otsu}}, {{rule: fixed, at: 0.3}}], gate: none}}
 scores: {{bootstrap: 100}}
 report: {{gallery: 1}}
 segmenters:
-  net: {{arch: unet, epochs: 3, steps: 2, seeds: [0]}}
-  pupil: {{arch: unet, epochs: 2, steps: 2, seeds: [0], masks: gradcam-fixed}}
+  net: {{arch: "encoder-unet:squeezenet1_1", epochs: 3, steps: 2, seeds: [0]}}
+  pupil:
+    {{arch: "encoder-unet:squeezenet1_1", epochs: 2, steps: 2, seeds: [0], masks: gradcam-fixed}}
 equivalence: {{segmenter: net, patients: [1, 2], draws: 1}}
 filtered: {{filters: [hard], fills: [zero], controls: [], epochs: 2, faithfulness: {{images: 4}}}}
 """

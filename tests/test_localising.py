@@ -31,7 +31,7 @@ SETTINGS = [part for k, v in CLASSIFIER.items() for part in ("--set", f"classifi
 def job(tmp_path_factory):
     """One whole `compare`, its heatmaps fused; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("localising")
-    text = CONFIG + "heatmap: {{layer: fused}}\n"
+    text = CONFIG.replace("squeezenet1_1", "resnet18") + "heatmap: {{layer: fused}}\n"
     text += "heatmaps: {{full: {{method: fullgrad, rules: [fixed]}},\n"
     text += "  own: {{layer: fused, scales: [0.75, 1.0, 1.5], choose: area, hot_side: 38,\n"
     text += "    auc_drop: 1.0, rules: [fixed, grown]}}}}\n"

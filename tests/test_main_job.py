@@ -47,11 +47,11 @@ def test_everything_that_the_run_folder_promises_is_there(job):
     ):
         assert (run / name).stat().st_size > 0, name
     for seed in (0, 1):
-        model = run / f"classifier/resnet18/seed-{seed}"
+        model = run / f"classifier/squeezenet1_1/seed-{seed}"
         for name in ("best.safetensors", "last.safetensors", "metrics.csv", "predictions.csv"):
             assert (model / name).stat().st_size > 0, name
         assert not (model / "resume.pt").exists()
-        assert len(list((run / f"heatmaps/resnet18/seed-{seed}/gradcam").glob("*.npz"))) == 36
+        assert len(list((run / f"heatmaps/squeezenet1_1/seed-{seed}/gradcam").glob("*.npz"))) == 36
     assert sorted(p.name for p in (run / "masks").iterdir() if p.is_dir()) == sorted(
         f"gradcam-{r.rule}" for r in Config().masks.rules
     )
@@ -116,11 +116,11 @@ def test_the_gate_empties_images_the_classifier_calls_healthy(job):
 
 
 def test_predictions_hold_every_case_and_probabilities_add_up(job):
-    table = pd.read_csv(job[0] / "run/classifier/resnet18/seed-0/predictions.csv")
+    table = pd.read_csv(job[0] / "run/classifier/squeezenet1_1/seed-0/predictions.csv")
     assert len(table) == 36
     np.testing.assert_allclose(table["p(normal)"] + table["p(tumor)"], 1, atol=1e-5)
     np.testing.assert_allclose(table.lesion_probability, table["p(tumor)"], atol=1e-5)
-    scores = read_json(job[0] / "run/classifier/resnet18/seed-0/scores.json")
+    scores = read_json(job[0] / "run/classifier/squeezenet1_1/seed-0/scores.json")
     test = table[table.split == "test"]
     right = (test.predicted == test.label).mean()
     assert scores["test"]["accuracy"]["value"] == pytest.approx(right)
@@ -158,12 +158,12 @@ def test_a_changed_threshold_makes_masks_again_but_trains_nothing(copy):
 
 def test_changed_training_keeps_the_earlier_network(copy):
     folder, config = copy
-    old = (folder / "run/classifier/resnet18/seed-0/best.safetensors").read_bytes()
+    old = (folder / "run/classifier/squeezenet1_1/seed-0/best.safetensors").read_bytes()
     change = ["--set", "classifier.epochs=1", "--set", "classifier.seeds=[0]"]
     assert weakseg("train-classifier", config, "--run-dir", folder / "run", *change) == 0
     (kept,) = (folder / "run/superseded").glob("*/best.safetensors")
     assert kept.read_bytes() == old
-    assert (folder / "run/classifier/resnet18/seed-0/best.safetensors").read_bytes() != old
+    assert (folder / "run/classifier/squeezenet1_1/seed-0/best.safetensors").read_bytes() != old
 
 
 def test_a_changed_image_is_noticed(copy):
@@ -176,7 +176,7 @@ def test_a_changed_image_is_noticed(copy):
     ("file", "text"),
     [
         ("scores/summary.csv", "gradcam-otsu"),
-        ("classifier/resnet18/seed-1/metrics.csv", "epoch"),
+        ("classifier/squeezenet1_1/seed-1/metrics.csv", "epoch"),
         ("masks/gradcam-otsu/threshold.json", "otsu"),
     ],
 )
@@ -270,7 +270,7 @@ def test_predict_writes_the_masks_that_the_run_has_scored(job, tmp_path):
         made = pixels(run / f"masks/gradcam-otsu/seed-1/{r['case']}.png")
         np.testing.assert_array_equal(pixels(tmp_path / f"{r['case']}.png"), made)
         ours = load_heatmap(tmp_path / f"heatmaps/{r['case']}.npz")
-        runs = load_heatmap(run / f"heatmaps/resnet18/seed-1/gradcam/{r['case']}.npz")
+        runs = load_heatmap(run / f"heatmaps/squeezenet1_1/seed-1/gradcam/{r['case']}.npz")
         np.testing.assert_array_equal(ours.raw, runs.raw)
         assert ours.probability == runs.probability
 
@@ -427,7 +427,7 @@ def test_three_classes_and_hostile_names(tmp_path):
     assert "<script>alert" not in (tmp_path / "run/report/index.html").read_text()
     data = read_json(tmp_path / "run/run.json")["data"]
     assert data["healthy_labels"] == ["normal"]
-    scores = read_json(tmp_path / "run/classifier/resnet18/seed-0/scores.json")
+    scores = read_json(tmp_path / "run/classifier/squeezenet1_1/seed-0/scores.json")
     assert "auc_macro" in scores["test"]
 
 
@@ -451,8 +451,8 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints.Training, "save", original)
     assert weakseg("train-classifier", config, "--run-dir", tmp_path / "broken", *one) == 0
     for name in ("metrics.csv", "predictions.csv", "scores.json"):
-        whole = tmp_path / "whole/classifier/resnet18/seed-0" / name
-        broken = tmp_path / "broken/classifier/resnet18/seed-0" / name
+        whole = tmp_path / "whole/classifier/squeezenet1_1/seed-0" / name
+        broken = tmp_path / "broken/classifier/squeezenet1_1/seed-0" / name
         assert whole.read_text() == broken.read_text(), name
 
 
@@ -479,7 +479,7 @@ def test_heatmaps_are_refused_of_a_network_that_other_settings_made(copy, capsys
 def test_predict_keeps_to_the_network_and_settings_that_made_the_masks(copy, tmp_path, capsys):
     folder, config = copy
     image = folder / "data/images/p00_0.png"
-    other = ["--set", "classifier.arch=squeezenet1_1", "--set", "data.image_size=96"]
+    other = ["--set", "classifier.arch=shufflenet_v2_x0_5", "--set", "data.image_size=96"]
     args = ["--run-dir", folder / "run", "--set", "classifier.seeds=[0]"]
     assert weakseg("predict", folder / "run", image, "--out", tmp_path / "a") == 0
     assert weakseg("train-classifier", config, *args, *other) == 0
@@ -553,11 +553,11 @@ def test_of_an_image_that_breaks_half_way_no_lesion_is_told_and_of_others_each_o
 
 def test_a_runs_own_weights_start_another_training(job, tmp_path):
     folder, config = job
-    best = folder / "run/classifier/resnet18/seed-0/best.safetensors"
+    best = folder / "run/classifier/squeezenet1_1/seed-0/best.safetensors"
     args = ["--set", f"classifier.weights={best}", "--set", "classifier.epochs=1"]
     args += ["--set", "classifier.seeds=[0]", "--run-dir", tmp_path / "run"]
     assert weakseg("train-classifier", config, *args) == 0
-    entry = read_json(tmp_path / "run/run.json")["stages"]["classifier/resnet18/0"]
+    entry = read_json(tmp_path / "run/run.json")["stages"]["classifier/squeezenet1_1/0"]
     assert entry["random_tensors"] == []
 
 

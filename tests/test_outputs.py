@@ -26,16 +26,17 @@ CONFIG = """
 name: tiny
 device: cpu
 data: {{manifest: {manifest}, image_size: 64}}
-classifier: {{arch: resnet18, epochs: 2, batch_size: 8, seeds: [0]}}
+classifier: {{arch: squeezenet1_1, epochs: 2, batch_size: 8, seeds: [0]}}
 masks: {{rules: [{{rule: otsu}}, {{rule: fixed, at: 0.3}}], gate: none}}
 scores: {{bootstrap: 100}}
 segmenters:
-  net: {{arch: unet, epochs: 1, steps: 1, seeds: [0]}}
-  pupil: {{arch: unet, epochs: 1, steps: 1, seeds: [0], masks: gradcam-fixed}}
+  net: {{arch: "encoder-unet:squeezenet1_1", epochs: 1, steps: 1, seeds: [0]}}
+  pupil:
+    {{arch: "encoder-unet:squeezenet1_1", epochs: 1, steps: 1, seeds: [0], masks: gradcam-fixed}}
 equivalence: {{segmenter: net, patients: [1], draws: 1}}
 """
-HEATMAPS, SEGMENT = "heatmaps/resnet18/seed-0/gradcam", "segment"
-CLASSIFIER, PREDICTIONS = "classifier/resnet18/0", "predictions/resnet18/0"
+HEATMAPS, SEGMENT = "heatmaps/squeezenet1_1/seed-0/gradcam", "segment"
+CLASSIFIER, PREDICTIONS = "classifier/squeezenet1_1/0", "predictions/squeezenet1_1/0"
 NET, PUPIL, TARGETS = "segmenter/net/0", "segmenter/pupil/0", "targets/pupil/0"
 
 

@@ -61,6 +61,7 @@ def test_ultrasound_with_three_classes(shared, tmp_path):
     config = write_config(tmp_path, manifest)
     run = tmp_path / "run"
     short = ["--set", "classifier.epochs=1", "--set", "classifier.seeds=[0]"]
+    short += ["--set", "classifier.arch=resnet18"]
     assert weakseg("compare", config, "--run-dir", run, *short) == 0
     table = list(csv.DictReader((run / "scores/per_case.csv").open()))
     sizes = {r["case"]: None for r in table}
@@ -78,6 +79,7 @@ def test_a_process_killed_without_warning_ends_where_an_unbroken_one_does(tmp_pa
     config = write_config(tmp_path, manifest)
     run, whole = tmp_path / "run", tmp_path / "whole"
     args = ["--set", "classifier.epochs=40", "--set", "classifier.seeds=[0]"]
+    args += ["--set", "classifier.arch=resnet18"]
     command = [sys.executable, "-m", "weakseg", "train-classifier", str(config), *args]
     process = subprocess.Popen(
         [*command, "--run-dir", str(run)], env={**os.environ, "OMP_NUM_THREADS": "1"}

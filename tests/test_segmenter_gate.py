@@ -21,8 +21,8 @@ from weakseg.scores.stored import read_per_case, read_summary
 CONFIG = """
 name: gated
 data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.08, test: 0.25}}}}
-classifier: {{arch: resnet18, epochs: 2, batch_size: 8, seeds: [0, 1]}}
-heatmap: {{layer: layer2}}
+classifier: {{arch: squeezenet1_1, epochs: 6, batch_size: 8, seeds: [0, 1]}}
+heatmap: {{layer: features.4}}
 masks: {{rules: [fixed, {{rule: two-tone, search: {{warm: [0.2, 0.5], blur: [0.0, 0.03]}}}}],
         gate: 0.0}}
 scores: {{bootstrap: 100, floors: false}}
@@ -54,7 +54,7 @@ def copy(job, tmp_path):
 def said(run, seeds):
     """Probability of a lesion by case: the mean of what some classifiers wrote."""
     tables = [
-        pd.read_csv(run / f"classifier/resnet18/seed-{s}/predictions.csv").set_index("case")
+        pd.read_csv(run / f"classifier/squeezenet1_1/seed-{s}/predictions.csv").set_index("case")
         for s in seeds
     ]
     return sum(t["lesion_probability"] for t in tables) / len(tables)
@@ -163,7 +163,7 @@ def test_as_the_run_s_gate(job, copy):
     assert net(0.25)["seed-0"]["gate"] == 0.25
     held = net("validation")
     for seed in (0, 1):
-        table = pd.read_csv(copy / f"classifier/resnet18/seed-{seed}/predictions.csv")
+        table = pd.read_csv(copy / f"classifier/squeezenet1_1/seed-{seed}/predictions.csv")
         val = table[table["split"] == "val"]
         best = max(
             val["lesion_probability"],
@@ -222,7 +222,7 @@ def test_another_classifier_makes_its_masks_again(job, copy, capsys):
     capsys.readouterr()
     gated(job, copy, "gate=0.5")
     assert "masks of net: up to date" in capsys.readouterr().err
-    one, other = (copy / f"classifier/resnet18/seed-{s}/best.safetensors" for s in (0, 1))
+    one, other = (copy / f"classifier/squeezenet1_1/seed-{s}/best.safetensors" for s in (0, 1))
     shutil.copy(other, one)
     image = job[0] / "data/images/p00_0.png"
     out = ("--method", "net", "--seed", "0", "--out", copy / "out")
@@ -230,7 +230,7 @@ def test_another_classifier_makes_its_masks_again(job, copy, capsys):
     assert "another network" in capsys.readouterr().err
     gated(job, copy, "gate=0.5", rc=2)
     told = capsys.readouterr().err
-    assert "classifier/resnet18/seed-0/best.safetensors holds something else" in told
+    assert "classifier/squeezenet1_1/seed-0/best.safetensors holds something else" in told
     record_as_trained(copy)
     gated(job, copy, "gate=0.5")
     assert "masks of net: up to date" not in capsys.readouterr().err
@@ -238,11 +238,11 @@ def test_another_classifier_makes_its_masks_again(job, copy, capsys):
 
 def record_as_trained(folder):
     """As if a device that does not repeat itself had trained the first classifier again."""
-    run, stage = Run(folder), layout.classifier_stage("resnet18", 0)
-    stages, part = run.record["stages"], layout.seed_folder(folder, "resnet18", 0)
+    run, stage = Run(folder), layout.classifier_stage("squeezenet1_1", 0)
+    stages, part = run.record["stages"], layout.seed_folder(folder, "squeezenet1_1", 0)
     files = [part / name for name in (layout.BEST, layout.LAST, layout.METRICS)]
     stages[stage]["outputs"] = list_outputs(folder, stage, files)
-    said = stages[layout.predictions_stage("resnet18", 0)]
+    said = stages[layout.predictions_stage("squeezenet1_1", 0)]
     said["inputs"] = {stage: stages[stage]["outputs"]["hash"]}
     run.update(stages=stages)
 

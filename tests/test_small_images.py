@@ -4,7 +4,8 @@ from tests.tiny import CONFIG, weakseg, write_config, write_set
 
 
 def test_a_map_of_one_place_is_refused_before_training_with_layers_that_have_more(tmp_path, capsys):
-    config = write_config(tmp_path, write_set(tmp_path, patients=6, slices=1), CONFIG)
+    text = CONFIG.replace("squeezenet1_1", "resnet18")
+    config = write_config(tmp_path, write_set(tmp_path, patients=6, slices=1), text)
     run = tmp_path / "run"
     code = weakseg("compare", config, "--run-dir", run, "--set", "data.image_size=32")
     said = " ".join(capsys.readouterr().err.split())

@@ -17,7 +17,10 @@ from weakseg.heatmaps.store import load_heatmap
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
 
-SHORT = ("--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1")
+SHORT = (
+    *("--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1"),
+    *("--set", "classifier.arch=resnet18"),
+)
 
 
 @pytest.fixture(scope="module")

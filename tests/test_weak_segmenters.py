@@ -28,7 +28,7 @@ from weakseg.scores.stored import read_per_case, read_summary
 CONFIG = """
 name: weak
 data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.08, test: 0.25}}}}
-classifier: {{arch: resnet18, epochs: 2, batch_size: 8, seeds: [0]}}
+classifier: {{arch: squeezenet1_1, epochs: 6, batch_size: 8, seeds: [0]}}
 masks: {{rules: [fixed, validation, oracle-image], gate: none}}
 scores: {{bootstrap: 100, floors: false}}
 report: {{gallery: 1}}
@@ -116,7 +116,7 @@ def test_a_target_is_the_rules_mask_but_where_the_heat_is_undecided(job):
     folder, _ = job
     run = folder / "run"
     for path in (run / "targets/best-weak/seed-0").glob("*.png"):
-        heat = load_heatmap(run / f"heatmaps/resnet18/seed-0/best-map/{path.stem}.npz").full()
+        heat = load_heatmap(run / f"heatmaps/squeezenet1_1/seed-0/best-map/{path.stem}.npz").full()
         mask = grown_mask(heat, pixels(folder / f"data/images/{path.stem}.png"), rare=0.3)
         share, target = normalise(heat), pixels(path)
         np.testing.assert_array_equal(target == 255, mask & (share >= 0.6))
@@ -208,7 +208,7 @@ def test_training_alone_does_not_take_masks_of_another_warmth(job, copy, capsys)
 
 def test_another_heatmap_trains_again_all_that_follows(job, copy):
     before = weights(copy, "best-weak"), weights(copy, "after")
-    change = ("--set", "heatmaps.best-map.layer=layer3")
+    change = ("--set", "heatmaps.best-map.layer=features.9")
     assert weakseg("compare", job[1], "--run-dir", copy, *RECIPE, *change) == 0
     assert weights(copy, "best-weak") > before[0]
     assert weights(copy, "after") > before[1]
@@ -216,7 +216,7 @@ def test_another_heatmap_trains_again_all_that_follows(job, copy):
 
 
 def test_training_alone_does_not_take_masks_of_other_heatmaps(job, copy, capsys):
-    change = ("--set", "heatmaps.best-map.layer=layer3")
+    change = ("--set", "heatmaps.best-map.layer=features.9")
     assert weakseg("train-segmenter", job[1], "--run-dir", copy, *RECIPE, *change) == 2
     said = capsys.readouterr().err
     assert "not those of the run's settings" in said
@@ -240,7 +240,7 @@ def test_screening_makes_other_masks_of_the_same_network(job, copy):
 LENT = """
 name: lent
 data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.08, test: 0.25}}}}
-classifier: {{arch: resnet18, seeds: [7]}}
+classifier: {{arch: squeezenet1_1, seeds: [7]}}
 scores: {{bootstrap: 100, floors: false}}
 segmenters:
   lent: {{arch: "encoder-unet:squeezenet1_1", epochs: 1, steps: 2, batch_size: 4}}

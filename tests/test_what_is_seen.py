@@ -20,6 +20,7 @@ from weakseg.layout import PREDICTIONS, heatmap_file, seed_folder, threshold_fil
 from weakseg.masks.rules import RULES, segment
 from weakseg.methods import find
 from weakseg.methods.cases import read_truth
+from weakseg.methods.evidence import Evidence
 from weakseg.methods.find import load_method
 from weakseg.methods.gate import find_gate, heatmap_gate
 from weakseg.methods.heatmap import HeatmapMethod
@@ -283,7 +284,8 @@ def test_a_mask_is_emptied_below_the_gate_and_not_at_it(classifiers):
         method = NetworkMethod(
             "set", (0,), classifiers.config, Untrained(), settings, threshold, asked.of
         )
-        made = [(case, method.of_probability(case, probability))]
+        evidence = Evidence(i, probability)
+        made = [(case, method.of_evidence(evidence, lambda _, at=asked: at.of(case)))]
         (scored,) = score_predictions(classifiers, method, made, 0)
         (row,) = scored.rows.cases
         assert (row["gated"], row["probability"]) == (gated, says)

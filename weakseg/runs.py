@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -236,10 +237,12 @@ def environment() -> dict[str, Any]:
     }
 
 
+@cache
 def commit() -> str | None:
     """The commit of the checkout that weakseg runs from; None for an installed package.
 
-    Ends in ``+changes`` where tracked files of the package differ from it.
+    Ends in ``+changes`` where tracked files of the package differ from it. It is asked for once:
+    whatever is done to the checkout afterwards, this process runs what it has loaded.
     """
     package = Path(__file__).parent
 
