@@ -13,13 +13,13 @@ from weakseg.settings import Probability, Scale, Section, label_text
 class RelevanceConfig(Section):
     """The heatmap method relevance: a share of every superpixel is learnt."""
 
-    superpixels: int = Field(150, ge=2, le=10_000, description="about how many")
+    superpixels: int = Field(60, ge=2, le=10_000, description="about how many")
     steps: int = Field(60, ge=1, le=10_000, description="each two passes forward and back")
     small: float = Field(
-        1.0, ge=0.0, description="price of the whole image, where its score is worth 1"
+        3.0, ge=0.0, description="price of the whole image, where its score is worth 1"
     )
     smooth: float = Field(
-        0.2, ge=0.0, description="price of the mean difference of superpixels that touch"
+        0.5, ge=0.0, description="price of the mean difference of superpixels that touch"
     )
 
 
