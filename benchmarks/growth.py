@@ -61,6 +61,7 @@ def main() -> None:
                 f"| {row['report_s']:.1f} | {row['page'] / 1e6:.2f} |",
                 flush=True,
             )
+    print_folders(rows)
     if options.json is not None:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     first, last = rows[0], rows[-1]
@@ -72,6 +73,21 @@ def main() -> None:
     )
     if len(rows) > 1 and (slower > 1.5 or bytes_each > ALLOWED_BYTES):
         raise SystemExit("it grows faster than the work")
+
+
+def print_folders(rows: list[dict[str, Any]]) -> None:
+    """What a further image adds to each part of the run folder, from the first row to the last."""
+    first, last = rows[0], rows[-1]
+    more = last["images"] - first["images"]
+    if more <= 0:
+        return
+    print("\n| part of the run folder | files a further image | bytes | bytes on the disk |")
+    print("|---|---|---|---|")
+    for top, sizes in sorted(last["folder"].items()):
+        before = first["folder"].get(top, [0, 0, 0])
+        files, size, blocks = ((b - a) / more for a, b in zip(before, sizes, strict=True))
+        if size > 1:
+            print(f"| {top} | {files:.2f} | {size:.0f} | {blocks:.0f} |")
 
 
 def read_options() -> argparse.Namespace:
@@ -152,7 +168,21 @@ def child(root: Path, options: argparse.Namespace) -> dict[str, Any]:
         "page": page.stat().st_size,
         "peak": max(held for _, held in watch.seen),
         "memory": [*watch.seen[::step], watch.seen[-1]],
+        "folder": folder_sizes(root / "run"),
     }
+
+
+def folder_sizes(run: Path) -> dict[str, list[int]]:
+    """Files, bytes, and bytes on the disk of each part of a run folder."""
+    sizes: dict[str, list[int]] = {}
+    for path in run.rglob("*"):
+        if path.is_file():
+            top = path.relative_to(run).parts[0]
+            known = sizes.setdefault(top, [0, 0, 0])
+            stat = path.stat()
+            for k, n in enumerate((1, stat.st_size, 512 * stat.st_blocks)):
+                known[k] += n
+    return sizes
 
 
 class Watch:
