@@ -19,6 +19,7 @@ from weakseg.training import checkpoints
 from weakseg.training.loop import (
     FitSettings,
     fit,
+    in_precision,
     learning_rate,
     make_fabric,
     pick_device,
@@ -400,3 +401,15 @@ def test_a_device_that_is_not_there_is_refused(device):
         pytest.skip("this machine has it")
     with pytest.raises(ConfigError, match="not there"):
         pick_device(device)
+
+
+@pytest.mark.parametrize("precision", ["auto", "32-true", "bf16-mixed"])
+def test_trained_networks_are_asked_in_the_precision_of_fabric(precision):
+    net, image = nn.Conv2d(1, 2, 3), torch.rand(1, 1, 8, 8)
+    found = []
+    for asked in (make_fabric("cpu", precision).autocast(), in_precision("cpu", precision)):
+        with torch.no_grad(), asked:
+            found.append((net(image), torch.is_autocast_enabled("cpu")))
+    assert found[0][1] == found[1][1] == (precision == "bf16-mixed")
+    assert found[0][0].dtype == found[1][0].dtype
+    assert torch.equal(found[0][0], found[1][0])

@@ -17,7 +17,7 @@ from weakseg.heatmaps.explaining import Explainer
 from weakseg.heatmaps.store import Heatmap
 from weakseg.methods.stored_heatmaps import HeatReader
 from weakseg.models.classifier import Classifier
-from weakseg.training.loop import make_fabric
+from weakseg.training.loop import in_precision
 
 
 class Heats(Protocol):
@@ -66,10 +66,9 @@ class LiveHeats:
     def __call__(self, cases: Sequence[Case]) -> Iterator[tuple[Heatmap, Mapping[str, Any]]]:
         data = self.config.data
         precision = self.config.heatmap_precision(self.name)
-        fabric = make_fabric(str(self.models[0].mean.device), precision)
         spec = self.models[0].spec
         seen = [classifier_input(c, data, spec.channels, spec.depth) for c in cases]
-        with fabric.autocast():
+        with in_precision(str(self.models[0].mean.device), precision):
             made = heatmaps_of_inputs(
                 self.models, seen, self.labels, config=self.settings, explainer=self._explainer
             )

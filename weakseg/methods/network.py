@@ -60,7 +60,7 @@ from weakseg.methods.segmenters import is_trained, trained_settings
 from weakseg.methods.spoken import network_name
 from weakseg.methods.training_heats import blends_heat, heat_stands_on
 from weakseg.runs import Run, file_hash
-from weakseg.training.loop import make_fabric, pick_device
+from weakseg.training.loop import in_precision, pick_device
 from weakseg.training.segment import cases_at_once
 from weakseg.training.segmentation_cases import SegmentationCases
 
@@ -215,10 +215,10 @@ class NetworkMethod(Method):
         self, data: SegmentationCases, indices: Sequence[int]
     ) -> Iterator[tuple[int, Prediction]]:
         """What it says of some of a run's cases; see `Networks.probabilities`."""
-        fabric = make_fabric(str(self.networks.device), self.settings.precision)
+        asked = in_precision(str(self.networks.device), self.settings.precision)
         if formats_of_dims(self.dims) is VOLUMES:
             give_large_back()
-        with fabric.autocast():
+        with asked:
             said = self.networks.probabilities(data, indices, self.settings)
             how = self.threshold["inference"] if self.looks_beside else {}
 
