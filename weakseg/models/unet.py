@@ -193,12 +193,14 @@ class UNet(nn.Module):
         below = skips.pop()
         x = self.bottom(x)
         for i, (raise_, merge) in enumerate(zip(self.up, self.merge, strict=True)):
-            x, skip = raise_(x), skips[-1 - i]
+            x, skip = raise_(x), skips.pop()
             kept = self.fuse[i](skip, below) if self.fuse else skip
-            below = skip
+            below = skip if self.fuse else below
             if self.gates:
                 kept = self.gates[i](kept)
-            x = merge(torch.cat([_crop(kept, x), x], dim=1))
+            x = torch.cat([_crop(kept, x), x], dim=1)
+            del kept, skip  # nothing asks for them again, and of large batches they take room
+            x = merge(x)
             if self.refine:
                 x = self.refine[i](x)
         x = self.head(x)
