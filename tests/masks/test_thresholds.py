@@ -12,6 +12,8 @@ from hypothesis.extra import numpy as hnp
 from skimage.filters import threshold_otsu
 
 from tests.masks.blobs import blobs, naive_dice
+from weakseg.masks.rules import Evidence, segment
+from weakseg.masks.rules.global_thresholds import FixedRule, OtsuRule, TrainQuantileRule
 from weakseg.masks.set_thresholds import GRID, best_threshold, train_quantile_threshold
 from weakseg.masks.thresholds import (
     apply_threshold,
@@ -21,6 +23,7 @@ from weakseg.masks.thresholds import (
     fixed_threshold,
     is_flat,
     normalise,
+    normalised_mask,
     oracle_threshold,
     otsu_threshold,
     quantile_threshold,
@@ -407,3 +410,34 @@ def test_large_heatmaps_are_cut_as_small_ones(monkeypatch):
     heat[6, 5, 4] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         apply_threshold(heat, at)
+
+
+@given(HEATMAPS, INNER)
+def test_in_parts_thresholds_and_masks_are_the_very_same(heatmap: np.ndarray, at: float) -> None:
+    heat = heatmap.astype(np.float32)
+    whole = otsu_threshold(heat), normalised_mask(heat, at)
+    np.testing.assert_array_equal(whole[1], apply_threshold(normalise(heat), at))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("thresholds", "checks"):
+            patch.setattr(f"weakseg.masks.{module}.AT_ONCE", 0)
+        assert otsu_threshold(heat) == whole[0]
+        np.testing.assert_array_equal(normalised_mask(heat, at), whole[1])
+
+
+@pytest.mark.parametrize("rule", [OtsuRule(), FixedRule(at=0.3), TrainQuantileRule()])
+def test_rules_of_one_number_make_the_same_mask_of_singles_and_of_doubles(rule) -> None:
+    heat = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
+    fitted = rule.fit(Evidence(train=lambda: [heat], val=list, test=list))
+    made = [segment(fitted, heat), segment(fitted, heat.astype(np.float64))]
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("thresholds", "checks"):
+            patch.setattr(f"weakseg.masks.{module}.AT_ONCE", 10)
+        made.append(segment(fitted, heat))
+        with pytest.raises(ValueError, match="heatmap must hold numbers, got NaN or infinity 2"):
+            segment(
+                fitted,
+                np.where(heat == heat.max(), np.nan, np.where(heat == heat.min(), np.inf, heat)),
+            )
+    assert 0 < made[0].sum() < heat.size
+    for other in made[1:]:
+        np.testing.assert_array_equal(other, made[0])

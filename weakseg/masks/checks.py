@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+AT_ONCE = 2**24
+"""Samples of a map that are looked at, or made doubles of, at once; more go by parts."""
+
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
@@ -18,6 +21,11 @@ def heat_of(heatmap: npt.ArrayLike) -> Floats:
 
 def real_heat(heatmap: npt.ArrayLike) -> Floats:
     """The same, of a heatmap that may hold NaN or infinity."""
+    return numbers_of(heatmap).astype(np.float64, copy=False)
+
+
+def numbers_of(heatmap: npt.ArrayLike) -> npt.NDArray[Any]:
+    """The same, of the type that it has: doubles of a large volume take memory."""
     h = np.asarray(heatmap)
     if h.size == 0:
         raise ValueError(f"heatmap must have at least one pixel, got shape {h.shape}")
@@ -25,7 +33,7 @@ def real_heat(heatmap: npt.ArrayLike) -> Floats:
         raise ValueError(f"heatmap must hold real numbers, got {_kind_of(heatmap, h)}")
     if h.ndim == 0:
         raise ValueError(f"heatmap must be an array of pixels, got the single number {h[()]}")
-    return h.astype(np.float64, copy=False)
+    return h
 
 
 def _kind_of(value: object, array: npt.NDArray[Any]) -> str:
@@ -52,7 +60,10 @@ def fraction(name: str, value: float) -> float:
 
 def finite(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """An array of numbers; a ValueError when it holds NaN or infinity."""
-    bad = int((~np.isfinite(values)).sum()) if values.dtype.kind in "fc" else 0
+    if values.dtype.kind not in "fc":
+        return values
+    parts = values if values.size > AT_ONCE else [values]
+    bad = sum(int(np.count_nonzero(~np.isfinite(part))) for part in parts)
     if bad:
         raise ValueError(f"{name} must hold numbers, got NaN or infinity {bad} times")
     return values

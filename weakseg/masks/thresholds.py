@@ -7,13 +7,22 @@ positive there is no heat, and no heat is never a lesion. Infinity stands for "n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from weakseg.masks.checks import Bools, Floats, fraction, heat_of, real_heat, truth_of
-
-AT_ONCE = 2**24
-"""Samples whose heat is turned into doubles at once."""
+from weakseg.masks.checks import (
+    AT_ONCE,
+    Bools,
+    Floats,
+    fraction,
+    heat_of,
+    numbers_of,
+    real_heat,
+    truth_of,
+)
 
 FLAT_TOLERANCE = 1e-6
 """A heatmap is flat when its range is at most this share of its largest magnitude."""
@@ -38,8 +47,8 @@ def is_flat(heatmap: npt.ArrayLike) -> bool:
     ValueError
         When the heatmap has no pixel, or holds anything but real numbers.
     """
-    h = real_heat(heatmap)
-    low, high = h.min(), h.max()
+    h = numbers_of(heatmap)
+    low, high = np.float64(h.min()), np.float64(h.max())
     if not (np.isfinite(low) and np.isfinite(high)) or high <= 0:
         return True
     # Halved, so that the range of the largest floats does not overflow.
@@ -105,6 +114,32 @@ def apply_threshold(heatmap: npt.ArrayLike, threshold: float) -> Bools:
     return mask
 
 
+def normalised_mask(heatmap: npt.ArrayLike, threshold: float) -> Bools:
+    """``apply_threshold(normalise(heatmap), threshold)``; of large volumes a part at a time.
+
+    Parameters
+    ----------
+    heatmap : (M, N[, ...]) array_like
+        Raw heat, any scale.
+    threshold : float
+        On heat over its own maximum.
+    """
+    h = numbers_of(heatmap)
+    if h.size <= AT_ONCE or is_flat(h):
+        return apply_threshold(normalise(heatmap), threshold)
+    mask = np.empty(h.shape, dtype=bool)
+    for part, out in zip(_normalised_parts(h), mask, strict=True):
+        out[...] = part > threshold
+    return mask
+
+
+def _normalised_parts(heat: npt.NDArray[Any]) -> Iterator[Floats]:
+    """`normalise`, of heat that is not flat, along its first axis."""
+    peak = np.float64(heat.max())
+    for part in heat:
+        yield np.maximum(heat_of(part), 0.0) / peak
+
+
 def fixed_threshold(at: float) -> float:
     """A share of the peak, for normalised heatmaps.
 
@@ -136,9 +171,25 @@ def otsu_threshold(heatmap: npt.ArrayLike) -> float:
     """
     from skimage.filters import threshold_otsu
 
+    large = numbers_of(heatmap)
+    if large.size > AT_ONCE and not is_flat(large):
+        return float(threshold_otsu(hist=_counted(large)))
     h = normalise(heatmap)
     # Flat, lest scikit-image takes a volume four voxels deep for a colour image.
     return float(threshold_otsu(h.ravel())) if h.any() else np.inf
+
+
+def _counted(heat: npt.NDArray[Any], bins: int = 256) -> tuple[npt.NDArray[Any], Floats]:
+    """How many values of normalised heat each bin holds, and the bins' centres.
+
+    As scikit-image counts them at once: bins of one width between the lowest value and 1.
+    """
+    low = max(np.float64(heat.min()), 0.0) / np.float64(heat.max())
+    counts, edges = np.zeros(bins, dtype=np.int64), np.zeros(bins + 1)
+    for part in _normalised_parts(heat):
+        found, edges = np.histogram(part, bins=bins, range=(low, 1.0))
+        counts += found
+    return counts, (edges[:-1] + edges[1:]) / 2.0
 
 
 def quantile_threshold(heatmap: npt.ArrayLike, q: float) -> float:

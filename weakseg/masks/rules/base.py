@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weakseg.masks.checks import Bools, Floats, finite
-from weakseg.masks.thresholds import apply_threshold, is_flat, normalise
+from weakseg.masks.thresholds import apply_threshold, is_flat, normalised_mask
 from weakseg.settings import Section
 
 Heats = Callable[[], Iterable[npt.ArrayLike]]
@@ -155,6 +155,9 @@ class Rule(Section, ABC):
     trainable : bool
         Whether it is trained on the training images' heatmaps, see
         `weakseg.methods.trainable`.
+    in_parts : bool
+        Whether `mask` takes heat of any floating type, of which it makes doubles a part at a time:
+        those of a whole large volume take memory.
     elsewhere : str
         A network that it asks and that was trained on masks of other sets; empty for none.
     """
@@ -167,6 +170,7 @@ class Rule(Section, ABC):
     by_default: ClassVar[bool] = True
     trainable: ClassVar[bool] = False
     dims: ClassVar[tuple[int, ...]] = (2,)
+    in_parts: ClassVar[bool] = False
     elsewhere: ClassVar[str] = ""
 
     @property
@@ -211,11 +215,12 @@ class Rule(Section, ABC):
 class SetThresholdRule(Rule):
     """A rule with one threshold for the whole set."""
 
+    in_parts = True
+
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         assert fitted.threshold is not None
-        return apply_threshold(
-            normalise(heat) if fitted.scale == "image" else heat, fitted.threshold
-        )
+        above = normalised_mask if fitted.scale == "image" else apply_threshold
+        return above(heat, fitted.threshold)
 
 
 def segment(
@@ -251,7 +256,9 @@ def segment(
     if np.ndim(heatmap) not in rule.dims:
         able = " or ".join(map(str, rule.dims))
         raise ValueError(f"{rule.rule} takes heat of {able} axes, got {np.ndim(heatmap)}")
-    heat = finite("heatmap", np.asarray(heatmap, dtype=np.float64))
+    heat = finite("heatmap", np.asarray(heatmap))
+    if not rule.in_parts or heat.dtype.kind != "f":
+        heat = heat.astype(np.float64, copy=False)
     if is_flat(heat):
         return np.zeros(heat.shape, dtype=bool)
     if rule.needs_image:

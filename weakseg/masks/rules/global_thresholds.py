@@ -18,7 +18,7 @@ from weakseg.masks.thresholds import (
     apply_threshold,
     area_prior_mask,
     fixed_threshold,
-    normalise,
+    normalised_mask,
     otsu_threshold,
     quantile_threshold,
 )
@@ -43,9 +43,10 @@ class OtsuRule(Rule):
     rule: Literal["otsu"] = "otsu"
     spoken = "Otsu's threshold"
     dims = (2, 3)
+    in_parts = True
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
-        return apply_threshold(normalise(heat), otsu_threshold(heat))
+        return normalised_mask(heat, otsu_threshold(heat))
 
 
 class QuantileRule(SearchedRule):
