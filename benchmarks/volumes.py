@@ -2,10 +2,11 @@
 
 Run `python benchmarks/volumes.py` from the root of the checkout; `--help` lists the options. Small
 generated volumes train tiny networks first: a classifier of slices with a heatmap's rule, a U-Net
-of slices on its masks, and with `--whole` a U-Net in 3D. Then each segments a generated volume of
-16 bits in a process of its own, by the command that people use. Memory is the peak of that process
-(Linux: ``ru_maxrss``), with the pages of its libraries. The script ends with an error where it is
-above `--limit`, or a slice is missing from the mask or the table.
+of slices on its masks, with `--whole` a U-Net in 3D, and with `--deep` a classifier in 3D with a
+heatmap's rule. Then each segments a generated volume of 16 bits in a process of its own, by the
+command that people use. Memory is the peak of that process (Linux: ``ru_maxrss``), with the pages
+of its libraries. The script ends with an error where it is above `--limit`, or a slice is missing
+from the mask or the table.
 """
 
 from __future__ import annotations
@@ -46,6 +47,13 @@ segmenters:
            tile: 64, overlap: 0.0}
 scores: {bootstrap: 100, floors: false}
 """
+DEEP = """
+name: deep
+data: {manifest: MANIFEST, image_size: SIZE, mask_rule: nonzero}
+classifier: {arch: ARCH-3d, epochs: 1, batch_size: 2}
+masks: {gate: none, rules: [otsu]}
+scores: {bootstrap: 100, floors: false}
+"""
 
 
 def main() -> None:
@@ -59,12 +67,20 @@ def main() -> None:
         large = root / "large" / f"large{'.nii' if options.unpacked else '.nii.gz'}"
         write_volume(large, tuple(options.shape), 0)
         for run, method in trained(root, options):
-            row = predicted(run, method, large, root / f"out-{method}", options)
+            row = predicted(run, method, large, root / f"out-{run.name}-{method}", options)
             rows.append(row)
             print(json.dumps(row), flush=True)
     shape = " × ".join(map(str, options.shape))
     print(f"\n{shape} voxels of 16 bits\n")
-    head = ("method", "peak memory, MB", "seconds", "slices in", "in the mask", "in slices.csv")
+    head = (
+        "run",
+        "method",
+        "peak memory, MB",
+        "seconds",
+        "slices in",
+        "in the mask",
+        "in slices.csv",
+    )
     print(table(head, [list(r.values()) for r in rows]))
     write_json(options.json, {"machine": machine, "shape": options.shape, "rows": rows})
     for row in rows:
@@ -81,6 +97,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=64, help="longest side that networks see")
     parser.add_argument("--arch", default="squeezenet1_1", help="of the classifier")
     parser.add_argument("--whole", action="store_true", help="a network in 3D as well: long")
+    parser.add_argument("--deep", action="store_true", help="heat of a classifier in 3D as well")
     parser.add_argument("--only", nargs="+", help="methods: gradcam-otsu, unet, unet3d")
     parser.add_argument("--heatmaps", action="store_true", help="write heat and probability, too")
     parser.add_argument("--unpacked", action="store_true", help="a volume that is not gzipped")
@@ -92,9 +109,11 @@ def read_options() -> argparse.Namespace:
 
 def trained(root: Path, options: argparse.Namespace) -> list[tuple[Path, str]]:
     """Runs of tiny networks, and the methods of each that are tried."""
-    slices, volumes = write_set(root / "set")
-    texts = {"slices": (SLICES, slices)} | ({"whole": (WHOLE, volumes)} if options.whole else {})
-    methods = {"slices": ["gradcam-otsu", "unet"], "whole": ["unet3d"]}
+    slices, volumes, labelled = write_set(root / "set")
+    texts = {"slices": (SLICES, slices)}
+    texts |= {"whole": (WHOLE, volumes)} if options.whole else {}
+    texts |= {"deep": (DEEP, labelled)} if options.deep else {}
+    methods = {"slices": ["gradcam-otsu", "unet"], "whole": ["unet3d"], "deep": ["gradcam-otsu"]}
     found = []
     for name, (text, manifest) in texts.items():
         wanted = [m for m in methods[name] if options.only is None or m in options.only]
@@ -124,6 +143,7 @@ def predicted(
         with listed.open(newline="") as f:
             rows = len({row["slice"] for row in csv.DictReader(f)})
     return {
+        "run": run.name,
         "method": method,
         "peak_mb": round(peak / 1e6),
         "seconds": round(took, 1),
@@ -144,18 +164,27 @@ def weakseg(*arguments: object) -> int:
     return used.ru_maxrss * 1024
 
 
-def write_set(folder: Path) -> tuple[Path, Path]:
-    """Small volumes, and the manifests of their slices and of themselves."""
+def write_set(folder: Path) -> tuple[Path, Path, Path]:
+    """Small volumes, and the manifests: their slices, themselves, and healthy ones as well."""
     slices, volumes = [("image", "slice", "label", "mask", "patient", "split")], []
     volumes.append(("image", "label", "mask", "patient", "split"))
     for k, split in enumerate(("train", "train", "train", "val", "test", "test")):
         name, mask = f"v{k}.nii.gz", f"m{k}.nii.gz"
-        lesion = write_volume(folder / name, (64, 64, 16), k, folder / mask)
+        lesions = write_volume(folder / name, (64, 64, 16), k, folder / mask)
         volumes.append((name, "tumor", mask, f"P{k}", split))
-        for z, marked in enumerate(lesion.any(axis=(0, 1))):
+        for z, marked in enumerate(lesions.any(axis=(0, 1))):
             row = (name, str(z), "tumor" if marked else "normal", mask, f"P{k}", split)
             slices.append(row)
-    return write_csv(folder / "slices.csv", slices), write_csv(folder / "volumes.csv", volumes)
+    healthy = []
+    for k, split in enumerate(("train", "train", "val", "test")):
+        name = f"h{k}.nii.gz"
+        write_volume(folder / name, (64, 64, 16), 100 + k, lesion=False)
+        healthy.append((name, "normal", "", f"H{k}", split))
+    return (
+        write_csv(folder / "slices.csv", slices),
+        write_csv(folder / "volumes.csv", volumes),
+        write_csv(folder / "labelled.csv", [*volumes, *healthy]),
+    )
 
 
 def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> Path:
@@ -166,24 +195,24 @@ def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> Path:
 
 
 def write_volume(
-    path: Path, shape: Sequence[int], seed: int, mask: Path | None = None
+    path: Path, shape: Sequence[int], seed: int, mask: Path | None = None, *, lesion: bool = True
 ) -> np.ndarray:
-    """Noise with a bright ellipsoid in the middle half of the slices, which is the lesion."""
+    """Noise, and a lesion: a bright ellipsoid in the middle half of the slices."""
     rng = np.random.default_rng(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     values = np.empty(shape, np.int16, order="F")
-    lesion = np.zeros(shape, bool, order="F")
+    marked = np.zeros(shape, bool, order="F")
     x, y = np.mgrid[: shape[0], : shape[1]]
     middle = [n * rng.uniform(0.4, 0.6) for n in shape[:2]]
     for z in range(shape[2]):
         deep = (z - shape[2] / 2) / (shape[2] / 4)
         flat = ((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / (min(shape[:2]) / 6) ** 2
-        lesion[..., z] = flat + deep**2 < 1
-        values[..., z] = rng.integers(0, 400, shape[:2]) + 500 * lesion[..., z]
+        marked[..., z] = lesion & (flat + deep**2 < 1)
+        values[..., z] = rng.integers(0, 400, shape[:2]) + 500 * marked[..., z]
     nib.save(nib.Nifti1Image(values, AFFINE), path)
     if mask is not None:
-        nib.save(nib.Nifti1Image(lesion.astype(np.uint8), AFFINE), mask)
-    return lesion
+        nib.save(nib.Nifti1Image(marked.astype(np.uint8), AFFINE), mask)
+    return marked
 
 
 if __name__ == "__main__":
