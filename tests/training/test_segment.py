@@ -492,3 +492,15 @@ def test_volumes_of_different_sizes_are_predicted(tmp_path):
     data = loaded(cases, "zscore")
     found = dict(predict(small_unet(3).eval(), data, [0, 1], configured(dims=3), "cpu"))
     assert [p.shape for p in found.values()] == [(14, 13, 12), (9, 10, 11)]
+
+
+def test_a_volume_is_read_once_for_its_probability(tmp_path, monkeypatch):
+    values = np.random.default_rng(0).random((6, 5, 4)).astype(np.float32)
+    plain = Case("a", save_volume(tmp_path / "a.nii.gz", values), "tumor")
+    roi = save_volume(tmp_path / "roi.nii.gz", (values > 0.5).astype(np.uint8))
+    inside = Case("b", plain.image, "tumor", roi=roi)
+    data, p = loaded([plain, inside]), np.full(values.shape, 0.5, dtype=np.float32)
+    data.arrays(0)
+    np.testing.assert_array_equal(data.original(1, p), np.where(values > 0.5, 0.5, 0))
+    monkeypatch.setattr("weakseg.training.segmentation_cases.read_case", None)
+    assert data.original(0, p) is p

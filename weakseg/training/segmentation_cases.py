@@ -118,8 +118,9 @@ class SegmentationCases:
     def original(self, i: int, probability: np.ndarray) -> np.ndarray:
         """A probability on the network's grid, laid over the case's own; call after `arrays`."""
         if self.cases[i].noun == "volume":
-            arrays = self.arrays(i)
-            return probability * arrays.region if self.cases[i].roi is not None else probability
+            if self.cases[i].roi is None:  # reading it again would take more than all else
+                return probability
+            return probability * self.arrays(i).region
         return to_original(probability, self._boxes[i])
 
 
