@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
 from weakseg.config import HeatmapConfig
 from weakseg.data.arrays import ImageBatches, batches_ahead
@@ -168,6 +167,8 @@ def label_aucs(
     auc : float
         Area under the ROC curve; NaN where all images are healthy, or none is.
     """
+    from sklearn.metrics import roc_auc_score  # seconds, and memory of who predicts alone
+
     truth = np.array([labels.is_lesion(images.cases[i].label) for i in indices], dtype=bool)
     starts = range(0, len(indices), config.batch_size)
     batches = [list(indices[start : start + config.batch_size]) for start in starts]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from weakseg.errors import did_you_mean
 from weakseg.scores.checks import Floats
@@ -149,6 +148,8 @@ def signed_rank_p(differences: ArrayLike) -> float:
     >>> signed_rank_p([0.1, 0.2, 0.3])
     0.25
     """
+    from scipy import stats  # of what only predicts it would take seconds, and memory
+
     d = _rounded(differences)
     if d.size == 0:
         return np.nan
@@ -238,6 +239,8 @@ def _compared(
 
 def _leaning(differences: ArrayLike) -> int:
     """The side of the greater rank sum: 1, -1, or 0 for a draw."""
+    from scipy import stats
+
     d = _rounded(differences)
     return int(np.sign(np.sum(np.sign(d) * stats.rankdata(np.abs(d))))) if d.size else 0
 

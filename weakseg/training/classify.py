@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,6 +43,8 @@ def macro_auc(targets: np.ndarray, probabilities: np.ndarray) -> float:
     With two classes it is the usual AUC. A class that is missing (or alone) is left out; NaN
     where none is left.
     """
+    from sklearn.metrics import roc_auc_score
+
     scores = [
         roc_auc_score(targets == k, probabilities[:, k])
         for k in range(probabilities.shape[1])

@@ -87,6 +87,8 @@ def lesion_probability(
                 p = logits[:, :, x : x + ROWS].float().softmax(1)[:, 1]
                 begin = sides[0] - first - x - p.shape[1] if 0 in subset else first + x
                 total[:, begin : begin + p.shape[1]] += p.flip([a - 1 for a in at]) if at else p
+                del p
+            del logits  # of a large volume: while the next slab is made there is no room for it
     return total.div_(len(subsets))
 
 
