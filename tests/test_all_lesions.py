@@ -9,7 +9,8 @@ from tests.tiny import pixels, read_rows, weakseg, write_config, write_manifest,
 CONFIG = """
 name: ill
 data: {{manifest: {manifest}, image_size: 64, healthy_labels: [], split: {{val: 0.2, test: 0.3}}}}
-segmenters: {{unet: {{arch: unet, image_size: 32, epochs: 1, steps: 2, batch_size: 4}}}}
+segmenters:
+  unet: {{arch: attention-unet-small, image_size: 32, epochs: 1, steps: 2, batch_size: 4}}
 scores: {{bootstrap: 100}}
 report: {{gallery: 2}}
 """

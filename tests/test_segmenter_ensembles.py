@@ -350,8 +350,8 @@ name: volumes
 data: {{manifest: {manifest}}}
 scores: {{bootstrap: 100}}
 segmenters:
-  unet: {{arch: unet, epochs: 1, steps: 2, patch: 16, tile: 16, overlap: 0, seeds: [0, 1],
-         ensemble: true}}
+  unet: {{arch: attention-unet-small, epochs: 1, steps: 2, patch: 16, tile: 16, overlap: 0,
+         seeds: [0, 1], ensemble: true}}
 """
 
 
