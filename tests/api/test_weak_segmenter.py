@@ -16,6 +16,7 @@ import weakseg
 from weakseg import WeakSegmenter
 from weakseg.api.settings_tree import experiment_tree
 from weakseg.config import load_config, parse_config
+from weakseg.data.series import neighbours
 from weakseg.errors import ArgumentError, ConfigError, DataError, RunError, UserError
 from weakseg.layout import config_file
 from weakseg.runs import locked
@@ -84,6 +85,18 @@ def test_predictions_come_as_images_went(fitted, given, tiny_set):
     assert p.shape == (3, 2)
     np.testing.assert_allclose(p.sum(1), 1)
     assert [h.shape for h in fitted.heatmaps(images)] == [i.shape for i in images]
+
+
+def test_of_arrays_nobody_knows_that_they_follow_each_other(fitted, given, tiny_set, monkeypatch):
+    folder, rows = tiny_set
+    seen = []
+    monkeypatch.setattr(type(fitted._method()), "predict_each", lambda _, c: seen.extend(c) or [])
+    fitted._predictions(given["images"][:3])
+    assert neighbours(seen) == [()] * 3
+    assert len({c.patient for c in seen}) == 3
+    seen.clear()
+    fitted._predictions([str(folder / r["image"]) for r in rows[:2]])
+    assert {c.patient for c in seen} == {""}  # files' names tell
 
 
 def test_the_score_is_the_mean_dice_of_images_with_a_lesion(fitted, given):

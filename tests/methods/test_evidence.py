@@ -6,16 +6,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from weakseg.config import SegmenterConfig, parse_config
 from weakseg.data.cases import Case, Labels
 from weakseg.data.series import neighbours
+from weakseg.errors import DataError, UserError
+from weakseg.exporting.graphs import network_model
 from weakseg.methods.evidence import Evidence, with_neighbours
 from weakseg.methods.network import NetworkMethod, beside_each, network_mask
 from weakseg.methods.network_choices import choose_screen
 from weakseg.predicting.inputs import together
+from weakseg.predicting.predict import _rows
 
 
 def flat(value, size=(2, 2)):
@@ -107,6 +111,7 @@ class Networks:
     """Says of every case what `PEAKS` has of it."""
 
     device = "cpu"
+    models = ()
     settings = {"image_size": 32, "dims": 2}  # noqa: RUF012
 
     def probabilities(self, data, indices, settings):
@@ -149,6 +154,42 @@ def test_a_network_looks_at_the_neighbours_among_the_cases_it_is_given():
     bare = both.unscreened()
     assert not bare.looks_beside
     assert marked(bare, range(4)) == [True] * 4
+
+
+def test_a_gate_alone_is_held_against_the_mean_with_the_neighbours():
+    bare = method({"inference": {"neighbours": 0.5}, "gate": 0.4, "threshold": 0.5})
+    words = {"a_1": 0.2, "a_2": 1.0, "a_3": 0.0, "b_5": 0.2}
+    heard = replace(bare, gate=lambda c: words[c.id])
+    assert heard.looks_beside
+    assert marked(heard, range(4)) == [True, True, True, False]
+    assert not method(
+        {"inference": {"neighbours": 0.5}, "gate": 0.0, "threshold": 0.5}
+    ).looks_beside
+
+
+def test_between_two_answers_nothing_is_left_in_the_network_s_precision(monkeypatch):
+    cuts = {"inference": {"min_peak": 0.6, "neighbours": 0.5}, "gate": 0.0, "threshold": 0.5}
+    of = method(cuts)
+    of = replace(of, settings=of.settings.model_copy(update={"precision": "bf16-mixed"}))
+    asked = []
+    said = Networks.probabilities
+
+    def probabilities(self, data, indices, settings):
+        asked.append((len(indices), torch.is_autocast_enabled("cpu")))
+        return said(self, data, indices, settings)
+
+    monkeypatch.setattr(Networks, "probabilities", probabilities)
+    monkeypatch.setattr(NetworkMethod, "at_once", 2)
+    for _ in of.over(SimpleNamespace(cases=CASES), range(4)):
+        assert not torch.is_autocast_enabled("cpu")
+    assert asked == [(2, True), (2, True)]
+
+
+def test_what_looks_at_neighbours_is_not_exported():
+    cuts = {"inference": {"neighbours": 0.5, "min_peak": 0.0}, "gate": 0.0, "threshold": 0.5}
+    of = method(cuts | {"beside": {"min_peak": 0.8, "gate": 0.3}})
+    with pytest.raises(UserError, match="no neighbours"):
+        network_model(replace(of, settings=SegmenterConfig(arch="unet", normalise="unit")))
 
 
 def test_cuts_of_those_with_neighbours_and_of_those_without_are_chosen_apart():
@@ -196,3 +237,17 @@ def test_a_series_is_predicted_at_once_and_the_others_as_ever(monkeypatch):
     assert found == [["a_1", "a_2", "a_3"], ["b_5", "c_9"]]
     assert [len(some) for some in together(cases, 2)] == [2, 2, 1]
     assert neighbours(cases)[0] == ()
+
+
+def test_one_broken_slice_leaves_the_others_each_other():
+    def one(cases):
+        if any(c.id == "a_2" for c in cases):
+            raise DataError("broken", where="a_2")
+        return iter([{"file": c.id, "with": len(cases)} for c in cases])
+
+    undone = []
+    for company, expected in ((True, [2, 2]), (False, [1, 1])):
+        rows = _rows(one, CASES[:3], True, undone.append, company)
+        assert [r["file"] for r in rows] == ["a_1", "a_3"]
+        assert [r["with"] for r in rows] == expected
+    assert {c.id for c in undone} == {"a_2"}

@@ -26,7 +26,7 @@ class _Params(BaseModel):
 
     method: str | None = None
     device: str | None = None
-    verbose: bool = True
+    verbose: bool | int = True
 
 
 class SavedContent(BaseModel):

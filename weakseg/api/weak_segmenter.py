@@ -298,7 +298,11 @@ class WeakSegmenter(BaseEstimator):
         some, _ = listed(images, stacked=True)
         with tempfile.TemporaryDirectory(prefix="weakseg-") as folder:
             files = [as_file(x, Path(folder), f"image-{k:05d}") for k, (_, x) in enumerate(some)]
-            cases = [Case(f"image-{k:05d}", f, "") for k, f in enumerate(files)]
+            # Of what is no file nobody knows whether it follows another: each stands alone.
+            cases = [
+                Case(f"image-{k:05d}", f, "", patient="" if isinstance(x, str | Path) else f"{k}")
+                for k, (f, (_, x)) in enumerate(zip(files, some, strict=True))
+            ]
             made = list(method.predict_each(cases))
             unlike = Unlike(self.run_dir_, method.config.data)
             unlike.look(cases)

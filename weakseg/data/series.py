@@ -44,21 +44,14 @@ def series(cases: Sequence[Case]) -> list[list[int]]:
     Returns
     -------
     list of list of int
-        Every index once; series in the order of their first member among the cases.
+        Every index once; series in the order in which their beginnings stand among the cases.
     """
     around = _around(cases)
-    chains: dict[int, list[int]] = {}
-    for i in range(len(cases)):
-        first = i
-        while (before := around[first][0]) is not None:
-            first = before
-        if first in chains:
-            continue
-        chain: list[int] = [first]
+    chains = [[i] for i, (before, _) in enumerate(around) if before is None]
+    for chain in chains:
         while (after := around[chain[-1]][1]) is not None:
             chain.append(after)
-        chains[first] = chain
-    return list(chains.values())
+    return chains
 
 
 def come_in_series(cases: Sequence[Case]) -> bool:

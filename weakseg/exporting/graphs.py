@@ -273,6 +273,13 @@ def _refuse(method: NetworkMethod) -> None:
             found=", ".join(f"{k}: {inference[k]}" for k in screens),
             fix="make the masks without min_peak and min_area, or use weakseg predict on the run",
         )
+    if method.looks_beside:
+        raise UserError(
+            "An exported model sees one image and no neighbours.",
+            where=where,
+            found=f"neighbours: {inference['neighbours']}",
+            fix="make the masks with neighbours: 0, or use weakseg predict on the run itself",
+        )
     if method.settings.normalise != "unit":
         raise UserError(
             "Normalising inside the body is nothing that an exported model does.",

@@ -186,11 +186,29 @@ class NetworkMethod(Method):
         return cases_at_once(image_side(self.networks.settings))
 
     def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        for _, prediction in list(self.over(self._as_seen(cases), range(len(cases)))):
+            yield prediction
+
+    @property
+    def looks_beside(self) -> bool:
+        how = self.threshold.get("inference", {})
+        cut = how.get("min_peak", 0) or self.threshold.get("gate", 0)
+        return bool(how.get("neighbours", 0) and (cut or BESIDE in self.threshold))
+
+    def predict_each(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        if not self.looks_beside or not cases:
+            yield from super().predict_each(cases)
+            return
+        for _, prediction in self.over(self._as_seen(cases), range(len(cases))):
+            yield prediction
+
+    def _as_seen(self, cases: Sequence[Case]) -> SegmentationCases:
+        """New cases as the network takes them; refuses others."""
         trained = self.networks.settings
         channels = int(trained["channels"])
         for case in cases:
             self._refuse_others(case, channels)
-        data = SegmentationCases(
+        return SegmentationCases(
             cases,
             Labels((), (cases[0].label,)),
             self.config.data,
@@ -198,36 +216,36 @@ class NetworkMethod(Method):
             self.settings.normalise,
             int(trained["image_size"]),
         )
-        for _, prediction in list(self.over(data, range(len(cases)))):
-            yield prediction
-
-    @property
-    def looks_beside(self) -> bool:
-        how = self.threshold.get("inference", {})
-        return bool(
-            how.get("neighbours", 0) and (how.get("min_peak", 0) or BESIDE in self.threshold)
-        )
-
-    def predict_each(self, cases: Sequence[Case]) -> Iterator[Prediction]:
-        return self.predict_all(cases) if self.looks_beside else super().predict_each(cases)
 
     def over(
         self, data: SegmentationCases, indices: Sequence[int]
     ) -> Iterator[tuple[int, Prediction]]:
         """What it says of some of a run's cases; see `Networks.probabilities`."""
-        asked = in_precision(str(self.networks.device), self.settings.precision)
+        asked = partial(in_precision, str(self.networks.device), self.settings.precision)
         if formats_of_dims(self.dims) is VOLUMES:
             give_large_back()
-        with asked:
-            said = self.networks.probabilities(data, indices, self.settings)
-            how = self.threshold["inference"] if self.looks_beside else {}
 
-            @lru_cache(maxsize=8)  # an image is asked about for its neighbours' sake as well
-            def says(i: int) -> float | None:
+        @lru_cache(maxsize=8)  # an image is asked about for its neighbours' sake as well
+        def says(i: int) -> float | None:
+            with asked():
                 return self.gate(data.cases[i])
 
-            for evidence in beside_each(said, data.cases, indices, how):
-                yield evidence.index, self.of_evidence(evidence, says)
+        if not self.looks_beside:
+            with asked():
+                for i, p in self.networks.probabilities(data, indices, self.settings):
+                    yield i, self.of_evidence(Evidence(i, p), says)
+            return
+
+        def said() -> Iterator[tuple[int, np.ndarray]]:
+            # Never left half-way in another precision: whoever reads on may ask other networks.
+            for at in range(0, len(indices), self.at_once):
+                with asked():
+                    some = indices[at : at + self.at_once]
+                    answers = list(self.networks.probabilities(data, some, self.settings))
+                yield from answers
+
+        for evidence in beside_each(said(), data.cases, indices, self.threshold["inference"]):
+            yield evidence.index, self.of_evidence(evidence, says)
 
     def of_evidence(
         self, evidence: Evidence, classifiers: Callable[[int], float | None]

@@ -161,7 +161,7 @@ def predict(
     with progress("predicting", len(cases)) as advance:
         beside = chosen.looks_beside and not sliced
         for some in together(cases, 1 if sliced else chosen.at_once, whole_series=beside):
-            made = _rows(one, some, skip_unreadable, writer.take_back)
+            made = _rows(one, some, skip_unreadable, writer.take_back, beside)
             for row in unlike.tell(some, made):  # what broke half-way has none
                 image = row["file"]
                 named = {"file": shown[Path(image)]}
@@ -192,9 +192,16 @@ def _method(
 
 
 def _rows(
-    one: Predict, cases: Sequence[Case], skip: bool, take_back: Callable[[Case], None]
+    one: Predict,
+    cases: Sequence[Case],
+    skip: bool,
+    take_back: Callable[[Case], None],
+    company: bool = False,
 ) -> list[dict[str, Any]]:
-    """The rows of some cases; a file that breaks half-way is left out where that is asked for."""
+    """The rows of some cases; a file that breaks half-way is left out where that is asked for.
+
+    With ``company`` what is said of a case depends on those that it comes with.
+    """
     try:
         return list(one(cases))
     except DataError as e:
@@ -204,7 +211,11 @@ def _rows(
             take_back(cases[0])
             say(f"left out {cases[0].shown}: {cause(e)}")
             return []
-        return [row for case in cases for row in _rows(one, [case], skip, take_back)]
+        alone = [_rows(one, [case], skip, take_back) for case in cases]
+        whole = [case for case, rows in zip(cases, alone, strict=True) if rows]
+        if company and 1 < len(whole) < len(cases):  # the others are still neighbours
+            return _rows(one, whole, skip, take_back, company=True)
+        return [row for rows in alone for row in rows]
 
 
 @dataclass(frozen=True)
