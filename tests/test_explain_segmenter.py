@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 
 from tests.layout_of_run import files_of
 from tests.tiny import cases, read_rows, weakseg, write_config, write_set
+from weakseg.config import config_of_run
 from weakseg.heatmaps.preserved import CONTROLS
 from weakseg.heatmaps.segmentation import ATTRIBUTIONS
+from weakseg.report.read import _attribution, read_runs
+from weakseg.stages.explain_segmenter import _marked
 
 CONFIG = """
 name: tiny
@@ -75,6 +80,32 @@ def test_the_report_has_its_section_and_a_second_call_makes_nothing(run, tmp_pat
     capsys.readouterr()
     assert weakseg("explain-segmenter", run, "--method", "net") == 0
     assert "attribution of net: up to date" in capsys.readouterr().err
+
+
+def test_an_attribution_of_other_masks_than_the_run_has_is_no_part_of_a_report(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    assert list(read_runs([copy])[0].attribution) == ["net"]
+    record = json.loads((copy / "run.json").read_text())
+    record["stages"]["masks/net"]["outputs"]["hash"] = "another"
+    (copy / "run.json").write_text(json.dumps(record))
+    assert _attribution(copy, config_of_run(copy)) == {}
+
+
+def test_marks_are_those_of_recalibrated_probabilities():
+    class Net(torch.nn.Module):
+        margin = (0, 0)
+
+    p = torch.tensor([[0.3, 0.6, 0.95]])
+    logits = torch.stack([torch.zeros_like(p), torch.logit(p)])[None]
+    image = torch.zeros(1, 1, 1, 3)
+    for priors, marked in (
+        (None, [0, 1, 1]),
+        ((0.5, 0.1), [0, 0, 1]),  # odds of 1.5 and 19, over 9
+        ((0.0, 0.1), [0, 1, 1]),  # nothing to undo
+    ):
+        with patch("weakseg.stages.explain_segmenter.whole_logits", lambda *_: logits):
+            mask = _marked(Net(), image[:, :, 0, 0], 0.5, priors, image)
+        assert mask[0].int().tolist() == marked
 
 
 @pytest.mark.parametrize(

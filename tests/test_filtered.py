@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from PIL import Image
 
 from tests.layout_of_run import files_of, named_files
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
+from weakseg.masks.rules import RULES, Evidence
+from weakseg.stages.retrain_filtered import _Seed
 
 CONFIG = """
 name: tiny
@@ -192,6 +195,10 @@ def test_bad_settings_are_refused_before_anything_is_done(tmp_path, capsys, chan
     ("change", "message"),
     [
         (["filtered.rule=validation"], "no lesion with a mask in the val split"),
+        (
+            ["filtered.rule={rule: hypercolumn, teacher: masks}"],
+            "no lesion with a mask in the train split",
+        ),
         (["filtered.filters=[truth]", "filtered.controls=[]", "filtered.curve={}"], "no mask"),
     ],
 )
@@ -252,6 +259,18 @@ def test_a_rule_that_learns_does_so_again_by_another_seed_but_not_to_find_all_up
     after = tree(own / "filtered")
     changed = {k.split("/")[2] for k in before if after[k] != before[k]}
     assert changed == {"heat-hard-keep-mean"}
+
+
+@pytest.mark.parametrize(("teacher", "masks"), [("heatmaps", 0), ("masks", 3)])
+def test_a_rule_that_masks_teach_counts_them(teacher, masks):
+    rule = RULES["hypercolumn"](teacher=teacher)
+    one = _Seed.__new__(_Seed)
+    one.settings = SimpleNamespace(rule=rule)
+    one.prepared = SimpleNamespace(config=SimpleNamespace(seed=0))
+    one.reader = SimpleNamespace(teaching=lambda: ["a", "b", "c"])
+    assert one.made_by["masks_seen"] == masks
+    fitted = rule.fit(Evidence(tuple, tuple, tuple, trainer=lambda r: None, training_masks=3))
+    assert fitted.masks_seen == masks
 
 
 def test_a_run_without_classifiers_says_what_to_do(tmp_path, capsys):

@@ -203,7 +203,11 @@ def test_an_agreement_is_cleaned_up_anew_though_its_members_masks_stay_as_they_a
     assert len(keys) == 3
 
 
-def test_a_curve_is_made_again_where_slices_are_cleaned_up_otherwise_and_not_for_false_alarms():
+def test_a_curve_is_made_again_where_it_would_be_another_and_not_for_what_it_ignores(
+    monkeypatch,
+):
+    monkeypatch.setattr("weakseg.training.recipes.package", lambda where: None)  # of an extra
+
     def keys(changes):
         config = parse_config({"segmenters": {"net": {}}} | changes)
         run = SimpleNamespace(config=config, key="data", cases=SimpleNamespace(dims=2))
@@ -215,7 +219,13 @@ def test_a_curve_is_made_again_where_slices_are_cleaned_up_otherwise_and_not_for
     assert others[0] != point
     assert others[1] != told
     # Else the report would leave out a curve that no command makes again.
-    assert keys({"segmenters": {"net": {"false_alarms": 0.1}}}) == (point, told)
+    for idle in ({"false_alarms": 0.1}, {"crf": 3}, {"neighbours": 0.4}, {"scales": [1.0]}):
+        assert keys({"segmenters": {"net": idle}}) == (point, told)
+    for looked in ({"scales": [1.0, 1.5]}, {"arch": "unetpp", "prune": 2}, {"flips": "x"}):
+        plain = keys({"segmenters": {"net": {"arch": looked.get("arch", "unet")}}})
+        others = keys({"segmenters": {"net": looked}})
+        assert others[0] != plain[0]
+        assert others[1] != plain[1]
 
 
 def test_new_volumes_get_the_masks_that_the_run_has(job, tmp_path):

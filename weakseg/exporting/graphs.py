@@ -32,6 +32,7 @@ from weakseg.models.classifier import Classifier
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.unetpp import pruned
 from weakseg.training.infer import lesion_probability
+from weakseg.training.prior import are_shares
 
 
 class Model(NamedTuple):
@@ -314,7 +315,7 @@ def _probability(
         model, x, fill, tile=settings.tile, overlap=settings.overlap, flips=settings.flips
     )
     sampled, true = priors_of(held)
-    if not settings.recalibrate or not 0 < min(sampled, true) <= max(sampled, true) < 1:
+    if not settings.recalibrate or not are_shares(sampled, true):
         return p
     lesion, rest = true / sampled * p, (1 - true) / (1 - sampled) * (1 - p)
     return lesion / (lesion + rest)

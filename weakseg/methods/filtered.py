@@ -38,12 +38,14 @@ def check_filtered(prepared: Prepared) -> tuple[list[Condition], dict[str, str]]
     is_lesion = prepared.cases.labels.is_lesion
     needs = {"validation": "val", "train-quantile": "train"}.get(settings.rule.rule)
     needs = "val" if getattr(settings.rule, "search", None) else needs
+    masked = needs == "val" or settings.rule.taught_by_masks
+    needs = "train" if settings.rule.taught_by_masks else needs
     ill = [c for c in prepared.cases.of(needs or "") if is_lesion(c.label)]
-    if needs and not any(c.mask is not None or needs == "train" for c in ill):
+    if needs and not any(c.mask is not None or not masked for c in ill):
         raise UserError(
             f"The threshold rule {settings.rule.rule} cannot be fitted.",
             where="filtered.rule",
-            found=f"no lesion{' with a mask' if needs == 'val' else ''} in the {needs} split",
+            found=f"no lesion{' with a mask' if masked else ''} in the {needs} split",
             fix="choose a rule that needs no mask, such as fixed",
         )
     return conditions, left_out

@@ -22,6 +22,7 @@ from weakseg.config import (
     filtered_fingerprint,
     same_start,
 )
+from weakseg.current import changed_input
 from weakseg.data.case_files import case_mask
 from weakseg.data.cases import Case
 from weakseg.data.manifest import named_cases, read_configured, table_cases
@@ -322,11 +323,14 @@ def _segmenters(folder: Path, config: Config) -> dict[str, dict[int, SegmenterTa
 
 
 def _attribution(folder: Path, config: Config) -> dict[str, dict[str, Any]]:
-    """What was explained of the segmenters, if it is of the splits and the networks of the run."""
-    record, found = open_run(folder).record, {}
+    """What was explained of the segmenters, if it is of the splits and the masks of the run."""
+    run, found = open_run(folder), dict[str, dict[str, Any]]()
+    record = run.record
     for name in config.segmenters:
         made = record.get("stages", {}).get(attribution_stage(name))
         if made is None or made.get("data") != record.get("data", {}).get("splits_key"):
+            continue
+        if changed_input(run, made) is not None:
             continue
         bests = {s: segmenter_folder(folder, name, s) / BEST for s in made.get("weights", {})}
         if all(b.is_file() and file_hash(b) == made["weights"][s] for s, b in bests.items()):

@@ -108,7 +108,10 @@ def mask_equivalence(prepared: Prepared, *, force: bool = False) -> Path:
 
     curve = Stage(
         EQUIVALENCE_STAGE,
-        fingerprint(EQUIVALENCE_STAGE, 1, [point.key for point in points]),
+        # A report asks for these settings, also for those that leave every point as it is.
+        fingerprint(
+            EQUIVALENCE_STAGE, 2, name, curve_fingerprint(config, name), [p.key for p in points]
+        ),
         (path,),
         write,
         what="mask-equivalence curve",
@@ -125,9 +128,11 @@ def _seeds(seeds: list[int], draws: int) -> list[int]:
 
 
 def _point_key(prepared: Prepared, name: str, draw: int, k: int, seed: int) -> str:
-    after = segmenter_settings(prepared, name).model_dump(
-        mode="json", include={"tile", "overlap", "flips", "recalibrate"}
-    )
+    settings, looked = segmenter_settings(prepared, name), {"tile", "overlap", "flips"}
+    # Settings that came later, where they do something.
+    looked |= {"scales"} if settings.scales != [1.0] else set()
+    looked |= {"prune"} if settings.prune is not None else set()
+    after = settings.model_dump(mode="json", include={*looked, "recalibrate"})
     made_of = (segmenter_key(prepared, name, seed), after, prepared.config.seed)
     cleaned = clean_up_settings(prepared.config)
     return fingerprint("equivalence-point", 1, *made_of, draw, k, *cleaned)

@@ -30,7 +30,13 @@ from weakseg.layout import (
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.methods.prepared import Prepared, require_images
-from weakseg.methods.segmenters import load_segmenter, segmentation_cases, trained_settings
+from weakseg.methods.segmenters import (
+    load_segmenter,
+    priors_of,
+    read_settings,
+    segmentation_cases,
+    trained_settings,
+)
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.unetpp import pruned
 from weakseg.progress import progress, say
@@ -41,6 +47,7 @@ from weakseg.stages.base import Stage, perform
 from weakseg.stages.prepare import prepared_run
 from weakseg.training.infer import as_batch, whole_logits, whole_window
 from weakseg.training.loop import pick_device
+from weakseg.training.prior import are_shares, recalibrate
 from weakseg.training.segmentation_cases import SegmentationCases
 
 COLUMNS = ("image_preserved", "prediction_preserved", "quarter_preserved")
@@ -84,7 +91,8 @@ def explain_segmenter(
 
     No true mask is looked at. Images in which a network marks nothing have no attribution. Each
     network is explained by itself, by the mask that it alone makes of the unmirrored image in one
-    size at its method's threshold, without screening and gate.
+    size at its method's threshold: recalibrated where its settings say so, but without conditional
+    random field, screening and gate.
 
     Parameters
     ----------
@@ -137,8 +145,9 @@ def explain_segmenter(
     seeds = {s: seed for seed, of in config.mask_seeds(name).items() for s in of}
     weights = {s: file_hash(segmenter_folder(run.folder, name, s) / BEST) for s in seeds}
     cuts = {s: float(entries[f"seed-{seed}"]["threshold"]) for s, seed in seeds.items()}
-    prune = config.segmenters[name].prune
-    key = fingerprint("attribution", 1, prepared.key, weights, cuts, images, prune, config.seed)
+    of = config.segmenters[name].model_dump(include={"prune", "recalibrate"})
+    means = (config.seed, config.scores.bootstrap)
+    key = fingerprint("attribution", 2, prepared.key, weights, cuts, images, of, *means)
     table, summary = attribution_table(run.folder, name), attribution_summary(run.folder, name)
     test = prepared.cases.indices("test")
     if images and len(test) > images:
@@ -194,6 +203,7 @@ def _of_network(
     config = prepared.config
     folder = segmenter_folder(prepared.run.folder, name, seed)
     settings = trained_settings(folder, entry)
+    priors = priors_of(read_settings(folder)) if settings.recalibrate else None
     model = load_segmenter(folder).to(pick_device(config.device))
     data = segmentation_cases(prepared, name)
     rows: list[dict[str, Any]] = []
@@ -201,7 +211,7 @@ def _of_network(
     what = f"attribution of {name}, seed {seed}"
     with progress(what, len(test)) as advance, pruned(model, settings.prune):
         for i, image, fill, body in _inputs(data, test, next(model.parameters()).device):
-            segment = partial(_marked, model, fill, float(entry["threshold"]))
+            segment = partial(_marked, model, fill, float(entry["threshold"]), priors)
             mask = segment(image)
             advance()
             if not bool(mask.any()):
@@ -233,8 +243,14 @@ def _inputs(
         yield i, as_batch([held.image], device), as_batch([held.fill], device), body
 
 
-def _marked(model: Any, fill: Tensor, threshold: float, image: Tensor) -> Tensor:
-    """What a network marks in an image, on its own grid."""
+def _marked(
+    model: Any,
+    fill: Tensor,
+    threshold: float,
+    priors: tuple[float, float] | None,
+    image: Tensor,
+) -> Tensor:
+    """What a network marks in an image, on its own grid; recalibrated by ``priors`` if given."""
     with torch.no_grad():
         p = whole_logits(model, image, fill).float().softmax(1)[0, LESION]
     if not bool(p.isfinite().all()):
@@ -243,6 +259,9 @@ def _marked(model: Any, fill: Tensor, threshold: float, image: Tensor) -> Tensor
             where=type(model).__name__,
             fix="train it again: weakseg train-segmenter CONFIG --force",
         )
+    if priors is not None and are_shares(*priors):
+        moved = recalibrate(p.cpu().numpy(), *priors)
+        p = torch.from_numpy(moved.astype(np.float32)).to(p.device)
     return p > threshold
 
 

@@ -142,12 +142,13 @@ class _Seed:
     def made_by(self) -> dict[str, Any]:
         """What the masks of the rule depend on besides the heatmaps.
 
-        A rule that learns from the heatmaps does so by the run's seed alone; it sees no mask.
+        A rule that is trained is so by the run's seed, and sees a mask only where masks teach it.
         """
         rule = self.settings.rule
         if rule.trainable:
             settings = {"rule": rule.model_dump(mode="json"), "seed": self.prepared.config.seed}
-            return settings | {"masks_seen": 0}
+            taught = len(self.reader.teaching()) if rule.taught_by_masks else 0
+            return settings | {"masks_seen": taught}
         return self.fitted.to_json()
 
     @property

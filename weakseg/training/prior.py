@@ -6,6 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 
+def are_shares(sampled: float, true: float) -> bool:
+    """Whether both priors are in (0, 1): else there is nothing that `recalibrate` could undo."""
+    return 0 < min(sampled, true) <= max(sampled, true) < 1
+
+
 def recalibrate(probability: npt.ArrayLike, sampled: float, true: float) -> npt.NDArray[np.float64]:
     """Undo the shift of the class prior that a sampler made.
 

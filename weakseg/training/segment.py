@@ -21,7 +21,7 @@ from weakseg.models.unetpp import pruned
 from weakseg.training.infer import as_batch, lesion_probability
 from weakseg.training.loop import require_finite, seed_epoch
 from weakseg.training.losses import make_loss, voxel_cross_entropy
-from weakseg.training.prior import recalibrate
+from weakseg.training.prior import are_shares, recalibrate
 from weakseg.training.segmentation_cases import SegmentationCases
 from weakseg.training.supervision import supervised_loss
 from weakseg.training.together import Share
@@ -286,7 +286,7 @@ def predict(
                 flips=config.flips,
             )
         for i, probability in zip(chosen, p[: len(arrays)].cpu().numpy(), strict=True):
-            if priors is not None and config.recalibrate and 0 < min(priors) <= max(priors) < 1:
+            if priors is not None and config.recalibrate and are_shares(*priors):
                 for k, part in enumerate(probability):  # one by one: all take twice the memory
                     probability[k] = recalibrate(part, *priors)
             yield i, probability

@@ -153,8 +153,8 @@ class Rule(Section, ABC):
     dims : tuple of int
         Axes of space of the heat that it takes: 2 of images, 3 of whole volumes.
     trainable : bool
-        Whether it is trained on the training images' heatmaps, see
-        `weakseg.methods.trainable`.
+        Whether it is trained on the training images' heatmaps, or on their true masks where it is
+        `taught_by_masks`; see `weakseg.methods.trainable`.
     in_parts : bool
         Whether `mask` takes heat of any floating type, of which it makes doubles a part at a time:
         those of a whole large volume take memory.
@@ -177,6 +177,11 @@ class Rule(Section, ABC):
     def draws(self) -> bool:
         """Whether the experiment's seed has a part in it: it is trained, or takes some masks."""
         return self.trainable or getattr(self, "max_masks", None) is not None
+
+    @property
+    def taught_by_masks(self) -> bool:
+        """Whether it is trained on true masks of training images, which it counts."""
+        return False
 
     def require(self) -> None:
         """Refuse the rule where a package that it needs is not installed.

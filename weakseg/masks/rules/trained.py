@@ -36,13 +36,17 @@ class TrainableRule(Rule):
     trainable = True
     later: ClassVar[frozenset[str]] = frozenset({"teacher"})
 
+    @property
+    def taught_by_masks(self) -> bool:
+        return self.teacher == "masks"
+
     _low_is_lower = model_validator(mode="after")(low_below_high)
 
     def fit(self, evidence: Evidence) -> FittedRule:
         if evidence.trainer is None:
             raise LookupError("there are no training images to learn from")
-        masks = evidence.training_masks if self.teacher == "masks" else 0
-        if self.teacher == "masks" and not masks:
+        masks = evidence.training_masks if self.taught_by_masks else 0
+        if self.taught_by_masks and not masks:
             raise LookupError("no lesion image of the training split has a mask")
         state = evidence.trainer(self)
         return FittedRule(
