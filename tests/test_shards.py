@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.tiny import weakseg, write_config, write_set
+from weakseg.data.cases import Case
 from weakseg.errors import ConfigError
-from weakseg.runs import locked
+from weakseg.predicting.shards import Told, asked_for, forget_parts, read_parts, write_part
+from weakseg.runs import file_hash, locked
 from weakseg.shards import Shard, parse_shard
 
 TINY = """
@@ -157,7 +164,7 @@ def test_joined_predictions_are_those_in_one_piece(trained, tmp_path, capsys):
     assert weakseg(*words, out) == 0
     said = capsys.readouterr().err
     assert "shard 2/3 is not there; its images are predicted here" in said
-    assert "1 masks of shards are missing" in said
+    assert "the masks of 1 images of shards are missing or others" in said
     assert kept.stat().st_mtime_ns == before
     assert predicted(out) == predicted(tmp_path / "one")
 
@@ -169,5 +176,83 @@ def test_parts_of_another_prediction_are_not_joined(trained, tmp_path, capsys):
     (tmp_path / "shards/2-of-2.json").write_text("{")
     capsys.readouterr()
     assert weakseg(*words, "--heatmaps") == 0
-    assert "shard 2/2 is left out" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "shard 2/2 is left out" in said
+    assert "shard 1/2 is left out: it is of other inputs" in said
     assert len(list((tmp_path / "heatmaps").glob("*.npz"))) == 18
+    # Nobody has joined them: they are not this prediction's to delete.
+    assert len(list((tmp_path / "shards").iterdir())) == 2
+
+
+def test_shards_of_files_of_which_some_cannot_be_read(trained, tmp_path, capsys):
+    _, _, whole = trained
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(4):  # larger than all that the run has learnt from
+        side = np.random.default_rng(i).integers(0, 255, (600, 600), np.uint8)
+        Image.fromarray(side).save(images / f"b{i}.png")
+    for name in ("a0", "a1", "a2"):
+        (images / f"{name}.png").write_bytes(b"no picture")
+    words = ("predict", whole, images, "--skip-unreadable", "--out")
+    assert weakseg(*words, tmp_path / "one") == 0
+    out = tmp_path / "parts"
+    for which in ("1/3", "2/3", "3/3"):
+        assert weakseg(*words, out, "--shard", which) == 0
+    assert json.loads((out / "shards/1-of-3.json").read_text())["told"] == {}
+    capsys.readouterr()
+    assert weakseg(*words, out) == 0
+    assert "warning: 4 of 4 images are unlike" in capsys.readouterr().err
+    assert predicted(out) == predicted(tmp_path / "one")
+    for good in images.glob("b*.png"):
+        good.unlink()
+    assert weakseg(*words, out, "--shard", "1/1") == 0
+    assert weakseg(*words, out) == 2
+    assert "3 of 3 files cannot be read" in capsys.readouterr().err
+
+
+def test_what_makes_a_prediction_another_one(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    image, other, roi = (tmp_path / f"{n}.png" for n in ("image", "other", "roi"))
+    for file in (image, other, roi):
+        file.write_bytes(b"x")
+    series = tmp_path / "series"
+    series.mkdir()
+    method = SimpleNamespace(name="m", seeds=(0,))
+
+    def key(case, named=None, options=("torch",)):
+        return asked_for(tmp_path, method, [case], named or {}, options)
+
+    one = Case("a", image, "")
+    keys = [
+        key(one),
+        key(replace(one, image=other)),  # of the same name in another folder
+        key(replace(one, more=(roi,))),
+        key(replace(one, roi=roi)),
+        key(one, {image: [1]}),
+        key(one, {image: [2]}),
+        key(one, options=("openvino",)),
+        key(replace(one, image=series)),
+    ]
+    (series / "1.dcm").write_bytes(b"x")
+    keys.append(key(replace(one, image=series)))
+    assert key(one) == keys[0]
+    image.write_bytes(b"xy")
+    keys.append(key(one))
+    os.utime(image, ns=(1, 1))
+    keys.append(key(one))
+    assert len(set(keys)) == len(keys)
+
+
+def test_masks_that_another_prediction_has_written_over_are_not_joined(tmp_path, capsys):
+    mask = tmp_path / "a.png"
+    mask.write_bytes(b"first")
+    told = {"a": Told({"mask": "a.png"}, files={"a.png": file_hash(mask)})}
+    write_part(tmp_path, Shard(1, 1), "key", told)
+    write_part(tmp_path, Shard(1, 2), "key", {})
+    assert read_parts(tmp_path, "key", ["a"]) == told
+    assert "shard 1/2 is left out: those of 1 tell of more" in capsys.readouterr().err
+    mask.write_bytes(b"second")
+    assert read_parts(tmp_path, "key", ["a"]) == {}
+    assert "missing or others" in capsys.readouterr().err
+    forget_parts(tmp_path, "key")
+    assert not (tmp_path / "shards").exists()

@@ -180,7 +180,12 @@ def test_the_recipe_s_parts_are_judged_with_the_slices_beside_them(job, tmp_path
     assert 0 < beside < alone or alone == beside == 0
     manifest = folder / "data/labels.csv"
     command = ("predict", folder / "run", manifest, "--out", tmp_path, "--method", "best-weak")
-    assert weakseg(*command) == 0
+    for further in (
+        ["--shard", "1/2"],
+        ["--shard", "2/2"],
+        [],
+    ):  # whole volumes: no neighbour is lost
+        assert weakseg(*command, *further) == 0
     for name in ("v5", "v6"):
         made = voxels(folder / f"run/masks/best-weak/seed-0/{name}.nii.gz")
         np.testing.assert_array_equal(voxels(tmp_path / f"{name}.nii.gz"), made)

@@ -67,6 +67,22 @@ def parse_shard(text: str) -> Shard:
     return Shard(part, of)
 
 
+def refuse_auto(engine: str) -> None:
+    """Refuse an engine that each shard would choose for itself.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if engine == "auto":
+        raise ConfigError(
+            "Shards would each choose an engine of their own.",
+            where="engine",
+            found="auto",
+            fix="name one: torch, onnxruntime or openvino",
+        )
+
+
 def _of_launcher() -> Shard:
     launch = launched()
     if launch.world > 1:

@@ -40,6 +40,8 @@ class ExportedMethod(Method):
         ``model.json``.
     session : callable
         See `weakseg.engines.base.Session`.
+    engine : str
+        Whose session it is.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ExportedMethod(Method):
     config: Config
     about: Mapping[str, Any]
     session: Session
+    engine: str
 
     @property
     def kind(self) -> str:
@@ -191,7 +194,7 @@ def load_exported(
         ) from None
     data = InputContent.model_validate(about["input"]).as_data()
     config = Config.model_validate({"name": "exported", "data": data.model_dump()})
-    return ExportedMethod(about["method"], tuple(about["seeds"]), config, about, session)
+    return ExportedMethod(about["method"], tuple(about["seeds"]), config, about, session, engine)
 
 
 _AGAIN = "export the method again: weakseg export RUN"

@@ -208,10 +208,13 @@ def readable(
     skip: bool,
     formats: Formats[Any] = IMAGES,
     data: DataConfig | None = None,
+    *,
+    others: bool = False,
 ) -> list[Case]:
     """Read everything first, so that a bad file does not end a long run half-way.
 
-    Where bad files are skipped anyway, a look at the headers is enough.
+    Where bad files are skipped anyway, a look at the headers is enough; then none may be left only
+    where there are ``others`` besides these.
 
     Raises
     ------
@@ -229,7 +232,7 @@ def readable(
             good.append(case)
         except DataError as e:
             bad.append((public_path(case.image), e))
-    if bad and not (skip and good):
+    if bad and not (skip and (good or others)):
         lines = "\n".join(f"  - {f}: {cause(e)}" for f, e in bad)
         raise DataError(
             f"{len(bad)} of {len(cases)} files cannot be read as {formats.noun}s:\n{lines}",

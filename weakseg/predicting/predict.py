@@ -4,40 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from weakseg.config import DataConfig
 from weakseg.data.case_files import (
-    as_planes,
-    case_plane,
     case_spacing,
-    fullest_plane,
-    shown_intensity,
 )
 from weakseg.data.cases import Case
 from weakseg.data.formats.dicom.segmentation import (
-    SUFFIX,
     refuse_without_highdicom,
-    write_segmentation,
 )
 from weakseg.data.formats.registry import VOLUMES, formats_of_dims
-from weakseg.data.formats.writing import write_mask
-from weakseg.data.volumes import write_volume
 from weakseg.errors import DataError, UserError
 from weakseg.exporting.exported import is_exported, load_exported
-from weakseg.heatmaps.store import save_heatmap
 from weakseg.layout import LESIONS
-from weakseg.memory import give_free_back, give_large_back
+from weakseg.memory import give_large_back
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.clean_up import clean_up
 from weakseg.methods.find import load_method
-from weakseg.methods.lesions import COLUMNS, lesion_rows, lesion_values
+from weakseg.methods.lesions import COLUMNS
 from weakseg.predicting.inputs import (
     PREDICTIONS,
     cause,
@@ -57,16 +46,14 @@ from weakseg.predicting.shards import (
 )
 from weakseg.predicting.slices import SLICES, predict_volume, slices_named, slices_of
 from weakseg.predicting.unlike import Unlike
+from weakseg.predicting.writer import Tables, Writer, targets
 from weakseg.progress import progress, say
-from weakseg.runs import atomic_path, inside, make_folder, open_run, write_text
-from weakseg.shards import Shard
+from weakseg.runs import make_folder, open_run, write_text
+from weakseg.shards import Shard, refuse_auto
 from weakseg.spreadsheets import csv_text
 
 Predict = Callable[[Sequence[Case]], Iterator[dict[str, Any]]]
 """Writes the masks of some cases; gives their rows of ``predictions.csv``."""
-
-Tables = dict[str, list[dict[str, Any]]]
-"""File → its rows of a table; a file that is tried again has them once."""
 
 
 def predict(
@@ -117,28 +104,34 @@ def predict(
     Path
         The table ``predictions.csv``; of a shard the file that tells of it.
     """
-    chosen, sliced = _method(run, method, seed, device, engine)
+    chosen, sliced, engine = _method(run, method, seed, device, engine)
     formats = VOLUMES if sliced else formats_of_dims(chosen.dims)
     if formats is VOLUMES:
         give_large_back()
     cases = collect_inputs(inputs, out, formats)
     if sliced:  # each stands for its volume until its slices are asked for
         cases = [replace(c, slice=0, volume=c.id) for c in cases]
-    names = [c.id for c in cases]
-    key = asked_for(run, chosen, names, [heatmaps, overlays, dicom_seg, skip_unreadable])
+    names, named = [c.id for c in cases], slices_named(inputs) if sliced else {}
+    options = [engine, heatmaps, overlays, dicom_seg, skip_unreadable]
+    key = asked_for(run, chosen, cases, named, options)
     if shard is not None:
-        refuse_neighbours(chosen)
+        if not is_exported(run):
+            refuse_auto(engine or "")
+        if not sliced:  # a case is a whole volume, its neighbours with it
+            refuse_neighbours(chosen)
         cases = shard.own(cases)
     told: dict[str, Told] = {} if shard is not None else read_parts(out, key, names)
     cases = [c for c in cases if c.id not in told]
-    cases = readable(cases, skip_unreadable, formats, chosen.config.data) if cases else []
+    if cases:
+        others = shard is not None or bool(told)
+        cases = readable(cases, skip_unreadable, formats, chosen.config.data, others=others)
     if dicom_seg:
         refuse_without_highdicom()
         refuse_others_than_dicom(cases)
     shown = shown_inputs([c.image for c in cases])
     read = [f for c in cases for f in (c.image, *c.more, c.roi) if f is not None]
     sources = {f.resolve() for f in [*read, *inputs]}
-    for target in _targets(out, cases):
+    for target in (out / PREDICTIONS, out / SLICES, out / LESIONS, *targets(out, cases)):
         if target.resolve() in sources:
             raise UserError(
                 "The output would overwrite its input.",
@@ -149,24 +142,27 @@ def predict(
     seeds = ", ".join(map(str, chosen.seeds))
     which = f"mean of the seeds {seeds}" if len(chosen.seeds) > 1 else f"seed {seeds}"
     say(f"method {chosen.name} ({chosen.choice}), {which}")
-    writer = _Writer(
-        out, heatmaps, overlays, chosen.name if dicom_seg else None, chosen.config.data
-    )
+    writer = Writer(out, heatmaps, overlays, chosen.name if dicom_seg else None, chosen.config.data)
     of_slices: Tables = {}
     one = partial(_predicted, chosen, writer)
     if sliced:
-        one = partial(_predicted_by_slices, chosen, writer, slices_named(inputs), of_slices)
+        one = partial(_predicted_by_slices, chosen, writer, named, of_slices)
     ids = {str(c.image): c.id for c in cases}
     unlike = Unlike(run, chosen.config.data)
+    for t in told.values():
+        unlike.count(t.unlike)
     with progress("predicting", len(cases)) as advance:
         beside = chosen.looks_beside and not sliced
         for some in together(cases, 1 if sliced else chosen.at_once, whole_series=beside):
             made = _rows(one, some, skip_unreadable, writer.take_back, beside)
             for row in unlike.tell(some, made):  # what broke half-way has none
                 image = row["file"]
-                named = {"file": shown[Path(image)]}
-                tables = (writer.lesions.pop(image, []), of_slices.pop(image, []))
-                told[ids[image]] = Told(row | named, *([r | named for r in t] for t in tables))
+                file = {"file": shown[Path(image)]}
+                lesions = [r | file for r in writer.lesions.pop(image, [])]
+                slices = [r | file for r in of_slices.pop(image, [])]
+                hashes = {} if shard is None else writer.hashes(image)
+                kinds = unlike.kinds.pop(image, [])
+                told[ids[image]] = Told(row | file, lesions, slices, kinds, hashes)
             advance(len(some))
     unlike.say()
     if shard is not None:
@@ -177,18 +173,19 @@ def predict(
     if sliced:
         write_text(out / SLICES, csv_text(pd.DataFrame([row for t in of_all for row in t.slices])))
     write_text(out / PREDICTIONS, csv_text(pd.DataFrame([t.row for t in of_all])))
-    forget_parts(out)
+    forget_parts(out, key)
     return out / PREDICTIONS
 
 
 def _method(
     run: Path, method: str | None, seed: int | None, device: str, engine: str | None
-) -> tuple[Method, bool]:
-    """The method of a run, or the one that was exported; and whether it takes slices."""
+) -> tuple[Method, bool, str | None]:
+    """The method of a run, or the one that was exported; whether it takes slices; its engine."""
     if is_exported(run):
-        return load_exported(run, method, seed=seed, engine=engine), False
+        exported = load_exported(run, method, seed=seed, engine=engine)
+        return exported, False, exported.engine
     chosen = load_method(run, method, seed=seed, device=device, engine=engine)
-    return chosen, bool(open_run(run).record.get("data", {}).get("sliced", False))
+    return chosen, bool(open_run(run).record.get("data", {}).get("sliced", False)), engine
 
 
 def _rows(
@@ -218,93 +215,7 @@ def _rows(
         return [row for rows in alone for row in rows]
 
 
-@dataclass(frozen=True)
-class _Writer:
-    """Where results go, and which are asked for."""
-
-    out: Path
-    heatmaps: bool
-    overlays: bool
-    segmentation_by: str | None
-    data: DataConfig
-    lesions: Tables = field(default_factory=dict)
-    written: dict[str, list[Path]] = field(default_factory=dict)
-
-    def take_back(self, case: Case) -> None:
-        """Remove what was written of a case that has no row after all."""
-        for path in self.written.pop(str(case.image), []):
-            path.unlink(missing_ok=True)
-
-    def _path(self, case: Case, *parts: str) -> Path:
-        path = inside(self.out, *parts)
-        self.written.setdefault(str(case.image), []).append(path)
-        return path
-
-    def write(
-        self,
-        case: Case,
-        prediction: Prediction,
-        probability: Callable[[int], float | None] | None = None,
-    ) -> Path:
-        """Write what is asked for, and measure the lesions; the mask's file.
-
-        ``probability`` is that of a slice, where it is not that of the whole.
-        """
-        if case.formats.further:
-            give_free_back()
-        said = probability or (lambda _: prediction.probability)
-        values = partial(lesion_values, case, self.data)
-        rows = lesion_rows(case, prediction.mask, prediction.map, said, values)
-        self.lesions[str(case.image)] = rows
-        mask = self._path(case, f"{case.id}{case.formats.mask_suffix}")
-        write_mask(mask, prediction.mask, case.image)
-        if self.heatmaps:
-            self._save_map(case, prediction)
-        if self.overlays:
-            self._save_overlay(case, prediction)
-        if self.segmentation_by is not None:
-            path = self._path(case, f"{case.id}{SUFFIX}")
-            write_segmentation(path, prediction.mask, case.image, self.segmentation_by)
-        return mask
-
-    def _save_overlay(self, case: Case, prediction: Prediction) -> None:
-        from weakseg.report.pictures import write_overlay
-
-        at = fullest_plane(case, prediction.mask)
-        heat, mask = (as_planes(case, v)[at] for v in (prediction.map, prediction.mask))
-        image = case_plane(case, self.data, at)
-        how = shown_intensity(case, self.data)
-        write_overlay(self._path(case, *_overlay(case)), image, heat, mask, intensity=how)
-
-    def _save_map(self, case: Case, prediction: Prediction) -> None:
-        suffix, save = MAPS[case.formats.noun]
-        save(self._path(case, "heatmaps", f"{case.id}{suffix}"), case, prediction)
-
-
-def _save_arrays(path: Path, case: Case, prediction: Prediction) -> None:
-    if prediction.heat is not None:
-        save_heatmap(path, prediction.heat)
-        return
-    with atomic_path(path) as part, part.open("wb") as f:
-        np.savez_compressed(f, probability=prediction.map.astype(np.float16))
-
-
-def _save_volume(path: Path, case: Case, prediction: Prediction) -> None:
-    write_volume(path, prediction.map, case.image)
-
-
-MAPS: dict[str, tuple[str, Callable[[Path, Case, Prediction], None]]] = {
-    "image": (".npz", _save_arrays),
-    "volume": (".nii.gz", _save_volume),
-}
-"""What a file holds → how heat or probability is kept beside it."""
-
-
-def _overlay(case: Case) -> tuple[str, str]:
-    return "overlays", f"{case.id}.png"
-
-
-def _predicted(method: Method, writer: _Writer, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
+def _predicted(method: Method, writer: Writer, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
     """The rows of some cases, whose masks are written."""
     how = method.config.volumes
     for case, said in zip(cases, method.predict_each(cases), strict=True):
@@ -323,7 +234,7 @@ def _row(case: Case, mask: Path, prediction: Prediction) -> dict[str, Any]:
 
 def _predicted_by_slices(
     method: Method,
-    writer: _Writer,
+    writer: Writer,
     named: dict[Path, list[int]],
     slices: Tables,
     cases: Sequence[Case],
@@ -344,13 +255,3 @@ def _volume_of(case: Case, voxels: int) -> dict[str, Any]:
         return {}
     spacing = case_spacing(case)
     return {"lesion_ml": spacing and round(math.prod(spacing) / 1000 * voxels, 3)}
-
-
-def _targets(out: Path, cases: Sequence[Case]) -> Iterator[Path]:
-    """Every file that may be written."""
-    yield from (out / PREDICTIONS, out / SLICES, out / LESIONS)
-    for case in cases:
-        yield out / f"{case.file}{case.formats.mask_suffix}"
-        yield out / "heatmaps" / f"{case.file}{MAPS[case.formats.noun][0]}"
-        yield inside(out, *_overlay(case))
-        yield out / f"{case.file}{SUFFIX}"

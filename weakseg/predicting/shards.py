@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from weakseg.config import fingerprint
+from weakseg.data.cases import Case
+from weakseg.data.formats.dicom.signs import files_in
 from weakseg.errors import UserError, WeaksegError
 from weakseg.exporting.description import ABOUT
 from weakseg.exporting.exported import is_exported
@@ -35,11 +39,24 @@ class Told:
         Of ``predictions.csv``.
     lesions, slices : list of dict
         Of the tables of these names.
+    unlike : list of str
+        In what it is unlike the training images.
+    files : dict
+        What was written of it → its hash.
     """
 
     row: dict[str, Any]
     lesions: Rows = field(default_factory=list)
     slices: Rows = field(default_factory=list)
+    unlike: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def whole(self, out: Path) -> bool:
+        """Whether its files are what was written: another prediction may have written others."""
+        try:
+            return all(file_hash(inside(out, f)) == h for f, h in self.files.items())
+        except WeaksegError:
+            return False
 
 
 class PartContent(BaseModel):
@@ -51,10 +68,45 @@ class PartContent(BaseModel):
     told: dict[str, dict[str, Any]]
 
 
-def asked_for(run: Path, method: Method, names: list[str], options: list[bool]) -> str:
-    """Fingerprint of a prediction: parts of another one are not joined."""
+def asked_for(
+    run: Path,
+    method: Method,
+    cases: Sequence[Case],
+    named: Mapping[Path, Sequence[int]],
+    options: Sequence[Any],
+) -> str:
+    """Fingerprint of a prediction: parts of another one are not joined.
+
+    Parameters
+    ----------
+    run : Path
+    method : Method
+    cases : sequence of Case
+        All inputs; they count by name, and by path, size and time of all their files.
+    named : mapping
+        Volume → the slices of it that are asked for.
+    options : sequence
+        What else was chosen.
+    """
     made_by = file_hash(run / (ABOUT if is_exported(run) else RECORD))
-    return fingerprint("predict", made_by, method.name, list(method.seeds), names, options)
+    files = hashlib.blake2b(digest_size=16)
+    for c in cases:
+        read = [c.image, None, *c.more, None, c.roi]
+        files.update(repr((c.id, [f and _stamp(f) for f in read])).encode())
+    slices = sorted((str(image), list(indices)) for image, indices in named.items())
+    of = (method.name, list(method.seeds))
+    return fingerprint("predict", 2, made_by, of, files.hexdigest(), slices, list(options))
+
+
+def _stamp(path: Path) -> tuple[str, list[tuple[str, int, int]]]:
+    """A file, or all of a series, as far as that is known without reading it."""
+    files = files_in(path) if path.is_dir() else [path]
+    seen = []
+    for file in files:
+        with contextlib.suppress(OSError):  # one that is gone is told where it is read
+            said = file.stat()
+            seen.append((file.name, said.st_size, said.st_mtime_ns))
+    return str(path.resolve()), seen
 
 
 def refuse_neighbours(method: Method) -> None:
@@ -81,7 +133,7 @@ def write_part(out: Path, shard: Shard, key: str, told: dict[str, Told]) -> Path
     return path
 
 
-def read_parts(out: Path, key: str, names: list[str]) -> dict[str, Told]:
+def read_parts(out: Path, key: str, names: Sequence[str]) -> dict[str, Told]:
     """What the shards of a prediction have said, by input; what lacks is told.
 
     Parameters
@@ -89,39 +141,50 @@ def read_parts(out: Path, key: str, names: list[str]) -> dict[str, Told]:
     out : Path
     key : str
         See `asked_for`.
-    names : list of str
+    names : sequence of str
         All inputs, in the order in which they were dealt out.
     """
     by_number: dict[int, dict[int, dict[str, Told]]] = {}
-    for path in sorted((out / "shards").glob("*.json")):
-        form = _NAME.fullmatch(path.name)
-        if form is None:
-            continue
+    for path, shard in _parts(out):
         try:
             content = read_json(path, model=PartContent)
         except WeaksegError as e:
-            say(f"shard {form[1]}/{form[2]} is left out: {e.what}")
+            say(f"shard {shard} is left out: {e.what}")
             continue
-        if content["key"] == key:
-            told = {n: Told(**t) for n, t in content["told"].items()}
-            by_number.setdefault(int(form[2]), {})[int(form[1])] = told
+        if content["key"] != key:
+            say(f"shard {shard} is left out: it is of other inputs, options, or another method")
+            continue
+        told = {n: Told(**t) for n, t in content["told"].items()}
+        by_number.setdefault(shard.of, {})[shard.part] = told
     if not by_number:
         return {}
     of, parts = max(by_number.items(), key=lambda item: sum(map(len, item[1].values())))
+    for other, left in by_number.items():
+        if other != of:
+            which = ", ".join(f"{p}/{other}" for p in left)
+            say(f"shard {which} is left out: those of {of} tell of more")
     lost = [f"{p}/{of}" for p in range(1, of + 1) if p not in parts]
     if lost:
         say(f"shard {', '.join(lost)} is not there; its images are predicted here")
-    joined = {name: t for told in parts.values() for name, t in told.items() if name in names}
-    gone = [n for n, t in joined.items() if not inside(out, str(t.row["mask"])).exists()]
+    known = set(names)
+    joined = {name: t for told in parts.values() for name, t in told.items() if name in known}
+    gone = {n for n, t in joined.items() if not t.whole(out)}
     if gone:
-        say(f"{len(gone)} masks of shards are missing, and are made again")
+        say(f"the masks of {len(gone)} images of shards are missing or others, and are made again")
     return {n: t for n, t in joined.items() if n not in gone}
 
 
-def forget_parts(out: Path) -> None:
-    """Delete what was joined, and nothing of others."""
-    for path in (out / "shards").glob("*.json"):
-        if _NAME.fullmatch(path.name):
-            path.unlink()
+def forget_parts(out: Path, key: str) -> None:
+    """Delete the parts of a prediction whose tables are written; those of others stay."""
+    for path, _ in _parts(out):
+        with contextlib.suppress(WeaksegError):
+            if read_json(path, model=PartContent)["key"] == key:
+                path.unlink()
     with contextlib.suppress(OSError):  # not there, or not empty
         (out / "shards").rmdir()
+
+
+def _parts(out: Path) -> list[tuple[Path, Shard]]:
+    """The files of shards, by name."""
+    forms = ((p, _NAME.fullmatch(p.name)) for p in sorted((out / "shards").glob("*.json")))
+    return [(p, Shard(int(form[1]), int(form[2]))) for p, form in forms if form is not None]

@@ -35,6 +35,11 @@ class Unlike:
     run : Path
     data : DataConfig
         How the run's networks read images.
+
+    Attributes
+    ----------
+    kinds : dict
+        File → in what it is unlike, of those that `tell` was told of.
     """
 
     def __init__(self, run: Path, data: DataConfig) -> None:
@@ -42,26 +47,36 @@ class Unlike:
         self._data = data
         self._known = Familiar.from_json(read_json(path)) if path.exists() else None
         self._counts: Counter[str] = Counter()
+        self.kinds: dict[str, list[str]] = {}
         self._unlike = self._seen = 0
 
     def tell(self, cases: Sequence[Case], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows of ``predictions.csv`` of some cases, with the column `UNLIKE`."""
         by_file = {str(c.image): c for c in cases}
-        return [row | {UNLIKE: self._reasons(_seen(by_file[row["file"]]))} for row in rows]
+        told = []
+        for row in rows:
+            reasons = self._reasons(_seen(by_file[row["file"]]))
+            self.kinds[row["file"]] = list(reasons)
+            told.append(row | {UNLIKE: "; ".join(reasons.values())})
+        return told
+
+    def count(self, kinds: Sequence[str]) -> None:
+        """Count an image that a shard has looked at, with in what it is unlike."""
+        self._seen += 1
+        self._unlike += bool(kinds)
+        self._counts.update(kinds)
 
     def look(self, cases: Sequence[Case]) -> None:
         """Hold some cases against the run's, for `summary`."""
         for case in cases:
             self._reasons(_seen(case))
 
-    def _reasons(self, case: Case) -> str:
+    def _reasons(self, case: Case) -> dict[str, str]:
         if self._known is None:
-            return ""
+            return {}
         reasons = self._known.unlike(look_at_case(case, self._data))
-        self._seen += 1
-        self._unlike += bool(reasons)
-        self._counts.update(reasons.keys())
-        return "; ".join(reasons.values())
+        self.count(list(reasons))
+        return reasons
 
     def say(self) -> None:
         """Warn in the terminal, with counts and reasons."""

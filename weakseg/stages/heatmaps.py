@@ -36,7 +36,7 @@ from weakseg.models.modes import channels_last
 from weakseg.prefetch import map_ahead
 from weakseg.progress import progress, say
 from weakseg.runs import Run, remove_tree, write_json
-from weakseg.shards import Shard
+from weakseg.shards import Shard, refuse_auto
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_heatmaps
 from weakseg.stages.shards import (
@@ -44,7 +44,6 @@ from weakseg.stages.shards import (
     CHOSEN,
     Taken,
     own_folder,
-    refuse_auto,
     shard_key,
     taken_from_shards,
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.config import fingerprint
-from weakseg.errors import ConfigError, RunError, WeaksegError
+from weakseg.errors import RunError, WeaksegError
 from weakseg.layout import heatmap_file, shard_folder, shards_folder
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import say
@@ -67,22 +67,6 @@ def refuse_running(run: Path) -> None:
             where=str(run),
             found=f"shard {', '.join(running)}",
             fix="wait until they end",
-        )
-
-
-def refuse_auto(engine: str) -> None:
-    """Refuse an engine that each shard would choose for itself.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if engine == "auto":
-        raise ConfigError(
-            "Shards would each choose an engine of their own.",
-            where="engine",
-            found="auto",
-            fix="name one: torch, onnxruntime or openvino",
         )
 
 
