@@ -18,9 +18,12 @@ from PIL import Image
 from tests.tiny import weakseg, write_config, write_set
 from weakseg.data.cases import Case
 from weakseg.errors import ConfigError
+from weakseg.layout import heatmap_file
 from weakseg.predicting.shards import Told, asked_for, forget_parts, read_parts, write_part
-from weakseg.runs import file_hash, locked
+from weakseg.runs import Run, file_hash, locked
 from weakseg.shards import Shard, parse_shard
+from weakseg.stages.base import Stage, perform
+from weakseg.stages.shards import CHOSEN, forget_shards, shard_key, taken_from_shards
 
 TINY = """
 name: tiny
@@ -109,7 +112,7 @@ def test_joined_shards_are_the_whole(trained, tmp_path, capsys, monkeypatch):
     assert stages[0][heats].keys() == stages[1][heats].keys()
 
 
-def test_a_lost_shard_is_named_and_made_again_alone(trained, tmp_path, capsys):
+def test_a_lost_shard_is_named_and_made_again_alone(trained, tmp_path, capsys, monkeypatch):
     config, before, whole = trained
     run = tmp_path / "run"
     shutil.copytree(before, run)
@@ -126,10 +129,50 @@ def test_a_lost_shard_is_named_and_made_again_alone(trained, tmp_path, capsys):
         assert "in use by another" in capsys.readouterr().err
     assert shard(config, run, "3/3") == 0
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
+    with monkeypatch.context() as broken:
+        broken.setattr("weakseg.stages.heatmaps._explainer", None)  # breaks off when some are taken
+        assert weakseg("heatmap-segment", config, "--run-dir", run) == 1
+    assert all(p.exists() for p in kept)
+    shutil.copytree(run / "shards/2-of-2", run / "shards/1-of-1")  # a shard of other images
+    record = run / "shards/2-of-2/run.json"
+    record.write_text(record.read_text().replace('"key": "', '"key": "x'))
     capsys.readouterr()
     assert weakseg("heatmap-segment", config, "--run-dir", run) == 0
-    assert "shard 2/3 is not there; 6 heatmaps are made here" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "shard 2/3 is not there; 6 heatmaps are made here" in said
+    assert "shard 2/2 is left out: it is of other settings, data or networks" in said
+    assert "shard 2/2 stays in" in said
+    assert [p.name for p in (run / "shards").iterdir()] == ["1-of-1", "2-of-2"]
     assert contents(run) == contents(whole)
+
+
+def test_shards_that_are_not_what_is_wanted_are_left_out(tmp_path, capsys):
+    """Of a stage that wanted fewer images, or whose labels have chosen otherwise."""
+    heats = tmp_path / "heatmaps"
+    path = tmp_path / "shards/2-of-3"
+    there = heatmap_file(path / "heatmaps", "b")
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"x")
+    run = Run(path)
+    stage = Stage("stage", shard_key("key", Shard(2, 3)), (path / "heatmaps",), lambda _: {})
+    about = {"images": 1, CHOSEN: "chosen"}
+    perform(run, replace(stage, run=lambda _: about))
+
+    def taken(wanted, key="key", chosen="chosen"):
+        return list(taken_from_shards(tmp_path, "stage", key, heats, wanted, chosen).where)
+
+    assert taken(["a", "b", "c"]) == ["b"]
+    capsys.readouterr()
+    for wanted in (["a", "x", "c"], list("xyabzc")):
+        assert taken(wanted) == []
+        assert "shard 2/3 is left out: it is of other images" in capsys.readouterr().err
+    assert taken(["a", "b", "c"], chosen="other") == []
+    assert "choose otherwise now" in capsys.readouterr().err
+    assert taken(["a", "b", "c"], key="other") == []
+    forget_shards(tmp_path, {"stage": "other"})
+    assert there.exists()
+    forget_shards(tmp_path, {"stage": "key"})
+    assert not (tmp_path / "shards").exists()
 
 
 def test_shards_that_would_choose_for_themselves_are_refused(trained, capsys):

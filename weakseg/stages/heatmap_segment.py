@@ -31,7 +31,6 @@ from weakseg.layout import (
     predictions_stage,
     scores_file,
     seed_folder,
-    shards_folder,
     threshold_file,
     trained_file,
 )
@@ -61,6 +60,7 @@ from weakseg.stages.effort import of_masks
 from weakseg.stages.heatmaps import make_heatmaps, make_shard
 from weakseg.stages.scoring import collect, part_files, write_part
 from weakseg.stages.segment import Work, segment_cases
+from weakseg.stages.shards import forget_shards
 from weakseg.stored import read_json
 
 
@@ -91,8 +91,10 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     made = [(name, seed) for name in config.all_heatmaps for seed in config.heatmap_seeds(name)]
     for name, seed in made:
         make_heatmaps(prepared, seed, name=name, force=force)
-    _segment(prepared, [heatmap_key(prepared, seed, name=name) for name, seed in made], force)
-    remove_tree(shards_folder(prepared.run.folder))  # what was of use is joined
+    keys = [heatmap_key(prepared, seed, name=name) for name, seed in made]
+    _segment(prepared, keys, force)
+    stages = [heatmap_stage(config.classifier.arch, seed, name) for name, seed in made]
+    forget_shards(prepared.run.folder, dict(zip(stages, keys, strict=True)))
     segment_composed(prepared, force=force)
     return collect(prepared)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -207,7 +208,7 @@ def _write_heatmaps(
     for case, path in taken.where.items():
         there = heatmap_file(part, case)
         there.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(there)
+        _link(path, there)  # a shard goes when all is made: what breaks off loses nothing
     for entry in taken.entries:
         flat, layer = flat + entry["flat"], entry["layer"]
         seen_at.update({float(s): n for s, n in entry.get("scales", {}).items()})
@@ -234,6 +235,14 @@ def _write_heatmaps(
     if config.all_heatmaps[name].choose != "mean":
         written["scales"] = {f"{s:g}": seen_at[s] for s in scales}
     return written
+
+
+def _link(path: Path, there: Path) -> None:
+    """The same file at a second place; a copy where the disk has no links."""
+    try:
+        there.hardlink_to(path)
+    except OSError:
+        shutil.copy2(path, there)
 
 
 def _explainer(

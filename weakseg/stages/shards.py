@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from weakseg.errors import RunError, WeaksegError
 from weakseg.layout import heatmap_file, shard_folder, shards_folder
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import say
-from weakseg.runs import Run, is_locked
+from weakseg.runs import Run, is_locked, remove_tree
 from weakseg.shards import Shard
 
 BY, CHOSEN = "by", "chosen_by_labels"
 """Of a shard's entry: its engine, and a fingerprint of what validation labels chose for it."""
 
+_OTHER = "it is of other settings, data or networks"
 _NAME = re.compile(r"([1-9]\d*)-of-([1-9]\d*)")
 
 
@@ -91,34 +92,74 @@ def taken_from_shards(
     """
     by_number: dict[int, Taken] = {}
     for shard, path in shards_there(run):
+        own, heats = shard.own(wanted), path / folder.relative_to(run)
+        files = {case: heatmap_file(heats, case) for case in own}
         problem, entry = _whole(path, stage, shard_key(key, shard), chosen)
-        if problem is None:
-            taken = by_number.setdefault(shard.of, Taken())
-            taken.parts.append(shard.part)
-            taken.entries.append(entry)
-            heats = path / folder.relative_to(run)
-            taken.where |= {case: heatmap_file(heats, case) for case in shard.own(wanted)}
-        elif problem:
+        if not problem and not _are(files, entry["images"]):
+            problem = "it is of other images"
+        if problem:
             say(f"{stage}: shard {shard} is left out: {problem}")
+            continue
+        taken = by_number.setdefault(shard.of, Taken())
+        taken.parts.append(shard.part)
+        taken.entries.append(entry)
+        taken.where |= files
     if not by_number:
         return Taken()
     of, taken = max(by_number.items(), key=lambda item: len(item[1].where))
+    for other, left in by_number.items():
+        if other != of:
+            which = ", ".join(f"{p}/{other}" for p in left.parts)
+            say(f"{stage}: shard {which} is left out: those of {of} have more heatmaps")
     lost = [f"{p}/{of}" for p in range(1, of + 1) if p not in taken.parts]
-    if left := len(wanted) - len(taken.where):
-        say(f"{stage}: shard {', '.join(lost)} is not there; {left} heatmaps are made here")
+    if left_over := len(wanted) - len(taken.where):
+        say(f"{stage}: shard {', '.join(lost)} is not there; {left_over} heatmaps are made here")
     return taken
 
 
-def _whole(path: Path, stage: str, key: str, chosen: str) -> tuple[str | None, dict[str, Any]]:
-    """Why a shard is of no use (blank: it is of something else), or None and its entry."""
+def _are(files: Mapping[str, Path], images: object) -> bool:
+    """Whether a shard of so many images has these files, and no others."""
+    return images == len(files) and all(p.exists() for p in files.values())
+
+
+def _whole(path: Path, stage: str, key: str, chosen: str) -> tuple[str, dict[str, Any]]:
+    """Why a shard is of no use, blank if it is, and its entry."""
     try:
         entry = Run(path).record.get("stages", {}).get(stage)
-        if entry is None or entry.get("key") != key or entry.get(CHOSEN) != chosen:
-            return "", {}
+        if entry is None:
+            return "it was not finished", {}
+        if entry.get("key") != key:
+            return _OTHER, {}
+        if entry.get(CHOSEN) != chosen:
+            return "validation labels choose otherwise now", {}
         damages = find_damage(path, stage, entry)
     except WeaksegError as e:
         return e.what, {}
-    return (in_words(damages), {}) if damages else (None, entry)
+    return (in_words(damages), {}) if damages else ("", entry)
+
+
+def forget_shards(run: Path, keys: Mapping[str, str]) -> None:
+    """Delete the shards of heatmaps that are there now; those of others stay, and are named.
+
+    Parameters
+    ----------
+    run : Path
+    keys : mapping
+        Stage → its key, of all heatmaps.
+    """
+    for shard, path in shards_there(run):
+        try:
+            entries = Run(path).record.get("stages", {})
+        except WeaksegError as e:
+            say(f"shard {shard} stays in {path}: {e.what}")
+            continue
+        known = {stage: shard_key(key, shard) for stage, key in keys.items()}
+        if all(known.get(stage) == entry.get("key") for stage, entry in entries.items()):
+            remove_tree(path)
+        else:
+            say(f"shard {shard} stays in {path}: {_OTHER}")
+    if not any(shards_there(run)):
+        remove_tree(shards_folder(run))
 
 
 def own_folder(run: Path, shard: Shard) -> Path:
