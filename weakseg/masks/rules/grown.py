@@ -27,7 +27,7 @@ class GrownRule(SearchedRule):
     defaults saw 153 validation masks of the glioma set."""
 
     rule: Literal["grown"] = "grown"
-    spoken = "region growing"
+    spoken = "the bright or dark part of its warm region, grown"
     warm: Fraction = Field(0.35, description="share of the heatmap's maximum: the part's region")
     reach: Fraction = Field(0.2, description="share of it that bounds the growth")
     most: float = Field(3.0, ge=1.0, description="the mask is at most so many times the part")

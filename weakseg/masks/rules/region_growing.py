@@ -19,7 +19,7 @@ class RegionGrowingRule(SeededRule):
     `region_growing_mask`."""
 
     rule: Literal["region-growing"] = "region-growing"
-    spoken = "growing to like greys"
+    spoken = "region growing"
     tolerance: float = Field(
         0.1, ge=0.0, le=1.0, description="of grey, share of the image's full range"
     )
