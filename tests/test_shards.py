@@ -24,6 +24,7 @@ from weakseg.runs import Run, file_hash, locked
 from weakseg.shards import Shard, parse_shard
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.shards import CHOSEN, forget_shards, shard_key, taken_from_shards
+from weakseg.training.loop import pick_device
 
 TINY = """
 name: tiny
@@ -54,14 +55,47 @@ def test_how_a_shard_is_written(monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_NTASKS", "4")
     assert parse_shard("rank") == Shard(1, 4)
-    told = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "5"}
-    for name, value in told.items():
-        monkeypatch.setenv(name, value)
+    array_task(monkeypatch, 7, 5, 7, 3)
     assert parse_shard("rank") == Shard(3, 3)
     launch = {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     for name, value in launch.items():
         monkeypatch.setenv(name, value)
     assert parse_shard("rank") == Shard(2, 2)
+
+
+def array_task(monkeypatch, task, first, last, count):
+    """Be a task of an array of Slurm."""
+    for name, value in zip(("ID", "MIN", "MAX", "COUNT"), (task, first, last, count), strict=True):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+
+
+@pytest.mark.parametrize("task", [(7, 3, 7, 2), (3, 1, 15, 8), (9, 5, 7, 3), ("", 1, 2, 2)])
+def test_an_array_with_gaps_does_not_say_which_shard_it_is(monkeypatch, task):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.setenv("SLURM_PROCID", "0")  # as Slurm does in arrays, too
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    array_task(monkeypatch, *task)
+    with pytest.raises(ConfigError, match="do not count by 1") as e:
+        parse_shard("rank")
+    assert "--shard 2/8" in str(e.value.fix)
+
+
+def test_processes_beside_each_other_take_a_gpu_each(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    for name in ("LOCAL_RANK", "SLURM_LOCALID", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert pick_device("auto") == "cuda"
+    for local, device in (("0", "cuda"), ("3", "cuda:3"), ("6", "cuda:2")):
+        monkeypatch.setenv("SLURM_LOCALID", local)
+        assert (pick_device("auto"), pick_device("cuda")) == (device, device)
+    assert pick_device("cuda:1") == "cuda:1"
+    launch = {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
+    for name, value in launch.items():
+        monkeypatch.setenv(name, value)
+    assert pick_device("cuda") == "cuda"  # one training of both: Fabric deals the devices out
+    assert parse_shard("rank") == Shard(2, 2)
+    assert pick_device("cuda") == "cuda:1"
 
 
 @pytest.fixture(scope="module")

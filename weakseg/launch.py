@@ -39,3 +39,9 @@ def launched() -> Launch:
         )
     except (KeyError, ValueError):
         return Launch()
+
+
+def local_rank() -> int:
+    """Which of the processes of this machine it is, from 0, as torchrun or srun says."""
+    told = [os.environ.get(name, "") for name in ("LOCAL_RANK", "SLURM_LOCALID")]
+    return next((int(t) for t in told if t.isdecimal()), 0)

@@ -17,11 +17,6 @@ RANK = "rank"
 """What says that a launcher tells which shard it is."""
 
 _FORM = re.compile(r"([1-9]\d*)/([1-9]\d*)")
-_QUEUES = (
-    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
-    ("SLURM_PROCID", "SLURM_NTASKS", ""),
-)
-"""Variables of queues: which one, of how many, and what they count from."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +84,45 @@ def _of_launcher() -> Shard:
         # From here on each works alone, and speaks for itself.
         os.environ.pop("TORCHELASTIC_RUN_ID", None)
         return Shard(launch.rank + 1, launch.world)
-    for which, count, least in _QUEUES:
-        told = [os.environ.get(which, ""), os.environ.get(count, "")]
-        if all(t.isdecimal() for t in told):
-            first = int(os.environ.get(least, "0") or 0) if least else 0
-            part, of = int(told[0]) - first + 1, int(told[1])
-            if 1 <= part <= of:
-                return Shard(part, of)
+    if "SLURM_ARRAY_TASK_ID" in os.environ:
+        return _of_array()
+    rank, world = _number("SLURM_PROCID"), _number("SLURM_NTASKS")
+    if rank is not None and world is not None and rank < world:
+        return Shard(rank + 1, world)
     raise ConfigError(
         "No launcher says which shard this is.",
         where="--shard rank",
         expected="torchrun with several processes, an array of Slurm that counts by 1, or srun",
-        fix="name the shard, such as --shard 2/8",
+        fix=_FIX,
     )
+
+
+def _of_array() -> Shard:
+    """The shard of a task of an array of Slurm; with gaps its number does not tell which."""
+    names = [f"SLURM_ARRAY_TASK_{n}" for n in ("ID", "MIN", "MAX", "COUNT")]
+    task, first, last, count = (_number(n) for n in names)
+    if (
+        task is not None
+        and first is not None
+        and last is not None
+        and first <= task <= last
+        and last - first + 1 == count
+    ):
+        return Shard(task - first + 1, count)
+    told = (f"{n.rpartition('_')[2]} {os.environ.get(n, 'not told')}" for n in names)
+    raise ConfigError(
+        "The tasks of the array do not count by 1, so that they do not say which shards they are.",
+        where="--shard rank, SLURM_ARRAY_TASK_…",
+        found=", ".join(told),
+        expected="an array without gaps, such as --array=1-8",
+        fix=_FIX,
+    )
+
+
+def _number(name: str) -> int | None:
+    """A variable of the surroundings that is a whole number."""
+    told = os.environ.get(name, "")
+    return int(told) if told.isdecimal() else None
+
+
+_FIX = "name the shard, such as --shard 2/8"

@@ -16,7 +16,8 @@ from weakseg.training.timing import AT_ONCE, step_seconds
 
 
 def _on(prepared: Prepared, what: str, arch: str, side: object) -> str:
-    return f"{what} {arch} at {side} on {pick_device(prepared.config.device)}"
+    kind = pick_device(prepared.config.device).partition(":")[0]  # GPUs of a machine are alike
+    return f"{what} {arch} at {side} on {kind}"
 
 
 def of_classifier(prepared: Prepared) -> Effort:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from weakseg.disk import require_room
 from weakseg.errors import ConfigError, RunError, UserError
-from weakseg.launch import Launch, launched
+from weakseg.launch import Launch, launched, local_rank
 from weakseg.layout import METRICS, RESUME
 from weakseg.memory import keep_freed_memory
 from weakseg.progress import progress, say
@@ -112,13 +112,16 @@ class Task(Protocol):
 def pick_device(device: str) -> str:
     """The device to use for ``auto``, or the one named if it is there.
 
+    Of GPUs without a number it is the first; of processes that a launcher has started beside each
+    other on a machine, and that do not share a training, each takes the next one.
+
     Raises
     ------
     ConfigError
         If the machine does not have it.
     """
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return _next_gpu() if torch.cuda.is_available() else "cpu"
     kind, _, index = device.partition(":")
     if kind == "cuda" and not (
         torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()
@@ -133,7 +136,13 @@ def pick_device(device: str) -> str:
         raise ConfigError(
             "The device mps is not there.", where="device", fix="use device: auto, or --device cpu"
         )
-    return device
+    return _next_gpu() if device == "cuda" else device
+
+
+def _next_gpu() -> str:
+    """The GPU of one of several processes of a machine."""
+    number = local_rank() % torch.cuda.device_count() if launched().world == 1 else 0
+    return f"cuda:{number}" if number else "cuda"
 
 
 def make_fabric(device: str, precision: str, *, together: bool = False) -> Any:
