@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from weakseg.errors import RunError
 from weakseg.runs import inside, make_folder, write_json, write_text
 from weakseg.stored import read_json
 
@@ -26,7 +27,7 @@ MOST_SAID = 200
 
 
 class Told(BaseModel):
-    """``job.json``."""
+    """``job.json``; ``varies`` is what the sweep changes, None in those of earlier versions."""
 
     model_config = ConfigDict(strict=True)
 
@@ -35,6 +36,7 @@ class Told(BaseModel):
     key: str
     minutes: int
     cpus: int | None
+    varies: list[str] | None = None
 
 
 class Begun(BaseModel):
@@ -73,6 +75,8 @@ class Job:
         How long it may take.
     cpus : int or None
         Its threads; None as the machine has it.
+    varies : tuple of str
+        What the sweep changes for it, as ``--set`` takes it.
     """
 
     name: str
@@ -81,6 +85,7 @@ class Job:
     key: str
     minutes: int = 1440
     cpus: int | None = None
+    varies: tuple[str, ...] = ()
 
     @property
     def log(self) -> Path:
@@ -136,6 +141,27 @@ def state_of(job: Job) -> State:
     return State("waiting")
 
 
+def refuse_other(job: Job) -> None:
+    """Refuse to write over a run of another sweep that has the same name.
+
+    Raises
+    ------
+    RunError
+        Also if what was written of the job is damaged.
+    """
+    if not job.told.exists():
+        return
+    told = Told.model_validate(read_json(job.told, _AGAIN, Told))
+    if told.varies is not None and told.varies != list(job.varies):
+        raise RunError(
+            f"The folder holds a run {job.name} of another sweep.",
+            where=str(job.folder),
+            found=", ".join(told.varies),
+            expected=", ".join(job.varies),
+            fix="name another folder with --out",
+        )
+
+
 def hand_over(job: Job, executor: str, *, id: str | None = None) -> None:
     """Write down that a job begins, and forget what became of it before."""
     make_folder(job.folder)
@@ -145,6 +171,7 @@ def hand_over(job: Job, executor: str, *, id: str | None = None) -> None:
         key=job.key,
         minutes=job.minutes,
         cpus=job.cpus,
+        varies=list(job.varies),
     )
     write_json(job.told, told.model_dump())
     job.ended.unlink(missing_ok=True)

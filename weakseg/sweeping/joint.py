@@ -46,7 +46,7 @@ def joint_table(runs: Sequence[Variation], read: Mapping[str, Read]) -> pd.DataF
     runs : sequence of Variation
     read : mapping
         Name of a run → its scores, of those that are done. A setting of which one fold is missing
-        has no row: its patients would not be all of them.
+        has no row, nor has a method that one of them lacks: its patients would not be all.
 
     Returns
     -------
@@ -67,10 +67,11 @@ def joint_table(runs: Sequence[Variation], read: Mapping[str, Read]) -> pd.DataF
         if len(parts) < len(of_setting):
             continue
         _refuse_twice(of_setting, [p.per_case for p in parts])
-        tables = [p.per_case for p in parts if len(p.per_case)]
-        if not tables:
+        methods = _of_all(parts)
+        if not methods:
             continue
-        together = pd.concat(tables, ignore_index=True)
+        together = pd.concat([p.per_case for p in parts], ignore_index=True)
+        together = together[together["method"].isin(methods)].reset_index(drop=True)
         scores = summarise(together, bootstrap=parts[0].bootstrap, seed=parts[0].seed)
         for at, (key, value) in enumerate(of_setting[0].shown.items()):
             scores.insert(at, key, value)
@@ -79,6 +80,50 @@ def joint_table(runs: Sequence[Variation], read: Mapping[str, Read]) -> pd.DataF
         rows.append(scores)
     columns = [*keys, *([FOLDS_COLUMN] if folded else []), *SUMMARY_COLUMNS]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
+
+
+def without_row(runs: Sequence[Variation], read: Mapping[str, Read]) -> list[str]:
+    """The settings that have no row in `joint_table`, each with what is missing."""
+    left = []
+    for of_setting in by_setting(runs):
+        missing = [v.name for v in of_setting if v.name not in read]
+        name = _spoken(of_setting)
+        if missing:
+            left.append(f"{name} ({', '.join(missing)})" if missing != [name] else name)
+        elif not _of_all([read[v.name] for v in of_setting]):
+            left.append(f"{name} (nothing was scored)")
+    return left
+
+
+def methods_without_row(runs: Sequence[Variation], read: Mapping[str, Read]) -> list[str]:
+    """The methods that some folds of a setting lack, and which folds these are."""
+    left = []
+    for of_setting in by_setting(runs):
+        if any(v.name not in read for v in of_setting):
+            continue
+        methods = {v.name: _methods(read[v.name]) for v in of_setting}
+        for method in dict.fromkeys(m for of in methods.values() for m in of):
+            lacking = [name for name, of in methods.items() if method not in of]
+            if lacking:
+                left.append(f"{method} of {_spoken(of_setting)} (not in {', '.join(lacking)})")
+    return left
+
+
+def _spoken(of_setting: Sequence[Variation]) -> str:
+    """A setting for people: the one run's name, or what is varied besides the folds."""
+    first = of_setting[0]
+    if first.folds is None:
+        return first.name
+    return ", ".join(f"{k}={v}" for k, v in first.shown.items()) or "the experiment"
+
+
+def _methods(run: Read) -> list[str]:
+    return [] if run.per_case.empty else [str(m) for m in run.per_case["method"].unique()]
+
+
+def _of_all(parts: Sequence[Read]) -> list[str]:
+    """The methods that every run has scored."""
+    return [m for m in _methods(parts[0]) if all(m in _methods(p) for p in parts[1:])]
 
 
 def by_setting(runs: Sequence[Variation]) -> list[list[Variation]]:
@@ -115,6 +160,6 @@ def _refuse_twice(runs: Sequence[Variation], tables: Sequence[pd.DataFrame]) -> 
                         f"A {column} was tested in two folds.",
                         where=f"{other} and {run.name}",
                         found=name,
-                        fix="the data have changed between the folds: repeat the sweep with "
-                        "--force in another --out",
+                        fix="the data have changed between the folds: repeat the sweep in "
+                        "another --out",
                     )

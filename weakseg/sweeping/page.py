@@ -23,7 +23,15 @@ class Shown:
 
 
 def sweep_page(
-    title: str, dice: pd.DataFrame, jobs: Sequence[Shown], *, simulated: bool, folds: int | None
+    title: str,
+    dice: pd.DataFrame,
+    jobs: Sequence[Shown],
+    *,
+    simulated: bool,
+    folds: int | None,
+    settings: int,
+    left: Sequence[str],
+    methods_left: Sequence[str],
 ) -> str:
     """The page, with nothing outside itself but links to the pages of the runs.
 
@@ -37,6 +45,10 @@ def sweep_page(
         Whether the images are the phantom's.
     folds : int or None
         How many folds each row is made of.
+    settings : int
+        How many rows there would be of each method.
+    left, methods_left : sequence of str
+        See `weakseg.sweeping.joint.without_row` and `methods_without_row`.
     """
     environment = Environment(
         loader=PackageLoader("weakseg", "sweeping"),
@@ -52,7 +64,9 @@ def sweep_page(
         columns=list(dice.columns),
         rows=dice.astype(str).to_numpy().tolist(),
         jobs=jobs,
-        left=[j for j in jobs if j.state != "done"],
+        settings=settings,
+        left=left,
+        methods_left=methods_left,
         simulated=simulated,
         folds=folds,
         weakseg=__version__,

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from weakseg.config import PHANTOM, Config, dump_config, fingerprint
+from weakseg.config import PHANTOM, Config, SplitConfig, dump_config, fingerprint
+from weakseg.data.fingerprint import data_fingerprint
 from weakseg.errors import ConfigError, RunError, WeaksegError, did_you_mean
 from weakseg.layout import report_folder, report_page
 from weakseg.progress import progress, say
@@ -23,11 +24,19 @@ from weakseg.sweeping.jobs import (
     State,
     as_json,
     experiment_file,
+    refuse_other,
     state_of,
     weakseg_command,
     write_experiment,
 )
-from weakseg.sweeping.joint import Read, dice_table, joint_table
+from weakseg.sweeping.joint import (
+    Read,
+    by_setting,
+    dice_table,
+    joint_table,
+    methods_without_row,
+    without_row,
+)
 from weakseg.sweeping.page import Shown, sweep_page
 from weakseg.sweeping.variations import Variation, variations
 
@@ -102,11 +111,16 @@ def sweep(
     configs = {v.name: load(v.changes) for v in runs}
     name = configs[runs[0].name].name
     folder = ROOT / f"{name}-sweep" if out is None else out
+    data = _data_of(configs)
     with locked(folder):
-        jobs = {v.name: _job(folder, v, configs[v.name], cluster) for v in runs}
-        states, read = _states(folder, jobs)
+        jobs = {v.name: _job(folder, v, configs[v.name], data[v.name], cluster) for v in runs}
+        for job in jobs.values():
+            refuse_other(job)
+        for v in runs:
+            write_experiment(jobs[v.name], dump_config(_named(configs[v.name], v)))
+        states, read = _states(folder, jobs, data)
         if _perform(jobs, states, executor, cluster, inside(folder, "submitit"), retry):
-            states, read = _states(folder, jobs)
+            states, read = _states(folder, jobs, data)
         page = _write_report(folder, f"Sweep of {name}", runs, configs, states, read)
     return Outcome(page, {n: s.why for n, s in states.items() if s.name == "failed"})
 
@@ -135,15 +149,31 @@ def run_of(folder: Path, name: str) -> Path:
     return inside(folder, "runs", name)
 
 
-def _job(folder: Path, of: Variation, config: Config, cluster: Cluster) -> Job:
-    # Its own name, for the report of several runs.
-    config = config.model_copy(update={"name": of.name})
+def _data_of(configs: dict[str, Config]) -> dict[str, str | None]:
+    """Run → fingerprint of its data; None of the phantom's, which the experiment tells."""
+    known: dict[str, str | None] = {}
+    made = {}
+    for name, config in configs.items():
+        plain = fingerprint(config.data.model_copy(update={"split": SplitConfig()}))
+        if plain not in known:
+            own = config.data.manifest != PHANTOM
+            known[plain] = (
+                data_fingerprint(Path(config.data.manifest), config.data) if own else None
+            )
+        made[name] = known[plain]
+    return made
+
+
+def _named(config: Config, of: Variation) -> Config:
+    """The experiment of a run, by its own name, for the report of several."""
+    return config.model_copy(update={"name": of.name})
+
+
+def _job(folder: Path, of: Variation, config: Config, data: str | None, cluster: Cluster) -> Job:
     at = inside(jobs_folder(folder), of.name)
     command = weakseg_command("compare", experiment_file(at), "--run-dir", run_of(folder, of.name))
-    key = fingerprint(config)
-    job = Job(of.name, at, command, key, cluster.minutes, cluster.cpus)
-    write_experiment(job, dump_config(config))
-    return job
+    key = fingerprint(_named(config, of), data)
+    return Job(of.name, at, command, key, cluster.minutes, cluster.cpus, tuple(of.changes))
 
 
 def _perform(
@@ -179,10 +209,12 @@ def _perform(
     return True
 
 
-def _states(folder: Path, jobs: dict[str, Job]) -> tuple[dict[str, State], dict[str, Read]]:
+def _states(
+    folder: Path, jobs: dict[str, Job], data: dict[str, str | None]
+) -> tuple[dict[str, State], dict[str, Read]]:
     """What became of every job, and the scores of those that are done.
 
-    A run that cannot be read is not done, whatever its command said.
+    A run that cannot be read, or is of other data, is not done, whatever its command said.
     """
     states, read = {}, {}
     for name, job in jobs.items():
@@ -194,6 +226,10 @@ def _states(folder: Path, jobs: dict[str, Job]) -> tuple[dict[str, State], dict[
         except WeaksegError as e:
             found = f" ({e.found})" if e.found else ""
             states[name] = State("failed", f"its run cannot be read: {e.what}{found}")
+            continue
+        of = run.record.get("data", {}).get("fingerprint")
+        if data[name] not in (None, of):
+            states[name] = State("failed", "its data have changed while it ran; repeat the sweep")
             continue
         read[name] = Read(run.per_case, run.config.scores.bootstrap, run.config.seed)
     return states, read
@@ -209,6 +245,9 @@ def _write_report(
 ) -> Path:
     keys = list(runs[0].shown)
     table = joint_table(runs, read)
+    left, methods_left = without_row(runs, read), methods_without_row(runs, read)
+    for method in methods_left:
+        say(f"no row: {method}")
     dice = dice_table(table, keys)
     jobs: list[dict[str, Any]] = [
         {"run": v.name, **v.shown}
@@ -224,6 +263,8 @@ def _write_report(
         "over": keys,
         "folds": runs[0].folds,
         "runs": jobs,
+        "without_row": left,
+        "methods_without_row": methods_left,
         "scores": table.to_dict("records"),
     }
     write_json(inside(folder, "sweep.json"), summary)
@@ -234,6 +275,15 @@ def _write_report(
         shown.append(Shown(v.name, states[v.name].name, states[v.name].why, there))
     simulated = any(c.data.manifest == PHANTOM for c in configs.values())
     index = inside(folder, "index.html")
-    html = sweep_page(title, dice, shown, simulated=simulated, folds=runs[0].folds)
+    html = sweep_page(
+        title,
+        dice,
+        shown,
+        simulated=simulated,
+        folds=runs[0].folds,
+        settings=len(by_setting(runs)),
+        left=left,
+        methods_left=methods_left,
+    )
     write_text(index, html)
     return index

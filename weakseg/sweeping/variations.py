@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from weakseg.config import Config
+from weakseg.config import Config, fingerprint
 from weakseg.config.load import NAMED, section
 from weakseg.config.yaml_text import flow, parse
 from weakseg.errors import ConfigError
@@ -195,6 +195,11 @@ def _names(made: Sequence[tuple[tuple[tuple[str, Any], ...], int | None]]) -> li
         names.append(re.sub(r"-{2,}", "-", folder_name("_".join(parts))).strip("-."))
     folded = [n.casefold() for n in names]
     return [
-        n if len(n) <= MOST_LETTERS and folded.count(n.casefold()) == 1 else f"run-{i:03d}"
-        for i, n in enumerate(names)
+        n if len(n) <= MOST_LETTERS and folded.count(n.casefold()) == 1 else _marked(n, run)
+        for n, run in zip(names, made, strict=True)
     ]
+
+
+def _marked(name: str, run: object) -> str:
+    """The beginning of a name, and letters that tell which run it is, whichever others there are."""
+    return f"{name[: MOST_LETTERS - 9].strip('-._')}-{fingerprint(run)[:8]}"
