@@ -91,6 +91,18 @@ def test_an_attribution_of_other_masks_than_the_run_has_is_no_part_of_a_report(r
     assert _attribution(copy, config_of_run(copy)) == {}
 
 
+@pytest.mark.parametrize("harm", ["gone", "edited"])
+def test_a_damaged_attribution_is_refused_with_what_makes_it_anew(run, tmp_path, harm, capsys):
+    copy = shutil.copytree(run, tmp_path / "run")
+    path = copy / "attribution/net.csv"
+    path.unlink() if harm == "gone" else path.write_text(path.read_text() + "\n")
+    assert weakseg("report", copy, "--out", tmp_path / "out") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--method net --force" in said
+    assert weakseg("explain-segmenter", copy, "--method", "net", "--images", 1, "--force") == 0
+    assert list(read_runs([copy])[0].attribution) == ["net"]
+
+
 def test_marks_are_those_of_recalibrated_probabilities():
     class Net(torch.nn.Module):
         margin = (0, 0)

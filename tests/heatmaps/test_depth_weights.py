@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from tests.tiny import pixels, weakseg, write_config, write_set
 from weakseg.config import HeatmapConfig, parse_config
+from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError
 from weakseg.heatmaps.depth_weights import hottest_tenth, weights_by_labels
 from weakseg.heatmaps.fuse import fuse, over_maximum
 from weakseg.heatmaps.store import load_heatmap
+from weakseg.methods.checks import check_settings
 from weakseg.runs import read_json
 from weakseg.stages import heatmaps
 
@@ -90,6 +92,34 @@ def test_maps_are_summed_by_their_weights():
 def test_settings_that_mean_nothing_are_refused(settings, words):
     with pytest.raises(ConfigError, match=words):
         parse_config({"heatmap": settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"layer": "fused", "weights": [1, 2]}, "2 weights for 4 layers"),
+        ({"layer": ["features.4", "features.7"], "weights": [1]}, "1 weights for 2 layers"),
+        ({"layer": "auto", "weights": [1]}, "the one layer features.12"),
+        ({"layer": "features.7"}, "the one layer features.7"),
+        ({"method": "fullgrad", "layer": "fused"}, "fullgrad, which is of no layer"),
+        ({"method": "relevance"}, "relevance, which is of no layer"),
+        ({"method": "occlusion", "weights": [1]}, "occlusion, which is of no layer"),
+        ({"layer": "fused", "weights": [1, 2, 3, 4]}, None),
+        ({"layer": "fused"}, None),
+    ],
+)
+@pytest.mark.parametrize("where", ["heatmap", "heatmaps.more"])
+def test_layers_are_weighed_where_there_are_several_and_each_has_its_weight(settings, words, where):
+    heat = {"fusion": "labels"} | settings
+    tree = {"heatmap": heat} if where == "heatmap" else {"heatmaps": {"more": heat}}
+    config = parse_config({"classifier": {"arch": "squeezenet1_1"}} | tree)
+    labels = Labels(("normal",), ("tumor",))
+    if words is None:
+        check_settings(config, labels, 1)
+        return
+    with pytest.raises(ConfigError, match=words) as error:
+        check_settings(config, labels, 1)
+    assert error.value.where.startswith(f"{where}.")
 
 
 def test_maps_from_before_stay_up_to_date():

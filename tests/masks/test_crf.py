@@ -19,6 +19,9 @@ def test_without_the_package_the_error_prints_how_to_install_it(monkeypatch):
     with pytest.raises(ConfigError, match="pydensecrf2") as error:
         crf_mask(np.eye(4), np.eye(4))
     assert "pip install 'weakseg[crf]'" in str(error.value)
+    with pytest.raises(ConfigError) as error:
+        crf_probability(np.eye(4), np.eye(4), where="segmenters: crf")
+    assert error.value.where == "segmenters: crf"
 
 
 @pytest.mark.parametrize("change", [{"at": 0.0}, {"steps": 0}])

@@ -12,6 +12,7 @@ from weakseg.config import SegmenterConfig, load_config
 from weakseg.data.augment import blended
 from weakseg.errors import ConfigError, RunError
 from weakseg.methods.find import kind_of
+from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.methods.segmenters import segmenter_key
 from weakseg.methods.training_heats import heat_stage, training_heats
 from weakseg.runs import read_json
@@ -113,5 +114,10 @@ def test_networks_learn_from_images_with_heat_and_stand_on_the_heatmaps(tmp_path
     stage, record = heat_stage(loaded, 0), read_json(run / "run.json")["stages"]
     assert stage in str(record["segmenter/own/0"])
     assert stage not in str(record["segmenter/plain/0"])
+    assert stage in record["masks/own"]["inputs"]
+    assert not record["masks/plain"]["inputs"]
+    # Masks of networks with heat are none of other heatmaps, also where none is made yet.
+    for net, same in (("plain", True), ("own", False)):
+        assert (segmenter_fingerprint(loaded, net) == segmenter_fingerprint(other, net)) == same
     assert stage in kind_of(loaded, "own").stands_on(loaded, "own", 0)
     assert stage not in kind_of(loaded, "plain").stands_on(loaded, "plain", 0)

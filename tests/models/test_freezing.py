@@ -9,8 +9,9 @@ import torch
 from pydantic import ValidationError
 
 from weakseg.config import ClassifierConfig
+from weakseg.errors import DataError
 from weakseg.models.classifiers import ClassifierSpec, build_classifier
-from weakseg.models.freezing import freeze
+from weakseg.models.freezing import freeze, refuse_random
 from weakseg.training.beginning import highest_rate
 from weakseg.training.optimizers import make_optimizer
 
@@ -53,6 +54,11 @@ def test_only_the_head_moves_and_no_statistic_of_a_batch_enters(arch, head):
         assert still == {"mean", "std"}
 
 
+def test_of_a_classifier_of_volumes_that_ends_in_a_convolution_only_that_learns():
+    learns = freeze(build_classifier(ClassifierSpec("squeezenet1_1-3d", LABELS, 1)))
+    assert learns == ["net.classifier.1.weight", "net.classifier.1.bias"]
+
+
 def test_exits_learn_and_features_are_those_of_use():
     torch.manual_seed(0)
     model = build_classifier(ClassifierSpec("resnet18", LABELS, 1, exits=True, pool="avg"))
@@ -63,6 +69,19 @@ def test_exits_learn_and_features_are_those_of_use():
     with torch.no_grad():
         in_training, in_use = model.train()(x), model.eval()(x)
     torch.testing.assert_close(in_training, in_use)
+
+
+def test_frozen_layers_that_the_weights_lack_are_refused():
+    spec = ClassifierSpec("vgg11", LABELS, 3)
+    with torch.device("meta"):
+        model = build_classifier(spec)
+    own = list(model.net.state_dict())
+    last = [k for k in own if k.startswith("classifier.6.")]
+    assert len(last) == 2
+    refuse_random(model, [*last, "exits.0.weight", "attention.weight"], "file.pth")
+    hidden = [k for k in own if k.startswith("classifier.")]
+    with pytest.raises(DataError, match=r"classifier\.0\.weight"):
+        refuse_random(model, hidden, "file.pth")
 
 
 def test_without_weights_there_is_nothing_to_keep():

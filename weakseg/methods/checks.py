@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from weakseg.config import Config
+from weakseg.config import Config, HeatmapConfig
 from weakseg.config.volume_archs import flat_arch, is_deep
 from weakseg.data.cases import Labels
 from weakseg.data.check import Findings, check_table, format_problems
@@ -35,9 +35,7 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     from weakseg.heatmaps.explaining import target_classes
     from weakseg.models.classifiers import build_classifier
     from weakseg.models.layers import named_layers
-    from weakseg.models.volume_weights import pretrained_classifier
-    from weakseg.training.beginning import spec_of
-    from weakseg.training.given import given_weights
+    from weakseg.training.beginning import new_classifier, spec_of
     from weakseg.training.loop import make_fabric
 
     _check_segmenters(config, channels, dims)
@@ -71,11 +69,40 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
             f"{c.arch} takes grey images repeated (classifier.grey_input: repeat): summed "
             "first-layer weights would be another function"
         )
-    for heat in config.all_heatmaps.values():
+    for name, heat in config.all_heatmaps.items():
+        layers = list[str]()
         if heat.method not in LAYERLESS:
-            named_layers(model, heat.layer, config.data.image_size)
+            layers = list(named_layers(model, heat.layer, config.data.image_size))
+        _check_fusion(
+            heat, layers, "heatmap" if name not in config.heatmaps else f"heatmaps.{name}"
+        )
     if c.weights not in ("none", "imagenet"):
-        pretrained_classifier(spec, given_weights(Path(c.weights))[0], c.weights)
+        new_classifier(c, spec, 0)
+
+
+def _check_fusion(heat: HeatmapConfig, layers: list[str], where: str) -> None:
+    """Refuse layers that labels weigh where there are none to weigh, and weights of other layers.
+
+    ``layers`` is empty for methods of no layer.
+    """
+    if heat.fusion == "labels" and len(layers) < 2:
+        one = f"the one layer {layers[0]}" if layers else f"{heat.method}, which is of no layer"
+        raise ConfigError(
+            "fusion: labels weighs the maps of several layers.",
+            where=f"{where}.fusion",
+            found=one,
+            fix=f"set {where}.layer: fused, or name several; or {where}.fusion: mean"
+            if layers
+            else f"set {where}.fusion: mean, or {where}.method: layercam",
+        )
+    if heat.weights is not None and len(heat.weights) != len(layers):
+        raise ConfigError(
+            "There are not as many weights as layers.",
+            where=f"{where}.weights",
+            found=f"{len(heat.weights)} weights for {len(layers)} layers",
+            expected=f"one for each of {', '.join(layers)}",
+            fix="name as many, or leave weights out: they are learnt",
+        )
 
 
 def _check_window_of_volumes(config: Config, labels: Labels, dims: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weakseg.config import Config, clean_up_settings, engine_settings, fingerprint
+from weakseg.methods.training_heats import blends_heat
 
 
 def heatmap_fingerprint(config: Config) -> str:
@@ -25,4 +26,7 @@ def segmenter_fingerprint(config: Config, name: str) -> str:
     gated = [] if gate == "none" else [gate, config.classifier.fingerprint_settings(), config.seeds]
     cleaned = clean_up_settings(config)
     settings |= engine_settings(config)
-    return fingerprint(settings, config.segmenter_seeds(name), *gated, *cleaned)
+    blended = blends_heat(config.segmenters[name])
+    by = (config.classifier.fingerprint_settings(), config.seeds)
+    of_heat = [config.heatmap.fingerprint_settings(), *by] if blended else []
+    return fingerprint(settings, config.segmenter_seeds(name), *gated, *of_heat, *cleaned)

@@ -126,7 +126,8 @@ class Networks:
             i = answers[0][0]
             p = _mean([p for _, p in answers])
             if settings.crf:
-                p = crf_probability(p, case_image(data.cases[i], data.data), settings.crf)
+                image = case_image(data.cases[i], data.data)
+                p = crf_probability(p, image, settings.crf, where="segmenters: crf")
             yield i, p
 
     def _over(

@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
+from weakseg.errors import DataError
 from weakseg.models.classifier import Classifier
+from weakseg.models.states import tell
 from weakseg.models.transfer import head_modules
+
+
+def refuse_random(model: Classifier, random: Sequence[str], source: str) -> None:
+    """Refuse to freeze layers that the weights a classifier begins with do not have.
+
+    Parameters
+    ----------
+    model : Classifier
+        Not frozen yet.
+    random : sequence of str
+        The tensors that stayed random, see `weakseg.models.transfer.load_pretrained`.
+    source : str
+        Where the weights come from, for messages.
+
+    Raises
+    ------
+    DataError
+        With the first of them that would not learn.
+    """
+    heads = head_modules(model.net, len(model.spec.labels))
+    learning = ("exits.", "attention.", *(f"{h}." for h in heads))
+    stuck = [k for k in random if not k.startswith(learning)]
+    if stuck:
+        raise DataError(
+            "Layers that classifier.freeze keeps as they are would be random numbers.",
+            where=source,
+            found=f"no weights for {tell(map(repr, stuck))}",
+            expected=f"weights of every layer but the last ({', '.join(heads)})",
+            fix="set classifier.freeze: false, or take weights of the whole network",
+        )
 
 
 def freeze(model: Classifier) -> list[str]:

@@ -86,7 +86,7 @@ def head_modules(net: nn.Module, classes: int) -> tuple[str, ...]:
     last = ""
     for name, module in modules.items():
         out = getattr(module, "out_features", None) or getattr(module, "out_channels", None)
-        if isinstance(module, nn.Linear | nn.Conv2d) and out == classes:
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d) and out == classes:
             last = name
     return (last,)
 

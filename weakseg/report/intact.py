@@ -56,8 +56,16 @@ def check_outputs(folder: Path, config: Config, record: Mapping[str, Any]) -> No
                 "A file of the run folder is not what its stage wrote.",
                 where=str(folder / damages[0].path),
                 found=f"{in_words(damages)} (of the stage {name})",
-                fix="run `weakseg compare CONFIG` again; it makes anew what is damaged",
+                fix=_again(folder, name, config),
             )
+
+
+def _again(folder: Path, stage: str, config: Config) -> str:
+    """What makes a stage anew: `compare` does, but for what it does not make."""
+    explained = next((n for n in config.segmenters if attribution_stage(n) == stage), None)
+    if explained is None:
+        return "run `weakseg compare CONFIG` again; it makes anew what is damaged"
+    return f"run `weakseg explain-segmenter {folder} --method {explained} --force`"
 
 
 def stages_read(config: Config) -> Iterator[str]:

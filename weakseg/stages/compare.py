@@ -175,9 +175,10 @@ def _of_segmenters(prepared: Prepared, names: Sequence[str], force: bool) -> Ste
     config, pieces = prepared.config, list[Piece]()
     for name in names:
         alone = not (config.segmenters[name].weak or blends_heat(config.segmenters[name]))
-        effort, trained = of_segmenter(prepared, name), list[Piece]()
+        trained = list[Piece]()
         for seed in config.segmenter_seeds(name):
             current = partial(segmenter_is_current, prepared, name, seed)
+            effort = of_segmenter(prepared, name, seed)
             trained.append(Piece(segmenter_stage(name, seed), effort, current, alone))
         masks = Piece(
             masks_stage(name),

@@ -60,13 +60,13 @@ def of_masks(prepared: Prepared) -> Effort:
     return Effort("masks of heatmaps", made * len(prepared.cases.of("test")))
 
 
-def of_segmenter(prepared: Prepared, name: str, cases: int | None = None) -> Effort:
-    """Of the training of a segmenter of one seed, on so many cases or on all."""
+def of_segmenter(prepared: Prepared, name: str, seed: int | None = None) -> Effort:
+    """Of the training of a segmenter's network of a seed, default the first."""
     from weakseg.models.segmenters import build_segmenter
     from weakseg.training.segment import SegmenterTask
 
-    s, dims = segmenter_settings(prepared, name), prepared.cases.dims
-    count = len(prepared.cases.of("train")) if cases is None else cases
+    s, dims = segmenter_settings(prepared, name, seed), prepared.cases.dims
+    count = len(prepared.cases.of("train"))
     batch = int(s.batch_size)
     units = int(s.epochs) * SegmenterTask.steps_of(s, count) * batch
     whole = s.patch == "whole"
@@ -86,6 +86,7 @@ def of_network_masks(prepared: Prepared, name: str) -> Effort:
     s = segmenter_settings(prepared, name)
     engine = prepared.config.engine
     what = "masks by" if engine == TORCH else f"masks with {engine} by"
-    kind = _on(prepared, what, s.arch, f"{network_size(prepared, s)}, {prepared.cases.dims}D")
+    archs = "+".join(dict.fromkeys(arch for arch, _ in prepared.config.segmenters[name].kinds))
+    kind = _on(prepared, what, archs, f"{network_size(prepared, s)}, {prepared.cases.dims}D")
     networks = len(prepared.config.segmenter_seeds(name))
     return Effort(kind, len(prepared.cases.of("test")) * networks)

@@ -44,6 +44,7 @@ from weakseg.methods.segmenters import (
     read_settings,
     segmenter_settings,
 )
+from weakseg.methods.training_heats import blends_heat, heat_stage
 from weakseg.progress import say
 from weakseg.runs import file_hash
 from weakseg.stages.base import Stage, perform
@@ -78,7 +79,7 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
             | _write_masks(prepared, name, data, settings)
         ),
         what=f"masks of {name}",
-        inputs=_classifiers(prepared, name),
+        inputs=(*_classifiers(prepared, name), *_heats(prepared, name)),
         effort=of_network_masks(prepared, name),
     )
     perform(run, stands, force=force)
@@ -88,6 +89,17 @@ def _classifiers(prepared: Prepared, name: str) -> tuple[str, ...]:
     """The stages whose word is the gate of a segmenter."""
     arch = prepared.config.classifier.arch
     return tuple(predictions_stage(arch, int(s)) for s in gate_weights(prepared, name))
+
+
+def _heats(prepared: Prepared, name: str) -> tuple[str, ...]:
+    """The stages whose heatmaps were blended into the training images of a segmenter."""
+    config = prepared.config
+    seeds = [s for s in config.segmenter_seeds(name) if _blends(prepared, name, s)]
+    return tuple(dict.fromkeys(heat_stage(config, s) for s in seeds))
+
+
+def _blends(prepared: Prepared, name: str, seed: int) -> bool:
+    return blends_heat(segmenter_settings(prepared, name, seed))
 
 
 def _ask(

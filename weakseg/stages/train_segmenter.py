@@ -245,7 +245,7 @@ def _train(
         inputs=(*inputs, *with_heat),
         ready=ready,
         network=folder,
-        effort=of_segmenter(prepared, name),
+        effort=of_segmenter(prepared, name, seed),
         together=True,
     )
     perform(prepared.run, training, force=force)

@@ -13,6 +13,7 @@ from weakseg.data.cases import Labels
 from weakseg.errors import UserError
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier, imagenet_state
+from weakseg.models.freezing import refuse_random
 from weakseg.models.pretrained import backbone_name, load_backbone
 from weakseg.models.segmenters import Segmenter, build_segmenter, find_segmenter
 from weakseg.models.volume_weights import pretrained_classifier
@@ -65,7 +66,13 @@ def spec_of(
 def new_classifier(
     config: ClassifierConfig, spec: ClassifierSpec, seed: int
 ) -> tuple[Classifier, list[str]]:
-    """A classifier at the beginning of its training, and the tensors that are random."""
+    """A classifier at the beginning of its training, and the tensors that are random.
+
+    Raises
+    ------
+    UserError
+        For weights that cannot be read, belong to another network, or lack layers that are frozen.
+    """
     torch.manual_seed(seed)
     if config.weights == "none":
         return build_classifier(spec), ["all"]
@@ -73,7 +80,10 @@ def new_classifier(
         state = imagenet_state(config.arch)
     else:
         state, _ = given_weights(Path(config.weights))
-    return pretrained_classifier(spec, state, config.weights)
+    model, random = pretrained_classifier(spec, state, config.weights)
+    if config.freeze:
+        refuse_random(model, random, config.weights)
+    return model, random
 
 
 def new_segmenter(

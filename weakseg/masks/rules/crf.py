@@ -16,6 +16,7 @@ from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.search import SearchedRule
 from weakseg.settings import Fraction
 
+OF_RULE = "masks.rules: crf"
 INSTALL = "pip install 'weakseg[crf]' (it is compiled: a C++ compiler is needed)"
 SMOOTH_SD, SMOOTH_WEIGHT = 3.0, 3.0
 COLOUR_SD, GREY_SD, COLOUR_WEIGHT = 50.0, 13.0, 10.0
@@ -86,7 +87,7 @@ def crf_mask(
 
 
 def crf_probability(
-    probability: npt.ArrayLike, image: npt.ArrayLike, steps: int = 5
+    probability: npt.ArrayLike, image: npt.ArrayLike, steps: int = 5, *, where: str = OF_RULE
 ) -> npt.NDArray[np.float32]:
     """The probability of a lesion once near pixels of like brightness want to be of one kind.
 
@@ -97,6 +98,8 @@ def crf_probability(
     image : (M, N[, C]) array_like
     steps : int, optional
         Of mean-field inference.
+    where : str, optional
+        The setting that asks for it, for messages.
 
     Returns
     -------
@@ -111,13 +114,13 @@ def crf_probability(
     """
     at_least(1, steps=steps)
     p, grey = same_shape(np.asarray(probability, dtype=np.float64), brightness(image))
-    lesion, _ = _inferred(p, grey, steps)
+    lesion, _ = _inferred(p, grey, steps, where)
     return np.asarray(np.clip(lesion, 0, 1), dtype=np.float32)
 
 
-def _inferred(p: Floats, grey: Floats, steps: int) -> tuple[Floats, Floats]:
+def _inferred(p: Floats, grey: Floats, steps: int, where: str = OF_RULE) -> tuple[Floats, Floats]:
     """Posterior probabilities of lesion and background, (M, N) each."""
-    crf, p = package(), np.clip(p, 0.01, 0.99)
+    crf, p = package(where), np.clip(p, 0.01, 0.99)
     rows, columns = p.shape
     field = crf.DenseCRF2D(columns, rows, 2)
     field.setUnaryEnergy(-np.log(np.stack([1 - p, p]).reshape(2, -1)).astype(np.float32))
@@ -129,7 +132,7 @@ def _inferred(p: Floats, grey: Floats, steps: int) -> tuple[Floats, Floats]:
     return lesion, rest
 
 
-def package(where: str = "masks.rules: crf") -> Any:
+def package(where: str = OF_RULE) -> Any:
     """pydensecrf2; a ConfigError with the command that installs it where it is not there."""
     try:
         import pydensecrf.densecrf as crf

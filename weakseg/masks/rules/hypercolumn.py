@@ -37,6 +37,8 @@ LONGEST_SIDE = 384
 FEWEST = 10
 """Confident superpixels of each kind without which nothing is learnt."""
 
+OF_HYPERCOLUMN = "masks.rules: hypercolumn: crf"
+
 
 class HypercolumnRule(TrainableRule):
     """Superpixels that a linear classifier of the network's activations calls lesion, trained on
@@ -67,7 +69,7 @@ class HypercolumnRule(TrainableRule):
 
     def require(self) -> None:
         if self.crf:
-            package()
+            package(OF_HYPERCOLUMN)
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         assert fitted.trained is not None
@@ -318,5 +320,6 @@ def hypercolumn_mask(
     probability = vote.probability(superpixel_features(image, parts, columns))
     asked = part_means(parts, heat) > warm if warm > 0 else np.ones(len(probability), dtype=bool)
     if crf:
-        return np.asarray(crf_probability((probability * asked)[parts], image, crf) > at)
+        said = (probability * asked)[parts]
+        return np.asarray(crf_probability(said, image, crf, where=OF_HYPERCOLUMN) > at)
     return np.asarray(((probability > at) & asked)[parts])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +19,9 @@ SEGMENTER_COLUMNS = (
     "lr", "epochs", "steps", "batch", "average", "training_masks", "validation_masks",
     "sampled_prior", "true_prior", "ensemble", "seconds",
 )  # fmt: skip
+
+OF_A_KIND = ("arch", "patch", "sampler", "loss", "optimizer", "lr", "epochs", "average")
+"""What may differ between networks of several kinds."""
 
 
 def build(subject: Subject) -> Content:
@@ -38,23 +43,28 @@ def build(subject: Subject) -> Content:
 def segmenter_table(run: RunTables) -> pd.DataFrame:
     """How every supervised network was trained.
 
-    Seconds are the mean over its seeds, or the sum where their networks are averaged.
+    Seconds are the mean over its seeds, or the sum where their networks are averaged. Where these
+    are of several kinds, what differs is joined by +.
     """
     rows = []
     for name, seeds in run.segmenters.items():
         settings = next(iter(seeds.values())).settings
-        s = settings["settings"]
+        each = [t.settings["settings"] for t in seeds.values()]
+        s = each[0] | {k: _joined([one.get(k) for one in each]) for k in OF_A_KIND}
+        seen = {k: _joined([t.settings[k] for t in seeds.values()]) for k in ("steps", "batch")}
+        begins = [Path(one["weights"]).name for one in each]
         spent = [run.stages.get(f"segmenter/{name}/{seed}", {}).get("seconds") for seed in seeds]
         seconds = [t for t in spent if t is not None]
         together = bool(run.averaged(name))
         rows.append(
             {c: s.get(c) for c in SEGMENTER_COLUMNS if c in s}
             | {c: settings.get(c) for c in SEGMENTER_COLUMNS if c in settings}
+            | seen
             | {
                 "masks": s.get("masks", MANIFEST),
                 "name": name,
                 # A report goes to others: what their machine calls the file is no use to them.
-                "weights": Path(s["weights"]).name,
+                "weights": _joined(begins),
                 "seeds": len(seeds),
                 "side": image_side(settings),
                 "ensemble": together,
@@ -62,6 +72,12 @@ def segmenter_table(run: RunTables) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows, columns=list(SEGMENTER_COLUMNS))
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """A value that all have; of several each once."""
+    different = list(dict.fromkeys(values))
+    return different[0] if len(different) == 1 else " + ".join(map(str, different))
 
 
 TEMPLATE = r"""
