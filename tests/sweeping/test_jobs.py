@@ -18,7 +18,7 @@ from weakseg.interruption import InterruptedCommand
 from weakseg.sweeping import executors
 from weakseg.sweeping.cluster import Cluster
 from weakseg.sweeping.executors import EXECUTORS, in_queue
-from weakseg.sweeping.jobs import Job, hand_over, state_of
+from weakseg.sweeping.jobs import Job, hand_over, refuse_other, state_of
 
 
 def job(tmp_path: Path, name: str, code: str, **settings: object) -> Job:
@@ -48,6 +48,17 @@ def test_done_failed_and_killed_on_this_machine(tmp_path):
     # Of another experiment nothing is known yet.
     assert state_of(replace(jobs[0], key="other")).name == "waiting"
     assert state_of(replace(jobs[1], key="other")).name == "waiting"
+
+
+def test_a_run_of_another_sweep_is_not_written_over(tmp_path):
+    first = replace(job(tmp_path, "seeds-0", "print(1)"), varies=("classifier.seeds=[0]",))
+    refuse_other(first)  # nothing is there
+    hand_over(first, "local")
+    refuse_other(replace(first, key="of an experiment that was changed since"))
+    with pytest.raises(RunError, match="holds a run seeds-0 of another sweep") as e:
+        refuse_other(replace(first, varies=("segmenters.unet.seeds=[0]",)))
+    assert e.value.found == "classifier.seeds=[0]"
+    assert "--out" in str(e.value.fix)
 
 
 def test_a_job_that_began_and_of_which_nothing_is_written_has_failed(tmp_path):

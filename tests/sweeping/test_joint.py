@@ -8,7 +8,14 @@ import pytest
 
 from weakseg.errors import RunError
 from weakseg.scores import summarise
-from weakseg.sweeping.joint import Read, dice_table, joint_table
+from weakseg.sweeping.joint import (
+    Read,
+    dice_table,
+    joint_table,
+    methods_without_row,
+    without_row,
+)
+from weakseg.sweeping.page import sweep_page
 from weakseg.sweeping.variations import variations
 
 
@@ -63,7 +70,40 @@ def test_a_setting_without_one_of_its_folds_has_no_row():
     runs = variations(["classifier.epochs=1,2"], folds=2)
     done = {v.name: read(rows([f"p{v.fold}"])) for v in runs if v != runs[2]}
     assert set(joint_table(runs, done)["classifier.epochs"]) == {"1"}
+    assert without_row(runs, done) == ["classifier.epochs=2 (epochs-2_fold-0)"]
     assert joint_table(runs, {}).empty
+    page = sweep_page(
+        "Sweep",
+        dice_table(joint_table(runs, done), ["classifier.epochs"]),
+        [],
+        simulated=False,
+        folds=2,
+        settings=2,
+        left=without_row(runs, done),
+        methods_left=[],
+    )
+    assert "1 of 2 settings are not in this table, which takes those of which all folds" in page
+    assert "classifier.epochs=2 (epochs-2_fold-0).</div>" in page
+
+
+def test_a_method_that_a_fold_left_out_has_no_row():
+    runs = variations(["classifier.epochs=1,2"], folds=2)
+    done = {v.name: read(rows([f"p{v.fold}"])) for v in runs}
+    done[runs[1].name] = read(rows(["p1"], methods=("floor-all",)))
+    table = joint_table(runs, done)
+    assert list(zip(table["classifier.epochs"], table["method"], strict=True)) == [
+        ("1", "floor-all"),
+        ("2", "gradcam-otsu"),
+        ("2", "floor-all"),
+    ]
+    assert set(table["patients"]) == {2}
+    assert methods_without_row(runs, done) == [
+        "gradcam-otsu of classifier.epochs=1 (not in epochs-1_fold-1)"
+    ]
+    assert without_row(runs, done) == []
+    done[runs[1].name] = read(pd.DataFrame())
+    assert set(joint_table(runs, done)["classifier.epochs"]) == {"2"}
+    assert without_row(runs, done) == ["classifier.epochs=1 (nothing was scored)"]
 
 
 @pytest.mark.parametrize("column", ["case", "patient"])

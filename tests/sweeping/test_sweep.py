@@ -10,6 +10,8 @@ import pytest
 
 from tests.report.fake_run import make_run
 from tests.tiny import read_rows, weakseg, write_config, write_set
+from weakseg.config import load_config
+from weakseg.data.fingerprint import data_fingerprint
 
 TINY = """
 name: tiny
@@ -76,6 +78,28 @@ def test_two_jobs_one_killed_and_taken_up_again(tmp_path, capsys, monkeypatch):
     assert "seed-0: its run cannot be read" in capsys.readouterr().err
 
 
+def test_runs_of_other_data_are_not_done(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    manifest = write_set(tmp_path / "data", patients=2)
+    config = write_config(tmp_path, manifest, TINY)
+    data = data_fingerprint(manifest, load_config(config).data)
+    make_run(tmp_path / "out/runs/seed-0", name="seed-0", patients=12, fingerprint=data)
+    nothing = (sys.executable, "-S", "-c", "pass")
+    monkeypatch.setattr("weakseg.sweeping.sweep.weakseg_command", lambda *_: nothing)
+    words = ("sweep", config, "--over", "seed=0", "--out", "out")
+    assert weakseg(*words) == 0
+    assert weakseg(*words) == 0
+    assert "1 of 1 runs are done already" in capsys.readouterr().err
+    next((tmp_path / "data/images").iterdir()).write_bytes(b"another")
+    assert weakseg(*words) == 2
+    said = capsys.readouterr().err
+    assert "done already" not in said
+    assert "seed-0: its run is of other data" in said
+    # A sweep whose run has the same name for something else.
+    assert weakseg("sweep", config, "--over", "data.split.seed=0", "--out", "out") == 2
+    assert "holds a run seed-0 of another sweep" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_sweep_over_folds_with_a_run_that_fails_and_is_taken_up_again(
     tmp_path, capsys, monkeypatch
@@ -94,7 +118,8 @@ def test_a_sweep_over_folds_with_a_run_that_fails_and_is_taken_up_again(
     assert "fold-1: exit code 2; error: The output folder is a file." in said.err
     jobs = {r["run"]: r for r in read_rows(tmp_path / "out/jobs.csv")}
     assert [(jobs[f"fold-{i}"]["state"]) for i in (0, 1)] == ["done", "failed"]
-    assert "1 of 2 runs are not in this table: fold-1" in page.read_text()
+    assert "1 of 1 settings are not in this table" in page.read_text()
+    assert "the experiment (fold-1).</div>" in page.read_text()
     assert not read_rows(tmp_path / "out/scores.csv")
     summary = tmp_path / "out/runs/fold-0/scores/summary.csv"
     before = summary.stat().st_mtime_ns

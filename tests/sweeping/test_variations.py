@@ -8,7 +8,7 @@ from weakseg.config import load_config
 from weakseg.errors import ConfigError
 from weakseg.packaged import config_file
 from weakseg.sweeping.cluster import Cluster, read_cluster
-from weakseg.sweeping.variations import variations
+from weakseg.sweeping.variations import MOST_LETTERS, variations
 
 
 def test_every_combination_once_and_folds_last():
@@ -57,7 +57,12 @@ def test_names_differ_though_values_look_alike_in_a_folder():
     assert len({v.name.casefold() for v in made}) == 4
     assert all(":" not in v.name for v in made)
     long = variations(["classifier.weights=" + "x" * 80, "seed=0,1"])
-    assert [v.name for v in long] == ["run-000", "run-001"]
+    names = [v.name for v in long]
+    assert len({n.casefold() for n in names}) == 2
+    assert all(len(n) <= MOST_LETTERS and n.startswith("weights-xxx") for n in names)
+    # A sweep that grows calls its earlier runs what they were called.
+    more = variations(["classifier.weights=" + "x" * 80, "seed=2,0,1"])
+    assert [v.name for v in more[1:]] == names
 
 
 @pytest.mark.parametrize(

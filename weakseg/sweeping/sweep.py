@@ -229,7 +229,9 @@ def _states(
             continue
         of = run.record.get("data", {}).get("fingerprint")
         if data[name] not in (None, of):
-            states[name] = State("failed", "its data have changed while it ran; repeat the sweep")
+            states[name] = State(
+                "failed", "its run is of other data than are there now; repeat the sweep"
+            )
             continue
         read[name] = Read(run.per_case, run.config.scores.bootstrap, run.config.seed)
     return states, read

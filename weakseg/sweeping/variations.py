@@ -201,5 +201,5 @@ def _names(made: Sequence[tuple[tuple[tuple[str, Any], ...], int | None]]) -> li
 
 
 def _marked(name: str, run: object) -> str:
-    """The beginning of a name, and letters that tell which run it is, whichever others there are."""
+    """The beginning of a name, and letters that tell its run, whichever others there are."""
     return f"{name[: MOST_LETTERS - 9].strip('-._')}-{fingerprint(run)[:8]}"
