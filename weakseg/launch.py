@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 
@@ -45,3 +46,10 @@ def local_rank() -> int:
     """Which of the processes of this machine it is, from 0, as torchrun or srun says."""
     told = [os.environ.get(name, "") for name in ("LOCAL_RANK", "SLURM_LOCALID")]
     return next((int(t) for t in told if t.isdecimal()), 0)
+
+
+def local_world() -> int:
+    """How many processes torchrun or srun has started on this machine, as far as it says."""
+    told = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")
+    # Of several machines srun says 2(x3),1: three with two and one with one.
+    return max((int(n) for n in re.findall(r"\b\d+", told)), default=1) or 1

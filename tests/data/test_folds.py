@@ -120,6 +120,11 @@ def test_a_site_is_left_out_whole_and_validation_is_of_the_others():
             "several values",
             None,
         ),
+        (
+            lambda c: replace(c, group=" ") if c.patient == "p000" else c,
+            "2 of 16 images have no value in the column 'site'",
+            "a blank cell in row 2",
+        ),
     ],
 )
 def test_columns_that_do_not_tell_who_is_left_out(change, says, found):

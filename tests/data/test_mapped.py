@@ -2,6 +2,7 @@
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,6 +55,26 @@ def test_arrays_that_belong_together_are_all_kept_or_take_no_room(tmp_path, smal
 
 def test_without_room_it_takes_nothing(tmp_path):
     assert MappedStore(tmp_path, 0).put(np.zeros(3)) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "processes"),
+    [
+        ({}, 1),
+        ({"LOCAL_WORLD_SIZE": "4"}, 4),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2(x3),1"}, 2),
+        ({"SLURM_STEP_TASKS_PER_NODE": "8"}, 8),
+        ({"LOCAL_WORLD_SIZE": "0"}, 1),
+        ({"LOCAL_WORLD_SIZE": "none"}, 1),
+    ],
+)
+def test_processes_of_a_machine_share_the_quarter(tmp_path, small, monkeypatch, told, processes):
+    for name in ("LOCAL_WORLD_SIZE", "SLURM_STEP_TASKS_PER_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(mapped.shutil, "disk_usage", lambda _: SimpleNamespace(free=4 * 8 * 2**20))
+    assert MappedStore(tmp_path).limit == 8 * 2**20 // processes
 
 
 def test_a_full_disk_is_no_accident(tmp_path, small, monkeypatch):

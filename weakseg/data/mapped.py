@@ -15,8 +15,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from weakseg.launch import local_world
+
 LIMIT_BYTES = 16 * 2**30
-"""What a store holds at most; and at most a quarter of what is free on the disk."""
+"""What a store holds at most.
+
+All processes that a launcher has started on a machine hold at most a quarter of what is free on
+the disk, too.
+"""
 
 ALIGN, PIECE = 64, 2**26
 """Arrays begin at multiples of ``ALIGN`` bytes; the file grows by ``PIECE`` bytes."""
@@ -37,7 +43,8 @@ class MappedStore:
 
     def __init__(self, folder: Path, limit: int | None = None) -> None:
         wanted = LIMIT_BYTES if limit is None else limit
-        self.limit = min(wanted, shutil.disk_usage(folder).free // 4) // PIECE * PIECE
+        share = shutil.disk_usage(folder).free // 4 // local_world()
+        self.limit = min(wanted, share) // PIECE * PIECE
         self.folder, self._used, self._ready = folder, 0, 0
         self._map: mmap.mmap | None = None
         self._lock = threading.Lock()

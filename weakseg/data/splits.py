@@ -259,6 +259,17 @@ def _left_out(cases: Sequence[Case], of: LeftOut) -> set[str]:
             found=few + (f", … ({len(there)} in all)" if len(there) > MOST_VALUES else ""),
             fix="name one of these values",
         )
+    blank = [c for c in cases if not c.group.strip()]
+    if blank:
+        have = "has" if len(blank) == 1 else "have"
+        raise DataError(
+            f"{len(blank)} of {len(cases)} images {have} no value in the column {of.column!r}, and "
+            "may be of those that are left out.",
+            where="data.split.leave_out",
+            found=f"a blank cell in row {blank[0].row}",
+            fix="fill the column, with a word such as unknown where such rows may be trained on; "
+            "or leave the rows out",
+        )
     for patient, rows in sorted(groups.items()):
         if of.value in rows and len(rows) > 1:
             places = ", ".join(f"{g!r} (row {row})" for g, row in rows.items())

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from weakseg.config import DataConfig
+from weakseg.config import DataConfig, SplitConfig
 from weakseg.data.images import read_image
 from weakseg.data.people import similar_names
 from weakseg.errors import WeaksegError
@@ -252,7 +252,7 @@ def checklist(run: RunTables, patients_known: bool, seeds: Sequence[int]) -> lis
         Item("14, 16", "8a", "What the reference masks are, and who drew them", ""),
         Item("18", "8b", "How far two who draw the masks agree", ""),
         Item("21", "10", "How the number of patients was chosen", ""),
-        Item("19", "12a", "How data were assigned to splits", sizes),
+        Item("19", "12a", "How data were assigned to splits", _tested(c.data.split) + sizes),
         Item(
             "20",
             "",
@@ -289,6 +289,22 @@ def checklist(run: RunTables, patients_known: bool, seeds: Sequence[int]) -> lis
         Item("", "17", "Ethical approval", ""),
         Item("34, 42", "18c, 18d", "Registration and protocol", ""),
     ]
+
+
+def _tested(split: SplitConfig) -> str:
+    """Who is tested, where that is one part of several."""
+    if split.folds is not None:
+        return (
+            f"the test split is fold {split.fold} (counted from 0) of {split.folds} folds, one of "
+            f"{split.folds} runs that together test every patient once; "
+        )
+    if split.leave_out is not None:
+        of = split.leave_out
+        return (
+            f"the test split is all patients with {of.value!r} in the column {of.column!r}, none "
+            "of whom is in training or validation; "
+        )
+    return ""
 
 
 def _models(run: RunTables) -> str:

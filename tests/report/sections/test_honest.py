@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.report.fake_run import make_run
-from weakseg.report.honesty import checks_of
+from weakseg.config import LeftOut, SplitConfig
+from weakseg.report.honesty import checklist, checks_of
 from weakseg.report.page import build_report
 from weakseg.report.read import RunTables, read_runs
 from weakseg.report.sections.answer import verdict_of
@@ -136,6 +137,24 @@ def test_networks_that_were_dropped_are_named(run, tmp_path):
     assert check.found == "1, kept in superseded/: resnet18-seed-0-abc"
 
 
+@pytest.mark.parametrize(
+    ("split", "says"),
+    [
+        (SplitConfig(folds=5, fold=2), "fold 2 (counted from 0) of 5 folds"),
+        (
+            SplitConfig(leave_out=LeftOut(column="site", value="B")),
+            "all patients with 'B' in the column 'site'",
+        ),
+    ],
+)
+def test_the_checklist_tells_of_folds_and_of_what_is_left_out(run, split, says):
+    data = run.config.data.model_copy(update={"split": split})
+    dealt = replace(run, config=run.config.model_copy(update={"data": data}))
+    answers = {i.question: i.answer for i in checklist(dealt, True, [0])}
+    assert says in answers["How data were assigned to splits"]
+    assert "test: 24 images" in answers["How data were assigned to splits"]
+
+
 def test_the_page_tells_masks_seen_choices_and_the_checklist(run):
     content = build(Subject(run, "run1"))
     seen = content.tables["masks_seen"].set_index("method")
@@ -151,6 +170,7 @@ def test_the_page_tells_masks_seen_choices_and_the_checklist(run):
     assert answers["What the splits are disjoint by"] == "patient"
     assert "test: 24 images of 6 patients, 24 masks" in answers["How data were assigned to splits"]
     assert answers["Ethical approval"] == ""
+    assert "fold" not in answers["How data were assigned to splits"]
     html = build_report([run]).html
     assert "How this was kept honest" in html
     assert "UPPER BOUND" in html
