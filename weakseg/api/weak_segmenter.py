@@ -155,8 +155,10 @@ class WeakSegmenter(BaseEstimator):
         labels : sequence of str, int or bool
             A label an image; True is a lesion, 0 and the usual names are healthy.
         masks : sequence of path, (M, N) array or None, optional
-            True masks, for scores alone: nothing here is trained on them unless the experiment
-            says so (``segmenters``), and what has seen some says how many.
+            True masks, for scores alone unless the experiment asks for more: segmenters and rules
+            may be trained on those of training images (``segmenters``, ``teacher: masks``), and
+            thresholds and the like chosen on those of validation images. What saw some says how
+            many.
         patients : sequence of str or int, optional
             Splits are by patient. Without, images that look alike are kept together.
         splits : sequence of {"train", "val", "test"}, optional

@@ -13,7 +13,7 @@ from weakseg.scores import Interval, by_lesion_size, cluster_mean_interval
 
 GROUPS = {
     "no-masks": "Methods that saw no masks",
-    "masks": "Methods that saw some masks, to choose a threshold",
+    "masks": "Methods that saw some masks, to choose a threshold or to be trained on",
     "foundation": "Methods that stand on masks seen elsewhere, those of other sets",
     "supervised": "Fully supervised networks: trained on masks",
     "floor": "Trivial floors: the same mask for every image, or a part told by its greys alone",

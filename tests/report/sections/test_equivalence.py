@@ -153,9 +153,9 @@ def test_open_ends_in_words():
         (0.7, 1, 99, "Whether it would be better with 99 masks cannot be told."),
     ],
 )
-def test_masks_that_tuned_a_threshold(dice, swing, seen, end):
+def test_masks_that_a_method_saw(dice, swing, seen, end):
     said = said_of(dice, swing, seen)[1]
-    assert said.startswith(f"The threshold of cam was tuned on {seen} masks")
+    assert said.startswith(f"cam saw {seen} masks")
     # The curve's own interval moves with the draw of the test patients.
     plain = re.sub(r"0\.400 \[[^]]*\]", "0.400 [0.375, 0.425]", said)
     assert end in plain, said
@@ -230,7 +230,7 @@ def test_figure_names_what_it_shows():
     assert {"5", "17", "65"} <= set(found)  # masks
     assert {"1", "4", "16"} <= set(found)  # patients
     assert "single draws of the patients" in found
-    assert "masks that the threshold was tuned on" in found
+    assert "masks that the method saw" in found
     assert any(re.fullmatch(r"\d+ masks", t) for t in found)
     assert not re.search(r"\bnan\b|\binf\b", svg, re.IGNORECASE)
     assert "currentColor" in svg

@@ -5,19 +5,20 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from PIL import Image
 
 from tests.report.fake_run import make_run
-from weakseg.config import LeftOut, SplitConfig
+from weakseg.config import LeftOut, SplitConfig, parse_config
 from weakseg.report.honesty import checklist, checks_of
 from weakseg.report.page import build_report
 from weakseg.report.read import RunTables, read_runs
 from weakseg.report.sections.answer import verdict_of
 from weakseg.report.sections.base import Subject
-from weakseg.report.sections.honest import build
+from weakseg.report.sections.honest import build, choices_of
 
 PATIENT, SPELLING, FILES, SPLITS, BOUNDS, SEEN, DROPPED = range(7)
 
@@ -153,6 +154,33 @@ def test_the_checklist_tells_of_folds_and_of_what_is_left_out(run, split, says):
     answers = {i.question: i.answer for i in checklist(dealt, True, [0])}
     assert says in answers["How data were assigned to splits"]
     assert "test: 24 images" in answers["How data were assigned to splits"]
+
+
+def test_every_choice_that_the_validation_split_made_has_its_line():
+    def chosen(**tree):
+        config = parse_config(tree)
+        trained = {name: {} for name in config.segmenters}
+        run = SimpleNamespace(classifiers={0: {}}, segmenters=trained)
+        subject = SimpleNamespace(config=config, run=run, method=None, has_classifier=True)
+        return {c["what"]: c["on"] for c in choices_of(subject)}
+
+    labels, masks = "labels of the validation split", "masks of the validation split, counted"
+    plain = chosen(segmenters={"net": {}})
+    assert list(plain.values()).count(labels) == 1  # the classifier's epoch
+    net = {"false_alarms": 0.1, "min_area": "validation"}
+    mean = {"ensemble": True, "weighting": "validation", "min_area": "validation"}
+    more = chosen(
+        heatmap={"layer": "fused", "fusion": "labels"},
+        heatmaps={"more": {"scales": [1, 2], "auc_drop": 0.1}},
+        segmenters={"net": net, "mean": mean},
+    )
+    assert {what: on for what, on in more.items() if what not in plain} == {
+        "What the layers count of gradcam": labels,
+        "The scales of more": labels,
+        "The least peak, and the gate if there is one, of net": labels,
+        "What each network counts in the mean of mean": masks,
+        "The smallest part of net, mean": masks,
+    }
 
 
 def test_the_page_tells_masks_seen_choices_and_the_checklist(run):

@@ -156,7 +156,7 @@ def _worth_row(row: dict[Any, Any]) -> dict[str, Any]:
 TEMPLATE = r"""
 <h2>How many masks is a heatmap worth?</h2>
 <div class="grid">
-{{ figure(figures.worth, "Green: " ~ network ~ ", trained with the masks of ever more patients (its Dice on the same test images, made monotone; dots: as measured). Lines: heatmap methods with their 95 % intervals. Where a line meets the curve, a heatmap is worth that many masks. Diamond: the masks that a threshold was tuned on.", wide=true) }}
+{{ figure(figures.worth, "Green: " ~ network ~ ", trained with the masks of ever more patients (its Dice on the same test images, made monotone; dots: as measured). Lines: heatmap methods with their 95 % intervals. Where a line meets the curve, a heatmap is worth that many masks. Diamond: as many masks as the method saw.", wide=true) }}
 <div>
 <div class="scroll"><table class="wrapped"><thead><tr><th class="text">method</th><th>Dice</th><th>masks seen</th><th>worth masks of {{ network }}</th><th>of patients</th><th>share of the fully supervised Dice</th></tr></thead><tbody>
 {% for w in rows %}<tr><td class="text"><i class="dot" style="background:{{ r.colours[w.method] }}"></i>{{ w.method }}</td><td>{{ w.dice | num }}</td><td>{{ w.masks_seen }}{% if w.group == "foundation" %} + elsewhere{% endif %}</td><td>{{ w.masks }}</td><td>{{ w.patients }}</td><td>{{ w.ratio }}</td></tr>

@@ -48,7 +48,7 @@ def equivalence_figure(
     str
         An ``<svg>`` element. The curve is drawn as it is crossed, that is monotone; dots are the
         means that were measured. A diamond stands on a method's line at the number of masks that
-        its threshold was tuned on.
+        it saw.
     """
     shown = methods.head(MOST_METHODS).reset_index(drop=True)
     with matplotlib.rc_context(STYLE):
@@ -105,7 +105,7 @@ def _draw_methods(
 ) -> list[tuple[str, str]]:
     """Lines and bands across; returns each one's colour and style."""
     looks: list[tuple[str, str]] = []
-    tuned = False
+    told = False
     for i, row in methods.iterrows():
         before = int((methods["group"][:i] == row["group"]).sum())
         look = (
@@ -122,9 +122,9 @@ def _draw_methods(
         if row["group"] == "masks":
             ax.plot(
                 [row["masks_seen"]], [row["dice"]], "D", color=look[0], ms=7, mec=INK, mew=0.7,
-                linestyle="none", label=None if tuned else "masks that the threshold was tuned on",
+                linestyle="none", label=None if told else "masks that the method saw",
             )  # fmt: skip
-            tuned = True
+            told = True
     return looks
 
 

@@ -25,7 +25,7 @@ AT_MASKS = {
     "difference_low": "seen_difference_low",
     "difference_high": "seen_difference_high",
 }
-"""Field of `weakseg.scores.CurvePoint` at the masks that a threshold was tuned on → its column."""
+"""Field of `weakseg.scores.CurvePoint` at the masks that a method saw → its column."""
 EQUIVALENCE_COLUMNS = (
     "method", "kind", "group", "masks_seen", *Equivalence._fields[1:],
     "ratio", "ratio_low", "ratio_high", *AT_MASKS.values(),
@@ -60,7 +60,7 @@ def equivalence_table(
     -------
     DataFrame
         `EQUIVALENCE_COLUMNS`, one row a method: ``kind`` and ``masks_seen`` of ``per_case``;
-        ``group``, "no-masks", "masks" (the threshold was chosen on masks) or "oracle" (an upper
+        ``group``, "no-masks", "masks" (masks had a part in it) or "oracle" (an upper
         bound, never a result); the fields of `weakseg.scores.Equivalence`; ``ratio``,
         `weakseg.scores.weak_to_full_ratio` with its interval; and for the group "masks", under
         ``seen_...``, `weakseg.scores.curve_at` the number of masks that the method saw (NaN, and
@@ -132,9 +132,9 @@ def method_sentences(
 
 
 def better_spent(row: Mapping[Any, Any], network: str, *, spoken: Spoken = str) -> list[str]:
-    """Whether the masks that tuned a threshold had better trained the network; of others none."""
-    tuned = row["group"] == "masks"
-    return [_better_spent(spoken(row["method"]), row, spoken(network))] if tuned else []
+    """Whether the masks that a method saw had better trained the network; of others none."""
+    saw = row["group"] == "masks"
+    return [_better_spent(spoken(row["method"]), row, spoken(network))] if saw else []
 
 
 def cautions(table: pd.DataFrame, network: str, *, spoken: Spoken = str) -> list[str]:
@@ -188,9 +188,9 @@ def _worth(name: str, row: Mapping[Any, Any], network: str) -> str:
 
 
 def _better_spent(name: str, row: Mapping[Any, Any], network: str) -> str:
-    """Whether the masks that tuned a threshold had better trained the network."""
+    """Whether the masks that a method saw had better trained the network."""
     seen = words.count(int(row["masks_seen"]), "mask")
-    tuned = f"The threshold of {name} was tuned on {seen}"
+    saw = f"{words.opening(name)} saw {seen}"
     reached = words.with_interval(row["seen_dice"], row["seen_dice_low"], row["seen_dice_high"])
     by = words.signed(row["seen_difference"])
     ends = words.interval(row["seen_difference_low"], row["seen_difference_high"])
@@ -199,7 +199,7 @@ def _better_spent(name: str, row: Mapping[Any, Any], network: str) -> str:
     # The curve rises, so that outside of what was tried it bounds what is not known.
     if row["seen_below"]:
         with_fewest = _masks_of(row["fewest"], row["fewest_patients"])
-        start = f"{tuned}, fewer than {network} was tried with; with {with_fewest}"
+        start = f"{saw}, fewer than {network} was tried with; with {with_fewest}"
         if say == "above":
             return f"{start} it reaches {reached}, and {name} is better all the same: {by}."
         return (
@@ -207,7 +207,7 @@ def _better_spent(name: str, row: Mapping[Any, Any], network: str) -> str:
         )
     if row["seen_above"]:
         start = (
-            f"{tuned}, more than {network} was tried with; "
+            f"{saw}, more than {network} was tried with; "
             f"with {_masks_of(row['most'], row['most_patients'])}"
         )
         if say == "below":
@@ -215,7 +215,7 @@ def _better_spent(name: str, row: Mapping[Any, Any], network: str) -> str:
         return (
             f"{start} it reaches {reached}. Whether it would be better with {seen} cannot be told."
         )
-    start = f"{tuned}; {network} trained on that many masks instead reaches {reached}"
+    start = f"{saw}; {network} trained on that many masks reaches {reached}"
     if say == "unclear":
         return f"{start}. Which of the two is better cannot be told: the difference is {by}."
     comparison = "better" if say == "above" else "worse"

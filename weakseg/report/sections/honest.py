@@ -15,6 +15,9 @@ SEEN = ("method", "in_words", "masks_seen", "chosen_on", "upper_bound")
 ITEMS = ("claim", "tripod", "question", "answer")
 
 
+LABELS, MASKS = "labels of the validation split", "masks of the validation split, counted"
+
+
 def build(subject: Subject) -> Content:
     """Checks, masks seen, choices and checklist; of every run."""
     run = subject.run
@@ -70,16 +73,42 @@ def choices_of(subject: Subject) -> list[dict[str, Any]]:
         )
         choices.append(("The method that the verdict is on", f"no score: {how}"))
     if run.classifiers:
-        choices.append(("The epoch of each classifier", "labels of the validation split"))
+        choices.append(("The epoch of each classifier", LABELS))
     if run.segmenters:
         choices.append(
             ("The epoch of each segmentation network", "the validation split, if at all")
         )
     if config.masks.gate != "none" and subject.has_classifier:
-        on = "labels of the validation split" if config.masks.gate == "validation" else "nothing"
+        on = LABELS if config.masks.gate == "validation" else "nothing"
         choices.append((f"The gate on P(lesion), {config.masks.gate}", on))
+    choices += _of_heatmaps(subject) + _of_segmenters(subject)
     choices.append(("The threshold of each method", "see the table"))
     return [{"what": what, "on": on} for what, on in choices]
+
+
+def _of_heatmaps(subject: Subject) -> list[tuple[str, str]]:
+    """What validation labels chose of heatmaps."""
+    heats = subject.config.all_heatmaps if subject.has_classifier else {}
+    asked = {
+        "What the layers count": [n for n, heat in heats.items() if heat.learns_weights],
+        "The scales": [n for n, heat in heats.items() if heat.auc_drop is not None],
+    }
+    return [(f"{what} of {', '.join(names)}", LABELS) for what, names in asked.items() if names]
+
+
+def _of_segmenters(subject: Subject) -> list[tuple[str, str]]:
+    """What the validation split chose of segmenters once they were trained."""
+    trained = {n: s for n, s in subject.config.segmenters.items() if n in subject.run.segmenters}
+    asked = {
+        ("The least peak, and the gate if there is one,", LABELS): [
+            n for n, s in trained.items() if s.false_alarms is not None
+        ],
+        ("What each network counts in the mean", MASKS): [
+            n for n, s in trained.items() if s.weighting == "validation"
+        ],
+        ("The smallest part", MASKS): [n for n, s in trained.items() if s.min_area == "validation"],
+    }
+    return [(f"{what} of {', '.join(of)}", on) for (what, on), of in asked.items() if of]
 
 
 TEMPLATE = r"""

@@ -38,7 +38,7 @@ TEMPLATE = r"""
 {% for m, of in averaged.items() %}<p class="note">{{ m }} is {{ of }}: one set of masks, scored once.</p>{% endfor %}
 <p class="note">{{ empty_rule }} {{ distance_rule }}</p>
 <div class="grid">
-{{ figure(figures.dice, "Dots: mean Dice; bars: 95\u00a0% intervals over patients; dashed line and band: the best trivial floor. A method has its colour on the whole page. Blue: saw no masks; purple: threshold chosen on masks; green: fully supervised; grey: floors; orange: upper bounds.") }}
+{{ figure(figures.dice, "Dots: mean Dice; bars: 95\u00a0% intervals over patients; dashed line and band: the best trivial floor. A method has its colour on the whole page. Blue: saw no masks; purple: masks had a part in it; green: fully supervised; grey: floors; orange: upper bounds.") }}
 {{ figure(figures.spread, "Dice over the cases: tick = median, thick bar = middle half, thin line = 5\u00a0% to 95\u00a0% of the images with a lesion.") }}
 </div>
 {% else %}
