@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no real data: there is no folder {SHARED.name}/ beside the checkout")
     return SHARED
+
+
+@pytest.fixture
+def random_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package of the extra ``crf``, or where it is not installed what stands in for it."""
+    if find_spec("pydensecrf") is None:
+        from tests.mean_field import stand_in  # numpy must find OMP_NUM_THREADS set
+
+        for name, module in stand_in().items():
+            monkeypatch.setitem(sys.modules, name, module)

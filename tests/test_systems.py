@@ -161,8 +161,9 @@ def test_a_network_is_pruned_when_it_is_used(folder, manifest):
     assert not np.allclose(whole, said("pruned"), atol=1e-3)
 
 
-def test_a_network_s_probability_goes_through_a_random_field(folder, manifest, capsys):
-    pytest.importorskip("pydensecrf.densecrf", reason="the extra crf is not installed")
+def test_a_network_s_probability_goes_through_a_random_field(
+    folder, manifest, capsys, random_field
+):
     text = CONFIG.replace("ARCH", "fuzzy-neuro").split("  pupil:")[0]
     config, run = write_config(folder, manifest, text), folder / "run"
     train = ("train-segmenter", config, "--run-dir", run, "--device", "cpu")

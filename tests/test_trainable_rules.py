@@ -187,8 +187,7 @@ TAUGHT = (
 )
 
 
-def test_rules_may_be_taught_by_masks_which_they_count(job, copy, capsys):
-    pytest.importorskip("pydensecrf.densecrf", reason="the extra crf is not installed")
+def test_rules_may_be_taught_by_masks_which_they_count(job, copy, capsys, random_field):
     segment(job, copy, "--set", TAUGHT, "--set", "heatmaps={}", "--set", "segmenters={}")
     assert "learnt from the training masks" in capsys.readouterr().err
     train = set(tumours(copy, "train"))

@@ -1,4 +1,4 @@
-"""The dense conditional random field, where its package is installed, and the way to it."""
+"""The dense conditional random field, by its package or what stands in for it."""
 
 from __future__ import annotations
 
@@ -52,8 +52,7 @@ def test_a_blurred_heatmap_is_brought_back_to_the_disc():
     assert (flat.shape, flat.dtype, flat.any()) == ((9, 8), bool, False)
 
 
-def test_a_probability_goes_through_the_field_as_heat_that_is_as_likely_at_a_half():
-    pytest.importorskip("pydensecrf.densecrf", reason="the extra crf is not installed")
+def test_a_probability_goes_through_the_field_as_heat_that_is_as_likely_at_a_half(random_field):
     rng = np.random.default_rng(0)
     p = normalise(ndimage.gaussian_filter(rng.random((30, 26)), 2))
     image = rng.random((30, 26, 3))
@@ -90,9 +89,8 @@ def by_all_pairs(heat, image, at, steps):
 
 
 @pytest.mark.parametrize(("at", "steps"), [(0.15, 1), (0.15, 5), (0.3, 1), (0.3, 2), (0.5, 1)])
-def test_it_is_what_all_pairs_of_pixels_agree_on(at, steps):
+def test_it_is_what_all_pairs_of_pixels_agree_on(at, steps, random_field):
     """But for some pixels: the package looks pairs up in a lattice."""
-    pytest.importorskip("pydensecrf.densecrf", reason="the extra crf is not installed")
     rng = np.random.default_rng(1)
     image = 100 * ndimage.gaussian_filter(rng.normal(size=(26, 34)), 2.5)
     image += rng.normal(size=image.shape)
@@ -108,8 +106,7 @@ def test_it_is_what_all_pairs_of_pixels_agree_on(at, steps):
         np.testing.assert_array_equal(crf_mask(heat, image, at=at), made)
 
 
-def test_the_defaults_of_the_field_are_those_of_the_rule():
-    pytest.importorskip("pydensecrf.densecrf", reason="the extra crf is not installed")
+def test_the_defaults_of_the_field_are_those_of_the_rule(random_field):
     rng = np.random.default_rng(5)
     image, heat = rng.random((2, 26, 34))
     rule = CrfRule()

@@ -130,8 +130,7 @@ def test_heat_on_half_a_disc_finds_the_whole_of_it():
         assert not hypercolumn_mask(flat, image, columns, vote, warm=0).any()
 
 
-def test_votes_go_through_the_random_field_but_for_those_that_are_left_out():
-    pytest.importorskip("pydensecrf.densecrf", reason="the extra crf is not installed")
+def test_votes_go_through_the_random_field_but_for_those_that_are_left_out(random_field):
     rng = np.random.default_rng(0)
     image, heat = ndimage.gaussian_filter(rng.random((2, 40, 44)), (0, 3, 3))
     heat -= heat.min()
