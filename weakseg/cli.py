@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from weakseg import __version__
+from weakseg.commands.adapt import adapt
 from weakseg.commands.config import config_app
 from weakseg.commands.explain_segmenter import explain_segmenter
 from weakseg.commands.export import export
@@ -309,6 +310,9 @@ def predict(
     )
 
 
+app.command(
+    epilog=example("weakseg adapt runs/mine --method unet --images other-site.csv --out adapted/")
+)(adapt)
 app.command(
     epilog=example(
         "weakseg sweep own-images --data labels.csv --over classifier.seeds=0..4 --folds 5"

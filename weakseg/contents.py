@@ -321,6 +321,17 @@ class SegmenterHeader(BaseModel):
     dims: Literal["2", "3"]
 
 
+class GeneratorHeader(BaseModel):
+    """The header of the weights of a generator of `weakseg adapt`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    channels: Annotated[str, Field(pattern=r"^[1-9]\d?$")]
+    width: Annotated[str, Field(pattern=r"^[1-9]\d{0,2}$")]
+    method: str
+    networks: Json[list[str]]
+
+
 def _columns(text: str = "", number: str = "", flag: str = "") -> dict[str, Kind]:
     kinds: dict[str, Kind] = {}
     for names, kind in ((text, "text"), (number, "number"), (flag, "flag")):

@@ -29,6 +29,8 @@ SAFE = {
     "command",
     "predict": "masks that were written are whole, predictions.csv is not there yet; repeat the "
     "command",
+    "adapt": "files that were written are whole; repeat the command, with --generator where "
+    "generator.safetensors is there",
 }
 """Command → what is safe, and how to go on; of all others `GOES_ON` holds."""
 

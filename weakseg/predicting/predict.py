@@ -44,11 +44,11 @@ from weakseg.predicting.shards import (
     refuse_neighbours,
     write_part,
 )
-from weakseg.predicting.slices import SLICES, predict_volume, slices_named, slices_of
+from weakseg.predicting.slices import SLICES, is_sliced, predict_volume, slices_named, slices_of
 from weakseg.predicting.unlike import Unlike
 from weakseg.predicting.writer import Tables, Writer, targets
 from weakseg.progress import progress, say
-from weakseg.runs import make_folder, open_run, write_text
+from weakseg.runs import make_folder, write_text
 from weakseg.shards import Shard, refuse_auto
 from weakseg.spreadsheets import csv_text
 
@@ -61,7 +61,7 @@ def predict(
     inputs: Sequence[Path],
     out: Path,
     *,
-    method: str | None = None,
+    method: str | Method | None = None,
     seed: int | None = None,
     device: str = "auto",
     engine: str | None = None,
@@ -85,7 +85,7 @@ def predict(
         run's images are slices of volumes, ``slices.csv`` as well; and ``lesions.csv``, a row a
         connected lesion.
     method, seed, device, engine
-        See `weakseg.methods.find.load_method`.
+        See `weakseg.methods.find.load_method`; a method that is loaded is taken as it is.
     heatmaps, overlays : bool
         Also write ``heatmaps/<stem>.npz`` (raw heatmaps, or probabilities of a supervised
         network; volumes as ``.nii.gz``), and pictures ``overlays/<stem>.png`` (of volumes the
@@ -178,14 +178,16 @@ def predict(
 
 
 def _method(
-    run: Path, method: str | None, seed: int | None, device: str, engine: str | None
+    run: Path, method: str | Method | None, seed: int | None, device: str, engine: str | None
 ) -> tuple[Method, bool, str | None]:
     """The method of a run, or the one that was exported; whether it takes slices; its engine."""
+    if isinstance(method, Method):
+        return method, is_sliced(run), engine
     if is_exported(run):
         exported = load_exported(run, method, seed=seed, engine=engine)
         return exported, False, exported.engine
     chosen = load_method(run, method, seed=seed, device=device, engine=engine)
-    return chosen, bool(open_run(run).record.get("data", {}).get("sliced", False)), engine
+    return chosen, is_sliced(run), engine
 
 
 def _rows(

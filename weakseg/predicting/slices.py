@@ -19,11 +19,17 @@ from weakseg.memory import give_free_back
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.clean_up import clean_volume
 from weakseg.predicting.inputs import MANIFESTS, series_of
+from weakseg.runs import open_run
 
 SLICES = "slices.csv"
 """A row a slice, beside ``predictions.csv``, which has a row a volume."""
 
 _NOTHING = np.zeros((0, 0), dtype=bool)
+
+
+def is_sliced(run: Path) -> bool:
+    """Whether a run's images are slices of volumes."""
+    return bool(open_run(run).record.get("data", {}).get("sliced", False))
 
 
 def slices_named(inputs: Sequence[Path]) -> dict[Path, list[int]]:

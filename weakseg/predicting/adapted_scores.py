@@ -1,0 +1,128 @@
+"""The final score of `weakseg adapt`: where a manifest has masks, they are opened here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weakseg.config import Config
+from weakseg.data.case_files import case_mask
+from weakseg.data.cases import Case
+from weakseg.data.manifest import row_case
+from weakseg.data.table import read_table
+from weakseg.data.truth import read_true_mask
+from weakseg.predicting.inputs import MANIFESTS
+from weakseg.progress import say
+from weakseg.runs import write_text
+from weakseg.scores.overlap import dice
+from weakseg.scores.statistics import cluster_mean_interval
+from weakseg.spreadsheets import csv_text
+
+ALL = "all"
+"""The row of all images."""
+
+
+def score(
+    path: Path,
+    manifest: Path,
+    cases: Sequence[Case],
+    masks: tuple[Path, Path],
+    config: Config,
+    data: Mapping[str, Any],
+) -> None:
+    """Write Dice and misses by label, before and after; nothing where there are no masks.
+
+    Parameters
+    ----------
+    path : Path
+    manifest : Path
+        What the images were named by.
+    cases : sequence of Case
+        The images, as their masks are named.
+    masks : tuple of Path
+        Folders of the masks before and after.
+    config : Config
+        The run's: what the values of a mask mean.
+    data : mapping
+        The run's record of its data: the labels that mean healthy.
+    """
+    if not (manifest.is_file() and manifest.suffix.lower() in MANIFESTS):
+        say("no mask was read: images of a folder have none, and there is no score")
+        return
+    rows = list(_rows(manifest, cases, masks, config, set(data.get("healthy_labels", []))))
+    read = sum(row["read"] for row in rows)
+    if not read:
+        say("no mask was read: the manifest names none, and there is no score")
+        return
+    table = pd.DataFrame(rows)
+    of = [(label, some) for label, some in table.groupby("label", sort=True)]
+    of += [(ALL, table)] if len(of) > 1 else []
+    lines = [_line(str(label), some, config) for label, some in of]
+    write_text(path, csv_text(pd.DataFrame(lines).round(6)))
+    whole = lines[-1]
+    say(
+        f"{read} masks were read, for the score alone: Dice {whole['dice_before']:.3f} before, "
+        f"{whole['dice_after']:.3f} after, of {whole['images']} images"
+    )
+
+
+def _rows(
+    manifest: Path,
+    cases: Sequence[Case],
+    masks: tuple[Path, Path],
+    config: Config,
+    healthy: set[str],
+) -> Iterator[dict[str, Any]]:
+    """A row an image whose truth is known: by its mask, or by a label that means healthy."""
+    table = read_table(manifest, required=("image",))
+    known = {row.image.resolve(): row for row in (row_case(table, r) for r in table.rows)}
+    for case in cases:
+        row = known[case.image.resolve()]
+        if row.mask is None and row.label not in healthy:
+            continue
+        before, after = (
+            case_mask(case, folder / f"{case.id}{case.formats.mask_suffix}") for folder in masks
+        )
+        truth = np.zeros_like(before)
+        if row.mask is not None:
+            truth = read_true_mask(row.mask, config.data.mask_rule, case.image)
+        pairs = {"before": before, "after": after}
+        yield {
+            "label": row.label,
+            "patient": row.patient or case.id,
+            "read": row.mask is not None,
+            "lesion": bool(truth.any()),
+            **{f"dice_{k}": dice(m, truth) for k, m in pairs.items()},
+            **{f"missed_{k}": truth.any() and not (m & truth).any() for k, m in pairs.items()},
+            **{f"false_{k}": not truth.any() and m.any() for k, m in pairs.items()},
+        }
+
+
+def _line(label: str, rows: pd.DataFrame, config: Config) -> dict[str, Any]:
+    """Means of some images; the difference with its interval over patients."""
+    gain = cluster_mean_interval(
+        rows["dice_after"] - rows["dice_before"],
+        rows["patient"],
+        bootstrap=config.scores.bootstrap,
+        seed=config.seed,
+    )
+    return {
+        "label": label,
+        "images": len(rows),
+        "lesions": int(rows["lesion"].sum()),
+        "masks_read": int(rows["read"].sum()),
+        "dice_before": float(rows["dice_before"].mean()),
+        "dice_after": float(rows["dice_after"].mean()),
+        "difference": gain.value,
+        "difference_low": gain.low,
+        "difference_high": gain.high,
+        **{
+            f"{what}_{when}": int(rows[f"{what}_{when}"].sum())
+            for what in ("missed", "false")
+            for when in ("before", "after")
+        },
+    }
