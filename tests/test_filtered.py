@@ -300,7 +300,8 @@ def _noise_set(folder: Path, patients: int = 40, slices: int = 3) -> Path:
 LEAK = """
 name: leak
 data: {{manifest: {manifest}, image_size: 32}}
-classifier: {{arch: resnet18, epochs: 5, batch_size: 16, augment: {{rotate: 0, zoom: 0, shift: 0}}}}
+classifier:
+  {{arch: timm:test_resnet, epochs: 5, batch_size: 16, augment: {{rotate: 0, zoom: 0, shift: 0}}}}
 heatmap: {{layer: layer2}}
 masks: {{rules: [fixed]}}
 scores: {{bootstrap: 200}}
@@ -321,12 +322,17 @@ def _auc_of_shapes(run: Path) -> dict[str, tuple[float, float, float]]:
     }
 
 
-@pytest.mark.parametrize("target", ["same", "predicted"])
-def test_labels_cannot_leak_through_the_filter(tmp_path, target):
+# The lightest network sees the leak below as well as any, but calls all images the same: where
+# the heat is of the class it predicts, a larger one stands.
+@pytest.mark.parametrize(
+    ("target", "arch"), [("same", "timm:test_resnet"), ("predicted", "resnet18")]
+)
+def test_labels_cannot_leak_through_the_filter(tmp_path, target, arch):
     """Labels drawn by lot: whatever is filtered, test accuracy is chance."""
     config = write_config(tmp_path, _noise_set(tmp_path / "set"), LEAK)
     run = tmp_path / "run"
-    assert weakseg("compare", config, "--run-dir", run, "--set", f"filtered.target={target}") == 0
+    sets = ("--set", f"filtered.target={target}", "--set", f"classifier.arch={arch}")
+    assert weakseg("compare", config, "--run-dir", run, *sets) == 0
     for name, (low, auc, high) in _auc_of_shapes(run).items():
         assert low < 0.5 < high or abs(auc - 0.5) < 0.12, (name, auc)
 
@@ -347,7 +353,7 @@ def test_the_leak_test_would_see_a_leak(tmp_path, monkeypatch):
 
     monkeypatch.setattr(stage, "explained_classes", leaky)
     # More patients, and no mirroring that hides where the heat lies: networks of noise differ from
-    # machine to machine, and the leak must show in all (0.82 to 0.92 by 4 networks, 120 patients).
+    # machine to machine, and the leak must show in all (0.94 here; 0.996 by 60 patients).
     config = write_config(tmp_path, _noise_set(tmp_path / "set", patients=100), LEAK)
     run = tmp_path / "run"
     unmirrored = ("--set", "classifier.augment.flip=false")

@@ -46,7 +46,12 @@ def outputs(book):
     return text, {kind for o in held for kind in o.get("data", {})}
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+# What reading_a_run reads is tested in tests/api/test_open_run.py, of a run that other tests share.
+SLOW = {"reading_a_run"}
+RUN = [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW)) for p in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", RUN, ids=lambda p: p.stem)
 def test_a_notebook_runs(path, kernel, folder):
     text, kinds = outputs(run(path, kernel, folder))
     assert {"text/html", "image/png"} & kinds

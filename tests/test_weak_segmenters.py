@@ -191,6 +191,7 @@ def weights(run, name):
 WARMER = ("--set", "heatmaps.best-map.rules=[two-tone, {rule: grown, warm: 0.6}]")
 
 
+@pytest.mark.slow  # another heatmap, below, trains again as well; that warmth counts is seen next
 def test_another_warmth_makes_other_masks_and_trains_again(job, copy):
     before = contents(copy / "masks/best-map-grown"), weights(copy, "best-weak")
     assert weakseg("compare", job[1], "--run-dir", copy, *RECIPE, *WARMER) == 0

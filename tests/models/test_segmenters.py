@@ -143,11 +143,13 @@ def test_table_as_text(rows):
     assert "851×851+" in next(line for line in lines if line.startswith("efficientnet_b0"))
 
 
-def test_the_command_lists_every_network_as_json(capsys):
+def test_the_command_lists_every_network_as_json(rows, capsys, monkeypatch):
     import json
 
     from tests.tiny import weakseg
 
+    # Every network is built once, for all tests.
+    monkeypatch.setattr("weakseg.models.table.models_table", lambda *_: rows)
     assert weakseg("models", "--json") == 0
     rows = {(r["name"], r["dims"]): r for r in json.loads(capsys.readouterr().out)}
     assert {n for n, _ in rows} >= {*ARCHITECTURES, *SEGMENTERS}
