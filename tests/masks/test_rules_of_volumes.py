@@ -75,7 +75,7 @@ def test_a_lesions_area_is_a_share_of_the_volumes_body():
 def test_rules_of_images_refuse_volumes():
     heat, image = scene()
     for name in ("random-walker", "superpixel", "crf"):
-        with pytest.raises(ValueError, match="not of volumes"):
+        with pytest.raises(ValueError, match="heat of 2 axes, got 3"):
             segment(fitted(RULES[name]()), heat, image)
 
 

@@ -125,7 +125,7 @@ def test_every_network_can_drop_by_depth(name):
     side = net.input_size(SEGMENTERS[name].patch[dims[-1]])
     shape = (1, 1, *[side] * dims[-1])
     rates = list(drop_by_depth(net, shape).values())
-    assert len(rates) > 5
+    assert len(rates) > (2 if name == "fuzzy-neuro" else 5)
     assert (rates[0], rates[-1]) == (0, HIGHEST)
     assert rates == sorted(rates)
     assert len(convolutions(net, shape)) == len(rates)
