@@ -128,8 +128,12 @@ def test_the_score_is_that_computed_by_hand(folder, made):
             assert (int(line[f"missed_{when}"]), int(line[f"false_{when}"])) == (missed, false)
 
 
-def test_the_sheet_has_a_row_an_image(made):
-    assert pixels(made / "sheet.png").shape == (6 * 220 + 5 * 4, 3 * 220 + 2 * 4, 3)
+def test_the_sheet_has_a_row_an_image_in_the_window_of_the_training_images(made):
+    sheet = pixels(made / "sheet.png")
+    assert sheet.shape == (6 * 220 + 5 * 4, 3 * 220 + 2 * 4, 3)
+    trained, before = (sheet[:220, at : at + 180] for at in (0, 224))
+    assert trained.std() > 10
+    assert before.mean() < trained.mean() < 200  # the site is darker
 
 
 def test_a_generator_is_taken_up_again_and_only_by_its_networks(folder, call, made, tmp_path):

@@ -151,7 +151,7 @@ def adapt(
     )
     through_generator = adapted(chosen, made)
     table = predict(run, [images], out, method=through_generator)
-    write_sheet(out / SHEET, through_generator, cases, trained[0], (out / BEFORE, out))
+    write_sheet(out / SHEET, through_generator, cases, trained, (out / BEFORE, out))
     data = open_run(run).record.get("data", {})
     score(out / SCORES, images, cases, (out / BEFORE, out), chosen.config, data)
     return table

@@ -25,12 +25,13 @@ def write_sheet(
     path: Path,
     method: AdaptedMethod,
     cases: Sequence[Case],
-    trained: Case,
+    trained: Sequence[Case],
     masks: tuple[Path, Path],
 ) -> None:
     """Write a PNG with a row an image: a training image, the image and its mask, both after.
 
-    All are shown as the network takes them, in one window: the intensities of the training image.
+    All are shown as the network takes them, in one window: the intensities of the bodies of the
+    training images that are shown.
 
     Parameters
     ----------
@@ -38,13 +39,14 @@ def write_sheet(
     method : AdaptedMethod
     cases : sequence of Case
         New images.
-    trained : Case
-        A training image of the run.
+    trained : sequence of Case
+        The run's training images.
     masks : tuple of Path
         Folders of the masks before and after.
     """
-    chosen = sorted({int(k) for k in np.linspace(0, len(cases) - 1, ROWS).round()})
-    some = [trained, *(cases[k] for k in chosen)]
+    shown = _evenly(cases)
+    examples = _evenly(trained)
+    some = [*examples, *shown]
     settings = method.networks.settings
     data = SegmentationCases(
         some,
@@ -56,26 +58,28 @@ def write_sheet(
     )
     assert method.generator is not None
     through = AdaptedCases(data, method.generator)
-    reference = _shown(data, 0)
-    low, high = (float(v) for v in np.percentile(reference, [0.5, 99.5]))
-    example = _square(_picture(reference, low, high))
+    bodies = [data.arrays(i) for i in range(len(examples))]
+    seen = np.concatenate([h.image.astype(np.float32)[:, h.region].ravel() for h in bodies])
+    low, high = (float(v) for v in np.percentile(seen, [0.5, 99.5]))
     rows = []
-    for i, case in enumerate(some[1:], 1):
+    for k, case in enumerate(shown):
         before, after = (
             case_mask(case, folder / f"{case.id}{case.formats.mask_suffix}") for folder in masks
         )
-        rows.append(
-            _beside(
-                [
-                    example,
-                    _square(_picture(_shown(data, i), low, high, before)),
-                    _square(_picture(_shown(through, i), low, high, after)),
-                ],
-                axis=1,
-            )
-        )
+        i = len(examples) + k
+        pictures = [
+            _picture(_shown(data, k % len(examples)), low, high),
+            _picture(_shown(data, i), low, high, before),
+            _picture(_shown(through, i), low, high, after),
+        ]
+        rows.append(_beside([_square(p) for p in pictures], axis=1))
     with atomic_path(path, flushed=False) as part, part.open("wb") as f:
         Image.fromarray(_beside(rows, axis=0)).save(f, format="PNG")
+
+
+def _evenly(cases: Sequence[Case]) -> list[Case]:
+    at = np.linspace(0, len(cases) - 1, min(ROWS, len(cases)))
+    return [cases[int(k)] for k in at.round()]
 
 
 def _shown(data: SegmentationCases, i: int) -> np.ndarray:
