@@ -216,7 +216,8 @@ def test_what_cannot_be_is_refused_before_a_network_is_trained(tmp_path, capsys,
 
 def test_heatmaps_of_the_predicted_class_are_scored_by_its_probability(run):
     out, config = run
-    change = ["--set", "filtered.target=predicted", "--set", "filtered.epochs=1"]
+    few = ("target=predicted", "filters=[hard]", "controls=[]", "curve={}", "shape=false")
+    change = [part for c in few for part in ("--set", f"filtered.{c}")]
     own = out.parent / "predicted"
     shutil.copytree(out, own)
     assert weakseg("retrain-filtered", config, "--run-dir", own, *change) == 0
