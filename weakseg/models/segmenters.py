@@ -3,6 +3,8 @@
 Every network maps images (B, C, *size) to logits (B, K, *output) and says how much of its input's
 border has no output: ``margin`` (before, after), ``input_size(output)``, ``output_size(input)``.
 While it is trained it may give `Outputs` instead: further heads, points, whether there is a lesion.
+
+One room for one registry: an entry a network, and how each is built.
 """
 
 from __future__ import annotations

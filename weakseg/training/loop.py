@@ -2,6 +2,8 @@
 
 Every epoch begins from a seed of its own, so that a training that was killed goes on from its last
 checkpoint and ends with the same weights as one that was not.
+
+One room for the loop and what it is given: device, precision, processes, what a step may fail of.
 """
 
 from __future__ import annotations
