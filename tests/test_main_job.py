@@ -19,7 +19,7 @@ from weakseg.errors import DataError
 from weakseg.heatmaps.store import load_heatmap
 from weakseg.masks.rules import ORACLES
 from weakseg.methods.find import load_method
-from weakseg.predicting import predict as predicting
+from weakseg.predicting import writer
 from weakseg.runs import read_json
 from weakseg.scores import dice
 from weakseg.scores.stored import read_per_case, read_summary
@@ -537,7 +537,7 @@ def test_of_an_image_that_breaks_half_way_no_lesion_is_told_and_of_others_each_o
         if Path(image).stem == "p00_1":
             raise DataError("It breaks.")
 
-    monkeypatch.setattr(predicting, "write_mask", write)
+    monkeypatch.setattr(writer, "write_mask", write)
     files = [images / f"{name}.png" for name in ("p00_0", "p00_1", "p00_2")]
     args = [*files, "--out", tmp_path / "o", "--skip-unreadable", "--method", "gradcam-quantile"]
     assert weakseg("predict", job[0] / "run", *args) == 0
