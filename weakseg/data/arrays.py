@@ -124,6 +124,7 @@ class ImageBatches:
     @cached_property
     def depth(self) -> int | None:
         """Slices of a whole volume that a classifier sees; None of images."""
+        # A network's arrays have an axis more for volumes: here the question cannot be spared.
         return None if self.dims == 2 else volume_depth(self.cases, self.data)
 
     @property
