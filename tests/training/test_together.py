@@ -343,3 +343,31 @@ def test_other_commands_are_refused(experiment, capfd):
     assert refused == [2, 2]
     assert "does not share its work between processes" in capfd.readouterr().err
     assert not (experiment.parent / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("precision", "asked"), [("auto", "32-true"), ("bf16-mixed", "bf16-mixed")]
+)
+def test_several_processes_are_asked_for_a_precision_that_lightning_knows(
+    monkeypatch, precision, asked
+):
+    given = {}
+
+    class Several:
+        def __init__(self, **settings):
+            given.update(settings)
+
+        def launch(self):
+            given["launched"] = True
+
+    for key, value in {
+        "TORCHELASTIC_RUN_ID": "x",
+        "RANK": "1",
+        "WORLD_SIZE": "4",
+        "LOCAL_WORLD_SIZE": "2",
+    }.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr("lightning.fabric.Fabric", Several)
+    make_fabric("cpu", precision, together=True)
+    assert (given["precision"], given["devices"], given["num_nodes"]) == (asked, 2, 2)
+    assert given["launched"]

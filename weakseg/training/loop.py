@@ -165,7 +165,7 @@ def make_fabric(device: str, precision: str, *, together: bool = False) -> Any:
         keep_freed_memory()
     launch = launched()
     if together and launch.world > 1:
-        return _fabric_of_several(kind, index, precision, launch)
+        return _fabric_of_several(kind, index, _precision(kind, precision), launch)
     devices: Any = [int(index)] if index else 1
     return Fabric(accelerator=kind, devices=devices, precision=_precision(kind, precision))
 
