@@ -33,6 +33,7 @@ from weakseg.config.load import (
     parse_config,
 )
 from weakseg.config.masks import (
+    ClimbConfig,
     HeatmapConfig,
     MasksConfig,
     NamedHeatmap,
@@ -56,6 +57,7 @@ __all__ = [
     "STARTING_WEIGHTS",
     "AugmentConfig",
     "ClassifierConfig",
+    "ClimbConfig",
     "Condition",
     "Config",
     "ConsensusConfig",

@@ -23,6 +23,20 @@ class RelevanceConfig(Section):
     )
 
 
+class ClimbConfig(Section):
+    """Adversarial climbing: the image is changed towards a higher score, and all maps are added."""
+
+    steps: int = Field(27, ge=1, le=1000, description="each two passes forward and back")
+    rate: float = Field(
+        0.018, gt=0.0, le=1.0, description="by how much a step changes its most changed pixel"
+    )
+    hold: float = Field(
+        7.0,
+        ge=0.0,
+        description="price of a change of the map where it is hot from the beginning",
+    )
+
+
 class HeatmapConfig(Section):
     """Which heatmap is made of the classifier."""
 
@@ -100,6 +114,19 @@ class HeatmapConfig(Section):
     )
     batch_size: int = Field(32, ge=1, le=4096)
     relevance: RelevanceConfig = RelevanceConfig()
+    climb: ClimbConfig | None = Field(
+        None,
+        description="AdvCAM: maps of the image and of what adversarial climbing makes of it are "
+        "added; default: of the image alone",
+    )
+
+    @field_validator("climb")
+    @classmethod
+    def _climbs_to_layers(cls, climb: ClimbConfig | None, info: ValidationInfo) -> Any:
+        method = info.data.get("method")
+        if climb is not None and method in ("fullgrad", "occlusion", "relevance"):
+            raise ValueError(f"adds maps of layers, and {method} is of none")
+        return climb
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """What its maps and masks depend on, for fingerprints.
@@ -109,7 +136,7 @@ class HeatmapConfig(Section):
         idle = {"batch_size"}
         idle |= set() if self.choose == "area" else {"choose", "hot_side"}
         idle |= {"fusion"} if self.fusion == "mean" else set()
-        idle |= {k for k in ("auc_drop", "weights") if getattr(self, k) is None}
+        idle |= {k for k in ("auc_drop", "climb", "weights") if getattr(self, k) is None}
         idle |= {"relevance"} if self.method != "relevance" else set()
         return self.model_dump(mode="json", exclude=idle)
 

@@ -214,6 +214,13 @@ def require_formula(
     ------
     ExportError
     """
+    if config.climb is not None:
+        raise ExportError(
+            "Adversarial climbing needs torch: it looks at how the score changes with the image.",
+            where="engine",
+            found="heatmap.climb",
+            fix="set engine: torch, or heatmap.climb: null",
+        )
     if config.method not in FORMULAS:
         raise ExportError(
             f"The heatmap method {config.method} needs torch: it is no fixed sequence of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -15,6 +16,7 @@ from weakseg.data.cases import Labels
 from weakseg.data.formats.registry import formats_of_dims
 from weakseg.errors import ConfigError, did_you_mean
 from weakseg.heatmaps.cam import FULLGRAD, LAYERLESS, OCCLUSION, RELEVANCE, cams, no_volumes
+from weakseg.heatmaps.climb import climbed, sum_of_climb
 from weakseg.heatmaps.fullgrad import fullgrad_maps
 from weakseg.heatmaps.fuse import average, fuse, mirrored, same_grid_average
 from weakseg.heatmaps.occlusion import occlusion_maps
@@ -138,9 +140,12 @@ def explain(
             heat, scores = fullgrad_maps(model, images, target, score=config.score, zero=model.mean)
             return [heat], scores.softmax(1)
         modules = [module for _, module in layers]
-        maps, scores = cams(
-            model, modules, images, target, method=config.method, score=config.score
-        )
+        of_layers = partial(cams, model, modules, method=config.method, score=config.score)
+        maps, scores = of_layers(images, target)
+        if config.climb is not None:
+            up = climbed(model, modules[-1], images, target, config.score, config.climb)
+            further = [of_layers(changed, target)[0] for changed in up]
+            maps = [sum_of_climb(list(of)) for of in zip(maps, *further, strict=True)]
         return maps, scores.softmax(1)
 
     def look_twice(images: Tensor) -> tuple[list[Tensor], Tensor]:

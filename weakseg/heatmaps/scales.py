@@ -35,6 +35,12 @@ def at_scale(config: HeatmapConfig, scale: float) -> HeatmapConfig:
     return config.model_copy(update={"scales": [scale], "choose": "mean"})
 
 
+def first_look(config: HeatmapConfig) -> HeatmapConfig:
+    """The heatmap that tells how large the hot region is: at the scale next to 1, unclimbed."""
+    one = at_scale(config, reference_scale(config.scales))
+    return one.model_copy(update={"climb": None})
+
+
 Look = Callable[[Sequence[int], HeatmapConfig], Iterable[tuple[int, Heatmap]]]
 
 
@@ -59,11 +65,11 @@ def at_own_scales(
     if config.choose == "mean":
         yield from look(indices, config)
         return
-    first = reference_scale(config.scales)
+    first = first_look(config)
     others: dict[float, dict[int, Heatmap]] = {}
-    for i, heat in look(indices, at_scale(config, first)):
+    for i, heat in look(indices, first):
         scale = scale_for(hot_side(heat), config.scales, config.hot_side)
-        if scale == first:
+        if at_scale(config, scale) == first:
             yield i, heat
         else:
             others.setdefault(scale, {})[i] = heat

@@ -47,6 +47,7 @@ def of_heatmaps(prepared: Prepared, name: str, images: int) -> Effort:
     passes = (1 + heat.flips) * sum(s * s for s in heat.scales)
     passes *= len(config.seeds) if heat.ensemble else 1
     passes *= heat.relevance.steps if heat.method == "relevance" else 1
+    passes *= 1 if heat.climb is None else 1 + 2 * heat.climb.steps
     arch = config.classifier.arch
     by = heat.method if config.engine == TORCH else f"{heat.method} with {config.engine}"
     kind = _on(prepared, f"heatmaps by {by} of", arch, config.data.image_size)
