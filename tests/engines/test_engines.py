@@ -26,6 +26,7 @@ from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.segmenters import build_segmenter
 from weakseg.models.unetpp import UNetPlusPlus, pruned
+from weakseg.training import by_engine as training_by_engine
 from weakseg.training.by_engine import EngineNetwork, by_engine
 from weakseg.training.infer import lesion_probability
 
@@ -218,7 +219,7 @@ def test_segmenters_give_the_same_probabilities_in_tiles(dims, size):
     torch.manual_seed(1)
     model = build_segmenter("unet", 1, 2, dims).eval()
     images, fill = torch.rand(1, 1, *size), torch.zeros(1, 1)
-    (held,), record = by_engine([model], "onnxruntime", "32-true", shape=(), what="unet")
+    (held,), record = by_engine([model], "onnxruntime", "32-true", shapes=(), what="unet")
     assert record == {"engine": "onnxruntime"}
     assert isinstance(held, EngineNetwork)
     with torch.no_grad():
@@ -228,11 +229,46 @@ def test_segmenters_give_the_same_probabilities_in_tiles(dims, size):
     assert float(expected.std()) > 1e-3
 
 
+def test_auto_measures_every_kind_of_network_as_often_as_it_is_there(monkeypatch):
+    archs = ("two-scale-cnn", "unet", "two-scale-cnn")
+    models = [build_segmenter(a, 1, 2, 2).eval() for a in archs]
+    written, asked = [], []
+    graph, timed = training_by_engine.graph_of, dict.fromkeys
+
+    def graph_of(model, shape, what):
+        if isinstance(model, DeepMedic):
+            return graph(model, shape, what)
+        written.append((models.index(model), shape))
+        return repr(shape).encode()
+
+    def load(model, threads, precision):
+        return lambda arrays: asked.append((model, arrays[0].shape)) or [np.zeros((4, 2, 8, 8))]
+
+    engines = {"quick": Engine("quick", "numpy", "", ("fp32",), load)}
+    monkeypatch.setattr(training_by_engine, "graph_of", graph_of)
+    for module in (training_by_engine, choice):
+        monkeypatch.setattr(module, "ENGINES", engines)
+    monkeypatch.setattr(choice, "quickest", lambda runs: timed(reversed(runs), 0.1))
+    shapes = [(1, 32, 32), (1, 48, 48), (1, 32, 32)]
+    made, record = by_engine(models, "auto", "32-true", shapes=shapes, what="mean")
+    small, large = (4, 1, 32, 32), (4, 1, 48, 48)
+    assert written == [(0, small), (1, large)]
+    assert asked == [(repr(s).encode(), s) for s in (small, large, small)]
+    assert record == {"engine": "quick", "engines": {"quick": 40.0, "torch": 40.0}}
+    assert [(m.model, m.engine) for m in made] == [(m, "quick") for m in models]
+    both = [models[0], DeepMedic(1, 2, 2, "paper").eval()]
+    made, record = by_engine(both, "auto", "32-true", shapes=shapes[:2], what="mean")
+    assert made == both
+    assert "DeepMedic needs torch" in record["engines"]["quick"]
+    with pytest.raises(ExportError, match="DeepMedic needs torch"):
+        by_engine(both, "openvino", "32-true", shapes=(), what="mean")
+
+
 def test_deepmedic_needs_torch():
     model = DeepMedic(1, 2, 2, "paper")
     with pytest.raises(ExportError, match="DeepMedic needs torch"):
-        by_engine([model], "openvino", "32-true", shape=(), what="dm")
-    made, record = by_engine([model], "torch", "32-true", shape=(), what="dm")
+        by_engine([model], "openvino", "32-true", shapes=(), what="dm")
+    made, record = by_engine([model], "torch", "32-true", shapes=(), what="dm")
     assert made == [model]
     assert record == {}
 

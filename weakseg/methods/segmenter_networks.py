@@ -22,6 +22,7 @@ from weakseg.methods.segmenters import load_segmenter, priors_of, read_settings,
 from weakseg.models.segmenters import Segmenter
 from weakseg.training.by_engine import by_engine
 from weakseg.training.infer import usual_tile
+from weakseg.training.loop import in_precision
 from weakseg.training.segment import predict
 from weakseg.training.segmentation_cases import SegmentationCases
 
@@ -197,8 +198,11 @@ def load_networks(
     folders = [segmenter_folder(run, name, s) for s in seeds]
     trained = tuple(read_settings(f) for f in folders)
     loaded = [load_segmenter(f).to(device) for f in folders]
-    shape = _seen_at_once(loaded[0], trained[0]) if engine == AUTO else ()
-    models, by = by_engine(loaded, engine, precision, shape=shape, what=name)
+    shapes = []
+    if engine == AUTO:
+        shapes = [_seen_at_once(m, held) for m, held in zip(loaded, trained, strict=True)]
+    with in_precision(str(device), precision):  # torch is measured as it will be asked
+        models, by = by_engine(loaded, engine, precision, shapes=shapes, what=name)
     return Networks(tuple(models), trained, by)
 
 

@@ -109,22 +109,23 @@ def by_engine(
     engine: str,
     precision: str,
     *,
-    shape: Sequence[int],
+    shapes: Sequence[Sequence[int]],
     what: str,
     torch_run: Callable[[Callable[[Tensor], Any]], Callable[[Tensor], Any]] = lambda run: run,
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Networks of one kind by an engine, and what the record says of it.
+    """Networks that make masks together by one engine, and what the record says of it.
 
     Parameters
     ----------
     models : sequence of nn.Module
         In evaluation mode, on one device.
     engine : str
-        One of `weakseg.engines.registry.CHOICES`; ``auto`` measures on a batch of `TOGETHER`.
+        One of `weakseg.engines.registry.CHOICES`; ``auto`` measures all of them together, one
+        after the other, on a batch of `TOGETHER` images.
     precision : str
         Of the experiment, see `weakseg.engines.base.precision_of`.
-    shape : sequence of int
-        (C, *size) of what the networks see at once, for a measurement.
+    shapes : sequence of sequence of int
+        (C, *size) of what each network sees at once, for a measurement.
     what : str
         Their name in messages.
     torch_run : callable, optional
@@ -149,17 +150,36 @@ def by_engine(
         return list(models), {"engine": TORCH}
     chosen, record = engine, {"engine": engine}
     if engine == AUTO:
-        images = torch.zeros(TOGETHER if len(shape) == 3 else 1, *shape)
+        seen = [torch.zeros(TOGETHER if len(s) == 3 else 1, *s) for s in shapes]
+        alike = [_first_alike(models, shapes, i) for i in range(len(models))]
 
         def make(name: str, wanted: str) -> Callable[[], object]:
-            return partial(EngineNetwork(models[0], name, wanted, what), images)
+            held = {i: EngineNetwork(models[i], name, wanted, what) for i in set(alike)}
+            return partial(_all, [held[i] for i in alike], seen)
 
         with torch.no_grad():
-            by_torch = partial(torch_run(models[0]), images)
-            chosen, record = pick_quickest(by_torch, make, precision, len(images))
-    elif isinstance(models[0], DeepMedic):
+            by_torch = partial(_all, [torch_run(m) for m in models], seen)
+            chosen, record = pick_quickest(by_torch, make, precision, len(seen[0]))
+    elif any(isinstance(m, DeepMedic) for m in models):
         raise NEEDS_TORCH
     if chosen == TORCH:
         return list(models), record
     wanted = precision_of(precision)
     return [EngineNetwork(m, chosen, wanted, what).eval() for m in models], record
+
+
+def _first_alike(models: Sequence[nn.Module], shapes: Sequence[Sequence[int]], i: int) -> int:
+    """The first network that differs from the i-th in its numbers alone, and takes as long."""
+
+    def kind(k: int) -> tuple[Any, ...]:
+        parts = [(name, tuple(t.shape)) for name, t in models[k].state_dict().items()]
+        return type(models[k]), tuple(shapes[k]), parts
+
+    wanted = kind(i)
+    return next(k for k in range(i + 1) if kind(k) == wanted)
+
+
+def _all(runs: Sequence[Callable[[Tensor], Any]], images: Sequence[Tensor]) -> None:
+    """Every network on its images."""
+    for run, batch in zip(runs, images, strict=True):
+        run(batch)
