@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -142,3 +144,34 @@ def test_the_table_for_reading_has_a_row_a_setting_and_a_column_a_method():
 def test_a_run_in_which_nothing_could_be_scored_has_no_row():
     runs = variations(["seed=0"])
     assert joint_table(runs, {runs[0].name: read(pd.DataFrame())}).empty
+
+
+def shown(dice, **more):
+    how = {"simulated": False, "folds": 2, "settings": 1, "left": [], "methods_left": []} | more
+    page = sweep_page("Sweep", dice, [], **how)
+    head, body = page.partition("</tbody>")[0].split("<tbody>")
+    cells = [
+        re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", t) for t in re.findall("<tr>.*?</tr>", body)
+    ]
+    return page, re.findall(r"<th[^>]*>([^<]*)</th>", head), cells
+
+
+def test_many_methods_of_few_settings_have_a_row_each():
+    runs = variations([], folds=2)
+    methods = [f"method-{k}" for k in range(5)]
+
+    def table(count):
+        of = {v.name: read(rows([f"p{v.fold}"], methods=methods[:count])) for v in runs}
+        return dice_table(joint_table(runs, of), [])
+
+    dice = table(5)
+    page, head, cells = shown(dice, others=["fold-7"])
+    assert head == ["folds", "2", "patients", "2"]
+    assert cells == [[m, dice[m][0]] for m in methods]
+    assert "Each column is of 2 folds" in page
+    assert "not asked for by this sweep: fold-7." in page
+    page, head, cells = shown(table(4))
+    assert head == ["folds", "patients", *methods[:4]]
+    assert len(cells) == 1
+    assert "Each row is of 2 folds" in page
+    assert "not asked for" not in page

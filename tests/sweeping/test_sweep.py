@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,6 +13,8 @@ from tests.report.fake_run import make_run
 from tests.tiny import read_rows, weakseg, write_config, write_set
 from weakseg.config import load_config
 from weakseg.data.fingerprint import data_fingerprint
+from weakseg.sweeping.sweep import default_folder
+from weakseg.sweeping.variations import variations
 
 TINY = """
 name: tiny
@@ -95,9 +98,30 @@ def test_runs_of_other_data_are_not_done(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().err
     assert "done already" not in said
     assert "seed-0: its run is of other data" in said
+    # Further values of the same keys share the folder, other keys do not.
+    make_run(tmp_path / "out/runs/seed-1", name="seed-1", patients=12)
+    weakseg("sweep", config, "--over", "seed=1", "--out", "out")
+    page = (tmp_path / "out/index.html").read_text()
+    assert "not asked for by this sweep: seed-0." in page
+    capsys.readouterr()
+    assert weakseg("sweep", config, "--folds", 3, "--out", "out") == 2
+    said = capsys.readouterr().err
+    assert "The folder holds a sweep over something else" in said
+    assert "found: seed" in said
+    assert "expected: 3 folds" in said
+    assert (tmp_path / "out/index.html").read_text() == page
     # A sweep whose run has the same name for something else.
     assert weakseg("sweep", config, "--over", "data.split.seed=0", "--out", "out") == 2
     assert "holds a run seed-0 of another sweep" in capsys.readouterr().err
+
+
+def test_sweeps_over_other_keys_have_other_folders():
+    [two] = variations(["classifier.seeds=0", "classifier.arch=vgg11"])
+    assert default_folder("own", two) == Path("runs/own-sweep-seeds-arch")
+    assert default_folder("own", variations([], 5)[0]) == Path("runs/own-sweep-5-folds")
+    assert default_folder("own", variations(["seed=1"], 5)[0]) == Path(
+        "runs/own-sweep-seed-5-folds"
+    )
 
 
 @pytest.mark.slow

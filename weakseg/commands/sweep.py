@@ -47,7 +47,8 @@ def sweep(
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Start again what has failed.")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The sweep's folder [default: runs/NAME-sweep].")
+        Path | None,
+        typer.Option("--out", help="The sweep's folder [default: runs/NAME-sweep-KEYS]."),
     ] = None,
     manifest: Manifest = None,
     overrides: Overrides = None,

@@ -10,6 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from weakseg import __version__
 from weakseg.report.policy import own, page_policy
+from weakseg.sweeping.joint import PATIENTS
+
+MOST_BESIDE = 4
+"""Methods that stand beside each other; of more, where settings are fewer, each has a row."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ def sweep_page(
     settings: int,
     left: Sequence[str],
     methods_left: Sequence[str],
+    others: Sequence[str] = (),
 ) -> str:
     """The page, with nothing outside itself but links to the pages of the runs.
 
@@ -49,7 +54,10 @@ def sweep_page(
         How many rows there would be of each method.
     left, methods_left : sequence of str
         See `weakseg.sweeping.joint.without_row` and `methods_without_row`.
+    others : sequence of str
+        Runs of the folder that the sweep does not ask for.
     """
+    upright, head, rows = _laid_out(dice)
     environment = Environment(
         loader=PackageLoader("weakseg", "sweeping"),
         autoescape=True,
@@ -61,8 +69,10 @@ def sweep_page(
         title=title,
         policy=page_policy(),
         style=own("page.css"),
-        columns=list(dice.columns),
-        rows=dice.astype(str).to_numpy().tolist(),
+        upright=upright,
+        head=head,
+        rows=rows,
+        others=others,
         jobs=jobs,
         settings=settings,
         left=left,
@@ -71,3 +81,13 @@ def sweep_page(
         folds=folds,
         weakseg=__version__,
     )
+
+
+def _laid_out(dice: pd.DataFrame) -> tuple[bool, list[list[str]], list[list[str]]]:
+    """The table as shown: whether a row is a setting, and no method; rows of its head; rows."""
+    columns, rows = [str(c) for c in dice.columns], dice.astype(str).to_numpy().tolist()
+    heads = columns.index(PATIENTS) + 1
+    if len(columns) - heads <= max(MOST_BESIDE, len(rows)):
+        return True, [columns], rows
+    turned = [[name, *(row[k] for row in rows)] for k, name in enumerate(columns)]
+    return False, turned[:heads], turned[heads:]

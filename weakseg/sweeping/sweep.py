@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from weakseg.config import PHANTOM, Config, SplitConfig, dump_config, fingerprint
 from weakseg.data.fingerprint import data_fingerprint
@@ -15,8 +16,9 @@ from weakseg.errors import ConfigError, RunError, WeaksegError, did_you_mean
 from weakseg.layout import report_folder, report_page
 from weakseg.progress import progress, say
 from weakseg.report.read import read_runs
-from weakseg.runs import inside, locked, write_json, write_text
+from weakseg.runs import folder_name, inside, locked, write_json, write_text
 from weakseg.spreadsheets import csv_text
+from weakseg.stored import read_json
 from weakseg.sweeping.cluster import Cluster
 from weakseg.sweeping.executors import EXECUTORS, in_queue, require_submitit
 from weakseg.sweeping.jobs import (
@@ -42,6 +44,15 @@ from weakseg.sweeping.variations import Variation, variations
 
 ROOT = Path("runs")
 MOST_NAMED = 10
+SUMMARY = "sweep.json"
+_AGAIN = "delete it, and repeat the sweep: its runs stay"
+
+
+class Summary(BaseModel):
+    """What a later sweep reads of `SUMMARY`."""
+
+    over: list[str]
+    folds: int | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ def sweep(
     retry : bool
         Start again what has failed.
     out : Path, optional
-        Default: ``runs/NAME-sweep``.
+        Default: see `default_folder`.
 
     Raises
     ------
@@ -110,12 +121,13 @@ def sweep(
     runs = variations(over, folds)
     configs = {v.name: load(v.changes) for v in runs}
     name = configs[runs[0].name].name
-    folder = ROOT / f"{name}-sweep" if out is None else out
+    folder = default_folder(name, runs[0]) if out is None else out
     data = _data_of(configs)
     with locked(folder):
         jobs = {v.name: _job(folder, v, configs[v.name], data[v.name], cluster) for v in runs}
         for job in jobs.values():
             refuse_other(job)
+        refuse_other_keys(folder, runs[0])
         for v in runs:
             write_experiment(jobs[v.name], dump_config(_named(configs[v.name], v)))
         states, read = _states(folder, jobs, data)
@@ -123,6 +135,49 @@ def sweep(
             states, read = _states(folder, jobs, data)
         page = _write_report(folder, f"Sweep of {name}", runs, configs, states, read)
     return Outcome(page, {n: s.why for n, s in states.items() if s.name == "failed"})
+
+
+def default_folder(name: str, of: Variation) -> Path:
+    """``runs/NAME-sweep-KEYS``: sweeps that vary other keys of an experiment have other folders.
+
+    Parameters
+    ----------
+    name : str
+        Of the experiment.
+    of : Variation
+        One of its runs.
+    """
+    keys = [folder_name(key.rpartition(".")[2]) for key, _ in of.settings]
+    keys += [] if of.folds is None else [f"{of.folds}-folds"]
+    return ROOT / "-".join([name, "sweep", *keys])
+
+
+def refuse_other_keys(folder: Path, of: Variation) -> None:
+    """Refuse to write over the page of a sweep that varies other keys.
+
+    Raises
+    ------
+    RunError
+        Also if what an earlier sweep has written is damaged.
+    """
+    path = inside(folder, SUMMARY)
+    if not path.exists():
+        return
+    earlier = Summary.model_validate(read_json(path, _AGAIN, Summary))
+    theirs, ours = _said_of(earlier.over, earlier.folds), _said_of(list(of.shown), of.folds)
+    if theirs != ours:
+        raise RunError(
+            "The folder holds a sweep over something else.",
+            where=str(folder),
+            found=theirs,
+            expected=ours,
+            fix="name another folder with --out",
+        )
+
+
+def _said_of(keys: Sequence[str], folds: int | None) -> str:
+    """What a sweep varies, in words."""
+    return ", ".join([*keys, *([] if folds is None else [f"{folds} folds"])])
 
 
 def said_of_failures(outcome: Outcome, runs: str) -> RunError:
@@ -269,12 +324,14 @@ def _write_report(
         "methods_without_row": methods_left,
         "scores": table.to_dict("records"),
     }
-    write_json(inside(folder, "sweep.json"), summary)
+    write_json(inside(folder, SUMMARY), summary)
     shown = []
     for v in runs:
         page = report_page(report_folder(run_of(folder, v.name)))
         there = page.relative_to(folder).as_posix() if page.exists() else None
         shown.append(Shown(v.name, states[v.name].name, states[v.name].why, there))
+    asked = {v.name for v in runs}
+    others = [p.name for p in sorted(jobs_folder(folder).iterdir()) if p.name not in asked]
     simulated = any(c.data.manifest == PHANTOM for c in configs.values())
     index = inside(folder, "index.html")
     html = sweep_page(
@@ -286,6 +343,7 @@ def _write_report(
         settings=len(by_setting(runs)),
         left=left,
         methods_left=methods_left,
+        others=others,
     )
     write_text(index, html)
     return index
