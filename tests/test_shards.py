@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +18,14 @@ from PIL import Image
 
 from tests.tiny import weakseg, write_config, write_set
 from weakseg.data.cases import Case
-from weakseg.errors import ConfigError
+from weakseg.errors import ConfigError, RunError
 from weakseg.layout import heatmap_file
+from weakseg.methods.rows import Rows
 from weakseg.predicting.shards import Told, asked_for, forget_parts, read_parts, write_part
 from weakseg.runs import Run, file_hash, locked
 from weakseg.shards import Shard, parse_shard
 from weakseg.stages.base import Stage, perform
+from weakseg.stages.shard_rows import read_shard_rows, write_shard_rows
 from weakseg.stages.shards import CHOSEN, forget_shards, shard_key, taken_from_shards
 from weakseg.training.loop import pick_device
 
@@ -31,7 +34,7 @@ name: tiny
 data: {{manifest: {manifest}, image_size: 64}}
 classifier: {{arch: squeezenet1_1, weights: none, epochs: 1, batch_size: 8}}
 heatmap: {{batch_size: 4}}
-masks: {{rules: [{{rule: otsu}}]}}
+masks: {{rules: [otsu, train-quantile, validation, oracle-image]}}
 scores: {{bootstrap: 100}}
 report: {{gallery: 0}}
 """
@@ -146,6 +149,111 @@ def test_joined_shards_are_the_whole(trained, tmp_path, capsys, monkeypatch):
     assert stages[0][heats].keys() == stages[1][heats].keys()
 
 
+def in_shards(config: Path, run: Path, which: Sequence[str]) -> None:
+    for one in which:
+        assert shard(config, run, one) == 0
+
+
+@pytest.fixture(scope="module")
+def fitted(trained) -> tuple[Path, Path, Path]:
+    """The experiment, its run with joined heatmaps and fitted rules, and the whole."""
+    config, before, whole = trained
+    run = before.parent / "fitted"
+    shutil.copytree(before, run)
+    in_shards(config, run, ["1/2", "2/2"])
+    assert weakseg("heatmap-segment", config, "--run-dir", run, "--fit") == 0
+    assert [p.name for p in (run / "shards").iterdir()] == ["fitted"]
+    assert not (run / "masks").exists()
+    return config, run, whole
+
+
+def test_joined_masks_and_scores_are_the_whole(fitted, tmp_path, capsys, monkeypatch):
+    config, before, whole = fitted
+    run = tmp_path / "run"
+    shutil.copytree(before, run)
+    in_shards(config, run, ["3/3", "1/3", "2/3"])
+    assert len(list((run / "shards/2-of-3/masks/gradcam-otsu").rglob("*.png"))) == 1
+    capsys.readouterr()
+    assert weakseg("heatmap-segment", config, "--run-dir", run, "--fit") == 0
+    assert shard(config, run, "2/3") == 0
+    said = capsys.readouterr().err
+    assert "rules of heatmaps: up to date" in said
+    assert "masks of heatmaps, shard 2/3: up to date" in said
+    assert "stays in" not in said
+    with monkeypatch.context() as nothing_is_left:
+        nothing_is_left.setattr("weakseg.stages.heat_masks._make", None)
+        nothing_is_left.setattr("weakseg.stages.scoring._floor_rows", None)
+        nothing_is_left.setattr("weakseg.stages.heatmap_segment.fit_rules", None)
+        assert weakseg("heatmap-segment", config, "--run-dir", run) == 0
+    assert contents(run) == contents(whole)
+    assert not (run / "shards").exists()
+    stages = [json.loads((r / "run.json").read_text())["stages"] for r in (run, whole)]
+    assert stages[0].keys() == stages[1].keys()
+    for name in ("segment", "floors", "scores"):
+        for entry in stages[0][name].keys() | stages[1][name].keys():
+            if entry not in ("ended", "seconds"):
+                assert stages[0][name][entry] == stages[1][name][entry]
+    capsys.readouterr()
+    assert shard(config, run, "2/3") == 0
+    assert "masks of heatmaps: up to date, there is nothing" in capsys.readouterr().err
+
+
+def test_lost_shards_of_masks_are_named_and_made_again_alone(fitted, tmp_path, capsys, monkeypatch):
+    config, before, whole = fitted
+    run = tmp_path / "run"
+    shutil.copytree(before, run)
+    in_shards(config, run, ["1/3", "2/3", "3/3"])
+    shutil.rmtree(run / "shards/1-of-3")
+    next((run / "shards/3-of-3").rglob("*.png")).write_bytes(b"damaged")
+    with monkeypatch.context() as broken:  # breaks off when some are taken
+        broken.setattr("weakseg.stages.heat_masks._make", None)
+        assert weakseg("heatmap-segment", config, "--run-dir", run) == 1
+    assert not (run / "masks").exists()
+    assert shard(config, run, "3/3") == 0
+    capsys.readouterr()
+    assert weakseg("heatmap-segment", config, "--run-dir", run) == 0
+    said = capsys.readouterr().err
+    assert "segment: shard 1/3 is not there; 1 test files get their masks here" in said
+    assert "floors: shard 1/3 is not there; 1 test files get their floors here" in said
+    assert contents(run) == contents(whole)
+
+
+def test_masks_of_other_rules_are_not_joined(fitted, tmp_path, capsys):
+    config, before, _ = fitted
+    run = tmp_path / "run"
+    shutil.copytree(before, run)
+    assert shard(config, run, "1/1") == 0
+    other = ("--set", "masks.rules=[otsu, fixed]")
+    capsys.readouterr()
+    assert weakseg("heatmap-segment", config, "--run-dir", run, "--shard", "1/1", *other) == 2
+    said = capsys.readouterr().err
+    assert "the rules are not fitted to them" in said
+    assert "heatmap-segment CONFIG --fit" in said
+    assert weakseg("heatmap-segment", config, "--run-dir", run, *other) == 0
+    said = capsys.readouterr().err
+    assert "segment: shard 1/1 is left out: it is of other settings" in said
+    assert "shard 1/1 stays in" in said
+    assert not (run / "shards/fitted").exists()
+    assert sorted(p.name for p in (run / "masks").iterdir() if p.is_dir()) == [
+        "gradcam-fixed",
+        "gradcam-otsu",
+    ]
+
+
+def test_rows_of_shards_keep_their_last_digit(tmp_path):
+    rows = Rows([{"dice": np.float64(0.1) * 3, "hd95": np.inf, "flat": np.bool_(True)}])
+    rows.volumes.append({"nsd": np.nan, "name": "ü", "n": np.int64(3)})
+    write_shard_rows(tmp_path / "rows.json", [rows, Rows()], [[np.array([1 / 3, 0])], []])
+    [first, second], dice = read_shard_rows(tmp_path / "rows.json")
+    assert first.cases == [{"dice": 0.1 * 3 + 0, "hd95": np.inf, "flat": True}]
+    assert np.isnan(first.volumes[0].pop("nsd"))
+    assert first.volumes == [{"name": "ü", "n": 3}]
+    assert (second, dice) == (Rows(), [[[1 / 3, 0.0]], []])
+    (tmp_path / "rows.json").write_text('{"cases": []}')
+    with pytest.raises(RunError, match="damaged"):
+        read_shard_rows(tmp_path / "rows.json")
+
+
 def test_a_lost_shard_is_named_and_made_again_alone(trained, tmp_path, capsys, monkeypatch):
     config, before, whole = trained
     run = tmp_path / "run"
@@ -214,7 +322,9 @@ def test_shards_that_would_choose_for_themselves_are_refused(trained, capsys):
     words = ("heatmap-segment", config, "--run-dir", run, "--shard", "1/2")
     assert weakseg(*words, "--set", "engine=auto") == 2
     assert "choose an engine of their own" in capsys.readouterr().err
-    assert weakseg(*words, "--sweep") == 2
+    for beside in ("--sweep", "--fit"):
+        assert weakseg(*words, beside) == 2
+        assert "Of --shard, --fit and --sweep there can be one" in capsys.readouterr().err
     shutil.rmtree(run / "shards", ignore_errors=True)
 
 

@@ -15,6 +15,7 @@ from weakseg.commands.config import config_app
 from weakseg.commands.explain_segmenter import explain_segmenter
 from weakseg.commands.export import export
 from weakseg.commands.failure import explain_failure
+from weakseg.commands.heatmap_segment import heatmap_segment
 from weakseg.commands.imports import import_app
 from weakseg.commands.init import init
 from weakseg.commands.launching import prepare_launch, print_result
@@ -33,7 +34,7 @@ from weakseg.commands.options import (
 )
 from weakseg.commands.sweep import sweep
 from weakseg.commands.validate import validate
-from weakseg.errors import EXIT_INTERRUPTED, UserError
+from weakseg.errors import EXIT_INTERRUPTED
 from weakseg.interruption import InterruptedCommand, end_interrupted, signals_raise
 from weakseg.progress import print_anywhere
 from weakseg.shards import parse_shard
@@ -152,47 +153,9 @@ def compare(
             print(page)
 
 
-@app.command(
+app.command(
     "heatmap-segment", epilog=example("weakseg heatmap-segment own-images --data labels.csv")
-)
-def heatmap_segment(
-    config: ConfigPath,
-    sweep: Annotated[
-        bool,
-        typer.Option(
-            "--sweep",
-            help="Instead compare methods, layers and thresholds on the validation masks.",
-        ),
-    ] = False,
-    manifest: Manifest = None,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    device: Device = None,
-    seed: Seed = None,
-    force: Force = False,
-    shard: ShardOption = None,
-) -> None:
-    """Make heatmaps and masks, and score them.
-
-    With --shard only the heatmaps of a part of the images, at the same time as others; the next
-    command without it joins them.
-    """
-    part = None if shard is None else parse_shard(shard)
-    settings = load_experiment(config, manifest, overrides, device, seed)
-    from weakseg.stages.prepare import prepared_run
-
-    if part is not None:
-        if sweep:
-            raise UserError("A sweep has no shards.", where="--shard", fix="leave one of them out")
-        from weakseg.stages.heatmap_segment import heatmap_shard
-
-        with prepared_run(settings, run_dir, shard=part) as prepared:
-            print(heatmap_shard(prepared, part, force=force))
-        return
-    name = "sweep" if sweep else "heatmap_segment"
-    run = getattr(import_module(f"weakseg.stages.{name}"), name)
-    with prepared_run(settings, run_dir) as prepared:
-        print(run(prepared, force=force))
+)(heatmap_segment)
 
 
 @app.command(

@@ -44,6 +44,7 @@ CONFIG, THRESHOLD = "config.yaml", "threshold.json"
 HEATMAP_PART, FLOORS_PART = "heatmap", "floors"
 """Sources of rows of scores; a segmenter's is `segmenter_part`."""
 
+FIT_STAGE = "fit"
 SEGMENT_STAGE, FLOORS_STAGE, SCORES_STAGE = "segment", "floors", "scores"
 SWEEP_STAGE, EQUIVALENCE_STAGE, FILTERED_STAGE = "sweep", "equivalence", "filtered"
 PREPARE_STAGE, REPORT_STAGE = "prepare", "report"
@@ -148,13 +149,28 @@ def heatmap_file(folder: Path, case: str) -> Path:
 
 
 def shards_folder(run: Path) -> Path:
-    """Where parts of heatmaps lie until they are joined."""
+    """Where parts of heatmaps and of masks lie until they are joined."""
     return run / "shards"
 
 
 def shard_folder(run: Path, part: int, of: int) -> Path:
     """Where one of several parts lies, laid out as a run."""
     return inside(run, "shards", f"{part}-of-{of}")
+
+
+def fitted_folder(run: Path) -> Path:
+    """The rules that were fitted for shards of masks, laid out as a folder of masks."""
+    return inside(run, "shards", "fitted")
+
+
+def unfitted_file(fitted: Path) -> Path:
+    """Which rules could not be fitted, and why."""
+    return fitted / "left-out.json"
+
+
+def rows_file(shard: Path, part: str) -> Path:
+    """The rows of scores of a source of masks that a shard has made."""
+    return inside(shard, "rows", f"{part}.json")
 
 
 def scales_file(heatmaps: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +43,7 @@ from weakseg.stages.shards import (
     BY,
     CHOSEN,
     Taken,
+    link,
     own_folder,
     shard_key,
     taken_from_shards,
@@ -206,9 +206,9 @@ def _write_heatmaps(
 
     taken = made_before(fingerprint(chosen_by_labels))
     for case, path in taken.where.items():
-        there = heatmap_file(part, case)
-        there.parent.mkdir(parents=True, exist_ok=True)
-        _link(path, there)  # a shard goes when all is made: what breaks off loses nothing
+        link(
+            path, heatmap_file(part, case)
+        )  # a shard goes when all is made: what breaks off loses nothing
     for entry in taken.entries:
         flat, layer = flat + entry["flat"], entry["layer"]
         seen_at.update({float(s): n for s, n in entry.get("scales", {}).items()})
@@ -235,14 +235,6 @@ def _write_heatmaps(
     if config.all_heatmaps[name].choose != "mean":
         written["scales"] = {f"{s:g}": seen_at[s] for s in scales}
     return written
-
-
-def _link(path: Path, there: Path) -> None:
-    """The same file at a second place; a copy where the disk has no links."""
-    try:
-        there.hardlink_to(path)
-    except OSError:
-        shutil.copy2(path, there)
 
 
 def _explainer(

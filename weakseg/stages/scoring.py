@@ -6,7 +6,7 @@ joins the parts that are up to date into ``per_case.csv`` and ``summary.csv``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from weakseg.config import Config, fingerprint
 from weakseg.data.case_files import case_image, case_spacing
-from weakseg.data.cases import by_file
+from weakseg.data.cases import Case, by_file
 from weakseg.layout import (
     FLOORS_PART,
     FLOORS_STAGE,
@@ -26,6 +26,7 @@ from weakseg.layout import (
     VOLUMES,
     lesions_part,
     part_path,
+    rows_file,
     scores_file,
     volumes_part,
 )
@@ -42,8 +43,11 @@ from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
 from weakseg.scores import case_columns, score_case, summarise
 from weakseg.scores.stored import read_lesions, read_rows
+from weakseg.shards import Shard
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
+from weakseg.stages.shard_rows import read_shard_rows, write_shard_rows
+from weakseg.stages.shards import dealt_out, own_folder, shard_key
 
 COLUMNS = [*case_columns(), "probability"]
 
@@ -77,46 +81,89 @@ def write_part(prepared: Prepared, name: str, rows: Rows) -> None:
 
 def _floors(prepared: Prepared) -> None:
     """Masks that know nothing of lesions, without a gate: what any method must beat."""
-    run, config = prepared.run, prepared.config
-    wanted = config.scores.floors and prepared.has_classifier
+    run = prepared.run
     paths = part_files(prepared, FLOORS_PART)
-    if not wanted:
+    if not _wants_floors(prepared):
         forget(run, FLOORS_STAGE)
         for path in paths:
             path.unlink(missing_ok=True)
         return
-    key = fingerprint(FLOORS_STAGE, 2, prepared.key)
+    key = floors_key(prepared)
     perform(run, Stage(FLOORS_STAGE, key, paths, lambda _: _write_floors(prepared)))
 
 
+def _wants_floors(prepared: Prepared) -> bool:
+    return prepared.config.scores.floors and prepared.has_classifier
+
+
+def floors_key(prepared: Prepared) -> str:
+    """Fingerprint of the scores of all floors."""
+    return fingerprint(FLOORS_STAGE, 2, prepared.key)
+
+
+def shard_of_floors(prepared: Prepared, shard: Shard) -> Stage | None:
+    """The floors of a part of the test images, for `collect` to join; None where none are wanted.
+
+    Its record is the shard's.
+    """
+    if not _wants_floors(prepared):
+        return None
+    path = rows_file(own_folder(prepared.run.folder, shard), FLOORS_PART)
+
+    def make(_: None) -> dict[str, Any]:
+        files = shard.own(_floor_files(prepared))
+        with progress(f"trivial floors, shard {shard}", sum(map(len, files))) as advance:
+            write_shard_rows(path, [_floor_rows(prepared, files, advance)])
+        return {"images": len(files)}
+
+    return Stage(FLOORS_STAGE, shard_key(floors_key(prepared), shard), (path,), make)
+
+
 def _write_floors(prepared: Prepared) -> dict[str, Any]:
-    data, labels = prepared.config.data, prepared.cases.labels
-    scored = scored_cases(prepared)
-    test = prepared.cases.of("test")
-    files = by_file(c for c in test if c.id in scored)
-    whole = {of[0].file: len(of) for of in by_file(test)}
-    rows, flags = Rows(), {"flat": False, "gated": False}
-    with progress("trivial floors", sum(map(len, files))) as advance:
-        for cases in files:
-            images = [case_image(c, data) for c in cases]
-            truths = [
-                read_truth(c, image.shape[: c.dims], not labels.is_lesion(c.label), data)
-                for c, image in zip(cases, images, strict=True)
-            ]
-            for name, floor in FLOORS.items():
-                masks = [
-                    plane_by_plane(floor, image, c.dims)
-                    for c, image in zip(cases, images, strict=True)
-                ]
-                for case, mask, truth in zip(cases, masks, truths, strict=True):
-                    scores = score_case(mask, truth, spacing=case_spacing(case))
-                    rows.cases.append(case_entry(case, name, "floor", None, 0) | scores | flags)
-                if prepared.cases.sliced and len(cases) == whole[cases[0].file]:
-                    entry = case_entry(whole_case(cases, labels), name, "floor", None, 0)
-                    rows.volumes.append(entry | score_volume(cases, masks, truths) | flags)
-            advance(len(cases))
+    rows, key, left = Rows(), floors_key(prepared), "test files get their floors here"
+    dealt = dealt_out(prepared.run.folder, FLOORS_STAGE, key, _floor_files(prepared), left)
+    here = sum(len(of) for files, part in dealt if part is None for of in files)
+    with progress("trivial floors", here) as advance:
+        for files, part in dealt:
+            if part is None:
+                rows += _floor_rows(prepared, files, advance)
+            else:
+                [made], _ = read_shard_rows(rows_file(part.folder, FLOORS_PART))
+                rows += made
     write_part(prepared, FLOORS_PART, rows.by_method(list(FLOORS)))
     return {"data": prepared.key}
+
+
+def _floor_files(prepared: Prepared) -> list[list[Case]]:
+    """The test images that can be scored, file by file."""
+    scored = scored_cases(prepared)
+    return [list(of) for of in by_file(c for c in prepared.cases.of("test") if c.id in scored)]
+
+
+def _floor_rows(
+    prepared: Prepared, files: Sequence[Sequence[Case]], advance: Callable[..., None]
+) -> Rows:
+    data, labels = prepared.config.data, prepared.cases.labels
+    whole = {of[0].file: len(of) for of in by_file(prepared.cases.of("test"))}
+    rows, flags = Rows(), {"flat": False, "gated": False}
+    for cases in files:
+        images = [case_image(c, data) for c in cases]
+        truths = [
+            read_truth(c, image.shape[: c.dims], not labels.is_lesion(c.label), data)
+            for c, image in zip(cases, images, strict=True)
+        ]
+        for name, floor in FLOORS.items():
+            masks = [
+                plane_by_plane(floor, image, c.dims) for c, image in zip(cases, images, strict=True)
+            ]
+            for case, mask, truth in zip(cases, masks, truths, strict=True):
+                scores = score_case(mask, truth, spacing=case_spacing(case))
+                rows.cases.append(case_entry(case, name, "floor", None, 0) | scores | flags)
+            if prepared.cases.sliced and len(cases) == whole[cases[0].file]:
+                entry = case_entry(whole_case(cases, labels), name, "floor", None, 0)
+                rows.volumes.append(entry | score_volume(cases, masks, truths) | flags)
+        advance(len(cases))
+    return rows
 
 
 def part_methods(config: Config) -> dict[str, str]:

@@ -1,12 +1,14 @@
-"""Heatmaps in parts: each shard lies in a folder of its own, with a record, until it is joined."""
+"""Heatmaps and masks in parts: each shard has a folder of its own until it is joined."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from weakseg.config import fingerprint
 from weakseg.errors import RunError, WeaksegError
@@ -15,6 +17,8 @@ from weakseg.outputs import find_damage, in_words
 from weakseg.progress import say
 from weakseg.runs import Run, is_locked, remove_tree
 from weakseg.shards import Shard
+
+Item = TypeVar("Item")
 
 BY, CHOSEN = "by", "chosen_by_labels"
 """Of a shard's entry: its engine, and a fingerprint of what validation labels chose for it."""
@@ -33,13 +37,27 @@ class Taken:
         Case → its file.
     entries : list of dict
         What the shards' records say of them.
-    parts : list of int
-        Which shards these are.
     """
 
     where: dict[str, Path] = field(default_factory=dict)
     entries: list[dict[str, Any]] = field(default_factory=list)
-    parts: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A shard that is whole.
+
+    Attributes
+    ----------
+    shard : Shard
+    folder : Path
+    entry : dict
+        What its record says of the stage.
+    """
+
+    shard: Shard
+    folder: Path
+    entry: dict[str, Any]
 
 
 def shard_key(key: str, shard: Shard) -> str:
@@ -76,8 +94,6 @@ def taken_from_shards(
 ) -> Taken:
     """The heatmaps of a stage that shards have made, as far as they are whole; what lacks is said.
 
-    Where there are shards of several numbers of parts, those that have most heatmaps are taken.
-
     Parameters
     ----------
     run : Path
@@ -90,30 +106,98 @@ def taken_from_shards(
     chosen : str
         What `CHOSEN` must be.
     """
-    by_number: dict[int, Taken] = {}
+
+    def files(part: Part) -> dict[str, Path]:
+        heats = part.folder / folder.relative_to(run)
+        return {case: heatmap_file(heats, case) for case in part.shard.own(wanted)}
+
+    def problem(part: Part) -> str:
+        if part.entry.get(CHOSEN) != chosen:
+            return "validation labels choose otherwise now"
+        return "" if _are(files(part), part.entry["images"]) else "it is of other images"
+
+    parts = whole_parts(run, stage, key, wanted, "heatmaps are made here", problem)
+    where = {case: path for part in parts for case, path in files(part).items()}
+    return Taken(where, [p.entry for p in parts])
+
+
+def dealt_out(
+    run: Path, stage: str, key: str, wanted: Sequence[Item], left: str
+) -> list[tuple[list[Item], Part | None]]:
+    """All that a stage makes, in order: what each shard was to make, and the shard where it has.
+
+    Parameters
+    ----------
+    run : Path
+    stage, key : str
+        Of the whole.
+    wanted : sequence
+        What was dealt out.
+    left : str
+        Said of how many are left over, behind their number.
+    """
+
+    def problem(part: Part) -> str:
+        same = part.entry.get("images") == len(part.shard.own(wanted))
+        return "" if same else "it is of other images"
+
+    parts = {p.shard: p for p in whole_parts(run, stage, key, wanted, left, problem)}
+    of = next(iter(parts)).of if parts else 1
+    shards = [Shard(k, of) for k in range(1, of + 1)]
+    return [(shard.own(wanted), parts.get(shard)) for shard in shards]
+
+
+def whole_parts(
+    run: Path,
+    stage: str,
+    key: str,
+    wanted: Sequence[Any],
+    left: str,
+    problem_of: Callable[[Part], str],
+) -> list[Part]:
+    """The shards of a stage that are whole, the first part first; what lacks is said.
+
+    Where there are shards of several numbers of parts, those that have most are taken.
+
+    Parameters
+    ----------
+    run : Path
+    stage, key : str
+        Of the whole.
+    wanted : sequence
+        What was dealt out.
+    left : str
+        Said of how many are left over, behind their number.
+    problem_of : callable
+        Why one that is whole is of no use; blank if it is.
+    """
+    by_number: dict[int, list[Part]] = {}
     for shard, path in shards_there(run):
-        own, heats = shard.own(wanted), path / folder.relative_to(run)
-        files = {case: heatmap_file(heats, case) for case in own}
-        problem, entry = _whole(path, stage, shard_key(key, shard), chosen)
-        if not problem and not _are(files, entry["images"]):
-            problem = "it is of other images"
+        problem, entry = _whole(path, stage, shard_key(key, shard))
+        if entry is None:
+            continue
+        part = Part(shard, path, entry)
+        problem = problem or problem_of(part)
         if problem:
             say(f"{stage}: shard {shard} is left out: {problem}")
             continue
-        taken = by_number.setdefault(shard.of, Taken())
-        taken.parts.append(shard.part)
-        taken.entries.append(entry)
-        taken.where |= files
+        by_number.setdefault(shard.of, []).append(part)
     if not by_number:
-        return Taken()
-    of, taken = max(by_number.items(), key=lambda item: len(item[1].where))
-    for other, left in by_number.items():
+        return []
+
+    def made(parts: list[Part]) -> int:
+        return sum(len(p.shard.own(wanted)) for p in parts)
+
+    of, taken = max(by_number.items(), key=lambda item: made(item[1]))
+    for other, parts in by_number.items():
         if other != of:
-            which = ", ".join(f"{p}/{other}" for p in left.parts)
-            say(f"{stage}: shard {which} is left out: those of {of} have more heatmaps")
-    lost = [f"{p}/{of}" for p in range(1, of + 1) if p not in taken.parts]
-    if left_over := len(wanted) - len(taken.where):
-        say(f"{stage}: shard {', '.join(lost)} is not there; {left_over} heatmaps are made here")
+            which = ", ".join(str(p.shard) for p in parts)
+            say(f"{stage}: shard {which} is left out: those of {of} have more")
+    taken.sort(key=lambda p: p.shard.part)
+    there = {p.shard.part for p in taken}
+    lost = [f"{p}/{of}" for p in range(1, of + 1) if p not in there]
+    if left_over := len(wanted) - made(taken):
+        say(f"{stage}: shard {', '.join(lost)} is not there; {left_over} {left}")
     return taken
 
 
@@ -122,30 +206,31 @@ def _are(files: Mapping[str, Path], images: object) -> bool:
     return images == len(files) and all(p.exists() for p in files.values())
 
 
-def _whole(path: Path, stage: str, key: str, chosen: str) -> tuple[str, dict[str, Any]]:
-    """Why a shard is of no use, blank if it is, and its entry."""
+def _whole(path: Path, stage: str, key: str) -> tuple[str, dict[str, Any] | None]:
+    """Why a shard is of no use, blank if it is, and its entry; None where it is of other stages."""
     try:
-        entry = Run(path).record.get("stages", {}).get(stage)
+        entries = Run(path).record.get("stages", {})
+        entry = entries.get(stage)
         if entry is None:
-            return "it was not finished", {}
+            return "it was not finished", None if entries else {}
         if entry.get("key") != key:
             return _OTHER, {}
-        if entry.get(CHOSEN) != chosen:
-            return "validation labels choose otherwise now", {}
         damages = find_damage(path, stage, entry)
     except WeaksegError as e:
         return e.what, {}
     return (in_words(damages), {}) if damages else ("", entry)
 
 
-def forget_shards(run: Path, keys: Mapping[str, str]) -> None:
-    """Delete the shards of heatmaps that are there now; those of others stay, and are named.
+def forget_shards(run: Path, keys: Mapping[str, str], *, but: Collection[str] = ()) -> None:
+    """Delete the shards of what is there now; those of others stay, and are named.
 
     Parameters
     ----------
     run : Path
     keys : mapping
-        Stage → its key, of all heatmaps.
+        Stage → its key, of the whole.
+    but : collection of str
+        Stages whose shards stay, and are not named: they are joined later.
     """
     for shard, path in shards_there(run):
         try:
@@ -153,15 +238,26 @@ def forget_shards(run: Path, keys: Mapping[str, str]) -> None:
         except WeaksegError as e:
             say(f"shard {shard} stays in {path}: {e.what}")
             continue
+        if not entries.keys().isdisjoint(but):
+            continue
         known = {stage: shard_key(key, shard) for stage, key in keys.items()}
         if all(known.get(stage) == entry.get("key") for stage, entry in entries.items()):
             remove_tree(path)
         else:
             say(f"shard {shard} stays in {path}: {_OTHER}")
-    if not any(shards_there(run)):
-        remove_tree(shards_folder(run))
+    with contextlib.suppress(OSError):  # not there, or not empty
+        shards_folder(run).rmdir()
 
 
 def own_folder(run: Path, shard: Shard) -> Path:
     """Where a shard lies in a run."""
     return shard_folder(run, shard.part, shard.of)
+
+
+def link(path: Path, there: Path) -> None:
+    """The same file at a second place; a copy where the disk has no links."""
+    there.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        there.hardlink_to(path)
+    except OSError:
+        shutil.copy2(path, there)
