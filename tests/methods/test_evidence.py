@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from weakseg.config import SegmenterConfig, parse_config
 from weakseg.data.cases import Case, Labels
@@ -225,6 +226,25 @@ def test_without_neighbours_there_is_one_pair_of_cuts():
         prepared, settings, threshold, beside_each(said, CASES, range(4), {}), None
     )
     assert "beside" not in found
+
+
+def test_what_is_held_to_the_share_may_be_its_bound_over_patients():
+    """Of two healthy images one may be marked at a share of 1/2; where both are of one patient,
+    nothing tells what others would be, so that none may."""
+    prepared = SimpleNamespace(
+        cases=SimpleNamespace(cases=CASES, labels=Labels(("normal",), ("tumor",)))
+    )
+    threshold, peaks = {"threshold": 0.5, "inference": {}}, []
+    for how in ({}, {"false_alarm_confidence": 0.9}):
+        settings = SegmenterConfig(false_alarms=0.5, **how)
+        said = Networks().probabilities(SimpleNamespace(cases=CASES), range(4), settings)
+        val = beside_each(said, CASES, range(4), {})
+        found = choose_screen(prepared, settings, threshold, val, None)
+        peaks.append(found["inference"]["min_peak"])
+    assert 0.6 < peaks[0] <= 0.7
+    assert 0.8 < peaks[1] <= 0.9
+    with pytest.raises(ValidationError, match="is of false_alarms, which is not set"):
+        SegmenterConfig(false_alarm_confidence=0.9)
 
 
 def test_a_series_is_predicted_at_once_and_the_others_as_ever(monkeypatch):

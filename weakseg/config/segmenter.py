@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from weakseg.config.classifier import AUGMENTATIONS, AugmentConfig
 from weakseg.errors import ConfigError
@@ -187,6 +187,13 @@ class SegmenterConfig(Section):
         "chosen on the validation labels (no masks): of the cuts that let at most this share of "
         "the healthy images be marked, those that keep the most lesions; default: as they are set",
     )
+    false_alarm_confidence: float | None = Field(
+        None,
+        ge=0.5,
+        lt=1.0,
+        description="of false_alarms: what is held to the share is its upper confidence bound "
+        "(one-sided) over the validation patients; default: the share of their images itself",
+    )
     precision: Literal["auto", "32-true", "bf16-mixed"] = AUTO
     compile: bool = Field(False, description="train with torch.compile, see classifier.compile")
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
@@ -226,7 +233,7 @@ class SegmenterConfig(Section):
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """What networks and masks depend on, for fingerprints."""
-        later = ("false_alarms", "prune")
+        later = ("false_alarms", "false_alarm_confidence", "prune")
         idle = {"compile"} | {k for k in later if getattr(self, k) is None}
         idle |= {"dropout"} if self._drops_as_ever else set()
         # Settings that came later.
@@ -263,6 +270,13 @@ class SegmenterConfig(Section):
         if self.weighting != "equal" and not self.ensemble:
             raise ValueError("weighting: is of several networks, and needs ensemble: true")
         return self
+
+    @field_validator("false_alarm_confidence")
+    @classmethod
+    def _of_false_alarms(cls, confidence: Any, info: ValidationInfo) -> Any:
+        if confidence is not None and info.data.get("false_alarms") is None:
+            raise ValueError("is of false_alarms, which is not set")
+        return confidence
 
     @property
     def weak(self) -> bool:

@@ -186,7 +186,7 @@ def choose_screen(
     """
     assert settings.false_alarms is not None
     labels, cases = prepared.cases.labels, prepared.cases.cases
-    lesion, some_beside = list[bool](), False
+    lesion, patients, some_beside = list[bool](), list[str](), False
     alone, beside = _Screened(), _Screened()
 
     def says(i: int) -> float:
@@ -195,6 +195,7 @@ def choose_screen(
     for one in probabilities:
         p, mean = one.probability, one.mean
         lesion.append(labels.is_lesion(cases[one.index].label))
+        patients.append(cases[one.index].patient)
         alone.add(_peak(network_mask(p, threshold), p), says(one.index))
         if mean is None:
             beside.add(alone.peaks[-1], alone.words[-1])
@@ -210,7 +211,14 @@ def choose_screen(
 
     def cuts(of: _Screened) -> dict[str, float]:
         share = settings.false_alarms or 0.0
-        cut, peak = cuts_for_false_alarms(lesion, of.words, of.peaks, share)
+        cut, peak = cuts_for_false_alarms(
+            lesion,
+            of.words,
+            of.peaks,
+            share,
+            patients=patients,
+            confidence=settings.false_alarm_confidence,
+        )
         return {"min_peak": max(peak, settings.min_peak), "gate": 0.0 if gate is None else cut}
 
     of_one = cuts(alone)
