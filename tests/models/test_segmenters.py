@@ -5,12 +5,14 @@ import torch
 
 from weakseg.config.volume_archs import arch_dims
 from weakseg.errors import ConfigError
+from weakseg.models.cascade import Cascade
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.segmenters import SEGMENTERS, build_segmenter, find_segmenter
 from weakseg.models.table import format_models, models_table
+from weakseg.models.whole_image import WholeImage
 
 EVERY = [(name, dims) for name, spec in SEGMENTERS.items() for dims in spec.dims]
 
@@ -27,6 +29,41 @@ def test_training_patch_gives_scores_of_the_size_promised(name, dims):
     assert size - sum(net.margin) == patch
     if isinstance(net, DeepMedic):
         assert net.training_output == patch
+
+
+FURTHER = [
+    (f"{name}:{more}", dims)
+    for name, spec in SEGMENTERS.items()
+    for more in (*spec.backbones[1:], *filter(None, ["+".join(spec.modules)]))
+    for dims in spec.dims
+    if (name, more) != ("fcn32s", "squeezenet1_1")  # it has no map of that stride
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "dims"), [*EVERY, *(pytest.param(*x, marks=pytest.mark.slow) for x in FURTHER)]
+)
+def test_a_training_step_has_a_gradient_for_every_parameter(name, dims):
+    """What has none is counted and saved for nothing, and several processes wait for it."""
+    spec, _ = find_segmenter(name)
+    with torch.device("meta"):
+        # The library makes its first layer anew for other channels, and not on this device.
+        channels = 3 if spec.backbones else 1
+        net = build_segmenter(name, channels, 2, dims).train()
+        assert all(p.requires_grad for p in net.parameters())
+        side = 64 if isinstance(net, WholeImage) else net.input_size(spec.patch[dims])
+        for turn in (True, False) if isinstance(net, Cascade) else (None,):
+            net.coarse_alone = turn
+            given = net(torch.empty(2, channels, *[side] * dims))
+            sum(t.sum() for t in tensors_of(given) if t.requires_grad).backward()
+    assert [n for n, p in net.named_parameters() if p.grad is None] == []
+
+
+def tensors_of(given):
+    """All that a network gives in training: `supervised_loss` reads every part."""
+    if isinstance(given, torch.Tensor):
+        return [given]
+    return [t for part in given or () for t in tensors_of(part)]
 
 
 def test_unet_and_deepmedic_segment_volumes_of_several_modalities():

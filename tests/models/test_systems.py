@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from weakseg.errors import ConfigError
+from weakseg.errors import ConfigError, UserError
 from weakseg.models.attention_unet_small import SmallAttentionUNet
 from weakseg.models.blocks import AttentionGate, SqueezeExcite
 from weakseg.models.encoder_unetpp import EncoderUNetPlusPlus
-from weakseg.models.encoders import ENCODERS
+from weakseg.models.encoders import BEHIND_16, ENCODERS, OnEncoder
 from weakseg.models.fuzzy_neuro import LocalFeatures, Memberships
 from weakseg.models.mfr import ChannelAttention, CoordinateAttention, MultiScale
+from weakseg.models.pretrained import load_backbone
 from weakseg.models.receptive_field import measured_receptive_field, receptive_field
 from weakseg.models.render_unet import RenderUNet, drawn_places, rendered, sampled
 from weakseg.models.segmenters import build_segmenter
@@ -164,6 +165,46 @@ def test_transunet_of_the_published_sizes_has_vit_base():
     # Skip connections of strides 8, 4 and 2 enter as published.
     assert [b[0][0].in_channels for b in net.blocks] == [512 + 512, 256 + 256, 128 + 64, 64]
     assert sum(p.numel() for p in small.transformer.layers.parameters()) == 6 * 1_774_464
+
+
+@pytest.mark.parametrize("encoder", BEHIND_16)
+def test_the_maps_of_a_shorter_encoder_are_the_library_s(encoder):
+    from segmentation_models_pytorch.encoders import get_encoder
+
+    torch.manual_seed(0)
+    theirs = scramble(get_encoder(ENCODERS[encoder], in_channels=3, weights=None, depth=5))
+    ours = OnEncoder(3, encoder, 4).eval()
+    given = {f"encoder.{k}": v for k, v in theirs.state_dict().items()}
+    lacking = ours.load_state_dict(given, strict=False)
+    assert lacking.unexpected_keys == []  # what it has no layers for is overlooked by name
+    assert lacking.missing_keys == ["mean", "std"]
+    assert len(ours.state_dict()) < len(given)
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        for a, b in zip(ours.maps(x)[1:], theirs((x - ours.mean) / ours.std)[1:5], strict=True):
+            torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_file_with_the_layers_that_transunet_leaves_out_is_read(kept):
+    """As versions before this one wrote them, and as every classifier's file has them."""
+    net = build_segmenter("transunet:mobilenet_v2", 3, 2)
+    whole = OnEncoder(3, "mobilenet_v2")
+    given = {n: t + 1 for n, t in net.state_dict().items()} if kept else {}
+    given |= {n: t + 1 for n, t in whole.state_dict().items() if n.startswith("encoder.")}
+    assert ("encoder.features.18.0.weight" in given, len(net.left_out)) == (True, 4 * 18 + 6)
+    if not kept:
+        given = {n.removeprefix("encoder."): t for n, t in given.items()}
+    random = load_backbone(net, given, "file")
+    assert random == ([] if kept else ["blocks", "bottom", "head", "transformer"])
+    name = "features.13.conv.0.0.weight"
+    ours = net.encoder.state_dict()[name]
+    torch.testing.assert_close(ours, given["encoder." * kept + name])
+    if kept:
+        net.load_state_dict(given)
+    else:
+        with pytest.raises(UserError, match=r"features\.19"):
+            load_backbone(net, given | {"features.19.weight": torch.zeros(1)}, "file")
 
 
 @pytest.mark.parametrize(("size", "shift"), [((8, 8), 0), ((8, 8), 2), ((9, 6), 2), ((5, 7, 4), 2)])

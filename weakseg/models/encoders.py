@@ -7,6 +7,9 @@ Iakubovskii, "Segmentation Models Pytorch", https://github.com/qubvel-org/segmen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +34,19 @@ The library has no SqueezeNet; ours is `SqueezeNetEncoder`.
 
 HALF = frozenset({"tf_efficientnet_lite0"})
 """Encoders whose weights were trained with a mean and standard deviation of 0.5."""
+
+BEHIND_16: dict[str, tuple[str, ...]] = {
+    "resnet18": ("layer4",),
+    "resnet34": ("layer4",),
+    "resnet50": ("layer4",),
+    "densenet121": ("features.transition3.conv", "features.denseblock4", "features.norm5"),
+    "mobilenet_v2": tuple(f"features.{i}" for i in range(14, 19)),
+    "tf_efficientnet_lite0": ("model.blocks.5", "model.blocks.6"),
+}
+"""Layers behind the map of stride 16, which the library keeps, and of some runs for nothing.
+
+The library's VGG-16 and our SqueezeNet have none.
+"""
 
 _SQUEEZENET_TAPS = (1, 4, 7, 12)  # the last layer of strides 2, 4, 8 and 16
 
@@ -61,6 +77,22 @@ class SqueezeNetEncoder(nn.Module):
         return maps
 
 
+def _cut(net: nn.Module, layers: Sequence[str]) -> list[str]:
+    """Take layers out of a network; the names that their tensors had."""
+    names = set(net.state_dict())
+    for layer in layers:
+        parent, _, name = layer.rpartition(".")
+        delattr(net.get_submodule(parent), name)
+    return sorted(names - set(net.state_dict()))
+
+
+def _overlook(net: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Take what a network has no layers for from what it is about to load."""
+    assert isinstance(net, OnEncoder)
+    for name in net.left_out:
+        state.pop(prefix + name, None)
+
+
 class OnEncoder(WholeImage):
     """A network that looks at an image through a classifier's layers.
 
@@ -69,13 +101,16 @@ class OnEncoder(WholeImage):
     in_channels : {1, 3}
     encoder : str
         Of `ENCODERS`.
-    depth : int, optional
-        How often the classifier halves the image; its layers behind are left out.
+    depth : {5, 4}, optional
+        How often the classifier halves the image; with 4 its layers behind are left out.
 
     Attributes
     ----------
     widths : tuple of int
         Channels of the maps, those of the image first.
+    left_out : frozenset of str
+        Tensors of the classifier's layers that are left out. A file may hold them; they are not
+        read.
 
     Raises
     ------
@@ -110,6 +145,9 @@ class OnEncoder(WholeImage):
         else:
             self.encoder = SqueezeNetEncoder(in_channels)
         self.widths = tuple(int(n) for n in self.encoder.out_channels)
+        behind = BEHIND_16.get(encoder, ()) if depth < 5 else ()
+        self.left_out = frozenset(f"encoder.{n}" for n in _cut(self.encoder, behind))
+        self.register_load_state_dict_pre_hook(_overlook)
         mean, std = ([0.5] * 3, [0.5] * 3) if encoder in HALF else (list(RGB_MEAN), list(RGB_STD))
         if in_channels == 1:
             mean, std = [sum(mean) / 3], [sum(std) / 3]

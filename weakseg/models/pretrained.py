@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
@@ -72,7 +72,8 @@ def load_backbone(net: nn.Module, state: Mapping[str, Tensor], source: str) -> l
     """
     own = net.state_dict()
     whole = match(own, state)
-    if not (whole.missing or whole.other or whole.unknown):
+    left_out = _left_out(net)
+    if not (whole.missing or whole.other or {*whole.unknown} - left_out):
         refuse_not_finite(whole.fitting, source)
         load_tensors(net, whole.fitting, strict=False)
         return []
@@ -83,7 +84,8 @@ def load_backbone(net: nn.Module, state: Mapping[str, Tensor], source: str) -> l
     names = backbone.state_dict()
     ours = {n.removeprefix("model."): n for n in names}
     found_there = match({theirs: names[n] for theirs, n in ours.items()}, state)
-    _refuse_other(names, ours, found_there, source)
+    of_backbone = {n.removeprefix("encoder.").removeprefix("model.") for n in left_out}
+    _refuse_other(names, ours, found_there, of_backbone, source)
     refuse_not_finite(found_there.fitting, source)
     load_tensors(backbone, {ours[k]: v for k, v in found_there.fitting.items()}, strict=False)
     loaded = {id(p) for p in backbone.parameters()}
@@ -92,13 +94,22 @@ def load_backbone(net: nn.Module, state: Mapping[str, Tensor], source: str) -> l
     )
 
 
+def _left_out(net: nn.Module) -> frozenset[str]:
+    """Tensors of the named backbone that the network has no use for."""
+    return net.left_out if isinstance(net, OnEncoder) else frozenset()
+
+
 def _refuse_other(
-    names: Mapping[str, Tensor], ours: Mapping[str, str], found: Match, source: str
+    names: Mapping[str, Tensor],
+    ours: Mapping[str, str],
+    found: Match,
+    left_out: Collection[str],
+    source: str,
 ) -> None:
     """Refuse weights that lack something of a backbone, or have more of what it is made of."""
     own = {theirs: names[n] for theirs, n in ours.items()}
     parts = {k.partition(".")[0] for k in own}
-    unknown = [k for k in found.unknown if k.partition(".")[0] in parts]
+    unknown = [k for k in found.unknown if k.partition(".")[0] in parts and k not in left_out]
     lacking = {*found.missing, *found.other}
     if not (lacking or unknown):
         return
