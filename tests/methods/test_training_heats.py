@@ -1,6 +1,7 @@
 """Heatmaps blended into training images: how, whose, and what stands on them."""
 
 from dataclasses import replace
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -8,16 +9,22 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import tumours, weakseg, write_config, write_set
-from weakseg.config import SegmenterConfig, load_config
+from weakseg.config import AugmentConfig, SegmenterConfig, load_config
+from weakseg.current import why_stale
+from weakseg.data.arrays import batches_ahead
 from weakseg.data.augment import blended
 from weakseg.errors import ConfigError, RunError
+from weakseg.methods.classifiers import classifier_key
 from weakseg.methods.find import kind_of
 from weakseg.methods.fingerprints import segmenter_fingerprint
+from weakseg.methods.other_runs import heat_stage, lender_of_heat
 from weakseg.methods.segmenters import segmenter_key
-from weakseg.methods.training_heats import heat_stage, training_heats
+from weakseg.methods.training_heats import heats_of, training_heats
 from weakseg.runs import read_json
 from weakseg.stages.prepare import prepared_run
 from weakseg.stages.train_segmenter import segmenter_is_current
+from weakseg.training.classify import ClassifierTask
+from weakseg.training.loop import seed_epoch
 from weakseg.training.recipes import resolve
 
 CONFIG = """
@@ -62,16 +69,20 @@ def test_names_stand_for_heat_and_settings_without_it_are_dumped_as_ever():
         resolve(SegmenterConfig(augment={"heat": 0.1, "rotate": 0, "zoom": 0, "shift": 0}), 3)
 
 
-def test_networks_learn_from_images_with_heat_and_stand_on_the_heatmaps(tmp_path):
-    config = write_config(tmp_path, write_set(tmp_path / "data", patients=6), CONFIG)
-    run = tmp_path / "run"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """An experiment and its run, with a classifier's heatmaps."""
+    folder = tmp_path_factory.mktemp("heats")
+    config = write_config(folder, write_set(folder / "data", patients=6), CONFIG)
+    run = folder / "run"
+    for command in ("train-classifier", "heatmap-segment"):
+        assert weakseg(command, config, "--run-dir", run, "--device", "cpu") == 0
+    return config, run
 
-    def go(*command):
-        return weakseg(*command, config, "--run-dir", run, "--device", "cpu")
 
-    assert go("train-classifier") == 0
-    assert go("heatmap-segment") == 0
-    assert go("train-segmenter") == 0
+def test_networks_learn_from_images_with_heat_and_stand_on_the_heatmaps(made):
+    config, run = made
+    assert weakseg("train-segmenter", config, "--run-dir", run, "--device", "cpu") == 0
     states = {
         n: load_file(run / f"segmenter/{n}/seed-0/best.safetensors")
         for n in ("plain", "own", "another")
@@ -121,3 +132,84 @@ def test_networks_learn_from_images_with_heat_and_stand_on_the_heatmaps(tmp_path
         assert (segmenter_fingerprint(loaded, net) == segmenter_fingerprint(other, net)) == same
     assert stage in kind_of(loaded, "own").stands_on(loaded, "own", 0)
     assert stage not in kind_of(loaded, "plain").stands_on(loaded, "plain", 0)
+
+
+def lent(run, *more):
+    heat = (f"classifier.heat_from={run}", "classifier.augment={heat: 0.7, rotate: 0}")
+    return ["device=cpu", "seed=0", *heat, *more]
+
+
+def test_a_classifier_learns_from_images_with_the_heat_of_another_run(made, tmp_path):
+    config, run = made
+    sets = [w for s in lent(run) for w in ("--set", s)]
+    fresh = tmp_path / "fresh"
+    assert weakseg("train-classifier", config, "--run-dir", fresh, *sets) == 0
+    stage = "classifier/squeezenet1_1/0"
+    first = read_json(fresh / "run.json")["stages"][stage]
+    with prepared_run(load_config(config, lent(run)), fresh) as prepared:
+        lender = lender_of_heat(prepared)
+        assert lender.run.folder == run
+        heat = heats_of(lender, prepared.config.classifier.augment, 0, 32)
+        assert why_stale(prepared.run, stage, classifier_key(prepared, 0)) is None
+        # Heat of other settings, and none: another network.
+        for sets in ([], lent(run, "classifier.augment.heat_of=another"), lent(tmp_path / "gone")):
+            asked = replace(prepared, config=load_config(config, ["device=cpu", *sets]))
+            assert classifier_key(asked, 0) != first["key"]
+        # What is trained on: the image, and where it is hot more white.
+        plain = dict.fromkeys(("rotate", "zoom", "shift", "brightness", "contrast"), 0.0)
+        for most in (0.0, 0.7):
+            changes = AugmentConfig(**plain, flip=False, heat=most)
+            asked = prepared.config.classifier.model_copy(update={"augment": changes})
+            train, val = (prepared.cases.indices(s) for s in ("train", "val"))
+            task = ClassifierTask(
+                asked, prepared.cases.labels, prepared.images, train, val, 0, "cpu", heats=heat
+            )
+            order = torch.randperm(len(train), generator=seed_epoch(0, 1))[: task.batch]
+            images, _ = next(iter(task.batches(1)))
+            own = next(batches_ahead(prepared.images, [np.asarray(train)[order]], "cpu"))
+            share = ((images - own) / (1 - own)).nan_to_num().amax(1)
+            hot = torch.from_numpy(np.stack([heat(train[i]) for i in order]))
+            each = (share.flatten(1) * hot.flatten(1)).sum(1) / (hot.flatten(1) ** 2).sum(1)
+            each = each.nan_to_num()[:, None, None]
+            torch.testing.assert_close(share, each * hot, atol=1e-4, rtol=0)
+            assert (each.max() > 0.35) == (most > 0)
+            assert each.max() <= most + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        (["classifier.augment=heatmap"], "heat_from"),
+        (["classifier.heat_from=runs/x"], "is for augment: heatmap"),
+        (lent("runs/x", "classifier.arch=mil:squeezenet1_1"), "classifiers of images"),
+    ],
+)
+def test_heat_without_a_lender_and_of_volumes_is_refused(made, sets, words):
+    with pytest.raises(ConfigError, match=words):
+        load_config(made[0], sets)
+
+
+@pytest.mark.parametrize(
+    ("lender", "more", "words"),
+    [
+        ("itself", [], "are to be its own"),
+        ("nowhere", [], "no such run folder"),
+        ("run", ["data.split.seed=3"], "of other splits"),
+    ],
+)
+def test_what_cannot_lend_its_heat_says_so(made, tmp_path, capsys, lender, more, words):
+    config, run = made
+    own = tmp_path / "own"
+    folder = {"itself": own, "run": run}.get(lender, tmp_path / "x")
+    if lender == "itself":
+        copytree(run, own)
+    sets = [w for s in lent(folder, *more) for w in ("--set", s)]
+    assert weakseg("train-classifier", config, "--run-dir", own, *sets) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_filtered_retraining_of_a_classifier_with_heat_is_refused(made, tmp_path, capsys):
+    config, run = made
+    sets = [w for s in lent(run) for w in ("--set", s)]
+    assert weakseg("retrain-filtered", config, "--run-dir", tmp_path / "new", *sets) == 2
+    assert "trained on plain images" in " ".join(capsys.readouterr().err.split())

@@ -25,7 +25,8 @@ AUGMENTATIONS: dict[str, dict[str, float]] = {
 class AugmentConfig(Section):
     """Random changes of the training images, drawn anew for every image and epoch.
 
-    A name in their place, ``augment: scanner-look``, stands for those of `AUGMENTATIONS`.
+    A name in their place, ``augment: scanner-look``, stands for those of `AUGMENTATIONS`,
+    ``heatmap`` and ``heatmap-of-another`` for heat.
     """
 
     flip: bool = Field(True, description="left–right, with probability 1/2")
@@ -52,8 +53,21 @@ class AugmentConfig(Section):
         "share",
     )
 
-    names: ClassVar[Mapping[str, Mapping[str, Any]]] = AUGMENTATIONS
-    later: ClassVar[frozenset[str]] = frozenset({"gamma", "speckle", "crop"})
+    heat: Probability = Field(
+        0.0,
+        description="a heatmap (the run's heatmap:, of a classifier heat_from's) is blended into "
+        "an image: of its hottest place the share of white, uniform from 0 to this",
+    )
+    heat_of: Literal["own", "another"] = Field(
+        "own", description="whose heatmap: the image's own, or as a control another image's"
+    )
+
+    names: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **AUGMENTATIONS,
+        "heatmap": {"heat": 0.5},
+        "heatmap-of-another": {"heat": 0.5, "heat_of": "another"},
+    }
+    later: ClassVar[frozenset[str]] = frozenset({"gamma", "speckle", "crop", "heat", "heat_of"})
 
     @model_validator(mode="before")
     @classmethod
@@ -123,6 +137,12 @@ class ClassifierConfig(Section):
         "balanced", description="balanced: the loss weighs classes by inverse frequency"
     )
     augment: AugmentConfig = AugmentConfig()
+    heat_from: str | None = Field(
+        None,
+        min_length=1,
+        description="augment: heatmap: the folder of another run of the same data and splits, "
+        "whose heatmaps are blended into the training images",
+    )
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on CUDA that has it, else 32-true"
     )
@@ -216,6 +236,19 @@ class ClassifierConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _heat_comes_from_elsewhere(self) -> ClassifierConfig:
+        if self.augment.heat and self.dims == 3:
+            raise ValueError(f"augment: heat is for classifiers of images, and {self.arch} is none")
+        if self.augment.heat and self.heat_from is None:
+            raise ValueError(
+                "augment: heat needs heatmaps of a classifier that is trained already; name its "
+                "run's folder in classifier.heat_from"
+            )
+        if self.heat_from is not None and not self.augment.heat:
+            raise ValueError("heat_from is for augment: heatmap or heatmap-of-another")
+        return self
+
+    @model_validator(mode="after")
     def _volumes_have_no_map_losses(self) -> ClassifierConfig:
         if self.dims == 3:  # settings of networks: these losses turn and crop flat images
             for key in ("equivariance", "map_entropy", "map_size"):
@@ -238,8 +271,9 @@ class ClassifierConfig(Section):
         return pair
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """What a trained network depends on; weights count by content elsewhere."""
-        settings = self.model_dump(mode="json", exclude={"seeds", "weights", "compile"})
+        """What a trained network depends on; weights and other runs count by content elsewhere."""
+        left_out = {"seeds", "weights", "compile", "heat_from"}
+        settings = self.model_dump(mode="json", exclude=left_out)
         if not self.map_size:  # without a weight the bounds change nothing
             del settings["map_area"]
         if not sees_slices(self.arch):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from weakseg.config.classifier import AUGMENTATIONS, AugmentConfig
+from weakseg.config.classifier import AugmentConfig
 from weakseg.errors import ConfigError
 from weakseg.settings import AUTO, Auto, Fraction, Probability, Section, seeds_differ
 
@@ -23,28 +22,12 @@ class PatchAugmentConfig(AugmentConfig):
     """Random changes of the patches that a segmentation network is trained on, truth included.
 
     Brightness, contrast and heat are for intensities in [0, 1]; ``intensity_shift`` and
-    ``intensity_scale`` for z-scored ones. Names in their place: those of classifiers, and
-    ``heatmap`` and ``heatmap-of-another``.
+    ``intensity_scale`` for z-scored ones. Names in their place are those of classifiers.
     """
 
     flip_all: bool = Field(False, description="mirror along every axis, each with probability 1/2")
     intensity_shift: float = Field(0.0, ge=0.0, description="added, normal of this sd, a channel")
     intensity_scale: float = Field(0.0, ge=0.0, description="factor, normal around 1 of this sd")
-    heat: Probability = Field(
-        0.0,
-        description="the run's heatmap (heatmap:) is blended into an image: of its hottest place "
-        "the share of white, uniform from 0 to this",
-    )
-    heat_of: Literal["own", "another"] = Field(
-        "own", description="whose heatmap: the image's own, or as a control another image's"
-    )
-
-    names: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        **AUGMENTATIONS,
-        "heatmap": {"heat": 0.5},
-        "heatmap-of-another": {"heat": 0.5, "heat_of": "another"},
-    }
-    later = AugmentConfig.later | {"heat", "heat_of"}
 
 
 class SegmenterConfig(Section):

@@ -19,6 +19,7 @@ from weakseg.data.cases import Case, Labels
 from weakseg.data.slices import volume_frame
 from weakseg.layout import BEST, CLASSIFIER_SCORES, PREDICTIONS, classifier_stage, predictions_stage
 from weakseg.methods.networks import load_network
+from weakseg.methods.other_runs import lent_heat_key
 from weakseg.methods.prepared import Prepared
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier
@@ -33,7 +34,10 @@ def classifier_key(prepared: Prepared, seed: int) -> str:
     weights: Any = config.weights
     if weights not in ("none", "imagenet") and Path(weights).is_file():
         weights = file_hash(Path(weights))
-    return fingerprint("classifier", 2, prepared.key, config.fingerprint_settings(), weights, seed)
+    lent = [lent_heat_key(prepared.config, seed)] if config.augment.heat else []
+    return fingerprint(
+        "classifier", 2, prepared.key, config.fingerprint_settings(), weights, seed, *lent
+    )
 
 
 def is_trained(prepared: Prepared, seed: int) -> bool:

@@ -26,6 +26,14 @@ def check_filtered(prepared: Prepared) -> tuple[list[Condition], dict[str, str]]
     """
     require_images(prepared, "Heatmap-filtered retraining")
     require_classifier(prepared, "Heatmap-filtered retraining")
+    if prepared.config.classifier.augment.heat:
+        raise UserError(
+            "Heatmap-filtered retraining takes classifiers that were trained on plain images: "
+            "heat in training and a filter of heat would be one question.",
+            where="classifier.augment: heat",
+            fix="set classifier.augment.heat: 0 and classifier.heat_from: null, or leave "
+            "`filtered` out",
+        )
     settings = prepared.config.filtered or FilteredConfig()
     conditions, left_out = _possible(settings, true_masks(prepared))
     if len(prepared.cases.indices("test")) == 0 or len(conditions) < 2:

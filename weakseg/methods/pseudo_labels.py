@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from weakseg.config import SegmenterConfig, config_of_run, fingerprint
+from weakseg.config import SegmenterConfig, fingerprint
 from weakseg.current import require_whole
 from weakseg.data.patches import IGNORE
 from weakseg.data.targets import PackedTargets
@@ -19,9 +19,10 @@ from weakseg.methods.base import Entry, Method, seed_of
 from weakseg.methods.find import kind_of, method_names
 from weakseg.methods.heatmap import SEGMENT_FIRST
 from weakseg.methods.masks_seen import MasksSeen, masks_seen
+from weakseg.methods.other_runs import other_run
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import progress
-from weakseg.runs import Run, open_run
+from weakseg.runs import Run
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
         splits.
     """
     folder, _, method = masks.rpartition("/")
-    origin = _other_run(prepared, Path(folder)) if folder else prepared
+    origin = other_run(prepared, Path(folder), "masks") if folder else prepared
     config, run = origin.config, origin.run
     methods = method_names(config)
     if method not in methods:
@@ -151,20 +152,7 @@ def check_source(prepared: Prepared, masks: str) -> None:
     """
     folder, slash, _ = masks.rpartition("/")
     if slash:
-        _other_run(prepared, Path(folder))
-
-
-def _other_run(prepared: Prepared, folder: Path) -> Prepared:
-    """Another run, if it is of the same data and splits."""
-    run = open_run(folder)
-    if run.record.get("data", {}).get("splits_key") != prepared.key:
-        raise RunError(
-            "The run whose masks are asked for is of other data, or of other splits: its networks "
-            "may have been trained on test images of this one.",
-            where=str(folder),
-            fix="make both runs from the same manifest, data settings and splits",
-        )
-    return replace(prepared, run=run, config=config_of_run(run.folder))
+        other_run(prepared, Path(folder), "masks")
 
 
 def training_targets(

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from weakseg.config import Config, OneNetwork, PatchAugmentConfig
+from weakseg.config import AugmentConfig, Config, OneNetwork, PatchAugmentConfig
 from weakseg.current import is_current
 from weakseg.data.geometry import letterbox, to_square
 from weakseg.errors import RunError, UserError
 from weakseg.filtering.selectors import partners
 from weakseg.heatmaps.store import Heatmap
-from weakseg.layout import classifier_stage, heatmap_folder, heatmap_stage
+from weakseg.layout import classifier_stage, heatmap_folder
 from weakseg.masks.thresholds import normalise
 from weakseg.methods.classifiers import is_trained
+from weakseg.methods.other_runs import heat_seed, heat_stage
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.stored_heatmaps import HeatReader, heatmap_key
 
@@ -27,18 +28,6 @@ def blends_heat(settings: Any) -> bool:
     """Whether a resolved segmenter's training images are blended with heatmaps."""
     augment = settings.augment
     return isinstance(augment, PatchAugmentConfig) and augment.heat > 0
-
-
-def heat_seed(config: Config, seed: int) -> int:
-    """Whose heatmaps a network of a seed is trained with: the same seed's, else the first."""
-    seeds = config.heatmap_seeds(config.heatmap.method)
-    return seed if seed in seeds else seeds[0]
-
-
-def heat_stage(config: Config, seed: int) -> str:
-    """The stage that makes them."""
-    of = heat_seed(config, seed)
-    return heatmap_stage(config.classifier.arch, of, config.heatmap.method)
 
 
 def heat_stands_on(config: Config, seed: int) -> set[str]:
@@ -78,15 +67,24 @@ def heat_key(prepared: Prepared, seed: int) -> str:
 def training_heats(
     prepared: Prepared, settings: OneNetwork, seed: int, size: int
 ) -> Callable[[int], np.ndarray]:
+    """The heat that is blended into each training image of a segmenter, see `heats_of`."""
+    augment = settings.augment
+    assert isinstance(augment, PatchAugmentConfig)
+    return heats_of(prepared, augment, seed, size)
+
+
+def heats_of(
+    prepared: Prepared, augment: AugmentConfig, seed: int, size: int
+) -> Callable[[int], np.ndarray]:
     """The heat that is blended into each training image of a network.
 
     Parameters
     ----------
     prepared : Prepared
         With the heatmaps in its run folder.
-    settings : OneNetwork
-        Resolved. ``augment.heat_of`` says whether an image has its own heatmap or, as a control,
-        that of another image of its split, every heatmap being taken once.
+    augment : AugmentConfig
+        Its ``heat_of`` says whether an image has its own heatmap or, as a control, that of another
+        image of its split, every heatmap being taken once.
     seed : int
         Of the network.
     size : int
@@ -114,8 +112,6 @@ def training_heats(
             fix=FIRST,
         )
     reader, cases = HeatReader(prepared, folder), prepared.cases.cases
-    augment = settings.augment
-    assert isinstance(augment, PatchAugmentConfig)
     lenders = np.arange(len(cases))
     if augment.heat_of == "another":
         lenders = partners([str(c.split) for c in cases], seed)

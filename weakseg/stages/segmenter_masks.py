@@ -37,6 +37,7 @@ from weakseg.methods.network_choices import (
     choose_threshold,
     choose_weights,
 )
+from weakseg.methods.other_runs import heat_stage
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks, load_networks
 from weakseg.methods.segmenters import (
@@ -44,7 +45,7 @@ from weakseg.methods.segmenters import (
     read_settings,
     segmenter_settings,
 )
-from weakseg.methods.training_heats import blends_heat, heat_stage
+from weakseg.methods.training_heats import blends_heat
 from weakseg.progress import say
 from weakseg.runs import file_hash
 from weakseg.stages.base import Stage, perform

@@ -34,7 +34,9 @@ from weakseg.methods.classifiers import (
     prepared_spec,
 )
 from weakseg.methods.networks import say_random
+from weakseg.methods.other_runs import lender_of_heat
 from weakseg.methods.prepared import Prepared, require_classifier
+from weakseg.methods.training_heats import heats_of
 from weakseg.models.classifier import Classifier
 from weakseg.models.freezing import freeze
 from weakseg.models.modes import channels_last
@@ -106,11 +108,25 @@ def training_of(
         lambda initial: _train_seed(prepared, initial, folder, seed, key, after_epoch),
         what=f"classifier, seed {seed}",
         # Weights from a server may not be there.
-        ready=lambda: new_classifier(config, prepared_spec(prepared), seed),
+        ready=lambda: _ready(prepared, seed),
         network=folder,
         effort=of_classifier(prepared),
         together=True,
     )
+
+
+def _ready(prepared: Prepared, seed: int) -> tuple[Classifier, list[str]]:
+    _heats(prepared, seed)  # refused before anything is moved
+    return new_classifier(prepared.config.classifier, prepared_spec(prepared), seed)
+
+
+def _heats(prepared: Prepared, seed: int) -> Callable[[int], np.ndarray] | None:
+    """Another run's heatmaps of the training images, where they are asked for."""
+    config = prepared.config
+    if not config.classifier.augment.heat:
+        return None
+    lender = lender_of_heat(prepared)
+    return heats_of(lender, config.classifier.augment, seed, config.data.image_size)
 
 
 def predictions_of(prepared: Prepared, seed: int) -> Stage:
@@ -144,7 +160,16 @@ def _train_seed(
     say_random(c.weights, random)
     what = f"classifier {c.arch}, seed {seed}"
     entry = fit_classifier(
-        prepared, c, model, prepared.images, folder, seed, key, what, after_epoch
+        prepared,
+        c,
+        model,
+        prepared.images,
+        folder,
+        seed,
+        key,
+        what,
+        after_epoch,
+        _heats(prepared, seed),
     )
     return entry | {"random_tensors": random}
 
@@ -183,6 +208,7 @@ def fit_classifier(
     key: str,
     what: str,
     after_epoch: Callable[[int], None] | None = None,
+    heats: Callable[[int], np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Train one classifier on the training split; validation chooses its epoch.
 
@@ -196,6 +222,8 @@ def fit_classifier(
         Of all cases, raw or filtered.
     folder, seed, key, what, after_epoch
         See `weakseg.training.loop.fit`.
+    heats : callable, optional
+        See `ClassifierTask`.
 
     Returns
     -------
@@ -206,7 +234,7 @@ def fit_classifier(
     share = share_of_launch()
     train, val = prepared.cases.indices("train"), prepared.cases.indices("val")
     task = ClassifierTask(
-        config, prepared.cases.labels, images, train, val, seed, fabric.device, share
+        config, prepared.cases.labels, images, train, val, seed, fabric.device, share, heats
     )
     rate = highest_rate(config)
     if config.freeze:

@@ -31,6 +31,7 @@ from weakseg.layout import (
 from weakseg.methods.gate import check_gate
 from weakseg.methods.network_choices import VALIDATION
 from weakseg.methods.networks import say_random
+from weakseg.methods.other_runs import heat_stage
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import (
     PseudoLabelSource,
@@ -47,7 +48,7 @@ from weakseg.methods.segmenters import (
     training_cases,
     training_images,
 )
-from weakseg.methods.training_heats import blends_heat, heat_stage, training_heats
+from weakseg.methods.training_heats import blends_heat, training_heats
 from weakseg.progress import say
 from weakseg.runs import remove_tree, write_json
 from weakseg.stages.base import Stage, perform

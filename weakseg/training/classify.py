@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from weakseg.config import ClassifierConfig
 from weakseg.data.arrays import Images, batches_ahead, channels_last
-from weakseg.data.augment import augment, random_size
+from weakseg.data.augment import augment, blended, random_size
 from weakseg.data.cases import Labels
 from weakseg.training.loop import require_finite, seed_epoch
 from weakseg.training.map_losses import lesion_log_odds, map_entropy, map_size
@@ -145,6 +145,9 @@ class ClassifierTask:
     device : torch.device
     share : Share, optional
         The rows of each batch that this process makes; default: all.
+    heats : callable, optional
+        Index of a case → (S, S) ndarray: the heatmap that is blended into a training image, where
+        ``augment.heat`` asks for it. What validates and is predicted has none.
     """
 
     def __init__(
@@ -157,7 +160,9 @@ class ClassifierTask:
         seed: int,
         device: Any,
         share: Share | None = None,
+        heats: Callable[[int], np.ndarray] | None = None,
     ) -> None:
+        self.heats = heats
         self.config, self.images, self.seed, self.device = config, images, seed, device
         self.share = share or Share()
         self.train, self.val = np.asarray(train), np.asarray(val)
@@ -180,7 +185,12 @@ class ClassifierTask:
         own = self.share.own(self.batch)
         made = batches_ahead(self.images, [some[own] for some in chosen], self.device)
         for some, rows in zip(chosen, made, strict=True):
-            images = augment(self.share.spread(rows, self.batch), self.config.augment)
+            images = self.share.spread(rows, self.batch)
+            if self.heats is not None:
+                heat = torch.from_numpy(np.stack([self.heats(i) for i in some[own]])[:, None])
+                heat = self.share.spread(heat.to(images), self.batch)
+                images = blended(images, heat, self.config.augment.heat)
+            images = augment(images, self.config.augment)
             if self.config.erase:
                 images = erased(images, self.config.erase)
             if self.config.sizes is not None:
