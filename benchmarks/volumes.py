@@ -1,12 +1,13 @@
 """Memory and time of `weakseg predict` on a large volume, by methods of slices and of volumes.
 
 Run `python benchmarks/volumes.py` from the root of the checkout; `--help` lists the options. Small
-generated volumes train tiny networks first: a classifier of slices with a heatmap's rule, a U-Net
-of slices on its masks, with `--whole` a U-Net in 3D, and with `--deep` a classifier in 3D with a
-heatmap's rule. Then each segments a generated volume of 16 bits in a process of its own, by the
-command that people use. Memory is the peak of that process (Linux: ``ru_maxrss``), with the pages
-of its libraries. The script ends with an error where it is above `--limit`, or a slice is missing
-from the mask or the table.
+generated volumes train tiny networks first (`RUNS`): a classifier of slices with a heatmap's
+rules and a U-Net of slices on its masks, a U-Net in 3D, and classifiers of whole volumes
+(multiple instances, and in 3D) with a heatmap's rules. Then each method segments a generated
+volume of 16 bits in a process of its own, by the command that people use. Memory is the peak of
+that process (Linux: ``ru_maxrss``), with the pages of its libraries. The script ends with an error
+where it is above `--limit`, a slice is missing from the mask or the table, or the heat was flat,
+which spares a rule its work.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SLICES = """
 name: slices
 data: {manifest: MANIFEST, image_size: SIZE, mask_rule: nonzero}
 classifier: {arch: ARCH, epochs: 2, batch_size: 16}
-masks: {gate: none, rules: [otsu]}
+masks: {gate: none, rules: [otsu, quantile]}
 volumes: {smooth: 1, min_slices: 2}
 segmenters:
   unet: {arch: unet, masks: gradcam-otsu, image_size: SIZE, epochs: 1, steps: 4, batch_size: 4}
@@ -48,12 +49,23 @@ segmenters:
 scores: {bootstrap: 100, floors: false}
 """
 DEEP = """
-name: deep
+name: NAME
 data: {manifest: MANIFEST, image_size: SIZE, mask_rule: nonzero}
-classifier: {arch: ARCH-3d, epochs: 1, batch_size: 2}
-masks: {gate: none, rules: [otsu]}
+classifier: {arch: DEEP, epochs: 2, batch_size: 2}
+heatmap: {method: layercam}
+masks: {gate: none, rules: [otsu, quantile, area-prior, two-tone, grown]}
 scores: {bootstrap: 100, floors: false}
 """
+RULES = tuple(
+    f"layercam-{rule}" for rule in ("otsu", "quantile", "area-prior", "two-tone", "grown")
+)
+RUNS = {
+    "slices": (SLICES, "slices.csv", ("gradcam-otsu", "gradcam-quantile", "unet")),
+    "whole": (WHOLE, "volumes.csv", ("unet3d",)),
+    "mil": (DEEP.replace("DEEP", "mil:ARCH"), "labelled.csv", RULES),
+    "deep": (DEEP.replace("DEEP", "ARCH-3d"), "labelled.csv", RULES),
+}
+"""Run → its experiment, its manifest, and its methods."""
 
 
 def main() -> None:
@@ -62,10 +74,12 @@ def main() -> None:
     machine = describe_machine(["torch", "numpy", "nibabel"])
     print_machine(machine)
     rows = []
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        root = Path(folder)
-        large = root / "large" / f"large{'.nii' if options.unpacked else '.nii.gz'}"
-        write_volume(large, tuple(options.shape), 0)
+    with tempfile.TemporaryDirectory() as folder:
+        root = options.folder or Path(folder)
+        large = root / f"{'-'.join(map(str, options.shape))}"
+        large /= f"large{'.nii' if options.unpacked else '.nii.gz'}"
+        if not large.exists():
+            write_volume(large, tuple(options.shape), 0)
         for run, method in trained(root, options):
             row = predicted(run, method, large, root / f"out-{run.name}-{method}", options)
             rows.append(row)
@@ -80,6 +94,8 @@ def main() -> None:
         "slices in",
         "in the mask",
         "in slices.csv",
+        "flat",
+        "marked, %",
     )
     print(table(head, [list(r.values()) for r in rows]))
     write_json(options.json, {"machine": machine, "shape": options.shape, "rows": rows})
@@ -88,6 +104,8 @@ def main() -> None:
             raise SystemExit(f"{row['method']}: {row['peak_mb']} MB, above {options.limit}")
         if row["slices_out"] != row["slices_in"] or row["rows"] not in (None, row["slices_in"]):
             raise SystemExit(f"{row['method']}: a slice is missing")
+        if row["flat"]:
+            raise SystemExit(f"{row['method']}: the heat was flat; train it with another --seed")
 
 
 def read_options() -> argparse.Namespace:
@@ -96,34 +114,32 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--shape", type=int, nargs=3, default=list(SHAPE), metavar="N")
     parser.add_argument("--size", type=int, default=64, help="longest side that networks see")
     parser.add_argument("--arch", default="squeezenet1_1", help="of the classifier")
-    parser.add_argument("--whole", action="store_true", help="a network in 3D as well: long")
-    parser.add_argument("--deep", action="store_true", help="heat of a classifier in 3D as well")
-    parser.add_argument("--only", nargs="+", help="methods: gradcam-otsu, unet, unet3d")
+    parser.add_argument("--seed", type=int, default=0, help="of the networks")
+    parser.add_argument("--runs", nargs="+", default=["slices"], choices=RUNS, help="networks")
+    parser.add_argument("--only", nargs="+", help="methods, such as gradcam-otsu or unet")
     parser.add_argument("--heatmaps", action="store_true", help="write heat and probability, too")
     parser.add_argument("--unpacked", action="store_true", help="a volume that is not gzipped")
     parser.add_argument("--limit", type=float, default=2000, help="MB that it may take")
-    parser.add_argument("--folder", type=Path, help="for temporary files")
+    parser.add_argument("--folder", type=Path, help="keeps runs and the volume for the next time")
     parser.add_argument("--json", type=Path, help="file for the rows")
     return parser.parse_args()
 
 
 def trained(root: Path, options: argparse.Namespace) -> list[tuple[Path, str]]:
     """Runs of tiny networks, and the methods of each that are tried."""
-    slices, volumes, labelled = write_set(root / "set")
-    texts = {"slices": (SLICES, slices)}
-    texts |= {"whole": (WHOLE, volumes)} if options.whole else {}
-    texts |= {"deep": (DEEP, labelled)} if options.deep else {}
-    methods = {"slices": ["gradcam-otsu", "unet"], "whole": ["unet3d"], "deep": ["gradcam-otsu"]}
     found = []
-    for name, (text, manifest) in texts.items():
-        wanted = [m for m in methods[name] if options.only is None or m in options.only]
-        if not wanted:
-            continue
-        filled = text.replace("MANIFEST", str(manifest)).replace("SIZE", str(options.size))
-        config = root / f"{name}.yaml"
-        config.write_text(filled.replace("ARCH", options.arch))
-        run = root / f"run-{name}"
-        weakseg("compare", config, "--run-dir", run, "--device", "cpu")
+    for name in options.runs:
+        text, manifest, methods = RUNS[name]
+        wanted = [m for m in methods if options.only is None or m in options.only]
+        run = root / f"{name}-{options.arch}-{options.size}-{options.seed}"
+        if wanted and not run.exists():
+            if not (root / "set" / manifest).exists():
+                write_set(root / "set")
+            filled = text.replace("MANIFEST", str(root / "set" / manifest)).replace("NAME", name)
+            filled = filled.replace("SIZE", str(options.size)).replace("ARCH", options.arch)
+            config = root / f"{run.name}.yaml"
+            config.write_text(f"seed: {options.seed}\n{filled}")
+            weakseg("compare", config, "--run-dir", run, "--device", "cpu")
         found += [(run, m) for m in wanted]
     return found
 
@@ -137,6 +153,8 @@ def predicted(
     peak = weakseg("predict", run, volume, "--out", out, "--method", method, *further)
     took = time.perf_counter() - begun
     mask = nib.load(out / "large.nii.gz")
+    with (out / "predictions.csv").open(newline="") as f:
+        (said,) = csv.DictReader(f)
     listed = out / "slices.csv"
     rows = None
     if listed.exists():
@@ -150,6 +168,8 @@ def predicted(
         "slices_in": options.shape[2],
         "slices_out": mask.shape[2],
         "rows": rows,
+        "flat": said.get("flat_heatmap") == "True",
+        "marked": round(100 * int(said["lesion_pixels"]) / np.prod(options.shape), 2),
     }
 
 
@@ -164,7 +184,7 @@ def weakseg(*arguments: object) -> int:
     return used.ru_maxrss * 1024
 
 
-def write_set(folder: Path) -> tuple[Path, Path, Path]:
+def write_set(folder: Path) -> None:
     """Small volumes, and the manifests: their slices, themselves, and healthy ones as well."""
     slices, volumes = [("image", "slice", "label", "mask", "patient", "split")], []
     volumes.append(("image", "label", "mask", "patient", "split"))
@@ -180,18 +200,15 @@ def write_set(folder: Path) -> tuple[Path, Path, Path]:
         name = f"h{k}.nii.gz"
         write_volume(folder / name, (64, 64, 16), 100 + k, lesion=False)
         healthy.append((name, "normal", "", f"H{k}", split))
-    return (
-        write_csv(folder / "slices.csv", slices),
-        write_csv(folder / "volumes.csv", volumes),
-        write_csv(folder / "labelled.csv", [*volumes, *healthy]),
-    )
+    write_csv(folder / "slices.csv", slices)
+    write_csv(folder / "volumes.csv", volumes)
+    write_csv(folder / "labelled.csv", [*volumes, *healthy])
 
 
-def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> Path:
+def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
     """A table."""
     with path.open("w", newline="") as f:
         csv.writer(f).writerows(rows)
-    return path
 
 
 def write_volume(

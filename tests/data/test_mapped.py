@@ -53,6 +53,19 @@ def test_arrays_that_belong_together_are_all_kept_or_take_no_room(tmp_path, smal
     np.testing.assert_array_equal(held[1], pair[1])
 
 
+def test_zeros_keep_what_is_written_when_their_pages_are_let_go(tmp_path):
+    store = MappedStore(tmp_path, 2**27)
+    values = store.zeros((3, 2**20), np.float32)
+    assert not values.any()
+    for k in range(3):
+        values[k] += k + 1
+        store.let_go()
+    assert [float(v.mean()) for v in values] == [1, 2, 3]
+    assert values.std(axis=1).max() == 0
+    assert store.zeros((2**26,), np.float32) is None  # no room for 256 MB
+    assert (values[2] == 3).all()
+
+
 def test_without_room_it_takes_nothing(tmp_path):
     assert MappedStore(tmp_path, 0).put(np.zeros(3)) is None
 

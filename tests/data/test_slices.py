@@ -17,6 +17,7 @@ from weakseg.data.case_files import (
     case_mask,
     case_spacing,
     case_truth,
+    case_values,
     network_input,
     on_file,
     whole_spacing,
@@ -280,3 +281,47 @@ def test_percentiles_by_counting_are_those_by_sorting(kind, seed):
     raw = rng.integers(ends[0], ends[1] + 1, rng.integers(1, 9, 3)).astype(kind)
     expected = np.percentile(raw.astype(float), slices.STRETCH)
     np.testing.assert_allclose(slices._stretch(raw), expected, rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "slope", "inter", "short"),
+    [
+        ("int16", None, 0, True),
+        ("uint8", None, 0, True),
+        ("int16", 1.0, -1024, True),  # as CT is stored
+        ("int16", 1.0, 31500, False),  # does not fit
+        ("int16", 1.0, 0.5, False),
+        ("int16", 0.5, 0, False),
+        ("int32", None, 0, False),
+        ("float32", None, 0, False),
+    ],
+)
+def test_rules_get_the_values_of_the_file_in_a_short_type(
+    tmp_path, kind, slope, inter, short, held
+):
+    made = nib.Nifti1Image((WHOLE % 251 if kind == "uint8" else WHOLE).astype(kind), np.eye(4))
+    if slope is not None:
+        made.header.set_slope_inter(slope, inter)
+    path = tmp_path / "v.nii"
+    with path.open("wb") as f:
+        made.header["vox_offset"] = 352
+        made.header["magic"] = b"n+1"
+        made.header.write_to(f)
+        f.write(bytes(352 - f.tell()))
+        f.write(np.asarray(made.dataobj).tobytes(order="F"))
+    case = Case("v", path, "tumor")
+    expected = case_image(case, DATA)
+    if held:
+        slices.held_volume(path, DATA.intensity, DATA.window)
+    found = case_values(case, DATA)
+    assert found.dtype.itemsize == (np.dtype(kind).itemsize if short else 4)
+    np.testing.assert_array_equal(found.astype(np.float32), expected)
+
+
+def test_values_of_a_volume_that_are_no_numbers_are_refused(tmp_path):
+    broken = WHOLE.astype(np.float32)
+    broken[1, 2, 3] = np.nan
+    case = Case("v", save_volume(tmp_path / "v.nii.gz", broken), "tumor")
+    with pytest.raises(DataError, match="no numbers"):
+        case_values(case, DATA)

@@ -416,11 +416,14 @@ def test_large_heatmaps_are_cut_as_small_ones(monkeypatch):
 def test_in_parts_thresholds_and_masks_are_the_very_same(heatmap: np.ndarray, at: float) -> None:
     heat = heatmap.astype(np.float32)
     whole = otsu_threshold(heat), normalised_mask(heat, at)
+    region = np.random.default_rng(0).random(heat.shape) < 0.6
+    shares = quantile_threshold(heat, at), area_prior_threshold(heat, at, region)
     np.testing.assert_array_equal(whole[1], apply_threshold(normalise(heat), at))
     with pytest.MonkeyPatch.context() as patch:
         for module in ("thresholds", "checks"):
             patch.setattr(f"weakseg.masks.{module}.AT_ONCE", 0)
         assert otsu_threshold(heat) == whole[0]
+        assert (quantile_threshold(heat, at), area_prior_threshold(heat, at, region)) == shares
         np.testing.assert_array_equal(normalised_mask(heat, at), whole[1])
 
 

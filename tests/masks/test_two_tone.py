@@ -10,6 +10,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from weakseg.masks.rules import Evidence, segment
+from weakseg.masks.rules.hot_box import smoothing
 from weakseg.masks.rules.two_tone import TwoToneRule, two_tone_mask, warm_tone
 
 SHAPE = (48, 40)
@@ -216,7 +217,8 @@ def test_the_rule_two_tone_is_this_function():
 
 
 def tones(heat, image, **settings):
-    inside, tone = warm_tone(np.array(heat, float), image, **({"warm": 0.5, "blur": 0} | settings))
+    grey = np.asarray(image, dtype=float)
+    inside, tone = warm_tone(np.array(heat, float), grey, **{"warm": 0.5, "sd": [0, 0]} | settings)
     return inside.astype(int).tolist(), tone.astype(int).tolist()
 
 
@@ -257,7 +259,7 @@ def test_the_smoothing_is_a_share_of_the_longer_side(shape, sd):
     heat[0] = 0
     smooth = ndimage.gaussian_filter(image, sd)
     bright = smooth > threshold_otsu(smooth[1:])
-    _, tone = warm_tone(heat, image, warm=0.5, blur=0.03)
+    _, tone = warm_tone(heat, image, warm=0.5, sd=smoothing(shape, 0.03))
     np.testing.assert_array_equal(tone, bright)
 
 

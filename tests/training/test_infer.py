@@ -11,6 +11,7 @@ from weakseg.data.patches import grid_starts
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.unet import UNet
 from weakseg.models.whole_image import WholeImage
+from weakseg.training import infer as infer_module
 from weakseg.training.infer import as_batch, gaussian_weights, lesion_probability
 
 
@@ -84,6 +85,23 @@ def test_constant_scores_stay_constant(size, tile, overlap):
     out = infer(Constant(), images(1, *size), tile=tile, overlap=overlap)
     expected = torch.sigmoid(torch.tensor(0.7))
     torch.testing.assert_close(out, expected.expand(1, *size), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("flips", ["none", "x", "all"])
+@pytest.mark.parametrize("room", [True, False])
+def test_a_large_volume_s_probability_is_made_on_disk(monkeypatch, flips, room):
+    net, x = same_unet(3), images(1, 12, 9, 10)
+    expected = infer(net, x, tile=4, overlap=0.5, flips=flips)
+    let_go, said = infer_module.MappedStore.let_go, []
+    monkeypatch.setattr(infer_module, "ON_DISK", 1000)
+    monkeypatch.setattr(
+        infer_module.MappedStore, "let_go", lambda store: (said.append(store), let_go(store))
+    )
+    if not room:
+        monkeypatch.setattr(infer_module.MappedStore, "zeros", lambda *_: None)
+    found = infer(net, x, tile=4, overlap=0.5, flips=flips)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert len(set(map(id, said))) == room
 
 
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=3))

@@ -16,6 +16,7 @@ from weakseg.masks.region import body_region
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.unet import UNet
 from weakseg.models.whole_image import WholeImage
+from weakseg.training import segment
 from weakseg.training.prior import recalibrate
 from weakseg.training.recipes import resolve
 from weakseg.training.segment import SegmenterTask, patch_shape, predict, val_cases, whole_shape
@@ -484,6 +485,25 @@ def test_predictions_come_case_by_case_and_recalibrated_where_asked_for(tmp_path
     for priors in ((0.0, 0.0), (0.5, 0.0), None):
         same = dict(predict(model, data, [0], asked, "cpu", priors))[0]
         np.testing.assert_array_equal(same, plain[0])
+
+
+def test_on_a_processor_a_few_images_are_seen_at_once_and_company_changes_nothing(
+    tmp_path, monkeypatch
+):
+    cases = planted(tmp_path, [(5, 5, 8, 8), None, (1, 2, 6, 7), (9, 9, 4, 4), None])
+    data, model = loaded(cases), small_unet().eval()
+    seen, config = [], configured()
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    whole = dict(predict(model, data, range(5), config, "cpu"))
+    assert seen == [5]
+    monkeypatch.setattr(segment, "PIXELS_ON_CPU", 2 * data.size**2)
+    seen.clear()
+    few = dict(predict(model, data, range(5), config, "cpu", fill=True))
+    alone = [dict(predict(model, data, [i], config, "cpu", fill=True))[i] for i in range(5)]
+    assert seen == [2] * 8
+    for i in range(5):
+        np.testing.assert_array_equal(few[i], alone[i])
+        np.testing.assert_allclose(few[i], whole[i], atol=1e-5)
 
 
 def test_volumes_of_different_sizes_are_predicted(tmp_path):

@@ -22,6 +22,7 @@ from weakseg.data.formats.writing import write_like
 from weakseg.data.images import Intensity, read_image, write_grey
 from weakseg.data.patches import IGNORE
 from weakseg.data.slices import (
+    file_values,
     slice_and_neighbours,
     slice_frame,
     slice_image,
@@ -42,6 +43,7 @@ __all__ = [
     "case_plane",
     "case_spacing",
     "case_truth",
+    "case_values",
     "fullest_plane",
     "intensity_of",
     "network_input",
@@ -74,6 +76,16 @@ def case_image(case: Case, data: DataConfig) -> NDArray[Any]:
         If it cannot be read.
     """
     return _IMAGE[case.noun](case, data)
+
+
+def case_values(case: Case, data: DataConfig) -> NDArray[Any]:
+    """As `case_image`, for whoever takes numbers of any type.
+
+    A whole volume of short integers stays one, see `weakseg.data.slices.file_values`.
+    """
+    if case.noun == "volume":
+        return file_values(case.image, data.intensity, data.window)
+    return case_image(case, data)
 
 
 def network_input(case: Case, data: DataConfig) -> NDArray[Any]:

@@ -282,7 +282,7 @@ def narrowed(image: NDArray[Any]) -> NDArray[Any]:
         return image
     for factor in (257, 256):
         # A look at a few values spares most deep images the division of all.
-        if not (image.ravel()[:64] % factor).any() and not (image % factor).any():
+        if not (image.ravel(order="K")[:64] % factor).any() and not (image % factor).any():
             return (image // factor).astype(np.uint8)
     return image
 

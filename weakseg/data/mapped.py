@@ -89,6 +89,16 @@ class MappedStore:
             kept.append(self.get(begin + at, array.shape, array.dtype))
         return kept
 
+    def zeros(self, shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray | None:
+        """Zeros, (*shape), that may be written to; None where the store is full."""
+        at = self._room(math.prod(shape) * np.dtype(dtype).itemsize)
+        return None if at is None else self._view(at, shape, dtype)
+
+    def let_go(self) -> None:
+        """Drop all pages from the process's memory; whoever asks for one gets it from the file."""
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
     def _view(self, at: int, shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
         assert self._map is not None
         return np.frombuffer(self._map, dtype, math.prod(shape), at).reshape(tuple(shape))

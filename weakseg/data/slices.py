@@ -230,6 +230,39 @@ def stored_values(
     return stored.raw, 1.0 if stored.slope is None else stored.slope, stored.inter
 
 
+def file_values(path: Path, intensity: Intensity, window: Window = "auto") -> NDArray[Any]:
+    """(X, Y, Z) values of a volume, as `weakseg.data.volumes.read_volume` gives them.
+
+    Short integers where those are the values, else float32: of large volumes singles take memory.
+    Nothing is read of one that `held_volume` has in memory as its file has it.
+    """
+    held: ScaledVolume | None = _HELD.peek(path, _what(intensity, window))
+    if held is not None and (same := _as_they_are(held.raw, held.slope, held.inter)) is not None:
+        return same
+    stored = decode_volume(path)
+    refuse_not_finite(stored.raw, path)
+    same = _as_they_are(stored.raw, 1.0 if stored.slope is None else stored.slope, stored.inter)
+    if same is not None:
+        return same
+    values = stored.scaled()
+    refuse_not_finite(values, path)
+    return values
+
+
+def _as_they_are(raw: NDArray[Any], slope: float, inter: float) -> NDArray[Any] | None:
+    """Stored numbers whose values fit into a type that is as short; None of others."""
+    short = np.iinfo(np.int16)
+    if slope != 1 or (inter and inter != round(inter)):
+        return None
+    if not inter and (raw.dtype == np.float32 or (raw.dtype.kind in "iu" and raw.itemsize <= 2)):
+        return raw
+    if raw.dtype.kind not in "iu" or raw.itemsize > 2:
+        return None
+    if int(raw.min()) + inter < short.min or int(raw.max()) + inter > short.max:
+        return None
+    return np.add(raw, int(inter), dtype=np.int16, casting="unsafe")
+
+
 def _stretch(raw: NDArray[Any]) -> tuple[float, float]:
     """The percentiles of `STRETCH`; of short integers by counting, as sorting takes a copy."""
     if raw.dtype.kind not in "iu" or raw.dtype.itemsize > 2:

@@ -48,7 +48,7 @@ def truth_of(mask: npt.ArrayLike, heatmap: npt.ArrayLike, name: str) -> Bools:
     m = np.asarray(mask)
     if m.shape != np.shape(heatmap):
         raise ValueError(f"{name} must have the heatmap's shape {np.shape(heatmap)}, got {m.shape}")
-    return m.astype(bool)
+    return m.astype(bool, copy=False)
 
 
 def fraction(name: str, value: float) -> float:

@@ -8,6 +8,7 @@ positive there is no heat, and no heat is never a lesion. Infinity stands for "n
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from weakseg.masks.checks import (
     real_heat,
     truth_of,
 )
+from weakseg.masks.order import kth_smallest
 
 FLAT_TOLERANCE = 1e-6
 """A heatmap is flat when its range is at most this share of its largest magnitude."""
@@ -214,6 +216,11 @@ def quantile_threshold(heatmap: npt.ArrayLike, q: float) -> float:
         When ``q`` is out of range.
     """
     fraction("q", q)
+    large = numbers_of(heatmap)
+    if large.size > AT_ONCE and large.dtype.char in "efd":
+        if is_flat(large):
+            return np.inf
+        return max(0.0, kth_smallest(large, int(np.ceil(q * (large.size - 1)))))
     h = real_heat(heatmap)
     if is_flat(h):
         return np.inf
@@ -244,13 +251,26 @@ def area_prior_threshold(heatmap: npt.ArrayLike, area: float, region: npt.ArrayL
         When ``area`` is out of range or the shapes differ.
     """
     fraction("area", area)
-    h, inside = real_heat(heatmap), truth_of(region, heatmap, "region")
-    if is_flat(h) or not inside.any():
+    large, inside = numbers_of(heatmap), truth_of(region, heatmap, "region")
+    size = int(np.count_nonzero(inside))
+    if is_flat(large) or not size:
         return np.inf
-    values = np.sort(h[inside])
     # 0.07 * 100 is 7.000000000000001, 0.29 * 100 is 28.999999999999996: 29 are meant.
-    count = int(np.floor(area * values.size + 1e-9))
-    return max(0.0, float(values[-1 - count]))
+    at = size - 1 - int(np.floor(area * size + 1e-9))
+    if large.size > AT_ONCE and large.dtype.char in "efd":
+        return max(0.0, kth_smallest(_Inside(large, inside), at))
+    return max(0.0, float(np.sort(real_heat(large)[inside])[at]))
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """The values inside a region, a part along the first axis at a time."""
+
+    values: npt.NDArray[Any]
+    region: Bools
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        return (part[inside] for part, inside in zip(self.values, self.region, strict=True))
 
 
 def area_prior_mask(heatmap: npt.ArrayLike, area: float, region: npt.ArrayLike) -> Bools:
@@ -263,8 +283,9 @@ def area_prior_mask(heatmap: npt.ArrayLike, area: float, region: npt.ArrayLike) 
     (M, N[, ...]) ndarray of bool
         At most ``area`` of the region.
     """
-    threshold = area_prior_threshold(heatmap, area, region)
-    return apply_threshold(heatmap, threshold) & np.asarray(region, dtype=bool)
+    mask = apply_threshold(heatmap, area_prior_threshold(heatmap, area, region))
+    mask &= np.asarray(region, dtype=bool)
+    return mask
 
 
 def dice_curve(heatmap: npt.ArrayLike, truth: npt.ArrayLike, thresholds: npt.ArrayLike) -> Floats:

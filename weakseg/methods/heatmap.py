@@ -11,7 +11,7 @@ import numpy as np
 
 from weakseg.config import Config, load_config
 from weakseg.current import is_current
-from weakseg.data.case_files import case_image
+from weakseg.data.case_files import case_values
 from weakseg.data.cases import Case
 from weakseg.data.formats.registry import formats_of_dims
 from weakseg.engines.base import TORCH
@@ -108,8 +108,10 @@ class HeatmapMethod(Method):
 
     def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
         for case, (heat, notes) in zip(cases, self.heats(cases), strict=True):
-            image = case_image(case, self.config.data) if self.rule.needs_image else None
-            yield self.of_heat(heat, heat.full(), image, notes=notes)
+            image = case_values(case, self.config.data) if self.rule.needs_image else None
+            made = self.of_heat(heat, heat.full(), image, notes=notes)
+            del image  # of a large volume
+            yield made
 
     def of_heat(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from weakseg.config import HeatmapConfig, engine_settings, fingerprint
-from weakseg.data.case_files import case_image
+from weakseg.data.case_files import case_values
 from weakseg.data.cases import Case
 from weakseg.errors import RunError
 from weakseg.heatmaps.store import Heatmap, load_heatmap
@@ -164,7 +164,7 @@ class HeatReader:
                 heat = self.load(case)
                 yield (
                     heat.full(),
-                    case_image(case, self.prepared.config.data),
+                    case_values(case, self.prepared.config.data),
                     self.truth(case, heat.shape),
                 )
                 advance()

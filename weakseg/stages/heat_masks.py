@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from weakseg.config import fingerprint
-from weakseg.data.case_files import case_image
+from weakseg.data.case_files import case_values
 from weakseg.data.cases import Case, by_file
 from weakseg.layout import (
     FIT_STAGE,
@@ -184,7 +184,7 @@ def _masks_of(
         heat = reader.load(case)
         full, truth = heat.full(), truth_of(heat.shape)
         needed = any(m.rule.needs_image for m in methods)
-        image = case_image(case, reader.prepared.config.data) if needed else None
+        image = case_values(case, reader.prepared.config.data) if needed else None
         # An upper bound has no threshold for an image that nobody has segmented.
         able = [m for m in methods if truth is not None or not m.rule.rule.needs_truth]
         return [(m, m.of_heat(heat, full, image, truth)) for m in able]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 
 from weakseg.config import AUTO
 from weakseg.data.geometry import left_right_axis
+from weakseg.data.mapped import PIECE, MappedStore
 from weakseg.data.patches import grid_starts
 from weakseg.models.deepmedic import DeepMedic
 
@@ -26,6 +30,9 @@ def usual_tile(dims: int, image_size: int) -> int:
 
 ROWS = 32
 """Of logits that become probabilities at once."""
+
+ON_DISK = 2**26
+"""Voxels from which on a probability is not kept in a processor's memory while it is made."""
 
 
 def gaussian_weights(size: Sequence[int], device: Any = None) -> Tensor:
@@ -78,7 +85,7 @@ def lesion_probability(
     """
     dims, sides = image.ndim - 2, image.shape[2:]
     axes = {"none": [], "x": [left_right_axis(dims)], "all": list(range(dims))}[flips]
-    total = torch.zeros(image.shape[0], *sides, device=image.device)
+    total, let_go = _zeros((image.shape[0], *sides), image.device)
     subsets = [c for r in range(len(axes) + 1) for c in itertools.combinations(axes, r)]
     for subset in subsets:
         at = [a + 2 for a in subset]
@@ -89,7 +96,22 @@ def lesion_probability(
                 total[:, begin : begin + p.shape[1]] += p.flip([a - 1 for a in at]) if at else p
                 del p
             del logits  # of a large volume: while the next slab is made there is no room for it
-    return total.div_(len(subsets))
+            let_go()
+    return total.div_(len(subsets)) if len(subsets) > 1 else total
+
+
+def _zeros(shape: Sequence[int], device: Any) -> tuple[Tensor, Callable[[], None]]:
+    """Zeros of float32, and what to do whenever some of them have been written.
+
+    Those of a large volume lie in a nameless file of the folder for temporary files where that has
+    room: beside them a network needs memory for its activations.
+    """
+    if torch.device(device).type == "cpu" and math.prod(shape) >= ON_DISK:
+        store = MappedStore(Path(tempfile.gettempdir()), 4 * math.prod(shape) + PIECE)
+        values = store.zeros(shape, np.float32)
+        if values is not None:
+            return torch.from_numpy(values), store.let_go
+    return torch.zeros(*shape, device=device), lambda: None
 
 
 def _slabs(

@@ -55,6 +55,7 @@ class QuantileRule(SearchedRule):
     rule: Literal["quantile"] = "quantile"
     spoken = "the hottest part of each image"
     dims = (2, 3)
+    in_parts = True
     q: Fraction = 0.9
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
@@ -71,6 +72,7 @@ class AreaPriorRule(SearchedRule):
 
     needs_image = True
     dims = (2, 3)
+    in_parts = True
 
     def fit_as_set(self, evidence: Evidence) -> FittedRule:
         return FittedRule(self, None, "raw", "an area known beforehand", self.masks_seen)

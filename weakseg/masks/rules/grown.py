@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,12 +11,12 @@ from pydantic import Field, model_validator
 
 from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.region import body_region
-from weakseg.masks.rules.arguments import at_least, in_order
+from weakseg.masks.rules.arguments import at_least, heat_and_grey, in_order
 from weakseg.masks.rules.base import FittedRule
+from weakseg.masks.rules.hot_box import in_hot_box, smoothing
 from weakseg.masks.rules.search import SearchedRule
 from weakseg.masks.rules.two_tone import SMALLEST_PART, warm_tone
 from weakseg.masks.screen import keep_large_parts
-from weakseg.masks.thresholds import normalise
 from weakseg.settings import Fraction, Probability
 
 LEVELS = 16
@@ -42,6 +43,7 @@ class GrownRule(SearchedRule):
 
     needs_image = True
     dims = (2, 3)
+    in_parts = True
 
     @model_validator(mode="after")
     def _grows_outside(self) -> GrownRule:
@@ -110,16 +112,23 @@ def grown_mask(
     at_least(1, most=most)
     if not 0 <= rare <= 1:
         raise ValueError(f"rare must be in [0, 1], got {rare}")
-    heat = normalise(heatmap)
-    inside, tone = warm_tone(heat, image, warm=warm, blur=blur)
-    part = keep_large_parts(inside, SMALLEST_PART)
-    if rare < 1 and _share(tone, body_region(image, heat.ndim) & (heat <= reach)) > rare:
+    at_least(0, blur=blur)
+
+    def mark(heat: Floats, grey: Floats, sd: Sequence[float]) -> Bools:
+        inside, tone = warm_tone(heat, grey, warm=warm, sd=sd)
+        part = keep_large_parts(inside, SMALLEST_PART)
+        if rare < 1 and _share(tone, body_region(image, heat.ndim) & (heat <= reach)) > rare:
+            return part
+        for level in np.linspace(reach, warm, LEVELS, endpoint=False):
+            grown = _connected(part | tone & (heat > level), part)
+            if grown.sum() <= most * part.sum():
+                return keep_large_parts(grown, 0.0)
         return part
-    for level in np.linspace(reach, warm, LEVELS, endpoint=False):
-        grown = _connected(part | tone & (heat > level), part)
-        if grown.sum() <= most * part.sum():
-            return keep_large_parts(grown, 0.0)
-    return part
+
+    if rare < 1:  # what is cold counts as well, all of it
+        heat, grey = heat_and_grey(heatmap, image)
+        return mark(heat, grey, smoothing(heat.shape, blur))
+    return in_hot_box(heatmap, image, mark, above=reach, blur=blur)
 
 
 def _share(tone: Bools, cold: Bools) -> float:

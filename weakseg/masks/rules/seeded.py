@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.region import unit_range
 from weakseg.masks.rules.arguments import heat_and_grey, in_order
+from weakseg.masks.rules.hot_box import smoothing
 from weakseg.masks.rules.search import SearchedRule, low_below_high
 from weakseg.settings import Fraction
 
@@ -76,8 +77,7 @@ def smoothed(grey: Floats, blur: float) -> Floats:
     """Greys smoothed by a Gaussian of a share of the longer side; of a volume in each slice."""
     from scipy import ndimage
 
-    sd = [blur * max(grey.shape[:2])] * 2 + [0.0] * (grey.ndim - 2)
-    return np.asarray(ndimage.gaussian_filter(grey, sd))
+    return np.asarray(ndimage.gaussian_filter(grey, smoothing(grey.shape, blur)))
 
 
 def slope(grey: Floats) -> Floats:

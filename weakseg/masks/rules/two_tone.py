@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -9,12 +10,11 @@ import numpy.typing as npt
 from pydantic import Field
 
 from weakseg.masks.checks import Bools, Floats, fraction
-from weakseg.masks.region import brightness
-from weakseg.masks.rules.arguments import at_least, same_shape
+from weakseg.masks.rules.arguments import at_least
 from weakseg.masks.rules.base import FittedRule
+from weakseg.masks.rules.hot_box import in_hot_box
 from weakseg.masks.rules.search import SearchedRule
 from weakseg.masks.screen import keep_large_parts
-from weakseg.masks.thresholds import normalise
 from weakseg.settings import Fraction
 
 SMALLEST_PART = 0.1
@@ -33,6 +33,7 @@ class TwoToneRule(SearchedRule):
 
     needs_image = True
     dims = (2, 3)
+    in_parts = True
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         return two_tone_mask(heat, image, warm=self.warm, blur=self.blur)
@@ -78,22 +79,31 @@ def two_tone_mask(
     middle of one of 256 bins, so that values within half a bin of it may fall on either side; one
     that lies on it is dark.
     """
-    heat = normalise(heatmap)
-    chosen, _ = warm_tone(heat, image, warm=warm, blur=blur)
-    return keep_large_parts(chosen, SMALLEST_PART)
+    fraction("warm", warm)
+    at_least(0, blur=blur)
+
+    def mark(heat: Floats, grey: Floats, sd: Sequence[float]) -> Bools:
+        chosen, _ = warm_tone(heat, grey, warm=warm, sd=sd)
+        return keep_large_parts(chosen, SMALLEST_PART)
+
+    return in_hot_box(heatmap, image, mark, above=warm, blur=blur)
 
 
 def warm_tone(
-    heat: Floats, image: npt.ArrayLike, *, warm: float, blur: float
+    heat: Floats, grey: Floats, *, warm: float, sd: Sequence[float]
 ) -> tuple[Bools, Bools]:
     """The tone of a lesion: what of the warm region is of it, and what of the whole image.
 
     Parameters
     ----------
-    heat : (M, N) ndarray
+    heat : (M, N) or (X, Y, Z) ndarray
         Over its maximum.
-    image, warm, blur
+    grey : (M, N) or (X, Y, Z) ndarray
+        The image's brightness.
+    warm : float
         See `two_tone_mask`.
+    sd : sequence of float
+        Standard deviation of the image's smoothing along each axis.
 
     Returns
     -------
@@ -101,23 +111,13 @@ def warm_tone(
         The warm region's part of the tone; all of it where the image is even there.
     tone : (M, N) ndarray of bool
         The same tone anywhere; nothing but ``inside`` where the image is even there.
-
-    Raises
-    ------
-    ValueError
-        For shapes that differ, or parameters out of range.
     """
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 
-    fraction("warm", warm)
-    at_least(0, blur=blur)
-    heat, grey = same_shape(heat, brightness(image, heat.ndim))
     region = heat > warm
     if not region.any():
         return region, region
-    # Slices of a volume lie further apart than pixels do: each is smoothed by itself.
-    sd = [blur * max(grey.shape[:2])] * 2 + [0.0] * (grey.ndim - 2)
     smooth = ndimage.gaussian_filter(grey, sd)
     values = smooth[region]
     if not np.ptp(values) > 1e-6 * np.abs(values).max():
