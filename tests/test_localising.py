@@ -17,6 +17,7 @@ CLASSIFIER = {
     "pool": "lse",
     "stride": 16,
     "exits": "true",
+    "suppress": 0.7,
     "erase": 0.2,
     "sizes": "[0.75, 1.5]",
     "equivariance": 0.1,
@@ -47,6 +48,7 @@ def test_the_run_has_its_network_heatmaps_scores_and_report(job):
     assert (meta["pool"], meta["stride"], meta["exits"]) == ("lse", "16", "true")
     model = load_classifier(best.parent)
     assert (model.spec.pool, model.spec.stride, model.spec.exits) == ("lse", 16, True)
+    assert (meta["suppress"], model.spec.suppress) == ("0.7", 0.7)
     assert len(model.exits) == 3
     assert len(list((run / "heatmaps/resnet18/seed-0/gradcam").glob("*.npz"))) == 36
     full = list((run / "heatmaps/resnet18/seed-0/full").glob("*.npz"))

@@ -308,6 +308,7 @@ class ClassifierHeader(BaseModel):
     instances: Literal["max", "lse", "attention"] = "lse"
     depth: Json[Annotated[int, Field(ge=1)] | None] = None
     ratio: Json[Annotated[float, Field(gt=0)]] = 1.0
+    suppress: Json[Annotated[float, Field(gt=0, le=1)]] = 1.0
     window: Json[Literal["auto", "file", "percentiles"] | tuple[float, float]] = "auto"
 
 

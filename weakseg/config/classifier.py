@@ -168,6 +168,13 @@ class ClassifierConfig(Section):
     exits: bool = Field(
         False, description="class scores of every depth, trained and averaged with the network's"
     )
+    suppress: float = Field(
+        1.0,
+        gt=0.0,
+        le=1.0,
+        description="features of every depth end at this share of their channel's maximum, so that "
+        "less discriminative places count as well; 1: nowhere",
+    )
     erase: float = Field(
         0.0, ge=0.0, lt=1.0, description="share of the cells of a 4x4 grid hidden in training"
     )
@@ -258,6 +265,12 @@ class ClassifierConfig(Section):
                 raise ValueError(f"exits are for networks that are not pooled as {self.arch} is")
         return self
 
+    @model_validator(mode="after")
+    def _suppresses_on_images(self) -> ClassifierConfig:
+        if self.suppress < 1 and is_deep(self.arch):
+            raise ValueError(f"suppress: is for networks of images, and {self.arch} is none")
+        return self
+
     @property
     def dims(self) -> int:
         """Axes of space of what it sees: 2 of images and slices, 3 of volumes."""
@@ -284,4 +297,6 @@ class ClassifierConfig(Section):
             del settings["sizes"]
         if not self.freeze:
             del settings["freeze"]
+        if self.suppress == 1:
+            del settings["suppress"]
         return settings

@@ -107,6 +107,7 @@ def header(spec: ClassifierSpec, prepared: Prepared) -> dict[str, str]:
         "stride": json.dumps(spec.stride),
         "exits": json.dumps(spec.exits),
         **windowed,
+        **({} if spec.suppress == 1 else {"suppress": json.dumps(spec.suppress)}),
     } | (of_volumes if spec.flat_arch != spec.arch else {})
 
 
@@ -133,6 +134,7 @@ def load_classifier(folder: Path) -> Classifier:
             meta.get("instances", "lse"),
             json.loads(meta.get("depth", "null")),
             json.loads(meta.get("ratio", "1.0")),
+            json.loads(meta.get("suppress", "1.0")),
         )
         model = build_classifier(spec)
         model.image_size, model.intensity = int(meta["image_size"]), meta["intensity"]

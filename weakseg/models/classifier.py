@@ -42,6 +42,9 @@ class ClassifierSpec:
         Slices of a volume that it sees.
     ratio : float
         How many times as deep as wide its voxels are.
+    suppress : float
+        Share of a channel's maximum at which maps of the layers of a fused heatmap end, see
+        `weakseg.models.suppression`; 1 leaves them as they are.
     """
 
     arch: str
@@ -55,6 +58,7 @@ class ClassifierSpec:
     instances: str = "lse"
     depth: int | None = None
     ratio: float = 1.0
+    suppress: float = 1.0
 
     @property
     def flat_arch(self) -> str:

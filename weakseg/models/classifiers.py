@@ -20,6 +20,7 @@ from weakseg.models.dilation import dilate
 from weakseg.models.grey import COLOURS, take_grey
 from weakseg.models.layers import ARCHITECTURES, default_layer, depths
 from weakseg.models.localising import find_head, make_auxiliary_heads
+from weakseg.models.suppression import suppress
 
 RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Means and standard deviations of ImageNet, which pretrained weights expect."""
@@ -149,11 +150,14 @@ def _torchvision_net(arch: str, classes: int) -> tuple[nn.Module, Normalisation,
 
 
 def _localise(model: Classifier) -> None:
-    """Give a new classifier the stride, the pool and the exits of its specification."""
+    """Give a new classifier what its specification asks for: stride, suppression, pool, exits."""
     spec = model.spec
     if spec.stride is not None:
         layer = _layers(default_layer, model, "classifier.stride")
         dilate(model.net, layer, spec.stride, spec.net_channels)
+    if spec.suppress < 1:
+        layers = _layers(depths, model, "classifier.suppress")
+        suppress(model.net, layers, spec.suppress, spec.net_channels)
     if spec.pool != "default":
         model.end = find_head(model.net, spec.net_channels, spec.arch)
     if spec.exits:

@@ -285,18 +285,26 @@ def make_auxiliary_heads(
     ----------
     Chen et al., "AME-CAM: attentive multiple-exit CAM", MICCAI 2023.
     """
-    maps: list[Tensor] = []
-    with torch.no_grad(), evaluating(net), _hooks(net, layers, maps.append):
-        net(torch.zeros(1, channels, _PROBE, _PROBE))
-    for name, m in zip(layers, maps, strict=True):
-        if m.ndim != 4 or m.shape[2] != m.shape[3]:
+    shapes = maps_of_layers(net, layers, channels)
+    for name, shape in shapes.items():
+        if len(shape) != 4 or shape[2] != shape[3]:
             raise ConfigError(
                 "Exits need layers of shape (batch, channels, height, width).",
                 where="classifier.exits",
-                found=f"{name}: {tuple(m.shape)}",
+                found=f"{name}: {shape}",
                 fix="leave classifier.exits out, or choose a convolutional network",
             )
-    return nn.ModuleList(nn.Conv2d(m.shape[1], classes, 1) for m in maps)
+    return nn.ModuleList(nn.Conv2d(shape[1], classes, 1) for shape in shapes.values())
+
+
+def maps_of_layers(
+    net: nn.Module, layers: Sequence[str], channels: int
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of what some layers give, of an image of `_PROBE` pixels."""
+    maps: list[Tensor] = []
+    with torch.no_grad(), evaluating(net), _hooks(net, layers, maps.append):
+        net(torch.zeros(1, channels, _PROBE, _PROBE))
+    return {name: tuple(m.shape) for name, m in zip(layers, maps, strict=True)}
 
 
 @contextlib.contextmanager

@@ -60,6 +60,7 @@ def spec_of(
         config.instances,
         depth if config.dims == 3 else None,
         ratio if deep else 1.0,
+        config.suppress,
     )
 
 
