@@ -180,7 +180,7 @@ def test_what_slurm_is_asked_for_and_what_becomes_of_it(tmp_path, monkeypatch):
     assert state.name == "done", (tmp_path / "said.txt").read_text()
     for line in ("--time=35", "--partition=gpu", "--gpus-per-node=2", "--cpus-per-task=4"):
         assert f"#SBATCH {line}" in asked
-    assert "#SBATCH --mem=16GB" in asked
+    assert "#SBATCH --mem=16384M" in asked
     assert "#SBATCH --exclude=node7" in asked
     assert "\necho ready\n" in asked
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
 from weakseg.config.yaml_text import read_yaml
 from weakseg.errors import ConfigError, nearest
 from weakseg.settings import Section
+
+Value = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
+"""A value of an option of sbatch: of one line."""
+
+Option = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
+"""An option of sbatch, without its dashes."""
 
 
 class Cluster(Section):
@@ -21,12 +28,14 @@ class Cluster(Section):
     cpus: int | None = Field(None, ge=1, le=4096, description="cores of a job, and its threads")
     gpus: int = Field(0, ge=0, le=64, description="of a job; on a cluster only")
     memory_gb: float | None = Field(None, gt=0, description="of a job; on a cluster only")
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
+    partition: Value | None = None
+    account: Value | None = None
+    qos: Value | None = None
+    constraint: Value | None = None
     setup: list[str] = Field([], description="lines of shell before the job: modules, say")
-    extra: dict[str, str | int] = Field({}, description="further options of sbatch, without --")
+    extra: dict[Option, Value | int] = Field(
+        {}, description="further options of sbatch, without --"
+    )
 
 
 def read_cluster(path: Path | None) -> Cluster:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from weakseg.sweeping.cluster import Cluster
 from weakseg.sweeping.jobs import Begun, Job, Running, hand_over, run_job
 
 INSTALL = "pip install 'weakseg[cluster]'"
+SLURM = ("sbatch", "srun", "sacct")
+"""Commands of Slurm that submitit calls."""
+
 LOOK_EVERY = 0.3
 """Seconds between two looks at the jobs."""
 
@@ -87,6 +91,26 @@ def _by_submitit(kind: str) -> Executor:
     return run
 
 
+def require_executor(name: str) -> None:
+    """Refuse an executor that this machine does not have.
+
+    Raises
+    ------
+    UserError
+        If submitit is not installed, or Slurm's commands are not there.
+    """
+    if name != "local":
+        require_submitit()
+    lacks = [c for c in SLURM if shutil.which(c) is None] if name == "slurm" else []
+    if lacks:
+        raise UserError(
+            "There is no Slurm on this machine.",
+            where="--executor slurm",
+            found=f"no command {', '.join(lacks)}",
+            fix="start the sweep where jobs are submitted, or take --executor local",
+        )
+
+
 def require_submitit() -> Any:
     """The library, or how to install it.
 
@@ -122,7 +146,8 @@ def _parameters(cluster: Cluster, kind: str) -> dict[str, Any]:
         **shared,
         "cpus_per_task": cluster.cpus or 1,
         "gpus_per_node": cluster.gpus or None,
-        "mem_gb": cluster.memory_gb,
+        # In a unit that Slurm documents: submitit's own mem_gb is written as 32GB.
+        "slurm_mem": None if cluster.memory_gb is None else f"{round(1024 * cluster.memory_gb)}M",
         "slurm_array_parallelism": cluster.at_once,
         **{k: v for k, v in of_slurm.items() if v is not None},
     }

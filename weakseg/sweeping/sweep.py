@@ -20,7 +20,7 @@ from weakseg.runs import folder_name, inside, locked, write_json, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stored import read_json
 from weakseg.sweeping.cluster import Cluster
-from weakseg.sweeping.executors import EXECUTORS, in_queue, require_submitit
+from weakseg.sweeping.executors import EXECUTORS, in_queue, require_executor
 from weakseg.sweeping.jobs import (
     Job,
     State,
@@ -115,8 +115,7 @@ def sweep(
             found=executor,
             fix=did_you_mean(executor, EXECUTORS),
         )
-    if executor != "local":
-        require_submitit()
+    require_executor(executor)
     cluster = cluster or Cluster()
     runs = variations(over, folds)
     configs = {v.name: load(v.changes) for v in runs}
