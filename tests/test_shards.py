@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.tiny import weakseg, write_config, write_set
+from tests.training.test_together import in_two
 from weakseg.data.cases import Case
 from weakseg.errors import ConfigError, RunError
 from weakseg.layout import heatmap_file
@@ -238,6 +239,46 @@ def test_masks_of_other_rules_are_not_joined(fitted, tmp_path, capsys):
         "gradcam-fixed",
         "gradcam-otsu",
     ]
+
+
+def test_shards_of_a_launcher_know_each_other(fitted, tmp_path, capfd):
+    """Two at once, which torchrun might have started, of heatmaps and then of masks."""
+    config, before, whole = fitted
+    run = tmp_path / "run"
+    shutil.copytree(before, run)
+    words = ("heatmap-segment", config, "--run-dir", run, "--shard", "rank")
+    assert in_two(lambda: weakseg(*words)) == [0, 0]
+    assert sorted(p.name for p in (run / "shards").iterdir()) == ["1-of-2", "2-of-2", "fitted"]
+    assert weakseg("heatmap-segment", config, "--run-dir", run) == 0
+    assert "is left out" not in capfd.readouterr().err
+    assert contents(run) == contents(whole)
+
+
+def test_what_may_be_done_to_a_run_while_a_shard_of_it_is_made(trained, tmp_path, capsys):
+    config, _, whole = trained
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    before = contents(run)
+    of_run = (config, "--run-dir", run)
+    with locked(run / "shards/1-of-2"):
+        # What only reads goes on.
+        assert weakseg("report", run, "--out", tmp_path / "page") == 0
+        image = next((config.parent / "data/images").iterdir())
+        assert weakseg("predict", run, image, "--out", tmp_path / "new") == 0
+        capsys.readouterr()
+        for command in ("compare", "train-classifier", "heatmap-segment"):
+            assert weakseg(command, *of_run) == 2
+            assert "found: shard 1/2" in capsys.readouterr().err
+        assert weakseg("heatmap-segment", *of_run, "--fit") == 2
+        assert shard(config, run, "1/2") == 2
+        assert "in use by another weakseg command" in capsys.readouterr().err
+    assert contents(run) == before
+    with locked(run):
+        assert weakseg("report", run, "--out", tmp_path / "page") == 0
+        capsys.readouterr()
+        assert weakseg("compare", *of_run) == 2
+        assert "in use by another weakseg command" in capsys.readouterr().err
+    assert contents(run) == before
 
 
 def test_rows_of_shards_keep_their_last_digit(tmp_path):
