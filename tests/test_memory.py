@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,38 @@ def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", loaded.append)
     memory.keep_freed_memory()
     assert loaded == []
+
+
+HEAP = """
+import sys
+import numpy as np
+from weakseg.memory import give_large_back, keep_for_training, keep_freed_memory
+from weakseg.training.loop import in_precision
+
+def rss():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+keep_freed_memory()
+give_large_back()
+with in_precision("cpu", "32-true"):
+    before = rss()
+    np.ones(2**28, dtype=np.uint8)
+    kept = rss() - before
+if sys.argv[1] == "train":
+    keep_for_training()
+np.ones(2**28, dtype=np.uint8)
+print(kept, rss() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system is not Linux")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+@pytest.mark.parametrize("then", ["segment", "train"])
+def test_freed_volumes_go_back_until_a_training_begins(then):
+    """Asking a network for its precision keeps freed memory elsewhere, and undid it once."""
+    done = subprocess.run(
+        [sys.executable, "-c", HEAP, then], capture_output=True, text=True, check=True
+    )
+    kept, after = (int(v) for v in done.stdout.split())
+    assert kept < 2**25
+    assert (after > 2**27) == (then == "train")

@@ -1,14 +1,20 @@
 """Segmenters on NIfTI volumes, through the command line."""
 
+import json
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.layout_of_run import files_of, named_files
-from tests.tiny import tree, weakseg, write_config, write_manifest
+from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest
+from weakseg.heatmaps.preserved import CONTROLS
+from weakseg.heatmaps.segmentation import ATTRIBUTIONS
 from weakseg.scores import score_case
 from weakseg.scores.stored import read_per_case
+from weakseg.stages.explain_segmenter import COLUMNS
 
 CONFIG = """
 name: volumes
@@ -169,3 +175,29 @@ def test_without_test_masks_there_is_a_report_that_says_so(job, tmp_path):
 
 def test_no_file_of_the_run_is_without_a_name_in_the_layout(job):
     assert files_of(job[0] / "run") == named_files(job[0] / "run")
+
+
+@pytest.mark.parametrize("name", [pytest.param("dm", marks=pytest.mark.slow), "unet"])
+def test_what_masks_of_volumes_stand_on_is_told_of_the_box_that_holds_most(job, name, tmp_path):
+    copy = shutil.copytree(job[0] / "run", tmp_path / "run")
+    chosen = json.loads((copy / f"masks/{name}/threshold.json").read_text())
+    assert weakseg("explain-segmenter", copy, "--method", name, "--out", tmp_path / "maps") == 0
+    rows = read_rows(copy / f"attribution/{name}.csv")
+    assert {r["attribution"] for r in rows} == {*ATTRIBUTIONS, *CONTROLS}
+    values = np.array([[float(r[c]) for c in COLUMNS] for r in rows])
+    assert ((values >= 0) & (values <= 1)).all()
+    side = {"dm": 12, "unet": 16}[name]
+    written = {p.name for p in (tmp_path / "maps/seed-0").iterdir()}
+    assert written == {f"{r['case']}_{a}.nii.gz" for r in rows for a in ATTRIBUTIONS}
+    for case in {r["case"] for r in rows}:
+        image = nib.load(job[0] / "data" / f"{case}.nii.gz")
+        found = nib.load(tmp_path / f"maps/seed-0/{case}_layercam.nii.gz")
+        assert found.shape == image.shape
+        np.testing.assert_allclose(found.affine, image.affine, atol=1e-5)
+        heat = found.get_fdata()
+        assert heat.max() == pytest.approx(1)
+        assert all(np.ptp(a) < side for a in np.nonzero(heat))
+    page = tmp_path / "page"
+    assert weakseg("report", copy, "--out", page) == 0
+    assert "What the masks of networks stand on" in (page / "index.html").read_text()
+    assert chosen["seed-0"]["inference"]["tile"] == side

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from weakseg.data.cases import MaskFiles
 from weakseg.data.formats.base import Frame
+from weakseg.data.formats.dicom.identity import public_path, told_beside
 from weakseg.data.formats.registry import VOLUMES, formats_of
 from weakseg.data.images import read_mask
 from weakseg.data.mask_rules import MaskRule
@@ -50,8 +51,12 @@ def read_true_mask(
     """
     paths = _each(files)
     if image is not None and formats_of(image) is VOLUMES:
-        return _joined([read_volume_mask(p, rule, frame, image=image) for p in paths], paths)
-    return _joined([read_mask(p, rule) for p in paths], paths)
+        return _joined([read_volume_mask(p, rule, frame, image=image) for p in paths], paths, image)
+    masks = []
+    for path in paths:
+        with told_beside(path, image):
+            masks.append(read_mask(path, rule))
+    return _joined(masks, paths, image)
 
 
 def union(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
@@ -63,12 +68,14 @@ def _each(files: MaskFiles) -> tuple[Path, ...]:
     return (files,) if isinstance(files, Path) else files
 
 
-def _joined(masks: Sequence[NDArray[np.bool_]], paths: Sequence[Path]) -> NDArray[np.bool_]:
+def _joined(
+    masks: Sequence[NDArray[np.bool_]], paths: Sequence[Path], image: Path | None
+) -> NDArray[np.bool_]:
     for mask, path in zip(masks, paths, strict=True):
         if mask.shape != masks[0].shape:
             raise DataError(
                 "Two masks of one image have different sizes.",
-                where=f"{path} beside {paths[0]}",
+                where=" beside ".join(public_path(p, beside=image) for p in (path, paths[0])),
                 found=" and ".join(" × ".join(map(str, m.shape)) for m in (mask, masks[0])),
                 fix="export both on the image's own grid",
             )

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from weakseg.data.cases import Case
 from weakseg.data.formats.base import Frame
-from weakseg.data.formats.dicom.identity import public_path
+from weakseg.data.formats.dicom.identity import public_path, told_beside
 from weakseg.data.formats.grids import grid_difference
 from weakseg.data.formats.nifti import Voxels
 from weakseg.data.formats.reading import decode_volume
@@ -162,15 +162,16 @@ def read_volume_mask(
         As `read_volume`; for ``half`` or ``dark`` and a mask of floats above 1, whose range is not
         known; and where the grid is another.
     """
-    stored = decode_volume(path)
-    if grid is not None and (other := grid_difference(stored.frame, grid)):
-        raise DataError(
-            "The mask lies on another grid than its image.",
-            where=public_path(path, beside=image),
-            found=other,
-            fix="export the mask on the image's own voxel grid",
-        )
-    return by_rule(_mask_values(stored, path, rule), rule, path)
+    with told_beside(path, image):
+        stored = decode_volume(path)
+        if grid is not None and (other := grid_difference(stored.frame, grid)):
+            raise DataError(
+                "The mask lies on another grid than its image.",
+                where=public_path(path, beside=image),
+                found=other,
+                fix="export the mask on the image's own voxel grid",
+            )
+        return by_rule(_mask_values(stored, path, rule), rule, path)
 
 
 @dataclass(frozen=True)
@@ -227,13 +228,15 @@ def read_case(case: Case) -> CaseVolume:
         values = np.empty((1 + len(case.more), *first.frame.shape), dtype=np.float32)
         values[0] = first.values
     for k, path in enumerate(case.more, 1):
-        volume = read_volume(path)
+        with told_beside(path, case.image):
+            volume = read_volume(path)
         _refuse_other_grid(volume.frame, path, first.frame, case.image)
         values[k] = volume.values
     roi = None
     if case.roi is not None:
-        file = open_volume_mask(case.roi, "nonzero")
-        roi = file.marked("nonzero")
+        with told_beside(case.roi, case.image):
+            file = open_volume_mask(case.roi, "nonzero")
+            roi = file.marked("nonzero")
         _refuse_other_grid(file.frame, case.roi, first.frame, case.image)
     return CaseVolume(values, roi, first.frame)
 

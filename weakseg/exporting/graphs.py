@@ -100,7 +100,7 @@ def heatmap_model(method: HeatmapMethod) -> Model:
     """
     heats = method.heats
     assert isinstance(heats, LiveHeats)
-    _refuse_volumes(method, "Heatmaps")
+    _require_images(method, "Heatmaps")
     settings, labels = heats.settings, heats.labels
     above = require_rule(method.rule, method.name)
     require_formula(settings, fix="export a method of another heatmap, or a segmenter")
@@ -232,7 +232,7 @@ def network_model(method: NetworkMethod) -> Model:
     )
 
 
-def _refuse_volumes(method: Method, what: str) -> None:
+def _require_images(method: Method, what: str) -> None:
     if method.dims != 2:  # a graph is drawn for images of one size; volumes differ
         raise UserError(
             f"{what} of volumes are not exported.",
@@ -244,7 +244,7 @@ def _refuse_volumes(method: Method, what: str) -> None:
 def _refuse(method: NetworkMethod) -> None:
     """Refuse what no model of one size and operation holds."""
     where = f"--method {method.name}"
-    _refuse_volumes(method, "Networks")
+    _require_images(method, "Networks")
     if any(isinstance(m, DeepMedic) for m in method.networks.models):
         raise ExportError(
             "DeepMedic is not exported: its dense inference is no graph of one size.",

@@ -12,7 +12,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from weakseg.config import AUTO, config_of_run, fingerprint
+from weakseg.config import AUTO, SegmenterConfig, config_of_run, fingerprint
+from weakseg.data.formats.registry import VOLUMES
+from weakseg.data.volumes import write_volume
 from weakseg.errors import RunError, UserError, did_you_mean
 from weakseg.heatmaps.preserved import CONTROLS, preserved
 from weakseg.heatmaps.segmentation import ATTRIBUTIONS, LESION, Window, attributions, layers_of
@@ -27,9 +29,10 @@ from weakseg.layout import (
     segmenter_folder,
     threshold_file,
 )
+from weakseg.masks.fullest_box import fullest_box
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods.fingerprints import segmenter_fingerprint
-from weakseg.methods.prepared import Prepared, require_images
+from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import (
     load_segmenter,
     priors_of,
@@ -45,10 +48,14 @@ from weakseg.scores.statistics import cluster_mean_interval
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.prepare import prepared_run
-from weakseg.training.infer import as_batch, whole_logits, whole_window
+from weakseg.training.infer import TILE, as_batch, whole_logits, whole_window
 from weakseg.training.loop import pick_device
 from weakseg.training.prior import are_shares, recalibrate
+from weakseg.training.segment import predict
 from weakseg.training.segmentation_cases import SegmentationCases
+
+Box = tuple[Any, ...]
+"""Slices along the axes of a case, or all of it."""
 
 COLUMNS = ("image_preserved", "prediction_preserved", "quarter_preserved")
 """What `weakseg.heatmaps.preserved` finds, an image and an attribution."""
@@ -92,7 +99,8 @@ def explain_segmenter(
     No true mask is looked at. Images in which a network marks nothing have no attribution. Each
     network is explained by itself, by the mask that it alone makes of the unmirrored image in one
     size at its method's threshold: recalibrated where its settings say so, but without conditional
-    random field, screening and gate.
+    random field, screening and gate. Of a whole volume it is the box of a tile's side that holds
+    most of the mask, and the network is asked of that box alone, in one piece.
 
     Parameters
     ----------
@@ -100,7 +108,8 @@ def explain_segmenter(
     name : str
         Of the segmenter.
     out : Path, optional
-        Folder that gets the maps as well: ``seed-<n>/<case>.npz``, an array an attribution.
+        Folder that gets the maps as well: ``seed-<n>/<case>.npz``, an array an attribution; of
+        volumes ``seed-<n>/<case>_<attribution>.nii.gz``, 0 outside the box.
     images : int
         How many test images at most, evenly from their list; 0: all.
     force : bool
@@ -113,7 +122,7 @@ def explain_segmenter(
     Raises
     ------
     UserError
-        For a method that is no segmenter, volumes, or test images in which nothing is marked.
+        For a method that is no segmenter, or test images in which nothing is marked.
     RunError
         If it has no masks yet.
     """
@@ -128,7 +137,6 @@ def explain_segmenter(
             if config.segmenters
             else "add one to segmenters, and train it: weakseg train-segmenter CONFIG",
         )
-    require_images(prepared, "The attribution of segmenters")
     path = threshold_file(masks_folder(run.folder), name)
     made = run.record.get("stages", {}).get(masks_stage(name), {})
     of_now = (made.get("asked"), made.get("data")) == (
@@ -146,6 +154,8 @@ def explain_segmenter(
     weights = {s: file_hash(segmenter_folder(run.folder, name, s) / BEST) for s in seeds}
     cuts = {s: float(entries[f"seed-{seed}"]["threshold"]) for s, seed in seeds.items()}
     of = config.segmenters[name].model_dump(include={"prune", "recalibrate"})
+    if prepared.cases.formats is VOLUMES:
+        of["box"] = _side(config.segmenters[name])
     means = (config.seed, config.scores.bootstrap)
     key = fingerprint("attribution", 2, prepared.key, weights, cuts, images, of, *means)
     table, summary = attribution_table(run.folder, name), attribution_summary(run.folder, name)
@@ -210,7 +220,8 @@ def _of_network(
     layers, nothing = None, 0
     what = f"attribution of {name}, seed {seed}"
     with progress(what, len(test)) as advance, pruned(model, settings.prune):
-        for i, image, fill, body in _inputs(data, test, next(model.parameters()).device):
+        for i, box in _looked_at(model, data, test, settings, priors, float(entry["threshold"])):
+            image, fill, body = _input(data, i, box, next(model.parameters()).device)
             segment = partial(_marked, model, fill, float(entry["threshold"]), priors)
             mask = segment(image)
             advance()
@@ -228,19 +239,40 @@ def _of_network(
                 for a, p in of.items()
             ]
             if out is not None:
-                _write_maps(out / f"seed-{seed}", case.id, data, i, maps)
+                _write_maps(out / f"seed-{seed}", data, i, box, maps)
     names = [] if layers is None else [c.name for c in layers.behind]
     return Explained(rows, names, nothing)
 
 
-def _inputs(
-    data: SegmentationCases, indices: Sequence[int], device: Any
-) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-    """Image (1, C, H, W), intensity outside it, and its body, case by case."""
+def _looked_at(
+    model: Any,
+    data: SegmentationCases,
+    indices: Sequence[int],
+    settings: SegmenterConfig,
+    priors: tuple[float, float] | None,
+    threshold: float,
+) -> Iterator[tuple[int, Box]]:
+    """Cases and what of them is looked at: images whole, of volumes what one tile may hold."""
+    device = next(model.parameters()).device
+    once = settings.model_copy(update={"flips": "none", "recalibrate": priors is not None})
     for i in indices:
-        held = data.arrays(i)
-        body = torch.from_numpy(np.array(held.region, dtype=bool)).to(device)
-        yield i, as_batch([held.image], device), as_batch([held.fill], device), body
+        if data.cases[i].noun != "volume":
+            yield i, (...,)
+            continue
+        ((_, p),) = predict(model, data, [i], once, device, priors)
+        yield i, fullest_box(p > threshold, _side(settings))
+
+
+def _side(settings: SegmenterConfig) -> int:
+    return TILE[3] if settings.tile == AUTO else int(settings.tile)
+
+
+def _input(data: SegmentationCases, i: int, box: Box, device: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Image (1, C, *size), intensity outside it, and its body; of what is looked at."""
+    held = data.arrays(i)
+    body = torch.from_numpy(np.array(held.region[box], dtype=bool)).to(device)
+    image = np.ascontiguousarray(held.image[(slice(None), *box)])
+    return as_batch([image], device), as_batch([held.fill], device), body
 
 
 def _marked(
@@ -299,10 +331,17 @@ def _means(rows: pd.DataFrame, prepared: Prepared) -> dict[str, Any]:
 
 
 def _write_maps(
-    folder: Path, case: str, data: SegmentationCases, i: int, maps: dict[str, Tensor]
+    folder: Path, data: SegmentationCases, i: int, box: Box, maps: dict[str, Tensor]
 ) -> None:
-    path = heatmap_file(folder, case)
+    case = data.cases[i]
+    path = heatmap_file(folder, case.id)
     make_folder(path.parent)
+    if case.noun == "volume":
+        for name, m in maps.items():
+            whole = np.zeros(data.arrays(i).region.shape, dtype=np.float32)
+            whole[box] = m.cpu().numpy()
+            write_volume(path.with_name(f"{path.stem}_{name}.nii.gz"), whole, case.image)
+        return
     arrays = {n: data.original(i, m.cpu().numpy()).astype(np.float16) for n, m in maps.items()}
     with atomic_path(path) as part, part.open("wb") as f:
         np.savez_compressed(f, **arrays)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from weakseg.disk import require_room
 from weakseg.errors import ConfigError, RunError, UserError
 from weakseg.launch import Launch, launched, local_rank
 from weakseg.layout import METRICS, RESUME
-from weakseg.memory import keep_freed_memory
+from weakseg.memory import keep_for_training, keep_freed_memory
 from weakseg.progress import progress, say
 from weakseg.runs import write_text
 from weakseg.training.checkpoints import Saver, Training, least_bytes
@@ -162,7 +162,7 @@ def make_fabric(device: str, precision: str, *, together: bool = False) -> Any:
     device = pick_device(device)
     kind, _, index = device.partition(":")
     if kind == "cpu":
-        keep_freed_memory()
+        keep_for_training()
     launch = launched()
     if together and launch.world > 1:
         return _fabric_of_several(kind, index, _precision(kind, precision), launch)

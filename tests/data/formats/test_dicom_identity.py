@@ -70,3 +70,40 @@ def test_a_mask_of_another_grid_is_refused_without_whose_it_is(tmp_path):
     for told in (of_mask, of_roi, of_slice):
         assert str(tmp_path / "(withheld)" / "mask.nii.gz") in told.value.where
         assert not any(word in str(told.value) for word in dicom_files.TELLING)
+
+
+@pytest.mark.parametrize("rule", ["nonzero", "half"])
+def test_a_mask_that_cannot_be_read_is_refused_without_whose_it_is(tmp_path, rule):
+    from weakseg.config import DataConfig
+
+    folder, data = tmp_path / dicom_files.NAME, DataConfig(mask_rule=rule)
+    dicom_files.save_series(folder / "ct", dicom_files.slices(dicom_files.voxels(3, 8, 8)))
+    mask = save_volume(folder / "mask.nii.gz", np.full((8, 8, 3), 7, np.float32))
+    if rule == "nonzero":
+        mask.write_bytes(mask.read_bytes()[:40])
+    case = Case("a", folder / "ct", "tumor", mask=mask)
+    tells = []
+    for of in (case, Case("a", folder / "ct", "tumor", mask=mask, slice=1)):
+        with pytest.raises(DataError) as told:
+            case_truth(of, data)
+        tells.append(told)
+    if rule == "nonzero":
+        for of in ({"roi": mask}, {"more": (mask,)}):
+            with pytest.raises(DataError) as told:
+                read_whole(Case("a", folder / "ct", "tumor", **of))
+            tells.append(told)
+    for told in tells:
+        assert str(tmp_path / "(withheld)" / "mask.nii.gz") in str(told.value)
+        assert not any(word in str(told.value) for word in dicom_files.TELLING)
+
+
+def test_two_masks_of_one_image_are_refused_without_whose_they_are(tmp_path):
+    from weakseg.config import DataConfig
+
+    folder = tmp_path / dicom_files.NAME
+    dicom_files.save_series(folder / "ct", dicom_files.slices(dicom_files.voxels(3, 8, 8)))
+    masks = tuple(save_volume(folder / f"{n}.nii.gz", np.ones((8, 8, n), np.uint8)) for n in (3, 4))
+    case = Case("a", folder / "ct", "tumor", mask=masks)
+    with pytest.raises(DataError, match="different sizes") as told:
+        case_truth(case, DataConfig())
+    assert not any(word in str(told.value) for word in dicom_files.TELLING)

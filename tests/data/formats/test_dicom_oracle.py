@@ -32,6 +32,7 @@ from weakseg.data.images import read_image
 from weakseg.data.volumes import read_volume, write_volume
 from weakseg.errors import DataError
 
+ROOT = Path(__file__).resolve().parents[3]
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
 """Files that come with pydicom."""
 
@@ -231,3 +232,9 @@ def test_a_single_slice_keeps_its_place_and_tells_no_third_spacing(tmp_path):
             (frame.affine @ [row, column, 0, 1])[:3] * [-1, -1, 1], point, atol=1e-3
         )
     assert case_spacing(Case("a", path, "")) is None
+
+
+def test_the_page_lists_the_files_that_were_read():
+    page = (ROOT / "docs/dicom.md").read_text()
+    for names in (GREY, COLOUR, NEARLY, NO_IMAGES):
+        assert f"| {len(names)} | {', '.join(f'`{n}`' for n in names)} |" in page

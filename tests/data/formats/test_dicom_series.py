@@ -32,6 +32,8 @@ from weakseg.data.formats.registry import IMAGES, VOLUMES, formats_of
 from weakseg.data.volumes import read_volume
 from weakseg.errors import DataError
 
+ROOT = Path(__file__).resolve().parents[3]
+
 Make = Callable[[Path], object]
 
 
@@ -422,3 +424,10 @@ def test_a_series_of_a_gigabyte_is_refused_by_its_headers(tmp_path):
         data.Rows = data.Columns = 12000
     with pytest.raises(DataError, match="too large"):
         read_frame(save_series(tmp_path / "s", made))
+
+
+def test_the_page_says_what_was_tried():
+    page = " ".join((ROOT / "docs/dicom.md").read_text().split())
+    assert f"{len(BAD)} bad series are refused" in page
+    assert f"{len(HANDLED)} oddities are read" in page
+    assert all(name in page for name in (*BAD, *HANDLED))

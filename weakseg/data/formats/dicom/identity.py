@@ -105,6 +105,36 @@ def _without(path: Path, known: frozenset[str], name: Callable[[str], str]) -> s
 
 
 @contextmanager
+def told_beside(path: Path, image: Path | None) -> Iterator[None]:
+    """What goes wrong with a file of an image is told without what the image's header says.
+
+    Parameters
+    ----------
+    path : Path
+        For instance of a mask, which a format tells of under its own name.
+    image : Path or None
+        Whose it is, see `public_path`.
+    """
+    try:
+        yield
+    except DataError as e:
+        shown = str(path) if image is None else public_path(path, beside=image)
+        if shown == str(path):
+            raise
+
+        def without(said: str | None) -> str | None:
+            return None if said is None else said.replace(str(path), shown)
+
+        raise DataError(
+            e.what.replace(str(path), shown),
+            where=without(e.where),
+            found=without(e.found),
+            expected=without(e.expected),
+            fix=without(e.fix),
+        ) from None
+
+
+@contextmanager
 def told_of(where: str, damaged: Callable[[Path, Exception], DataError]) -> Iterator[None]:
     """What goes wrong is told of a file under the name that may be shown."""
     try:
