@@ -27,8 +27,8 @@ from weakseg.predicting.slices import slices_of
 PICTURES = """
 name: pictures
 data: {{manifest: {manifest}, image_size: 32}}
-classifier: {{arch: resnet18, epochs: 1, batch_size: 8, seeds: [0]}}
-heatmap: {{layer: layer2}}
+classifier: {{arch: squeezenet1_1, epochs: 1, batch_size: 8, seeds: [0]}}
+heatmap: {{layer: features.7}}
 scores: {{bootstrap: 100, floors: false}}
 report: {{gallery: 1}}
 """

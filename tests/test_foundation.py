@@ -15,8 +15,8 @@ from weakseg.scores.stored import read_per_case, read_summary
 CONFIG = """
 name: foundation
 data: {{manifest: {manifest}, image_size: 32, split: {{val: 0.08, test: 0.25}}}}
-classifier: {{arch: resnet18, epochs: 2, batch_size: 8, seeds: [0]}}
-heatmap: {{layer: layer2}}
+classifier: {{arch: squeezenet1_1, epochs: 2, batch_size: 8, seeds: [0]}}
+heatmap: {{layer: features.7}}
 masks: {{rules: [box-prompt, fixed]}}
 scores: {{bootstrap: 100, floors: false}}
 report: {{gallery: 1, steps: [gradcam-fixed, gradcam-box-prompt, student, both]}}

@@ -129,13 +129,14 @@ def test_a_plain_weights_file_says_that_nothing_localises(job):
     folder, config = job
     run = folder / "plain"
     short = ["--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1"]
+    short += ["--set", "classifier.arch=squeezenet1_1"]
     assert weakseg("train-classifier", config, "--run-dir", run, *short) == 0
-    _, meta = load_weights(run / "classifier/resnet18/seed-0/best.safetensors")
+    _, meta = load_weights(run / "classifier/squeezenet1_1/seed-0/best.safetensors")
     assert [meta[k] for k in ("pool", "stride", "exits")] == ["default", "null", "false"]
 
 
 def test_a_network_that_cannot_be_pooled_is_refused_and_nothing_written(job, tmp_path, capsys):
-    change = ["--set", "classifier.arch=vgg16", "--set", "classifier.pool=lse"]
+    change = ["--set", "classifier.arch=mobilenet_v3_small", "--set", "classifier.pool=lse"]
     assert weakseg("compare", job[1], "--run-dir", tmp_path / "run", *change) == 2
     assert "classifier.pool" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

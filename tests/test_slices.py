@@ -26,15 +26,18 @@ CONFIG = """
 name: slices
 recipe: best-weak
 data: {{manifest: {manifest}, image_size: 64, neighbours: true, window: [115, 230]}}
-classifier: {{epochs: 1, batch_size: 8}}
+classifier: {{arch: squeezenet1_1, epochs: 3, batch_size: 8, lr: 0.003}}
+heatmap: {{layer: features.7}}
 masks: {{gate: 0.01, rules: [otsu, oracle-image]}}
 volumes: {{smooth: 1, min_slices: 2}}
 consensus:
   both: {{methods: [gradcam-otsu, weak], vote: any}}
 segmenters:
-  weak: {{arch: unet, masks: gradcam-otsu, image_size: 32, epochs: 1, steps: 1, batch_size: 2}}
+  weak: {{arch: "encoder-unet:squeezenet1_1", masks: gradcam-otsu, image_size: 32, epochs: 1,
+         steps: 1, batch_size: 2}}
   best-weak: {{image_size: 32, epochs: 1, steps: 1, batch_size: 2, average: none, threshold: 0.5}}
-  net: {{arch: unet, image_size: 32, epochs: 1, steps: 1, batch_size: 2, gate: run}}
+  net: {{arch: "encoder-unet:squeezenet1_1", image_size: 32, epochs: 1, steps: 1, batch_size: 2,
+        gate: run}}
 equivalence: {{segmenter: net, patients: [1], draws: 1}}
 filtered:
   {{filters: [hard], controls: [], curve: {{percent: [30], rankings: [heat]}}, epochs: 1,

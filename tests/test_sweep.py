@@ -17,10 +17,8 @@ from weakseg.heatmaps.store import load_heatmap
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
 
-SHORT = (
-    *("--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1"),
-    *("--set", "classifier.arch=resnet18"),
-)
+SHORT = ("--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1")
+LAYERS = ("features.4", "features.7", "features.10", "features.12")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def test_every_method_is_tried_at_every_depth_and_threshold(run):
     table = pd.read_csv(run[0] / "run/scores/sweep.csv")
     assert set(table["method"]) == set(SWEPT)
     of_layers = table[table["method"] != "fullgrad"]
-    assert set(of_layers["layer"]) == {"layer1", "layer2", "layer3", "layer4", "fused"}
+    assert set(of_layers["layer"]) == {*LAYERS, "fused"}
     assert len(of_layers) == (len(SWEPT) - 1) * 5 * len(GRID)
     assert list(table[table["method"] == "fullgrad"]["layer"]) == ["image"] * len(GRID)
     assert table["dice"].between(0, 1).all()
@@ -50,12 +48,12 @@ def test_its_dice_is_that_of_the_run_s_own_heatmaps_on_validation_masks(run):
     curves = []
     for row in cases:
         heat = load_heatmap(
-            folder / "heatmaps/resnet18/seed-0/gradcam" / f"{row['case']}.npz"
+            folder / "heatmaps/squeezenet1_1/seed-0/gradcam" / f"{row['case']}.npz"
         ).full()
         truth = read_mask(run[0] / "set/masks" / f"{row['case'].rpartition('/')[2]}.png")
         curves.append(dice_curve(normalise(heat), truth, GRID))
     table = pd.read_csv(folder / "scores/sweep.csv")
-    swept = table[(table["method"] == "gradcam") & (table["layer"] == "layer4")]["dice"]
+    swept = table[(table["method"] == "gradcam") & (table["layer"] == LAYERS[-1])]["dice"]
     # The run's own heatmaps went through half precision on their way to the disk.
     np.testing.assert_allclose(swept, np.mean(curves, axis=0), atol=2e-3)
     assert set(table["masks_seen"]) == {len(cases)}

@@ -50,8 +50,8 @@ report: {{gallery: 1}}
 segmenters:
   net: {{arch: "ARCH", epochs: 1, steps: 1, batch_size: 2, average: none, ensemble: true,
         threshold: 0.3, validation_cases: 0}}
-  pupil: {{arch: "ARCH", masks: net, epochs: 1, steps: 1, batch_size: 2, average: none, seeds: [0],
-          validation_cases: 0}}
+  pupil: {{arch: "encoder-unet:squeezenet1_1", masks: net, epochs: 1, steps: 1, batch_size: 2,
+          average: none, seeds: [0], validation_cases: 0}}
 """
 ONE = """
 name: one

@@ -53,12 +53,11 @@ def write_volumes(folder):
     return write_manifest(folder / "labels.csv", rows, header)
 
 
-@pytest.fixture(scope="module", params=["mil:squeezenet1_1", "resnet18-3d"])
+@pytest.fixture(scope="module", params=["mil:squeezenet1_1", "squeezenet1_1-3d"])
 def job(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("volumes")
-    layer = "features.7" if request.param.startswith("mil") else "layer2"
     manifest = write_volumes(folder / "data")
-    text = CONFIG.replace("{arch}", request.param).replace("{layer}", layer)
+    text = CONFIG.replace("{arch}", request.param).replace("{layer}", "features.7")
     config = write_config(folder, manifest, text)
     assert weakseg("compare", config, "--run-dir", folder / "run", "--device", "cpu") == 0
     return folder, config, request.param

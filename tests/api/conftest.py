@@ -33,6 +33,7 @@ def given(tiny_set):
 @pytest.fixture(scope="session")
 def fitted(given):
     settings = {"data.split": {"val": 0.08, "test": 0.25}, "classifier.epochs": 2}
-    return weakseg.WeakSegmenter(fast=True, verbose=False, settings=settings).fit(
+    seg = weakseg.WeakSegmenter(fast=True, arch="squeezenet1_1", verbose=False, settings=settings)
+    return seg.fit(
         given["images"], given["labels"], masks=given["masks"], patients=given["patients"]
     )
