@@ -323,6 +323,11 @@ def _auc_of_shapes(run: Path) -> dict[str, tuple[float, float, float]]:
     }
 
 
+def _retrain(config: Path, run: Path, *sets: str) -> None:
+    for command in ("train-classifier", "retrain-filtered"):
+        assert weakseg(command, config, "--run-dir", run, *sets) == 0
+
+
 # The lightest network sees the leak below as well as any, but calls all images the same: where
 # the heat is of the class it predicts, a larger one stands.
 @pytest.mark.parametrize(
@@ -333,7 +338,7 @@ def test_labels_cannot_leak_through_the_filter(tmp_path, target, arch):
     config = write_config(tmp_path, _noise_set(tmp_path / "set"), LEAK)
     run = tmp_path / "run"
     sets = ("--set", f"filtered.target={target}", "--set", f"classifier.arch={arch}")
-    assert weakseg("compare", config, "--run-dir", run, *sets) == 0
+    _retrain(config, run, *sets)
     for name, (low, auc, high) in _auc_of_shapes(run).items():
         assert low < 0.5 < high or abs(auc - 0.5) < 0.12, (name, auc)
 
@@ -358,7 +363,7 @@ def test_the_leak_test_would_see_a_leak(tmp_path, monkeypatch):
     config = write_config(tmp_path, _noise_set(tmp_path / "set", patients=100), LEAK)
     run = tmp_path / "run"
     unmirrored = ("--set", "classifier.augment.flip=false")
-    assert weakseg("compare", config, "--run-dir", run, *unmirrored) == 0
+    _retrain(config, run, *unmirrored)
     assert max(auc for _, auc, _ in _auc_of_shapes(run).values()) > 0.65
 
 

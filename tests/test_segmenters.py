@@ -184,6 +184,23 @@ def trained(folder, manifest, *changes, text=SMALL):
     return run
 
 
+@pytest.fixture(scope="module")
+def small_job(tmp_path_factory):
+    """A folder with data and a run by `SMALL`; tests take copies."""
+    folder = tmp_path_factory.mktemp("small")
+    trained(folder, write_set(folder / "data"))
+    return folder
+
+
+@pytest.fixture
+def small(small_job, tmp_path):
+    """The manifest and the run of a copy in the test's folder."""
+    shutil.copytree(small_job, tmp_path, dirs_exist_ok=True)
+    manifest = tmp_path / "data/labels.csv"
+    write_config(tmp_path, manifest, SMALL)
+    return manifest, tmp_path / "run"
+
+
 def same_weights(one, other):
     a, b = load_file(one), load_file(other)
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
@@ -225,36 +242,31 @@ def test_a_killed_training_ends_where_an_unbroken_one_does(tmp_path):
     assert same_weights(whole / part, tmp_path / "broken" / part)
 
 
-def test_training_without_a_classifier_then_with(tmp_path):
-    manifest = write_set(tmp_path / "data")
-    run = trained(tmp_path, manifest)
+def test_training_without_a_classifier_then_with(small, tmp_path):
+    _, run = small
     assert set(read_per_case(run)["method"]) == {"net"}
     page = tmp_path / "page"
     assert weakseg("report", run, "--out", page) == 0
     assert "net) reaches a Dice" in (page / "index.html").read_text()
 
 
-def test_another_setting_keeps_the_earlier_network(tmp_path):
-    manifest = write_set(tmp_path / "data")
-    run = trained(tmp_path, manifest)
+def test_another_setting_keeps_the_earlier_network(small, tmp_path):
+    manifest, run = small
     trained(tmp_path, manifest, "segmenters.net.loss=ce")
     assert list((run / "superseded").glob("net-seed-0-*/best.safetensors"))
 
 
-def test_a_tile_or_threshold_does_not_train_anew(tmp_path):
-    manifest = write_set(tmp_path / "data")
-    run = trained(tmp_path, manifest)
+def test_a_tile_or_threshold_does_not_train_anew(small, tmp_path):
+    manifest, run = small
     before = (run / "segmenter/net/seed-0/best.safetensors").stat().st_mtime_ns
     trained(tmp_path, manifest, "segmenters.net.threshold=0.9", "segmenters.net.flips=x")
     assert (run / "segmenter/net/seed-0/best.safetensors").stat().st_mtime_ns == before
     assert read_json(run / "masks/net/threshold.json")["seed-0"]["threshold"] == 0.9
 
 
-def test_a_compiled_network_is_the_same_and_is_not_trained_anew(tmp_path, monkeypatch):
+def test_a_compiled_network_is_the_same_and_is_not_trained_anew(small, tmp_path, monkeypatch):
     calls = compile_quickly(monkeypatch)
-    manifest = write_set(tmp_path / "data")
-    run = trained(tmp_path, manifest)
-    assert not calls
+    manifest, run = small
     best = run / "segmenter/net/seed-0/best.safetensors"
     before = best.stat().st_mtime_ns
     trained(tmp_path, manifest, "segmenters.net.compile=true")
@@ -269,8 +281,16 @@ def test_a_compiled_network_is_the_same_and_is_not_trained_anew(tmp_path, monkey
         torch.testing.assert_close(found[name], tensor)
 
 
-@pytest.mark.parametrize("loss", ["ce", "dice", "dice-ce", "focal"])
-@pytest.mark.parametrize("average", ["ema", "swa"])
+SEEN = {("ce", "ema"), ("dice", "swa"), ("dice-ce", "ema"), ("focal", "swa")}
+"""Every loss and every average; the other pairs hold nothing that these do not."""
+PAIRS = [
+    pytest.param(loss, average, marks=[pytest.mark.slow] * ((loss, average) not in SEEN))
+    for loss in ("ce", "dice", "dice-ce", "focal")
+    for average in ("ema", "swa")
+]
+
+
+@pytest.mark.parametrize(("loss", "average"), PAIRS)
 def test_every_loss_and_average_trains(tmp_path, loss, average):
     manifest = write_set(tmp_path / "data", patients=6, slices=2)
     run = trained(
@@ -404,9 +424,8 @@ def test_a_curve_of_another_network_or_other_splits_is_not_shown(job, tmp_path):
     assert "How many masks is a heatmap worth?" not in (tmp_path / "page/index.html").read_text()
 
 
-def test_scores_of_other_splits_are_refused(tmp_path, capsys):
-    manifest = write_set(tmp_path / "data")
-    run = trained(tmp_path, manifest)
+def test_scores_of_other_splits_are_refused(small, tmp_path, capsys):
+    _, run = small
     bad = ("--set", "data.split.seed=3", "--set", "segmenters.net.lr=1e30")
     assert weakseg("train-segmenter", tmp_path / "tiny.yaml", "--run-dir", run, *bad) == 2
     assert weakseg("report", run, "--out", tmp_path / "page") == 2
@@ -501,9 +520,8 @@ def test_what_could_only_fail_later_is_refused_at_once(tmp_path, capsys, change,
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_validation_masks_that_are_not_there_are_missed_before_training(tmp_path, capsys):
-    manifest = write_set(tmp_path / "data")
-    trained(tmp_path, manifest)
+def test_validation_masks_that_are_not_there_are_missed_before_training(small, tmp_path, capsys):
+    manifest, _ = small
     splits = {r["image"].split("/")[-1]: r["split"] for r in read_rows(tmp_path / "run/splits.csv")}
     rows = []
     for r in read_rows(manifest):
