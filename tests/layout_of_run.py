@@ -192,5 +192,14 @@ def _report(run: Path, config: Config) -> Iterator[Path]:
     folder = layout.report_folder(run)
     yield layout.report_page(folder)
     yield layout.report_summary(folder)
-    for name in build_report(read_runs([run]), 0).tables:
-        yield layout.report_table(folder, name)
+    yield from (layout.report_table(folder, name) for name in _report_tables(run))
+
+
+_TABLES: list[str] = []
+
+
+def _report_tables(run: Path) -> list[str]:
+    """They are the same for every run: those of the first that is asked for are built."""
+    if not _TABLES:
+        _TABLES.extend(build_report(read_runs([run]), 0).tables)
+    return _TABLES

@@ -118,6 +118,7 @@ def test_the_table_has_the_paired_gain_of_every_step(tmp_path):
     assert "gradcam-fixed" in sentence
 
 
+@pytest.mark.usefixtures("alone")
 def test_the_page_and_the_tables_show_the_steps(tmp_path):
     run = make_run(tmp_path / "run", settings=STEPS)
     page = make_report([run], tmp_path / "out").read_text()
@@ -126,6 +127,7 @@ def test_the_page_and_the_tables_show_the_steps(tmp_path):
     assert written["step"].tolist() == ["gradcam-fixed", "gradcam-otsu"]
 
 
+@pytest.mark.usefixtures("alone")
 def test_without_steps_the_page_says_nothing_of_them(tmp_path):
     run = make_run(tmp_path / "run")
     assert "What each step earned" not in make_report([run], tmp_path / "out").read_text()

@@ -63,6 +63,7 @@ def test_pooled_is_the_dice_of_all_pixels_and_the_mean_over_seeds():
     assert counted_dice(rows, "m", bootstrap=20)["pooled"][0].value == pytest.approx(np.mean(whole))
 
 
+@pytest.mark.usefixtures("alone")
 def test_it_is_on_the_page_with_the_name_of_every_rule(tmp_path):
     (run,) = read_runs([make_run(tmp_path / "run")])
     report = build_report([run], 0)

@@ -313,6 +313,7 @@ def test_the_same_answers_and_tables_are_for_machines(made):
     assert len(scored) == len(report["tables"]["faithfulness"]) == len(faithfulness())
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_run_without_it_has_no_section_and_empty_tables(tmp_path):
     run = make_run(tmp_path / "run", seeds=[0], patients=8)
     out = tmp_path / "out"
@@ -352,6 +353,7 @@ def test_pictures_that_are_gone_or_damaged_are_left_out(tmp_path):
     assert page.pictures == other_pictures(out) + len(main) - 2
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize(
     "stale",
     [
@@ -368,6 +370,7 @@ def test_results_of_other_splits_networks_or_seeds_are_not_shown(tmp_path, stale
     assert read_json(out)["tables"]["filtered"] == []
 
 
+@pytest.mark.usefixtures("alone")
 def test_results_that_no_finished_stage_vouches_for_are_not_shown(tmp_path):
     run = add_filtered(make_run(tmp_path / "run", seeds=[0], patients=8))
     record = read_record(run / "run.json")
@@ -381,6 +384,7 @@ def test_results_that_no_finished_stage_vouches_for_are_not_shown(tmp_path):
     assert HEADING not in make_report([run], tmp_path / "three").read_text()
 
 
+@pytest.mark.usefixtures("alone")
 def test_results_of_networks_that_were_trained_again_are_not_shown(tmp_path):
     run = add_filtered(make_run(tmp_path / "run", seeds=[0], patients=8))
     record = read_record(run / "run.json")
