@@ -46,8 +46,10 @@ def outputs(book):
     return text, {kind for o in held for kind in o.get("data", {})}
 
 
-# What reading_a_run reads is tested in tests/api/test_open_run.py, of a run that other tests share.
-SLOW = {"reading_a_run"}
+# What reading_a_run reads is tested in tests/api/test_open_run.py, of a run that other tests share;
+# what labels_to_masks does is the first example of docs/python.md, which tests/test_docs.py runs.
+# CI runs them all.
+SLOW = {"reading_a_run", "labels_to_masks"}
 RUN = [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW)) for p in NOTEBOOKS]
 
 
