@@ -1,5 +1,6 @@
 """Common to all tests: real data where they are, and calm defaults."""
 
+import gc
 import os
 import sys
 from importlib.util import find_spec
@@ -19,10 +20,29 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     kept = Path(__file__).parents[1] / ".pytest_cache" / "bytecode"
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(kept)
 
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with whole runs begin first: what ends last, while a core is idle, is short."""
+    items.sort(key=lambda item: item.path.parent != TESTS)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: looking through it again for garbage takes 0.2 s a time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Or modules would be told to leak at the end."""
+    gc.unfreeze()
+
+
 settings.register_profile("calm", deadline=None)
 settings.load_profile("calm")
 
-SHARED = Path(__file__).parents[2] / "shared"
+SHARED = TESTS.parents[1] / "shared"
 
 
 @pytest.fixture
