@@ -29,6 +29,7 @@ from weakseg.memory import keep_for_training, keep_freed_memory
 from weakseg.progress import progress, say
 from weakseg.runs import write_text
 from weakseg.training.checkpoints import Saver, Training, least_bytes
+from weakseg.training.depthwise import depthwise_in_full
 from weakseg.training.optimizers import (
     WeightAverage,
     add_penalty_gradients,
@@ -309,6 +310,7 @@ def fit(
     saver = Saver(folder, key, metadata, len(history)) if share.rank == 0 else None
     with (
         norms_over_all(model, share),
+        depthwise_in_full(model),
         progress(what, settings.epochs * task.steps) as advance,
     ):
         advance(len(history) * task.steps)
