@@ -11,7 +11,7 @@ from tests.data.helpers import noise, save, save_volume
 from weakseg.data.cases import Case
 from weakseg.data.formats.registry import VOLUMES
 from weakseg.data.scan_names import why_no_scan
-from weakseg.errors import DataError
+from weakseg.errors import DataError, UserError
 from weakseg.predicting.inputs import collect_inputs, readable, together
 from weakseg.predicting.slices import slices_named, slices_of
 
@@ -175,3 +175,16 @@ def test_a_volume_that_is_named_itself_and_by_slices_is_one_and_whole(tmp_path, 
     named = slices_named(inputs)
     found = {c.image.name: [s.slice for s in slices_of(c, named)] for c in cases}
     assert found == {"a.nii.gz": [0, 1, 2, 3, 4], "b.nii.gz": [2], "c.nii.gz": [0, 1, 2, 3, 4]}
+
+
+def test_a_package_that_lacks_for_segmentations_is_told_before_anything_is_read(
+    tmp_path, monkeypatch
+):
+    from weakseg.predicting import predict as module
+
+    def lacks():
+        raise UserError("highdicom is not installed")
+
+    monkeypatch.setattr(module, "refuse_without_highdicom", lacks)
+    with pytest.raises(UserError, match="highdicom is not installed"):
+        module.predict(tmp_path / "no run", [tmp_path], tmp_path / "out", dicom_seg=True)

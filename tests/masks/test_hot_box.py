@@ -1,4 +1,4 @@
-"""Rules that look at the box of what is hot: the mask is that of the whole volume."""
+"""Rules that look at a box or at planes of a large volume: the mask is that of the whole."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from weakseg.masks.rules import Evidence, segment
 from weakseg.masks.rules.grown import GrownRule
 from weakseg.masks.rules.hot_box import in_hot_box
 from weakseg.masks.rules.two_tone import TwoToneRule
+from weakseg.masks.screen import keep_large_parts
 
-MODULES = ("thresholds", "checks", "rules.hot_box")
+MODULES = ("thresholds", "checks", "screen", "rules.hot_box", "rules.two_tone")
 
 
 def blob(shape: tuple[int, ...], seed: int, at: float) -> np.ndarray:
@@ -72,3 +73,27 @@ def test_only_the_box_is_looked_at(in_parts):
     assert np.argwhere(mask).tolist() == [[8, 20, 2], [9, 20, 3]]
     with pytest.raises(ValueError, match=r"the heatmap is \(20, 30, 6\), the image \(20, 30, 5\)"):
         in_hot_box(heat, np.zeros((20, 30, 5)), mark, above=0.3, blur=0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+@pytest.mark.parametrize("seed", range(4))
+def test_large_parts_without_holes_are_those_of_the_whole(seed, share, in_parts):
+    rng = np.random.default_rng(seed)
+    mask = ndimage.gaussian_filter(rng.random((14, 13, 19)), 0.8 + seed / 4) > 0.49
+    mask[3:9, 3:9, 2:17] = True
+    mask[5, 5, 6:12] = False  # a hole that several slabs see
+    whole = keep_large_parts(mask, share)
+    assert whole[5, 5, 8]
+    in_parts()
+    np.testing.assert_array_equal(keep_large_parts(mask, share), whole)
+    nothing = np.zeros((4, 4, 9), bool)
+    assert not keep_large_parts(nothing, share).any()
+
+
+def test_an_even_volume_is_warm_throughout_in_planes_too(in_parts):
+    heat = blob((12, 10, 9), 1, 0.5)
+    rule = TwoToneRule(warm=0.5)
+    fitted = rule.fit(Evidence(train=list, val=list, test=list))
+    whole = segment(fitted, heat, np.full(heat.shape, 7, np.int16))
+    in_parts()
+    np.testing.assert_array_equal(segment(fitted, heat, np.full(heat.shape, 7, np.int16)), whole)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from weakseg.masks.checks import AT_ONCE
 from weakseg.masks.parts import find_parts
 
 Bools = npt.NDArray[np.bool_]
@@ -41,12 +43,35 @@ def keep_large_parts(mask: npt.ArrayLike, share: float) -> Bools:
 
     if not 0 <= share <= 1:
         raise ValueError(f"share must be in [0, 1], got {share}")
-    labels, _ = ndimage.label(np.asarray(mask))
+    marked = np.asarray(mask, dtype=bool)
+    if marked.ndim == 3 and marked.size > AT_ONCE:
+        faces = ndimage.generate_binary_structure(3, 1)
+        parts = find_parts(marked, faces)
+        least = share * parts.sizes.max(initial=0) * (1 - SLACK)
+        return _without_holes(parts.keep(parts.sizes >= least), faces)
+    labels, _ = ndimage.label(marked)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     kept = (sizes > 0) & (sizes >= share * sizes.max() * (1 - SLACK))
     filled: Bools = ndimage.binary_fill_holes(kept[labels])
     return filled
+
+
+def _without_holes(mask: Bools, faces: npt.NDArray[Any]) -> Bools:
+    """A mask with all that it encloses; in its place."""
+    around = find_parts(~mask, faces)
+    outside = np.zeros(around.count + 1, dtype=bool)
+    last = mask.shape[2]
+    for begin, labels, parts in around.slabs():
+        sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+        sides += [labels[..., 0]] if begin == 0 else []
+        sides += [labels[..., -1]] if begin + labels.shape[2] == last else []
+        for side in sides:
+            outside[parts[np.unique(side)]] = True
+    for begin, labels, parts in around.slabs():
+        holes = ~outside[parts] & (parts > 0)
+        mask[..., begin : begin + labels.shape[2]] |= holes[labels]
+    return mask
 
 
 def screen_parts(

@@ -104,6 +104,8 @@ def predict(
     Path
         The table ``predictions.csv``; of a shard the file that tells of it.
     """
+    if dicom_seg:  # before anything is loaded or read
+        refuse_without_highdicom()
     chosen, sliced, engine = _method(run, method, seed, device, engine)
     formats = VOLUMES if sliced else formats_of_dims(chosen.dims)
     if formats is VOLUMES:
@@ -126,7 +128,6 @@ def predict(
         others = shard is not None or bool(told)
         cases = readable(cases, skip_unreadable, formats, chosen.config.data, others=others)
     if dicom_seg:
-        refuse_without_highdicom()
         refuse_others_than_dicom(cases)
     shown = shown_inputs([c.image for c in cases])
     read = [f for c in cases for f in (c.image, *c.more, c.roi) if f is not None]
