@@ -183,6 +183,7 @@ def test_every_choice_that_the_validation_split_made_has_its_line():
     }
 
 
+@pytest.mark.usefixtures("alone")
 def test_the_page_tells_masks_seen_choices_and_the_checklist(run):
     content = build(Subject(run, "run1"))
     seen = content.tables["masks_seen"].set_index("method")
