@@ -122,12 +122,3 @@ def test_a_run_without_truth_has_no_scores_and_yet_cases(tmp_path):
     assert case.truth is None
     assert "<b>x" not in case._repr_html_()
     assert "no test image with a lesion" in run._repr_html_()
-
-
-def test_its_classifier_knows_how_its_images_were_prepared(fitted, given):
-    model = fitted.run.classifier()
-    result = weakseg.explain(model, given["images"][0])
-    assert result.preprocessing.shape == (64, 64)
-    assert result.preprocessing.intensity == fitted.config_.data.intensity
-    model.intensity = "percentile"
-    assert weakseg.explain(model, given["images"][0]).preprocessing.intensity == "percentile"

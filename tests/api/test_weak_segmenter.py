@@ -286,8 +286,17 @@ def test_a_segmenters_run_is_opened(fitted):
 
 @pytest.mark.slow
 def test_the_recipe_needs_no_mask(given):
-    seg = WeakSegmenter("best-weak", fast=True, verbose=False)
+    seg = WeakSegmenter("best-weak", arch="squeezenet1_1", fast=True, verbose=False)
     seg.fit(given["images"], given["labels"], patients=given["patients"])
     assert seg.run.methods.loc["best-weak", "masks_seen"] == 0
     assert len(seg.scores) == 0
     assert len(seg.predict(given["images"][:2])) == 2
+
+
+def test_the_classifier_of_its_run_knows_how_images_were_prepared(fitted, given):
+    model = fitted.run.classifier()
+    result = weakseg.explain(model, given["images"][0])
+    assert result.preprocessing.shape == (64, 64)
+    assert result.preprocessing.intensity == fitted.config_.data.intensity
+    model.intensity = "percentile"
+    assert weakseg.explain(model, given["images"][0]).preprocessing.intensity == "percentile"
