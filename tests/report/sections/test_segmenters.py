@@ -2,7 +2,8 @@
 
 from types import SimpleNamespace
 
-from weakseg.report.sections.segmenters import segmenter_table
+from weakseg.config import Config
+from weakseg.report.sections.segmenters import lacking, segmenter_table
 
 
 def settings(arch, weights, lr):
@@ -27,3 +28,11 @@ def test_a_mean_of_several_kinds_of_network_names_each():
     assert mean["lr"] == "0.001 + 0.0001"
     assert (mean["loss"], mean["steps"], mean["seeds"]) == ("ce", 3, 3)
     assert (alone["arch"], alone["weights"], alone["lr"]) == ("unet", "none", 1e-3)
+
+
+def test_what_is_not_trained_of_all_its_seeds_is_named():
+    nets = {"done": {"seeds": [0, 1]}, "half": {"seeds": [0, 1]}, "none": {"seeds": [3]}}
+    config = Config.model_validate({"segmenters": nets})
+    run = SimpleNamespace(config=config, segmenters={"done": {0: "", 1: ""}, "half": {1: ""}})
+    assert lacking(run) == ["half", "none"]
+    assert lacking(SimpleNamespace(config=Config(), segmenters={})) == []

@@ -35,9 +35,22 @@ def build(subject: Subject) -> Content:
     drawn = (
         {"segmenters": segmenter_figure(trained, subject.colours)} if any(trained.values()) else {}
     )
-    context = {"segmenters": table.to_dict(orient="records"), "sides": table["side"].notna().any()}
+    context = {
+        "segmenters": table.to_dict(orient="records"),
+        "sides": table["side"].notna().any(),
+        "lacking": lacking(run),
+    }
     shown = subject.scored and len(table) > 0
     return Content(context, {"segmenters": table}, drawn, shown=shown)
+
+
+def lacking(run: RunTables) -> list[str]:
+    """The experiment's segmenters that are not trained yet, of all their seeds.
+
+    Trainings of days are done name by name, and a page made meanwhile is to say what it lacks.
+    """
+    wanted = {name: set(run.config.segmenter_seeds(name)) for name in run.config.segmenters}
+    return [n for n, seeds in wanted.items() if seeds - set(run.segmenters.get(n, ()))]
 
 
 def segmenter_table(run: RunTables) -> pd.DataFrame:
@@ -86,6 +99,7 @@ TEMPLATE = r"""
 {% for s in segmenters %}<tr><td class="text">{{ s.name }}</td><td class="text">{{ s.arch }}</td><td class="text">{{ s.weights }}</td><td>{{ s.seeds }}{% if s.ensemble %}, averaged{% endif %}</td>{% if sides %}<td>{{ s.side | num(0) }}</td>{% endif %}<td>{{ s.patch }}</td><td class="text">{{ s.sampler }}</td><td class="text">{{ s.loss }}</td><td class="text">{{ s.optimizer }} {{ s.lr }}{% if s.average != "none" %}, {{ s.average }}{% endif %}</td><td>{{ s.epochs }} × {{ s.steps }} × {{ s.batch }}</td><td class="text">{{ "true masks" if s.masks in ("manifest", none) else "masks of " ~ s.masks }}</td><td>{{ s.training_masks }}</td><td>{{ s.validation_masks }}</td><td>{{ s.sampled_prior | pct }} / {{ s.true_prior | pct }}</td><td>{{ s.seconds | num(0) }}{% if s.ensemble %} in all{% endif %}</td></tr>
 {% endfor %}</tbody></table></div>
 <p class="note">Masks counted are those of images with a lesion; healthy images need none. Thresholds stand below, with the masks that they saw.</p>
+{% if lacking %}<p class="note">Not trained yet, of the networks that the experiment names: {{ lacking | join(", ") }}. <code>weakseg train-segmenter CONFIG --only NAME</code> trains one.</p>{% endif %}
 <div class="grid">
 {% if figures.segmenters is defined %}{{ figure(figures.segmenters, "Training of the segmentation networks, a line a seed; losses of different kinds cannot be compared. The validation Dice is for looking, unless validation masks are counted above.") }}{% endif %}
 </div>
