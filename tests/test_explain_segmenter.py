@@ -13,8 +13,8 @@ from tests.tiny import cases, read_rows, weakseg, write_config, write_set
 from weakseg.config import config_of_run
 from weakseg.heatmaps.preserved import CONTROLS
 from weakseg.heatmaps.segmentation import ATTRIBUTIONS
+from weakseg.methods.attribution import _marked
 from weakseg.report.read import _attribution, read_runs
-from weakseg.stages.explain_segmenter import _marked
 
 CONFIG = """
 name: tiny
@@ -115,7 +115,7 @@ def test_marks_are_those_of_recalibrated_probabilities():
         ((0.5, 0.1), [0, 0, 1]),  # odds of 1.5 and 19, over 9
         ((0.0, 0.1), [0, 1, 1]),  # nothing to undo
     ):
-        with patch("weakseg.stages.explain_segmenter.whole_logits", lambda *_: logits):
+        with patch("weakseg.methods.attribution.whole_logits", lambda *_: logits):
             mask = _marked(Net(), image[:, :, 0, 0], 0.5, priors, image)
         assert mask[0].int().tolist() == marked
 

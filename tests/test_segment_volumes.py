@@ -12,9 +12,9 @@ from tests.layout_of_run import files_of, named_files
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest
 from weakseg.heatmaps.preserved import CONTROLS
 from weakseg.heatmaps.segmentation import ATTRIBUTIONS
+from weakseg.methods.attribution import COLUMNS
 from weakseg.scores import score_case
 from weakseg.scores.stored import read_per_case
-from weakseg.stages.explain_segmenter import COLUMNS
 
 CONFIG = """
 name: volumes
