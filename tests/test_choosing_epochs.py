@@ -9,9 +9,10 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from tests.tiny import read_rows, weakseg, write_config, write_manifest, write_set
 from weakseg.config import load_config
 from weakseg.layout import BEST, CLASSIFIER_SCORES, LAST, SETTINGS
+from weakseg.methods import fitting
 from weakseg.methods.segmenters import load_segmenter
 from weakseg.runs import read_json
-from weakseg.stages import fit_segmenter, train_classifier, train_segmenter
+from weakseg.stages import train_segmenter
 from weakseg.stages.prepare import prepared_run
 from weakseg.stages.train_classifier import train_classifiers
 from weakseg.stages.train_segmenter import train_segmenters
@@ -67,12 +68,9 @@ def splits_of(prepared, indices):
 def test_a_network_is_trained_on_training_cases_and_looked_at_on_validation_ones(
     config, tmp_path, monkeypatch, kind
 ):
-    module, train = {
-        "classifier": (train_classifier, train_classifiers),
-        "segmenter": (fit_segmenter, train_segmenters),
-    }[kind]
+    train = {"classifier": train_classifiers, "segmenter": train_segmenters}[kind]
     with prepared_run(load_config(config), tmp_path / "run") as prepared:
-        task = task_given(monkeypatch, module, lambda: train(prepared))
+        task = task_given(monkeypatch, fitting, lambda: train(prepared))
         assert splits_of(prepared, task.train) == ["train"] * 3 * SIZES["train"]
         assert splits_of(prepared, task.val) == ["val"] * 3 * SIZES["val"]
 
@@ -84,14 +82,14 @@ def test_the_figures_of_every_epoch_are_those_of_the_validation_split(
 
     The first of the epochs is told to be the best, so that the last one's network is another.
     """
-    validate = train_classifier.ClassifierTask.validate
+    validate = fitting.ClassifierTask.validate
 
     def told_best(task, model):
         task.epochs = getattr(task, "epochs", 0) + 1
         return {**validate(task, model), "told": -task.epochs}
 
-    monkeypatch.setattr(train_classifier.ClassifierTask, "validate", told_best)
-    monkeypatch.setattr(train_classifier, "SELECT", "told")
+    monkeypatch.setattr(fitting.ClassifierTask, "validate", told_best)
+    monkeypatch.setattr(fitting, "BY_AUC", "told")
     assert weakseg("train-classifier", config, "--run-dir", tmp_path / "run") == 0
     entry = read_json(tmp_path / "run/run.json")["stages"]["classifier/squeezenet1_1/0"]
     folder = tmp_path / "run/classifier/squeezenet1_1/seed-0"

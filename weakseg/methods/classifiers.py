@@ -24,6 +24,7 @@ from weakseg.methods.prepared import Prepared
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.runs import file_hash
+from weakseg.scores import classification_scores
 from weakseg.stored import DELETE, damaged, read_csv, read_json
 from weakseg.training.beginning import spec_of
 
@@ -183,3 +184,17 @@ def predicted_labels(folder: Path, cases: Sequence[Case], labels: Labels) -> lis
 def read_classifier_scores(folder: Path) -> dict[str, Any]:
     """The classification scores of a seed's folder."""
     return read_json(folder / CLASSIFIER_SCORES, model=contents.ClassifierScores)
+
+
+def scores_of(prepared: Prepared, p: np.ndarray, split: str) -> dict[str, Any]:
+    """How right a classifier is on a split, by the probabilities (N, classes) of all cases."""
+    labels, index = prepared.cases.labels, prepared.cases.indices(split)
+    cases = [prepared.cases.cases[i] for i in index]
+    return classification_scores(
+        np.array([labels.index(c.label) for c in cases]),
+        p[index],
+        labels.lesion_indices,
+        np.array([c.patient for c in cases]),
+        bootstrap=prepared.config.scores.bootstrap,
+        seed=prepared.config.seed,
+    )

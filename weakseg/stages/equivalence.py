@@ -33,6 +33,7 @@ from weakseg.layout import (
     segmenter_stage,
 )
 from weakseg.methods.base import SUPERVISED
+from weakseg.methods.fitting import fit_segmenter
 from weakseg.methods.network import NetworkMethod
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks
@@ -49,7 +50,6 @@ from weakseg.scores.stored import read_rows
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_segmenter
-from weakseg.stages.fit_segmenter import fit_segmenter
 from weakseg.stages.segment import score_predictions
 from weakseg.stored import read_csv
 from weakseg.training.segment import SegmenterTask

@@ -28,6 +28,7 @@ from weakseg.layout import (
 from weakseg.masks.rules import FittedRule
 from weakseg.methods.classifiers import load_classifier, predictions_table, prepared_spec
 from weakseg.methods.filtered import check_filtered, check_target, true_masks
+from weakseg.methods.fitting import fit_classifier
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.stored_heatmaps import HeatReader, heatmap_key, require_classifiers
 from weakseg.progress import say
@@ -38,7 +39,6 @@ from weakseg.stages.effort import of_classifier
 from weakseg.stages.faithfulness import score_heatmaps
 from weakseg.stages.heatmaps import heatmaps_of_seed, make_heatmaps
 from weakseg.stages.retraining_effects import write_evidence
-from weakseg.stages.train_classifier import fit_classifier
 from weakseg.training.beginning import new_classifier
 from weakseg.training.classify import predict_probabilities
 from weakseg.training.loop import pick_device

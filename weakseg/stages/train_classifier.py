@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from weakseg.config import ClassifierConfig
 from weakseg.config.volume_archs import sees_slices
-from weakseg.data.arrays import Images
 from weakseg.launch import launched
 from weakseg.layout import (
     BEST,
@@ -27,35 +25,28 @@ from weakseg.layout import (
 from weakseg.methods.checks import check_places
 from weakseg.methods.classifiers import (
     classifier_key,
-    header,
     load_classifier,
     predictions_key,
     predictions_table,
     prepared_spec,
+    scores_of,
 )
+from weakseg.methods.fitting import fit_classifier
 from weakseg.methods.networks import say_random
 from weakseg.methods.other_runs import lender_of_heat
 from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.training_heats import heats_of
 from weakseg.models.classifier import Classifier
-from weakseg.models.freezing import freeze
-from weakseg.models.modes import channels_last
 from weakseg.models.volume_classifiers import SliceClassifier
 from weakseg.progress import say
 from weakseg.runs import write_json, write_text
-from weakseg.scores import classification_scores
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_classifier, of_predictions
-from weakseg.training.beginning import highest_rate, new_classifier
-from weakseg.training.classify import ClassifierTask, predict_probabilities
+from weakseg.training.beginning import new_classifier
+from weakseg.training.classify import predict_probabilities
 from weakseg.training.instances import instances_table
-from weakseg.training.loop import FitSettings, fit, make_fabric, pick_device
-from weakseg.training.selection import best_epoch
-from weakseg.training.together import share_of_launch
-
-SELECT = "val_auc"
-"""The validation figure that chooses a classifier's epoch."""
+from weakseg.training.loop import pick_device
 
 
 def train_classifiers(
@@ -183,7 +174,7 @@ def _predict_seed(prepared: Prepared, folder: Path, seed: int) -> dict[str, Any]
     )
     table = predictions_table(prepared.cases.cases, prepared.cases.labels, p)
     write_text(folder / PREDICTIONS, csv_text(table))
-    scores = {s: _scores(prepared, p, prepared.cases.indices(s)) for s in ("val", "test")}
+    scores = {s: scores_of(prepared, p, s) for s in ("val", "test")}
     write_json(folder / CLASSIFIER_SCORES, scores)
     if isinstance(best, SliceClassifier):
         of_slices = instances_table(best, prepared.images.once(), everything.tolist())
@@ -196,80 +187,3 @@ def _predict_seed(prepared: Prepared, folder: Path, seed: int) -> dict[str, Any]
         f"{entry['best_because']}"
     )
     return {}
-
-
-def fit_classifier(
-    prepared: Prepared,
-    config: ClassifierConfig,
-    model: Classifier,
-    images: Images,
-    folder: Path,
-    seed: int,
-    key: str,
-    what: str,
-    after_epoch: Callable[[int], None] | None = None,
-    heats: Callable[[int], np.ndarray] | None = None,
-) -> dict[str, Any]:
-    """Train one classifier on the training split; validation chooses its epoch.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    config : ClassifierConfig
-    model : Classifier
-        At the beginning of its training.
-    images : Images
-        Of all cases, raw or filtered.
-    folder, seed, key, what, after_epoch
-        See `weakseg.training.loop.fit`.
-    heats : callable, optional
-        See `ClassifierTask`.
-
-    Returns
-    -------
-    dict
-        What the record says of it: device, precision, best_epoch and why it is the best.
-    """
-    fabric = make_fabric(prepared.config.device, config.precision, together=True)
-    share = share_of_launch()
-    train, val = prepared.cases.indices("train"), prepared.cases.indices("val")
-    task = ClassifierTask(
-        config, prepared.cases.labels, images, train, val, seed, fabric.device, share, heats
-    )
-    rate = highest_rate(config)
-    if config.freeze:
-        freeze(model)
-    history = fit(
-        channels_last(model),
-        task,
-        FitSettings(
-            config.epochs, config.optimizer, rate, config.weight_decay, config.warmup, seed,
-            SELECT, compile=config.compile,
-        ),
-        folder,
-        fabric,
-        key=key,
-        metadata=header(model.spec, prepared),
-        what=what,
-        after_epoch=after_epoch,
-    )  # fmt: skip
-    chosen = best_epoch(history, SELECT)
-    return {
-        "device": str(fabric.device),
-        "precision": str(fabric._precision.precision),
-        "best_epoch": chosen.epoch,
-        "best_because": chosen.why,
-        **share.entry,
-    }
-
-
-def _scores(prepared: Prepared, p: np.ndarray, index: Sequence[int]) -> dict[str, Any]:
-    labels, cases = prepared.cases.labels, prepared.cases.cases
-    return classification_scores(
-        np.array([labels.index(cases[i].label) for i in index]),
-        p[list(index)],
-        labels.lesion_indices,
-        np.array([cases[i].patient for i in index]),
-        bootstrap=prepared.config.scores.bootstrap,
-        seed=prepared.config.seed,
-    )

@@ -28,6 +28,7 @@ from weakseg.layout import (
     target_folder,
     targets_stage,
 )
+from weakseg.methods.fitting import fit_segmenter
 from weakseg.methods.gate import check_gate
 from weakseg.methods.network_choices import VALIDATION
 from weakseg.methods.networks import say_random
@@ -54,7 +55,6 @@ from weakseg.runs import remove_tree, write_json
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.composed import segment_composed
 from weakseg.stages.effort import of_segmenter
-from weakseg.stages.fit_segmenter import fit_segmenter
 from weakseg.stages.scoring import collect
 from weakseg.stages.segmenter_masks import segment_by_network
 from weakseg.training.beginning import new_segmenter

@@ -1,4 +1,4 @@
-"""The training of one segmentation network."""
+"""The training of one network of a run: of a classifier, or of a segmenter."""
 
 from __future__ import annotations
 
@@ -7,22 +7,93 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weakseg.config import OneNetwork
+import numpy as np
+
+from weakseg.config import ClassifierConfig, OneNetwork
+from weakseg.data.arrays import Images
+from weakseg.methods.classifiers import header
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import PseudoLabelSource
 from weakseg.methods.segmenters import load_segmenter, masked_lesions, network_size
 from weakseg.methods.training_heats import blends_heat, training_heats
 from weakseg.models.cascade import Cascade
+from weakseg.models.classifier import Classifier
+from weakseg.models.freezing import freeze
+from weakseg.models.modes import channels_last
 from weakseg.models.segmenters import Segmenter
-from weakseg.training.beginning import new_segmenter
+from weakseg.training.beginning import highest_rate, new_segmenter
+from weakseg.training.classify import ClassifierTask
 from weakseg.training.loop import FitSettings, fit, make_fabric
 from weakseg.training.segment import SegmenterTask, laid_out
 from weakseg.training.segmentation_cases import SegmentationCases
 from weakseg.training.selection import best_epoch
 from weakseg.training.together import share_of_launch
 
-SELECT = "val_dice"
-"""The validation figure that chooses the epoch of ``keep: best``."""
+BY_AUC = "val_auc"
+"""The validation figure that chooses a classifier's epoch."""
+
+BY_DICE = "val_dice"
+"""The validation figure that chooses a segmenter's epoch with ``keep: best``."""
+
+
+def fit_classifier(
+    prepared: Prepared,
+    config: ClassifierConfig,
+    model: Classifier,
+    images: Images,
+    folder: Path,
+    seed: int,
+    key: str,
+    what: str,
+    after_epoch: Callable[[int], None] | None = None,
+    heats: Callable[[int], np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """Train one classifier on the training split; validation chooses its epoch.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    config : ClassifierConfig
+    model : Classifier
+        At the beginning of its training.
+    images : Images
+        Of all cases, raw or filtered.
+    folder, seed, key, what, after_epoch
+        See `weakseg.training.loop.fit`.
+    heats : callable, optional
+        See `ClassifierTask`.
+
+    Returns
+    -------
+    dict
+        What the record says of it: device, precision, best_epoch and why it is the best.
+    """
+    fabric = make_fabric(prepared.config.device, config.precision, together=True)
+    share = share_of_launch()
+    train, val = prepared.cases.indices("train"), prepared.cases.indices("val")
+    task = ClassifierTask(
+        config, prepared.cases.labels, images, train, val, seed, fabric.device, share, heats
+    )
+    rate = highest_rate(config)
+    if config.freeze:
+        freeze(model)
+    history = fit(
+        channels_last(model),
+        task,
+        FitSettings(
+            config.epochs, config.optimizer, rate, config.weight_decay, config.warmup, seed,
+            BY_AUC, compile=config.compile,
+        ),
+        folder,
+        fabric,
+        key=key,
+        metadata=header(model.spec, prepared),
+        what=what,
+        after_epoch=after_epoch,
+    )  # fmt: skip
+    chosen = best_epoch(history, BY_AUC)
+    best = {"best_epoch": chosen.epoch, "best_because": chosen.why}
+    return {**_where(fabric), **best, **share.entry}
 
 
 @dataclass(frozen=True)
@@ -33,8 +104,6 @@ class Trained:
     ----------
     model : Segmenter
         With the weights that are kept, in evaluation mode, on its device.
-    fabric : lightning.fabric.Fabric
-        With that device, and the precision.
     entry : dict
         For the record.
     settings : dict
@@ -42,7 +111,6 @@ class Trained:
     """
 
     model: Segmenter
-    fabric: Any
     entry: dict[str, Any]
     settings: dict[str, Any]
 
@@ -88,7 +156,7 @@ def fit_segmenter(
     size = network_size(prepared, settings)
     heats = training_heats(prepared, settings, seed, size) if blends_heat(settings) else None
     task = SegmenterTask(settings, model, data, train, val, seed, fabric.device, share, heats)
-    select = SELECT if settings.keep == "best" else None
+    select = BY_DICE if settings.keep == "best" else None
     history = fit(
         model,
         task,
@@ -128,10 +196,8 @@ def fit_segmenter(
     best = load_segmenter(folder).to(fabric.device)
     return Trained(
         best,
-        fabric,
         {
-            "device": str(fabric.device),
-            "precision": str(fabric._precision.precision),
+            **_where(fabric),
             "random_tensors": random,
             "kept_epoch": chosen.epoch,
             "kept_because": chosen.why,
@@ -160,3 +226,8 @@ def fit_segmenter(
             **(seen | looked).to_json(),
         },
     )
+
+
+def _where(fabric: Any) -> dict[str, str]:
+    """Of the record: on what device, and how exactly, a network was trained."""
+    return {"device": str(fabric.device), "precision": str(fabric._precision.precision)}
