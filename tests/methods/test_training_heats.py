@@ -18,11 +18,11 @@ from weakseg.methods.classifiers import classifier_key
 from weakseg.methods.find import kind_of
 from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.methods.other_runs import heat_stage, lender_of_heat
+from weakseg.methods.segmenter_checks import segmenter_is_current
 from weakseg.methods.segmenters import segmenter_key
 from weakseg.methods.training_heats import heats_of, training_heats
 from weakseg.runs import read_json
 from weakseg.stages.prepare import prepared_run
-from weakseg.stages.train_segmenter import segmenter_is_current
 from weakseg.training.classify import ClassifierTask
 from weakseg.training.loop import seed_epoch
 from weakseg.training.recipes import resolve

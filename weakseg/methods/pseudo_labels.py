@@ -21,7 +21,8 @@ from weakseg.methods.heatmap import SEGMENT_FIRST
 from weakseg.methods.masks_seen import MasksSeen, masks_seen
 from weakseg.methods.other_runs import other_run
 from weakseg.methods.prepared import Prepared
-from weakseg.progress import progress
+from weakseg.methods.segmenters import training_images
+from weakseg.progress import progress, say
 from weakseg.runs import Run
 
 
@@ -156,29 +157,35 @@ def check_source(prepared: Prepared, masks: str) -> None:
 
 
 def training_targets(
-    source: PseudoLabelSource, indices: Sequence[int], settings: SegmenterConfig, what: str
+    prepared: Prepared, settings: SegmenterConfig, name: str, source: PseudoLabelSource
 ) -> PackedTargets:
-    """What a network is told of training images, by another method; no true mask is opened.
+    """What a network is told of training images with a lesion; no true mask is opened.
 
     Parameters
     ----------
-    source : PseudoLabelSource
-    indices : sequence of int
-        Of cases with a lesion label.
+    prepared : Prepared
     settings : SegmenterConfig
         Of the network that is trained; ``ignore`` says what is left open.
-    what : str
-        For the progress bar.
+    name : str
+        Of the segmenter.
+    source : PseudoLabelSource
+        The other method.
 
     Returns
     -------
     PackedTargets
         index → target of the case's own size, uint8: 0 background, 1 lesion, `IGNORE`. Cases in
         which the method finds nothing are left out: their label says that something is there.
+
+    Raises
+    ------
+    UserError
+        If it finds nothing in any of them.
     """
-    targets = PackedTargets()
-    with progress(what, len(indices)) as advance:
-        for i, mask, sure in _masks(source, indices):
+    lesion, _ = training_images(prepared)
+    what, targets = f"masks by {source.method}, seed {source.seed}", PackedTargets()
+    with progress(what, len(lesion)) as advance:
+        for i, mask, sure in _masks(source, lesion):
             advance()
             target = mask.astype(np.uint8)
             if settings.ignore is not None:
@@ -186,6 +193,14 @@ def training_targets(
                 target[mask & (sure < high) | ~mask & (sure > low)] = IGNORE
             if (target == 1).any():
                 targets[i] = target
+    if not targets:
+        raise UserError(
+            f"{source.method} finds nothing in any training image.",
+            where=f"segmenters.{name}.masks",
+            fix="look at its heatmaps and masks, and choose another method",
+        )
+    if left_out := len(lesion) - len(targets):
+        say(f"{what}: {left_out} of {len(lesion)} training images left out, nothing was found")
     return targets
 
 

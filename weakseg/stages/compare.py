@@ -28,6 +28,11 @@ from weakseg.methods.explained import heatmap_images
 from weakseg.methods.filtered import check_filtered
 from weakseg.methods.find import kind_of
 from weakseg.methods.prepared import Prepared
+from weakseg.methods.segmenter_checks import (
+    check_masks,
+    segmenter_is_current,
+    that_need_no_masks,
+)
 from weakseg.methods.segmenters import has_training_masks
 from weakseg.methods.standing import why_not_standing
 from weakseg.methods.training_heats import blends_heat
@@ -50,7 +55,7 @@ from weakseg.stages.report import report_of
 from weakseg.stages.retrain_filtered import retrain_filtered
 from weakseg.stages.scoring import collect
 from weakseg.stages.train_classifier import predictions_of, train_classifiers, training_of
-from weakseg.stages.train_segmenter import check_masks, segmenter_is_current, train_segmenters
+from weakseg.stages.train_segmenter import train_segmenters
 
 
 def compare(prepared: Prepared, *, force: bool = False, dry_run: bool = False) -> Path | None:
@@ -92,7 +97,7 @@ def steps_of(prepared: Prepared, force: bool) -> list[Step]:
     classified = prepared.has_classifier
     supervised = any(not s.weak for s in segmenters.values()) or not classified
     if supervised and classified and not has_training_masks(prepared):
-        names = _that_need_no_masks(prepared)
+        names = that_need_no_masks(prepared)
         left_out = ", ".join(n for n in segmenters if n not in names)
         say(f"segmenters: left out, no training image with a lesion has a mask ({left_out})")
         supervised = False
@@ -233,15 +238,6 @@ def _of_report(prepared: Prepared, force: bool) -> Step:
 
     make = partial(report_of, prepared)
     return Step("report", [piece_of(prepared.run, stage.name, stage.effort, make)], run)
-
-
-def _that_need_no_masks(prepared: Prepared) -> list[str]:
-    """Segmenters that are trained on heatmaps' masks, at whatever remove."""
-    names: list[str] = []
-    for name, s in prepared.config.segmenters.items():
-        if s.weak and set(prepared.config.segmenters_of(s.masks)) <= set(names):
-            names.append(name)
-    return names
 
 
 def _networks(n: int) -> str:

@@ -7,12 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from weakseg.config import MANIFEST, SegmenterConfig, fingerprint
+from weakseg.config import MANIFEST, fingerprint
 from weakseg.config.recipes import METHOD, stand_in_note
-from weakseg.current import why_stale
 from weakseg.data.case_files import write_target
 from weakseg.data.targets import PackedTargets
-from weakseg.errors import UserError, WeaksegError
 from weakseg.launch import launched
 from weakseg.layout import (
     BEST,
@@ -30,26 +28,23 @@ from weakseg.layout import (
 )
 from weakseg.methods.fitting import fit_segmenter
 from weakseg.methods.gate import check_gate
-from weakseg.methods.network_choices import VALIDATION
 from weakseg.methods.networks import say_random
 from weakseg.methods.other_runs import heat_stage
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import (
     PseudoLabelSource,
-    check_source,
     find_source,
     training_targets,
 )
+from weakseg.methods.segmenter_checks import check_heats, check_masks, pick_names
 from weakseg.methods.segmenters import (
-    masks_of,
-    network_size,
     segmentation_cases,
     segmenter_key,
     segmenter_settings,
     training_cases,
     training_images,
 )
-from weakseg.methods.training_heats import blends_heat, training_heats
+from weakseg.methods.training_heats import blends_heat
 from weakseg.progress import say
 from weakseg.runs import remove_tree, write_json
 from weakseg.stages.base import Stage, perform
@@ -60,31 +55,6 @@ from weakseg.stages.segmenter_masks import segment_by_network
 from weakseg.training.beginning import new_segmenter
 from weakseg.training.segmentation_cases import SegmentationCases
 from weakseg.training.together import wait_for_first
-
-
-def pick_names(prepared: Prepared, only: Sequence[str] | None) -> list[str]:
-    """The segmenters to work on.
-
-    Raises
-    ------
-    UserError
-        If the experiment has none, or none of that name.
-    """
-    names = list(prepared.config.segmenters)
-    if not names:
-        raise UserError(
-            "The experiment names no segmenter.",
-            where="segmenters",
-            fix="add one, for example --set segmenters.unet.arch=unet",
-        )
-    for name in only or ():
-        if name not in names:
-            raise UserError(
-                f"The experiment has no segmenter {name!r}.",
-                where="--only",
-                fix=f"choose one of: {', '.join(names)}",
-            )
-    return [n for n in names if not only or n in only]
 
 
 def train_segmenters(
@@ -118,7 +88,7 @@ def train_segmenters(
     for name in names:
         check_masks(prepared, name)
         check_gate(prepared, name)
-        _check_heats(prepared, name)
+        check_heats(prepared, name)
     for name in names:
         data = segmentation_cases(prepared, name)
         masks = prepared.config.segmenters[name].masks
@@ -137,49 +107,6 @@ def train_segmenters(
     return collect(prepared)
 
 
-def check_masks(prepared: Prepared, name: str) -> None:
-    """Refuse settings that need masks where there are none, before any training.
-
-    Raises
-    ------
-    UserError
-    """
-    config = prepared.config.segmenters[name]
-    if config.masks == MANIFEST:
-        training_cases(prepared)
-    else:
-        check_source(prepared, config.masks)
-    wants = {"keep": config.keep == "best"}
-    wants |= {k: getattr(config, k) == VALIDATION for k in ("threshold", "min_area", "weighting")}
-    val = prepared.cases.indices("val")
-    if any(wants.values()) and not masks_of(prepared, val):
-        key = next(k for k, w in wants.items() if w)
-        raise UserError(
-            "No validation image with a lesion has a mask.",
-            where=f"segmenters.{name}.{key}",
-            fix="set keep: last, threshold: 0.5, min_area: 0 and weighting: equal, which need none",
-        )
-
-
-def _check_heats(prepared: Prepared, name: str) -> None:
-    """Refuse a segmenter whose training images need heatmaps that are not there."""
-    for seed in prepared.config.segmenter_seeds(name):
-        settings = segmenter_settings(prepared, name, seed)
-        if blends_heat(settings):
-            training_heats(prepared, settings, seed, network_size(prepared, settings))
-
-
-def segmenter_is_current(prepared: Prepared, name: str, seed: int) -> bool:
-    """Whether a segmenter is trained as the experiment asks, as far as can be told beforehand."""
-    masks = prepared.config.segmenters[name].masks
-    try:
-        source = None if masks == MANIFEST else find_source(prepared, masks, seed).key
-        key = segmenter_key(prepared, name, seed, source)
-    except WeaksegError:
-        return False
-    return why_stale(prepared.run, segmenter_stage(name, seed), key) is None
-
-
 def _train(
     prepared: Prepared,
     name: str,
@@ -196,7 +123,7 @@ def _train(
     @cache
     def targets_of_source() -> PackedTargets:
         assert source is not None
-        return _targets(prepared, settings, name, source)
+        return training_targets(prepared, settings, name, source)
 
     def ready() -> tuple[SegmentationCases, list[int]]:
         # Before anything is moved: weights from a server may not be there, or nothing be found.
@@ -253,25 +180,6 @@ def _train(
     # Only now: what was broken off before it was recorded goes on from here.
     if launched().first:
         (folder / RESUME).unlink(missing_ok=True)
-
-
-def _targets(
-    prepared: Prepared, settings: SegmenterConfig, name: str, source: PseudoLabelSource
-) -> PackedTargets:
-    """Another method's masks of the training images with a lesion, in the place of true ones."""
-    lesion, _ = training_images(prepared)
-    what = f"masks by {source.method}, seed {source.seed}"
-    targets = training_targets(source, lesion, settings, what)
-    if not targets:
-        raise UserError(
-            f"{source.method} finds nothing in any training image.",
-            where=f"segmenters.{name}.masks",
-            fix="look at its heatmaps and masks, and choose another method",
-        )
-    left_out = len(lesion) - len(targets)
-    if left_out:
-        say(f"{what}: {left_out} of {len(lesion)} training images left out, nothing was found")
-    return targets
 
 
 def _write_targets(
