@@ -16,7 +16,7 @@ from PIL import Image
 from tests.layout_of_run import files_of, named_files
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
 from weakseg.masks.rules import RULES, Evidence
-from weakseg.stages.retrain_filtered import _Seed
+from weakseg.methods.filter_sources import FilterSources
 
 CONFIG = """
 name: tiny
@@ -265,7 +265,7 @@ def test_a_rule_that_learns_does_so_again_by_another_seed_but_not_to_find_all_up
 @pytest.mark.parametrize(("teacher", "masks"), [("heatmaps", 0), ("masks", 3)])
 def test_a_rule_that_masks_teach_counts_them(teacher, masks):
     rule = RULES["hypercolumn"](teacher=teacher)
-    one = _Seed.__new__(_Seed)
+    one = FilterSources.__new__(FilterSources)
     one.settings = SimpleNamespace(rule=rule)
     one.prepared = SimpleNamespace(config=SimpleNamespace(seed=0))
     one.reader = SimpleNamespace(teaching=lambda: ["a", "b", "c"])
