@@ -139,7 +139,7 @@ def test_joined_shards_are_the_whole(trained, tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert shard(config, run, "2/3") == 0
     assert "shard 2/3: up to date" in capsys.readouterr().err
-    monkeypatch.setattr("weakseg.stages.heatmaps._explainer", None)  # nothing is left to explain
+    monkeypatch.setattr("weakseg.stages.heatmaps.run_explainer", None)  # nothing is left to explain
     assert weakseg("heatmap-segment", config, "--run-dir", run) == 0
     assert contents(run) == contents(whole)
     assert not (run / "shards").exists()
@@ -313,7 +313,9 @@ def test_a_lost_shard_is_named_and_made_again_alone(trained, tmp_path, capsys, m
     assert shard(config, run, "3/3") == 0
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
     with monkeypatch.context() as broken:
-        broken.setattr("weakseg.stages.heatmaps._explainer", None)  # breaks off when some are taken
+        broken.setattr(
+            "weakseg.stages.heatmaps.run_explainer", None
+        )  # breaks off when some are taken
         assert weakseg("heatmap-segment", config, "--run-dir", run) == 1
     assert all(p.exists() for p in kept)
     shutil.copytree(run / "shards/2-of-2", run / "shards/1-of-1")  # a shard of other images

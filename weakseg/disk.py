@@ -278,3 +278,12 @@ def flush_disk(folder: Path) -> None:
             raise OSError(number, os.strerror(number), str(folder))
     finally:
         os.close(fd)
+
+
+def link(path: Path, there: Path) -> None:
+    """The same file at a second place; a copy where the disk has no links."""
+    there.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        there.hardlink_to(path)
+    except OSError:
+        shutil.copy2(path, there)

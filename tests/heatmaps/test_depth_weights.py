@@ -13,9 +13,9 @@ from weakseg.errors import ConfigError
 from weakseg.heatmaps.depth_weights import hottest_tenth, weights_by_labels
 from weakseg.heatmaps.fuse import fuse, over_maximum
 from weakseg.heatmaps.store import load_heatmap
+from weakseg.methods import heatmap_choices
 from weakseg.methods.checks import check_settings
 from weakseg.runs import read_json
-from weakseg.stages import heatmaps
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -146,7 +146,7 @@ def test_a_run_keeps_its_weights_and_predict_takes_them(tmp_path, monkeypatch, c
         seen.append((np.asarray(hot), list(lesion)))
         return np.array([0.7, 0.3, 0.0, 0.0])
 
-    monkeypatch.setattr(heatmaps, "weights_by_labels", learnt)
+    monkeypatch.setattr(heatmap_choices, "weights_by_labels", learnt)
     config = write_config(tmp_path, write_set(tmp_path / "data", slices=1), CONFIG)
     run, how = tmp_path / "run", ("--device", "cpu", "--run-dir", tmp_path / "run")
     assert weakseg("train-classifier", config, *how) == 0

@@ -11,6 +11,7 @@ import numpy as np
 from weakseg.config import fingerprint
 from weakseg.data.case_files import case_values
 from weakseg.data.cases import Case, by_file
+from weakseg.disk import link
 from weakseg.layout import (
     FIT_STAGE,
     HEATMAP_PART,
@@ -32,7 +33,7 @@ from weakseg.stages.base import Stage
 from weakseg.stages.fitted import Fitted, inputs_of_masks, read_fitted
 from weakseg.stages.segment import Work, segment_cases
 from weakseg.stages.shard_rows import read_shard_rows, write_shard_rows
-from weakseg.stages.shards import Part, dealt_out, link, own_folder, shard_key
+from weakseg.stages.shards import Part, dealt_out, own_folder, shard_key
 
 Files = Sequence[Sequence[Case]]
 """Test cases, file by file."""

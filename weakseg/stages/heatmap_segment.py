@@ -11,6 +11,7 @@ import pandas as pd
 from weakseg.config import dump_config, fingerprint
 from weakseg.contents import Thresholds
 from weakseg.current import is_current, why_stale
+from weakseg.disk import link
 from weakseg.errors import RunError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.explaining import target_classes
@@ -50,7 +51,7 @@ from weakseg.stages.fitted import Fitted, fit_rules, fit_stage, inputs_of_masks,
 from weakseg.stages.heat_masks import make_masks, shard_of_masks, shards_key
 from weakseg.stages.heatmaps import heatmaps_of_seed, make_heatmaps, make_shard
 from weakseg.stages.scoring import collect, floors_key, part_files, shard_of_floors, write_part
-from weakseg.stages.shards import forget_shards, link, own_folder
+from weakseg.stages.shards import forget_shards, own_folder
 from weakseg.stored import read_json
 
 

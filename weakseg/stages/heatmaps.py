@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from weakseg.config import HeatmapConfig, fingerprint
+from weakseg.disk import link
 from weakseg.engines.choice import spoken
-from weakseg.heatmaps.by_engine import check_engine, pick_explainer
+from weakseg.heatmaps.by_engine import check_engine
 from weakseg.heatmaps.cam import LAYERLESS
 from weakseg.heatmaps.compute import heatmaps_of
-from weakseg.heatmaps.depth_weights import pooled_depths, weights_by_labels
-from weakseg.heatmaps.explaining import LESION, Explained, Explainer
-from weakseg.heatmaps.scales import at_scale, good_scales, label_aucs, reference_scale
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.layout import (
-    fusion_file,
     heatmap_file,
     heatmap_folder,
     heatmap_stage,
     predictions_stage,
-    scales_file,
     seed_folder,
 )
 from weakseg.methods.classifiers import load_classifier
 from weakseg.methods.explained import explained_classes, heatmap_images
+from weakseg.methods.heatmap_choices import chosen_by_labels, run_explainer
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.stored_heatmaps import PREDICTED, classifier_folders, heatmap_key
 from weakseg.models.classifier import Classifier
@@ -35,7 +31,7 @@ from weakseg.models.layers import find_layers
 from weakseg.models.modes import channels_last
 from weakseg.prefetch import map_ahead
 from weakseg.progress import progress, say
-from weakseg.runs import Run, remove_tree, write_json
+from weakseg.runs import Run, remove_tree
 from weakseg.shards import Shard, refuse_auto
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_heatmaps
@@ -43,7 +39,6 @@ from weakseg.stages.shards import (
     BY,
     CHOSEN,
     Taken,
-    link,
     own_folder,
     shard_key,
     taken_from_shards,
@@ -196,32 +191,30 @@ def _write_heatmaps(
     flat, layer = 0, ""
     seen_at: Counter[float] = Counter()
     with fabric.autocast():
-        scales = _good_scales(prepared, models, config.all_heatmaps[name], part, what)
-        chosen_by_labels = {"scales": scales, **_weights(prepared, models, name, part, what)}
+        chosen = chosen_by_labels(prepared, models, name, part, what)
 
     def save(made: tuple[int, Heatmap]) -> Heatmap:
         i, heat = made
         save_heatmap(heatmap_file(part, cases[i].id), heat)
         return heat
 
-    taken = made_before(fingerprint(chosen_by_labels))
+    taken = made_before(fingerprint(chosen))
     for case, path in taken.where.items():
-        link(
-            path, heatmap_file(part, case)
-        )  # a shard goes when all is made: what breaks off loses nothing
+        # A shard goes when all is made: what breaks off loses nothing.
+        link(path, heatmap_file(part, case))
     for entry in taken.entries:
         flat, layer = flat + entry["flat"], entry["layer"]
         seen_at.update({float(s): n for s, n in entry.get("scales", {}).items()})
     work = [(how, [i for i in some if cases[i].id not in taken.where]) for how, some in work]
     explainer, by = None, taken.entries[0][BY] if taken.entries else {}
     if any(some for _, some in work):
-        explainer, by = _explainer(prepared, models, name, fabric, chosen_by_labels)
+        explainer, by = run_explainer(prepared, models, name, fabric, chosen)
         if words := spoken(by):
             say(f"{what}: {words}")
-    with progress(what, sum(len(chosen) for _, chosen in work)) as advance, fabric.autocast():
-        for settings, chosen in work:
-            explained = settings.model_copy(update=chosen_by_labels)
-            made = heatmaps_of(models, labels, images, chosen, explained, explainer)
+    with progress(what, sum(len(some) for _, some in work)) as advance, fabric.autocast():
+        for settings, indices in work:
+            explained = settings.model_copy(update=chosen)
+            made = heatmaps_of(models, labels, images, indices, explained, explainer)
             ahead = 2 * explained.batch_size
             for heat in map_ahead(save, made, workers=WRITERS, ahead=ahead):
                 flat += heat.flat
@@ -231,88 +224,7 @@ def _write_heatmaps(
     remove_tree(folder)
     part.replace(folder)
     written: dict[str, Any] = {"flat": flat, "layer": layer, **by}
-    written |= {BY: by, CHOSEN: fingerprint(chosen_by_labels)}
+    written |= {BY: by, CHOSEN: fingerprint(chosen)}
     if config.all_heatmaps[name].choose != "mean":
-        written["scales"] = {f"{s:g}": seen_at[s] for s in scales}
+        written["scales"] = {f"{s:g}": seen_at[s] for s in chosen["scales"]}
     return written
-
-
-def _explainer(
-    prepared: Prepared,
-    models: Sequence[Classifier],
-    name: str,
-    fabric: Any,
-    chosen_by_labels: Mapping[str, Any],
-) -> tuple[Explainer, dict[str, Any]]:
-    """What makes a heatmap of the experiment, by its engine."""
-    config = prepared.config
-    settings = config.all_heatmaps[name].model_copy(update=dict(chosen_by_labels))
-    if settings.choose != "mean":  # measured as most images are explained
-        settings = at_scale(settings, reference_scale(settings.scales))
-    if settings.target == PREDICTED:
-        settings = settings.model_copy(update={"target": LESION})
-
-    def in_precision(run: Explainer) -> Explainer:
-        def explain(*given: Any, **how: Any) -> Explained:
-            with fabric.autocast():
-                return run(*given, **how)
-
-        return explain
-
-    return pick_explainer(
-        config.engine,
-        models,
-        prepared.cases.labels,
-        settings,
-        side=config.data.image_size,
-        precision=config.heatmap_precision(name),
-        torch_run=in_precision,
-    )
-
-
-def _good_scales(
-    prepared: Prepared,
-    models: Sequence[Classifier],
-    settings: HeatmapConfig,
-    folder: Path,
-    what: str,
-) -> list[float]:
-    """The scales that validation labels leave over; where they are asked, a file says which."""
-    if settings.auc_drop is None:
-        return settings.scales
-    images, val = prepared.images, prepared.cases.indices("val")
-    aucs: dict[float, float] = {}
-    with progress(f"{what}: scales", len(settings.scales)) as advance:
-        for scale, auc in label_aucs(models, prepared.cases.labels, images, val, settings):
-            aucs[scale] = auc
-            advance()
-    scales = good_scales(aucs, settings.auc_drop)
-    if any(math.isnan(a) for a in aucs.values()):
-        say(f"{what}: the validation labels are all alike, so no scale is left out")
-    rounded = {f"{s:g}": None if math.isnan(a) else round(a, 4) for s, a in aucs.items()}
-    write_json(scales_file(folder), {"scales": scales, "auc": rounded, "images": len(val)})
-    return scales
-
-
-def _weights(
-    prepared: Prepared, models: Sequence[Classifier], name: str, folder: Path, what: str
-) -> dict[str, list[float]]:
-    """What the layers count by validation labels; where they are asked, a file says it."""
-    config = prepared.config
-    settings = config.all_heatmaps[name]
-    if not settings.learns_weights:
-        return {}
-    val, labels = prepared.cases.indices("val"), prepared.cases.labels
-    layers, weights = list[str](), None
-    if settings.method not in LAYERLESS:
-        layers, hot = pooled_depths(models, labels, prepared.images, val, settings)
-        lesion = [labels.is_lesion(prepared.cases.cases[i].label) for i in val]
-        weights = weights_by_labels(hot, lesion) if len(layers) > 1 else None
-    rounded = None if weights is None else [round(float(w), 4) for w in weights]
-    write_json(fusion_file(folder), {"layers": layers, "weights": rounded, "images": len(val)})
-    if rounded is None:
-        say(f"{what}: the validation labels prefer no layer, so that all count alike")
-        return {}
-    told = ", ".join(f"{n} {w:.2f}" for n, w in zip(layers, rounded, strict=True))
-    say(f"{what}: by {len(val)} validation labels the layers count {told}")
-    return {"weights": rounded}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -252,12 +251,3 @@ def forget_shards(run: Path, keys: Mapping[str, str], *, but: Collection[str] = 
 def own_folder(run: Path, shard: Shard) -> Path:
     """Where a shard lies in a run."""
     return shard_folder(run, shard.part, shard.of)
-
-
-def link(path: Path, there: Path) -> None:
-    """The same file at a second place; a copy where the disk has no links."""
-    there.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        there.hardlink_to(path)
-    except OSError:
-        shutil.copy2(path, there)
