@@ -14,27 +14,22 @@ from weakseg.config import (
     Config,
     dump_config,
     fingerprint,
-    load_config,
 )
-from weakseg.config.differences import differences
-from weakseg.data.arrays import ImageBatches, channels_of
+from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Labels
 from weakseg.data.familiar import remember
-from weakseg.data.fingerprint import table_fingerprint
-from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_configured
 from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import phantom_name, write_phantom
 from weakseg.data.phantom_slices import NORMAL, TUMOR
-from weakseg.data.splits import make_splits, read_splits, write_splits
-from weakseg.data.summary import summarise_cases
+from weakseg.data.splits import write_splits
 from weakseg.disk import as_path
-from weakseg.errors import DataError, WeaksegError, check_argument
+from weakseg.errors import check_argument
 from weakseg.layout import PREPARE_STAGE, config_file, images_file, shards_folder, splits_file
-from weakseg.methods.checks import check_settings, checked_table
+from weakseg.methods.checked import checked_run, say_other_settings
+from weakseg.methods.checks import check_settings
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import say
 from weakseg.runs import (
-    Run,
     environment,
     locked,
     make_folder,
@@ -46,9 +41,6 @@ from weakseg.shards import Shard
 from weakseg.stages.base import Effort, Stage, perform
 from weakseg.stages.shards import own_folder, refuse_running
 from weakseg.training.together import joined, wait_for_first
-
-FEW = 4
-"""How many settings are named in which two runs differ."""
 
 ROOT = Path("runs")
 
@@ -112,7 +104,7 @@ def prepared_run(
         launch = stack.enter_context(joined())
         if not launch.first:
             wait_for_first()  # who checks the data, and writes the splits
-        prepared, about = _checked(config, folder, path)
+        prepared, about = checked_run(config, folder, path)
         if dry_run:
             yield prepared
             return
@@ -124,7 +116,7 @@ def prepared_run(
         if shard is None:
             refuse_running(folder)
         remove_leftovers(folder, but=None if shard is None else shards_folder(folder))
-        _say_other_settings(folder, config)
+        say_other_settings(folder, config)
         run = prepared.run
         write_text(config_file(folder), dump_config(config))
         run.update(name=config.name, seed=config.seed, environment=environment(), data=about)
@@ -154,36 +146,6 @@ def _phantom(config: Config, beside: Path, goes: contextlib.ExitStack | None) ->
     return write_phantom(beside / name, config.data.phantom)
 
 
-def _checked(config: Config, folder: Path, path: Path) -> tuple[Prepared, dict[str, Any]]:
-    """The run, with nothing written, and what its record says of the data."""
-    record = Run(folder).record
-    table = read_configured(path, config.data)
-    data = table_fingerprint(table, config.data)
-    reading = config.data.fingerprint_settings()
-    key = fingerprint(data, reading)
-    before = record.get("data", {})
-    stand_ins = None if table.has_patients else _patients_before(folder, table)
-    # Without the patients that were found before, the images are looked at again.
-    if before.get("key") == key and (table.has_patients or stand_ins is not None):
-        cases = case_set(table, config.data, stand_ins)
-        channels = int(before["channels"])
-    else:
-        findings = checked_table(table, config)
-        stand_ins = patient_stand_ins(table, findings.groups) if findings.groups else None
-        cases = case_set(table, config.data, stand_ins)
-        channels = channels_of(cases, config.data, findings.grey)
-    if config.data.manifest == PHANTOM:
-        cases = replace(cases, source=PHANTOM, simulated=True)
-    if config.data.manifest != PHANTOM:
-        check_settings(config, cases.labels, channels, cases.dims)
-    cases = cases.with_cases(make_splits(cases.cases, cases.labels, config.data.split))
-    whole = fingerprint(key, {c.id: c.split for c in cases.cases})
-    images = ImageBatches(cases.cases, config.data, channels)
-    about = {"key": key, "fingerprint": data, "splits_key": whole}
-    prepared = Prepared(config, Run(folder), cases, channels, whole, images)
-    return prepared, summarise_cases(cases, channels) | about
-
-
 def _splits_of(prepared: Prepared) -> Stage:
     """The splits, and what the training images look like."""
     splits, images = splits_file(prepared.run.folder), images_file(prepared.run.folder)
@@ -201,28 +163,3 @@ def _splits_of(prepared: Prepared) -> Stage:
         write,
         effort=Effort("splits", len(prepared.cases.cases)),
     )
-
-
-def _say_other_settings(folder: Path, config: Config) -> None:
-    """Tell an earlier run of the same name from this one, where its settings were others."""
-    try:
-        others = differences(load_config(config_file(folder)), config)
-    except WeaksegError:  # none, or one that is written anew
-        return
-    if others:
-        few = ", ".join(others[:FEW]) + (f" and {len(others) - FEW} more" if others[FEW:] else "")
-        say(
-            f"{folder}: goes on with a run of other settings: {few}. What depends on them is made "
-            "again; another name (--set name=OTHER) or --run-dir keeps both"
-        )
-
-
-def _patients_before(folder: Path, table: Table) -> list[str] | None:
-    """The patient of each row as an earlier stage of the same data has found it, if it is there."""
-    try:
-        earlier = read_splits(splits_file(folder))
-    except DataError:
-        return None
-    now = [(table.resolve(r.image), r.index) for r in table.rows]
-    same = [(c.image, c.slice) for c in earlier] == now
-    return [c.patient for c in earlier] if same else None
