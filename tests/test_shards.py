@@ -183,7 +183,7 @@ def test_joined_masks_and_scores_are_the_whole(fitted, tmp_path, capsys, monkeyp
     assert "stays in" not in said
     with monkeypatch.context() as nothing_is_left:
         nothing_is_left.setattr("weakseg.stages.heat_masks._make", None)
-        nothing_is_left.setattr("weakseg.stages.scoring._floor_rows", None)
+        nothing_is_left.setattr("weakseg.stages.scoring.floor_rows", None)
         nothing_is_left.setattr("weakseg.stages.heatmap_segment.fit_rules", None)
         assert weakseg("heatmap-segment", config, "--run-dir", run) == 0
     assert contents(run) == contents(whole)

@@ -17,10 +17,10 @@ from weakseg.masks.clean_up import keep_parts, vote_along
 from weakseg.methods.base import Prediction
 from weakseg.methods.clean_up import clean_slices
 from weakseg.methods.find import kind_of
+from weakseg.methods.mask_curve import point_key
 from weakseg.runs import read_json
 from weakseg.scores import score_case, summarise
 from weakseg.scores.stored import read_per_case, read_rows
-from weakseg.stages.equivalence import _point_key
 
 CONFIG = """
 name: slices
@@ -219,7 +219,7 @@ def test_a_curve_is_made_again_where_it_would_be_another_and_not_for_what_it_ign
     def keys(changes):
         config = parse_config({"segmenters": {"net": {}}} | changes)
         run = SimpleNamespace(config=config, key="data", cases=SimpleNamespace(dims=2))
-        return _point_key(run, "net", 0, 3, 0), curve_fingerprint(config, "net")
+        return point_key(run, "net", 0, 3, 0), curve_fingerprint(config, "net")
 
     point, told = keys({})
     assert keys({"volumes": {"smooth": 0}}) == (point, told)

@@ -27,6 +27,7 @@ from weakseg.methods.checks import check_places
 from weakseg.methods.explained import heatmap_images
 from weakseg.methods.filtered import check_filtered
 from weakseg.methods.find import kind_of
+from weakseg.methods.mask_curve import lesion_patients
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_checks import (
     check_masks,
@@ -47,7 +48,7 @@ from weakseg.stages.effort import (
     of_network_masks,
     of_segmenter,
 )
-from weakseg.stages.equivalence import lesion_patients, mask_equivalence
+from weakseg.stages.equivalence import mask_equivalence
 from weakseg.stages.heatmap_segment import heatmap_segment
 from weakseg.stages.heatmaps import heatmaps_of_seed
 from weakseg.stages.plan import Piece, Step, follow, piece_of

@@ -7,14 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from weakseg import contents
 from weakseg.config import (
-    AUTO,
     STARTING_WEIGHTS,
-    clean_up_settings,
     curve_fingerprint,
     fingerprint,
     starting_weights,
@@ -34,6 +31,14 @@ from weakseg.layout import (
 )
 from weakseg.methods.base import SUPERVISED
 from weakseg.methods.fitting import fit_segmenter
+from weakseg.methods.mask_curve import (
+    is_plain,
+    lesion_patients,
+    point_cases,
+    point_key,
+    point_settings,
+    seeds_of_draws,
+)
 from weakseg.methods.network import NetworkMethod
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks
@@ -41,9 +46,6 @@ from weakseg.methods.segmenters import (
     is_trained,
     masks_of,
     segmentation_cases,
-    segmenter_key,
-    segmenter_settings,
-    training_cases,
 )
 from weakseg.runs import remove_tree, write_text
 from weakseg.scores.stored import read_rows
@@ -52,17 +54,9 @@ from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_segmenter
 from weakseg.stages.segment import score_predictions
 from weakseg.stored import read_csv
-from weakseg.training.segment import SegmenterTask
 from weakseg.training.segmentation_cases import SegmentationCases
 
 COLUMNS = ("case", "patient", "draw", "k", "masks", "dice", "has_lesion", "false_alarm")
-
-
-def lesion_patients(prepared: Prepared) -> list[str]:
-    """Training patients with at least one lesion mask, sorted."""
-    labels = prepared.cases.labels
-    cases = [prepared.cases.cases[i] for i in training_cases(prepared)]
-    return sorted({c.patient for c in cases if c.mask and labels.is_lesion(c.label)})
 
 
 def mask_equivalence(prepared: Prepared, *, force: bool = False) -> Path:
@@ -83,7 +77,7 @@ def mask_equivalence(prepared: Prepared, *, force: bool = False) -> Path:
     everyone = lesion_patients(prepared)
     counts = config.equivalence.patient_counts(len(everyone))
     draws = list(range(config.equivalence.draws))
-    seeds = _seeds(config.segmenter_seeds(name), len(draws))
+    seeds = seeds_of_draws(config.segmenter_seeds(name), len(draws))
     path = scores_file(run.folder, EQUIVALENCE)
     data = cache(lambda: segmentation_cases(prepared, name))
     points = [
@@ -121,23 +115,6 @@ def mask_equivalence(prepared: Prepared, *, force: bool = False) -> Path:
     return path
 
 
-def _seeds(seeds: list[int], draws: int) -> list[int]:
-    """A seed a draw: those of the segmenter first, so that its networks need no second training."""
-    more = (s for s in range(max(seeds) + 1, max(seeds) + 1 + draws))
-    return [*seeds, *more][:draws]
-
-
-def _point_key(prepared: Prepared, name: str, draw: int, k: int, seed: int) -> str:
-    settings, looked = segmenter_settings(prepared, name), {"tile", "overlap", "flips"}
-    # Settings that came later, where they do something.
-    looked |= {"scales"} if settings.scales != [1.0] else set()
-    looked |= {"prune"} if settings.prune is not None else set()
-    after = settings.model_dump(mode="json", include={*looked, "recalibrate"})
-    made_of = (segmenter_key(prepared, name, seed), after, prepared.config.seed)
-    cleaned = clean_up_settings(prepared.config)
-    return fingerprint("equivalence-point", 1, *made_of, draw, k, *cleaned)
-
-
 def _point_of(
     prepared: Prepared,
     name: str,
@@ -149,12 +126,11 @@ def _point_of(
 ) -> Stage:
     """One training and its scores; kept, so that a curve that was broken off goes on."""
     run = prepared.run
-    order = np.random.default_rng([prepared.config.seed, draw]).permutation(len(everyone))
-    train = training_cases(prepared, [everyone[i] for i in order[:k]])
+    train = point_cases(prepared, everyone, draw, k)
     kept = point_file(run.folder, name, draw, k)
-    key = _point_key(prepared, name, draw, k, seed)
+    key = point_key(prepared, name, draw, k, seed)
     # The run's own network of all masks needs no second training.
-    same = k == len(everyone) and _plain(prepared, name) and is_trained(prepared, name, seed)
+    same = k == len(everyone) and is_plain(prepared, name) and is_trained(prepared, name, seed)
 
     def write(_: None) -> dict[str, Any]:
         if same:
@@ -176,19 +152,6 @@ def _point_of(
     return Stage(point_stage(name, draw, k), key, (kept,), write, inputs=inputs, effort=effort)
 
 
-def _plain(prepared: Prepared, name: str) -> bool:
-    """Whether the run's own rows are of one network, made as those of the curve.
-
-    Without validation masks, an average over seeds, screening or a gate.
-    """
-    s = prepared.config.segmenters[name]
-    screened = (
-        s.min_peak > 0 or s.min_area != 0 or s.gate != "none" or s.false_alarms is not None or s.crf
-    )
-    alone = len(prepared.config.mask_seeds(name)) == len(prepared.config.segmenter_seeds(name))
-    return s.keep == "last" and s.threshold == 0.5 and not s.recalibrate and alone and not screened
-
-
 def _trained_rows(
     prepared: Prepared,
     name: str,
@@ -199,13 +162,7 @@ def _trained_rows(
     folder: Path,
     what: str,
 ) -> list[dict[str, Any]]:
-    settings = segmenter_settings(prepared, name)
-    if settings.steps == AUTO:
-        whole = SegmenterTask.steps_of(settings, len(training_cases(prepared)))
-        settings = settings.model_copy(update={"steps": whole})
-    # What a validation mask could tell is not asked.
-    quiet = {"keep": "last", "validation_cases": 0, "recalibrate": False, "crf": 0}
-    settings = settings.model_copy(update=quiet)
+    settings = point_settings(prepared, name)
     trained = fit_segmenter(prepared, settings, data, train, folder, seed, key=key, what=what)
     seen = masks_of(prepared, train)
     threshold = {"kind": SUPERVISED, "threshold": 0.5, "masks_seen": seen, "chosen_on": "nothing"}

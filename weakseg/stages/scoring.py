@@ -6,15 +6,13 @@ joins the parts that are up to date into ``per_case.csv`` and ``summary.csv``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from weakseg.config import Config, fingerprint
-from weakseg.data.case_files import case_image, case_spacing
-from weakseg.data.cases import Case, by_file
 from weakseg.layout import (
     FLOORS_PART,
     FLOORS_STAGE,
@@ -31,17 +29,16 @@ from weakseg.layout import (
     volumes_part,
 )
 from weakseg.masks.floors import FLOORS
-from weakseg.masks.region import plane_by_plane
-from weakseg.methods.cases import case_entry, read_truth, scored_cases
 from weakseg.methods.find import kind_of, method_names
+from weakseg.methods.floors import floor_files, floor_rows
 from weakseg.methods.lesions import COLUMNS as OF_LESION
 from weakseg.methods.prepared import Prepared
-from weakseg.methods.rows import Rows, score_volume, whole_case
+from weakseg.methods.rows import Rows
 from weakseg.methods.standing import why_not_standing
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
-from weakseg.scores import case_columns, score_case, summarise
+from weakseg.scores import case_columns, summarise
 from weakseg.scores.stored import read_lesions, read_rows
 from weakseg.shards import Shard
 from weakseg.spreadsheets import csv_text
@@ -111,9 +108,9 @@ def shard_of_floors(prepared: Prepared, shard: Shard) -> Stage | None:
     path = rows_file(own_folder(prepared.run.folder, shard), FLOORS_PART)
 
     def make(_: None) -> dict[str, Any]:
-        files = shard.own(_floor_files(prepared))
+        files = shard.own(floor_files(prepared))
         with progress(f"trivial floors, shard {shard}", sum(map(len, files))) as advance:
-            write_shard_rows(path, [_floor_rows(prepared, files, advance)])
+            write_shard_rows(path, [floor_rows(prepared, files, advance)])
         return {"images": len(files)}
 
     return Stage(FLOORS_STAGE, shard_key(floors_key(prepared), shard), (path,), make)
@@ -121,49 +118,17 @@ def shard_of_floors(prepared: Prepared, shard: Shard) -> Stage | None:
 
 def _write_floors(prepared: Prepared) -> dict[str, Any]:
     rows, key, left = Rows(), floors_key(prepared), "test files get their floors here"
-    dealt = dealt_out(prepared.run.folder, FLOORS_STAGE, key, _floor_files(prepared), left)
+    dealt = dealt_out(prepared.run.folder, FLOORS_STAGE, key, floor_files(prepared), left)
     here = sum(len(of) for files, part in dealt if part is None for of in files)
     with progress("trivial floors", here) as advance:
         for files, part in dealt:
             if part is None:
-                rows += _floor_rows(prepared, files, advance)
+                rows += floor_rows(prepared, files, advance)
             else:
                 [made], _ = read_shard_rows(rows_file(part.folder, FLOORS_PART))
                 rows += made
     write_part(prepared, FLOORS_PART, rows.by_method(list(FLOORS)))
     return {"data": prepared.key}
-
-
-def _floor_files(prepared: Prepared) -> list[list[Case]]:
-    """The test images that can be scored, file by file."""
-    scored = scored_cases(prepared)
-    return [list(of) for of in by_file(c for c in prepared.cases.of("test") if c.id in scored)]
-
-
-def _floor_rows(
-    prepared: Prepared, files: Sequence[Sequence[Case]], advance: Callable[..., None]
-) -> Rows:
-    data, labels = prepared.config.data, prepared.cases.labels
-    whole = {of[0].file: len(of) for of in by_file(prepared.cases.of("test"))}
-    rows, flags = Rows(), {"flat": False, "gated": False}
-    for cases in files:
-        images = [case_image(c, data) for c in cases]
-        truths = [
-            read_truth(c, image.shape[: c.dims], not labels.is_lesion(c.label), data)
-            for c, image in zip(cases, images, strict=True)
-        ]
-        for name, floor in FLOORS.items():
-            masks = [
-                plane_by_plane(floor, image, c.dims) for c, image in zip(cases, images, strict=True)
-            ]
-            for case, mask, truth in zip(cases, masks, truths, strict=True):
-                scores = score_case(mask, truth, spacing=case_spacing(case))
-                rows.cases.append(case_entry(case, name, "floor", None, 0) | scores | flags)
-            if prepared.cases.sliced and len(cases) == whole[cases[0].file]:
-                entry = case_entry(whole_case(cases, labels), name, "floor", None, 0)
-                rows.volumes.append(entry | score_volume(cases, masks, truths) | flags)
-        advance(len(cases))
-    return rows
 
 
 def part_methods(config: Config) -> dict[str, str]:
