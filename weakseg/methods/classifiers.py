@@ -17,7 +17,14 @@ from weakseg.current import is_current
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case, Labels
 from weakseg.data.slices import volume_frame
-from weakseg.layout import BEST, CLASSIFIER_SCORES, PREDICTIONS, classifier_stage, predictions_stage
+from weakseg.layout import (
+    BEST,
+    CLASSIFIER_SCORES,
+    PREDICTIONS,
+    classifier_stage,
+    predictions_stage,
+    seed_folder,
+)
 from weakseg.methods.networks import load_network
 from weakseg.methods.other_runs import lent_heat_key
 from weakseg.methods.prepared import Prepared
@@ -39,6 +46,12 @@ def classifier_key(prepared: Prepared, seed: int) -> str:
     return fingerprint(
         "classifier", 2, prepared.key, config.fingerprint_settings(), weights, seed, *lent
     )
+
+
+def weights_of(prepared: Prepared, seeds: Sequence[int]) -> dict[str, str]:
+    """Seed → fingerprint of the weights of its classifier, for the record of what it has made."""
+    arch, run = prepared.config.classifier.arch, prepared.run.folder
+    return {str(s): file_hash(seed_folder(run, arch, s) / BEST) for s in seeds}
 
 
 def is_trained(prepared: Prepared, seed: int) -> bool:

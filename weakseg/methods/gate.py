@@ -14,12 +14,11 @@ from weakseg.config import Config
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Case, Labels
 from weakseg.errors import RunError, UserError
-from weakseg.layout import BEST, PREDICTIONS, seed_folder
-from weakseg.methods.classifiers import classifier_key, is_trained, read_predictions
+from weakseg.layout import PREDICTIONS, seed_folder
+from weakseg.methods.classifiers import classifier_key, is_trained, read_predictions, weights_of
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.stored_heatmaps import classifier_folders
 from weakseg.models.classifier import Classifier
-from weakseg.runs import file_hash
 from weakseg.scores import youden_threshold
 from weakseg.stored import DELETE, damaged
 from weakseg.training.classify import predict_probabilities
@@ -192,9 +191,7 @@ def gate_weights(prepared: Prepared, name: str) -> dict[str, str]:
     """Seed → fingerprint of the weights of every classifier that a segmenter's gate asks."""
     if prepared.config.segmenter_gate(name) == "none":
         return {}
-    arch = prepared.config.classifier.arch
-    folders = {s: seed_folder(prepared.run.folder, arch, s) for s in _all_seeds(prepared, name)}
-    return {str(s): file_hash(f / BEST) for s, f in folders.items()}
+    return weights_of(prepared, _all_seeds(prepared, name))
 
 
 def gate_key(prepared: Prepared, name: str) -> list[Any]:

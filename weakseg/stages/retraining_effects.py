@@ -11,7 +11,6 @@ import pandas as pd
 from weakseg.config import Condition, FilteredConfig, filtered_fingerprint, fingerprint
 from weakseg.filtering.questions import questions
 from weakseg.layout import (
-    BEST,
     FILTERED,
     FILTERED_ANSWERS,
     FILTERED_STAGE,
@@ -20,15 +19,15 @@ from weakseg.layout import (
     condition_stage,
     faithfulness_stage,
     scores_file,
-    seed_folder,
 )
+from weakseg.methods.classifiers import weights_of
 from weakseg.methods.filtered_evidence import (
     condition_evidence,
     condition_row,
     measured_faithfulness,
 )
 from weakseg.methods.prepared import Prepared
-from weakseg.runs import file_hash, write_json, write_text
+from weakseg.runs import write_json, write_text
 from weakseg.scores import caution
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
@@ -100,13 +99,11 @@ def write_evidence(
                 "faithfulness": measured_faithfulness(prepared, target),
             },
         )
-        weights = {str(s): file_hash(seed_folder(run.folder, arch, s) / BEST) for s in config.seeds}
-        wanted = filtered_fingerprint(config)
         return {
             "data": prepared.key,
             "conditions": len(conditions),
-            "weights": weights,
-            "asked": wanted,
+            "weights": weights_of(prepared, config.seeds),
+            "asked": filtered_fingerprint(config),
         }
 
     arch = config.classifier.arch
