@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.contours import region_contour
 from weakseg.masks.rules.arguments import at_least
 from weakseg.masks.rules.base import FittedRule
-from weakseg.masks.rules.seeded import SeededRule, seeds_of
+from weakseg.masks.rules.seeded import SeededRule, Seeds, Smoothing, Steps, from_seeds
 
 
 class ChanVeseRule(SeededRule):
@@ -20,8 +18,8 @@ class ChanVeseRule(SeededRule):
 
     rule: Literal["chan-vese"] = "chan-vese"
     spoken = "an active contour of Chan and Vese"
-    steps: int = Field(60, ge=1, le=1000)
-    smoothing: int = Field(1, ge=0, le=10, description="how often it is smoothed a step")
+    steps: Steps = 60
+    smoothing: Smoothing = 1
 
     by_default = False
 
@@ -50,11 +48,9 @@ def chan_vese_mask(
     Parameters
     ----------
     heatmap : (M, N) array_like
-        Raw heat.
     image : (M, N[, C]) array_like
-        The image that it belongs to.
     high, low : float, optional
-        Shares of the heatmap's maximum, 0 < low < high < 1: the contour begins at their mean, and
+        See `weakseg.masks.rules.seeded.seeds_of`: the contour begins at their mean, and
         does not leave what is at least as hot as ``low``, whose mean grey stands for the outside.
     steps, smoothing : int, optional
         See `weakseg.masks.contours.region_contour`.
@@ -62,8 +58,7 @@ def chan_vese_mask(
     Returns
     -------
     (M, N) ndarray of bool
-        Every pixel above ``high`` is in it and none below ``low``. Where no pixel is below
-        ``low``, the threshold is halfway between the two.
+        See `weakseg.masks.rules.seeded.from_seeds`.
 
     Raises
     ------
@@ -72,10 +67,10 @@ def chan_vese_mask(
     """
     at_least(1, steps=steps)
     at_least(0, smoothing=smoothing)
-    seeds = seeds_of(heatmap, image, low=low, high=high)
-    if not seeds.both:
-        return seeds.halfway
-    found = region_contour(
-        seeds.grey, seeds.halfway, ~seeds.background, steps=steps, smoothing=smoothing
-    )
-    return np.asarray(found | seeds.lesion)
+
+    def grow(seeds: Seeds) -> Bools:
+        return region_contour(
+            seeds.grey, seeds.halfway, ~seeds.background, steps=steps, smoothing=smoothing
+        )
+
+    return from_seeds(grow, heatmap, image, low=low, high=high)

@@ -11,7 +11,7 @@ from pydantic import Field
 from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.rules.arguments import at_least
 from weakseg.masks.rules.base import FittedRule
-from weakseg.masks.rules.seeded import SeededRule, seeds_of, slope
+from weakseg.masks.rules.seeded import SeededRule, Seeds, from_seeds, slope
 
 
 class GeodesicRule(SeededRule):
@@ -45,19 +45,16 @@ def geodesic_mask(
     Parameters
     ----------
     heatmap : (M, N) or (X, Y, Z) array_like
-        Raw heat.
     image : (M, N[, C]) or (X, Y, Z[, C]) array_like
-        The image that it belongs to.
     high, low : float, optional
-        Shares of the heatmap's maximum, 0 < low < high < 1.
+        See `weakseg.masks.rules.seeded.seeds_of`.
     edge : float, optional
         Cost of a step across the image's full range of grey values; 0 makes the image irrelevant.
 
     Returns
     -------
     (M, N) or (X, Y, Z) ndarray of bool
-        Every pixel above ``high`` is in it and none below ``low``. Where no pixel is below
-        ``low``, the threshold is halfway between the two.
+        See `weakseg.masks.rules.seeded.from_seeds`.
 
     Raises
     ------
@@ -72,12 +69,11 @@ def geodesic_mask(
     from skimage.graph import MCP_Geometric
 
     at_least(0, edge=edge)
-    seeds = seeds_of(heatmap, image, low=low, high=high)
-    if not seeds.both:
-        return seeds.halfway
-    grey = seeds.grey
-    cost = 1 + edge * slope(grey)
-    to_lesion, _ = MCP_Geometric(cost).find_costs(np.argwhere(seeds.lesion))
-    to_background, _ = MCP_Geometric(cost).find_costs(np.argwhere(seeds.background))
-    nearer: Bools = to_lesion < to_background
-    return nearer
+
+    def grow(seeds: Seeds) -> Bools:
+        cost = 1 + edge * slope(seeds.grey)
+        to_lesion, _ = MCP_Geometric(cost).find_costs(np.argwhere(seeds.lesion))
+        to_background, _ = MCP_Geometric(cost).find_costs(np.argwhere(seeds.background))
+        return np.asarray(to_lesion < to_background)
+
+    return from_seeds(grow, heatmap, image, low=low, high=high)

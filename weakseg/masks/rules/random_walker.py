@@ -12,7 +12,7 @@ from pydantic import Field
 from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.rules.arguments import at_least
 from weakseg.masks.rules.base import FittedRule
-from weakseg.masks.rules.seeded import SeededRule, Seeds, seeds_of
+from weakseg.masks.rules.seeded import SeededRule, Seeds, from_seeds
 
 LONGEST_SIDE = 384
 """Larger images are made smaller for the walk: its cost grows faster than the image."""
@@ -47,11 +47,9 @@ def random_walker_mask(
     Parameters
     ----------
     heatmap : (M, N) array_like
-        Raw heat.
     image : (M, N[, C]) array_like
-        The image that it belongs to.
     high, low : float, optional
-        Shares of the heatmap's maximum, 0 < low < high < 1.
+        See `weakseg.masks.rules.seeded.seeds_of`.
     beta : float, optional
         How much an edge hinders, in an image whose grey values range from 0 to 1; 0 makes the
         image irrelevant.
@@ -59,8 +57,7 @@ def random_walker_mask(
     Returns
     -------
     (M, N) ndarray of bool
-        Every pixel above ``high`` is in it and none below ``low``. Where no pixel is below
-        ``low``, the threshold is halfway between the two.
+        See `weakseg.masks.rules.seeded.from_seeds`.
 
     Raises
     ------
@@ -72,11 +69,11 @@ def random_walker_mask(
     L. Grady, "Random walks for image segmentation", IEEE TPAMI 28(11), 2006.
     """
     at_least(0, beta=beta)
-    seeds = seeds_of(heatmap, image, low=low, high=high)
-    if not seeds.both:
-        return seeds.halfway
-    p = _walk(seeds, beta)
-    return np.asarray((p > 0.5) & ~seeds.background | seeds.lesion)
+
+    def grow(seeds: Seeds) -> Bools:
+        return np.asarray(_walk(seeds, beta) > 0.5)
+
+    return from_seeds(grow, heatmap, image, low=low, high=high)
 
 
 def _walk(sure: Seeds, beta: float) -> Floats:

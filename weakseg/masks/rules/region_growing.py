@@ -11,7 +11,7 @@ from pydantic import Field
 from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.rules.arguments import at_least
 from weakseg.masks.rules.base import FittedRule
-from weakseg.masks.rules.seeded import SeededRule, seeds_of, smoothed
+from weakseg.masks.rules.seeded import Blur, SeededRule, Seeds, from_seeds, smoothed
 
 
 class RegionGrowingRule(SeededRule):
@@ -23,9 +23,7 @@ class RegionGrowingRule(SeededRule):
     tolerance: float = Field(
         0.1, ge=0.0, le=1.0, description="of grey, share of the image's full range"
     )
-    blur: float = Field(
-        0.008, ge=0.0, le=0.1, description="sd of the image's smoothing, share of its longer side"
-    )
+    blur: Blur = 0.008
 
     dims = (2, 3)
     by_default = False
@@ -50,24 +48,20 @@ def region_growing_mask(
     Parameters
     ----------
     heatmap : (M, N) or (X, Y, Z) array_like
-        Raw heat.
     image : (M, N[, C]) or (X, Y, Z[, C]) array_like
-        The image that it belongs to.
     high, low : float, optional
-        Shares of the heatmap's maximum, 0 < low < high < 1.
+        See `weakseg.masks.rules.seeded.seeds_of`.
     tolerance : float, optional
         How far a grey may be, at most, from the median of the connected seeds that it grows from;
         share of the image's full range.
     blur : float, optional
-        Standard deviation of the image's smoothing, as a share of its longer side; of a volume
-        within its slices.
+        See `weakseg.masks.rules.seeded.smoothed`.
 
     Returns
     -------
     (M, N) or (X, Y, Z) ndarray of bool
-        Every pixel above ``high`` is in it and none below ``low``, which the growth does not
-        cross; connected by faces. Where no pixel is below ``low``, the threshold is halfway between
-        the two.
+        See `weakseg.masks.rules.seeded.from_seeds`; what is below ``low`` the growth does not
+        cross. Connected by faces.
 
     Raises
     ------
@@ -81,14 +75,15 @@ def region_growing_mask(
     from scipy import ndimage
 
     at_least(0, tolerance=tolerance, blur=blur)
-    seeds = seeds_of(heatmap, image, low=low, high=high)
-    if not seeds.both:
-        return seeds.halfway
-    grey = smoothed(seeds.grey, blur)
-    parts, count = ndimage.label(seeds.lesion)
-    grown = seeds.lesion.copy()
-    for k, tone in enumerate(ndimage.median(grey, parts, np.arange(1, count + 1)), start=1):
-        alike = (np.abs(grey - tone) <= tolerance) & ~seeds.background | (parts == k)
-        labels, _ = ndimage.label(alike)
-        grown |= np.isin(labels, labels[parts == k])
-    return grown
+
+    def grow(seeds: Seeds) -> Bools:
+        grey = smoothed(seeds.grey, blur)
+        parts, count = ndimage.label(seeds.lesion)
+        grown = seeds.lesion.copy()
+        for k, tone in enumerate(ndimage.median(grey, parts, np.arange(1, count + 1)), start=1):
+            alike = (np.abs(grey - tone) <= tolerance) & ~seeds.background | (parts == k)
+            labels, _ = ndimage.label(alike)
+            grown |= np.isin(labels, labels[parts == k])
+        return grown
+
+    return from_seeds(grow, heatmap, image, low=low, high=high)

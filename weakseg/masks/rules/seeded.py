@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,18 @@ from weakseg.masks.rules.arguments import heat_and_grey, in_order
 from weakseg.masks.rules.hot_box import smoothing
 from weakseg.masks.rules.search import SearchedRule, low_below_high
 from weakseg.settings import Fraction
+
+Steps = Annotated[int, Field(ge=1, le=1000)]
+"""Of a contour that moves."""
+
+Smoothing = Annotated[int, Field(ge=0, le=10, description="how often it is smoothed a step")]
+"""Of a contour that moves."""
+
+Blur = Annotated[
+    float,
+    Field(ge=0.0, le=0.1, description="sd of the image's smoothing, share of its longer side"),
+]
+"""See `smoothed`."""
 
 
 class SeededRule(SearchedRule):
@@ -55,9 +68,9 @@ def seeds_of(heatmap: npt.ArrayLike, image: npt.ArrayLike, *, low: float, high: 
 
     Parameters
     ----------
-    heatmap : (M, N) array_like
+    heatmap : (M, N) or (X, Y, Z) array_like
         Raw heat.
-    image : (M, N[, C]) array_like
+    image : (M, N[, C]) or (X, Y, Z[, C]) array_like
         The image that it belongs to.
     low, high : float
         Shares of the heatmap's maximum, 0 < low < high < 1.
@@ -73,8 +86,49 @@ def seeds_of(heatmap: npt.ArrayLike, image: npt.ArrayLike, *, low: float, high: 
     return Seeds(unit_range(grey), heat > high, heat < low, halfway)
 
 
+def from_seeds(
+    grow: Callable[[Seeds], Bools],
+    heatmap: npt.ArrayLike,
+    image: npt.ArrayLike,
+    *,
+    low: float,
+    high: float,
+) -> Bools:
+    """What grows from the sure parts, which are as they are.
+
+    Parameters
+    ----------
+    grow : callable
+        From seeds of both kinds to the mask; what it says of the sure parts does not count.
+    heatmap, image, low, high
+        See `seeds_of`.
+
+    Returns
+    -------
+    ndarray of bool
+        Every pixel above ``high`` is in it and none below ``low``. Where no pixel is below
+        ``low``, the threshold is halfway between the two.
+
+    Raises
+    ------
+    ValueError
+        For shapes that differ, or shares out of order.
+    """
+    seeds = seeds_of(heatmap, image, low=low, high=high)
+    if not seeds.both:
+        return seeds.halfway
+    return np.asarray(grow(seeds) & ~seeds.background | seeds.lesion)
+
+
 def smoothed(grey: Floats, blur: float) -> Floats:
-    """Greys smoothed by a Gaussian of a share of the longer side; of a volume in each slice."""
+    """Greys smoothed by a Gaussian of a share of the longer side; of a volume in each slice.
+
+    Parameters
+    ----------
+    grey : (M, N) or (X, Y, Z) ndarray
+    blur : float
+        Standard deviation, as a share of the longer side.
+    """
     from scipy import ndimage
 
     return np.asarray(ndimage.gaussian_filter(grey, smoothing(grey.shape, blur)))

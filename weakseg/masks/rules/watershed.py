@@ -6,12 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.rules.arguments import at_least
 from weakseg.masks.rules.base import FittedRule
-from weakseg.masks.rules.seeded import SeededRule, seeds_of, slope, smoothed
+from weakseg.masks.rules.seeded import Blur, SeededRule, Seeds, from_seeds, slope, smoothed
 
 
 class WatershedRule(SeededRule):
@@ -20,9 +19,7 @@ class WatershedRule(SeededRule):
 
     rule: Literal["watershed"] = "watershed"
     spoken = "the watershed"
-    blur: float = Field(
-        0.008, ge=0.0, le=0.1, description="sd of the image's smoothing, share of its longer side"
-    )
+    blur: Blur = 0.008
 
     dims = (2, 3)
     by_default = False
@@ -44,20 +41,16 @@ def watershed_mask(
     Parameters
     ----------
     heatmap : (M, N) or (X, Y, Z) array_like
-        Raw heat.
     image : (M, N[, C]) or (X, Y, Z[, C]) array_like
-        The image that it belongs to.
     high, low : float, optional
-        Shares of the heatmap's maximum, 0 < low < high < 1.
+        See `weakseg.masks.rules.seeded.seeds_of`.
     blur : float, optional
-        Standard deviation of the image's smoothing, as a share of its longer side; of a volume
-        within its slices.
+        See `weakseg.masks.rules.seeded.smoothed`.
 
     Returns
     -------
     (M, N) or (X, Y, Z) ndarray of bool
-        Every pixel above ``high`` is in it and none below ``low``. Where no pixel is below
-        ``low``, the threshold is halfway between the two.
+        See `weakseg.masks.rules.seeded.from_seeds`.
 
     Raises
     ------
@@ -72,8 +65,9 @@ def watershed_mask(
     from skimage.segmentation import watershed
 
     at_least(0, blur=blur)
-    seeds = seeds_of(heatmap, image, low=low, high=high)
-    if not seeds.both:
-        return seeds.halfway
-    markers = seeds.lesion + 2 * seeds.background.astype(np.int32)
-    return np.asarray(watershed(slope(smoothed(seeds.grey, blur)), markers) == 1)
+
+    def grow(seeds: Seeds) -> Bools:
+        markers = seeds.lesion + 2 * seeds.background.astype(np.int32)
+        return np.asarray(watershed(slope(smoothed(seeds.grey, blur)), markers) == 1)
+
+    return from_seeds(grow, heatmap, image, low=low, high=high)
