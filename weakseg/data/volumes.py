@@ -38,18 +38,9 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, eq=False)
-class Volume:
-    """A volume as stored: nothing is turned or resampled.
+class _OnGrid:
+    """What lies on the grid of a file."""
 
-    Attributes
-    ----------
-    values : (X, Y, Z) ndarray of float32
-        With the file's slope and intercept applied.
-    frame : Frame
-    """
-
-    values: NDArray[np.float32]
     frame: Frame
 
     @property
@@ -69,7 +60,22 @@ class Volume:
 
 
 @dataclass(frozen=True, eq=False)
-class CaseVolume:
+class Volume(_OnGrid):
+    """A volume as stored: nothing is turned or resampled.
+
+    Attributes
+    ----------
+    values : (X, Y, Z) ndarray of float32
+        With the file's slope and intercept applied.
+    frame : Frame
+    """
+
+    values: NDArray[np.float32]
+    frame: Frame
+
+
+@dataclass(frozen=True, eq=False)
+class CaseVolume(_OnGrid):
     """All modalities of a case on one grid.
 
     Attributes
@@ -85,21 +91,6 @@ class CaseVolume:
     values: NDArray[np.float32]
     roi: NDArray[np.bool_] | None
     frame: Frame
-
-    @property
-    def affine(self) -> NDArray[np.float64]:
-        """(4, 4), from voxel indices to mm."""
-        return self.frame.affine
-
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Size of a voxel in mm."""
-        return self.frame.spacing
-
-    @property
-    def known_spacing(self) -> bool:
-        """Whether the image tells the spacing."""
-        return self.frame.known_spacing
 
 
 def read_volume(path: Path) -> Volume:

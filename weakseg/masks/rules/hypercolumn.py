@@ -20,7 +20,7 @@ from pydantic import Field
 
 from weakseg.masks.checks import Bools, Floats, fraction
 from weakseg.masks.region import brightness, unit_range
-from weakseg.masks.rules.arguments import heat_and_grey, in_order
+from weakseg.masks.rules.arguments import below_one, heat_and_grey, in_order
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.crf import crf_probability, package
 from weakseg.masks.rules.trained import TrainableRule
@@ -310,8 +310,7 @@ def hypercolumn_mask(
     Hariharan et al., "Hypercolumns for object segmentation and fine-grained localization", CVPR
     2015. Achanta et al., "SLIC superpixels", IEEE TPAMI 34(11), 2012.
     """
-    if not 0 <= warm < 1:
-        raise ValueError(f"warm must be in [0, 1), got {warm}")
+    below_one(warm=warm)
     fraction("at", at)
     heat, _ = heat_and_grey(heatmap, image)
     if not heat.any():

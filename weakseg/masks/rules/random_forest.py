@@ -17,7 +17,7 @@ from pydantic import Field
 from weakseg.masks.checks import Bools, Floats, fraction
 from weakseg.masks.region import brightness, unit_range
 from weakseg.masks.rules.affinity import coarse_heat
-from weakseg.masks.rules.arguments import heat_and_grey
+from weakseg.masks.rules.arguments import below_one, heat_and_grey
 from weakseg.masks.rules.base import FittedRule
 from weakseg.masks.rules.trained import TrainableRule
 from weakseg.masks.thresholds import apply_threshold
@@ -261,8 +261,7 @@ def random_forest_mask(
     """
     from skimage.transform import resize
 
-    if not 0 <= warm < 1:
-        raise ValueError(f"warm must be in [0, 1), got {warm}")
+    below_one(warm=warm)
     fraction("at", at)
     heat, _ = heat_and_grey(heatmap, image)
     shape = features.shape[:2]
