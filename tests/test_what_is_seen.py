@@ -28,12 +28,12 @@ from weakseg.methods.heats import StoredHeats
 from weakseg.methods.masks_seen import MasksSeen
 from weakseg.methods.network import NetworkMethod, network_mask
 from weakseg.methods.network_choices import choose_threshold
+from weakseg.methods.segment_cases import score_predictions
 from weakseg.methods.stored_heatmaps import HeatReader
 from weakseg.runs import write_json, write_text
 from weakseg.scores import dice
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.prepare import prepared_run
-from weakseg.stages.segment import score_predictions
 
 CONFIG = """
 name: seen

@@ -41,6 +41,7 @@ from weakseg.methods.mask_curve import (
 )
 from weakseg.methods.network import NetworkMethod
 from weakseg.methods.prepared import Prepared
+from weakseg.methods.segment_cases import score_predictions
 from weakseg.methods.segmenter_networks import Networks
 from weakseg.methods.segmenters import (
     is_trained,
@@ -52,7 +53,6 @@ from weakseg.scores.stored import read_rows
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_segmenter
-from weakseg.stages.segment import score_predictions
 from weakseg.stored import read_csv
 from weakseg.training.segmentation_cases import SegmentationCases
 

@@ -25,13 +25,13 @@ from weakseg.masks.thresholds import dice_curve, normalise
 from weakseg.methods.heatmap import HeatmapMethod
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.rows import Predicted, Rows, Truth
+from weakseg.methods.segment_cases import Work, segment_cases
 from weakseg.methods.stored_heatmaps import HeatReader
 from weakseg.progress import progress
 from weakseg.runs import Run, remove_tree
 from weakseg.shards import Shard
 from weakseg.stages.base import Stage
 from weakseg.stages.fitted import Fitted, inputs_of_masks, read_fitted
-from weakseg.stages.segment import Work, segment_cases
 from weakseg.stages.shard_rows import read_shard_rows, write_shard_rows
 from weakseg.stages.shards import Part, dealt_out, own_folder, shard_key
 
