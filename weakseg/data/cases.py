@@ -176,3 +176,8 @@ class CaseSet:
     def indices(self, split: str) -> list[int]:
         """Where the cases of a split stand among all."""
         return [i for i, c in enumerate(self.cases) if c.split == split]
+
+    def file_by_file(self, split: str) -> list[int]:
+        """Where they stand, slices of a volume one after the other, see `by_file`."""
+        place = {c.id: i for i, c in enumerate(self.cases)}
+        return [place[c.id] for c in file_by_file(self.of(split))]

@@ -16,7 +16,6 @@ from weakseg.config import (
     fingerprint,
     starting_weights,
 )
-from weakseg.data.cases import file_by_file
 from weakseg.layout import (
     EQUIVALENCE,
     EQUIVALENCE_STAGE,
@@ -166,8 +165,7 @@ def _trained_rows(
     trained = fit_segmenter(prepared, settings, data, train, folder, seed, key=key, what=what)
     seen = masks_of(prepared, train)
     threshold = {"kind": SUPERVISED, "threshold": 0.5, "masks_seen": seen, "chosen_on": "nothing"}
-    place = {c.id: i for i, c in enumerate(prepared.cases.cases)}
-    test = [place[c.id] for c in file_by_file(prepared.cases.of("test"))]
+    test = prepared.cases.file_by_file("test")
     networks = Networks((trained.model,), (trained.settings,))
     method = NetworkMethod(name, (seed,), prepared.config, networks, settings, threshold)
     predictions = ((data.cases[i], p) for i, p in method.over(data, test))

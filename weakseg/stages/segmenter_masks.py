@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from weakseg.config import STARTING_WEIGHTS, SegmenterConfig, fingerprint, starting_weights
-from weakseg.data.cases import file_by_file
-from weakseg.engines.base import TORCH
-from weakseg.engines.choice import spoken
 from weakseg.layout import (
     BEST,
     masks_folder,
@@ -21,38 +15,22 @@ from weakseg.layout import (
     segmenter_folder,
     segmenter_part,
 )
-from weakseg.methods.base import ENGINE
+from weakseg.methods.chosen_network import chosen_method
 from weakseg.methods.fingerprints import segmenter_fingerprint
-from weakseg.methods.gate import find_gate, gate_key, gate_weights
-from weakseg.methods.network import (
-    GATE_BY,
-    NETWORKS,
-    NetworkMethod,
-    beside_each,
-    no_gate,
-)
-from weakseg.methods.network_choices import (
-    Probabilities,
-    choose_screen,
-    choose_threshold,
-    choose_weights,
-)
+from weakseg.methods.gate import gate_key, gate_weights
 from weakseg.methods.other_runs import heat_stage
 from weakseg.methods.prepared import Prepared
-from weakseg.methods.segmenter_networks import Networks, load_networks
 from weakseg.methods.segmenters import (
     AFTER_TRAINING,
     read_settings,
     segmenter_settings,
 )
 from weakseg.methods.training_heats import blends_heat
-from weakseg.progress import say
 from weakseg.runs import file_hash
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_network_masks
 from weakseg.stages.scoring import part_files
 from weakseg.stages.segment import OfSeed, segment_by
-from weakseg.training.loop import make_fabric
 from weakseg.training.segmentation_cases import SegmentationCases
 
 
@@ -103,59 +81,20 @@ def _blends(prepared: Prepared, name: str, seed: int) -> bool:
     return blends_heat(segmenter_settings(prepared, name, seed))
 
 
-def _ask(
-    fabric: Any, data: SegmentationCases, settings: SegmenterConfig, networks: Networks
-) -> Probabilities:
-    """What networks say of some of a run's cases."""
-
-    def probabilities(indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        with fabric.autocast():
-            yield from networks.probabilities(data, indices, settings)
-
-    return probabilities
-
-
 def _write_masks(
     prepared: Prepared, name: str, data: SegmentationCases, settings: SegmenterConfig
 ) -> dict[str, Any]:
     """Write masks and their scores; what the record says of them."""
     config = prepared.config
-    place = {c.id: i for i, c in enumerate(prepared.cases.cases)}
-    test = [place[c.id] for c in file_by_file(prepared.cases.of("test"))]
+    test = prepared.cases.file_by_file("test")
     engines = dict[str, Any]()
 
     def predicted() -> Iterator[OfSeed]:
         engine = config.engine
         for seed, together in config.mask_seeds(name).items():
-            fabric = make_fabric(config.device, settings.precision)
-            networks = load_networks(
-                prepared.run.folder, name, together, fabric.device, engine, settings.precision
-            )
-            if words := spoken(networks.engine):
-                say(f"masks of {name}: {words}")
-            engine = networks.engine.get("engine", engine)  # for all seeds the same
-            engines.update(networks.engine)
-
-            ask = partial(_ask, fabric, data, settings)
-            networks = choose_weights(prepared, settings, networks, data, ask)
-            probabilities = ask(networks)
-            threshold = choose_threshold(prepared, settings, networks, data, probabilities)
-            if engine != TORCH:
-                threshold[ENGINE] = engine
-            if settings.ensemble:
-                threshold[NETWORKS] = together
-            gate = find_gate(prepared, name, together)
-            if gate is not None:
-                threshold |= {"gate": gate.value, GATE_BY: list(gate.by)}
-            if settings.false_alarms is not None:
-                where = prepared.cases.indices("val")
-                cases, how = prepared.cases.cases, threshold["inference"]
-                val = beside_each(probabilities(where), cases, where, how)
-                threshold |= choose_screen(prepared, settings, threshold, val, gate)
-            says = no_gate if gate is None else gate.of
-            method = NetworkMethod(
-                name, tuple(together), config, networks, settings, threshold, says
-            )
+            threshold, method = chosen_method(prepared, name, data, settings, together, engine)
+            engine = method.networks.engine.get("engine", engine)  # for all seeds the same
+            engines.update(method.networks.engine)
             of_cases = ((data.cases[i], p) for i, p in method.over(data, test))
             yield seed, threshold, method, of_cases
 
