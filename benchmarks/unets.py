@@ -25,12 +25,12 @@ from unittest.mock import patch
 
 import pandas as pd
 from machine import describe_machine, print_machine, spread, table, write_json
+from weakseg.stages.fit_segmenter import fit_segmenter
 
 from weakseg.config import Config
 from weakseg.data.mapped import MappedStore
 from weakseg.layout import METRICS
 from weakseg.methods.segmenters import network_size, segmenter_settings
-from weakseg.stages.fit_segmenter import fit_segmenter
 from weakseg.stages.prepare import prepared_run
 from weakseg.training import loop
 from weakseg.training.segmentation_cases import SegmentationCases

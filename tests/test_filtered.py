@@ -17,6 +17,7 @@ from tests.layout_of_run import files_of, named_files
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
 from weakseg.masks.rules import RULES, Evidence
 from weakseg.methods.filter_sources import FilterSources
+from weakseg.stored import read_json
 
 CONFIG = """
 name: tiny
@@ -328,6 +329,23 @@ def _retrain(config: Path, run: Path, *sets: str) -> None:
         assert weakseg(command, config, "--run-dir", run, *sets) == 0
 
 
+def _require_something_to_leak(run: Path, target: str) -> None:
+    """Whatever is wrong, nothing can leak through heat that is the same in all images: flat heat,
+    or of the predicted class where that is one class throughout."""
+    stages = read_json(run / "run.json")["stages"]
+    heats = [entry for name, entry in stages.items() if name.startswith("heatmaps/")]
+    assert heats
+    assert all(2 * entry["flat"] < entry["images"] for entry in heats)
+    networks = list((run / "filtered").rglob("predictions.csv"))
+    assert networks
+    assert all(pd.read_csv(path)["lesion_probability"].std() > 1e-4 for path in networks)
+    if target == "predicted":
+        (path,) = run.glob("classifier/*/*/predictions.csv")
+        shares = pd.read_csv(path)["predicted"].value_counts(normalize=True)
+        assert len(shares) == 2
+        assert shares.min() > 0.1
+
+
 # The lightest network sees the leak below as well as any, but calls all images the same: where
 # the heat is of the class it predicts, a larger one stands.
 @pytest.mark.parametrize(
@@ -339,6 +357,7 @@ def test_labels_cannot_leak_through_the_filter(tmp_path, target, arch):
     run = tmp_path / "run"
     sets = ("--set", f"filtered.target={target}", "--set", f"classifier.arch={arch}")
     _retrain(config, run, *sets)
+    _require_something_to_leak(run, target)
     for name, (low, auc, high) in _auc_of_shapes(run).items():
         assert low < 0.5 < high or abs(auc - 0.5) < 0.12, (name, auc)
 
