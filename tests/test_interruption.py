@@ -14,6 +14,7 @@ import pytest
 from tests.data.helpers import noise, save, write_rows
 from tests.tiny import weakseg, write_config, write_set
 from weakseg import interruption
+from weakseg.data import inspect_files
 from weakseg.interruption import InterruptedCommand, deaf_to_interrupts, signals_raise
 from weakseg.runs import cores
 from weakseg.training import loop
@@ -144,11 +145,15 @@ def test_what_is_ignored_stays_ignored_and_other_threads_install_nothing():
 
 # Processes that look at the files of a long manifest
 
+# A thread that there is before, as of numpy's mathematics, hears signals that the main one blocks.
 LONG = """
 import sys
+import threading
+import time
 from weakseg.data import inspect_files
 from weakseg.cli import main
 
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
 inspect_files.MANY, inspect_files.MANY_AT_ONCE = 10, 4
 main(["validate", sys.argv[1]])
 """
@@ -224,3 +229,38 @@ def test_only_processes_begun_within_are_deaf():
         heard = "not yet"
     assert heard == "not yet"
     assert "SIGINT" not in blocked()
+
+
+def test_what_another_thread_hears_waits_too():
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    passed = False
+    with pytest.raises(InterruptedCommand), signals_raise(), deaf_to_interrupts():
+        signal.pthread_kill(thread.ident, signal.SIGINT)
+        time.sleep(0.1)
+        passed = True
+    done.set()
+    thread.join()
+    assert passed
+
+
+def test_what_joblib_stumbles_over_when_work_is_given_up_is_not_told(monkeypatch):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_type))
+
+    def fail(error):
+        raise error
+
+    def end(name, error):
+        thread = threading.Thread(target=fail, args=(error,), name=name)
+        thread.start()
+        thread.join()
+
+    with inspect_files._giving_up():
+        end(inspect_files.KEEPER, KeyError(1))
+        assert told == []
+        end(inspect_files.KEEPER, OSError())
+        end("another", KeyError(1))
+    end(inspect_files.KEEPER, KeyError(1))
+    assert told == [OSError, KeyError, KeyError]

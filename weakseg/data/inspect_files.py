@@ -6,6 +6,7 @@ second to start.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -39,6 +40,9 @@ AT_ONCE = 16
 MANY = 5000
 """Rows from which on processes pay."""
 MANY_AT_ONCE = 250
+
+KEEPER = "ExecutorManagerThread"
+"""joblib's thread that starts and ends its processes."""
 
 ATTENDED = 1.0
 """Seconds after which a process asks whether the one that started it still lives."""
@@ -182,10 +186,32 @@ def in_processes(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             for result in results:  # noqa: UP028 - they shall not be closed with this one
                 yield result
         finally:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "[0-9]+ tasks ")  # were given up on purpose
+            with _giving_up():
                 if results is not None:
                     results.close()
+
+
+@contextlib.contextmanager
+def _giving_up() -> Iterator[None]:
+    """Say nothing of tasks that are given up on purpose, nor of what joblib stumbles over then.
+
+    Where they have hardly begun, the thread that keeps its processes has ended these and forgotten
+    the tasks, and asks for one of them once more: a KeyError.
+    """
+    told = threading.excepthook
+
+    def tell(args: threading.ExceptHookArgs) -> None:
+        keeper = args.thread is not None and args.thread.name == KEEPER
+        if not (keeper and args.exc_type is KeyError):
+            told(args)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "[0-9]+ tasks ")
+        threading.excepthook = tell
+        try:
+            yield
+        finally:
+            threading.excepthook = told
 
 
 def _end_with(parent: int) -> None:
