@@ -22,11 +22,11 @@ from weakseg.data.cases import Case
 from weakseg.errors import ConfigError, RunError
 from weakseg.layout import heatmap_file
 from weakseg.methods.rows import Rows
+from weakseg.methods.shard_rows import read_shard_rows, write_shard_rows
 from weakseg.predicting.shards import Told, asked_for, forget_parts, read_parts, write_part
 from weakseg.runs import Run, file_hash, locked
 from weakseg.shards import Shard, parse_shard
 from weakseg.stages.base import Stage, perform
-from weakseg.stages.shard_rows import read_shard_rows, write_shard_rows
 from weakseg.stages.shards import CHOSEN, forget_shards, shard_key, taken_from_shards
 from weakseg.training.loop import pick_device
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from weakseg.config import fingerprint
-from weakseg.data.case_files import case_values
 from weakseg.data.cases import Case, by_file
 from weakseg.disk import link
 from weakseg.layout import (
@@ -20,19 +18,17 @@ from weakseg.layout import (
     masks_folder,
     rows_file,
 )
-from weakseg.masks.set_thresholds import GRID, MeanCurve
-from weakseg.masks.thresholds import dice_curve, normalise
-from weakseg.methods.heatmap import HeatmapMethod
+from weakseg.masks.set_thresholds import MeanCurve
+from weakseg.methods.fitted_rules import Fitted, dice_at_cuts, read_fitted
 from weakseg.methods.prepared import Prepared
-from weakseg.methods.rows import Predicted, Rows, Truth
+from weakseg.methods.rows import Rows
 from weakseg.methods.segment_cases import Work, segment_cases
-from weakseg.methods.stored_heatmaps import HeatReader
+from weakseg.methods.shard_rows import read_shard_rows, write_shard_rows
 from weakseg.progress import progress
 from weakseg.runs import Run, remove_tree
 from weakseg.shards import Shard
 from weakseg.stages.base import Stage
-from weakseg.stages.fitted import Fitted, inputs_of_masks, read_fitted
-from weakseg.stages.shard_rows import read_shard_rows, write_shard_rows
+from weakseg.stages.fitted import inputs_of_masks
 from weakseg.stages.shards import Part, dealt_out, own_folder, shard_key
 
 Files = Sequence[Sequence[Case]]
@@ -152,8 +148,9 @@ def _make(
     first = fitted.of_heats[0].name
     made = []
     for k, of in enumerate(fitted.of_heats):
-        work = (Work(cases, _masks_of(of.reader, of.methods)) for cases in files)
-        dice, rows = _dice_of(prepared) if of.name == first else None, Rows()
+        work = (Work(cases, of.masks) for cases in files)
+        dice = partial(dice_at_cuts, prepared.cases.labels) if of.name == first else None
+        rows = Rows()
         for scored in segment_cases(prepared, work, of.seed, masks=folder, look=dice):
             rows += scored.rows
             for said in scored.looked:
@@ -162,32 +159,3 @@ def _make(
             advance(scored.cases)
         made.append(rows)
     return made
-
-
-def _dice_of(prepared: Prepared) -> Callable[[Case, Predicted, Any], np.ndarray | None]:
-    """Gives the Dice of a lesion at every threshold: for looking, not for choosing."""
-    is_lesion = prepared.cases.labels.is_lesion
-
-    def dice(case: Case, predicted: Predicted, truth: Any) -> np.ndarray | None:
-        if truth is None or case.mask is None or not is_lesion(case.label):
-            return None
-        return dice_curve(normalise(predicted[0][1].map), truth, GRID)
-
-    return dice
-
-
-def _masks_of(
-    reader: HeatReader, methods: Sequence[HeatmapMethod]
-) -> Callable[[Case, Truth], Predicted]:
-    """The masks of an image by every rule."""
-
-    def predict(case: Case, truth_of: Truth) -> Predicted:
-        heat = reader.load(case)
-        full, truth = heat.full(), truth_of(heat.shape)
-        needed = any(m.rule.needs_image for m in methods)
-        image = case_values(case, reader.prepared.config.data) if needed else None
-        # An upper bound has no threshold for an image that nobody has segmented.
-        able = [m for m in methods if truth is not None or not m.rule.rule.needs_truth]
-        return [(m, m.of_heat(heat, full, image, truth)) for m in able]
-
-    return predict

@@ -16,7 +16,6 @@ from weakseg.errors import RunError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.explaining import target_classes
 from weakseg.layout import (
-    BEST,
     CURVES,
     FIT_STAGE,
     FLOORS_STAGE,
@@ -29,10 +28,11 @@ from weakseg.layout import (
     masks_folder,
     method_folder,
     scores_file,
-    seed_folder,
     threshold_file,
 )
+from weakseg.methods.classifiers import weights_of
 from weakseg.methods.fingerprints import heatmap_fingerprint
+from weakseg.methods.fitted_rules import Fitted, fit_rules, read_fitted
 from weakseg.methods.heatmap import KIND
 from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.spoken import why_left_out
@@ -41,13 +41,13 @@ from weakseg.methods.stored_heatmaps import (
     require_classifiers,
 )
 from weakseg.progress import say
-from weakseg.runs import file_hash, remove_tree, write_text
+from weakseg.runs import remove_tree, write_text
 from weakseg.shards import Shard
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
 from weakseg.stages.composed import segment_composed
 from weakseg.stages.effort import of_masks
-from weakseg.stages.fitted import Fitted, fit_rules, fit_stage, inputs_of_masks, read_fitted
+from weakseg.stages.fitted import fit_stage, inputs_of_masks
 from weakseg.stages.heat_masks import make_masks, shard_of_masks, shards_key
 from weakseg.stages.heatmaps import heatmaps_of_seed, make_heatmaps, make_shard
 from weakseg.stages.scoring import collect, floors_key, part_files, shard_of_floors, write_part
@@ -229,10 +229,7 @@ def _write_masks(prepared: Prepared, settings: str, key: str, fit: Stage) -> dic
     write_part(prepared, HEATMAP_PART, rows)
     table = pd.DataFrame(curves, columns=["seed", "threshold", "dice"])
     write_text(scores_file(run.folder, CURVES), csv_text(table))
-    weights = {
-        str(s): file_hash(seed_folder(run.folder, config.classifier.arch, s) / BEST)
-        for s in config.seeds
-    }
+    weights = weights_of(prepared, config.seeds)
     return {"left_out": left_out, "weights": weights, "data": prepared.key, "asked": settings}
 
 

@@ -34,6 +34,7 @@ from weakseg.methods.floors import floor_files, floor_rows
 from weakseg.methods.lesions import COLUMNS as OF_LESION
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.rows import Rows
+from weakseg.methods.shard_rows import read_shard_rows, write_shard_rows
 from weakseg.methods.standing import why_not_standing
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
@@ -43,7 +44,6 @@ from weakseg.scores.stored import read_lesions, read_rows
 from weakseg.shards import Shard
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, forget, perform
-from weakseg.stages.shard_rows import read_shard_rows, write_shard_rows
 from weakseg.stages.shards import dealt_out, own_folder, shard_key
 
 COLUMNS = [*case_columns(), "probability"]
