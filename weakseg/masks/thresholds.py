@@ -3,6 +3,8 @@
 For one threshold of a whole set see `weakseg.masks.set_thresholds`. A mask is what lies
 *strictly above* a threshold. No rule here returns a threshold below 0: where a heatmap is not
 positive there is no heat, and no heat is never a lesion. Infinity stands for "nothing is chosen".
+
+One room for one image: every threshold is found and applied by the same rule of ties.
 """
 
 from __future__ import annotations

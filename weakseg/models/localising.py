@@ -4,6 +4,8 @@ A network that ends in an average over places and one linear layer can apply tha
 place instead (a 1x1 convolution) and pool the scores afterwards: the average gives the same
 logits, other pools ask for the lesion somewhere rather than everywhere. Exits are such heads at
 shallower layers.
+
+One room for the head: what it scores, how it is found in a network, and heads of shallower layers.
 """
 
 from __future__ import annotations
