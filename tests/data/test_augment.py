@@ -10,6 +10,7 @@ from weakseg.config import AugmentConfig, ClassifierConfig
 from weakseg.config.classifier import AUGMENTATIONS
 from weakseg.data.augment import (
     augment,
+    crosses,
     random_affine,
     random_size,
     rescaled,
@@ -132,11 +133,37 @@ def test_a_window_is_a_rectangle_and_takes_no_more_than_its_share_of_a_side():
     assert len(torch.unique(columns.sum(1))) > 5
 
 
+def test_calipers_are_whole_white_crosses_from_none_to_so_many():
+    torch.manual_seed(0)
+    drawn = crosses(400, (24, 40), 1)[:, 0]
+    count = drawn.sum((1, 2))
+    assert set(count.tolist()) == {0, 9}  # arms of two pixels on each side of a centre
+    assert float((count > 0).float().mean()) == pytest.approx(0.5, abs=0.1)
+    first = drawn[count > 0][0]
+    (y,), (x,) = np.flatnonzero(first.sum(1) == 5), np.flatnonzero(first.sum(0) == 5)
+    assert first[y, x - 2 : x + 3].all()
+    assert first[y - 2 : y + 3, x].all()
+    rows, columns = drawn.any(2).any(0), drawn.any(1).any(0)
+    assert rows.all()
+    assert columns.all()  # to the very edge
+    assert crosses(100, (200, 300), 3).sum((1, 2, 3)).max() <= 3 * (4 * 4 + 1)
+    x = images(8, 3, 24)
+    out = scanner_look(x, NOTHING.model_copy(update={"calipers": 4}))
+    changed = (out != x).all(1)
+    assert changed.any()
+    assert (out.movedim(1, -1)[changed] == 1).all()
+    torch.testing.assert_close(out.movedim(1, -1)[~changed], x.movedim(1, -1)[~changed])
+    volume = x.unsqueeze(2)
+    assert scanner_look(volume, NOTHING.model_copy(update={"calipers": 4})) is volume
+
+
 def test_an_augmentation_has_a_name_and_what_is_not_done_is_not_spoken_of():
     named = ClassifierConfig.model_validate({"augment": "scanner-look"}).augment
     assert named.model_dump().items() >= AUGMENTATIONS["scanner-look"].items()
     assert named.rotate == AugmentConfig().rotate
-    assert not {"gamma", "speckle", "crop"} & AugmentConfig().model_dump().keys()
+    assert not {"gamma", "speckle", "crop", "calipers"} & AugmentConfig().model_dump().keys()
+    of_ultrasound = ClassifierConfig.model_validate({"augment": "ultrasound-look"}).augment
+    assert of_ultrasound == named.model_copy(update={"calipers": 4})
     with pytest.raises(ValueError, match="there is no augmentation 'look'; names: scanner-look"):
         ClassifierConfig.model_validate({"augment": "look"})
     images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -18,8 +18,13 @@ AUGMENTATIONS: dict[str, dict[str, float]] = {
     "scanner-look": {
         "brightness": 0.2, "contrast": 0.4, "gamma": 0.5, "speckle": 0.15, "crop": 0.15,
     },
+    "ultrasound-look": {
+        "brightness": 0.2, "contrast": 0.4, "gamma": 0.5, "speckle": 0.15, "crop": 0.15,
+        "calipers": 4,
+    },
 }  # fmt: skip
-"""Augmentations by name: what other scanners of the same kind do to an image."""
+"""Augmentations by name: what other scanners of the same kind do to an image, and of ultrasound
+what people draw into it as well."""
 
 
 class AugmentConfig(Section):
@@ -52,6 +57,13 @@ class AugmentConfig(Section):
         description="what lies outside of a random rectangle is blackened, on each side up to this "
         "share",
     )
+    calipers: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="white crosses at random places of an image, none to so many: what lesions are "
+        "measured with then tells nothing of them",
+    )
 
     heat: Probability = Field(
         0.0,
@@ -67,7 +79,9 @@ class AugmentConfig(Section):
         "heatmap": {"heat": 0.5},
         "heatmap-of-another": {"heat": 0.5, "heat_of": "another"},
     }
-    later: ClassVar[frozenset[str]] = frozenset({"gamma", "speckle", "crop", "heat", "heat_of"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"gamma", "speckle", "crop", "calipers", "heat", "heat_of"}
+    )
 
     @model_validator(mode="before")
     @classmethod

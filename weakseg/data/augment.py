@@ -70,19 +70,21 @@ def augment(images: Tensor, config: AugmentConfig) -> Tensor:
 
 
 def scanner_look(images: Tensor, config: AugmentConfig) -> Tensor:
-    """Every image to a power of its own, and with speckle: noise that grows with the intensity.
+    """Every image to a power of its own, with speckle: noise that grows with the intensity; and
+    with calipers drawn into it.
 
     Parameters
     ----------
     images : (B, C, *size) Tensor
         In [0, 1].
     config : AugmentConfig
-        Its ``gamma`` and ``speckle``; where both are 0 nothing is drawn.
+        Its ``gamma``, ``speckle`` and ``calipers``; where all are 0 nothing is drawn. Whole volumes
+        get no calipers.
 
     Returns
     -------
     (B, C, *size) Tensor
-        In [0, 1]; what is 0 stays so.
+        In [0, 1]; what is 0 stays so, but for calipers.
     """
     ones = [1] * (images.ndim - 2)
     if config.gamma:
@@ -91,7 +93,26 @@ def scanner_look(images: Tensor, config: AugmentConfig) -> Tensor:
     if config.speckle:
         noise = torch.randn(len(images), 1, *images.shape[2:])
         images = (images * (1 + config.speckle * noise.to(images))).clamp(0, 1)
+    if config.calipers and images.ndim == 4:
+        drawn = crosses(len(images), images.shape[2:], config.calipers).to(images.device)
+        images = images.masked_fill(drawn, 1.0)
     return images
+
+
+def crosses(n: int, size: Sequence[int], most: int) -> Tensor:
+    """Where crosses lie in images, (n, 1, H, W) of bool: each gets from none to ``most``, evenly.
+
+    An arm is a pixel wide and as long as a fiftieth of the shorter side, at least two; whole
+    crosses lie inside, anywhere with equal probability.
+    """
+    arm = max(2, min(size) // 50)
+    drawn = torch.zeros(n, 1, *size, dtype=torch.bool)
+    for image, count in zip(drawn[:, 0], torch.randint(0, most + 1, (n,)).tolist(), strict=True):
+        for _ in range(count):
+            y, x = (int(torch.randint(arm, side - arm, ())) for side in size)
+            image[y, x - arm : x + arm + 1] = True
+            image[y - arm : y + arm + 1, x] = True
+    return drawn
 
 
 def seen_window(n: int, size: Sequence[int], crop: float) -> Tensor:

@@ -149,9 +149,10 @@ def _refuse(config: OneNetwork, dims: int) -> None:
             where="segmenter.scales",
             fix="take it out: it is for images",
         )
-    if config.normalise == "zscore" and (a.brightness or a.contrast or a.gamma or a.speckle):
+    looks = a.brightness or a.contrast or a.gamma or a.speckle or a.calipers
+    if config.normalise == "zscore" and looks:
         raise ConfigError(
-            "brightness, contrast, gamma and speckle are for intensities in [0, 1], not "
+            "brightness, contrast, gamma, speckle and calipers are for intensities in [0, 1], not "
             "for z-scored ones.",
             where="segmenter.augment",
             fix="set them to 0, and intensity_shift and intensity_scale instead",
