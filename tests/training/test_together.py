@@ -8,6 +8,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def in_two(work: Callable[[], object], world: int = 2) -> list[object]:
     said = {}
     try:
         for _ in processes:
-            rank, value, problem = results.get(timeout=120)
+            rank, value, problem = results.get(timeout=600)
             assert not problem, problem
             said[rank] = value
     finally:
@@ -274,20 +275,19 @@ def test_a_classifier_of_two_processes_is_that_of_one(experiment, alone):
 
 
 @contextlib.contextmanager
-def broken_off_after(epoch: int):
-    from weakseg.stages import train_classifier as stage
-
-    real = stage.train_classifiers
+def broken_off_after(epoch: int, what: str = "classifier"):
+    stage = import_module(f"weakseg.stages.train_{what}")
+    real = getattr(stage, f"train_{what}s")
 
     def stop(done: int) -> None:
         if done == epoch:
             raise KeyboardInterrupt
 
-    stage.train_classifiers = lambda *a, **k: real(*a, **k, after_epoch=stop)
+    setattr(stage, f"train_{what}s", lambda *a, **k: real(*a, **k, after_epoch=stop))
     try:
         yield
     finally:
-        stage.train_classifiers = real
+        setattr(stage, f"train_{what}s", real)
 
 
 @pytest.mark.slow
@@ -336,6 +336,52 @@ def test_a_segmenter_of_two_processes_is_that_of_one(experiment, tmp_path, dims)
     weights = [r / "segmenter/unet/seed-0/last.safetensors" for r in runs]
     closely(*weights)
     assert tree(runs[1]).keys() == tree(runs[0]).keys()
+
+
+SEGMENTER = "segmenter/unet/seed-0"
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def segmenters(request, experiment) -> tuple[int, tuple[object, ...], Path]:
+    """Axes, the command but for its run, and a run of one process, of images or of volumes."""
+    folder = experiment.parent / f"{request.param}d"
+    folder.mkdir()
+    if request.param == 3:
+        experiment = folder / "volumes.yaml"
+        experiment.write_text(VOLUMES)
+    words = ("train-segmenter", experiment, "--set", "segmenters.unet.epochs=2", "--run-dir")
+    assert weakseg(*words, folder / "alone") == 0
+    return request.param, words, folder / "alone"
+
+
+def is_that_of_one(run: Path, alone: Path) -> None:
+    """Weights, losses and validation figures of a training, and no file besides."""
+    closely(run / SEGMENTER / "last.safetensors", alone / SEGMENTER / "last.safetensors")
+    ours, theirs = (read_rows(r / SEGMENTER / "metrics.csv") for r in (run, alone))
+    assert [r["epoch"] for r in ours] == [r["epoch"] for r in theirs] == ["1", "2"]
+    for a, b in zip(ours, theirs, strict=True):
+        assert float(a["train_loss"]) == pytest.approx(float(b["train_loss"]), rel=1e-3)
+        assert float(a["val_dice"]) == pytest.approx(float(b["val_dice"]), abs=1e-2)
+    assert tree(run).keys() == tree(alone).keys()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_segmenter_goes_on_with_another_number_of_processes(segmenters):
+    dims, words, alone = segmenters
+    run = alone.with_name("resumed")
+    with broken_off_after(1, "segmenter"):
+        if dims == 2:  # two began, and one goes on
+            assert in_two(lambda: weakseg(*words, run)) == [130, 130]
+        else:
+            assert weakseg(*words, run) == 130
+    assert (run / SEGMENTER / "resume.pt").exists()
+    if dims == 2:
+        assert weakseg(*words, run) == 0
+    else:
+        assert in_two(lambda: weakseg(*words, run)) == [0, 0]
+    assert not (run / SEGMENTER / "resume.pt").exists()
+    is_that_of_one(run, alone)
 
 
 def test_other_commands_are_refused(experiment, capfd):
