@@ -78,6 +78,16 @@ def test_masks_are_those_of_the_rule(rule, engine):
         assert (mask != expected).mean() <= (0.001 if expected.size > 25 else 0.04)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
+@pytest.mark.parametrize("value", [0.0, -1.0, 0.5, 1e-30])
+def test_a_map_that_shows_nothing_is_no_error_of_an_engine(rule, engine, value):
+    session = ENGINES[engine].load(model(rule, (6, 7)), 1, "fp32")
+    mask, full = found(session, np.full((6, 7), value), (31, 77))
+    assert not mask.any()
+    assert np.isfinite(full).all()
+
+
 def test_flat_maps_and_closed_gates_give_empty_masks():
     rule = RULES[0]
     session = ENGINES["onnxruntime"].load(model(rule, (3, 3), gate=0.5), 1, "fp32")

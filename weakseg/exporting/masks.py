@@ -82,8 +82,7 @@ class Nodes:
 def as_stored(nodes: Nodes, heat: str) -> str:
     """Rounded as `weakseg.heatmaps.store.as_stored` rounds it."""
     top = nodes.extreme("ReduceMax", nodes.add("Abs", heat))
-    some = nodes.add("Greater", top, nodes.constant(0))
-    scale = nodes.add("Where", some, top, nodes.constant(1))
+    scale = _or_one(nodes, top)
     share = nodes.add("Div", heat, scale)
     long = nodes.add("Mul", share, nodes.constant(HALF))
     half = nodes.add("Sub", long, nodes.add("Sub", long, share))
@@ -113,7 +112,16 @@ def on_image(nodes: Nodes, map_: str, box: str, size: int) -> str:
 
 
 def _normalised(nodes: Nodes, heat: str) -> str:
-    return nodes.add("Div", heat, nodes.extreme("ReduceMax", heat))
+    return nodes.add("Div", heat, _or_one(nodes, nodes.extreme("ReduceMax", heat)))
+
+
+def _or_one(nodes: Nodes, number: str) -> str:
+    """A divisor of at least 0; 1 where it is 0, as of a map that shows nothing.
+
+    Its mask is emptied by `finish`, but no engine may be given places that are not numbers.
+    """
+    some = nodes.add("Greater", number, nodes.constant(0))
+    return nodes.add("Where", some, number, nodes.constant(1))
 
 
 def _above_set(nodes: Nodes, heat: str, fitted: FittedRule) -> str:
@@ -145,7 +153,7 @@ def _above_otsu(nodes: Nodes, heat: str, fitted: FittedRule) -> str:
     flat = nodes.add("Reshape", h, nodes.integers(-1))
     low, high = nodes.extreme("ReduceMin", flat), nodes.extreme("ReduceMax", flat)
     width = nodes.add("Div", nodes.add("Sub", high, low), nodes.constant(BINS))
-    at = nodes.add("Floor", nodes.add("Div", nodes.add("Sub", flat, low), width))
+    at = nodes.add("Floor", nodes.add("Div", nodes.add("Sub", flat, low), _or_one(nodes, width)))
     at = nodes.cast(nodes.add("Min", at, nodes.constant(BINS - 1)), "INT64")
     ones = nodes.add("Add", nodes.add("Mul", flat, nodes.constant(0)), nodes.constant(1))
     zeros = nodes.constant(np.zeros(BINS))
