@@ -17,6 +17,7 @@ from weakseg.config import AUTO
 from weakseg.data.geometry import left_right_axis
 from weakseg.data.mapped import PIECE, MappedStore
 from weakseg.data.patches import grid_starts
+from weakseg.memory import give_free_back
 from weakseg.models.deepmedic import DeepMedic
 
 TILE = {2: 512, 3: 64}
@@ -110,6 +111,7 @@ def _zeros(shape: Sequence[int], device: Any) -> tuple[Tensor, Callable[[], None
         store = MappedStore(Path(tempfile.gettempdir()), 4 * math.prod(shape) + PIECE)
         values = store.zeros(shape, np.float32)
         if values is not None:
+            give_free_back()  # what reading the volume has left
             return torch.from_numpy(values), store.let_go
     return torch.zeros(*shape, device=device), lambda: None
 
