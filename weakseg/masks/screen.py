@@ -47,8 +47,9 @@ def keep_large_parts(mask: npt.ArrayLike, share: float) -> Bools:
     if marked.ndim == 3 and marked.size > AT_ONCE:
         faces = ndimage.generate_binary_structure(3, 1)
         parts = find_parts(marked, faces)
-        least = share * parts.sizes.max(initial=0) * (1 - SLACK)
-        return _without_holes(parts.keep(parts.sizes >= least), faces)
+        kept = parts.keep(parts.sizes >= share * parts.sizes.max(initial=0) * (1 - SLACK))
+        del mask, marked, parts
+        return _without_holes(kept, faces)
     labels, _ = ndimage.label(marked)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
