@@ -325,3 +325,21 @@ def test_values_of_a_volume_that_are_no_numbers_are_refused(tmp_path):
     case = Case("v", save_volume(tmp_path / "v.nii.gz", broken), "tumor")
     with pytest.raises(DataError, match="no numbers"):
         case_values(case, DATA)
+
+
+@pytest.mark.parametrize("value", [0, 7])
+@pytest.mark.parametrize("kind", ["int16", "uint16", "uint8", "float32"])
+@pytest.mark.parametrize("window", ["auto", "percentiles"])
+def test_a_volume_of_one_value_is_a_picture_of_numbers(tmp_path, value, kind, window):
+    path = save_volume(tmp_path / "v.nii.gz", np.full((4, 3, 2), value, dtype=kind))
+    found = slices.slice_image(path, 0, "auto", window)
+    assert np.isfinite(found).all()
+    assert len(np.unique(found)) == 1
+
+
+def test_floats_without_a_range_are_refused_with_their_file(tmp_path):
+    path = save_volume(
+        tmp_path / "v.nii.gz", np.linspace(-1, 3, 24, dtype=np.float32).reshape(4, 3, 2)
+    )
+    with pytest.raises(DataError, match=r"v\.nii\.gz"):
+        case_image(slice_of(path, 0), DataConfig(intensity="dtype"))

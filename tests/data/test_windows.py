@@ -8,10 +8,10 @@ from tests.data.helpers import save, save_volume
 from tests.dicom_files import CR, header, save_series, slices, voxels, with_pixels
 from tests.dicom_files import save as save_dicom
 from weakseg.config import DataConfig, parse_config
-from weakseg.data.case_files import case_image, intensity_of
+from weakseg.data.case_files import case_image, intensity_of, read_whole
 from weakseg.data.cases import Case, Labels
 from weakseg.data.images import scale_intensity
-from weakseg.errors import ConfigError
+from weakseg.errors import ConfigError, DataError
 from weakseg.methods.checks import check_settings
 
 RAMP = np.arange(120, dtype=np.uint16).reshape(12, 10) * 30
@@ -120,3 +120,15 @@ def test_of_whole_volumes_a_classifier_takes_a_window_and_segmenters_none(capsys
         check_settings(parse_config(tree), Labels((), ("tumor",)), 1, 3)
     check_settings(parse_config(tree), labels, 1, 3)
     assert "data.window counts for the classifier" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("window", ["auto", "file"])
+def test_floats_without_a_range_are_refused_with_their_file(tmp_path, window):
+    import tifffile
+
+    path = tmp_path / "deep.tif"
+    tifffile.imwrite(path, np.linspace(-1, 3, 12, dtype=np.float32).reshape(4, 3))
+    case, data = Case("a", path, ""), DataConfig(intensity="dtype", window=window)
+    for read in (case_image, read_whole):
+        with pytest.raises(DataError, match=r"deep\.tif"):
+            read(case, data)

@@ -19,7 +19,7 @@ from weakseg.data.formats.base import Frame
 from weakseg.data.formats.reading import read_frame
 from weakseg.data.formats.registry import IMAGES, VOLUMES
 from weakseg.data.formats.writing import write_like
-from weakseg.data.images import Intensity, read_image, write_grey
+from weakseg.data.images import Intensity, read_image, refuse_beyond_unit, write_grey
 from weakseg.data.patches import IGNORE
 from weakseg.data.slices import (
     file_values,
@@ -153,7 +153,8 @@ def case_frame(case: Case) -> Frame:
 def case_spacing(case: Case) -> tuple[float, ...] | None:
     """Distance in mm between neighbours along each axis; None where the file does not tell.
 
-    2D images are measured in pixels, also where DICOM tells the size of one.
+    The borders of 2D images are compared in pixels, also where DICOM tells the size of one: a set
+    has one unit. What is measured by itself takes `Frame.spacing`, see `weakseg.methods.lesions`.
     """
     if case.formats is IMAGES:
         return None
@@ -275,7 +276,10 @@ def _slices(values: NDArray[Any]) -> NDArray[Any]:
 
 def _picture(case: Case, data: DataConfig) -> NDArray[Any]:
     if data.window == "auto":
-        return read_image(case.image)
+        image = read_image(case.image)
+        if data.intensity == "dtype":
+            refuse_beyond_unit(image, case.image)
+        return image
     return windowed_image(case.image, data.window, data.intensity)
 
 
@@ -289,7 +293,7 @@ _IMAGE: dict[str, Callable[[Case, DataConfig], NDArray[Any]]] = {
     "volume": lambda case, data: read_volume(case.image).values,
 }
 _WHOLE: dict[str, Callable[[Case, DataConfig], object]] = {
-    "image": lambda case, data: read_image(case.image),
+    "image": _picture,
     "slice": _slice,
     "volume": lambda case, data: read_case(case),
 }

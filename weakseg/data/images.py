@@ -254,15 +254,23 @@ def scale_intensity(image: ArrayLike, how: Intensity = "auto") -> NDArray[np.flo
     if how == "dtype":
         if np.issubdtype(values.dtype, np.integer):
             return (values / np.float32(np.iinfo(values.dtype).max)).astype(np.float32)
-        low, high = float(values.min()), float(values.max())
-        if low < 0 or high > 1:
-            raise DataError(
-                "A float image has no range of its own, and leaves 0 to 1.",
-                found=f"values from {low:g} to {high:g}",
-                fix="set data.intensity: percentile (or auto)",
-            )
+        refuse_beyond_unit(values)
         return values.astype(np.float32)
     return _stretch(values)
+
+
+def refuse_beyond_unit(values: NDArray[Any], path: Path | None = None) -> None:
+    """Raise a DataError for floats, of a file or not, that leave 0 to 1: ``dtype`` takes none."""
+    if not np.issubdtype(values.dtype, np.floating):
+        return
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 1:
+        raise DataError(
+            "A float image has no range of its own, and leaves 0 to 1.",
+            where=None if path is None else public_path(path),
+            found=f"values from {low:g} to {high:g}",
+            fix="set data.intensity: percentile (or auto)",
+        )
 
 
 def scaling(image: ArrayLike, how: Intensity = "auto") -> Literal["dtype", "percentile"]:

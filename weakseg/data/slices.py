@@ -24,8 +24,8 @@ from weakseg.data.images import (
     STRETCH,
     Intensity,
     narrowed,
+    refuse_beyond_unit,
     refuse_not_finite,
-    scale_intensity,
     scaling,
 )
 from weakseg.data.mask_rules import MaskRule
@@ -67,10 +67,10 @@ class ScaledVolume:
     def plane(self, z: int) -> NDArray[np.float32]:
         """(Y, X) slice in [0, 1]."""
         stored = self.raw[:, :, z].T
-        if self.low == 0 and np.issubdtype(stored.dtype, np.integer):
-            return np.clip(stored / np.float32(self.high), 0, 1, dtype=np.float32)
         if self.high == self.low:
             return np.zeros(stored.shape, dtype=np.float32)
+        if self.low == 0 and np.issubdtype(stored.dtype, np.integer):
+            return np.clip(stored / np.float32(self.high), 0, 1, dtype=np.float32)
         scaled = (stored.astype(np.float64) - self.low) / (self.high - self.low)
         return np.clip(scaled, 0, 1).astype(np.float32)
 
@@ -188,7 +188,7 @@ def scaled_volume(path: Path, intensity: Intensity, window: Window = "auto") -> 
     Raises
     ------
     DataError
-        As `weakseg.data.volumes.read_volume`, and as `scale_intensity`.
+        As `weakseg.data.volumes.read_volume`, and as `refuse_beyond_unit`.
     """
     stored = decode_volume(path)
     refuse_not_finite(stored.raw, path)
@@ -206,7 +206,7 @@ def scaled_volume(path: Path, intensity: Intensity, window: Window = "auto") -> 
         if scaling(raw, intensity) == "dtype":
             return ScaledVolume(raw, 0.0, float(np.iinfo(raw.dtype).max), slope, stored.inter)
     elif intensity == "dtype":
-        scale_intensity(stored.scaled(), "dtype")  # refuses what leaves 0 to 1
+        refuse_beyond_unit(stored.scaled(), path)
         ends = (-stored.inter / slope, (1 - stored.inter) / slope)
         return ScaledVolume(stored.raw, *ends, slope, stored.inter)
     low, high = _stretch(raw)

@@ -12,7 +12,7 @@ from weakseg.data.formats.base import opened
 from weakseg.data.formats.dicom.image import decode_shown
 from weakseg.data.formats.dicom.signs import begins_as_dicom
 from weakseg.data.formats.registry import IMAGES
-from weakseg.data.images import Intensity, read_image, scale_intensity, shown
+from weakseg.data.images import Intensity, read_image, refuse_beyond_unit, scale_intensity, shown
 
 Window = Literal["auto", "file", "percentiles"] | tuple[float, float]
 """As `weakseg.config.DataConfig.window` has it."""
@@ -50,8 +50,9 @@ def windowed_image(path: Path, window: Window, intensity: Intensity) -> NDArray[
         limits = kind if isinstance(window, str) else ends_of(window)
         with opened(path, IMAGES.damaged, IMAGES.packed) as f:
             pixels, mapped = decode_shown(f, path, limits)  # type: ignore[arg-type]
-        return scale_intensity(shown(pixels, path), "dtype" if mapped else how)
-    return by_window(read_image(path), window, intensity)
+        return _scaled(shown(pixels, path), "dtype" if mapped else how, path)
+    image = read_image(path)
+    return _scaled(image, how, path) if isinstance(window, str) else by_window(image, window, how)
 
 
 def by_window(image: NDArray[Any], window: Window, intensity: Intensity) -> NDArray[np.float32]:
@@ -68,3 +69,9 @@ def by_window(image: NDArray[Any], window: Window, intensity: Intensity) -> NDAr
         return scale_intensity(image, "percentile" if window == "percentiles" else intensity)
     low, high = ends_of(window)
     return np.clip((image.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def _scaled(image: NDArray[Any], how: Intensity, path: Path) -> NDArray[np.float32]:
+    if how == "dtype":
+        refuse_beyond_unit(image, path)
+    return scale_intensity(image, how)

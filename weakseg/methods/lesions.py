@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakseg.config import DataConfig
-from weakseg.data.case_files import case_frame, case_spacing
+from weakseg.data.case_files import case_frame
 from weakseg.data.cases import Case
 from weakseg.data.images import read_image
 from weakseg.data.slices import stored_values
@@ -49,7 +49,8 @@ def lesion_rows(
     Returns
     -------
     list of dict
-        `COLUMNS`. ``size`` is an area or a volume in ``unit`` squared or cubed; ``x``, ``y``,
+        `COLUMNS`. ``size`` is an area or a volume in ``unit`` squared or cubed, which is mm where
+        the file tells its spacing, as volumes and DICOM images do; ``x``, ``y``,
         ``z`` the centre in mm, in the directions right, anterior, superior, and of images the
         column and the row; the intensity is the file's own, of a colour image the mean over its
         colours.
@@ -58,8 +59,9 @@ def lesion_rows(
         return []
     frame = case_frame(case)
     image, slope, inter = values()
-    lesions = measure_lesions(mask, spacing=case_spacing(case), image=image, heat=heat)
-    unit = "mm" if frame.known_spacing else f"{case.formats.sample}s"
+    steps = frame.spacing[: mask.ndim] if frame.known_spacing else None
+    lesions = measure_lesions(mask, spacing=steps, image=image, heat=heat)
+    unit = f"{case.formats.sample}s" if steps is None else "mm"
     return [
         {
             "file": str(case.image),

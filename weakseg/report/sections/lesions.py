@@ -22,15 +22,16 @@ def build(subject: Subject) -> Content:
         return Content({}, {n: pd.DataFrame() for n in (OF_METHODS, SPOKEN)}, shown=False)
     first = lesions.groupby("method", sort=False)["seed"].transform("first")
     lesions = lesions[lesions["seed"] == first]
-    table = pd.DataFrame([_summed(str(m), of) for m, of in lesions.groupby("method", sort=False)])
+    # mm and pixels have no common median: files that tell their spacing and others stand apart.
+    apart = lesions.groupby(["method", "unit"], sort=False)
+    table = pd.DataFrame([_summed(str(m), str(u), of) for (m, u), of in apart])
     own = lesions[lesions["method"] == subject.method]
-    largest = own.sort_values("size", ascending=False, kind="stable").head(MOST)
-    unit = " or ".join(sorted(lesions["unit"].unique()))
+    largest = own.sort_values(["unit", "size"], ascending=[True, False], kind="stable").head(MOST)
     context = {
         "rows": table.to_dict(orient="records"),
         "method": subject.method,
         "bounds": [m for m, group in subject.groups.items() if group == "oracle"],
-        "unit": unit,
+        "units": sorted(lesions["unit"].unique()),
         "power": "³" if lesions["key_slice"].notna().any() else "²",
         "cut": len(own) > MOST,
         "most": MOST,
@@ -38,13 +39,14 @@ def build(subject: Subject) -> Content:
     return Content(context, {OF_METHODS: table, SPOKEN: largest})
 
 
-def _summed(method: str, lesions: pd.DataFrame) -> dict[str, Any]:
+def _summed(method: str, unit: str, lesions: pd.DataFrame) -> dict[str, Any]:
     size = lesions["size"]
     return {
         "method": method,
         "seed": int(lesions["seed"].iloc[0]),
         "lesions": len(lesions),
         "files": int(lesions["case"].nunique()),
+        "unit": unit,
         "size": float(size.median()),
         "smallest": float(size.min()),
         "largest": float(size.max()),
@@ -53,9 +55,10 @@ def _summed(method: str, lesions: pd.DataFrame) -> dict[str, Any]:
 
 
 TEMPLATE = r"""
+{%- set unit = units[0] if units|length == 1 else "unit" %}
 <h2>Lesions, measured</h2>
-<div class="scroll"><table><thead><tr><th class="text">method</th><th>seed</th><th>lesions</th><th>in files</th><th>median size, {{ unit }}{{ power }}</th><th>smallest</th><th>largest</th><th>median longest diameter, {{ unit }}</th></tr></thead><tbody>
-{% for m in rows %}<tr><td class="text">{{ m.method }}{% if m.method in bounds %} (upper bound){% endif %}</td><td>{{ m.seed }}</td><td>{{ m.lesions }}</td><td>{{ m.files }}</td><td>{{ m.size | num }}</td><td>{{ m.smallest | num }}</td><td>{{ m.largest | num }}</td><td>{{ m.diameter | num }}</td></tr>
+<div class="scroll"><table><thead><tr><th class="text">method</th><th>seed</th><th>lesions</th><th>in files</th>{% if units|length > 1 %}<th class="text">unit</th>{% endif %}<th>median size, {{ unit }}{{ power }}</th><th>smallest</th><th>largest</th><th>median longest diameter, {{ unit }}</th></tr></thead><tbody>
+{% for m in rows %}<tr><td class="text">{{ m.method }}{% if m.method in bounds %} (upper bound){% endif %}</td><td>{{ m.seed }}</td><td>{{ m.lesions }}</td><td>{{ m.files }}</td>{% if units|length > 1 %}<td class="text">{{ m.unit }}</td>{% endif %}<td>{{ m.size | num }}</td><td>{{ m.smallest | num }}</td><td>{{ m.largest | num }}</td><td>{{ m.diameter | num }}</td></tr>
 {% endfor %}</tbody></table></div>
 <p class="note">Connected parts of the masks of the test images; methods without any are not listed. A row a lesion, with size, longest diameter, centre, slice, mean intensity, heat and the classifier's probability, is in <code>scores/lesions.csv</code> of the run, for every method and seed{% if method %}, and in a table of this page for {{ r.spoken(method) }}{{ " (the largest " ~ most ~ ")" if cut }}{% endif %}. Measurements are of these masks, as right and as wrong as they are.</p>
 """
