@@ -13,6 +13,8 @@ from PIL import Image
 from tests.importing.trees import marked, mask, picture, seed_of
 from tests.tiny import read_rows, weakseg
 from weakseg.config import load_config
+from weakseg.config.yaml_text import parse
+from weakseg.importing.experiment import experiment_text
 from weakseg.importing.layouts.registry import LAYOUTS
 
 
@@ -348,3 +350,9 @@ def test_a_person_at_a_terminal_is_asked_until_the_answer_is_one(tmp_path):
     assert done.returncode == 0
     assert "unsure" not in said
     assert load_config(tmp_path / "out/experiment.yaml").data.healthy_labels == ["A"]
+
+
+@pytest.mark.parametrize("name", ["2024", "no", "null", "1e3", "0x1F"])
+def test_whatever_the_folder_is_called_is_the_run_s_name(name):
+    text = experiment_text(name, "heatmaps", {}, source="x", remarks=[], masks=False, image_size=64)
+    assert parse(text)["name"] == name

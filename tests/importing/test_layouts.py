@@ -14,8 +14,11 @@ from tests.importing.test_init import init
 from tests.importing.trees import marked, mask, picture, seed_of, table
 from tests.test_commands import parse
 from tests.tiny import weakseg
+from weakseg.importing.answers import Answers
+from weakseg.importing.layouts.isic import ISIC
 from weakseg.importing.layouts.registry import LAYOUTS
 from weakseg.importing.sets.registry import SETS
+from weakseg.importing.tree import list_tree
 
 
 def refused(root, out, capsys, *more):
@@ -205,6 +208,42 @@ def test_isic_2017_whose_rest_is_another_diagnosis(tmp_path):
     assert [r["label"] for r in rows] == ["melanoma", "seborrheic_keratosis", "other"] * 2
 
 
+def read_isic(root, *tables):
+    """Image → its patient, of tables with a header and a row an image; and what is said."""
+    for k in range(4):
+        picture(root / f"IMG_{k}.jpg", k, (16, 16, 3))
+    for n, (header, rows) in enumerate(tables):
+        table(root / f"{n}.csv", header, rows)
+    made = ISIC.read(list_tree(root), Answers())
+    return {i.image.stem: i.patient for i in made.items}, made.found
+
+
+@pytest.mark.parametrize("name", ["IMG_{}", "IMG_{}.jpg", "img_{}.JPG", "x/IMG_{}.jpeg"])
+def test_isic_patients_however_the_table_writes_the_images(tmp_path, name):
+    rows = [[name.format(k), f"P{k // 2}", "nevus"] for k in range(4)]
+    patients, found = read_isic(tmp_path, (["image_name", "patient_id", "diagnosis"], rows))
+    assert patients == {f"IMG_{k}": f"P{k // 2}" for k in range(4)}
+    assert any("count as one patient" in f for f in found)
+
+
+def test_isic_lesions_do_not_part_a_patient_s_images(tmp_path):
+    diagnoses = [[f"IMG_{k}", "P0" if k < 3 else "", "nevus"] for k in range(4)]
+    lesions = [[f"IMG_{k}", f"L{k // 2}"] for k in range(4)]
+    header = ["image_name", "patient_id", "diagnosis"]
+    patients, _ = read_isic(tmp_path, (header, diagnoses), (["image_name", "lesion_id"], lesions))
+    # The fourth image's patient is not known, but its lesion is that of the third.
+    assert patients == dict.fromkeys(patients, "P0")
+
+
+def test_isic_without_patients_says_nothing_of_them(tmp_path):
+    rows = [[f"IMG_{k}", "nevus"] for k in range(4)]
+    others = [["IMG_77", "L1"]]
+    header = ["image_name", "diagnosis"]
+    patients, found = read_isic(tmp_path, (header, rows), (["image_name", "lesion_id"], others))
+    assert set(patients.values()) == {""}
+    assert not any("count as one patient" in f for f in found)
+
+
 # --- one file with arrays
 
 
@@ -261,6 +300,26 @@ def test_medmnist_with_several_findings_an_image(tmp_path):
     rows, config = init(tmp_path / "set", tmp_path / "out")
     assert [r["label"] for r in rows[:3]] == ["no finding", "atelectasis|hernia", "hernia"]
     assert config.data.label_separator == "|"
+
+
+def test_classes_that_nobody_has_named_are_asked_for(tmp_path, capsys):
+    classes = {f"{s}_labels": np.arange(n) % 4 for s, n in (("train", 8), ("val", 4), ("test", 6))}
+    medmnist(tmp_path / "set", "bloodmnist", **classes)
+    assert weakseg("init", tmp_path / "set", "--out", tmp_path / "a") == 0
+    assert "--answer healthy=" in capsys.readouterr().out
+    assert not (tmp_path / "a/experiment.yaml").exists()
+    _, config = init(tmp_path / "set", tmp_path / "b", "--answer", "healthy=3")
+    assert config.data.healthy_labels == ["3"]
+
+
+def test_the_first_of_several_findings_that_nobody_has_named_is_a_finding(tmp_path):
+    labels = np.zeros((8, 3), np.uint8)
+    labels[1, 0] = labels[2, :2] = labels[3, 2] = 1
+    splits = {f"{s}_labels": labels[:n] for s, n in (("train", 8), ("val", 4), ("test", 6))}
+    medmnist(tmp_path / "set", "othermnist", **splits)
+    rows, config = init(tmp_path / "set", tmp_path / "out")
+    assert [r["label"] for r in rows[:4]] == ["no finding", "0", "0|1", "2"]
+    assert config.data.healthy_labels == ["no finding"]
 
 
 def test_medsegbench_becomes_images_and_masks(tmp_path):

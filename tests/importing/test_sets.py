@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import zlib
 
 import numpy as np
@@ -207,6 +208,19 @@ def test_brats_of_2020_whose_enhancing_tumour_is_4(tmp_path, capsys):
     assert weakseg("import", "brats", raw, "--out", tmp_path / "b") == 0
     assert load_config(tmp_path / "b/experiment.yaml").data.mask_rule == "nonzero"
     assert "--answer region=VALUE" in capsys.readouterr().out
+
+
+def test_cases_that_are_not_called_as_those_of_brats_are_told(tmp_path, capsys):
+    raw = brats(tmp_path / "raw", ["BraTS20_Training_001", "BraTS_odd"], ("flair", "t1"), 4)
+    (raw / "BraTS_odd").rename(raw / "odd")
+    for f in (raw / "odd").iterdir():
+        f.rename(f.with_name(f.name.replace("BraTS_odd", "BraTSodd")))
+    assert weakseg("import", "brats", raw, "--out", tmp_path / "out") == 0
+    assert len(read_rows(tmp_path / "out/labels.csv")) == 1
+    assert "1 cases of other names are left out: BraTSodd_flair.nii.gz" in capsys.readouterr().out
+    shutil.rmtree(raw / "BraTS20_Training_001")
+    assert weakseg("import", "brats", raw, "--out", tmp_path / "b") == 2
+    assert "No case is called as those of BraTS are" in capsys.readouterr().err
 
 
 def cbis(root):

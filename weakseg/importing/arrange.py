@@ -159,7 +159,7 @@ def write_arrangement(
         items, left_out = _without_few_healthy(items, arrangement.label_by_mask[0])
         arrangement = replace(arrangement, found=(*arrangement.found, *left_out))
     arrangement = replace(arrangement, items=items)
-    kind = _kind(arrangement.items, settings, answers, source)
+    kind = _kind(arrangement, settings, answers, source)
     answers.refuse_unasked()
     remarks = [*arrangement.found, *counts(arrangement.items)]
     doubts = [doubt(q) for q in answers.assumed]
@@ -217,12 +217,13 @@ def _without_few_healthy(
 
 
 def _kind(
-    items: Sequence[Item], settings: dict[str, Any], answers: Answers, source: Path
+    arrangement: Arrangement, settings: dict[str, Any], answers: Answers, source: Path
 ) -> Kind | None:
     """What can be trained; labels' roles enter settings.
 
     None where every image has a lesion and none has a mask.
     """
+    items, tell = arrangement.items, arrangement.labels_tell
     if formats_of(items[0].image).further and not any(i.slice for i in items):
         return "volumes"
     labels = sorted({safe_text(i.label) for i in items} - {""})
@@ -237,7 +238,7 @@ def _kind(
     healthy = settings.get("data.healthy_labels", "auto")
     lesion = settings.get("data.lesion_labels", "auto")
     with contextlib.suppress(DataError):
-        roles = resolve_labels(labels, healthy, lesion, separator=separator)
+        roles = resolve_labels(labels, healthy if tell else [], lesion, separator=separator)
         if not separator:
             settings["data.healthy_labels"] = list(roles.healthy)
         return "heatmaps"
@@ -247,7 +248,9 @@ def _kind(
             "Which label means that there is no lesion?",
             NO_LESION,
             (*labels, NO_LESION),
-            f"none of {listed(labels)} is a usual name for it",
+            f"none of {listed(labels)} is a usual name for it"
+            if tell
+            else f"{listed(labels)} are numbers of classes, of which the set names none",
         )
         answer = answers.ask(question)
         if answer != NO_LESION:

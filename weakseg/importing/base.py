@@ -73,6 +73,9 @@ class Arrangement:
         Where images have to be written first, as from an ``.npz``.
     label_by_mask : (str, str), optional
         The labels of images without and with a lesion, where only masks tell them apart.
+    labels_tell : bool
+        Whether a usual name among the labels, such as 0, may be taken at its word; not where the
+        labels are numbers of classes that nobody has named.
     instead : str, optional
         The command that reads these files, where this is not the one; there are no items then.
     """
@@ -82,6 +85,7 @@ class Arrangement:
     settings: Mapping[str, Any] = field(default_factory=dict)
     export: Export | None = None
     label_by_mask: tuple[str, str] | None = None
+    labels_tell: bool = True
     instead: str | None = None
 
 

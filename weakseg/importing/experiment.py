@@ -106,7 +106,7 @@ def experiment_text(
         "#",
         "# Any key can be changed here, or with --set KEY=VALUE; all: weakseg config keys",
     ]
-    lines += ["", f"name: {name}", "seed: 0", "", "data:"]
+    lines += ["", f"name: {flow(name)}", "seed: 0", "", "data:"]
     lines += [f"  manifest: {LABELS:<14} # beside this file"]
     if kind != "volumes":
         lines.append(

@@ -12,13 +12,13 @@ from weakseg.importing.answers import Answers
 from weakseg.importing.base import Arrangement, Item, Layout
 from weakseg.importing.pairing import pair
 from weakseg.importing.tables import header_of, number, read_columns
-from weakseg.importing.tree import Tree, listed, name_of, stem_of
+from weakseg.importing.tree import IMAGE_ENDINGS, Tree, listed, name_of, stem_of
 
 _IMAGE = ("image", "image_id", "image_name", "isic_id")
 _DIAGNOSIS = ("dx", "benign_malignant", "diagnosis")
 _ONE_OF = {"mel", "nv", "bcc", "akiec", "ak", "bkl", "df", "vasc", "scc", "unk"}
 _ONE_OF |= {"melanoma", "seborrheic_keratosis"}
-_GROUPS = ("patient_id", "lesion_id")
+_PATIENT, _LESION = "patient_id", "lesion_id"
 _REST = "other"
 """Where no column has a 1: of 2017, a nevus."""
 
@@ -60,11 +60,11 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
         wanted = [column, *one_of] if one_of else [column, diagnosis or ""]
         for row in read_columns(tree.path(table), wanted):
             named += 1
-            stem = row[column].casefold().removesuffix(".jpg")
+            stem = _stem(row[column])
             if stem in images:
                 label = _chosen(row, one_of) if one_of else row[diagnosis or ""]
                 image = _only(tree, images[stem], row[column])
-                items[stem] = Item(
+                items[image] = Item(
                     tree.path(image),
                     label,
                     tuple(tree.path(m) for m in masks[image]),
@@ -81,14 +81,15 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
         f"{listed(map(name_of, _tables(tree)), 3)}: {len(items)} of {named} images are there"
     ]
     remarks.append("every image shows a skin lesion: labels tell which")
-    if groups:
+    if any(i.patient for i in items.values()):
         remarks.append("images of one patient, or of one lesion, count as one patient")
     return Arrangement(tuple(items.values()), tuple(remarks))
 
 
 def _only(tree: Tree, files: list[str], named: str) -> str:
     """The one file that a table names; of several of one name, that with the ending it gives."""
-    exact = [f for f in files if name_of(f).casefold() == named.casefold()]
+    name = _name(named)
+    exact = [f for f in files if name_of(f).casefold() == name]
     candidates = exact if len(exact) == 1 else files
     if len(candidates) > 1:
         raise DataError(
@@ -105,17 +106,32 @@ def _chosen(row: dict[str, str], columns: list[str]) -> str:
     return next((c for c in columns if number(row[c]) == 1), _REST)
 
 
+def _name(cell: str) -> str:
+    """An image as a table names it, without folders, in small letters."""
+    return name_of(cell.strip().replace("\\", "/")).casefold()
+
+
+def _stem(cell: str) -> str:
+    """The key of an image that a table names, with the ending of a file or without."""
+    name = _name(cell)
+    return stem_of(name) if name.endswith(IMAGE_ENDINGS) else name
+
+
 def _groups(tree: Tree) -> dict[str, str]:
-    """Image → its patient or, where none are known, its lesion."""
-    groups: dict[str, str] = {}
+    """Image → its patient or, where none is known, that of its lesion, or the lesion itself."""
+    patients: dict[str, str] = {}
+    lesions: dict[str, str] = {}
     for table in tree.ending(".csv"):
         header = header_of(tree.path(table))
         column = _image_column(header)
-        group = next((h for g in _GROUPS for h in header if h.casefold() == g), None)
-        if column and group:
-            rows = read_columns(tree.path(table), (column, group))
-            groups |= {r[column].casefold(): r[group] for r in rows if r[group]}
-    return groups
+        there = {h.casefold() for h in header}
+        for name, known in ((_PATIENT, patients), (_LESION, lesions)):
+            if column and name in there:
+                for row in read_columns(tree.path(table), (column, name)):
+                    if row[name]:
+                        known.setdefault(_stem(row[column]), row[name])
+    whose = {lesions[image]: patient for image, patient in patients.items() if image in lesions}
+    return {image: whose.get(lesion, lesion) for image, lesion in lesions.items()} | patients
 
 
 ISIC = Layout("isic", "ISIC or HAM10000 tables", _recognise, _read)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 LABELS, MASKS = "labels", "label"
+NO_FINDING = "no finding"
+"""The label of an image of which no column says anything."""
 CLASSES: dict[str, tuple[str, ...]] = {
     "pathmnist": (
         *("adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle"),
@@ -76,6 +78,7 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
         remarks.append(f"others are left alone: {listed(others, 3)}")
     remarks.append("the set names no patients; its splits are kept")
     settings: dict[str, Any] = {}
+    tell = True
     if kind == MASKS:
         items = [
             Item(_place("images", s, i), "", (_place("masks", s, i),), split=s)
@@ -92,14 +95,16 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
             for s in SPLITS
             for i, label in enumerate(labels[s])
         ]
+        found = {i.label for i in items}
         if name in SOUND:
             settings["data.healthy_labels"] = [SOUND[name]]
-        elif name == "chestmnist":
+        elif NO_FINDING in found or any("|" in label for label in found):
             settings["data.label_separator"] = "|"
-            settings["data.healthy_labels"] = ["no finding"]
-    return Arrangement(
-        tuple(items), tuple(remarks), settings, _exporter(tree.path(file), kind), by_mask
-    )
+            settings["data.healthy_labels"] = [NO_FINDING]
+        elif name not in CLASSES and len(found) > 2:
+            tell = False  # 0 is the first class, whatever it is
+    export = _exporter(tree.path(file), kind)
+    return Arrangement(tuple(items), tuple(remarks), settings, export, by_mask, tell)
 
 
 def _one(tree: Tree) -> tuple[str, str, list[str]]:
@@ -154,7 +159,7 @@ def _labels(path: Path, name: str) -> dict[str, list[str]]:
     def text(row: Any) -> str:
         if row.size == 1:
             return one(int(row.reshape(-1)[0]))
-        return "|".join(one(k) for k, v in enumerate(row.reshape(-1)) if v) or "no finding"
+        return "|".join(one(k) for k, v in enumerate(row.reshape(-1)) if v) or NO_FINDING
 
     return {s: [text(row) for row in _array(path, f"{s}_{LABELS}")] for s in SPLITS}
 

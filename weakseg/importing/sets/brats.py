@@ -14,10 +14,11 @@ from weakseg.errors import DataError
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, PublishedSet
 from weakseg.importing.layouts.nifti import read_volumes
-from weakseg.importing.tree import Tree, stem_of
+from weakseg.importing.tree import Tree, listed, stem_of
 
 _OLD = re.compile(r"(BraTS\d*_(?:Training_|Validation_)?.+?)_(?:flair|t1|t1ce|t2)")
 _NEW = re.compile(r"(BraTS-[A-Z]+-\d+)-\d+-(?:t2f|t1n|t1c|t2w)")
+_EXPECTED = "volumes called as BraTS20_Training_001_flair.nii.gz or BraTS-GLI-00000-000-t2f.nii.gz"
 _REGIONS = {
     "whole": "the whole tumour: every value but 0",
     "core": "the tumour core: necrosis and enhancing tumour",
@@ -41,13 +42,22 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
             "The folder does not hold BraTS.",
             where=str(tree.root),
             found=tree.summary(),
-            expected="volumes called as BraTS20_Training_001_flair.nii.gz or "
-            "BraTS-GLI-00000-000-t2f.nii.gz",
+            expected=_EXPECTED,
             fix="name the unpacked folder of the training data",
         )
     whole = read_volumes(tree, answers, files)
     named = [(i, _patient(i)) for i in whole.items]
     ours = [(i, p) for i, p in named if p is not None]
+    others = [i.image.name for i, p in named if p is None]
+    if not ours:
+        raise DataError(
+            "No case is called as those of BraTS are.",
+            where=str(tree.root),
+            found=f"{len(others)} cases, such as {listed(others, 3)}",
+            expected=_EXPECTED,
+            fix="name the unpacked folder of the training data; files of other names are read by "
+            "weakseg init",
+        )
     enhancing = Counter(p[1] for _, p in ours).most_common(1)[0][0]
     question = Question("region", "Which region is the lesion?", "whole", tuple(_REGIONS))
     region = answers.ask(question)
@@ -55,7 +65,10 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
     if region == "core":
         settings = {"data.mask_rule": [1, enhancing]}
     items = tuple(replace(i, patient=p[0]) for i, p in ours)
-    remarks = (*whole.found, f"the lesion is {_REGIONS[region]}")
+    left = (
+        [f"{len(others)} cases of other names are left out: {listed(others, 3)}"] if others else []
+    )
+    remarks = (*whole.found, *left, f"the lesion is {_REGIONS[region]}")
     return Arrangement(items, remarks, settings, label_by_mask=whole.label_by_mask)
 
 
