@@ -12,6 +12,7 @@ from weakseg.data.cases import Case
 from weakseg.data.formats.registry import VOLUMES
 from weakseg.data.scan_names import why_no_scan
 from weakseg.errors import DataError, UserError
+from weakseg.importing.tree import list_tree
 from weakseg.predicting.inputs import collect_inputs, readable, together
 from weakseg.predicting.slices import slices_named, slices_of
 
@@ -188,3 +189,55 @@ def test_a_package_that_lacks_for_segmentations_is_told_before_anything_is_read(
     monkeypatch.setattr(module, "refuse_without_highdicom", lacks)
     with pytest.raises(UserError, match="highdicom is not installed"):
         module.predict(tmp_path / "no run", [tmp_path], tmp_path / "out", dicom_seg=True)
+
+
+def linked(tmp_path):
+    """A folder that holds a link to another, one to itself, and one that leads nowhere."""
+    save(tmp_path / "elsewhere/in/a.png", noise(1))
+    save(tmp_path / "set/own/b.png", noise(2))
+    (tmp_path / "set/there").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set/again").symlink_to(tmp_path / "elsewhere/in")
+    (tmp_path / "set/loop").symlink_to(tmp_path / "set")
+    (tmp_path / "set/an-own").symlink_to(tmp_path / "set/own")
+    (tmp_path / "set/nowhere").symlink_to(tmp_path / "not-there")
+    return tmp_path / "set"
+
+
+def test_links_to_folders_are_followed_and_each_folder_is_listed_once(tmp_path):
+    root = linked(tmp_path)
+    found = [c.image for c in collect_inputs([root], tmp_path / "out")]
+    assert found == [root / "again/a.png", root / "own/b.png"]
+    assert list_tree(root).files == ("again/a.png", "nowhere", "own/b.png")
+    assert list_tree(root, root).images == ("again/a.png", "own/b.png")
+    assert list_tree(root, tmp_path / "elsewhere/in").images == ("own/b.png",)
+
+
+def test_a_file_that_two_paths_lead_to_is_taken_as_it_was_named_first(tmp_path, capsys):
+    first = save(tmp_path / "a.png", noise(1))
+    link = tmp_path / "link.png"
+    link.symlink_to(first)
+    for named in ([first, link], [link, first], [link, first, link, tmp_path]):
+        (case,) = collect_inputs(named, tmp_path / "out")
+        assert case.image == named[0]
+        assert "1 of 2 inputs are files, or links to files" in capsys.readouterr().err
+    collect_inputs([first, first], tmp_path / "out")
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_named_beside_a_volume_counts_wherever_it_is_named(tmp_path):
+    for name in ("a", "t2"):
+        save_volume(tmp_path / f"{name}.nii.gz", np.ones((3, 4, 5), np.int16))
+    table = tmp_path / "modalities.csv"
+    table.write_text("image,image2\na.nii.gz,t2.nii.gz\n")
+    for named in ([tmp_path / "a.nii.gz", table], [table, tmp_path / "a.nii.gz"]):
+        (case,) = collect_inputs(named, tmp_path / "out", VOLUMES)
+        assert case.more == (tmp_path / "t2.nii.gz",)
+
+
+def test_a_row_without_an_image_is_refused_with_its_line(tmp_path):
+    save(tmp_path / "a.png", noise(1))
+    table = tmp_path / "labels.csv"
+    table.write_text("image,label\na.png,x\n,y\n")
+    with pytest.raises(DataError, match="row 3") as e:
+        collect_inputs([table], tmp_path / "out")
+    assert "a blank cell in 1 of 2 rows" in e.value.render()

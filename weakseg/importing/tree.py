@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from weakseg.data.folder_files import files_below
 from weakseg.data.scan_names import why_no_data
 from weakseg.errors import DataError
 
@@ -76,7 +77,7 @@ class Tree:
 
 
 def list_tree(folder: Path, out: Path | None = None) -> Tree:
-    """List a folder; links to folders are not followed.
+    """List a folder; links to folders are followed, see `weakseg.data.folder_files.files_below`.
 
     Parameters
     ----------
@@ -96,13 +97,7 @@ def list_tree(folder: Path, out: Path | None = None) -> Tree:
             where=str(folder),
             fix="name the folder that holds the images",
         )
-    files = []
-    ours = None if out is None else os.path.abspath(out)  # noqa: PTH100
-    for at, folders, names in os.walk(root):
-        folders[:] = sorted(f for f in folders if os.path.join(at, f) != ours)  # noqa: PTH118
-        below = Path(at).relative_to(root).as_posix()
-        base = "" if below == "." else f"{below}/"
-        files += [base + n for n in names]
+    files = [f.relative_to(root).as_posix() for f in files_below(root, but=out)]
     kept = (f for f in files if why_no_data([p.casefold() for p in f.split("/")]) is None)
     return Tree(root, tuple(sorted(kept, key=counting_order)))
 

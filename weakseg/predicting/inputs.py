@@ -13,6 +13,7 @@ from typing import Any
 from weakseg.config import DataConfig
 from weakseg.data.case_files import read_whole
 from weakseg.data.cases import Case
+from weakseg.data.folder_files import files_below
 from weakseg.data.formats.base import Formats
 from weakseg.data.formats.dicom.identity import identifiers_of, public_path
 from weakseg.data.formats.dicom.image import DICOM_IMAGE
@@ -38,6 +39,9 @@ NAMED_SO = (EARLIER, MASK, HIDDEN, SYSTEM)
 """Of what is left out for these reasons, some names are told; DICOM files may tell who."""
 _EXAMPLES = 3
 
+_Named = tuple[Path, tuple[Path, ...], Path | None]
+"""An image, its further modalities, and its region."""
+
 
 def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IMAGES) -> list[Case]:
     """The images or volumes that the arguments stand for: files, folders, or manifests.
@@ -46,14 +50,15 @@ def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IM
     of one frame with those of its folder. Of a manifest only the column ``image`` is needed; of
     volumes ``image2``, … and ``roi`` count as well. Of a folder, what is no scan by its name is
     left out and counted, see `why_no_scan`, as are DICOM files that hold no image; a file that is
-    named, or listed in a manifest, is taken at its word.
+    named, or listed in a manifest, is taken at its word. Links to folders are followed. A file that
+    several paths lead to is taken once, as it was named first.
 
     Raises
     ------
     DataError
-        For a path that is not there, or a folder without images.
+        For a path that is not there, a folder without images, or a row that names none.
     """
-    collected: list[tuple[Path, tuple[Path, ...], Path | None]] = []
+    collected: list[_Named] = []
     for given in inputs:
         path = series_of(given, formats)
         if path.is_dir():
@@ -61,15 +66,10 @@ def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IM
         elif not path.exists():
             raise DataError("The input does not exist.", where=str(given), fix="check the path")
         elif path.suffix.lower() in MANIFESTS:
-            table = read_table(path, required=("image",))
-            for r in table.rows:
-                more = tuple(table.resolve(c) for c in r.more if c)
-                roi = table.resolve(r.roi) if r.roi else None
-                collected.append((table.resolve(r.image), more, roi))
+            collected += _in_manifest(path)
         else:
             collected.append((path, (), None))
-    latest = {image.resolve(): (image, more, roi) for image, more, roi in collected}
-    unique = {image: (more, roi) for image, more, roi in latest.values()}
+    unique = _once(collected)
     shown = shown_inputs(list(unique))
     if telling := sum(text != str(image) for image, text in shown.items()):
         say(
@@ -81,6 +81,41 @@ def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IM
         Case(id=name, image=image, label="", more=more, roi=roi)
         for name, (image, (more, roi)) in zip(names, unique.items(), strict=True)
     ]
+
+
+def _in_manifest(path: Path) -> Iterator[_Named]:
+    """What the rows of a manifest name."""
+    table = read_table(path, required=("image",))
+    blank = [r.line for r in table.rows if not r.image]
+    if blank:
+        raise DataError(
+            "No image is named.",
+            where=f"{path}, row {blank[0]}",
+            found=f"a blank cell in {len(blank)} of {len(table.rows)} rows",
+            fix="name the image, or delete the row",
+        )
+    for r in table.rows:
+        more = tuple(table.resolve(c) for c in r.more if c)
+        yield table.resolve(r.image), more, table.resolve(r.roi) if r.roi else None
+
+
+def _once(collected: Sequence[_Named]) -> dict[Path, tuple[tuple[Path, ...], Path | None]]:
+    """Each file once, as it was named first, with whatever is named beside it anywhere."""
+    first: dict[Path, Path] = {}
+    beside: dict[Path, tuple[tuple[Path, ...], Path | None]] = {}
+    again: set[Path] = set()
+    for image, more, roi in collected:
+        kept = first.setdefault(image.resolve(), image)
+        if kept.absolute() != image.absolute():
+            again.add(image.absolute())
+        had = beside.get(kept, ((), None))
+        beside[kept] = (had[0] or more, had[1] or roi)
+    if again:
+        say(
+            f"{len(again)} of {len(first) + len(again)} inputs are files, or links to files, that "
+            "were named before by another path; each is segmented once, as it was named first"
+        )
+    return beside
 
 
 def shown_inputs(images: Sequence[Path]) -> dict[Path, str]:
@@ -121,7 +156,7 @@ def series_of(path: Path, formats: Formats[Any]) -> Path:
 
 
 def _in_folder(path: Path, out: Path, formats: Formats[Any]) -> list[Path]:
-    everything = sorted(p for p in path.rglob("*") if p.is_file())
+    everything = sorted(p for p in files_below(path) if p.is_file())
     inner = list(_wanted(everything, formats))
     if out.resolve() != path.resolve():  # masks of an earlier call are no images
         inner = [p for p in inner if not p.resolve().is_relative_to(out.resolve())]
