@@ -115,17 +115,24 @@ def test_the_score_is_that_computed_by_hand(folder, made):
         of = [r for r in rows if label in ("all", r["label"])]
         assert (int(line["images"]), int(line["masks_read"])) == (len(of), len(of))
         for when, where in (("before", made / "before"), ("after", made)):
-            dices, missed, false = [], 0, 0
+            dices, alone, missed, beside, false = [], [], 0, 0, 0
             for r in of:
                 name = r["image"].removeprefix("images/")
                 truth = pixels(folder / "site" / r["mask"]) > 0
                 mask = pixels(where / name) > 0
                 areas = mask.sum() + truth.sum()
                 dices.append(2 * (mask & truth).sum() / areas if areas else 1.0)
-                missed += truth.any() and not (mask & truth).any()
+                alone += dices[-1:] if truth.any() else []
+                missed += truth.any() and not mask.any()
+                beside += truth.any() and not (mask & truth).any()
                 false += not truth.any() and mask.any()
-            assert float(line[f"dice_{when}"]) == pytest.approx(np.mean(dices), abs=1e-5)
-            assert (int(line[f"missed_{when}"]), int(line[f"false_{when}"])) == (missed, false)
+            assert float(line[f"dice_all_{when}"]) == pytest.approx(np.mean(dices), abs=1e-5)
+            if alone:
+                assert float(line[f"dice_{when}"]) == pytest.approx(np.mean(alone), abs=1e-5)
+            else:
+                assert line[f"dice_{when}"] == ""
+            counts = [int(line[f"{c}_{when}"]) for c in ("missed", "no_overlap", "false_alarm")]
+            assert counts == [missed, beside, false]
 
 
 def test_the_sheet_has_a_row_an_image_in_the_window_of_the_training_images(made):

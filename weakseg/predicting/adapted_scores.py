@@ -18,12 +18,16 @@ from weakseg.data.truth import read_true_mask
 from weakseg.predicting.inputs import MANIFESTS
 from weakseg.progress import say
 from weakseg.runs import write_text
-from weakseg.scores.overlap import dice
+from weakseg.scores.mask_pair import mask_pair
+from weakseg.scores.metrics import METRICS
 from weakseg.scores.statistics import cluster_mean_interval
 from weakseg.spreadsheets import csv_text
 
 ALL = "all"
 """The row of all images."""
+
+_METRICS = tuple(m for m in METRICS if m.column in ("dice", "missed", "no_overlap", "false_alarm"))
+"""What is scored, as everywhere: the Dice, and images that are counted."""
 
 
 def score(
@@ -35,6 +39,9 @@ def score(
     data: Mapping[str, Any],
 ) -> None:
     """Write Dice and misses by label, before and after; nothing where there are no masks.
+
+    As in ``summary.csv``, ``dice`` is a mean over images with a lesion and ``dice_all`` over all;
+    ``missed`` counts lesions with an empty mask, ``no_overlap`` those of which no pixel is marked.
 
     Parameters
     ----------
@@ -65,8 +72,13 @@ def score(
     write_text(path, csv_text(pd.DataFrame(lines).round(6)))
     whole = lines[-1]
     say(
-        f"{read} masks were read, for the score alone: Dice {whole['dice_before']:.3f} before, "
-        f"{whole['dice_after']:.3f} after, of {whole['images']} images"
+        f"{read} masks were read, for the score alone: "
+        + (
+            f"Dice of lesions {whole['dice_before']:.3f} before, {whole['dice_after']:.3f} after, "
+            f"of {whole['lesions']} images with one"
+            if whole["lesions"]
+            else f"{whole['images']} images, none with a lesion"
+        )
     )
 
 
@@ -90,39 +102,40 @@ def _rows(
         truth = np.zeros_like(before)
         if row.mask is not None:
             truth = read_true_mask(row.mask, config.data.mask_rule, case.image)
-        pairs = {"before": before, "after": after}
+        pairs = {"before": mask_pair(before, truth), "after": mask_pair(after, truth)}
         yield {
             "label": row.label,
             "patient": row.patient or case.id,
             "read": row.mask is not None,
-            "lesion": bool(truth.any()),
-            **{f"dice_{k}": dice(m, truth) for k, m in pairs.items()},
-            **{f"missed_{k}": truth.any() and not (m & truth).any() for k, m in pairs.items()},
-            **{f"false_{k}": not truth.any() and m.any() for k, m in pairs.items()},
+            "lesion": pairs["before"].has_lesion,
+            **{f"{m.column}_{k}": m.of(pair) for m in _METRICS for k, pair in pairs.items()},
         }
 
 
 def _line(label: str, rows: pd.DataFrame, config: Config) -> dict[str, Any]:
-    """Means of some images; the difference with its interval over patients."""
+    """Means over images with a lesion and over all; the difference with its interval."""
+    lesions = rows[rows["lesion"]]
     gain = cluster_mean_interval(
-        rows["dice_after"] - rows["dice_before"],
-        rows["patient"],
+        lesions["dice_after"] - lesions["dice_before"],
+        lesions["patient"],
         bootstrap=config.scores.bootstrap,
         seed=config.seed,
     )
     return {
         "label": label,
         "images": len(rows),
-        "lesions": int(rows["lesion"].sum()),
+        "lesions": len(lesions),
         "masks_read": int(rows["read"].sum()),
-        "dice_before": float(rows["dice_before"].mean()),
-        "dice_after": float(rows["dice_after"].mean()),
+        "dice_before": float(lesions["dice_before"].mean()),
+        "dice_after": float(lesions["dice_after"].mean()),
         "difference": gain.value,
         "difference_low": gain.low,
         "difference_high": gain.high,
+        "dice_all_before": float(rows["dice_before"].mean()),
+        "dice_all_after": float(rows["dice_after"].mean()),
         **{
-            f"{what}_{when}": int(rows[f"{what}_{when}"].sum())
-            for what in ("missed", "false")
+            f"{m.column}_{when}": int(rows[f"{m.column}_{when}"].sum())
+            for m in _METRICS[1:]
             for when in ("before", "after")
         },
     }
