@@ -19,7 +19,7 @@ from weakseg.errors import ConfigError, RunError, UserError, did_you_mean
 from weakseg.exporting.description import ABOUT, ONNX, OUTPUTS, InputContent, read_about
 from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.masks.thresholds import is_flat, normalise
-from weakseg.methods.base import HEATMAP, Method, Prediction
+from weakseg.methods.base import HEATMAP, Method, Prediction, refuse_other_dims
 from weakseg.runs import cores
 
 
@@ -72,6 +72,7 @@ class ExportedMethod(Method):
         return 1
 
     def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        refuse_other_dims(cases, self.dims)
         for case in cases:
             yield self._of(case)
 

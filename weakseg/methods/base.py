@@ -8,7 +8,7 @@ mean of several (`weakseg.methods.network`), trained on true masks or on another
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import numpy as np
 
 from weakseg.config import Config
 from weakseg.data.cases import Case
+from weakseg.data.formats.registry import formats_of_dims
+from weakseg.errors import DataError
 from weakseg.heatmaps.store import Heatmap
 from weakseg.methods.prepared import Prepared
 
@@ -145,6 +147,7 @@ class Method(ABC):
         It takes as long as of `at_once` cases.
         """
         one = case if isinstance(case, Case) else Case(Path(case).stem, Path(case), "")
+        refuse_other_dims([one], self.dims)
         (prediction,) = self.predict_all([one])
         return prediction
 
@@ -157,6 +160,28 @@ class Method(ABC):
         """What the threshold was chosen on, and how many masks were seen."""
         others = ", masks of other sets elsewhere" if self.kind == FOUNDATION else ""
         return f"threshold chosen on {self.chosen_on}; {self.masks_seen} masks seen{others}"
+
+
+def refuse_other_dims(cases: Iterable[Case], dims: int) -> None:
+    """Raise a DataError for a case that is no image, slice or volume as a method of ``dims`` takes.
+
+    A volume of three slices can be read as an image of three colours: nothing else would tell.
+    """
+    wanted = formats_of_dims(dims)
+    for case in cases:
+        if case.dims != dims:
+            sliced = "; slices of it, where the run's images are slices: `weakseg predict RUN FILE`"
+            raise DataError(
+                f"The method makes masks of {wanted.noun}s, and this is {_article(case.noun)}.",
+                where=case.shown,
+                expected=", ".join(wanted.suffixes),
+                fix=f"name {_article(wanted.noun)}, or take a method of {case.noun}s"
+                + (sliced if case.dims > dims else ""),
+            )
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 @dataclass(frozen=True)

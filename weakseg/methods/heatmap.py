@@ -44,6 +44,7 @@ from weakseg.methods.base import (
     Method,
     Prediction,
     SourceKey,
+    refuse_other_dims,
 )
 from weakseg.methods.classifiers import load_classifier, read_classifier_scores
 from weakseg.methods.fingerprints import heatmap_fingerprint
@@ -107,6 +108,7 @@ class HeatmapMethod(Method):
         return formats_of_dims(self.dims).at_once(heat.batch_size)
 
     def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        refuse_other_dims(cases, self.dims)
         for case, (heat, notes) in zip(cases, self.heats(cases), strict=True):
             image = case_values(case, self.config.data) if self.rule.needs_image else None
             made = self.of_heat(heat, heat.full(), image, notes=notes)

@@ -47,6 +47,7 @@ from weakseg.methods.base import (
     Method,
     Prediction,
     SourceKey,
+    refuse_other_dims,
     seed_of,
 )
 from weakseg.methods.classifiers import load_classifier
@@ -204,6 +205,7 @@ class NetworkMethod(Method):
 
     def _as_seen(self, cases: Sequence[Case]) -> SegmentationCases:
         """New cases as the network takes them; refuses others."""
+        refuse_other_dims(cases, self.dims)
         trained = self.networks.settings
         channels = int(trained["channels"])
         for case in cases:
@@ -285,7 +287,7 @@ class NetworkMethod(Method):
         """Refuse a case that the network does not take."""
         formats = case.formats
         lacks = case.slice is None and formats.further and 1 + len(case.more) != channels
-        if case.dims != self.dims or lacks:
+        if lacks:
             raise DataError(
                 f"The network takes {formats_of_dims(self.dims).noun}s of {channels} channels.",
                 where=case.shown,
