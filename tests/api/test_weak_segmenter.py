@@ -13,9 +13,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks
 
 import weakseg
+from tests.data.helpers import save_volume
 from weakseg import WeakSegmenter
 from weakseg.api.settings_tree import experiment_tree
 from weakseg.config import load_config, parse_config
+from weakseg.data.cases import Case
 from weakseg.data.series import neighbours
 from weakseg.errors import ArgumentError, ConfigError, DataError, RunError, UserError
 from weakseg.layout import config_file
@@ -300,3 +302,25 @@ def test_the_classifier_of_its_run_knows_how_images_were_prepared(fitted, given)
     assert result.preprocessing.intensity == fitted.config_.data.intensity
     model.intensity = "percentile"
     assert weakseg.explain(model, given["images"][0]).preprocessing.intensity == "percentile"
+
+
+def test_the_score_reads_masks_by_the_experiments_rule(fitted, given, monkeypatch):
+    images = given["images"][:6]
+    made = fitted.predict(images)
+    # A faint halo around what is predicted: no lesion by half, as the experiment has it.
+    soft = [np.where(m, 255, 42).astype(np.uint8) for m in made]
+    data = fitted.config_.data.model_copy(update={"mask_rule": "half"})
+    monkeypatch.setattr(fitted, "config_", fitted.config_.model_copy(update={"data": data}))
+    assert fitted.score(images, soft) == 1
+    assert fitted.score(images[:1], [float("nan")]) != fitted.score(images[:1], [float("nan")])
+
+
+def test_a_volume_is_no_image_whatever_its_depth(fitted, tmp_path):
+    method = weakseg.load_method(fitted.run_dir_)
+    for depth in (1, 3, 4):
+        path = save_volume(tmp_path / f"{depth}.nii.gz", np.ones((40, 32, depth), np.int16))
+        for call in (method.predict, lambda p: list(method.predict_each([Case("a", Path(p), "")]))):
+            with pytest.raises(DataError, match="makes masks of images, and this is a volume"):
+                call(str(path))
+        with pytest.raises(DataError, match="this is a volume"):
+            fitted.predict([str(path)])

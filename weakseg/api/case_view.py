@@ -14,7 +14,6 @@ from weakseg.api.figure import Figure, panels, picture_html
 from weakseg.data.case_files import (
     as_planes,
     case_image,
-    case_truth,
     fullest_plane,
     shown_intensity,
 )
@@ -22,6 +21,7 @@ from weakseg.data.cases import Case
 from weakseg.errors import RunError, did_you_mean
 from weakseg.heatmaps.store import load_heatmap
 from weakseg.layout import mask_file, masks_folder
+from weakseg.methods.cases import read_truth
 from weakseg.report.pictures import RGB, contours, overlay, strip
 from weakseg.report.read import RunTables
 
@@ -71,7 +71,9 @@ class CaseView:
     @property
     def truth(self) -> NDArray[np.bool_] | None:
         """The true mask; empty of a healthy case without a file; None where it is not known."""
-        return case_truth(self.case, self._run.config.data)
+        healthy = self.label in self._run.data.get("healthy_labels", ())
+        blank = self.image.shape[: self.case.dims] if healthy and self.case.mask is None else ()
+        return read_truth(self.case, blank, healthy, self._run.config.data)
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -165,7 +167,8 @@ class CaseView:
         else:
             some = [methods] if isinstance(methods, str) else list(methods)
         truth, masks = self.truth, {m: self.mask(m, seed) for m in some}
-        fullest = truth if truth is not None else next(iter(masks.values()), None)
+        marked = truth is not None and truth.any()
+        fullest = truth if marked else next(iter(masks.values()), None)
         image, how = self.image, shown_intensity(self.case, self._run.config.data)
         at = 0 if fullest is None else fullest_plane(self.case, fullest)
         plane = as_planes(self.case, image)[at]

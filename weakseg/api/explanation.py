@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from weakseg.api.figure import Figure, panels, picture_html, read_truth, table_html
+from weakseg.api.figure import Figure, panels, picture_html, table_html
 from weakseg.api.preprocessing import Preprocessing
+from weakseg.api.true_masks import read_truth
 from weakseg.errors import ArgumentError, ConfigError, did_you_mean
 from weakseg.masks.rules import RULES, Evidence, FittedRule, segment
 from weakseg.report.pictures import contours, overlay, strip

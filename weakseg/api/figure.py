@@ -6,8 +6,6 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,38 +62,3 @@ def picture_html(picture: RGB, caption: str) -> str:
 def table_html(table: pd.DataFrame) -> str:
     """A table as HTML; what its cells hold is text."""
     return table.to_html(escape=True, float_format=lambda v: f"{v:.3f}", na_rep="–", border=0)
-
-
-def read_truth(truth: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A true mask of an array or a file, of a shape.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read.
-    ArgumentError
-        If it is no mask of that shape.
-    """
-    from weakseg.data.images import read_mask
-    from weakseg.errors import ArgumentError
-
-    if isinstance(truth, str | Path):
-        values = read_mask(truth)
-    else:
-        values = np.asarray(truth.detach().cpu() if hasattr(truth, "detach") else truth)
-    squeezed = values.reshape(values.shape[-2:]) if values.size and _flat_axes(values) else values
-    numbers = squeezed.dtype.kind in "biuf"
-    if not numbers or squeezed.shape != tuple(shape[:2]) or not np.isfinite(squeezed).all():
-        raise ArgumentError(
-            "The true mask does not fit the image.",
-            where="truth",
-            found=f"{values.dtype} of shape {values.shape}"
-            + (", with NaN or infinity" if numbers and not np.isfinite(values).all() else ""),
-            expected=f"a mask of shape {tuple(shape[:2])}, or the path of one",
-        )
-    return squeezed != 0
-
-
-def _flat_axes(values: NDArray[Any]) -> bool:
-    """Whether all axes before the last two have one entry."""
-    return values.ndim > 2 and all(n == 1 for n in values.shape[:-2])

@@ -11,7 +11,7 @@ from weakseg.api.training_set import IMAGES, MANIFEST, MASKS, Written
 from weakseg.errors import RunError
 from weakseg.runs import locked, make_folder
 
-OURS = re.compile(rf"{MANIFEST}|{IMAGES}(/image-\d+\.(png|tif))?|{MASKS}(/mask-\d+\.png)?")
+OURS = re.compile(rf"{MANIFEST}|{IMAGES}(/image-\d+\.(png|tif))?|{MASKS}(/mask-\d+\.(png|tif))?")
 """What `weakseg.api.training_set.write_set` writes, as paths below its folder."""
 
 

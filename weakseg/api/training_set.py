@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakseg.api.inputs import is_tensor, listed, read_picture
-from weakseg.data.formats.writing import write_mask
+from weakseg.api.true_masks import is_missing, write_array
 from weakseg.errors import ArgumentError
 from weakseg.runs import atomic_path
 from weakseg.settings import SPLITS
@@ -200,28 +200,8 @@ def _split(value: Any, k: int) -> str:
 
 def _mask(mask: Any, folder: Path, k: int, replaces: Path | None) -> str:
     name = f"mask-{k:05d}"
-    if mask is None or (isinstance(mask, float) and np.isnan(mask)):
+    if is_missing(mask):
         return ""
     if isinstance(mask, str | Path):
-        return _named(Path(mask).absolute(), folder, name, replaces) if str(mask) else ""
-    values = _as_array(mask)
-    numbers = values.dtype.kind in "biuf"
-    if not numbers or values.ndim != 2 or not np.isfinite(values).all():
-        raise ArgumentError(
-            f"masks[{k}] is no mask.",
-            where=f"masks[{k}]",
-            found=f"{values.dtype} of shape {values.shape}"
-            + (", with NaN or infinity" if numbers and not np.isfinite(values).all() else ""),
-            expected="an array (height, width), the path of one, or None",
-        )
-    path = folder / MASKS / f"{name}.png"
-    write_mask(path, values)
-    return _named(path, folder, name, None)
-
-
-def read_masks(masks: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> list[Any]:
-    """True masks of arrays and files; None where there is none."""
-    from weakseg.api.figure import read_truth
-
-    pairs = zip(masks, shapes, strict=True)
-    return [None if m is None or m is False else read_truth(m, s) for m, s in pairs]
+        return _named(Path(mask).absolute(), folder, name, replaces)
+    return _named(write_array(mask, folder / MASKS, name, f"masks[{k}]"), folder, name, None)

@@ -30,7 +30,8 @@ from weakseg.api.inputs import listed
 from weakseg.api.opened import OpenedRun, open_run
 from weakseg.api.saved import RUN, check_classes, read_saved, write_saved
 from weakseg.api.settings_tree import experiment_tree
-from weakseg.api.training_set import Written, as_file, read_masks, write_set
+from weakseg.api.training_set import Written, as_file, write_set
+from weakseg.api.true_masks import read_masks
 from weakseg.config import Config, parse_config
 from weakseg.data.cases import Case
 from weakseg.disk import as_path
@@ -155,10 +156,10 @@ class WeakSegmenter(BaseEstimator):
         labels : sequence of str, int or bool
             A label an image; True is a lesion, 0 and the usual names are healthy.
         masks : sequence of path, (M, N) array or None, optional
-            True masks, for scores alone unless the experiment asks for more: segmenters and rules
-            may be trained on those of training images (``segmenters``, ``teacher: masks``), and
-            thresholds and the like chosen on those of validation images. What saw some says how
-            many.
+            True masks, read by ``data.mask_rule``, arrays as files of their values are; for scores
+            alone unless the experiment asks for more: segmenters and rules may be trained on those
+            of training images (``segmenters``, ``teacher: masks``), and thresholds and the like
+            chosen on those of validation images. What saw some says how many.
         patients : sequence of str or int, optional
             Splits are by patient. Without, images that look alike are kept together.
         splits : sequence of {"train", "val", "test"}, optional
@@ -277,7 +278,7 @@ class WeakSegmenter(BaseEstimator):
         masks = [p.mask for p in self._predictions(images)]
         if listed(images, stacked=True)[1]:
             return masks[0]
-        return np.stack(masks) if isinstance(images, np.ndarray) else masks
+        return np.stack(masks) if isinstance(images, np.ndarray) and images.ndim > 1 else masks
 
     def predict_proba(self, images: Any) -> NDArray[np.float64]:
         """The probability of no lesion and of one somewhere in each image, (N, 2)."""
@@ -319,7 +320,8 @@ class WeakSegmenter(BaseEstimator):
         ----------
         images : as `predict`
         masks : sequence of path, (M, N) array or None
-            Images without a mask, or with an empty one, do not count.
+            As `fit` takes them, and read by the experiment's ``data.mask_rule``. Images without a
+            mask, or with an empty one, do not count.
         """
         made = self.predict(images)
         if listed(images, stacked=True)[1]:
@@ -330,7 +332,8 @@ class WeakSegmenter(BaseEstimator):
                 where="masks",
                 found=f"{len(masks)} beside {len(made)} images",
             )
-        true = read_masks(masks, [m.shape for m in made])
+        rule = self.config_.data.mask_rule
+        true = read_masks(masks, [m.shape for m in made], rule)
         pairs = [(m, t) for m, t in zip(made, true, strict=True) if t is not None and t.any()]
         return float(np.mean([dice(m, t) for m, t in pairs])) if pairs else float("nan")
 
