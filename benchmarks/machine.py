@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 
 from weakseg.runs import cores, processor
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+"""Seconds that pass, and seconds of the processor that all threads of the process take."""
+
 
 class Spread(NamedTuple):
     """A median and its range over the repeats."""

@@ -18,14 +18,12 @@ import argparse
 import contextlib
 import gc
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pandas as pd
-from machine import describe_machine, print_machine, spread, table, write_json
-from weakseg.stages.fit_segmenter import fit_segmenter
+from machine import CLOCKS, describe_machine, print_machine, spread, table, write_json
 
 from weakseg.config import Config
 from weakseg.data.mapped import MappedStore
@@ -36,7 +34,6 @@ from weakseg.training import loop
 from weakseg.training.segmentation_cases import SegmentationCases
 
 WAYS = {"fp32": "32-true", "bf16": "bf16-mixed", "bf16 throughout": "bf16-mixed"}
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def main() -> None:
