@@ -53,9 +53,10 @@ def test_only_strided_depthwise_convolutions_are_meant():
         nn.Conv2d(8, 8, 3, stride=2, groups=4),
         nn.Conv2d(1, 1, 3, stride=2),
         nn.Conv2d(8, 16, 3, stride=(1, 2), groups=8),
+        nn.Conv3d(8, 8, 3, stride=2, groups=8),
     )
     with depthwise_in_full(net):
-        assert ["forward" in vars(m) for m in net] == [False] * 4 + [True]
+        assert ["forward" in vars(m) for m in net] == [False] * 4 + [True] * 2
 
 
 def test_the_training_loop_does_so(tmp_path):
