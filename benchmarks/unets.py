@@ -28,6 +28,7 @@ from machine import CLOCKS, describe_machine, print_machine, spread, table, writ
 from weakseg.config import Config
 from weakseg.data.mapped import MappedStore
 from weakseg.layout import METRICS
+from weakseg.methods.fitting import fit_segmenter
 from weakseg.methods.segmenters import network_size, segmenter_settings
 from weakseg.stages.prepare import prepared_run
 from weakseg.training import loop

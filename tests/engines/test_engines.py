@@ -34,8 +34,8 @@ LABELS = Labels(("normal",), ("cyst", "tumour"))
 TOLERANCE = 1e-4
 REFUSED = {"convnext_tiny"}
 """Networks whose heatmaps need torch: channels-last views have no place in a graph."""
-FARTHER = {("densenet121", "fused"): 1e-3}
-"""A network's layer → what its maps may differ by: fused maps are each over their own maximum."""
+FARTHER = {("densenet121", "fused", "openvino"): 1e-3}
+"""A network's layer by an engine → what its maps may differ by, see docs/engines.md."""
 
 
 def run(model: bytes, engine: str, *arrays: torch.Tensor, precision: str = "fp32"):
@@ -294,7 +294,7 @@ def test_every_network_of_the_list(arch, layer):
     for engine in ENGINES:
         ours = ByEngine(engine, "fp32", graphs)([model], LABELS, images, config)
         assert ours[0] == name
-        allowed = FARTHER.get((arch, layer), TOLERANCE)
+        allowed = FARTHER.get((arch, layer, engine), TOLERANCE)
         assert_equal([t.numpy() for t in ours[1:]], [maps, p], allowed)
 
 
