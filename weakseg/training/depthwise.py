@@ -14,7 +14,7 @@ from torch import Tensor, nn
 def depthwise_in_full(model: nn.Module) -> Iterator[None]:
     """Train a network's strided depthwise convolutions in full precision, on processors.
 
-    oneDNN has no kernel for their gradient in bfloat16 and falls back to one that takes 10 to 70
+    oneDNN has no kernel for their gradient in bfloat16 and falls back to one that takes 10 to 100
     times as long as that of float32, of volumes 3 times: a quarter of a training step of a U-Net
     on MobileNetV2 (`benchmarks/unets.py`). What they give is rounded to bfloat16 as before. Nothing
     changes without autocast, without a graph, or on another device.
