@@ -212,6 +212,19 @@ def test_links_to_folders_are_followed_and_each_folder_is_listed_once(tmp_path):
     assert list_tree(root, tmp_path / "elsewhere/in").images == ("own/b.png",)
 
 
+def test_a_volume_in_a_linked_folder_is_whole_whatever_a_manifest_says(tmp_path):
+    for name in ("far/a", "far/b", "away/c"):
+        save_volume(tmp_path / f"{name}.nii.gz", np.ones((3, 4, 5), np.int16))
+    table = tmp_path / "slices.csv"
+    table.write_text("image,slice\nfar/a.nii.gz,1\naway/c.nii.gz,3\n")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/link").symlink_to(tmp_path / "far")
+    assert list(slices_named([table])) == [tmp_path / "far/a.nii.gz", tmp_path / "away/c.nii.gz"]
+    assert list(slices_named([table, tmp_path / "set"])) == [tmp_path / "away/c.nii.gz"]
+    (tmp_path / "set/c.nii.gz").symlink_to(tmp_path / "away/c.nii.gz")
+    assert slices_named([table, tmp_path / "set"]) == {}
+
+
 def test_a_file_that_two_paths_lead_to_is_taken_as_it_was_named_first(tmp_path, capsys):
     first = save(tmp_path / "a.png", noise(1))
     link = tmp_path / "link.png"

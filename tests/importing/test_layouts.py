@@ -17,6 +17,7 @@ from tests.tiny import weakseg
 from weakseg.importing.answers import Answers
 from weakseg.importing.layouts.isic import ISIC
 from weakseg.importing.layouts.registry import LAYOUTS
+from weakseg.importing.layouts.table import TABLE
 from weakseg.importing.sets.registry import SETS
 from weakseg.importing.tree import list_tree
 
@@ -77,6 +78,15 @@ def test_chestxray14_with_one_finding_as_the_lesion(tmp_path, capsys):
     assert weakseg("validate", tmp_path / "out/labels.csv", "--healthy", "no Nodule") == 0
     said = refused(root, tmp_path / "b", capsys, "--answer", "finding=Noodle")
     assert "did you mean 'Nodule'?" in said
+
+
+def test_a_table_without_rows_is_refused(tmp_path, capsys):
+    chestxray14(tmp_path / "set", patients=1)
+    path = tmp_path / "set/Data_Entry_2017_v2020.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    assert "0 rows of Data_Entry_2017_v2020.csv" in refused(
+        tmp_path / "set", tmp_path / "out", capsys
+    )
 
 
 def test_a_table_without_its_images_is_refused(tmp_path, capsys):
@@ -367,6 +377,15 @@ def test_a_table_with_the_names_of_others_and_images_elsewhere(tmp_path, capsys)
     assert marked(tmp_path / "out", rows[1]["mask"]) == 48
     assert rows[3]["patient"] == "1"
     assert "the column 'filename' is taken for image" in capsys.readouterr().out
+
+
+def test_a_dot_in_a_name_is_no_ending(tmp_path):
+    for k in range(4):
+        picture(tmp_path / f"scans/scan.{k}.png", k)
+    rows = [[f"scan.{k}", "tumor" if k % 2 else "normal"] for k in range(4)]
+    table(tmp_path / "labels.csv", ["image", "label"], rows)
+    made = TABLE.read(list_tree(tmp_path), Answers())
+    assert [i.image.name for i in made.items] == [f"scan.{k}.png" for k in range(4)]
 
 
 def test_a_mask_that_a_table_names_and_is_not_there_is_told(tmp_path, capsys):

@@ -11,6 +11,7 @@ import numpy as np
 
 from weakseg.data.case_files import whole_spacing
 from weakseg.data.cases import Case
+from weakseg.data.folder_files import files_below
 from weakseg.data.formats.registry import VOLUMES
 from weakseg.data.slices import volume_frame
 from weakseg.data.table import read_table
@@ -42,7 +43,11 @@ def slices_named(inputs: Sequence[Path]) -> dict[Path, list[int]]:
     whole: list[Path] = []
     for path in inputs:
         if not (path.is_file() and path.suffix.lower() in MANIFESTS):
-            whole.append(series_of(path, VOLUMES).resolve())
+            at = series_of(path, VOLUMES)
+            whole.append(at.resolve())
+            if at.is_dir():  # it may hold links to others, and to volumes of others
+                whole += {p.resolve() for p in files_below(at) if p.is_symlink()}
+                whole += {p.resolve() for p in {f.parent for f in files_below(at)}}
             continue
         table = read_table(path, required=("image",))
         for row in table.rows:

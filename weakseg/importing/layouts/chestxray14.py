@@ -36,7 +36,8 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
         raise DataError(
             "No image that the table names is there.",
             where=str(tree.root),
-            found=f"{len(rows)} rows of {table.name}, such as {rows[0]['Image Index']}",
+            found=f"{len(rows)} rows of {table.name}"
+            + (f", such as {rows[0]['Image Index']}" if rows else ""),
             fix="unpack the archives of images (images_001.tar.gz, …) into the folder",
         )
     readings = [_reading(r["Finding Labels"]) for r in there]

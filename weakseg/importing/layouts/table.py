@@ -39,7 +39,9 @@ def _found(cell: str, table: Table, tree: Tree) -> Path | None:
     path = table.resolve(cell)
     if path.is_file():
         return path
-    near = tree.by_stem.get(stem_of(name_of(cell)).casefold())
+    name = name_of(cell).casefold()
+    # What looks like an ending may be a part of the name: scan.1 of scan.1.png.
+    near = tree.by_stem.get(stem_of(name)) or tree.by_stem.get(name)
     return None if near is None else tree.path(near)
 
 
