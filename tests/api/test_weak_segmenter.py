@@ -305,14 +305,14 @@ def test_the_classifier_of_its_run_knows_how_images_were_prepared(fitted, given)
 
 
 def test_the_score_reads_masks_by_the_experiments_rule(fitted, given, monkeypatch):
-    images = given["images"][:6]
-    made = fitted.predict(images)
+    images, made = given["images"][:6], given["masks"][:6]
+    monkeypatch.setattr(fitted, "predict", lambda images: made[: len(images)])
     # A faint halo around what is predicted: no lesion by half, as the experiment has it.
     soft = [np.where(m, 255, 42).astype(np.uint8) for m in made]
     data = fitted.config_.data.model_copy(update={"mask_rule": "half"})
     monkeypatch.setattr(fitted, "config_", fitted.config_.model_copy(update={"data": data}))
     assert fitted.score(images, soft) == 1
-    assert fitted.score(images[:1], [float("nan")]) != fitted.score(images[:1], [float("nan")])
+    assert np.isnan(fitted.score(images[:2], [float("nan"), ""]))
 
 
 def test_a_volume_is_no_image_whatever_its_depth(fitted, tmp_path):
