@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from weakseg.masks.region import body_region
 from weakseg.masks.rules import Evidence, segment
-from weakseg.masks.rules.grown import GrownRule
-from weakseg.masks.rules.hot_box import in_hot_box
-from weakseg.masks.rules.two_tone import TwoToneRule
+from weakseg.masks.rules.arguments import heat_and_grey
+from weakseg.masks.rules.grown import GrownRule, grown_mask
+from weakseg.masks.rules.hot_box import in_hot_box, smoothing
+from weakseg.masks.rules.two_tone import TwoToneRule, two_tone_mask, warm_tone
 from weakseg.masks.screen import keep_large_parts
 
-MODULES = ("thresholds", "checks", "screen", "rules.hot_box", "rules.two_tone")
+MODULES = ("thresholds", "checks", "screen", "rules.hot_box", "rules.grown")
 
 
 def blob(shape: tuple[int, ...], seed: int, at: float) -> np.ndarray:
@@ -57,6 +59,45 @@ def test_the_box_gives_the_mask_of_the_whole(rule, shape, at, in_parts):
     np.testing.assert_array_equal(segment(fitted, flat_top, image), whole)
 
 
+def plainly(heat, image, *, warm, reach, most, rare, blur):
+    """`grown_mask` as it is told: the whole in doubles, one level of heat after another."""
+    heat, grey = heat_and_grey(heat, image)
+    inside, tone = warm_tone(heat, grey, warm=warm, sd=smoothing(heat.shape, blur))
+    part = keep_large_parts(inside, 0.1)
+    cold = body_region(image, heat.ndim) & (heat <= reach)
+    if cold.any() and tone[cold].mean() > rare:
+        return part
+    for level in np.linspace(reach, warm, 16, endpoint=False):
+        labels, _ = ndimage.label(part | tone & (heat > level))
+        grown = np.isin(labels, labels[part])
+        if grown.sum() <= most * part.sum():
+            return keep_large_parts(grown, 0.0)
+    return part
+
+
+@pytest.mark.parametrize("parted", [False, True])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_growing_is_as_told_wherever_the_heat_is_scattered(dims, parted, in_parts):
+    rng = np.random.default_rng(dims)
+    if parted:
+        in_parts()
+    grew = set()
+    for k in range(40):
+        shape = rng.integers(6, 34 if dims == 2 else 19, dims)
+        heat = ndimage.gaussian_filter(rng.normal(size=shape), rng.choice([0.7, 1.5, 3]))
+        heat = np.float32(heat + max(0, 0.01 - heat.max()))
+        noise = ndimage.gaussian_filter(rng.normal(size=shape), rng.choice([0.4, 1, 2]))
+        image = (1000 * noise * (k > 0)).astype(np.int16)  # the first is even
+        warm, most = rng.uniform(0.25, 0.8), rng.choice([1, 1.2, 1.5, 2, 3, 8])
+        told = {"warm": warm, "reach": warm * rng.uniform(0.05, 0.9), "most": most}
+        told |= {"rare": rng.choice([1, 1, 0.1, 0.4]), "blur": rng.choice([0, 0.008, 0.05])}
+        wanted = plainly(heat, image, **told)
+        np.testing.assert_array_equal(grown_mask(heat, image, **told), wanted)
+        part = two_tone_mask(heat, image, warm=warm, blur=told["blur"])
+        grew.add(bool((wanted & ~part).any()))
+    assert grew == {False, True}
+
+
 def test_only_the_box_is_looked_at(in_parts):
     in_parts()
     heat = np.zeros((20, 30, 6), np.float32)
@@ -67,12 +108,21 @@ def test_only_the_box_is_looked_at(in_parts):
         looked.append((hot.shape, grey.shape, sd, hot.max()))
         return hot > 0.9
 
-    mask = in_hot_box(heat, np.zeros(heat.shape, np.int16), mark, above=0.3, blur=0.02)
+    def mark_planes(planes):
+        hot = np.stack([planes.hot(z) for z in range(planes.count)], axis=2)
+        assert planes.smooth(0).shape == hot.shape[:2]
+        return mark(hot, planes.image, planes.sd)
+
+    told = {"above": 0.3, "blur": 0.02}
+    mask = in_hot_box(heat, np.zeros(heat.shape, np.int16), mark, mark_planes, **told)
     # sd is 0.6 of 30 voxels: what lies 2 beside has a part in the smoothing, not across slices.
-    assert looked == [((6, 5, 2), (6, 5, 2), pytest.approx([0.6, 0.6, 0.0]), 1.0)]
+    assert looked == [((6, 5, 2), (6, 5, 2), pytest.approx((0.6, 0.6)), 1.0)]
     assert np.argwhere(mask).tolist() == [[8, 20, 2], [9, 20, 3]]
+    flat = in_hot_box(heat[..., 2], np.zeros((20, 30)), mark, mark_planes, **told)
+    assert looked[1:] == [((6, 5), (6, 5), pytest.approx([0.6, 0.6]), 1.0)]
+    assert np.argwhere(flat).tolist() == [[8, 20]]
     with pytest.raises(ValueError, match=r"the heatmap is \(20, 30, 6\), the image \(20, 30, 5\)"):
-        in_hot_box(heat, np.zeros((20, 30, 5)), mark, above=0.3, blur=0)
+        in_hot_box(heat, np.zeros((20, 30, 5)), mark, mark_planes, above=0.3, blur=0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])

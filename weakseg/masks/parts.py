@@ -84,6 +84,14 @@ class Parts:
                 np.maximum.at(highest, parts[1:], of)
         return np.asarray(highest[1:])
 
+    def holding(self, mask: Bools) -> Bools:
+        """(n,) whether each part holds some of a mask, (X, Y, Z), that lies inside of the parts."""
+        found = np.zeros(self.count + 1, dtype=bool)
+        for begin, labels, parts in self.slabs():
+            there = mask[..., begin : begin + labels.shape[2]]
+            found[parts[np.unique(labels[there])]] = True
+        return found[1:]
+
     def keep(self, chosen: npt.ArrayLike) -> Bools:
         """(X, Y, Z) mask of the parts for which ``chosen``, (n,), is true."""
         wanted = np.concatenate([[False], np.asarray(chosen, dtype=bool)])

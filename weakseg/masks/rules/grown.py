@@ -9,18 +9,23 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from weakseg.masks.checks import Bools, Floats
+from weakseg.masks.checks import AT_ONCE, Bools, Floats
+from weakseg.masks.parts import find_parts
 from weakseg.masks.region import body_region
-from weakseg.masks.rules.arguments import at_least, heat_and_grey, in_order
+from weakseg.masks.rules.arguments import at_least, in_order
 from weakseg.masks.rules.base import FittedRule
-from weakseg.masks.rules.hot_box import in_hot_box, smoothing
+from weakseg.masks.rules.hot_box import in_hot_box
 from weakseg.masks.rules.search import SearchedRule
+from weakseg.masks.rules.tone_planes import Planes, tone_of_planes
 from weakseg.masks.rules.two_tone import SMALLEST_PART, warm_tone
 from weakseg.masks.screen import keep_large_parts
 from weakseg.settings import Fraction, Probability
 
 LEVELS = 16
 """How many levels of heat are tried until the mask is small enough."""
+
+PART = LEVELS + 1
+"""Of a place in the part itself, which is above all levels whatever its heat is."""
 
 
 class GrownRule(SearchedRule):
@@ -117,28 +122,86 @@ def grown_mask(
     def mark(heat: Floats, grey: Floats, sd: Sequence[float]) -> Bools:
         inside, tone = warm_tone(heat, grey, warm=warm, sd=sd)
         part = keep_large_parts(inside, SMALLEST_PART)
-        if rare < 1 and _share(tone, body_region(image, heat.ndim) & (heat <= reach)) > rare:
-            return part
-        for level in np.linspace(reach, warm, LEVELS, endpoint=False):
-            grown = _connected(part | tone & (heat > level), part)
-            if grown.sum() <= most * part.sum():
-                return keep_large_parts(grown, 0.0)
-        return part
+        if rare < 1:
+            cold = body_region(image, heat.ndim) & (heat <= reach)
+            if _share(int(np.count_nonzero(tone & cold)), int(np.count_nonzero(cold))) > rare:
+                return part
+        steps = tone.view(np.uint8) * np.searchsorted(levels, heat).astype(np.uint8)
+        steps[part] = PART
+        return _grown(steps, most)
 
-    if rare < 1:  # what is cold counts as well, all of it
-        heat, grey = heat_and_grey(heatmap, image)
-        return mark(heat, grey, smoothing(heat.shape, blur))
-    return in_hot_box(heatmap, image, mark, above=reach, blur=blur)
+    def mark_planes(planes: Planes) -> Bools:
+        tone = tone_of_planes(planes, warm=warm, above=reach if rare == 1 else -1.0)
+        inside = tone.copy()
+        for z in range(planes.count):
+            inside[..., z] &= planes.hot(z) > warm
+        part = keep_large_parts(inside, SMALLEST_PART)
+        del inside
+        if rare < 1:
+            found, cold = 0, 0
+            for z in range(planes.count):
+                of = body_region(planes.image[:, :, z]) & (planes.hot(z) <= reach)
+                cold += int(np.count_nonzero(of))
+                found += int(np.count_nonzero(of & tone[..., z]))
+            if _share(found, cold) > rare:
+                return part
+        steps = tone.view(np.uint8)  # in its place: both have a byte a voxel
+        for z in range(planes.count):
+            steps[..., z] *= np.searchsorted(levels, planes.hot(z)).astype(np.uint8)
+            steps[..., z][part[..., z]] = PART
+        del part
+        return _grown(steps, most)
+
+    levels = np.linspace(reach, warm, LEVELS, endpoint=False)
+    above = reach if rare == 1 else -1.0  # what is cold counts as well, all of it
+    return in_hot_box(heatmap, image, mark, mark_planes, above=above, blur=blur)
 
 
-def _share(tone: Bools, cold: Bools) -> float:
+def _share(found: int, cold: int) -> float:
     """How much of the cold is of a tone; 0 where nothing is cold."""
-    return float(tone[cold].mean()) if cold.any() else 0.0
+    return found / cold if cold else 0.0
+
+
+def _grown(steps: npt.NDArray[np.uint8], most: float) -> Bools:
+    """The part and what is connected with it, at the lowest level that leaves few enough.
+
+    Parameters
+    ----------
+    steps : (M, N) or (X, Y, Z) ndarray of int
+        How many levels a place is above, of those of the tone; `PART` in the part.
+    most : float
+        How many times the part it may be.
+
+    Notes
+    -----
+    What is connected with the part at a level is so at all that are lower: the level is found by
+    halving, for each look numbers the parts of all of a volume.
+    """
+    part = steps == PART
+    limit = most * np.count_nonzero(part)
+    lowest, least = 0, LEVELS  # above the last level the part stays alone
+    level = 0  # which does most often
+    while lowest < least:
+        if np.count_nonzero(_connected(steps > level, part)) <= limit:
+            least = level
+        else:
+            lowest = level + 1
+        level = (lowest + least) // 2
+    if least == LEVELS:
+        return part
+    mask = _connected(steps > least, part)
+    del steps, part
+    return keep_large_parts(mask, 0.0)
 
 
 def _connected(mask: Bools, part: Bools) -> Bools:
     """The components of a mask that hold some of a part, which lies inside it."""
     from scipy import ndimage
 
-    labels, _ = ndimage.label(mask)
-    return np.isin(labels, labels[part])
+    if mask.ndim == 3 and mask.size > AT_ONCE:
+        parts = find_parts(mask, ndimage.generate_binary_structure(3, 1))
+        return parts.keep(parts.holding(part))
+    labels, count = ndimage.label(mask)
+    chosen = np.zeros(count + 1, dtype=bool)
+    chosen[labels[part]] = True
+    return chosen[labels]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from weakseg.masks.checks import AT_ONCE, Bools, Floats, finite, heat_of, numbers_of
 from weakseg.masks.region import brightness
 from weakseg.masks.rules.arguments import heat_and_grey
+from weakseg.masks.rules.tone_planes import Planes
 from weakseg.masks.thresholds import is_flat
 
 Mark = Callable[[Floats, Floats, list[float]], Bools]
@@ -20,13 +21,19 @@ _TRUNCATE = 4.0
 
 
 def in_hot_box(
-    heatmap: npt.ArrayLike, image: npt.ArrayLike, mark: Mark, *, above: float, blur: float
+    heatmap: npt.ArrayLike,
+    image: npt.ArrayLike,
+    mark: Mark,
+    mark_planes: Callable[[Planes], Bools],
+    *,
+    above: float,
+    blur: float,
 ) -> Bools:
     """What a rule marks where nothing counts but what is hot, and the image around it.
 
     Of more than `AT_ONCE` samples the rule gets the box of what is hot, wide enough for the
-    smoothing; doubles of a whole large volume, and its smoothed copy, would take many times its
-    memory. The mask is the same.
+    smoothing, and of a volume it gets that plane by plane; doubles of a whole large volume, and
+    its smoothed copy, would take many times its memory. The mask is the same.
 
     Parameters
     ----------
@@ -35,8 +42,10 @@ def in_hot_box(
     image : (M, N[, C]) or (X, Y, Z[, C]) array_like
     mark : callable
         Marks nothing outside the box of heat above the share.
+    mark_planes : callable
+        The same of the box of a large volume.
     above : float
-        Share of the heat's maximum.
+        Share of the heat's maximum; below 0 where all counts.
     blur : float
         Standard deviation of the smoothing, as a share of the longer side; of a volume within its
         slices, which lie further apart than pixels do.
@@ -64,6 +73,9 @@ def in_hot_box(
         return mask
     peak = np.float64(heat.max())
     box = _box(heat, peak, above, sd)
+    if heat.ndim == 3:
+        mask[box] = mark_planes(Planes(heat[box], values[box], peak, (sd[0], sd[1])))
+        return mask
     hot = np.maximum(heat_of(heat[box]), 0.0)
     hot /= peak
     mask[box] = mark(hot, brightness(values[box], heat.ndim), sd)

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from weakseg.masks.checks import (
-    AT_ONCE,
-    Bools,
-    Floats,
-    finite,
-    fraction,
-    heat_of,
-    numbers_of,
-)
-from weakseg.masks.region import brightness
+from weakseg.masks.checks import Bools, Floats, fraction
 from weakseg.masks.rules.arguments import at_least
 from weakseg.masks.rules.base import FittedRule
-from weakseg.masks.rules.hot_box import in_hot_box, smoothing
+from weakseg.masks.rules.hot_box import in_hot_box
 from weakseg.masks.rules.search import SearchedRule
+from weakseg.masks.rules.tone_planes import EVEN, Planes, tone_of_planes
 from weakseg.masks.screen import keep_large_parts
-from weakseg.masks.thresholds import is_flat
 from weakseg.settings import Fraction
 
 SMALLEST_PART = 0.1
@@ -96,56 +87,11 @@ def two_tone_mask(
         chosen, _ = warm_tone(heat, grey, warm=warm, sd=sd)
         return keep_large_parts(chosen, SMALLEST_PART)
 
-    heat = numbers_of(heatmap)
-    if heat.ndim == 3 and heat.size > AT_ONCE and not is_flat(finite("heatmap", heat)):
-        return keep_large_parts(_by_planes(heat, image, warm, blur), SMALLEST_PART)
-    return in_hot_box(heatmap, image, mark, above=warm, blur=blur)
+    def mark_planes(planes: Planes) -> Bools:
+        chosen = tone_of_planes(planes, warm=warm, above=warm)
+        return keep_large_parts(chosen, SMALLEST_PART)
 
-
-def _by_planes(heat: npt.NDArray[Any], image: npt.ArrayLike, warm: float, blur: float) -> Bools:
-    """`warm_tone` of a large volume plane by plane, for its smoothing stays within planes."""
-    from scipy import ndimage
-    from skimage.filters import threshold_otsu
-
-    values, peak = np.asarray(image), np.float64(heat.max())
-    if values.shape[:3] != heat.shape:
-        raise ValueError(f"the heatmap is {heat.shape}, the image {values.shape}")
-    sd = smoothing(heat.shape, blur)[:2]
-
-    def hot(z: int) -> Floats:
-        return np.asarray(np.maximum(heat_of(heat[..., z]), 0.0) / peak)
-
-    def planes() -> Iterator[tuple[int, Floats, Bools, Floats]]:
-        for z in range(heat.shape[2]):
-            of = hot(z)
-            region = of > warm
-            if region.any():
-                smooth = ndimage.gaussian_filter(brightness(values[:, :, z]), sd)
-                yield z, of[region], region, smooth[region]
-
-    ends = [(tones.min(), tones.max()) for *_, tones in planes()]
-    low, high = min(e[0] for e in ends), max(e[1] for e in ends)
-    mask = np.zeros(heat.shape, dtype=bool)
-    if not high - low > 1e-6 * max(abs(low), abs(high)):
-        for z in range(heat.shape[2]):
-            mask[..., z] = hot(z) > warm
-        return mask
-    counts, edges = np.zeros(256, dtype=np.int64), np.zeros(257)
-    for *_, tones in planes():
-        found, edges = np.histogram(tones, bins=256, range=(low, high))
-        counts += found
-    at = threshold_otsu(hist=(counts, (edges[:-1] + edges[1:]) / 2.0))
-    heats = np.zeros(2)
-    for z, of, region, tones in planes():
-        bright = tones > at
-        mask[..., z][region] = bright
-        heats += [of[bright].sum(), of[~bright].sum()]
-    light = np.count_nonzero(mask)
-    if heats[0] / light >= heats[1] / (int(counts.sum()) - light):
-        return mask
-    for z in range(heat.shape[2]):
-        mask[..., z] = (hot(z) > warm) & ~mask[..., z]
-    return mask
+    return in_hot_box(heatmap, image, mark, mark_planes, above=warm, blur=blur)
 
 
 def warm_tone(
@@ -179,7 +125,7 @@ def warm_tone(
         return region, region
     smooth = ndimage.gaussian_filter(grey, sd)
     values = smooth[region]
-    if not np.ptp(values) > 1e-6 * np.abs(values).max():
+    if not np.ptp(values) > EVEN * np.abs(values).max():
         return region, region
     bright = smooth > threshold_otsu(values)
     light, dark = region & bright, region & ~bright
