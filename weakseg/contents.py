@@ -204,6 +204,7 @@ class SegmenterSettings(_Content):
     true_prior: Share
     masks_of: str | None
     masks_of_seed: Count | None
+    corrected_after: Count | None = None
     training_masks: Count
     validation_masks: Count
     masks_seen: Count | None = None

@@ -197,6 +197,8 @@ class Config(Section):
         for at, (name, s) in enumerate(self.segmenters.items()):
             if not s.weak and s.ignore is not None:
                 raise ValueError(f"segmenters.{name}.ignore: for masks of another method only")
+            if not s.weak and s.correct is not None:
+                raise ValueError(f"segmenters.{name}.correct: for masks of another method only")
             if not s.weak:
                 continue
             if "/" in s.masks:

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from weakseg.config.classifier import AugmentConfig
+from weakseg.config.correct import CorrectConfig
 from weakseg.errors import ConfigError
 from weakseg.settings import AUTO, Auto, Fraction, Probability, Section, seeds_differ
 
@@ -60,6 +61,11 @@ class SegmenterConfig(Section):
         None,
         description="of a method's masks: [low, high]; background counts only where the heat over "
         "its maximum (or the probability) is at most low, lesion only where it is at least high",
+    )
+    correct: CorrectConfig | None = Field(
+        None,
+        description="of a method's masks: the network corrects them once while it learns (ADELE); "
+        "{}: as published; null: they stay as they are",
     )
     image_size: int | Auto = Field(
         AUTO, description="longest side in pixels that the network sees; auto: data.image_size"
@@ -216,7 +222,7 @@ class SegmenterConfig(Section):
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """What networks and masks depend on, for fingerprints."""
-        later = ("false_alarms", "false_alarm_confidence", "prune")
+        later = ("false_alarms", "false_alarm_confidence", "prune", "correct")
         idle = {"compile"} | {k for k in later if getattr(self, k) is None}
         idle |= {"dropout"} if self._drops_as_ever else set()
         # Settings that came later.

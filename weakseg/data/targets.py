@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weakseg.data.patches import IGNORE
+
+Packed = tuple[tuple[int, ...], NDArray[np.uint8], NDArray[np.uint8]]
+"""A target's shape, and the bits of its lesion and of what it leaves open (none: no bits)."""
 
 
 class PackedTargets(Mapping[int, NDArray[np.uint8]]):
@@ -19,7 +22,7 @@ class PackedTargets(Mapping[int, NDArray[np.uint8]]):
     """
 
     def __init__(self) -> None:
-        self._held: dict[int, tuple[tuple[int, ...], NDArray[np.uint8], NDArray[np.uint8]]] = {}
+        self._held: dict[int, Packed] = {}
 
     def __setitem__(self, i: int, target: NDArray[np.uint8]) -> None:
         """Keep a target of 0, 1 and `IGNORE`."""
@@ -34,6 +37,24 @@ class PackedTargets(Mapping[int, NDArray[np.uint8]]):
         if left_open.size:
             target[np.unpackbits(left_open, count=size) == 1] = IGNORE
         return target.reshape(shape)
+
+    def packed(self) -> ItemsView[int, Packed]:
+        """All of them as they are kept."""
+        return self._held.items()
+
+    def put_packed(self, i: int, target: Packed) -> None:
+        """Keep one as `packed` gives it.
+
+        Raises
+        ------
+        ValueError
+            If the bits are not as many as its pixels.
+        """
+        shape, *bits = target
+        size = -(-math.prod(shape) // 8)
+        if bits[0].size != size or bits[1].size not in (0, size):
+            raise ValueError(f"{bits[0].size} and {bits[1].size} bytes for a target of {shape}")
+        self._held[i] = target
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._held)

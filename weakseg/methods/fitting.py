@@ -155,7 +155,7 @@ def fit_segmenter(
     val = prepared.cases.indices("val") if looks else []
     size = network_size(prepared, settings)
     heats = training_heats(prepared, settings, seed, size) if blends_heat(settings) else None
-    task = SegmenterTask(settings, model, data, train, val, seed, fabric.device, share, heats)
+    task = SegmenterTask(settings, model, data, train, val, seed, fabric.device, share, heats, what)
     select = BY_DICE if settings.keep == "best" else None
     history = fit(
         model,
@@ -188,7 +188,9 @@ def fit_segmenter(
         },
         what=what,
         after_epoch=after_epoch,
+        memory=task.correction,
     )
+    correction = {} if task.correction is None else {"corrected_after": task.correction.after}
     seen = masked_lesions(prepared, train) if source is None else source.seen
     looked = masked_lesions(prepared, task.val if settings.keep == "best" else ())
     sampled, true = task.priors()
@@ -204,6 +206,7 @@ def fit_segmenter(
             "epochs": len(history),
             "training_masks": seen.count,
             "validation_masks": looked.count,
+            **correction,
             **share.entry,
         },
         {
@@ -223,6 +226,7 @@ def fit_segmenter(
             "targets": len(data.targets),
             "training_masks": seen.count,
             "validation_masks": looked.count,
+            **correction,
             **(seen | looked).to_json(),
         },
     )

@@ -58,6 +58,7 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
     looked |= {"prune"} if looked and config.prune is not None else set()
     left_out = {*AFTER_TRAINING, "weights", "compile"} - looked
     left_out |= {"dropout"} if settings["dropout"] == "none" else set()
+    left_out |= {"correct"} if config.correct is None else set()
     left_out |= set() if config.weak else {"masks", "ignore"}
     settings = {k: v for k, v in settings.items() if k not in left_out}
     parts = [] if source is None else [source]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,16 @@ SHARE = 0.02
 """Of the time of a training, how much may go into writing."""
 
 
+class Memory(Protocol):
+    """What else changes while a network is trained, and is part of a checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Numbers, text and tensors, in lists and dictionaries."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+
+
 @dataclass
 class Training:
     """All that an epoch changes.
@@ -41,6 +51,7 @@ class Training:
     average : WeightAverage or None
     history : list of dict
         One entry an epoch that is done.
+    memory : Memory or None
     """
 
     model: nn.Module
@@ -48,6 +59,7 @@ class Training:
     schedule: Any
     average: WeightAverage | None
     history: list[dict[str, float]] = field(default_factory=list)
+    memory: Memory | None = None
 
     @property
     def kept(self) -> nn.Module:
@@ -65,6 +77,8 @@ class Training:
             "average": None if self.average is None else self.average.state_dict(),
             "history": self.history,
         }
+        if self.memory is not None:
+            state["memory"] = self.memory.state_dict()
         # Through a file of Python's: what torch opens itself forgets why it could not be written.
         with atomic_path(path, size=_bytes(state)) as part, part.open("wb") as f:
             torch.save(state, f)
@@ -100,6 +114,8 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        if self.memory is not None:
+            self.memory.load_state_dict(state["memory"])
         with contextlib.suppress(KeyError):
             self.schedule.load_state_dict({**self.schedule.state_dict(), **state["schedule"]})
         self.history = [{str(k): float(v) for k, v in h.items()} for h in state["history"]]

@@ -28,7 +28,7 @@ from weakseg.layout import METRICS, RESUME
 from weakseg.memory import keep_for_training, keep_freed_memory
 from weakseg.progress import progress, say
 from weakseg.runs import write_text
-from weakseg.training.checkpoints import Saver, Training, least_bytes
+from weakseg.training.checkpoints import Memory, Saver, Training, least_bytes
 from weakseg.training.depthwise import depthwise_in_full
 from weakseg.training.optimizers import (
     WeightAverage,
@@ -239,6 +239,7 @@ def fit(
     metadata: dict[str, str],
     what: str,
     after_epoch: Callable[[int], None] | None = None,
+    memory: Memory | None = None,
 ) -> list[dict[str, float]]:
     """Train a network, and keep its best and its last weights.
 
@@ -261,6 +262,8 @@ def fit(
         For the progress line.
     after_epoch : callable, optional
         Called with the number of epochs that are done.
+    memory : Memory, optional
+        What the task changes as it goes, for the checkpoint.
 
     Returns
     -------
@@ -285,7 +288,7 @@ def fit(
     if settings.average != "none":
         begins = int(settings.swa_start * total)
         average = WeightAverage(model, settings.average, settings.ema_decay, begins)
-    training = Training(model, optimizer, schedule, average)
+    training = Training(model, optimizer, schedule, average, memory=memory)
     training.resume(folder / RESUME, key)
     history = training.history
     if not history:

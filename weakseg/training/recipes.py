@@ -143,6 +143,12 @@ def _refuse(config: OneNetwork, dims: int) -> None:
             where="segmenter.crf",
             fix="set crf: 0",
         )
+    if dims == 3 and config.correct is not None:
+        raise ConfigError(
+            "Masks are corrected in images, not in whole volumes.",
+            where="segmenter.correct",
+            fix="take it out, or cut the volumes into slices",
+        )
     if dims == 3 and config.scales != [1.0]:
         raise ConfigError(
             "Volumes are looked at on their own grid alone.",

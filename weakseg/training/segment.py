@@ -18,6 +18,7 @@ from weakseg.data.patches import IGNORE, CaseArrays, PatchSampler, PatchShape, c
 from weakseg.errors import ConfigError
 from weakseg.models.cascade import Cascade
 from weakseg.models.unetpp import pruned
+from weakseg.training.correction import Correction
 from weakseg.training.infer import as_batch, lesion_probability
 from weakseg.training.loop import require_finite, seed_epoch
 from weakseg.training.losses import make_loss, voxel_cross_entropy
@@ -78,6 +79,13 @@ class SegmenterTask:
     heats : callable, optional
         Index of a case → (S, S) ndarray: the heatmap that is blended into a training image, where
         ``augment.heat`` asks for it.
+    what : str, optional
+        For what is said on the way.
+
+    Attributes
+    ----------
+    correction : Correction or None
+        Of the targets, where it is asked for.
     """
 
     def __init__(
@@ -91,6 +99,7 @@ class SegmenterTask:
         device: Any,
         share: Share | None = None,
         heats: Callable[[int], np.ndarray] | None = None,
+        what: str = "segmenter",
     ) -> None:
         self.heats = heats
         self.config, self.data, self.seed, self.device = config, data, seed, device
@@ -107,6 +116,10 @@ class SegmenterTask:
         self.share.require_even(self.batch, "segmenter.batch_size")
         self.steps = self.steps_of(config, len(self.train))
         self._pool = ThreadPoolExecutor(2)
+        self.correction: Correction | None = None
+        if config.correct is not None:
+            _require_one_process(self.share)
+            self.correction = Correction(config, data, predict, device, what)
 
     @staticmethod
     def steps_of(config: SegmenterConfig, cases: int) -> int:
@@ -185,7 +198,8 @@ class SegmenterTask:
         """Figures of the validation cases.
 
         Mean Dice over lesions, the share of healthy images with any mark, and the mean
-        cross-entropy a voxel, which tells masks of equal Dice apart.
+        cross-entropy a voxel, which tells masks of equal Dice apart. Where labels are corrected,
+        those of `Correction.after_epoch` besides.
         """
         dice, alarms, losses = [], [], []
         for i, p in predict(model, self.data, self.val, self.config, self.device):
@@ -199,7 +213,18 @@ class SegmenterTask:
             elif truth.any():
                 dice.append(2 * float((mask & truth).sum()) / float(mask.sum() + truth.sum()))
         figures = {"val_dice": dice, "val_false_alarms": alarms, "val_loss": losses}
-        return {k: float(np.mean(v)) if v else float("nan") for k, v in figures.items()}
+        own = self.correction.after_epoch(model) if self.correction is not None else {}
+        return {k: float(np.mean(v)) if v else float("nan") for k, v in figures.items()} | own
+
+
+def _require_one_process(share: Share) -> None:
+    if share.world > 1:
+        raise ConfigError(
+            "Labels are corrected by one process alone.",
+            where="segmenter.correct",
+            found=f"{share.world} processes",
+            fix="launch one process, or take it out",
+        )
 
 
 def _in_training(model: nn.Module, windows: Tensor) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -66,6 +67,19 @@ class SegmentationCases:
         return SegmentationCases(
             self.cases, self.labels, self.data, self.channels, self.normalise, size
         )
+
+    def teach(self, targets: Mapping[int, np.ndarray]) -> None:
+        """Take other targets of the same images from now on."""
+        self.targets = targets
+        for i, held in list(self._kept.items()):
+            if i not in targets:
+                continue
+            assert self._store is not None
+            truth = self._store.keep(_target_to_network(targets[i], self._boxes[i]))
+            if truth is None:
+                del self._kept[i]  # to be made anew each time
+            else:
+                self._kept[i] = replace(held, truth=truth)
 
     def truth_is_empty(self, i: int) -> bool:
         """Whether the label says that there is nothing to find."""
