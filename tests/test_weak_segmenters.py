@@ -237,6 +237,25 @@ def test_screening_makes_other_masks_of_the_same_network(job, copy):
     assert not any(pixels(copy / "masks/best-weak" / n).any() for n in made)
 
 
+def test_a_network_corrects_its_masks_and_says_when(job, copy, capsys):
+    before = contents(copy / "targets/after")
+    sets = ("correct={slope: 0.001}", "epochs=4", "image_size=32", "steps=12")
+    changes = [w for s in sets for w in ("--set", f"segmenters.after.{s}")]
+    command = ("train-segmenter", job[1], "--run-dir", copy, "--only", "after", *RECIPE, *changes)
+    assert weakseg(*command) == 0
+    assert "labels corrected after epoch 3" in capsys.readouterr().err
+    folder = copy / "segmenter/after/seed-0"
+    assert read_json(folder / "settings.json")["corrected_after"] == 3
+    rows = read_rows(folder / "metrics.csv")
+    assert all(0.05 < float(r["own_iou"]) <= 1 for r in rows[2:])
+    assert [float(r["corrected"]) > 0 for r in rows] == [False, False, True, False]
+    assert contents(copy / "targets/after") == before  # what it was first told
+    row = read_summary(copy).set_index("method").loc["after"]
+    assert row["masks_seen"] == 0
+    assert weakseg(*command) == 0
+    assert "segmenter after, seed 0: up to date" in capsys.readouterr().err
+
+
 # Masks of another run
 
 LENT = """

@@ -12,6 +12,7 @@ Noisy Annotations", CVPR 2022. Without its consistency term over scales.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,9 @@ POINTS = 3
 
 LATER = 10.0
 """How much more exactly the last epoch's IoU is fitted than the first one's."""
+
+LEAST = 0.05
+"""IoU below which a network has learnt nothing yet that could correct a label."""
 
 Predict = Callable[..., Any]
 
@@ -87,28 +91,36 @@ def fitted(ious: Sequence[float]) -> Curve | None:
     Curve or None
         None for fewer than `POINTS` epochs, and where none is found.
     """
-    from scipy.optimize import curve_fit
+    from scipy.optimize import OptimizeWarning, curve_fit
 
     if len(ious) < POINTS:
         return None
     t = np.arange(1, len(ious) + 1, dtype=np.float64)
     try:
-        found, _ = curve_fit(
-            _curve,
-            t,
-            np.asarray(ious, dtype=np.float64),
-            p0=(1.0, 1.0, 1.0),
-            sigma=np.geomspace(1, 1 / LATER, len(ious)),
-            bounds=([0, 0, 0], [1, np.inf, 1]),
-            method="trf",
-        )
+        with warnings.catch_warnings():
+            # Of the parameters' covariance, which nobody asks for.
+            warnings.simplefilter("ignore", OptimizeWarning)
+            found, _ = curve_fit(
+                _curve,
+                t,
+                np.asarray(ious, dtype=np.float64),
+                p0=(1.0, 1.0, 1.0),
+                sigma=np.geomspace(1, 1 / LATER, len(ious)),
+                bounds=([0, 0, 0], [1, np.inf, 1]),
+                method="trf",
+            )
     except RuntimeError:
         return None
     return Curve(*(float(v) for v in found))
 
 
 def it_is_time(ious: Sequence[float], share: float) -> bool:
-    """Whether the slope of the fitted curve has fallen by more than a share since epoch 1."""
+    """Whether the slope of the fitted curve has fallen by more than a share since epoch 1.
+
+    Never while the last IoU is below `LEAST`.
+    """
+    if not ious or ious[-1] < LEAST:
+        return False
     curve = fitted(ious)
     return curve is not None and curve.fall(len(ious)) > share
 
