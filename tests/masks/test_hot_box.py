@@ -9,12 +9,16 @@ from scipy import ndimage
 from weakseg.masks.region import body_region
 from weakseg.masks.rules import Evidence, segment
 from weakseg.masks.rules.arguments import heat_and_grey
+from weakseg.masks.rules.geodesic import GeodesicRule
 from weakseg.masks.rules.grown import GrownRule, grown_mask
 from weakseg.masks.rules.hot_box import in_hot_box, smoothing
+from weakseg.masks.rules.region_growing import RegionGrowingRule
+from weakseg.masks.rules.seeded import from_seeds, slope
 from weakseg.masks.rules.two_tone import TwoToneRule, two_tone_mask, warm_tone
+from weakseg.masks.rules.watershed import WatershedRule
 from weakseg.masks.screen import keep_large_parts
 
-MODULES = ("thresholds", "checks", "screen", "rules.hot_box", "rules.grown")
+MODULES = ("thresholds", "checks", "screen", "rules.hot_box", "rules.grown", "rules.seeded")
 
 
 def blob(shape: tuple[int, ...], seed: int, at: float) -> np.ndarray:
@@ -96,6 +100,57 @@ def test_growing_is_as_told_wherever_the_heat_is_scattered(dims, parted, in_part
         part = two_tone_mask(heat, image, warm=warm, blur=told["blur"])
         grew.add(bool((wanted & ~part).any()))
     assert grew == {False, True}
+
+
+@pytest.mark.parametrize(
+    "rule", [GeodesicRule(), RegionGrowingRule(tolerance=0.2, blur=0.02), WatershedRule(blur=0.02)]
+)
+def test_what_is_surely_background_need_not_be_looked_at(rule, monkeypatch):
+    """On images without plateaus, on which floods meet as it happens."""
+    rng = np.random.default_rng(3)
+    fitted = rule.fit(Evidence(train=list, val=list, test=list))
+    open_voxels = 0
+    for k in range(12):
+        heat = blob(tuple(rng.integers(6, 22, 3)), k, rng.uniform(0.1, 0.9))
+        image = 900 * ndimage.gaussian_filter(rng.normal(size=heat.shape), 1)
+        whole = segment(fitted, heat, image)
+        with monkeypatch.context() as patch:
+            patch.setattr("weakseg.masks.rules.seeded.AT_ONCE", 10)
+            np.testing.assert_array_equal(segment(fitted, heat, image), whole)
+            assert not segment(fitted, 0 * heat, image).any()
+        open_voxels += (whole & (heat < 0.7 * heat.max())).sum()
+    assert open_voxels > 100
+
+
+def test_seeds_of_a_box_see_the_whole_volume(monkeypatch):
+    """Its shares of the range of grey and of the longer side are those of all voxels."""
+    heat = np.zeros((30, 20, 9), np.float32)
+    heat[14:17, 9:12, 4:6], heat[15, 10, 4] = 1, 2
+    image = np.full(heat.shape, 5, np.int16)
+    image[0, 0, 0], image[-1, -1, -1] = 0, 20
+    looked = []
+
+    def grow(seeds):
+        looked.append((seeds.grey.shape, seeds.longer, set(np.unique(seeds.grey))))
+        return seeds.halfway
+
+    monkeypatch.setattr("weakseg.masks.rules.seeded.AT_ONCE", 10)
+    # sd is 0.6 of 30 voxels: 2 beside have a part in the smoothing, and 2 are background.
+    mask = from_seeds(grow, heat, image, low=0.3, high=0.7, blur=0.02)
+    assert looked == [((11, 11, 6), 30, {0.25})]
+    assert np.argwhere(mask).tolist() == [[15, 10, 4]]
+    warm = np.maximum(heat, 1)  # nothing is below 0.3 of 2
+    np.testing.assert_array_equal(from_seeds(grow, warm, image, low=0.3, high=0.7), mask)
+    assert len(looked) == 1
+    with pytest.raises(ValueError, match=r"the heatmap is \(30, 20, 9\), the image \(30, 20, 8\)"):
+        from_seeds(grow, heat, image[..., 1:], low=0.3, high=0.7)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 8, 9, 17])
+def test_slopes_of_slabs_are_those_of_the_whole(depth):
+    grey = np.random.default_rng(depth).random((5, 6, depth))
+    whole = [np.gradient(grey, axis=k) for k in range(3 if depth > 1 else 2)]
+    np.testing.assert_array_equal(slope(grey), np.sqrt(sum(s**2 for s in whole)))
 
 
 def test_only_the_box_is_looked_at(in_parts):

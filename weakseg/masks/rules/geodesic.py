@@ -23,6 +23,7 @@ class GeodesicRule(SeededRule):
     edge: float = Field(20.0, ge=0.0, description="cost of a step across the full range of grey")
 
     dims = (2, 3)
+    in_parts = True
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
         return geodesic_mask(heat, image, high=self.high, low=self.low, edge=self.edge)

@@ -72,7 +72,7 @@ def in_hot_box(
     if is_flat(heat):
         return mask
     peak = np.float64(heat.max())
-    box = _box(heat, peak, above, sd)
+    box = box_above(heat, peak, above, sd)
     if heat.ndim == 3:
         mask[box] = mark_planes(Planes(heat[box], values[box], peak, (sd[0], sd[1])))
         return mask
@@ -87,10 +87,15 @@ def smoothing(shape: Sequence[int], blur: float) -> list[float]:
     return [blur * max(shape[:2])] * 2 + [0.0] * (len(shape) - 2)
 
 
-def _box(
-    heat: npt.NDArray[np.floating], peak: np.float64, above: float, sd: Sequence[float]
+def box_above(
+    heat: npt.NDArray[np.floating],
+    peak: np.float64,
+    above: float,
+    sd: Sequence[float],
+    further: int = 0,
 ) -> tuple[slice, ...]:
-    """The box of heat above a share of its peak, and what the smoothing of its edge sees."""
+    """The box of heat above a share of its peak, wider by some samples on every side, and by what
+    the smoothing of its edge sees."""
     first = np.zeros(heat.shape[0], dtype=bool)
     other = np.zeros(heat.shape[1:], dtype=bool)
     for x, part in enumerate(heat):
@@ -101,6 +106,6 @@ def _box(
     marks = [first, *(other.any(axis=tuple(a for a in axes if a != k)) for k in axes)]
     box = []
     for marked, s in zip(marks, sd, strict=True):
-        around, at = int(_TRUNCATE * s + 0.5), np.flatnonzero(marked)
+        around, at = int(_TRUNCATE * s + 0.5) + further, np.flatnonzero(marked)
         box.append(slice(max(int(at[0]) - around, 0), int(at[-1]) + around + 1))
     return tuple(box)

@@ -26,6 +26,7 @@ class RegionGrowingRule(SeededRule):
     blur: Blur = 0.008
 
     dims = (2, 3)
+    in_parts = True
     by_default = False
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
@@ -77,7 +78,7 @@ def region_growing_mask(
     at_least(0, tolerance=tolerance, blur=blur)
 
     def grow(seeds: Seeds) -> Bools:
-        grey = smoothed(seeds.grey, blur)
+        grey = smoothed(seeds.grey, blur, seeds.longer)
         parts, count = ndimage.label(seeds.lesion)
         grown = seeds.lesion.copy()
         for k, tone in enumerate(ndimage.median(grey, parts, np.arange(1, count + 1)), start=1):
@@ -86,4 +87,4 @@ def region_growing_mask(
             grown |= np.isin(labels, labels[parts == k])
         return grown
 
-    return from_seeds(grow, heatmap, image, low=low, high=high)
+    return from_seeds(grow, heatmap, image, low=low, high=high, blur=blur)

@@ -22,6 +22,7 @@ class WatershedRule(SeededRule):
     blur: Blur = 0.008
 
     dims = (2, 3)
+    in_parts = True
     by_default = False
 
     def mask(self, fitted: FittedRule, heat: Floats, image: Any, truth: Any) -> Bools:
@@ -50,7 +51,8 @@ def watershed_mask(
     Returns
     -------
     (M, N) or (X, Y, Z) ndarray of bool
-        See `weakseg.masks.rules.seeded.from_seeds`.
+        See `weakseg.masks.rules.seeded.from_seeds`. Where the image is even, floods of equally
+        high ground meet as it happens, and of a large volume not as in a small one.
 
     Raises
     ------
@@ -68,6 +70,6 @@ def watershed_mask(
 
     def grow(seeds: Seeds) -> Bools:
         markers = seeds.lesion + 2 * seeds.background.astype(np.int32)
-        return np.asarray(watershed(slope(smoothed(seeds.grey, blur)), markers) == 1)
+        return np.asarray(watershed(slope(smoothed(seeds.grey, blur, seeds.longer)), markers) == 1)
 
-    return from_seeds(grow, heatmap, image, low=low, high=high)
+    return from_seeds(grow, heatmap, image, low=low, high=high, blur=blur)
