@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,11 +85,11 @@ class Parts:
                 np.maximum.at(highest, parts[1:], of)
         return np.asarray(highest[1:])
 
-    def holding(self, mask: Bools) -> Bools:
-        """(n,) whether each part holds some of a mask, (X, Y, Z), that lies inside of the parts."""
+    def holding(self, values: npt.NDArray[Any], value: object) -> Bools:
+        """(n,) whether a value is among those, (X, Y, Z), of each part."""
         found = np.zeros(self.count + 1, dtype=bool)
         for begin, labels, parts in self.slabs():
-            there = mask[..., begin : begin + labels.shape[2]]
+            there = values[..., begin : begin + labels.shape[2]] == value
             found[parts[np.unique(labels[there])]] = True
         return found[1:]
 

@@ -132,11 +132,7 @@ def grown_mask(
 
     def mark_planes(planes: Planes) -> Bools:
         tone = tone_of_planes(planes, warm=warm, above=reach if rare == 1 else -1.0)
-        inside = tone.copy()
-        for z in range(planes.count):
-            inside[..., z] &= planes.hot(z) > warm
-        part = keep_large_parts(inside, SMALLEST_PART)
-        del inside
+        part = keep_large_parts(_both(tone, planes.above(warm)), SMALLEST_PART)
         if rare < 1:
             found, cold = 0, 0
             for z in range(planes.count):
@@ -177,31 +173,33 @@ def _grown(steps: npt.NDArray[np.uint8], most: float) -> Bools:
     What is connected with the part at a level is so at all that are lower: the level is found by
     halving, for each look numbers the parts of all of a volume.
     """
-    part = steps == PART
-    limit = most * np.count_nonzero(part)
+    limit = most * np.count_nonzero(steps == PART)
     lowest, least = 0, LEVELS  # above the last level the part stays alone
     level = 0  # which does most often
     while lowest < least:
-        if np.count_nonzero(_connected(steps > level, part)) <= limit:
+        if np.count_nonzero(_connected(steps, level)) <= limit:
             least = level
         else:
             lowest = level + 1
         level = (lowest + least) // 2
-    if least == LEVELS:
-        return part
-    mask = _connected(steps > least, part)
-    del steps, part
-    return keep_large_parts(mask, 0.0)
+    return steps == PART if least == LEVELS else keep_large_parts(_connected(steps, least), 0.0)
 
 
-def _connected(mask: Bools, part: Bools) -> Bools:
-    """The components of a mask that hold some of a part, which lies inside it."""
+def _both(mask: Bools, other: Bools) -> Bools:
+    """Their intersection, in the place of the second."""
+    other &= mask
+    return other
+
+
+def _connected(steps: npt.NDArray[np.uint8], level: int) -> Bools:
+    """The components of what is above a level that hold some of the part."""
     from scipy import ndimage
 
+    mask = steps > level
     if mask.ndim == 3 and mask.size > AT_ONCE:
         parts = find_parts(mask, ndimage.generate_binary_structure(3, 1))
-        return parts.keep(parts.holding(part))
+        return parts.keep(parts.holding(steps, PART))
     labels, count = ndimage.label(mask)
     chosen = np.zeros(count + 1, dtype=bool)
-    chosen[labels[part]] = True
+    chosen[labels[steps == PART]] = True
     return chosen[labels]

@@ -83,8 +83,10 @@ def region_growing_mask(
         grown = seeds.lesion.copy()
         for k, tone in enumerate(ndimage.median(grey, parts, np.arange(1, count + 1)), start=1):
             alike = (np.abs(grey - tone) <= tolerance) & ~seeds.background | (parts == k)
-            labels, _ = ndimage.label(alike)
-            grown |= np.isin(labels, labels[parts == k])
+            labels, found = ndimage.label(alike)
+            chosen = np.zeros(found + 1, dtype=bool)
+            chosen[labels[parts == k]] = True
+            grown |= chosen[labels]
         return grown
 
     return from_seeds(grow, heatmap, image, low=low, high=high, blur=blur)
