@@ -39,6 +39,9 @@ CURVES, AREAS, PRESERVED = "curves.csv", "areas.csv", "preserved.csv"
 FAITHFULNESS = (CURVES, AREAS, PRESERVED)
 """Tables of heatmaps against their network."""
 
+GRAPHS = "graphs"
+"""What engines run, made of networks; can be made again at any time."""
+
 CONFIG, THRESHOLD = "config.yaml", "threshold.json"
 
 HEATMAP_PART, FLOORS_PART = "heatmap", "floors"
@@ -132,6 +135,11 @@ def heatmap_folder(run: Path, arch: str, seed: int, name: str, target: str | Non
     """
     of = _of_target(name, target)
     return inside(run, "heatmaps", folder_name(arch), f"seed-{seed}", of)
+
+
+def graphs_folder(run: Path, arch: str, seed: int, name: str) -> Path:
+    """Where an engine's graphs of the heatmaps of a seed are kept."""
+    return inside(run, GRAPHS, folder_name(arch), f"seed-{seed}", name)
 
 
 def heatmap_stage(arch: str, seed: int, name: str, target: str | None = None) -> str:

@@ -36,6 +36,7 @@ from weakseg.config import Config, parse_config
 from weakseg.data.cases import Case
 from weakseg.disk import as_path
 from weakseg.errors import ArgumentError, RunError, UserError
+from weakseg.layout import GRAPHS
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.find import load_method
 from weakseg.predicting.unlike import Unlike
@@ -378,7 +379,7 @@ class WeakSegmenter(BaseEstimator):
         if there.exists() and (not there.is_dir() or any(there.iterdir())):
             raise RunError("There is something already.", where=str(there), fix="name a new folder")
         there.mkdir(parents=True, exist_ok=True)
-        left_out = shutil.ignore_patterns("*.pt", "*.pt.*", ".*", "superseded")
+        left_out = shutil.ignore_patterns("*.pt", "*.pt.*", ".*", "superseded", GRAPHS)
         shutil.copytree(run, there / RUN, ignore=left_out)
         write_saved(there, self.get_params(deep=False), self.classes_.tolist())
         return there

@@ -3,5 +3,6 @@
 - `base`: what an engine is
 - `registry`: all of them
 - `graph`: a function of torch as an ONNX graph, gradients included
+- `kept`: graphs that are kept in a folder
 - `choice`: the quickest engine on this machine
 """

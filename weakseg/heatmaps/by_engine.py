@@ -18,6 +18,7 @@ from weakseg.engines import registry
 from weakseg.engines.base import AUTO, TORCH, Session, precision_of
 from weakseg.engines.choice import pick_quickest
 from weakseg.engines.graph import ExportError, onnx_of
+from weakseg.engines.kept import KeptGraphs
 from weakseg.engines.registry import ENGINES
 from weakseg.heatmaps.explaining import Explained, Explainer, explain_by_all
 from weakseg.heatmaps.formulas import FORMULAS
@@ -76,12 +77,15 @@ class ByEngine:
         A key of `ENGINES`.
     precision : str
         See `weakseg.engines.base.precision_of`.
+    kept : KeptGraphs, optional
+        Where graphs lie that were made before.
     """
 
     engine: str
     precision: str
     _graphs: dict[Any, tuple[str, bytes]] = field(default_factory=dict)
     _sessions: dict[Any, tuple[str, Session]] = field(default_factory=dict)
+    kept: KeptGraphs | None = None
 
     def __call__(
         self,
@@ -108,11 +112,34 @@ class ByEngine:
         key = (tuple(map(id, models)), labels, config.model_dump_json(), shape)
         if key not in self._sessions:
             if key not in self._graphs:
-                self._graphs[key] = graph_of(models, labels, config, shape)
+                self._graphs[key] = _kept_graph(self.kept, models, labels, config, shape)
             name, model = self._graphs[key]
             loaded = ENGINES[self.engine].load(model, torch.get_num_threads(), self.precision)
             self._sessions[key] = name, loaded
         return self._sessions[key]
+
+
+def _kept_graph(
+    kept: KeptGraphs | None,
+    models: Sequence[Classifier],
+    labels: Labels,
+    config: HeatmapConfig,
+    shape: tuple[int, ...],
+) -> tuple[str, bytes]:
+    """`graph_of`, or what it gave before."""
+    if kept is None:
+        return graph_of(models, labels, config, shape)
+    made_with = {
+        "labels": [labels.healthy, labels.lesion],
+        "config": config.model_dump(mode="json"),
+        "shape": shape,
+    }
+    path = kept.path_of(models, made_with)
+    found = kept.find(path)
+    if found is None:
+        found = graph_of(models, labels, config, shape)
+        kept.keep(path, *found)
+    return found
 
 
 def pick_explainer(
@@ -124,6 +151,7 @@ def pick_explainer(
     side: int,
     precision: str,
     torch_run: Callable[[Explainer], Explainer] = lambda run: run,
+    kept: KeptGraphs | None = None,
 ) -> tuple[Explainer, dict[str, Any]]:
     """What makes heatmaps, and what the record says of it.
 
@@ -142,6 +170,8 @@ def pick_explainer(
         Of the experiment, see `weakseg.engines.base.precision_of`.
     torch_run : callable, optional
         Puts torch's way into its precision for the measurement.
+    kept : KeptGraphs, optional
+        Where graphs lie that were made before.
 
     Returns
     -------
@@ -162,7 +192,7 @@ def pick_explainer(
     if models[0].spec.depth is not None:
         return _of_volumes(engine, models[0].spec.arch)
     if engine != AUTO:
-        return ByEngine(engine, precision_of(precision)), {"engine": engine}
+        return ByEngine(engine, precision_of(precision), kept=kept), {"engine": engine}
     if device.type != "cpu":
         return explain_by_all, {"engine": TORCH}
     size = (config.batch_size, models[0].spec.channels, side, side)
@@ -172,7 +202,7 @@ def pick_explainer(
     ways: dict[str, Explainer] = {TORCH: explain_by_all}
 
     def make(name: str, wanted: str) -> Callable[[], object]:
-        ways[name] = ByEngine(name, wanted, graphs)
+        ways[name] = ByEngine(name, wanted, graphs, kept=kept)
         return partial(ways[name], models, labels, images, config)
 
     by_torch = partial(torch_run(explain_by_all), models, labels, images, config)

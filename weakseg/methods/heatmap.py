@@ -15,6 +15,7 @@ from weakseg.data.case_files import case_values
 from weakseg.data.cases import Case
 from weakseg.data.formats.registry import formats_of_dims
 from weakseg.engines.base import TORCH
+from weakseg.engines.kept import KeptGraphs
 from weakseg.errors import RunError, UserError
 from weakseg.heatmaps.store import Heatmap
 from weakseg.layout import (
@@ -23,6 +24,7 @@ from weakseg.layout import (
     SEGMENT_STAGE,
     classifier_stage,
     config_file,
+    graphs_folder,
     heatmap_folder,
     heatmap_stage,
     masks_config,
@@ -215,13 +217,15 @@ def load_heatmap_method(
     heatmap = config.heatmap_methods[name][0]
     made_in = heatmap_folder(folder, config.classifier.arch, seeds[0], heatmap)
     settings = settled_heatmap(config.all_heatmaps[heatmap], made_in)
+    kept_in = graphs_folder(folder, config.classifier.arch, seeds[0], heatmap)
+    graphs = KeptGraphs(kept_in, writes=False)
     return HeatmapMethod(
         name,
         tuple(seeds),
         config,
         load_rule(entry, method_folder(masks_folder(folder), name), context),
         float(entry["gate"]),
-        LiveHeats(models, config, labels, heatmap, settings, str(entry.get(ENGINE, TORCH))),
+        LiveHeats(models, config, labels, heatmap, settings, str(entry.get(ENGINE, TORCH)), graphs),
     )
 
 

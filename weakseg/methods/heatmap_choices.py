@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.config import HeatmapConfig
+from weakseg.engines.kept import KeptGraphs
 from weakseg.heatmaps.by_engine import pick_explainer
 from weakseg.heatmaps.cam import LAYERLESS
 from weakseg.heatmaps.depth_weights import pooled_depths, weights_by_labels
@@ -51,6 +52,7 @@ def run_explainer(
     name: str,
     fabric: Any,
     chosen: Mapping[str, Any],
+    kept: KeptGraphs | None = None,
 ) -> tuple[Explainer, dict[str, Any]]:
     """What makes a heatmap of the experiment by its engine, and what the record says of that.
 
@@ -65,6 +67,8 @@ def run_explainer(
         Of its precision.
     chosen : mapping
         What `chosen_by_labels` gave.
+    kept : KeptGraphs, optional
+        Where graphs lie that were made before.
     """
     config = prepared.config
     settings = config.all_heatmaps[name].model_copy(update=dict(chosen))
@@ -88,6 +92,7 @@ def run_explainer(
         side=config.data.image_size,
         precision=config.heatmap_precision(name),
         torch_run=in_precision,
+        kept=kept,
     )
 
 

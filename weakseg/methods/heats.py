@@ -11,6 +11,7 @@ from weakseg.config import Config, HeatmapConfig
 from weakseg.data.arrays import classifier_input
 from weakseg.data.cases import Case, Labels
 from weakseg.engines.base import TORCH
+from weakseg.engines.kept import KeptGraphs
 from weakseg.heatmaps.by_engine import pick_explainer
 from weakseg.heatmaps.compute import heatmaps_of_inputs
 from weakseg.heatmaps.explaining import Explainer
@@ -46,6 +47,8 @@ class LiveHeats:
         Of it, with the scales that the stage used.
     engine : str
         What runs the classifiers, see `weakseg.heatmaps.by_engine.pick_explainer`.
+    graphs : KeptGraphs, optional
+        Where an engine's graphs lie that were made before.
     """
 
     models: tuple[Classifier, ...]
@@ -54,12 +57,19 @@ class LiveHeats:
     name: str
     settings: HeatmapConfig
     engine: str = TORCH
+    graphs: KeptGraphs | None = None
 
     @cached_property
     def _explainer(self) -> Explainer:
         side, precision = self.config.data.image_size, self.config.heatmap_precision(self.name)
         made, _ = pick_explainer(
-            self.engine, self.models, self.labels, self.settings, side=side, precision=precision
+            self.engine,
+            self.models,
+            self.labels,
+            self.settings,
+            side=side,
+            precision=precision,
+            kept=self.graphs,
         )
         return made
 

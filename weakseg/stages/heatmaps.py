@@ -10,11 +10,13 @@ from typing import Any
 from weakseg.config import HeatmapConfig, fingerprint
 from weakseg.disk import link
 from weakseg.engines.choice import spoken
+from weakseg.engines.kept import KeptGraphs
 from weakseg.heatmaps.by_engine import check_engine
 from weakseg.heatmaps.cam import LAYERLESS
 from weakseg.heatmaps.compute import heatmaps_of
 from weakseg.heatmaps.store import Heatmap, save_heatmap
 from weakseg.layout import (
+    graphs_folder,
     heatmap_file,
     heatmap_folder,
     heatmap_stage,
@@ -150,7 +152,8 @@ def heatmaps_of_seed(
             prepared, settings, target, seed_folder(prepared.run.folder, arch, seed)
         )
         work = [(explained, [i for i in chosen if i in wanted]) for explained, chosen in work]
-        written = _write_heatmaps(prepared, models, work, folder, name, what, made_before)
+        kept = KeptGraphs(graphs_folder(prepared.run.folder, arch, seed, folder.name))
+        written = _write_heatmaps(prepared, models, work, folder, name, what, made_before, kept)
         if written["flat"]:
             flat = written["flat"]
             say(f"{what}: {flat} of {len(wanted)} are flat (nothing speaks for a lesion)")
@@ -180,6 +183,7 @@ def _write_heatmaps(
     name: str,
     what: str,
     made_before: Callable[[str], Taken],
+    kept: KeptGraphs,
 ) -> dict[str, Any]:
     """Make the heatmaps of a seed, but for those of shards; what the record says of them."""
     config, cases = prepared.config, prepared.cases.cases
@@ -208,7 +212,7 @@ def _write_heatmaps(
     work = [(how, [i for i in some if cases[i].id not in taken.where]) for how, some in work]
     explainer, by = None, taken.entries[0][BY] if taken.entries else {}
     if any(some for _, some in work):
-        explainer, by = run_explainer(prepared, models, name, fabric, chosen)
+        explainer, by = run_explainer(prepared, models, name, fabric, chosen, kept)
         if words := spoken(by):
             say(f"{what}: {words}")
     with progress(what, sum(len(some) for _, some in work)) as advance, fabric.autocast():
