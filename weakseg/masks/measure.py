@@ -151,7 +151,7 @@ class _Gathered:
             z = int(first[2] + k)
             self.counts[z] = self.counts.get(z, 0) + len(at)
             self.total += [*at.sum(axis=0), z * len(at)]
-            self.corners.setdefault(z, []).append(_corners(at * steps[:2]))
+            self.corners.setdefault(z, []).append(_corners(_row_ends(at) * steps[:2]))
             self.sums += [
                 np.nan if v is None else v[..., k][plane].sum(dtype=np.float64) for v in further
             ]
@@ -175,6 +175,15 @@ def _longest(points: Floats) -> float:
 
     of = _corners(points)
     return float(pdist(of).max()) if len(of) > 1 else 0.0
+
+
+def _row_ends(at: np.ndarray) -> np.ndarray:
+    """The first and the last place of every row: the others lie between two, so are no corners.
+
+    A hull of all pixels took a quarter of a stage's time.
+    """
+    new = at[1:, 0] != at[:-1, 0]
+    return at[np.append(True, new) | np.append(new, True)]
 
 
 def _corners(points: Floats) -> Floats:
