@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import thorough_but
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -13,7 +15,7 @@ def blocks(page):
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.S)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+@pytest.mark.parametrize("page", thorough_but(["README.md", "docs/python.md"], ["README.md"]))
 def test_the_python_of_a_page_runs_as_it_stands_from_top_to_bottom(
     page, tmp_path, monkeypatch, capsys
 ):

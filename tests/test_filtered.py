@@ -349,7 +349,11 @@ def _require_something_to_leak(run: Path, target: str) -> None:
 # The lightest network sees the leak below as well as any, but calls all images the same: where
 # the heat is of the class it predicts, a larger one stands.
 @pytest.mark.parametrize(
-    ("target", "arch"), [("same", "timm:test_resnet"), ("predicted", "resnet18")]
+    ("target", "arch"),
+    [
+        ("same", "timm:test_resnet"),
+        pytest.param("predicted", "resnet18", marks=pytest.mark.thorough),
+    ],
 )
 def test_labels_cannot_leak_through_the_filter(tmp_path, target, arch):
     """Labels drawn by lot: whatever is filtered, test accuracy is chance."""

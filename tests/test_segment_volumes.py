@@ -177,6 +177,7 @@ def test_no_file_of_the_run_is_without_a_name_in_the_layout(job):
     assert files_of(job[0] / "run") == named_files(job[0] / "run")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [pytest.param("dm", marks=pytest.mark.slow), "unet"])
 def test_what_masks_of_volumes_stand_on_is_told_of_the_box_that_holds_most(job, name, tmp_path):
     copy = shutil.copytree(job[0] / "run", tmp_path / "run")

@@ -355,6 +355,7 @@ segmenters:
 """
 
 
+@pytest.mark.thorough
 def test_volumes_are_averaged_as_well(tmp_path):
     config = write_config(tmp_path, write_volumes(tmp_path / "data"), VOLUMES)
     run = tmp_path / "run"

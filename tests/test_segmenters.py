@@ -264,6 +264,7 @@ def test_a_tile_or_threshold_does_not_train_anew(small, tmp_path):
     assert read_json(run / "masks/net/threshold.json")["seed-0"]["threshold"] == 0.9
 
 
+@pytest.mark.thorough
 def test_a_compiled_network_is_the_same_and_is_not_trained_anew(small, tmp_path, monkeypatch):
     calls = compile_quickly(monkeypatch)
     manifest, run = small
@@ -373,10 +374,13 @@ def test_compare_goes_on_without_masks(tmp_path, capsys):
     "changes",
     [
         ["patch=16", "sampler=uniform"],
-        ["patch=16", "sampler=grid", "flips=all"],
+        pytest.param(["patch=16", "sampler=grid", "flips=all"], marks=pytest.mark.thorough),
         ["patch=16", "sampler=foreground", "foreground=0.8", "tile=16", "overlap=0.25"],
-        ["patch=16", "sampler=balanced", "recalibrate=true", "loss=ce"],
-        ["sampler=balanced", "normalise=zscore"],
+        pytest.param(
+            ["patch=16", "sampler=balanced", "recalibrate=true", "loss=ce"],
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(["sampler=balanced", "normalise=zscore"], marks=pytest.mark.thorough),
         ["sampler=uniform", "optimizer=rmsprop", "schedule=poly", "l1=1e-6", "l2=1e-4"],
     ],
 )

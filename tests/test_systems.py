@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.marks import thorough_but
 from tests.test_segment_volumes import write_volumes
 from tests.tiny import cases, pixels, weakseg, write_config, write_set
 from weakseg.config import Config, SegmenterConfig, load_config
@@ -94,7 +95,7 @@ def folder(tmp_path):
     shutil.rmtree(tmp_path)
 
 
-@pytest.mark.parametrize("arch", AT_WORK)
+@pytest.mark.parametrize("arch", thorough_but(AT_WORK, AT_WORK[:2]))
 def test_a_network_is_trained_ensembled_teaches_and_is_used(folder, manifest, arch):
     text = CONFIG.replace("ARCH", arch)
     text = text.replace("epochs: 1", "epochs: 2") if arch == "cascade" else text  # a turn each

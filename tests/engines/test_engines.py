@@ -117,6 +117,7 @@ def classifier(net: nn.Module, arch: str = "small") -> Classifier:
     return Classifier(net, ClassifierSpec(arch, LABELS.names, 1), (0.5,), (0.2,)).eval()
 
 
+@pytest.mark.thorough
 def test_heatmaps_of_two_classifiers_mirrored_and_of_two_scales(net):
     torch.manual_seed(5)
     models = [classifier(net), classifier(Net().eval())]
@@ -214,6 +215,7 @@ def test_engines_refuse_other_devices_and_precisions():
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("dims", "size"), [(2, (48, 40)), (3, (16, 16, 24))])
 def test_segmenters_give_the_same_probabilities_in_tiles(dims, size):
     torch.manual_seed(1)
@@ -312,6 +314,7 @@ def nested():
     return UNetPlusPlus(1, 2, widths=(2, 4, 8)).eval()
 
 
+@pytest.mark.thorough
 def test_engines_prune_nested_networks(nested):
     images = torch.rand(1, 1, 16, 16)
     network = EngineNetwork(nested, "onnxruntime", "fp32", "unetpp")

@@ -226,6 +226,7 @@ def test_a_network_that_looks_in_several_sizes_is_refused(exports, tmp_path, cap
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.thorough
 def test_nothing_of_an_earlier_export_stays(exports, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(exports / "export-gradcam-otsu", out)
@@ -249,6 +250,7 @@ def windowed(folder, out, **seen):
     return out
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "seen", [{"window": [100.0, 120.0]}, {"intensity": "percentile"}, {"window": "percentiles"}]
 )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.marks import thorough_but
 from weakseg.config import HeatmapConfig
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError
@@ -231,13 +232,17 @@ def test_several_layers_in_one_pass_are_each_layer_alone(method, score):
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in PERTURBING])
-@pytest.mark.parametrize("arch", ["resnet18", "densenet121", "mobilenet_v2", "squeezenet1_1"])
+@pytest.mark.parametrize(
+    "arch",
+    thorough_but(["squeezenet1_1", "resnet18", "densenet121", "mobilenet_v2"], ["squeezenet1_1"]),
+)
 def test_so_are_those_of_known_networks(arch, method):
     """Densenet and Squeezenet have in-place ReLUs behind their layers."""
     model = network(arch)
     check_together(model, [module for _, module in find_layers(model, "fused", SIZE)], method)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", ["vgg16", "efficientnet_b0", "convnext_tiny"])
 def test_so_are_those_of_large_networks(arch):
     model = fresh(arch)

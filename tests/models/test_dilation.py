@@ -53,6 +53,7 @@ def test_the_default_layer_has_the_stride_that_was_asked_for(arch, stride):
     assert abs(side[1] - 96 // stride) <= off
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("arch", "stride"), [r for r in FINER if r[0] != "efficientnet_b0"])
 def test_the_fine_map_holds_the_coarse_one(arch, stride):
     """All weights shared; batch statistics are drawn so that no layer is the identity."""

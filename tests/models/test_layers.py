@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.marks import thorough_but
 from weakseg.errors import ConfigError
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier
@@ -85,7 +86,7 @@ def test_they_are_the_last_maps_of_their_resolutions(arch):
     assert tuple(wanted) == DEPTHS[arch]
 
 
-@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("size", thorough_but([64, 128], [64]))
 @pytest.mark.parametrize("arch", TRACED)
 def test_an_unlisted_network_gets_a_layer_of_every_resolution_by_running_it(arch, size):
     model = network(arch)

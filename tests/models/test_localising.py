@@ -155,6 +155,7 @@ def test_an_exit_scores_the_map_of_its_own_layer(layer):
     torch.testing.assert_close(said.exits[layer], by_hand)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arch", "side", "more"),
     [

@@ -157,6 +157,7 @@ def test_classifiers_of_volumes_are_listed_as_they_are_built(rows):
         assert found[name]["parameters"] == sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.thorough
 def test_table_of_four_modalities_leaves_out_what_cannot_take_them():
     rows = models_table(in_channels=4, classes=5)
     assert {r["name"] for r in rows} == {

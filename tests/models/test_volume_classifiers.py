@@ -127,6 +127,7 @@ def test_heat_of_a_deep_network_has_three_axes():
         find_layers(model, "nowhere", 48)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", ["resnet34-3d", "mil:resnet34"])
 def test_layers_of_other_networks_are_found(arch):
     model = made(arch)

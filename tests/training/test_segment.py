@@ -396,6 +396,7 @@ def test_priors_of_whole_images_are_their_lesion_shares(tmp_path, monkeypatch):
     assert task.priors() == (sampled, true)
 
 
+@pytest.mark.thorough
 def test_priors_of_patches(tmp_path):
     cases = planted(tmp_path, [(16, 16, 8, 8), None])
     config = configured(patch=1, sampler="balanced")
