@@ -7,6 +7,9 @@ tables. Memory is what the process
 holds for itself (Linux: ``RssAnon``; pages of files are the system's to drop), read four times a
 second. The script ends with an error where the time of an image grows by more than half, or the
 memory by more than `ALLOWED_BYTES` an image.
+
+``--rows`` makes no heatmaps: it measures in seconds what the rows of scores and lesions of so many
+test images hold in memory, and what writing their tables takes besides.
 """
 
 from __future__ import annotations
@@ -36,6 +39,9 @@ def main() -> None:
     options = read_options()
     if options.child is not None:
         print(json.dumps(child(options.child, options)))
+        return
+    if options.rows:
+        print_rows(options.counts)
         return
     print_machine(describe_machine(["torch"]))
     print(f"{options.arch} at {options.size}²\n")
@@ -97,6 +103,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--arch", default="squeezenet1_1")
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--json", type=Path, help="file for the rows, with the curves of memory")
+    parser.add_argument("--rows", action="store_true", help="rows of so many test images alone")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -170,6 +177,50 @@ def child(root: Path, options: argparse.Namespace) -> dict[str, Any]:
         "memory": [*watch.seen[::step], watch.seen[-1]],
         "folder": folder_sizes(root / "run"),
     }
+
+
+def print_rows(counts: list[int]) -> None:
+    """Memory of the rows of test images, each count in a process of its own."""
+    print("| test images | rows held, MiB | with their tables written, MiB |\n|---|---|---|")
+    for count in counts:
+        call = f"import growth; growth.rows_of({count})"
+        path = str(Path(__file__).parent)
+        subprocess.run([sys.executable, "-W", "ignore", "-c", call], check=True, cwd=path)
+
+
+def rows_of(count: int) -> None:
+    """Rows of a method as the stage gathers them, a case and four lesions an image; written."""
+    from types import SimpleNamespace
+    from typing import cast
+
+    from weakseg.methods.prepared import Prepared
+    from weakseg.methods.rows import Rows
+    from weakseg.scores import score_case
+    from weakseg.stages.scoring import LESION_COLUMNS, write_part
+
+    rng = np.random.default_rng(0)
+    heat = rng.random((64, 64))
+    scores = score_case(heat > 0.9, np.tri(64, dtype=bool), heatmap=heat)
+    before = own_memory()
+    with tempfile.TemporaryDirectory() as folder, Watch() as watch:
+        rows = Rows()
+        for k in range(count):
+            entry = {"method": "layercam-fixed", "seed": 0, "case": str(k), "patient": f"p{k}"}
+            made = Rows()
+            made.cases += [entry | {n: v * rng.random() for n, v in scores.items()}]
+            made.lesions += [
+                entry | {n: rng.random() for n in LESION_COLUMNS if n not in entry}
+                for _ in range(4)
+            ]
+            rows += made
+        held = own_memory()
+        run = SimpleNamespace(folder=Path(folder))
+        prepared = SimpleNamespace(run=run, cases=SimpleNamespace(sliced=False))
+        write_part(cast(Prepared, prepared), "heatmap", rows)
+    peak = max(seen for _, seen in watch.seen)
+    print(
+        f"| {count} | {(held - before) / 2**20:.1f} | {(peak - before) / 2**20:.1f} |", flush=True
+    )
 
 
 def folder_sizes(run: Path) -> dict[str, list[int]]:

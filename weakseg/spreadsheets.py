@@ -12,7 +12,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,10 +41,17 @@ def csv_text(table: pd.DataFrame, **how: Any) -> str:
     how
         For `pandas.DataFrame.to_csv`, for instance ``float_format``.
     """
+    text = io.StringIO(newline="")
+    write_csv(text, table, **how)
+    return text.getvalue()
+
+
+def write_csv(file: IO[str], table: pd.DataFrame, **how: Any) -> None:
+    """Write the text of `csv_text` into a file, which was opened with ``newline=""``."""
     safe = _each_text(table, safe_cell)
     if _holds(safe, "\r"):  # the csv module leaves it bare, where it would end the line
         how = {"quoting": csv.QUOTE_NONNUMERIC, **how}
-    return str(safe.to_csv(index=False, **how))
+    safe.to_csv(file, index=False, **how)
 
 
 def csv_lines(rows: Iterable[Sequence[str]]) -> str:

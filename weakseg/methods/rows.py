@@ -13,6 +13,7 @@ from weakseg.data.cases import Case, Labels
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.cases import case_entry
 from weakseg.methods.lesions import Values, lesion_rows, lesion_values
+from weakseg.methods.row_table import RowTable
 from weakseg.scores import OF_HEAT, score_case
 
 Predicted = Sequence[tuple[Method, Prediction]]
@@ -41,17 +42,17 @@ class Rows:
 
     Attributes
     ----------
-    cases : list of dict
+    cases : RowTable
         Of ``per_case.csv``, one a case and mask; none where the truth is not known.
-    volumes : list of dict
+    volumes : RowTable
         Of ``per_volume.csv``, one a mask, of slices; none where some truth is not known.
-    lesions : list of dict
+    lesions : RowTable
         Of ``lesions.csv``, one a lesion and mask, where masks are written.
     """
 
-    cases: list[dict[str, Any]] = field(default_factory=list)
-    volumes: list[dict[str, Any]] = field(default_factory=list)
-    lesions: list[dict[str, Any]] = field(default_factory=list)
+    cases: RowTable = field(default_factory=RowTable)
+    volumes: RowTable = field(default_factory=RowTable)
+    lesions: RowTable = field(default_factory=RowTable)
 
     def __iadd__(self, other: Rows) -> Rows:
         self.cases += other.cases
@@ -61,11 +62,7 @@ class Rows:
 
     def by_method(self, names: Sequence[str]) -> Rows:
         """The same rows, method by method."""
-
-        def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return sorted(rows, key=lambda row: names.index(row["method"]))
-
-        return Rows(in_order(self.cases), in_order(self.volumes), in_order(self.lesions))
+        return Rows(*(t.by("method", names) for t in (self.cases, self.volumes, self.lesions)))
 
 
 def by_method(made: Sequence[Made]) -> dict[str, list[tuple[Case, Method, Prediction]]]:

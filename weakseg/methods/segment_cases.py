@@ -111,10 +111,11 @@ def segment_cases(
         rows = Rows()
         if masks is not None:
             _write(made, masks, seed)
-            rows.lesions = rows_of_lesions(made, prepared.config.data, seed)
-        rows.cases = [row for m in made for row in case_rows(m, seed)]
+            rows.lesions += rows_of_lesions(made, prepared.config.data, seed)
+        for m in made:
+            rows.cases += case_rows(m, seed)
         looked = [None if look is None else look(m.case, m.predicted, m.truth) for m in made]
-        rows.volumes = volume_rows(made, prepared.cases.labels, seed)
+        rows.volumes += volume_rows(made, prepared.cases.labels, seed)
         return Scored(rows, looked)
 
     few = min(ahead, VOLUMES_AHEAD) if prepared.cases.sliced else ahead

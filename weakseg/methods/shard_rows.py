@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from weakseg.methods.row_table import RowTable
 from weakseg.methods.rows import Rows
 from weakseg.runs import write_text
 from weakseg.stored import read_json
@@ -37,7 +38,7 @@ def write_shard_rows(path: Path, rows: Sequence[Rows], dice: Sequence[Sequence[A
         Of each of ``rows`` the Dice of lesions at every threshold; of as many, or none.
     """
     content = {
-        **{t: [getattr(r, t) for r in rows] for t in ("cases", "volumes", "lesions")},
+        **{t: [list(getattr(r, t)) for r in rows] for t in ("cases", "volumes", "lesions")},
         "dice": [[np.asarray(d).tolist() for d in of] for of in dice],
     }
     write_text(path, json.dumps(content, default=lambda v: v.item()) + "\n")
@@ -53,4 +54,4 @@ def read_shard_rows(path: Path) -> tuple[list[Rows], list[list[list[float]]]]:
     """
     of = read_json(path, model=RowsContent)
     tables = zip(of["cases"], of["volumes"], of["lesions"], strict=True)
-    return [Rows(*t) for t in tables], of["dice"]
+    return [Rows(*map(RowTable, t)) for t in tables], of["dice"]

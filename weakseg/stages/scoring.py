@@ -38,11 +38,11 @@ from weakseg.methods.shard_rows import read_shard_rows, write_shard_rows
 from weakseg.methods.standing import why_not_standing
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import progress, say
-from weakseg.runs import file_hash, write_text
+from weakseg.runs import atomic_path, file_hash
 from weakseg.scores import case_columns, summarise
 from weakseg.scores.stored import read_lesions, read_rows
 from weakseg.shards import Shard
-from weakseg.spreadsheets import csv_text
+from weakseg.spreadsheets import write_csv
 from weakseg.stages.base import Stage, forget, perform
 from weakseg.stages.shards import dealt_out, own_folder, shard_key
 
@@ -73,7 +73,13 @@ def write_part(prepared: Prepared, name: str, rows: Rows) -> None:
     by_path = {part_path(folder, n): table for n, table in tables.items()}
     for path in part_files(prepared, name):
         of, columns = by_path[path]
-        write_text(path, csv_text(pd.DataFrame(of, columns=columns), float_format="%.6g"))
+        _write_table(path, of.frame(columns))
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table a piece at a time: its whole text would take several times its memory."""
+    with atomic_path(path) as part, part.open("w", encoding="utf-8", newline="") as f:
+        write_csv(f, table, float_format="%.6g")
 
 
 def _floors(prepared: Prepared) -> None:
@@ -165,10 +171,10 @@ def collect(prepared: Prepared) -> Path:
         for names, paths in tables.items():
             both = _joined(paths, config, say_nothing=names != (PER_CASE, SUMMARY))
             for name, table in zip(names, both, strict=True):
-                write_text(scores_file(run.folder, name), csv_text(table, float_format="%.6g"))
+                _write_table(scores_file(run.folder, name), table)
         lesions = [t for t in (read_lesions(p) for p in measured) if len(t)]
         joined = pd.concat(lesions) if lesions else pd.DataFrame(columns=LESION_COLUMNS)
-        write_text(scores_file(run.folder, LESIONS), csv_text(joined, float_format="%.6g"))
+        _write_table(scores_file(run.folder, LESIONS), joined)
         return {"data": prepared.key}
 
     names = (*(n for of in tables for n in of), LESIONS)
