@@ -222,6 +222,65 @@ def test_the_loop_of_two_processes_does_what_that_of_one_does(tmp_path):
     assert tree(tmp_path / "two").keys() == tree(tmp_path / "alone").keys()
 
 
+class Pairs:
+    """Two volumes a step, of which the last norm of `deep_network` sees two values a channel."""
+
+    steps = 4
+
+    def __init__(self) -> None:
+        self.share = share_of_launch()
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        draws = torch.Generator().manual_seed(epoch)
+        for _ in range(self.steps):
+            pair = torch.randn(2, 1, 8, 8, 8, generator=draws, dtype=torch.float64)
+            yield pair[self.share.own(2)], torch.tensor([0, 1])
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return nn.functional.cross_entropy(model(batch[0]), batch[1], weight=WEIGHTS.double())
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        pair = torch.randn(2, 1, 8, 8, 8, generator=torch.Generator().manual_seed(7))
+        return {"val_auc": float(model(pair.double())[:, 1].mean())}
+
+
+def deep_network() -> nn.Module:
+    torch.manual_seed(5)
+    return nn.Sequential(
+        nn.Conv3d(1, 4, 3, padding=1),
+        nn.BatchNorm3d(4),
+        nn.ReLU(),
+        nn.MaxPool3d(8),
+        nn.Conv3d(4, 6, 1),
+        nn.BatchNorm3d(6),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6, 2),
+    ).double()
+
+
+def trained_on_pairs(folder: Path) -> list[dict[str, float]]:
+    settings = FitSettings(2, "sgd", 0.05, 0.01, 0.0, 0, None)
+    with joined():
+        fabric = make_fabric("cpu", "32-true", together=True)
+        return fit(
+            deep_network(), Pairs(), settings, folder, fabric, key="k", metadata={}, what="test"
+        )
+
+
+def test_in_double_precision_nothing_is_left_of_the_difference(tmp_path):
+    """Norms over two values enlarge rounding a hundred times a step: in single precision the
+    second decimal of a loss may differ after a few steps, and a real fault would hide behind it."""
+    history = trained_on_pairs(tmp_path / "alone")
+    first, second = in_two(lambda: trained_on_pairs(tmp_path / "two"))
+    assert first == second
+    for ours, alone in zip(first, history, strict=True):
+        assert ours == pytest.approx(alone, rel=1e-9)
+    a, b = (load_weights(tmp_path / w / "last.safetensors")[0] for w in ("alone", "two"))
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-9, atol=1e-11, msg=name)
+
+
 def test_batch_norms_of_a_kind_of_their_own_are_refused():
     class Odd(nn.BatchNorm2d):
         pass

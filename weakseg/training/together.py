@@ -229,7 +229,7 @@ def _over_all(self: Any, input: Tensor) -> Tensor:
             x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
         )
     with torch.autocast(x.device.type, enabled=False):
-        values = x.float()
+        values = x if x.dtype == torch.float64 else x.float()
         axes = [0, *range(2, x.ndim)]
         shape = [1, -1, *[1] * (x.ndim - 2)]
         count = values.numel() // values.shape[1] * dist.get_world_size()
@@ -238,7 +238,7 @@ def _over_all(self: Any, input: Tensor) -> Tensor:
         variance = _summed((centred * centred).sum(axes)) / count
         out = centred * (variance + self.eps).rsqrt().view(shape)
         if self.weight is not None:
-            out = out * self.weight.float().view(shape) + self.bias.float().view(shape)
+            out = out * self.weight.to(out.dtype).view(shape) + self.bias.to(out.dtype).view(shape)
     if self.training and self.running_mean is not None:
         with torch.no_grad():
             self.num_batches_tracked += 1
