@@ -2,17 +2,18 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import weakseg, write_config, write_set
-from weakseg.config import load_config
+from weakseg.config import STARTING_WEIGHTS, load_config
 from weakseg.errors import RunError
-from weakseg.layout import BEST, METRICS, RESUME, seed_folder
-from weakseg.methods.classifiers import load_classifier
-from weakseg.methods.segmenters import load_segmenter
+from weakseg.layout import BEST, METRICS, RESUME, seed_folder, segmenter_stage
+from weakseg.methods.classifiers import is_trained, load_classifier
+from weakseg.methods.segmenters import load_segmenter, segmenter_key, taken_weights
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.runs import read_json
@@ -72,6 +73,32 @@ def test_a_checkpoint_of_another_training_is_the_beginning(config, tmp_path, che
     theirs = checkpoint["state_dict"]
     name = "features.3.squeeze.weight"
     torch.testing.assert_close(best[f"net.{name}"], theirs[f"module.{name}"], rtol=0, atol=1e-5)
+
+
+def test_weights_that_have_gone_leave_what_began_with_them(config, tmp_path, checkpoint, capsys):
+    file, other, run = tmp_path / "w.pth", tmp_path / "other.pth", tmp_path / "run"
+    torch.save(checkpoint, file)
+    nets, stage = f"segmenters.net.weights={file}", segmenter_stage("net", 0)
+    assert train(config, run, f"classifier.weights={file}", nets) == 0
+    loaded = load_config(config, ["device=cpu", f"classifier.weights={file}", nets])
+    with prepared_run(loaded, run) as prepared:
+        key = segmenter_key(prepared, "net", 0)
+        entry = {"key": key, STARTING_WEIGHTS: taken_weights(prepared, "net", 0)}
+        prepared.run.update(stages=prepared.run.record["stages"] | {stage: entry})
+    file.unlink()
+    capsys.readouterr()
+    assert train(config, run, f"classifier.weights={file}", nets) == 0
+    assert "classifier, seed 0: up to date" in capsys.readouterr().err
+    with prepared_run(loaded, run) as prepared:
+        assert segmenter_key(prepared, "net", 0) == key
+        # Another file that is there counts.
+        torch.save(checkpoint | {"epoch": 4}, other)
+        asked = load_config(config, ["device=cpu", f"classifier.weights={other}"])
+        assert not is_trained(replace(prepared, config=asked), 0)
+    # What is to be trained needs its file.
+    assert train(config, run, f"classifier.weights={file}", "classifier.epochs=2") == 2
+    assert train(config, tmp_path / "new", f"classifier.weights={file}") == 2
+    assert "does not exist" in capsys.readouterr().err
 
 
 def test_a_frozen_network_stays_as_its_weights_are_and_goes_on_where_it_was_broken_off(

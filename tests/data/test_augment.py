@@ -154,7 +154,17 @@ def test_calipers_are_whole_white_crosses_from_none_to_so_many():
     assert (out.movedim(1, -1)[changed] == 1).all()
     torch.testing.assert_close(out.movedim(1, -1)[~changed], x.movedim(1, -1)[~changed])
     volume = x.unsqueeze(2)
-    assert scanner_look(volume, NOTHING.model_copy(update={"calipers": 4})) is volume
+    for change in (scanner_look, augment):
+        with pytest.raises(ValueError, match="not into whole volumes"):
+            change(volume, NOTHING.model_copy(update={"calipers": 4}))
+
+
+@pytest.mark.parametrize("arch", ["mil:resnet18", "resnet18-3d"])
+def test_calipers_are_refused_where_whole_volumes_are_trained(arch):
+    assert ClassifierConfig(arch="resnet18", augment="ultrasound-look").augment.calipers == 4
+    assert ClassifierConfig(arch=arch, augment="scanner-look").augment.calipers == 0
+    with pytest.raises(ValueError, match="augment: calipers are for classifiers of images"):
+        ClassifierConfig(arch=arch, augment="ultrasound-look")
 
 
 def test_an_augmentation_has_a_name_and_what_is_not_done_is_not_spoken_of():

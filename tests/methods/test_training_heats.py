@@ -9,19 +9,26 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import tumours, weakseg, write_config, write_set
-from weakseg.config import AugmentConfig, SegmenterConfig, load_config
+from weakseg.config import (
+    AugmentConfig,
+    SegmenterConfig,
+    config_of_run,
+    dump_config,
+    load_config,
+    parse_config,
+)
 from weakseg.current import why_stale
 from weakseg.data.arrays import batches_ahead
 from weakseg.data.augment import blended
 from weakseg.errors import ConfigError, RunError
-from weakseg.methods.classifiers import classifier_key
+from weakseg.methods.classifiers import classifier_key, is_trained
 from weakseg.methods.find import kind_of
 from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.methods.other_runs import heat_stage, lender_of_heat
 from weakseg.methods.segmenter_checks import segmenter_is_current
 from weakseg.methods.segmenters import segmenter_key
 from weakseg.methods.training_heats import heats_of, training_heats
-from weakseg.runs import read_json
+from weakseg.runs import read_json, write_json
 from weakseg.stages.prepare import prepared_run
 from weakseg.training.classify import ClassifierTask
 from weakseg.training.loop import seed_epoch
@@ -152,9 +159,11 @@ def test_a_classifier_learns_from_images_with_the_heat_of_another_run(made, tmp_
         heat = heats_of(lender, prepared.config.classifier.augment, 0, 32)
         assert why_stale(prepared.run, stage, classifier_key(prepared, 0)) is None
         # Heat of other settings, and none: another network.
-        for sets in ([], lent(run, "classifier.augment.heat_of=another"), lent(tmp_path / "gone")):
+        for sets in ([], lent(run, "classifier.augment.heat_of=another")):
             asked = replace(prepared, config=load_config(config, ["device=cpu", *sets]))
             assert classifier_key(asked, 0) != first["key"]
+        # Wherever the lender is now, but for other heatmaps in it.
+        assert counts_as_trained(prepared, config, run, tmp_path) == [True, True, True, False]
         # What is trained on: the image, and where it is hot more white.
         plain = dict.fromkeys(("rotate", "zoom", "shift", "brightness", "contrast"), 0.0)
         for most in (0.0, 0.7):
@@ -174,6 +183,42 @@ def test_a_classifier_learns_from_images_with_the_heat_of_another_run(made, tmp_
             torch.testing.assert_close(share, each * hot, atol=1e-4, rtol=0)
             assert (each.max() > 0.35) == (most > 0)
             assert each.max() <= most + 1e-4
+
+
+def counts_as_trained(prepared, config, run, folder):
+    """With a lender that has gone, was moved, has lost its heatmaps, and has made others."""
+    gone = replace(prepared, config=load_config(config, lent(folder / "gone")))
+    lender = folder / "moved"
+    copytree(run, lender)
+    asked = replace(prepared, config=load_config(config, lent(lender)))
+    answers = [is_trained(gone, 0), is_trained(asked, 0)]
+    record, stage = read_json(lender / "run.json"), heat_stage(config_of_run(lender), 0)
+    entry = record["stages"].pop(stage)
+    for stages in (record["stages"], {**record["stages"], stage: entry | {"key": "other"}}):
+        write_json(lender / "run.json", record | {"stages": stages})
+        answers.append(is_trained(asked, 0))
+    return answers
+
+
+def test_a_lender_is_found_from_everywhere(tmp_path, monkeypatch):
+    (tmp_path / "beside").mkdir()
+    experiment = tmp_path / "experiment.yaml"
+    experiment.write_text("classifier: {augment: heatmap, heat_from: beside}\n")
+    assert load_config(experiment).classifier.heat_from == str(tmp_path / "beside")
+    monkeypatch.chdir(tmp_path)
+    loaded = load_config(experiment, ["classifier.heat_from=runs/first"])
+    assert loaded.classifier.heat_from == str(tmp_path / "runs/first")
+    experiment.write_text(dump_config(loaded))
+    monkeypatch.chdir(tmp_path / "beside")
+    assert load_config(experiment) == loaded
+
+
+@pytest.mark.parametrize("part", ["classifier", "segmenters.net"])
+def test_heat_of_another_without_heat_is_refused(part):
+    tree = {"augment": {"heat_of": "another"}}
+    whole = {"segmenters": {"net": tree}} if part == "segmenters.net" else {part: tree}
+    with pytest.raises(ConfigError, match=f"{part}.augment.*heat_of: another is for heat above 0"):
+        parse_config(whole)
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,10 @@ def test_other_combinations_are_refused_with_a_way_out():
         resolve(SegmenterConfig(arch="unett"), 2)
     with pytest.raises(ConfigError, match=r"did you mean 'resnet18'"):
         resolve(SegmenterConfig(arch="encoder-unet:resnet8"), 2)
+
+
+def test_calipers_are_drawn_into_images_alone():
+    still = {"rotate": 0, "zoom": 0, "shift": 0, "calipers": 2}
+    assert resolve(SegmenterConfig(augment=still), 2).augment.calipers == 2
+    with pytest.raises(ConfigError, match="not into whole volumes"):
+        resolve(SegmenterConfig(augment=still), 3)

@@ -24,6 +24,7 @@ from weakseg.config.fingerprints import (
     fingerprint,
     same_start,
     starting_weights,
+    weights_content,
 )
 from weakseg.config.load import (
     apply_change,
@@ -88,4 +89,5 @@ __all__ = [
     "parse_config",
     "same_start",
     "starting_weights",
+    "weights_content",
 ]

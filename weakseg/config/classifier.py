@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_serializer, model_validator
@@ -61,8 +62,9 @@ class AugmentConfig(Section):
         0,
         ge=0,
         le=64,
-        description="white crosses at random places of an image, none to so many: what lesions are "
-        "measured with then tells nothing of them",
+        description="white crosses at random places of the square that a network sees, its black "
+        "edges too, none to so many: what lesions are measured with then tells nothing of them; "
+        "images only",
     )
 
     heat: Probability = Field(
@@ -92,6 +94,14 @@ class AugmentConfig(Section):
             names = ", ".join(cls.names)
             raise ValueError(f"there is no augmentation {given!r}; names: {names}")
         return dict(cls.names[given])
+
+    @model_validator(mode="after")
+    def _another_s_heat_is_laid_over(self) -> AugmentConfig:
+        if self.heat_of == "another" and not self.heat:
+            raise ValueError(
+                "heat_of: another is for heat above 0; set heat: 0.5, or leave heat_of out"
+            )
+        return self
 
     @model_serializer(mode="wrap")
     def _says_nothing_of_what_is_not_done(self, handler: Any) -> dict[str, Any]:
@@ -240,6 +250,12 @@ class ClassifierConfig(Section):
             )
         return weight
 
+    @field_validator("heat_from")
+    @classmethod
+    def _wherever_it_is_asked_from(cls, folder: str | None) -> str | None:
+        # A run's own file of it is read by commands in other folders.
+        return None if folder is None else str(Path(folder).absolute())
+
     @field_validator("anisotropy")
     @classmethod
     def _positive_anisotropy(cls, ratio: Any) -> Any:
@@ -267,6 +283,15 @@ class ClassifierConfig(Section):
             )
         if self.heat_from is not None and not self.augment.heat:
             raise ValueError("heat_from is for augment: heatmap or heatmap-of-another")
+        return self
+
+    @model_validator(mode="after")
+    def _nobody_draws_into_volumes(self) -> ClassifierConfig:
+        if self.augment.calipers and self.dims == 3:
+            raise ValueError(
+                f"augment: calipers are for classifiers of images, and {self.arch} is none; take "
+                "scanner-look in place of ultrasound-look"
+            )
         return self
 
     @model_validator(mode="after")

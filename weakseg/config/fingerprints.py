@@ -18,7 +18,7 @@ TORCH = "torch"
 """The engine that everything is trained by."""
 
 STARTING_WEIGHTS = "starting_weights"
-"""Key of a stage in the record that holds `starting_weights`."""
+"""Key of a stage in the record that holds `starting_weights` or `weights_content`."""
 
 
 def fingerprint(*parts: Any) -> str:
@@ -54,12 +54,13 @@ def starting_weights(config: Config, name: str, seed: int | None = None) -> str 
     None for a file that is not there. Without a seed that of all kinds of network, joined by +.
     """
     if seed is None:
-        each = [_content_of(s.weights) for s in config.kinds_of(name)]
+        each = [weights_content(s.weights) for s in config.kinds_of(name)]
         return None if None in each else "+".join(map(str, each))
-    return _content_of(config.segmenter(name, seed).weights)
+    return weights_content(config.segmenter(name, seed).weights)
 
 
-def _content_of(weights: str) -> str | None:
+def weights_content(weights: str) -> str | None:
+    """Of weights: none, imagenet, or the hash of a file's content; None where it is not there."""
     if weights in ("none", "imagenet"):
         return weights
     path = Path(weights)

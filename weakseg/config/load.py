@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -33,7 +33,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Parameters
     ----------
     path : Path
-        A YAML file. A manifest that it names and that lies beside it is that one.
+        A YAML file. A manifest, or a run in ``classifier.heat_from``, that it names and that lies
+        beside it is that one.
     overrides : sequence of str
         ``a.b=value`` changes, applied in order.
 
@@ -60,26 +61,29 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
             found=type(tree).__name__,
             expected="lines of the form 'key: value'",
         )
-    _manifest_beside(tree, path)
+    _beside(tree, path, "data", "manifest", os.path.isfile)
+    _beside(tree, path, "classifier", "heat_from", os.path.isdir)
     for text_override in overrides:
         apply_change(tree, text_override)
     return parse_config(tree, where=str(path))
 
 
-def _manifest_beside(tree: dict[str, Any], path: Path) -> None:
-    """A manifest that lies beside the experiment file is the one that the file means.
+def _beside(
+    tree: dict[str, Any], path: Path, part: str, key: str, is_there: Callable[[str], bool]
+) -> None:
+    """What lies beside the experiment file is what the file means.
 
     Otherwise its path is relative to the working folder, as every path of the command line.
     """
-    data = tree.get("data")
+    data = tree.get(part)
     if not isinstance(data, dict):
         return
-    named = data.get("manifest")
+    named = data.get(key)
     if not isinstance(named, str) or named in ("", PHANTOM) or os.path.isabs(named):  # noqa: PTH117
         return
     beside = os.path.join(path.parent, named)  # noqa: PTH118
-    if path.parent != Path() and os.path.isfile(beside):  # noqa: PTH113
-        data["manifest"] = beside
+    if path.parent != Path() and is_there(beside):
+        data[key] = beside
 
 
 def config_of_run(run: Path) -> Config:

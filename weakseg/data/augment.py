@@ -53,9 +53,15 @@ def augment(images: Tensor, config: AugmentConfig) -> Tensor:
     Tensor
         Of the same shape, in [0, 1]. What comes in from outside of the image is 0, as its padding;
         slices of a volume that are 0 throughout stay so.
+
+    Raises
+    ------
+    ValueError
+        For calipers in volumes.
     """
     n = len(images)
     if images.ndim == 5:
+        _refuse_calipers(config)
         changed = augment(images.flatten(1, 2), config).unflatten(1, images.shape[1:3])
         return changed * (images.amax((1, 3, 4), keepdim=True) > 0)
     matrix = random_affine(n, config).to(images.device, images.dtype)
@@ -78,14 +84,20 @@ def scanner_look(images: Tensor, config: AugmentConfig) -> Tensor:
     images : (B, C, *size) Tensor
         In [0, 1].
     config : AugmentConfig
-        Its ``gamma``, ``speckle`` and ``calipers``; where all are 0 nothing is drawn. Whole volumes
-        get no calipers.
+        Its ``gamma``, ``speckle`` and ``calipers``; where all are 0 nothing is drawn.
 
     Returns
     -------
     (B, C, *size) Tensor
         In [0, 1]; what is 0 stays so, but for calipers.
+
+    Raises
+    ------
+    ValueError
+        For calipers in whole volumes.
     """
+    if images.ndim == 5:
+        _refuse_calipers(config)
     ones = [1] * (images.ndim - 2)
     if config.gamma:
         power = (1 + config.gamma) ** (torch.rand(len(images), 1, *ones) * 2 - 1)
@@ -93,10 +105,15 @@ def scanner_look(images: Tensor, config: AugmentConfig) -> Tensor:
     if config.speckle:
         noise = torch.randn(len(images), 1, *images.shape[2:])
         images = (images * (1 + config.speckle * noise.to(images))).clamp(0, 1)
-    if config.calipers and images.ndim == 4:
+    if config.calipers:
         drawn = crosses(len(images), images.shape[2:], config.calipers).to(images.device)
         images = images.masked_fill(drawn, 1.0)
     return images
+
+
+def _refuse_calipers(config: AugmentConfig) -> None:
+    if config.calipers:
+        raise ValueError("calipers are drawn into images, not into whole volumes")
 
 
 def crosses(n: int, size: Sequence[int], most: int) -> Tensor:

@@ -61,7 +61,8 @@ def checked_run(config: Config, folder: Path, path: Path) -> tuple[Prepared, dic
     if config.data.manifest == PHANTOM:
         cases = replace(cases, source=PHANTOM, simulated=True)
     if config.data.manifest != PHANTOM:
-        check_settings(config, cases.labels, channels, cases.dims)
+        made = record.get("stages", {})
+        check_settings(config, cases.labels, channels, cases.dims, made)
     cases = cases.with_cases(make_splits(cases.cases, cases.labels, config.data.split))
     whole = fingerprint(key, {c.id: c.split for c in cases.cases})
     images = ImageBatches(cases.cases, config.data, channels)

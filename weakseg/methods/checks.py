@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from weakseg.config import Config, HeatmapConfig
 from weakseg.config.volume_archs import flat_arch, is_deep
@@ -11,7 +13,9 @@ from weakseg.data.check import Findings, check_table, format_problems
 from weakseg.data.formats.registry import formats_of_dims
 from weakseg.data.manifest import Table
 from weakseg.errors import ConfigError, DataError
+from weakseg.layout import classifier_stage, segmenter_stage
 from weakseg.methods.classifiers import prepared_spec
+from weakseg.methods.outside import needs_weights
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import progress, say
 
@@ -19,10 +23,17 @@ COARSE = 4
 """Rows and columns of a heatmap below which it is said that it hardly shows where."""
 
 
-def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2) -> None:
+def check_settings(
+    config: Config,
+    labels: Labels,
+    channels: int,
+    dims: int = 2,
+    made: Mapping[str, Any] | None = None,
+) -> None:
     """Refuse settings that would fail later, after hours of work.
 
-    Only the segmenters are looked at where there is no classifier of such cases.
+    Only the segmenters are looked at where there is no classifier of such cases. Weights that
+    networks of the run began with may have gone: ``made`` are the stages of its record.
 
     Raises
     ------
@@ -38,7 +49,8 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
     from weakseg.training.beginning import new_classifier, spec_of
     from weakseg.training.loop import make_fabric
 
-    _check_segmenters(config, channels, dims)
+    made = made or {}
+    _check_segmenters(config, channels, dims, made)
     c = config.classifier
     if formats_of_dims(dims).further and config.data.window != "auto":
         _check_window_of_volumes(config, labels, dims)
@@ -76,7 +88,7 @@ def check_settings(config: Config, labels: Labels, channels: int, dims: int = 2)
         _check_fusion(
             heat, layers, "heatmap" if name not in config.heatmaps else f"heatmaps.{name}"
         )
-    if c.weights not in ("none", "imagenet"):
+    if needs_weights(made, [classifier_stage(c.arch, s) for s in config.seeds], c.weights):
         new_classifier(c, spec, 0)
 
 
@@ -179,7 +191,7 @@ def _say_if_coarse(arch: str, maps: dict[str, tuple[int, ...]]) -> None:
         )
 
 
-def _check_segmenters(config: Config, channels: int, dims: int) -> None:
+def _check_segmenters(config: Config, channels: int, dims: int, made: Mapping[str, Any]) -> None:
     from weakseg.models.pretrained import backbone_name, load_backbone
     from weakseg.models.segmenters import build_segmenter
     from weakseg.models.unetpp import pruned
@@ -210,7 +222,10 @@ def _check_segmenters(config: Config, channels: int, dims: int) -> None:
                 e.what, where=where, found=e.found, expected=e.expected, fix=e.fix
             ) from None
         make_fabric(config.device, s.precision)
-        if s.weights not in ("none", "imagenet"):
+        seeds = config.segmenter_seeds(name)
+        begin_so = [one for one in seeds if config.segmenter(name, one).weights == s.weights]
+        trained = [segmenter_stage(name, one) for one in begin_so]
+        if needs_weights(made, trained, s.weights):
             load_backbone(model, given_weights(Path(s.weights))[0], s.weights)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from weakseg import contents
-from weakseg.config import fingerprint
+from weakseg.config import STARTING_WEIGHTS, fingerprint, weights_content
 from weakseg.config.volume_archs import is_deep
 from weakseg.current import is_current
 from weakseg.data.arrays import ImageBatches
@@ -27,6 +27,7 @@ from weakseg.layout import (
 )
 from weakseg.methods.networks import load_network
 from weakseg.methods.other_runs import lent_heat_key
+from weakseg.methods.outside import LENT_HEAT, as_taken
 from weakseg.methods.prepared import Prepared
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import build_classifier
@@ -39,13 +40,30 @@ from weakseg.training.beginning import spec_of
 def classifier_key(prepared: Prepared, seed: int) -> str:
     """Fingerprint of all that a trained classifier depends on."""
     config = prepared.config.classifier
-    weights: Any = config.weights
-    if weights not in ("none", "imagenet") and Path(weights).is_file():
-        weights = file_hash(Path(weights))
-    lent = [lent_heat_key(prepared.config, seed)] if config.augment.heat else []
+    taken = taken_from_outside(prepared, seed)
+    weights = taken.pop(STARTING_WEIGHTS) or config.weights
     return fingerprint(
-        "classifier", 2, prepared.key, config.fingerprint_settings(), weights, seed, *lent
+        "classifier",
+        2,
+        prepared.key,
+        config.fingerprint_settings(),
+        weights,
+        seed,
+        *taken.values(),
     )
+
+
+def taken_from_outside(prepared: Prepared, seed: int) -> dict[str, str | None]:
+    """What a classifier is made of beside its run, for its key and its entry in the record.
+
+    What cannot be read any more is what it was when the classifier was trained.
+    """
+    config, stages = prepared.config.classifier, prepared.run.record.get("stages", {})
+    now = {STARTING_WEIGHTS: weights_content(config.weights)}
+    if config.augment.heat:
+        now[LENT_HEAT] = lent_heat_key(prepared.config, seed)
+    stage = classifier_stage(config.arch, seed)
+    return {what: as_taken(stages, stage, what, of) for what, of in now.items()}
 
 
 def weights_of(prepared: Prepared, seeds: Sequence[int]) -> dict[str, str]:

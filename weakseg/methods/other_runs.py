@@ -75,7 +75,8 @@ def lender_of_heat(prepared: Prepared) -> Prepared:
 
 
 def lent_heat_key(config: Config, seed: int) -> str | None:
-    """What a lending run's record calls the heatmaps of a seed; None where there are none."""
+    """What a lending run's record calls the heatmaps of a seed; None where it cannot be read, or
+    has none (any more)."""
     folder = Path(str(config.classifier.heat_from))
     try:
         run, lender = open_run(folder), config_of_run(folder)

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from weakseg.config import AUTO, OneNetwork, SegmenterConfig, fingerprint, starting_weights
+from weakseg.config import (
+    AUTO,
+    STARTING_WEIGHTS,
+    OneNetwork,
+    SegmenterConfig,
+    fingerprint,
+    starting_weights,
+)
 from weakseg.contents import SegmenterHeader, SegmenterSettings
 from weakseg.current import is_current
 from weakseg.data.cases import Case
@@ -19,6 +26,7 @@ from weakseg.errors import DataError
 from weakseg.layout import BEST, SETTINGS, masks_folder, segmenter_stage, threshold_file
 from weakseg.methods.masks_seen import MasksSeen, masks_seen
 from weakseg.methods.networks import load_network
+from weakseg.methods.outside import as_taken
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.training_heats import blends_heat, heat_key
 from weakseg.models.segmenters import Segmenter, build_segmenter
@@ -50,7 +58,7 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
     ``source`` is that of the method whose masks it is trained on.
     """
     config = prepared.config.segmenter(name, seed)
-    weights = starting_weights(prepared.config, name, seed) or config.weights
+    weights = taken_weights(prepared, name, seed) or config.weights
     resolved = segmenter_settings(prepared, name, seed)
     settings = resolved.model_dump(mode="json")
     # The best epoch is chosen by looking at whole images, in the way that they are predicted.
@@ -65,6 +73,15 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
     parts += [heat_key(prepared, seed)] if blends_heat(resolved) else []
     way = 2 if config.keep == "best" else 1  # of choosing the epoch; the last one needs none
     return fingerprint("segmenter", way, prepared.key, settings, weights, seed, *parts)
+
+
+def taken_weights(prepared: Prepared, name: str, seed: int) -> str | None:
+    """What a segmenter begins with; of a file that has gone what it was in its training."""
+    now, stages = (
+        starting_weights(prepared.config, name, seed),
+        prepared.run.record.get("stages", {}),
+    )
+    return as_taken(stages, segmenter_stage(name, seed), STARTING_WEIGHTS, now)
 
 
 def is_trained(prepared: Prepared, name: str, seed: int, source: str | None = None) -> bool:

@@ -30,6 +30,7 @@ from weakseg.methods.checks import check_settings
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import say
 from weakseg.runs import (
+    Run,
     environment,
     locked,
     make_folder,
@@ -96,7 +97,8 @@ def prepared_run(
         make_folder(folder)  # says what is wrong
     if config.data.manifest == PHANTOM:  # before it is drawn
         whole = config.data.phantom.slab is not None
-        check_settings(config, Labels((NORMAL,), (TUMOR,)), 1, 3 if whole else 2)
+        made = Run(folder).record.get("stages", {})
+        check_settings(config, Labels((NORMAL,), (TUMOR,)), 1, 3 if whole else 2, made)
     with contextlib.ExitStack() as stack:
         path = Path(config.data.manifest)
         if config.data.manifest == PHANTOM:

@@ -30,6 +30,7 @@ from weakseg.methods.classifiers import (
     predictions_table,
     prepared_spec,
     scores_of,
+    taken_from_outside,
 )
 from weakseg.methods.fitting import fit_classifier
 from weakseg.methods.networks import say_random
@@ -91,12 +92,12 @@ def training_of(
     """The training of a seed's classifier."""
     config = prepared.config.classifier
     folder = seed_folder(prepared.run.folder, config.arch, seed)
-    key = classifier_key(prepared, seed)
+    key, taken = classifier_key(prepared, seed), taken_from_outside(prepared, seed)
     return Stage(
         classifier_stage(config.arch, seed),
         key,
         tuple(folder / name for name in (BEST, LAST, METRICS)),
-        lambda initial: _train_seed(prepared, initial, folder, seed, key, after_epoch),
+        lambda initial: _train_seed(prepared, initial, folder, seed, key, after_epoch) | taken,
         what=f"classifier, seed {seed}",
         # Weights from a server may not be there.
         ready=lambda: _ready(prepared, seed),

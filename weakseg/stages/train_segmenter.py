@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from weakseg.config import MANIFEST, fingerprint
+from weakseg.config import MANIFEST, STARTING_WEIGHTS, fingerprint
 from weakseg.config.recipes import METHOD, stand_in_note
 from weakseg.data.case_files import write_target
 from weakseg.data.targets import PackedTargets
@@ -41,6 +41,7 @@ from weakseg.methods.segmenters import (
     segmentation_cases,
     segmenter_key,
     segmenter_settings,
+    taken_weights,
     training_cases,
     training_images,
 )
@@ -119,6 +120,7 @@ def _train(
     settings = segmenter_settings(prepared, name, seed)
     folder = segmenter_folder(prepared.run.folder, name, seed)
     key = segmenter_key(prepared, name, seed, None if source is None else source.key)
+    taken = taken_weights(prepared, name, seed)
 
     @cache
     def targets_of_source() -> PackedTargets:
@@ -150,7 +152,7 @@ def _train(
         )
         if launched().first:
             write_json(folder / SETTINGS, trained.settings)
-        return trained.entry
+        return trained.entry | {STARTING_WEIGHTS: taken}
 
     inputs = () if source is None else source.inputs(prepared.run)
     with_heat = (heat_stage(prepared.config, seed),) if blends_heat(settings) else ()

@@ -135,6 +135,13 @@ def _refuse(config: OneNetwork, dims: int) -> None:
             where="segmenter.augment",
             fix="set rotate, zoom, shift and crop to 0",
         )
+    if dims == 3 and a.calipers:
+        raise ConfigError(
+            "Calipers are drawn into images, not into whole volumes.",
+            where="segmenter.augment: calipers",
+            found=str(a.calipers),
+            fix="set calipers: 0, or scanner-look in place of ultrasound-look",
+        )
     if config.crf:
         package("segmenter.crf")
     if dims == 3 and config.crf:
