@@ -34,6 +34,12 @@ def test_values_that_share_their_first_digits():
     assert [kth_smallest([values], k) for k in range(5)] == sorted(values.tolist())
 
 
+@pytest.mark.parametrize("kind", [">f2", "<f4", ">f4", ">f8"])
+def test_bytes_may_be_in_either_order(kind: str) -> None:
+    values = np.array([[3.5, -1.0, 0.25], [2.0, -7.0, 2.0]], dtype=kind)
+    assert [kth_smallest(values, k) for k in range(6)] == [-7, -1, 0.25, 2, 2, 3.5]
+
+
 @pytest.mark.parametrize("k", [-1, 3])
 def test_there_is_no_such_place(k: int) -> None:
     with pytest.raises(ValueError, match=f"there are 3 values, and none at place {k}"):

@@ -64,7 +64,8 @@ def kth_smallest(parts: Iterable[npt.NDArray[Any]], k: int) -> float:
 def _ordered(parts: Iterable[npt.NDArray[Any]]) -> Iterator[npt.NDArray[Any]]:
     """Unsigned integers in the order of floats, flat."""
     for part in parts:
-        flat = np.array(part).ravel()  # a copy, whose bits may be changed
+        # A copy, whose bits may be changed, in the byte order that they are counted in.
+        flat = np.array(part, dtype=part.dtype.newbyteorder("=")).ravel()
         flat += 0  # one zero, not two
         bits = flat.view(f"u{flat.itemsize}")
         top = bits.dtype.type(1 << (8 * bits.itemsize - 1))
