@@ -7,7 +7,7 @@ from tests.data.helpers import save_volume
 from tests.dicom_files import CR, header, save, with_pixels
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case
-from weakseg.methods.lesions import lesion_rows, lesion_values
+from weakseg.methods.lesions import lesion_rows, lesion_values, rows_version
 
 MASK = np.zeros((32, 32), bool)
 MASK[4:14, 4:24] = True
@@ -31,6 +31,15 @@ def test_a_2d_dicom_file_that_tells_its_spacing_is_measured_in_mm(tmp_path):
     assert (row["unit"], row["pixels"], row["size"]) == ("mm", 200, 200 * 0.5 * 0.25)
     assert row["diameter"] == pytest.approx(np.hypot(9 * 0.5, 19 * 0.25), abs=1e-3)
     assert (row["x"], row["y"], row["z"]) == (13.5, 8.5, 0.0)  # its place is column and row
+
+
+def test_only_images_that_may_tell_their_spacing_have_rows_of_another_version(tmp_path):
+    dicom = Case("a", radiograph(tmp_path / "a.dcm"), "")
+    unnamed = Case("b", radiograph(tmp_path / "b"), "")
+    others = [Case("c", tmp_path / name, "") for name in ("c.png", "c.TIFF", "c.jpg", "c.nii.gz")]
+    others.append(Case("d", tmp_path / "d.nii", "", slice=3))
+    assert rows_version(others) == []
+    assert rows_version([dicom]) == rows_version([*others, unnamed]) == [2]
 
 
 def test_one_that_does_not_is_measured_in_pixels(tmp_path):

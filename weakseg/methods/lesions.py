@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 from weakseg.config import DataConfig
 from weakseg.data.case_files import case_frame
 from weakseg.data.cases import Case
+from weakseg.data.formats.dicom.image import DICOM_IMAGE
+from weakseg.data.formats.registry import IMAGES
 from weakseg.data.images import read_image
 from weakseg.data.slices import stored_values
 from weakseg.masks.measure import Lesion, measure_lesions
 from weakseg.masks.region import brightness
+
+ROWS_VERSION = 2
+"""Of what rows mean: since 2, lesions of images whose files tell their spacing are in mm."""
 
 Values = tuple[NDArray[Any], float, float]
 """Numbers on a case's grid, and the slope and intercept that make the file's values of them."""
@@ -23,6 +28,20 @@ COLUMNS: tuple[str, ...] = (
     *("file", "lesion", "pixels", "size", "diameter", "unit", "x", "y", "z", "key_slice"),
     *("mean_intensity", "mean_heat", "lesion_probability"),
 )
+
+
+def rows_version(cases: Iterable[Case]) -> list[int]:
+    """What stands in the key of a stage that writes rows of some cases.
+
+    Empty where a version has changed nothing: of slices, volumes, and images of formats that tell
+    no spacing.
+    """
+    return [ROWS_VERSION] if any(_may_tell_spacing(c) for c in cases) else []
+
+
+def _may_tell_spacing(case: Case) -> bool:
+    plain = tuple(s for f in IMAGES.each if f is not DICOM_IMAGE for s in f.suffixes)
+    return not case.image.name.lower().endswith(plain) and case.noun == "image"
 
 
 def lesion_rows(

@@ -20,6 +20,7 @@ from weakseg.errors import UserError, WeaksegError
 from weakseg.exporting.description import ABOUT
 from weakseg.exporting.exported import is_exported
 from weakseg.methods.base import Method
+from weakseg.methods.lesions import rows_version
 from weakseg.progress import say
 from weakseg.runs import RECORD, file_hash, inside, write_text
 from weakseg.shards import Shard
@@ -95,7 +96,9 @@ def asked_for(
         files.update(repr((c.id, [f and _stamp(f) for f in read])).encode())
     slices = sorted((str(image), list(indices)) for image, indices in named.items())
     of = (method.name, list(method.seeds))
-    return fingerprint("predict", 2, made_by, of, files.hexdigest(), slices, list(options))
+    return fingerprint(
+        "predict", 2, made_by, of, files.hexdigest(), slices, list(options), *rows_version(cases)
+    )
 
 
 def _stamp(path: Path) -> tuple[str, list[tuple[str, int, int]]]:

@@ -10,6 +10,7 @@ from weakseg.data.cases import file_by_file
 from weakseg.layout import masks_folder, method_folder
 from weakseg.methods.base import Entry, Kind, Method
 from weakseg.methods.find import KINDS, kind_of
+from weakseg.methods.lesions import rows_version
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.standing import why_not_standing
 from weakseg.progress import say
@@ -59,7 +60,7 @@ def masks_of(prepared: Prepared, kind: Kind, name: str) -> Stage:
     needed = [kind.stands_on(config, name, seed) for seed in kind.seeds(config, name)]
     return Stage(
         stage,
-        fingerprint(stage, 2, prepared.key, settings),
+        fingerprint(stage, 2, prepared.key, settings, *rows_version(prepared.cases.cases)),
         (method_folder(masks_folder(run), name), *part_files(prepared, kind.part(name))),
         lambda _: {"data": prepared.key, "asked": settings} | _write(prepared, kind, name, compose),
         what=f"masks of {name}",

@@ -34,6 +34,7 @@ from weakseg.methods.classifiers import weights_of
 from weakseg.methods.fingerprints import heatmap_fingerprint
 from weakseg.methods.fitted_rules import Fitted, fit_rules, read_fitted
 from weakseg.methods.heatmap import KIND
+from weakseg.methods.lesions import rows_version
 from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.spoken import why_left_out
 from weakseg.methods.stored_heatmaps import (
@@ -190,7 +191,8 @@ def _masks(prepared: Prepared, heatmap_keys: Sequence[str]) -> Stage:
     config, run = prepared.config, prepared.run
     settings = heatmap_fingerprint(config)
     masks = masks_folder(run.folder)
-    key = fingerprint(SEGMENT_STAGE, 6, list(heatmap_keys), settings)
+    of_rows = rows_version(prepared.cases.cases)
+    key = fingerprint(SEGMENT_STAGE, 6, list(heatmap_keys), settings, *of_rows)
     fit = fit_stage(prepared, heatmap_keys)
     return Stage(
         SEGMENT_STAGE,

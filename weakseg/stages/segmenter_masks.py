@@ -18,6 +18,7 @@ from weakseg.layout import (
 from weakseg.methods.chosen_network import chosen_method
 from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.methods.gate import gate_key, gate_weights
+from weakseg.methods.lesions import rows_version
 from weakseg.methods.other_runs import heat_stage
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import (
@@ -47,7 +48,15 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
     wanted = segmenter_fingerprint(config, name)
     gated = gate_key(prepared, name)
     key = fingerprint(
-        stage, 5, prepared.key, weights, trained, after, wanted, *([gated] if gated else [])
+        stage,
+        5,
+        prepared.key,
+        weights,
+        trained,
+        after,
+        wanted,
+        *([gated] if gated else []),
+        *rows_version(prepared.cases.cases),
     )
     stands = Stage(
         stage,
