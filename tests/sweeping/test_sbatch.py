@@ -54,6 +54,14 @@ extra: {exclude: 'node[1-7]', nice: 100, mail-type: END}
 """
 
 
+@pytest.mark.parametrize(
+    ("gigabytes", "megabytes"), [(1e-6, 1), (0.0004, 1), (31.5, 32256), (0.0021, 3)]
+)
+def test_little_memory_is_not_all_of_a_node(gigabytes, megabytes):
+    asked = _parameters(Cluster(memory_gb=gigabytes), "slurm")
+    assert asked["slurm_mem"] == f"{megabytes}M"
+
+
 def sbatch_file(folder: Path, cluster: Cluster, monkeypatch, array: int | None = None) -> str:
     """What submitit would hand to sbatch, which is not called."""
     submitit = pytest.importorskip("submitit")

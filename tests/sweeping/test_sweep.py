@@ -118,6 +118,9 @@ def test_runs_of_other_data_are_not_done(tmp_path, capsys, monkeypatch):
 def test_sweeps_over_other_keys_have_other_folders():
     [two] = variations(["classifier.seeds=0", "classifier.arch=vgg11"])
     assert default_folder("own", two) == Path("runs/own-sweep-seeds-arch")
+    keys = ["seed", "data.split.seed", "segmenters.a.lr", "segmenters.b.lr", "classifier.lr"]
+    folders = {default_folder("own", variations([f"{key}=1"])[0]).name for key in keys}
+    assert folders == {f"own-sweep-{key}" for key in [*keys[:-1], "lr"]}
     assert default_folder("own", variations([], 5)[0]) == Path("runs/own-sweep-5-folds")
     assert default_folder("own", variations(["seed=1"], 5)[0]) == Path(
         "runs/own-sweep-seed-5-folds"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -147,10 +148,15 @@ def _parameters(cluster: Cluster, kind: str) -> dict[str, Any]:
         "cpus_per_task": cluster.cpus or 1,
         "gpus_per_node": cluster.gpus or None,
         # In a unit that Slurm documents: submitit's own mem_gb is written as 32GB.
-        "slurm_mem": None if cluster.memory_gb is None else f"{round(1024 * cluster.memory_gb)}M",
+        "slurm_mem": None if cluster.memory_gb is None else f"{_megabytes(cluster.memory_gb)}M",
         "slurm_array_parallelism": cluster.at_once,
         **{k: v for k, v in of_slurm.items() if v is not None},
     }
+
+
+def _megabytes(gigabytes: float) -> int:
+    """Rounded up: of 0 Slurm gives all the memory of a node."""
+    return max(1, math.ceil(1024 * gigabytes))
 
 
 def _in_queue(job: Job, of_kind: Any, folder: Path, kind: str) -> Any:

@@ -139,6 +139,8 @@ def sweep(
 def default_folder(name: str, of: Variation) -> Path:
     """``runs/NAME-sweep-KEYS``: sweeps that vary other keys of an experiment have other folders.
 
+    Keys stand in it whole, but those of the classifier without their ``classifier.``.
+
     Parameters
     ----------
     name : str
@@ -146,9 +148,15 @@ def default_folder(name: str, of: Variation) -> Path:
     of : Variation
         One of its runs.
     """
-    keys = [folder_name(key.rpartition(".")[2]) for key, _ in of.settings]
+    keys = [folder_name(_short(key)) for key, _ in of.settings]
     keys += [] if of.folds is None else [f"{of.folds}-folds"]
     return ROOT / "-".join([name, "sweep", *keys])
+
+
+def _short(key: str) -> str:
+    """A key, still another one for every key of an experiment."""
+    last = key.removeprefix("classifier.")
+    return key if "." in last or last in Config.model_fields else last
 
 
 def refuse_other_keys(folder: Path, of: Variation) -> None:
