@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.marks import thorough_but
 from tests.test_segment_volumes import write_volumes
 from tests.tiny import cases, pixels, weakseg, write_config, write_set
 from weakseg.config import Config, SegmenterConfig, load_config
@@ -48,6 +47,12 @@ AT_WORK = [
     pytest.param(a, marks=[pytest.mark.slow] * (a in SLOW or a.partition(":")[0] in SLOW))
     for a in EVERY
 ]
+AT_ONCE = ("encoder-unetpp:squeezenet1_1", "two-scale-cnn")
+WHOLE_RUNS = [
+    p if p.values[0] in AT_ONCE or p.marks else pytest.param(*p.values, marks=pytest.mark.thorough)
+    for p in AT_WORK
+]
+"""Those that take no minutes, but for two, are in CI alone."""
 _NOT = ("deepmedic", "unet-original", "fcn", "deeplab")
 LEARNERS = [a for a in EVERY if not a.startswith(_NOT)]
 """Those that take an image as it is and learn from scratch in some sixty steps."""
@@ -95,7 +100,7 @@ def folder(tmp_path):
     shutil.rmtree(tmp_path)
 
 
-@pytest.mark.parametrize("arch", thorough_but(AT_WORK, AT_WORK[:2]))
+@pytest.mark.parametrize("arch", WHOLE_RUNS)
 def test_a_network_is_trained_ensembled_teaches_and_is_used(folder, manifest, arch):
     text = CONFIG.replace("ARCH", arch)
     text = text.replace("epochs: 1", "epochs: 2") if arch == "cascade" else text  # a turn each
