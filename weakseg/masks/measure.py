@@ -180,7 +180,7 @@ def _longest(points: Floats) -> float:
 def _row_ends(at: np.ndarray) -> np.ndarray:
     """The first and the last place of every row: the others lie between two, so are no corners.
 
-    A hull of all pixels took a quarter of a stage's time.
+    The hull of all pixels took ten times as long.
     """
     new = at[1:, 0] != at[:-1, 0]
     return at[np.append(True, new) | np.append(new, True)]
