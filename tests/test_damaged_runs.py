@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from tests.damage import copy_run, damages, kinds_of_files, without_lists
+from tests.marks import thorough_but
 from tests.tiny import weakseg, write_config, write_set
 
 CONFIG = """
@@ -99,7 +100,7 @@ TRIED = {
 }
 
 
-@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize("name", thorough_but(TRIED, [*TRIED][:5]))
 def test_a_damaged_file_is_told_or_made_again(name, job, tmp_path):
     commands = ["weak"] if "segmenter" in name or "/weak/" in name else ["predict", "report"]
     commands = ["report"] if name.startswith("scores/") else commands

@@ -156,6 +156,7 @@ def test_a_new_condition_trains_only_itself(run):
     assert all("truth-remove-linear" in k for k in new)
 
 
+@pytest.mark.thorough
 def test_without_masks_the_truth_is_left_out_and_said_so(tmp_path, capsys):
     manifest = write_set(tmp_path / "set")
     rows = [(r["image"], r["label"], r["patient"]) for r in read_rows(manifest)]
@@ -240,6 +241,7 @@ def test_another_seed_borrows_other_masks_and_trains_the_truth_again(run):
     assert changed == {"truth-keep-mean", "truth-remove-mean", "truth-shape"}
 
 
+@pytest.mark.thorough
 def test_a_rule_that_learns_does_so_again_by_another_seed_but_not_to_find_all_up_to_date(
     run, capsys
 ):

@@ -50,7 +50,10 @@ def outputs(book):
 # what labels_to_masks does is the first example of docs/python.md, which tests/test_docs.py runs.
 # CI runs them all.
 SLOW = {"reading_a_run", "labels_to_masks"}
-RUN = [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW)) for p in NOTEBOOKS]
+RUN = [
+    pytest.param(p, marks=pytest.mark.slow if p.stem in SLOW else pytest.mark.thorough)
+    for p in NOTEBOOKS
+]
 
 
 @pytest.mark.parametrize("path", RUN, ids=lambda p: p.stem)

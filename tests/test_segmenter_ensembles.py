@@ -326,6 +326,7 @@ def test_kinds_that_do_not_go_together_are_refused(job, tmp_path, capsys, change
     assert not list(tmp_path.rglob("best.safetensors"))
 
 
+@pytest.mark.thorough
 def test_sizes_of_an_image_are_averaged_without_training(job, copy, tmp_path):
     folder, config = job
     before = weights(copy)

@@ -218,7 +218,12 @@ def test_a_curve_is_made_again_where_it_would_be_another_and_not_for_what_it_ign
 
     def keys(changes):
         config = parse_config({"segmenters": {"net": {}}} | changes)
-        run = SimpleNamespace(config=config, key="data", cases=SimpleNamespace(dims=2))
+        run = SimpleNamespace(
+            config=config,
+            key="data",
+            cases=SimpleNamespace(dims=2),
+            run=SimpleNamespace(record={}),
+        )
         return point_key(run, "net", 0, 3, 0), curve_fingerprint(config, "net")
 
     point, told = keys({})

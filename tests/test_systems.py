@@ -122,7 +122,11 @@ def test_a_network_is_trained_ensembled_teaches_and_is_used(folder, manifest, ar
 
 
 @pytest.mark.parametrize(
-    "arch", [pytest.param(a, marks=[pytest.mark.slow] * (a != "two-scale-cnn")) for a in EVERY]
+    "arch",
+    [
+        pytest.param(a, marks=pytest.mark.thorough if a == "two-scale-cnn" else pytest.mark.slow)
+        for a in EVERY
+    ],
 )
 def test_an_exported_network_says_what_torch_does(arch):
     torch.manual_seed(0)

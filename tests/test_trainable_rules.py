@@ -187,6 +187,7 @@ TAUGHT = (
 )
 
 
+@pytest.mark.thorough
 def test_rules_may_be_taught_by_masks_which_they_count(job, copy, capsys, random_field):
     segment(job, copy, "--set", TAUGHT, "--set", "heatmaps={}", "--set", "segmenters={}")
     assert "learnt from the training masks" in capsys.readouterr().err

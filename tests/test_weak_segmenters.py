@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.layout_of_run import files_of, named_files
+from tests.marks import thorough_but
 from tests.tiny import (
     cases,
     only_test_masks,
@@ -207,6 +208,7 @@ def test_training_alone_does_not_take_masks_of_another_warmth(job, copy, capsys)
     assert "heatmap-segment" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_another_heatmap_trains_again_all_that_follows(job, copy):
     before = weights(copy, "best-weak"), weights(copy, "after")
     change = ("--set", "heatmaps.best-map.layer=features.9")
@@ -268,7 +270,9 @@ segmenters:
 """
 
 
-@pytest.mark.parametrize("method", ["best-map-grown", "best-weak", "gradcam-fixed"])
+@pytest.mark.parametrize(
+    "method", thorough_but(["best-map-grown", "best-weak", "gradcam-fixed"], ["best-weak"])
+)
 def test_another_run_of_the_same_splits_lends_its_masks(job, tmp_path, method):
     folder, _ = job
     config = write_config(tmp_path, folder / "data/labels.csv", LENT)

@@ -13,6 +13,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tests.marks import thorough_but
 from weakseg.config import PhantomConfig
 from weakseg.data.phantom_slices import PhantomSlice, marker_box, phantom_slices
 from weakseg.masks.floors import brightest, centred_ellipse
@@ -227,7 +228,7 @@ def test_global_statistics_do_not_give_the_label_away(slices: list[PhantomSlice]
         assert max(auc, 1 - auc) < 0.75
 
 
-@pytest.mark.parametrize("size", [48, 64, 128, 200])
+@pytest.mark.parametrize("size", thorough_but([48, 64, 128, 200], [48, 64]))
 def test_the_shortcut_is_all_that_is_new(size: int) -> None:
     rows, columns = marker_box(size)
     assert rows == columns
@@ -282,7 +283,7 @@ def test_pairs_are_the_slices_with_a_lesion_and_their_twins(
     assert 12 < 2 * len(pairs) / 14 < 20
 
 
-@pytest.mark.parametrize("size", [64, 128, 200])
+@pytest.mark.parametrize("size", thorough_but([64, 128, 200], [64]))
 def test_a_twin_differs_in_the_lesion_and_its_rim_only(size: int) -> None:
     drawn = list(phantom_slices(4, 8, size, 1, pairs=True))
     for lesion, twin in zip(drawn[::2], drawn[1::2], strict=True):

@@ -34,6 +34,7 @@ def test_network_gives_logits_and_its_default_layer_a_map_of_stride_16_or_32(arc
     assert 96 // 32 <= shape[3] <= 96 // 16
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arch", "layer"),
     [

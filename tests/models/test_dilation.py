@@ -44,6 +44,7 @@ def last_map(model, images):
     return seen[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("arch", "stride"), REACHED)
 def test_the_default_layer_has_the_stride_that_was_asked_for(arch, stride):
     model = build(arch, stride, channels=1)

@@ -41,7 +41,11 @@ FURTHER = [
 
 
 @pytest.mark.parametrize(
-    ("name", "dims"), [*EVERY, *(pytest.param(*x, marks=pytest.mark.slow) for x in FURTHER)]
+    ("name", "dims"),
+    [
+        *(pytest.param(*x, marks=pytest.mark.thorough) for x in EVERY),
+        *(pytest.param(*x, marks=pytest.mark.slow) for x in FURTHER),
+    ],
 )
 def test_a_training_step_has_a_gradient_for_every_parameter(name, dims):
     """What has none is counted and saved for nothing, and several processes wait for it."""

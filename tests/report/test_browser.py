@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.marks import thorough_but
 from tests.report.fake_run import make_run
 from weakseg.stages.report import make_report
 
@@ -37,7 +38,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return Path(make_report([make_run(base / "run", seeds=[0])], base / "out")).as_uri()
 
 
-@pytest.fixture(params=[1200, 390])
+@pytest.fixture(params=thorough_but([1200, 390], [390]))
 def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The page at a width; whatever it complains of or asks for fails the test."""
     opened = browser.new_page(viewport={"width": request.param, "height": 900})

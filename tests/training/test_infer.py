@@ -72,7 +72,8 @@ def test_tiles_of_a_local_network_are_the_whole_image(size, tile, overlap):
     net, x = Local(len(size)), images(2, *size)
     out = infer(net, x, tile=tile, overlap=overlap)
     assert out.shape == (2, *size)
-    torch.testing.assert_close(out, p_lesion(net(x)), atol=1e-6, rtol=1e-6)
+    # Means of up to 100 tiles in single precision.
+    torch.testing.assert_close(out, p_lesion(net(x)), atol=1e-5, rtol=1e-5)
 
 
 @given(
