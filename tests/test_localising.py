@@ -1,4 +1,4 @@
-"""A classifier made for localisation, through the command line like any other."""
+"""A classifier made for localisation, by the command line like any other; a whole job, for CI."""
 
 import shutil
 
@@ -10,6 +10,8 @@ from weakseg.heatmaps.store import load_heatmap
 from weakseg.methods.classifiers import load_classifier
 from weakseg.runs import read_json
 from weakseg.training.weights import load_weights
+
+pytestmark = pytest.mark.thorough
 
 CLASSIFIER = {
     "seeds": "[0]",

@@ -73,6 +73,7 @@ def net() -> Net:
     return net
 
 
+@pytest.mark.thorough
 def test_the_graph_holds_every_formula_at_every_depth(net):
     images = torch.rand(2, 1, 30, 26)
 

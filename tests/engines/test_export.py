@@ -1,6 +1,6 @@
 """A run by an engine, and exported methods: the run's masks, without PyTorch too; what is refused.
 
-Together in a file, for both stand on runs that take long to make.
+Together in a file, for both stand on runs that take long to make; for CI, for the same reason.
 """
 
 import json
@@ -18,6 +18,8 @@ from weakseg.engines import base
 from weakseg.errors import RunError
 from weakseg.exporting.description import read_about
 from weakseg.heatmaps import by_engine
+
+pytestmark = pytest.mark.thorough
 
 BLOCKED = """
 import runpy, sys
@@ -226,7 +228,6 @@ def test_a_network_that_looks_in_several_sizes_is_refused(exports, tmp_path, cap
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.thorough
 def test_nothing_of_an_earlier_export_stays(exports, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(exports / "export-gradcam-otsu", out)
@@ -250,7 +251,6 @@ def windowed(folder, out, **seen):
     return out
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     "seen", [{"window": [100.0, 120.0]}, {"intensity": "percentile"}, {"window": "percentiles"}]
 )
