@@ -13,7 +13,7 @@ from tests.report.fake_run import make_run
 from tests.tiny import read_rows, weakseg, write_config, write_set
 from weakseg.config import load_config
 from weakseg.data.fingerprint import data_fingerprint
-from weakseg.sweeping.sweep import default_folder
+from weakseg.sweeping.folder import default_folder
 from weakseg.sweeping.variations import variations
 
 TINY = """

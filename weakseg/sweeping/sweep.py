@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel
 
 from weakseg.config import PHANTOM, Config, SplitConfig, dump_config, fingerprint
 from weakseg.data.fingerprint import data_fingerprint
@@ -16,11 +15,11 @@ from weakseg.errors import ConfigError, RunError, WeaksegError, did_you_mean
 from weakseg.layout import report_folder, report_page
 from weakseg.progress import progress, say
 from weakseg.report.read import read_runs
-from weakseg.runs import folder_name, inside, locked, write_json, write_text
+from weakseg.runs import inside, locked, write_json, write_text
 from weakseg.spreadsheets import csv_text
-from weakseg.stored import read_json
 from weakseg.sweeping.cluster import Cluster
 from weakseg.sweeping.executors import EXECUTORS, in_queue, require_executor
+from weakseg.sweeping.folder import SUMMARY, default_folder, jobs_folder, refuse_other_keys, run_of
 from weakseg.sweeping.jobs import (
     Job,
     State,
@@ -42,17 +41,7 @@ from weakseg.sweeping.joint import (
 from weakseg.sweeping.page import Shown, sweep_page
 from weakseg.sweeping.variations import Variation, variations
 
-ROOT = Path("runs")
 MOST_NAMED = 10
-SUMMARY = "sweep.json"
-_AGAIN = "delete it, and repeat the sweep: its runs stay"
-
-
-class Summary(BaseModel):
-    """What a later sweep reads of `SUMMARY`."""
-
-    over: list[str]
-    folds: int | None
 
 
 @dataclass(frozen=True)
@@ -136,57 +125,6 @@ def sweep(
     return Outcome(page, {n: s.why for n, s in states.items() if s.name == "failed"})
 
 
-def default_folder(name: str, of: Variation) -> Path:
-    """``runs/NAME-sweep-KEYS``: sweeps that vary other keys of an experiment have other folders.
-
-    Keys stand in it whole, but those of the classifier without their ``classifier.``.
-
-    Parameters
-    ----------
-    name : str
-        Of the experiment.
-    of : Variation
-        One of its runs.
-    """
-    keys = [folder_name(_short(key)) for key, _ in of.settings]
-    keys += [] if of.folds is None else [f"{of.folds}-folds"]
-    return ROOT / "-".join([name, "sweep", *keys])
-
-
-def _short(key: str) -> str:
-    """A key, still another one for every key of an experiment."""
-    last = key.removeprefix("classifier.")
-    return key if "." in last or last in Config.model_fields else last
-
-
-def refuse_other_keys(folder: Path, of: Variation) -> None:
-    """Refuse to write over the page of a sweep that varies other keys.
-
-    Raises
-    ------
-    RunError
-        Also if what an earlier sweep has written is damaged.
-    """
-    path = inside(folder, SUMMARY)
-    if not path.exists():
-        return
-    earlier = Summary.model_validate(read_json(path, _AGAIN, Summary))
-    theirs, ours = _said_of(earlier.over, earlier.folds), _said_of(list(of.shown), of.folds)
-    if theirs != ours:
-        raise RunError(
-            "The folder holds a sweep over something else.",
-            where=str(folder),
-            found=theirs,
-            expected=ours,
-            fix="name another folder with --out",
-        )
-
-
-def _said_of(keys: Sequence[str], folds: int | None) -> str:
-    """What a sweep varies, in words."""
-    return ", ".join([*keys, *([] if folds is None else [f"{folds} folds"])])
-
-
 def said_of_failures(outcome: Outcome, runs: str) -> RunError:
     """What to say where runs have failed."""
     lines = [f"  - {n}: {why}" for n, why in outcome.failed.items()]
@@ -199,16 +137,6 @@ def said_of_failures(outcome: Outcome, runs: str) -> RunError:
         where=runs,
         fix="look into its log.txt there, and repeat the command with --retry",
     )
-
-
-def jobs_folder(folder: Path) -> Path:
-    """Where a folder a job lies: what it was told, its log, what became of it."""
-    return inside(folder, "jobs")
-
-
-def run_of(folder: Path, name: str) -> Path:
-    """The run folder of a job."""
-    return inside(folder, "runs", name)
 
 
 def _data_of(configs: dict[str, Config]) -> dict[str, str | None]:
