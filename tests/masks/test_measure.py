@@ -1,5 +1,7 @@
 """Lesions' measurements, by hand and by scikit-image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,6 +46,24 @@ def test_lesions_of_images_as_scikit_image_measures_them(mask, spacing):
         np.testing.assert_allclose(mine[1], theirs[1])
         assert mine[2] == pytest.approx(theirs[2])
     assert [f.samples for f in found] == sorted((f.samples for f in found), reverse=True)
+
+
+@given(mask=arrays.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_an_image_has_the_lesions_of_a_volume_of_one_plane(mask):
+    heat = np.random.default_rng(0).random(mask.shape, np.float32)
+    image = (heat * 255).astype(np.uint8)
+    ours = measure_lesions(mask, spacing=(0.7, 1.3), image=image, heat=heat)
+    volume = measure_lesions(
+        mask[..., None], spacing=(0.7, 1.3, 1), image=image[..., None], heat=heat[..., None]
+    )
+    assert ours == [replace(f, centre=f.centre[:2]) for f in volume]
+
+
+def test_the_longest_distance_of_a_large_lesion_is_that_of_all_its_pixels():
+    rows, columns = np.mgrid[:70, :40]
+    mask = (rows / 34 - 1) ** 2 + (columns / 18 - 1 + rows / 500) ** 2 < 1
+    (one,) = measure_lesions(mask, spacing=(0.7, 1.3))
+    assert one.diameter == pdist(np.argwhere(mask) * [0.7, 1.3]).max()
 
 
 def test_places_are_means_over_all_planes_and_an_image_has_one():

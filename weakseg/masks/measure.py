@@ -14,6 +14,9 @@ from weakseg.masks.parts import DEPTH, find_parts
 
 Floats = npt.NDArray[np.float64]
 
+FEW = 96
+"""Points of which all pairs are compared sooner than a hull is found."""
+
 
 @dataclass(frozen=True)
 class Lesion:
@@ -92,22 +95,49 @@ def measure_lesions(
     for name, values in zip(("image", "heat"), further, strict=True):
         if values is not None and values.shape != marked.shape:
             raise ValueError(f"{name} must have the shape {marked.shape}, got {values.shape}")
-    dims = marked.ndim
-    parts = find_parts(_planes(marked), np.ones((3, 3, 3)))
+    of_dims = _of_image if marked.ndim == 2 else _of_volume
+    return sorted(of_dims(marked, steps, further), key=lambda lesion: -lesion.samples)
+
+
+def _of_volume(
+    marked: Bools, steps: Floats, further: Sequence[npt.NDArray[Any] | None]
+) -> list[Lesion]:
+    """All lesions of a volume, some planes at a time."""
+    parts = find_parts(marked, np.ones((3, 3, 3)))
     gathered = [_Gathered() for _ in range(parts.count)]
-    own = [None if v is None else _planes(v) for v in further]
     for begin, labels, numbers in parts.slabs():
         for number, box in enumerate(_boxes(labels), 1):
-            there = [None if v is None else v[..., begin : begin + DEPTH][box] for v in own]
+            there = [None if v is None else v[..., begin : begin + DEPTH][box] for v in further]
             first = np.array([box[0].start, box[1].start, box[2].start + begin])
             gathered[numbers[number] - 1].add(labels[box] == number, first, steps, there)
-    lesions = [g.lesion(steps, dims) for g in gathered]
-    return sorted(lesions, key=lambda lesion: -lesion.samples)
+    return [g.lesion(steps) for g in gathered]
 
 
-def _planes(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A slice as a volume of one plane."""
-    return values if values.ndim == 3 else values[..., None]
+def _of_image(
+    mask: Bools, steps: Floats, further: Sequence[npt.NDArray[Any] | None]
+) -> list[Lesion]:
+    """All lesions of an image at once: one by one they took four times as long."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    places = np.flatnonzero(labels)
+    of = labels.ravel()[places]
+    order = np.argsort(of, kind="stable")
+    at = np.stack(np.divmod(places[order], mask.shape[1]), axis=1)
+    sizes = np.bincount(of, minlength=count + 1)[1:].tolist()
+    values = [None if v is None else v.ravel()[places[order]] for v in further]
+    begin, lesions = 0, []
+    for size in sizes:
+        own = slice(begin, begin + size)
+        means = (
+            np.nan if v is None else float(v[own].sum(dtype=np.float64) / size) for v in values
+        )
+        rows, columns = (at[own].sum(axis=0) / size).tolist()
+        longest = _longest(_row_ends(at[own]) * steps)
+        area = float(size * steps.prod())
+        lesions.append(Lesion(size, area, longest, (rows, columns), 0, *means))
+        begin += size
+    return lesions
 
 
 def _boxes(labels: npt.NDArray[Any]) -> list[tuple[slice, ...]]:
@@ -141,7 +171,7 @@ class _Gathered:
             In their box.
         first : (3,) ndarray of int
             Where that lies.
-        steps : (2,) or (3,) ndarray of float
+        steps : (3,) ndarray of float
         further : sequence of (M, N, P) ndarray or None
             Of what the means are asked.
         """
@@ -156,14 +186,14 @@ class _Gathered:
                 np.nan if v is None else v[..., k][plane].sum(dtype=np.float64) for v in further
             ]
 
-    def lesion(self, steps: Floats, dims: int) -> Lesion:
+    def lesion(self, steps: Floats) -> Lesion:
         """What it is, once all places are there."""
         samples = sum(self.counts.values())
         return Lesion(
             samples,
             float(samples * steps.prod()),
             max(_longest(np.concatenate(c)) for c in self.corners.values()),
-            tuple(float(c) for c in self.total[:dims] / samples),
+            tuple(float(c) for c in self.total / samples),
             min(self.counts, key=lambda z: (-self.counts[z], z)),
             *(float(m) for m in self.sums / samples),
         )
@@ -171,10 +201,9 @@ class _Gathered:
 
 def _longest(points: Floats) -> float:
     """The longest distance between two points of a plane."""
-    from scipy.spatial.distance import pdist
-
-    of = _corners(points)
-    return float(pdist(of).max()) if len(of) > 1 else 0.0
+    x, y = (_corners(points) if len(points) > FEW else points).T
+    across, down = x[:, None] - x, y[:, None] - y
+    return float(np.sqrt((across * across + down * down).max()))
 
 
 def _row_ends(at: np.ndarray) -> np.ndarray:
@@ -182,8 +211,9 @@ def _row_ends(at: np.ndarray) -> np.ndarray:
 
     The hull of all pixels took ten times as long.
     """
-    new = at[1:, 0] != at[:-1, 0]
-    return at[np.append(True, new) | np.append(new, True)]
+    ends = np.ones(len(at) + 1, dtype=bool)
+    np.not_equal(at[1:, 0], at[:-1, 0], out=ends[1:-1])
+    return at[ends[1:] | ends[:-1]]
 
 
 def _corners(points: Floats) -> Floats:
