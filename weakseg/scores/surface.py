@@ -55,13 +55,10 @@ def surface_distances(
     steps = as_spacing(spacing, p.ndim)
     # Nearest border pixels lie inside the box around both masks: the rest of the image, most of
     # it in practice, cannot change a distance.
-    box = bounding_box(p | t)
+    box = bounding_box(p | t) if p.any() and t.any() else None
     if box is None:
         return np.empty(0), np.empty(0)
-    p_border, t_border = _border(p[box]), _border(t[box])
-    if not (p_border.any() and t_border.any()):
-        return np.empty(0), np.empty(0)
-    return border_distances(p_border, t_border, steps)
+    return border_distances(_border(p[box]), _border(t[box]), steps)
 
 
 def hd95(pred: ArrayLike, truth: ArrayLike, spacing: Sequence[float] | None = None) -> float:
