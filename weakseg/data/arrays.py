@@ -156,7 +156,7 @@ class ImageBatches:
         self._sides[i] = box.original
         # Rounded to half precision whether it is kept or not: a set is then trained on the same
         # numbers on machines of any size.
-        array = array.astype(np.float16)
+        array = halved(array)
         if self.store is not None and self._keeps:
             at = self.store.put(array)
             self._at[i] = -1 if at is None else at
@@ -165,7 +165,7 @@ class ImageBatches:
     def images(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """(B, C, S, S) or (B, C, D, S, S) float32 in [0, 1]."""
         arrays = list(self._pool.map(self._decode, (int(i) for i in indices)))
-        return torch.from_numpy(np.stack(arrays).astype(np.float32))
+        return torch.from_numpy(np.stack(arrays)).float()
 
     def boxes(self, indices: Sequence[int] | np.ndarray) -> list[Letterbox | VolumeBox]:
         """Where the images lie in their squares; call after `images`."""
@@ -176,6 +176,11 @@ class ImageBatches:
         if self.depth is not None:
             return [VolumeBox((x, y, z), size, self.depth) for x, y, z in sides]
         return [letterbox((height, width), size) for height, width in sides]
+
+
+def halved(array: np.ndarray) -> np.ndarray:
+    """Singles rounded to half precision, as numpy rounds them, in a fortieth of the time."""
+    return torch.from_numpy(array).half().numpy()
 
 
 def classifier_input(

@@ -91,7 +91,7 @@ class FilteredImages:
     def images(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """(B, C, S, S) float32; in [0, 1] but for the noise of the imputation."""
         made = list(self._pool.map(self._make, (int(i) for i in indices)))
-        return torch.from_numpy(np.stack(made).astype(np.float32))
+        return torch.from_numpy(np.stack(made)).float()
 
 
 def write_examples(filtered: FilteredImages, cases: CaseSet, path: Path) -> None:

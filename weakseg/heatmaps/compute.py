@@ -189,8 +189,8 @@ def _of_inputs(
     explainer: Explainer,
 ) -> list[tuple[Heatmap, np.ndarray]]:
     # Rounded and laid out as `ImageBatches` does it: other kernels add in another order.
-    stacked = np.stack([planes for planes, _ in made]).astype(np.float16).astype(np.float32)
-    batch = channels_last(torch.from_numpy(stacked))
+    stacked = torch.from_numpy(np.stack([planes for planes, _ in made])).half().float()
+    batch = channels_last(stacked)
     batch = batch.to(models[0].mean.device)
     name, maps, scores = explainer(models, labels, batch, config, fill=fill)
     lesion = of_lesions(scores.cpu(), labels).tolist()
