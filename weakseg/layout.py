@@ -142,6 +142,11 @@ def graphs_folder(run: Path, arch: str, seed: int, name: str) -> Path:
     return inside(run, GRAPHS, folder_name(arch), f"seed-{seed}", name)
 
 
+def segmenter_graphs(run: Path, name: str, seed: int) -> Path:
+    """Where an engine's graphs of the segmenter of a seed are kept."""
+    return inside(run, GRAPHS, "segmenter", name, f"seed-{seed}")
+
+
 def heatmap_stage(arch: str, seed: int, name: str, target: str | None = None) -> str:
     """The stage of the heatmaps of a seed; see `heatmap_folder`."""
     return f"heatmaps/{folder_name(arch)}/seed-{seed}/{_of_target(name, target)}"

@@ -1,7 +1,9 @@
 """Graphs that are kept: found again by what they are made of, and never taken when damaged."""
 
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,10 +11,15 @@ from torch import nn
 from weakseg.config import HeatmapConfig
 from weakseg.data.cases import Labels
 from weakseg.engines import kept as kept_module
+from weakseg.engines.base import Engine
 from weakseg.engines.kept import KeptGraphs
 from weakseg.heatmaps import by_engine
 from weakseg.heatmaps.by_engine import pick_explainer
+from weakseg.methods.segmenter_networks import load_networks
 from weakseg.models.classifier import Classifier, ClassifierSpec
+from weakseg.models.unetpp import pruned
+from weakseg.models.whole_image import WholeImage
+from weakseg.training import by_engine as of_segmenters
 
 LABELS = Labels(("normal",), ("cyst", "tumour"))
 CONFIG = HeatmapConfig(layer="0", batch_size=2)
@@ -97,6 +104,75 @@ def test_those_of_other_weights_go_and_those_of_other_settings_stay(model, made,
     maps(kept, model)
     assert len(list(tmp_path.iterdir())) == 1
     assert len(made) == 4
+
+
+class Small(WholeImage):
+    """Of one layer, and to be pruned as nested U-Nets are."""
+
+    depth, prune = 2, None
+
+    def __init__(self, bias: float):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 2, 3, padding=1)
+        nn.init.constant_(self.layer.weight, 0)
+        nn.init.constant_(self.layer.bias, bias)
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Shapes of the graphs that were made, by an engine that says its network's bias and depth."""
+    shapes = []
+
+    def graph_of(model, shape, what):
+        shapes.append(shape)
+        return f"{model.layer.bias[0].item()},{model.prune or 9}".encode()
+
+    def load(model, threads, precision):
+        return lambda arrays: [np.array(model.decode().split(","), np.float32)]
+
+    engine = Engine("quick", "numpy", "", ("fp32",), load)
+    monkeypatch.setattr(of_segmenters, "graph_of", graph_of)
+    monkeypatch.setattr(of_segmenters, "ENGINES", {"quick": engine})
+    monkeypatch.setattr(of_segmenters, "check_engine", lambda *a: None)
+    return shapes
+
+
+def test_the_graph_of_a_segmenter_is_made_again_for_what_is_other_alone(written, tmp_path):
+    def says(bias=1.0, depth=None, images=IMAGES, writes=True):
+        kept = [KeptGraphs(tmp_path / "graphs", writes=writes)]
+        (held,), _ = of_segmenters.by_engine(
+            [Small(bias)], "quick", "32-true", shapes=(), what="small", kept=kept
+        )
+        with pruned(held, depth):
+            return held(images).tolist()
+
+    assert says(writes=False) == says() == says(writes=False) == [1, 9]
+    assert len(written) == 2
+    assert says(depth=1) == says(depth=1) == [1, 1]
+    assert says(images=IMAGES[..., :8]) == [1, 9]
+    assert written[2:] == [(2, 1, 16, 16), (2, 1, 16, 8)]
+    assert len(list((tmp_path / "graphs").iterdir())) == 3
+    assert says(bias=2, writes=False) == says(bias=2) == [2, 9]
+    assert len(list((tmp_path / "graphs").iterdir())) == 1
+
+
+@pytest.mark.thorough
+def test_the_graph_of_a_run_s_segmenter_stays_in_the_run(runs, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "torch", run)
+    images = torch.rand(1, 1, 64, 64)
+
+    def logits(engine, writes=False):
+        held = load_networks(run, "net", [0], "cpu", engine, writes=writes)
+        with torch.no_grad():
+            return held.models[0](images)
+
+    expected = logits("torch")
+    first = logits("onnxruntime", writes=True)
+    monkeypatch.setattr(of_segmenters, "graph_of", None)
+    assert torch.equal(logits("onnxruntime"), first)
+    assert torch.allclose(first, expected, atol=1e-4)
+    assert len(list((run / "graphs/segmenter/net/seed-0").iterdir())) == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "turned", "empty", "words", "headless"])

@@ -56,9 +56,8 @@ def chosen_method(
     method : NetworkMethod
     """
     fabric = make_fabric(prepared.config.device, settings.precision)
-    networks = load_networks(
-        prepared.run.folder, name, together, fabric.device, engine, settings.precision
-    )
+    by = (engine, settings.precision)
+    networks = load_networks(prepared.run.folder, name, together, fabric.device, *by, writes=True)
     if words := spoken(networks.engine):
         say(f"masks of {name}: {words}")
     engine = networks.engine.get("engine", engine)

@@ -14,8 +14,9 @@ from weakseg.config import SegmenterConfig
 from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
 from weakseg.engines.base import AUTO, TORCH
+from weakseg.engines.kept import KeptGraphs
 from weakseg.errors import RunError
-from weakseg.layout import segmenter_folder
+from weakseg.layout import segmenter_folder, segmenter_graphs
 from weakseg.masks.rules.crf import crf_probability
 from weakseg.methods.masks_seen import MasksSeen
 from weakseg.methods.segmenters import load_segmenter, priors_of, read_settings, seen_by_network
@@ -174,6 +175,8 @@ def load_networks(
     device: Any,
     engine: str = TORCH,
     precision: str = "32-true",
+    *,
+    writes: bool = False,
 ) -> Networks:
     """The segmenters of a name and some seeds.
 
@@ -187,6 +190,8 @@ def load_networks(
         Which runs them, see `weakseg.training.by_engine.by_engine`.
     precision : str, optional
         Which an engine computes in.
+    writes : bool, optional
+        Whether graphs that an engine lacks are kept in the run folder; only who holds it may.
 
     Raises
     ------
@@ -202,7 +207,8 @@ def load_networks(
     if engine == AUTO:
         shapes = [_seen_at_once(m, held) for m, held in zip(loaded, trained, strict=True)]
     with in_precision(str(device), precision):  # torch is measured as it will be asked
-        models, by = by_engine(loaded, engine, precision, shapes=shapes, what=name)
+        kept = [KeptGraphs(segmenter_graphs(run, name, s), writes=writes) for s in seeds]
+        models, by = by_engine(loaded, engine, precision, shapes=shapes, what=name, kept=kept)
     return Networks(tuple(models), trained, by)
 
 

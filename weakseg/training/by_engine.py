@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from weakseg.engines.base import AUTO, TORCH, Session, precision_of
 from weakseg.engines.choice import pick_quickest
 from weakseg.engines.graph import ExportError, onnx_of
+from weakseg.engines.kept import KeptGraphs
 from weakseg.engines.registry import ENGINES, check_engine
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.unetpp import pruned
@@ -74,11 +75,21 @@ class EngineNetwork(nn.Module):
         See `weakseg.engines.base.precision_of`.
     what : str
         The network's name in messages.
+    kept : KeptGraphs, optional
+        Where its graphs lie that were made before.
     """
 
-    def __init__(self, model: nn.Module, engine: str, precision: str, what: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        engine: str,
+        precision: str,
+        what: str,
+        kept: KeptGraphs | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.engine, self.precision, self.what = model, engine, precision, what
+        self.kept = kept
         self.margin: Any = model.margin
         if hasattr(model, "prune"):  # see `weakseg.models.unetpp.pruned`
             self.depth, self.prune = model.depth, model.prune
@@ -96,12 +107,25 @@ class EngineNetwork(nn.Module):
         """Logits (B, K, *size) of images (B, C, *size)."""
         shape, depth = tuple(images.shape), getattr(self, "prune", None)
         if (shape, depth) not in self._sessions:
-            with pruned(self.model, depth):
-                model = graph_of(self.model, shape, self.what)
+            model = self._graph(shape, depth)
             load = ENGINES[self.engine].load
             self._sessions[shape, depth] = load(model, torch.get_num_threads(), self.precision)
         (logits,) = self._sessions[shape, depth]([images.detach().numpy()])
         return torch.from_numpy(logits)
+
+    def _graph(self, shape: tuple[int, ...], depth: int | None) -> bytes:
+        """`graph_of`, or what it gave before."""
+        path = found = None
+        if self.kept is not None:
+            path = self.kept.path_of([self.model], {"shape": shape, "prune": depth})
+            found = self.kept.find(path)
+        if found is not None:
+            return found[1]
+        with pruned(self.model, depth):
+            model = graph_of(self.model, shape, self.what)
+        if self.kept is not None and path is not None:
+            self.kept.keep(path, self.what, model)
+        return model
 
 
 def by_engine(
@@ -112,6 +136,7 @@ def by_engine(
     shapes: Sequence[Sequence[int]],
     what: str,
     torch_run: Callable[[Callable[[Tensor], Any]], Callable[[Tensor], Any]] = lambda run: run,
+    kept: Sequence[KeptGraphs] = (),
 ) -> tuple[list[Any], dict[str, Any]]:
     """Networks that make masks together by one engine, and what the record says of it.
 
@@ -130,6 +155,8 @@ def by_engine(
         Their name in messages.
     torch_run : callable, optional
         Puts torch's way into its precision for the measurement.
+    kept : sequence of KeptGraphs, optional
+        Where graphs of each lie that were made before.
 
     Returns
     -------
@@ -149,12 +176,13 @@ def by_engine(
     if engine == AUTO and device != "cpu":
         return list(models), {"engine": TORCH}
     chosen, record = engine, {"engine": engine}
+    graphs: Sequence[KeptGraphs | None] = kept or [None] * len(models)
     if engine == AUTO:
         seen = [torch.zeros(TOGETHER if len(s) == 3 else 1, *s) for s in shapes]
         alike = [_first_alike(models, shapes, i) for i in range(len(models))]
 
         def make(name: str, wanted: str) -> Callable[[], object]:
-            held = {i: EngineNetwork(models[i], name, wanted, what) for i in set(alike)}
+            held = {i: EngineNetwork(models[i], name, wanted, what, graphs[i]) for i in set(alike)}
             return partial(_all, [held[i] for i in alike], seen)
 
         with torch.no_grad():
@@ -165,7 +193,8 @@ def by_engine(
     if chosen == TORCH:
         return list(models), record
     wanted = precision_of(precision)
-    return [EngineNetwork(m, chosen, wanted, what).eval() for m in models], record
+    made = zip(models, graphs, strict=True)
+    return [EngineNetwork(m, chosen, wanted, what, g).eval() for m, g in made], record
 
 
 def _first_alike(models: Sequence[nn.Module], shapes: Sequence[Sequence[int]], i: int) -> int:
