@@ -363,6 +363,25 @@ def test_shards_that_are_not_what_is_wanted_are_left_out(tmp_path, capsys):
     assert not (tmp_path / "shards").exists()
 
 
+def test_what_is_joined_goes_from_a_shard_and_what_others_join_stays(tmp_path, capsys):
+    run = Run(tmp_path / "shards/1-of-2")
+    for stage in ("segment", "masks/net"):
+        folder = run.folder / stage
+        folder.mkdir(parents=True)
+        (folder / "a.png").write_bytes(b"x")
+        perform(run, Stage(stage, shard_key("key", Shard(1, 2)), (folder,), lambda _: {}))
+    forget_shards(tmp_path, {"segment": "key"}, but=lambda stage: stage == "masks/net")
+    assert capsys.readouterr().err == ""
+    assert list(run.record["stages"]) == ["masks/net"]
+    left = {p.relative_to(run.folder).as_posix() for p in run.folder.rglob("*") if p.is_file()}
+    assert left == {"run.json", "masks/net/a.png", "outputs/masks/net.json"}
+    assert not (run.folder / "segment").exists()
+    forget_shards(tmp_path, {"segment": "key"})
+    assert "shard 1/2 stays in" in capsys.readouterr().err
+    forget_shards(tmp_path, {"masks/net": "key"})
+    assert not (tmp_path / "shards").exists()
+
+
 def test_shards_that_would_choose_for_themselves_are_refused(trained, capsys):
     config, run, _ = trained
     words = ("heatmap-segment", config, "--run-dir", run, "--shard", "1/2")

@@ -33,6 +33,7 @@ from weakseg.commands.options import (
     load_experiment,
 )
 from weakseg.commands.sweep import sweep
+from weakseg.commands.train_segmenter import train_segmenter
 from weakseg.commands.validate import validate
 from weakseg.errors import EXIT_INTERRUPTED
 from weakseg.interruption import InterruptedCommand, end_interrupted, signals_raise
@@ -158,34 +159,10 @@ app.command(
 )(heatmap_segment)
 
 
-@app.command(
+app.command(
     "train-segmenter",
     epilog=example("weakseg train-segmenter own-images --data labels.csv --only unet"),
-)
-def train_segmenter(
-    config: ConfigPath,
-    manifest: Manifest = None,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    device: Device = None,
-    seed: Seed = None,
-    force: Force = False,
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="NAME", help="One of `segmenters`; may be repeated."),
-    ] = None,
-) -> None:
-    """Train the supervised baselines.
-
-    FCN, U-Net, DeepMedic: the experiment's `segmenters`, on true masks. Their masks of the test
-    images are made and scored too. A command that was killed goes on when it is repeated.
-    """
-    settings = load_experiment(config, manifest, overrides, device, seed)
-    from weakseg.stages.prepare import prepared_run
-    from weakseg.stages.train_segmenter import train_segmenters
-
-    with prepared_run(settings, run_dir) as prepared:
-        print_result(train_segmenters(prepared, only=only, force=force))
+)(train_segmenter)
 
 
 @app.command(epilog=example("weakseg report runs/mine runs/other --out both"))

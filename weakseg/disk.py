@@ -287,3 +287,16 @@ def link(path: Path, there: Path) -> None:
         there.hardlink_to(path)
     except OSError:
         shutil.copy2(path, there)
+
+
+def remove_file(path: Path, *, below: Path) -> None:
+    """Delete a file of ours, if it is there, and the folders that are empty without it.
+
+    ``below`` itself stays.
+    """
+    path.unlink(missing_ok=True)
+    folder = path.parent
+    with contextlib.suppress(OSError):  # not empty
+        while folder != below:
+            folder.rmdir()
+            folder = folder.parent

@@ -172,7 +172,7 @@ def shard_folder(run: Path, part: int, of: int) -> Path:
 
 
 def fitted_folder(run: Path) -> Path:
-    """The rules that were fitted for shards of masks, laid out as a folder of masks."""
+    """Rules and thresholds that were fitted for shards of masks, laid out as a folder of masks."""
     return inside(run, "shards", "fitted")
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weakseg.data.cases import Case
-from weakseg.data.series import come_in_series, neighbours, series
+from weakseg.data.series import come_in_series, neighbours, series, with_company
 
 
 def images(*names, patient="", folder="/data"):
@@ -71,3 +71,24 @@ def test_neighbours_are_mutual_and_series_hold_every_case_once(names):
     assert sorted(i for chain in chains for i in chain) == list(range(len(cases)))
     for chain in chains:
         assert all(b in beside[a] for a, b in zip(chain, chain[1:], strict=False))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "a0", "b"]), st.integers(0, 6)), max_size=20),
+    st.integers(0, 20),
+    st.integers(0, 20),
+)
+def test_some_cases_in_company_have_the_neighbours_that_they_have_among_all(names, first, last):
+    cases = images(*dict.fromkeys(f"{a}{n}.png" for a, n in names))
+    own = cases[first:last]
+    company = with_company(cases, own)
+
+    def beside(some):
+        return {
+            c.id: [some[j].id for j in of] for c, of in zip(some, neighbours(some), strict=True)
+        }
+
+    among_all, here = beside(cases), beside(company)
+    assert {c.id: here[c.id] for c in own} == {c.id: among_all[c.id] for c in own}
+    assert company == [c for c in cases if c in company]
+    assert with_company(cases, cases) == cases

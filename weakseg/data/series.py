@@ -54,6 +54,25 @@ def series(cases: Sequence[Case]) -> list[list[int]]:
     return chains
 
 
+def with_company(cases: Sequence[Case], own: Sequence[Case]) -> list[Case]:
+    """Some of the cases, and all others that decide which neighbours they have.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+    own : sequence of Case
+        Some of them.
+
+    Returns
+    -------
+    list of Case
+        In their order among all. `neighbours` of these are, of each of ``own``, those of all.
+    """
+    ids = {case.id for case in own}
+    around = {(of, n + step) for of, n in filter(None, map(_place, own)) for step in (-1, 0, 1)}
+    return [case for case in cases if case.id in ids or _place(case) in around]
+
+
 def come_in_series(cases: Sequence[Case]) -> bool:
     """Whether most of the cases have a neighbour, and their files' names alone tell which.
 

@@ -164,9 +164,10 @@ def _exceeded(settings: ConsensusConfig) -> float:
     return few.get(settings.vote, settings.at)
 
 
-def _entry(run: Path, kind: Kind, config: Config, method: str, seed: int) -> tuple[int, Entry]:
+def _entry(prepared: Prepared, kind: Kind, method: str, seed: int) -> tuple[int, Entry]:
     """Under which seed a member's masks stand, and its entry; a LookupError where it has none."""
-    path, at = threshold_file(masks_folder(run), method), seed_of(kind, config, method, seed)
+    path = threshold_file(prepared.thresholds_in(method), method)
+    at = seed_of(kind, prepared.config, method, seed)
     entry = read_thresholds(path).get(f"seed-{at}") if path.exists() else None
     if entry is None:
         raise LookupError(f"{method} has no masks")
@@ -176,12 +177,12 @@ def _entry(run: Path, kind: Kind, config: Config, method: str, seed: int) -> tup
 def _of_run(
     kind_of: KindOf, prepared: Prepared, name: str, seed: int, whole: bool
 ) -> ConsensusMethod:
-    config, run = prepared.config, prepared.run.folder
+    config = prepared.config
     settings = config.consensus[name]
     voters, seen = [], []
     for member in settings.methods:
         kind = kind_of(config, member)
-        at, entry = _entry(run, kind, config, member, seed)
+        at, entry = _entry(prepared, kind, member, seed)
         voters.append(kind.of_run(prepared, member, at, entry, whole))
         seen.append(masks_seen(entry))
     return ConsensusMethod(name, (seed,), config, tuple(voters), settings, reduce(or_, seen))
@@ -251,7 +252,7 @@ def _made_of(
     for member in settings.methods:
         kind = kind_of(config, member)
         try:
-            at, of_member = _entry(run, kind, config, member, seed)
+            at, of_member = _entry(prepared, kind, member, seed)
         except LookupError as e:
             found = f"{e}, though {name} was made of them"
             raise RunError(

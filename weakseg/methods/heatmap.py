@@ -280,7 +280,7 @@ def _of_run(prepared: Prepared, method: str, seed: int, entry: Entry, whole: boo
     config, folder = prepared.config, prepared.run.folder
     name, _ = config.heatmap_methods[method]
     reader = HeatReader(prepared, heatmap_folder(folder, config.classifier.arch, seed, name))
-    rule = reader.fitted(entry, method_folder(masks_folder(folder), method))
+    rule = reader.fitted(entry, method_folder(prepared.thresholds_in(method), method))
     gate = float(entry["gate"]) if whole else 0.0
     return HeatmapMethod(method, (seed,), config, rule, gate, StoredHeats(reader))
 

@@ -36,7 +36,7 @@ def other_run(prepared: Prepared, folder: Path, lent: str) -> Prepared:
             where=str(folder),
             fix="make both runs from the same manifest, data settings and splits",
         )
-    return replace(prepared, run=run, config=config_of_run(run.folder))
+    return replace(prepared, run=run, config=config_of_run(run.folder), fitted={})
 
 
 def heat_seed(config: Config, seed: int) -> int:

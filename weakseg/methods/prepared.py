@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from weakseg.config import Config
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import CaseSet
 from weakseg.errors import UserError
+from weakseg.layout import masks_folder
 from weakseg.runs import Run
 
 
@@ -27,6 +30,9 @@ class Prepared:
         Fingerprint of the data, its reading and its splits.
     images : ImageBatches
         The images of ``cases``, decoded once for all stages of a command.
+    fitted : mapping
+        Method → the folder of masks that holds its threshold, where it is fitted and its masks are
+        not made yet.
     """
 
     config: Config
@@ -35,6 +41,11 @@ class Prepared:
     channels: int
     key: str
     images: ImageBatches
+    fitted: Mapping[str, Path] = field(default_factory=dict)
+
+    def thresholds_in(self, method: str) -> Path:
+        """The folder of masks that holds a method's threshold, and what its rule has learnt."""
+        return self.fitted.get(method, masks_folder(self.run.folder))
 
     @property
     def has_classifier(self) -> bool:

@@ -13,7 +13,7 @@ from weakseg.current import require_whole
 from weakseg.data.patches import IGNORE
 from weakseg.data.targets import PackedTargets
 from weakseg.errors import RunError, UserError, did_you_mean
-from weakseg.layout import masks_folder, threshold_file
+from weakseg.layout import threshold_file
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods.base import Entry, Method, seed_of
 from weakseg.methods.find import kind_of, method_names
@@ -100,8 +100,9 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
         )
     kind = kind_of(config, method)
     chosen = seed_of(kind, config, method, seed)
-    path = threshold_file(masks_folder(run.folder), method)
-    require_whole(run, kind.stage(method), path)
+    path = threshold_file(origin.thresholds_in(method), method)
+    if method not in origin.fitted:
+        require_whole(run, kind.stage(method), path)
     entry = read_thresholds(path).get(f"seed-{chosen}") if path.exists() else None
     why = _left_out(origin, method) if entry is None else None
     if why is not None:

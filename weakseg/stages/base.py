@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.current import _outputs_hash, why_stale
-from weakseg.disk import flush_disk
+from weakseg.disk import flush_disk, remove_file
 from weakseg.launch import launched
 from weakseg.layout import BEST, outputs_file, superseded_folder
-from weakseg.outputs import list_outputs
+from weakseg.outputs import list_outputs, read_list
 from weakseg.progress import say
 from weakseg.runs import Run, commit, remove_tree
 
@@ -88,6 +88,15 @@ def forget(run: Run, name: str) -> None:
     """Take a stage out of the record that is not asked for any more, before its outputs go."""
     run.forget(name)
     outputs_file(run.folder, name).unlink(missing_ok=True)
+
+
+def take_out(run: Run, name: str) -> None:
+    """Forget a stage, and delete all that it has written."""
+    entry = run.record.get("stages", {}).get(name, {})
+    listed = read_list(run.folder, name, entry) or {}
+    run.forget(name)
+    for path in (*(run.folder / p for p in listed), outputs_file(run.folder, name)):
+        remove_file(path, below=run.folder)
 
 
 def perform(run: Run, stage: Stage, *, force: bool = False) -> bool:

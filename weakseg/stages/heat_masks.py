@@ -9,13 +9,13 @@ from typing import Any
 
 from weakseg.config import fingerprint
 from weakseg.data.cases import Case, by_file
-from weakseg.disk import link
 from weakseg.layout import (
     FIT_STAGE,
     HEATMAP_PART,
     SEGMENT_STAGE,
     fitted_folder,
     masks_folder,
+    method_folder,
     rows_file,
 )
 from weakseg.masks.set_thresholds import MeanCurve
@@ -29,7 +29,7 @@ from weakseg.runs import Run, remove_tree
 from weakseg.shards import Shard
 from weakseg.stages.base import Stage
 from weakseg.stages.fitted import inputs_of_masks
-from weakseg.stages.shards import Part, dealt_out, own_folder, shard_key
+from weakseg.stages.shards import Part, dealt_out, own_folder, shard_key, take_masks
 
 Files = Sequence[Sequence[Case]]
 """Test cases, file by file."""
@@ -76,7 +76,8 @@ def make_masks(
             if part is None:
                 some = _make(prepared, fitted, own, folder, advance, look)
             else:
-                some = _take(part, folder, look)
+                take_masks(part, prepared.config.heatmap_methods, folder)
+                some = _take(part, look)
             for k, more in enumerate(some):
                 whole[k] += more
     rows = Rows()
@@ -108,10 +109,12 @@ def shard_of_masks(prepared: Prepared, shard: Shard, key: str) -> tuple[Run, Sta
     """
     run = Run(own_folder(prepared.run.folder, shard))
     masks, rows = masks_folder(run.folder), rows_file(run.folder, HEATMAP_PART)
+    folders = [method_folder(masks, method) for method in prepared.config.heatmap_methods]
     files = shard.own(by_file(prepared.cases.of("test")))
 
     def make(_: None) -> dict[str, Any]:
-        remove_tree(masks)
+        for folder in folders:
+            remove_tree(folder)
         fitted = read_fitted(prepared, fitted_folder(prepared.run.folder))
         dice: list[list[Any]] = [[] for _ in fitted.of_heats]
         count = sum(map(len, files)) * len(fitted.of_heats)
@@ -121,14 +124,11 @@ def shard_of_masks(prepared: Prepared, shard: Shard, key: str) -> tuple[Run, Sta
         return {"images": len(files)}
 
     what = f"masks of heatmaps, shard {shard}"
-    return run, Stage(SEGMENT_STAGE, shard_key(key, shard), (masks, rows), make, what=what)
+    return run, Stage(SEGMENT_STAGE, shard_key(key, shard), (*folders, rows), make, what=what)
 
 
-def _take(part: Part, folder: Path, look: Look) -> list[Rows]:
-    """Put the masks of a shard to their places; their rows."""
-    masks = masks_folder(part.folder)
-    for path in sorted(p for p in masks.rglob("*") if p.is_file()):
-        link(path, folder / path.relative_to(masks))
+def _take(part: Part, look: Look) -> list[Rows]:
+    """The rows of a shard's masks."""
     rows, dice = read_shard_rows(rows_file(part.folder, HEATMAP_PART))
     for k, of in enumerate(dice):
         for d in of:

@@ -17,13 +17,12 @@ from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.explaining import target_classes
 from weakseg.layout import (
     CURVES,
-    FIT_STAGE,
     FLOORS_STAGE,
     HEATMAP_PART,
+    MASKS,
     SEGMENT_STAGE,
     fitted_folder,
     fresh_masks,
-    heatmap_stage,
     masks_config,
     masks_folder,
     method_folder,
@@ -37,22 +36,19 @@ from weakseg.methods.heatmap import KIND
 from weakseg.methods.lesions import rows_version
 from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.spoken import why_left_out
-from weakseg.methods.stored_heatmaps import (
-    heatmap_key,
-    require_classifiers,
-)
+from weakseg.methods.stored_heatmaps import require_classifiers
 from weakseg.progress import say
 from weakseg.runs import remove_tree, write_text
 from weakseg.shards import Shard
 from weakseg.spreadsheets import csv_text
-from weakseg.stages.base import Stage, forget, perform
-from weakseg.stages.composed import segment_composed
+from weakseg.stages.base import Stage, perform
+from weakseg.stages.composed import segment_composed, shard_composed
 from weakseg.stages.effort import of_masks
-from weakseg.stages.fitted import fit_stage, inputs_of_masks
+from weakseg.stages.fitted import fit_stage, forget_fit, heatmap_keys, inputs_of_masks
 from weakseg.stages.heat_masks import make_masks, shard_of_masks, shards_key
 from weakseg.stages.heatmaps import heatmaps_of_seed, make_heatmaps, make_shard
 from weakseg.stages.scoring import collect, floors_key, part_files, shard_of_floors, write_part
-from weakseg.stages.shards import forget_shards, own_folder
+from weakseg.stages.shards import NOTHING, forget_shards, own_folder
 from weakseg.stored import read_json
 
 
@@ -83,12 +79,17 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     stage = _masks(prepared, list(made.values()))
     of_shards = {**made, SEGMENT_STAGE: shards_key(prepared, stage.key)}
     perform(run, stage, force=force)
-    forget(run, FIT_STAGE)
-    remove_tree(fitted_folder(run.folder))
-    segment_composed(prepared, force=force)
+    forget_fit(run, fit_stage(prepared, list(made.values())))
+    of_shards |= segment_composed(prepared, force=force)
     table = collect(prepared)
-    forget_shards(run.folder, {**of_shards, FLOORS_STAGE: floors_key(prepared)})
+    of_shards[FLOORS_STAGE] = floors_key(prepared)
+    forget_shards(run.folder, of_shards, but=_of_others)
     return table
+
+
+def _of_others(stage: str) -> bool:
+    """Whether the shards of a stage are joined by other commands, or by this one later."""
+    return stage.startswith(MASKS)
 
 
 def fit_for_shards(prepared: Prepared, *, force: bool = False) -> Path:
@@ -109,20 +110,19 @@ def fit_for_shards(prepared: Prepared, *, force: bool = False) -> Path:
     made = _made_heatmaps(prepared, force)
     stage = fit_stage(prepared, list(made.values()))
     perform(prepared.run, stage, force=force)
-    forget_shards(prepared.run.folder, made, but=(SEGMENT_STAGE, FLOORS_STAGE))
-    return stage.outputs[0]
+    later = (SEGMENT_STAGE, FLOORS_STAGE)
+    forget_shards(prepared.run.folder, made, but=lambda s: s in later or _of_others(s))
+    return fitted_folder(prepared.run.folder)
 
 
 def _made_heatmaps(prepared: Prepared, force: bool) -> dict[str, str]:
     """Make or join all heatmaps; their stages and keys."""
     _check(prepared)
-    config, made = prepared.config, dict[str, str]()
+    config = prepared.config
     for name in config.all_heatmaps:
         for seed in config.heatmap_seeds(name):
             make_heatmaps(prepared, seed, name=name, force=force)
-            stage = heatmap_stage(config.classifier.arch, seed, name)
-            made[stage] = heatmap_key(prepared, seed, name=name)
-    return made
+    return heatmap_keys(prepared)
 
 
 def heatmap_shard(prepared: Prepared, shard: Shard, *, force: bool = False) -> Path:
@@ -157,8 +157,18 @@ def heatmap_shard(prepared: Prepared, shard: Shard, *, force: bool = False) -> P
             keys.append(heats.key)
     stage, fit = _masks(prepared, keys), fit_stage(prepared, keys)
     if why_stale(run, stage.name, stage.key) is None and not force:
-        say(f"{stage.what}: up to date, there is nothing to do in shards")
-        return own_folder(run.folder, shard)
+        say(f"{stage.what}: {NOTHING}")
+    else:
+        _shard_of_masks(prepared, shard, stage, fit, force)
+    shard_composed(prepared, shard, force=force)
+    return own_folder(run.folder, shard)
+
+
+def _shard_of_masks(
+    prepared: Prepared, shard: Shard, stage: Stage, fit: Stage, force: bool
+) -> None:
+    """A part of the masks and scores, by rules that are fitted."""
+    run = prepared.run
     stale = why_stale(run, fit.name, fit.key)
     if stale is not None:
         raise RunError(
@@ -174,7 +184,6 @@ def heatmap_shard(prepared: Prepared, shard: Shard, *, force: bool = False) -> P
     floors = shard_of_floors(prepared, shard)
     if floors and why_stale(run, FLOORS_STAGE, floors_key(prepared)) is not None:
         perform(own, floors, force=force)
-    return own.folder
 
 
 def _check(prepared: Prepared) -> None:
@@ -239,9 +248,10 @@ def _fitted(prepared: Prepared, part: Path, fit: Stage) -> Fitted:
     """The rules, fitted now or as they were fitted for shards; their files are put in place."""
     if not is_current(prepared.run, fit.name, fit.key):
         return fit_rules(prepared, part)
-    folder = fit.outputs[0]
-    for path in sorted(p for p in folder.glob("*/*") if p.is_file()):
-        link(path, part / path.relative_to(folder))
+    folder = fitted_folder(prepared.run.folder)
+    for method in prepared.config.heatmap_methods:
+        for path in sorted(method_folder(folder, method).glob("*")):
+            link(path, part / path.relative_to(folder))
     return read_fitted(prepared, folder)
 
 

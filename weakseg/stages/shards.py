@@ -1,26 +1,36 @@
-"""Heatmaps and masks in parts: each shard has a folder of its own until it is joined."""
+"""Heatmaps and masks in parts: each shard has a folder of its own until all of it is joined."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from weakseg.config import fingerprint
+from weakseg.disk import link
 from weakseg.errors import RunError, WeaksegError
-from weakseg.layout import heatmap_file, shard_folder, shards_folder
+from weakseg.layout import (
+    heatmap_file,
+    masks_folder,
+    method_folder,
+    shard_folder,
+    shards_folder,
+)
 from weakseg.outputs import find_damage, in_words
 from weakseg.progress import say
 from weakseg.runs import Run, is_locked, remove_tree
 from weakseg.shards import Shard
+from weakseg.stages.base import take_out
 
 Item = TypeVar("Item")
 
 BY, CHOSEN = "by", "chosen_by_labels"
 """Of a shard's entry: its engine, and a fingerprint of what validation labels chose for it."""
+
+NOTHING = "up to date, there is nothing to do in shards"
 
 _OTHER = "it is of other settings, data or networks"
 _NAME = re.compile(r"([1-9]\d*)-of-([1-9]\d*)")
@@ -200,6 +210,15 @@ def whole_parts(
     return taken
 
 
+def take_masks(part: Part, methods: Iterable[str], folder: Path) -> None:
+    """Put the masks that a shard has made by some methods into a folder of masks."""
+    masks = masks_folder(part.folder)
+    for method in methods:
+        of_seeds = method_folder(masks, method).glob("seed-*/**/*")
+        for path in sorted(p for p in of_seeds if p.is_file()):
+            link(path, folder / path.relative_to(masks))
+
+
 def _are(files: Mapping[str, Path], images: object) -> bool:
     """Whether a shard of so many images has these files, and no others."""
     return images == len(files) and all(p.exists() for p in files.values())
@@ -220,29 +239,34 @@ def _whole(path: Path, stage: str, key: str) -> tuple[str, dict[str, Any] | None
     return (in_words(damages), {}) if damages else ("", entry)
 
 
-def forget_shards(run: Path, keys: Mapping[str, str], *, but: Collection[str] = ()) -> None:
-    """Delete the shards of what is there now; those of others stay, and are named.
+def forget_shards(
+    run: Path, keys: Mapping[str, str], *, but: Callable[[str], bool] = lambda stage: False
+) -> None:
+    """Delete what shards have made of what is there now; what is of others stays, and is named.
 
     Parameters
     ----------
     run : Path
     keys : mapping
         Stage → its key, of the whole.
-    but : collection of str
-        Stages whose shards stay, and are not named: they are joined later.
+    but : callable
+        Stage → whether its shards stay, and are not named: they are joined later, or by others.
     """
     for shard, path in shards_there(run):
+        own = Run(path)
         try:
-            entries = Run(path).record.get("stages", {})
+            entries = own.record.get("stages", {})
         except WeaksegError as e:
             say(f"shard {shard} stays in {path}: {e.what}")
             continue
-        if not entries.keys().isdisjoint(but):
-            continue
         known = {stage: shard_key(key, shard) for stage, key in keys.items()}
-        if all(known.get(stage) == entry.get("key") for stage, entry in entries.items()):
+        joined = {n: e for n, e in entries.items() if known.get(n) == e.get("key")}
+        if joined.keys() == entries.keys():
             remove_tree(path)
-        else:
+            continue
+        for stage in joined:
+            take_out(own, stage)
+        if not all(map(but, entries.keys() - joined.keys())):
             say(f"shard {shard} stays in {path}: {_OTHER}")
     with contextlib.suppress(OSError):  # not there, or not empty
         shards_folder(run).rmdir()

@@ -19,6 +19,8 @@ from weakseg.layout import (
     RESUME,
     SETTINGS,
     SUMMARY,
+    fitted_folder,
+    masks_stage,
     scores_file,
     segmenter_folder,
     segmenter_stage,
@@ -48,11 +50,18 @@ from weakseg.methods.segmenters import (
 from weakseg.methods.training_heats import blends_heat
 from weakseg.progress import say
 from weakseg.runs import remove_tree, write_json
+from weakseg.shards import Shard
 from weakseg.stages.base import Stage, perform
-from weakseg.stages.composed import segment_composed
+from weakseg.stages.composed import segment_composed, shard_composed
 from weakseg.stages.effort import of_segmenter
 from weakseg.stages.scoring import collect
-from weakseg.stages.segmenter_masks import segment_by_network
+from weakseg.stages.segmenter_masks import (
+    fit_network,
+    segment_by_network,
+    shard_of_network,
+    with_fitted,
+)
+from weakseg.stages.shards import forget_shards, own_folder
 from weakseg.training.beginning import new_segmenter
 from weakseg.training.segmentation_cases import SegmentationCases
 from weakseg.training.together import wait_for_first
@@ -82,6 +91,76 @@ def train_segmenters(
     Path
         The table of scores, ``scores/summary.csv``.
     """
+    names = _checked(prepared, only)
+    joined = dict[str, str]()
+    for name in names:
+        data = _train_all(prepared, name, force, after_epoch)
+        if launched().first:
+            joined[masks_stage(name)] = segment_by_network(prepared, name, data, force)
+    if not launched().first:
+        return scores_file(prepared.run.folder, SUMMARY)
+    joined |= segment_composed(prepared, force=force)
+    table = collect(prepared)
+    forget_shards(prepared.run.folder, joined, but=lambda stage: stage not in joined)
+    return table
+
+
+def fit_segmenters(
+    prepared: Prepared, *, only: Sequence[str] | None = None, force: bool = False
+) -> Path:
+    """Train every segmenter that is not trained yet, and choose its threshold: shards make masks.
+
+    Parameters
+    ----------
+    prepared, only, force
+        See `train_segmenters`.
+
+    Returns
+    -------
+    Path
+        The folder of the thresholds.
+    """
+    for name in _checked(prepared, only):
+        data = _train_all(prepared, name, force, None)
+        if launched().first:
+            fit_network(prepared, name, data, force)
+    return fitted_folder(prepared.run.folder)
+
+
+def segmenters_shard(
+    prepared: Prepared, shard: Shard, *, only: Sequence[str] | None = None, force: bool = False
+) -> Path:
+    """A part of the masks of every segmenter, and of what is made of them and of others.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        With trained networks and their thresholds in its run folder, held as this shard.
+    shard : Shard
+    only : sequence of str, optional
+        Names of segmenters; default: all.
+    force : bool
+        Make again what is up to date.
+
+    Returns
+    -------
+    Path
+        The shard's folder.
+
+    Raises
+    ------
+    RunError
+        If a network is not trained, or its threshold not chosen.
+    """
+    for name in pick_names(prepared, only):
+        data = segmentation_cases(prepared, name)
+        shard_of_network(with_fitted(prepared), name, data, shard, force)
+    shard_composed(prepared, shard, force=force)
+    return own_folder(prepared.run.folder, shard)
+
+
+def _checked(prepared: Prepared, only: Sequence[str] | None) -> list[str]:
+    """The segmenters to work on; refuses what cannot be, before any training."""
     names = pick_names(prepared, only)
     note = stand_in_note(prepared.config)
     if note is not None and METHOD in names:
@@ -90,22 +169,24 @@ def train_segmenters(
         check_masks(prepared, name)
         check_gate(prepared, name)
         check_heats(prepared, name)
-    for name in names:
-        data = segmentation_cases(prepared, name)
-        masks = prepared.config.segmenters[name].masks
-        if masks != MANIFEST:
-            if launched().first:
-                segment_composed(prepared)  # what it is trained on may be made of others by now
-            wait_for_first()
-        for seed in prepared.config.segmenter_seeds(name):
-            source = None if masks == MANIFEST else find_source(prepared, masks, seed)
-            _train(prepared, name, seed, data, source, force, after_epoch)
+    return names
+
+
+def _train_all(
+    prepared: Prepared, name: str, force: bool, after_epoch: Callable[[int], None] | None
+) -> SegmentationCases:
+    """The networks of every seed; the cases as they see them."""
+    data = segmentation_cases(prepared, name)
+    masks = prepared.config.segmenters[name].masks
+    if masks != MANIFEST:
         if launched().first:
-            segment_by_network(prepared, name, data, force)
-    if not launched().first:
-        return scores_file(prepared.run.folder, SUMMARY)
-    segment_composed(prepared, force=force)
-    return collect(prepared)
+            segment_composed(prepared)  # what it is trained on may be made of others by now
+        wait_for_first()
+        prepared = with_fitted(prepared)  # or of some that have no masks in the run yet
+    for seed in prepared.config.segmenter_seeds(name):
+        source = None if masks == MANIFEST else find_source(prepared, masks, seed)
+        _train(prepared, name, seed, data, source, force, after_epoch)
+    return data
 
 
 def _train(
