@@ -8,7 +8,10 @@ from pathlib import Path
 from tests.tiny import read_rows
 from weakseg import layout
 from weakseg.config import Config, load_config
+from weakseg.engines.base import TORCH
+from weakseg.engines.kept import SUFFIX
 from weakseg.masks.rules import RULES
+from weakseg.methods.base import ENGINE
 from weakseg.methods.find import kind_of
 from weakseg.report.page import build_report
 from weakseg.report.read import read_runs
@@ -27,7 +30,17 @@ def named_files(run: Path) -> set[str]:
     named = {run / RECORD, layout.config_file(run), layout.splits_file(run)}
     named |= {layout.outputs_file(run, stage) for stage in _stages(run)}
     named |= {layout.images_file(run)}
-    parts = (_classifiers, _heatmaps, _masks, _segmenters, _filtered, _curve, _tables, _report)
+    parts = (
+        _classifiers,
+        _heatmaps,
+        _graphs,
+        _masks,
+        _segmenters,
+        _filtered,
+        _curve,
+        _tables,
+        _report,
+    )
     for part in parts:
         named |= set(part(run, config))
     return {str(p.relative_to(run)) for p in named}
@@ -85,6 +98,19 @@ def _heatmaps(run: Path, config: Config) -> Iterator[Path]:
         for seed in config.seeds:
             folder = layout.heatmap_folder(run, arch, seed, config.heatmap.method, asked.target)
             yield from (layout.heatmap_file(folder, r["case"]) for r in rows)
+
+
+def _graphs(run: Path, config: Config) -> Iterator[Path]:
+    """What an engine has kept: one for each set of weights, under names of their hashes."""
+    if config.engine == TORCH or not _has_classifier(run, config):
+        return
+    arch = config.classifier.arch
+    for name in config.all_heatmaps:
+        for seed in config.heatmap_seeds(name):
+            entry = _stages(run)[layout.heatmap_stage(arch, seed, name)]
+            kept = list(layout.graphs_folder(run, arch, seed, name).glob(f"*{SUFFIX}"))
+            assert bool(kept) == (entry.get(ENGINE, TORCH) != TORCH)
+            yield from kept
 
 
 def _masks(run: Path, config: Config) -> Iterator[Path]:

@@ -296,6 +296,32 @@ def test_another_run_of_the_same_splits_lends_its_masks(job, tmp_path, method):
             assert (pixels(targets / path.name) == pixels(path))[sure].all()
 
 
+def test_a_network_stands_though_the_run_that_lent_it_masks_has_gone(job, tmp_path, capsys):
+    config = write_config(tmp_path, job[0] / "data/labels.csv", LENT)
+    lender = tmp_path / "lender"
+    lender.symlink_to(job[0] / "run")
+    change = ("--set", f"segmenters.lent.masks={lender}/best-weak")
+    words = (config, "--run-dir", tmp_path / "r", *change)
+    assert weakseg("train-segmenter", *words) == 0
+    before = tree(tmp_path / "r/segmenter") | tree(tmp_path / "r/masks")
+    assert weakseg("train-segmenter", *words) == 0
+    lender.unlink()
+    capsys.readouterr()
+    assert weakseg("train-segmenter", *words) == 0
+    said = capsys.readouterr().err
+    assert f"segmenter lent, seed 7: up to date, though {lender}/best-weak has gone" in said
+    assert "masks of lent: up to date" in said
+    assert tree(tmp_path / "r/segmenter") | tree(tmp_path / "r/masks") == before
+    # What is to be made anew needs it.
+    for change in (("--set", "segmenters.lent.epochs=2"), ("--force",)):
+        assert weakseg("train-segmenter", *words, *change) == 2
+        assert "There is no such run folder" in capsys.readouterr().err
+    next((tmp_path / "r/targets/lent/seed-7").glob("*.png")).unlink()
+    assert weakseg("train-segmenter", *words) == 2
+    assert "There is no such run folder" in capsys.readouterr().err
+    assert tree(tmp_path / "r/segmenter") | tree(tmp_path / "r/masks") == before
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

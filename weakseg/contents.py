@@ -68,6 +68,7 @@ class StageContent(_Content):
     asked: str | None = None
     settings: str | None = None
     starting_weights: str | None = None
+    lent_masks: str | None = None
     segmenter: str | None = None
     layer: str | None = None
     device: str | None = None

@@ -28,8 +28,8 @@ Entry = Mapping[str, Any]
 Entries = Mapping[str, Mapping[str, Entry]]
 """Method → ``seed-<n>`` → its entry."""
 
-SourceKey = Callable[[Prepared, str, int], str]
-"""(run, ``masks`` of a segmenter, seed) → key of the pseudo-labels."""
+SourceKey = Callable[[Prepared, str, int], str | None]
+"""(run, segmenter, seed) → key of its pseudo-labels; None of one that true masks taught."""
 
 ENGINE = "engine"
 """Key of an entry that names what ran the networks, where that was not torch."""

@@ -393,9 +393,7 @@ def _made_of(
             fix=TRAIN_FIRST,
         )
     for one in together if source_key is not None else ():
-        masks = config.segmenters[name].masks
-        key = source_key(prepared, masks, one) if source_key and masks != MANIFEST else None
-        if not is_trained(prepared, name, one, key):
+        if not is_trained(prepared, name, one, source_key and source_key(prepared, name, one)):
             raise RunError(
                 f"The network {name} of seed {one} was trained with other settings.",
                 where=str(segmenter_folder(folder, name, one)),

@@ -10,6 +10,10 @@ from weakseg.config import STARTING_WEIGHTS, weights_content
 LENT_HEAT = "lent_heat"
 """Key of a stage in the record that holds what another run's record calls its heatmaps."""
 
+LENT_MASKS = "lent_masks"
+"""Key of a stage that holds the fingerprint of another run's masks, which its network learnt
+from."""
+
 _BY_NAME = ("none", "imagenet")
 
 

@@ -8,22 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from weakseg.config import SegmenterConfig, fingerprint
-from weakseg.current import require_whole
+from weakseg.config import MANIFEST, SegmenterConfig, fingerprint
+from weakseg.current import is_current, require_whole
 from weakseg.data.patches import IGNORE
 from weakseg.data.targets import PackedTargets
 from weakseg.errors import RunError, UserError, did_you_mean
-from weakseg.layout import threshold_file
+from weakseg.layout import segmenter_stage, targets_stage, threshold_file
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods.base import Entry, Method, seed_of
 from weakseg.methods.find import kind_of, method_names
 from weakseg.methods.heatmap import SEGMENT_FIRST
 from weakseg.methods.masks_seen import MasksSeen, masks_seen
 from weakseg.methods.other_runs import other_run
+from weakseg.methods.outside import LENT_MASKS, as_taken
 from weakseg.methods.prepared import Prepared
-from weakseg.methods.segmenters import training_images
+from weakseg.methods.segmenters import is_trained, segmenter_settings, training_images
 from weakseg.progress import progress, say
-from weakseg.runs import Run
+from weakseg.runs import RECORD, Run
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
         If the method has made no masks yet, or could make none, or in a run of other data or
         splits.
     """
-    folder, _, method = masks.rpartition("/")
+    folder, method = _lent_by(masks), masks.rpartition("/")[2]
     origin = other_run(prepared, Path(folder), "masks") if folder else prepared
     config, run = origin.config, origin.run
     methods = method_names(config)
@@ -125,13 +126,54 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
             where=f"segmenters: masks: {masks}",
             fix="name a method that needs none",
         )
-    made_of, kept = kind.made_of(origin, method, chosen, entry, None if folder else _source_key)
+    made_of, kept = kind.made_of(origin, method, chosen, entry, None if folder else source_key)
     key = fingerprint("masks of", method, chosen, kept, made_of)
     return PseudoLabelSource(origin, method, chosen, entry, key)
 
 
-def _source_key(prepared: Prepared, masks: str, seed: int) -> str:
-    return find_source(prepared, masks, seed).key
+def source_key(prepared: Prepared, name: str, seed: int) -> str | None:
+    """Fingerprint of the masks that a segmenter's network learns from; None of the manifest's.
+
+    Where another run lends them, and it has gone, as the record says that they were.
+    """
+    masks = prepared.config.segmenters[name].masks
+    if masks == MANIFEST:
+        return None
+    lent = _taken_masks(prepared, name, seed) if is_gone(masks) else None
+    return lent or find_source(prepared, masks, seed).key
+
+
+def is_gone(masks: str) -> bool:
+    """Whether another run is to lend masks, and is not there (any more)."""
+    folder = _lent_by(masks)
+    return bool(folder) and not (Path(folder) / RECORD).exists()
+
+
+def stands_by_itself(prepared: Prepared, name: str, seed: int) -> bool:
+    """Whether the run that has lent a segmenter its masks has gone, and nothing is left to make."""
+    settings, stages = prepared.config.segmenters[name], prepared.run.record.get("stages", {})
+    lent = _taken_masks(prepared, name, seed) if is_gone(settings.masks) else None
+    if lent is None or not is_trained(prepared, name, seed, lent):
+        return False
+    told = targets_stage(name, seed)
+    return told in stages and is_current(
+        prepared.run, told, targets_key(segmenter_settings(prepared, name, seed), lent)
+    )
+
+
+def targets_key(settings: SegmenterConfig, source: str) -> str:
+    """Fingerprint of what a network is told by masks of the key ``source``."""
+    return fingerprint("targets", 1, source, settings.ignore)
+
+
+def _lent_by(masks: str) -> str:
+    """The folder of another run that a segmenter's ``masks`` names; blank without one."""
+    return masks.rpartition("/")[0]
+
+
+def _taken_masks(prepared: Prepared, name: str, seed: int) -> str | None:
+    stages = prepared.run.record.get("stages", {})
+    return as_taken(stages, segmenter_stage(name, seed), LENT_MASKS, None)
 
 
 def _left_out(prepared: Prepared, method: str) -> str | None:
@@ -144,16 +186,18 @@ def _left_out(prepared: Prepared, method: str) -> str | None:
     return reason
 
 
-def check_source(prepared: Prepared, masks: str) -> None:
-    """Refuse another run that cannot lend its masks, before any training.
+def check_source(prepared: Prepared, name: str) -> None:
+    """Refuse another run that cannot lend a segmenter its masks, before any training.
 
     Raises
     ------
     RunError
-        If it is no run, or of other data or splits.
+        If it is no run, or of other data or splits; not where it has gone and nothing is left to
+        make of its masks.
     """
-    folder, slash, _ = masks.rpartition("/")
-    if slash:
+    folder = _lent_by(prepared.config.segmenters[name].masks)
+    seeds = prepared.config.segmenter_seeds(name)
+    if folder and not all(stands_by_itself(prepared, name, s) for s in seeds):
         other_run(prepared, Path(folder), "masks")
 
 

@@ -10,7 +10,7 @@ from weakseg.errors import UserError, WeaksegError
 from weakseg.layout import segmenter_stage
 from weakseg.methods.network_choices import VALIDATION
 from weakseg.methods.prepared import Prepared
-from weakseg.methods.pseudo_labels import check_source, find_source
+from weakseg.methods.pseudo_labels import check_source, source_key
 from weakseg.methods.segmenters import (
     masks_of,
     network_size,
@@ -66,7 +66,7 @@ def check_masks(prepared: Prepared, name: str) -> None:
     if config.masks == MANIFEST:
         training_cases(prepared)
     else:
-        check_source(prepared, config.masks)
+        check_source(prepared, name)
     wants = {"keep": config.keep == "best"}
     wants |= {k: getattr(config, k) == VALIDATION for k in ("threshold", "min_area", "weighting")}
     val = prepared.cases.indices("val")
@@ -89,10 +89,8 @@ def check_heats(prepared: Prepared, name: str) -> None:
 
 def segmenter_is_current(prepared: Prepared, name: str, seed: int) -> bool:
     """Whether a segmenter is trained as the experiment asks, as far as can be told beforehand."""
-    masks = prepared.config.segmenters[name].masks
     try:
-        source = None if masks == MANIFEST else find_source(prepared, masks, seed).key
-        key = segmenter_key(prepared, name, seed, source)
+        key = segmenter_key(prepared, name, seed, source_key(prepared, name, seed))
     except WeaksegError:
         return False
     return why_stale(prepared.run, segmenter_stage(name, seed), key) is None

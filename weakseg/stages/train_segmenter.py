@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from weakseg.config import MANIFEST, STARTING_WEIGHTS, fingerprint
+from weakseg.config import MANIFEST, STARTING_WEIGHTS
 from weakseg.config.recipes import METHOD, stand_in_note
 from weakseg.data.case_files import write_target
 from weakseg.data.targets import PackedTargets
@@ -32,10 +32,13 @@ from weakseg.methods.fitting import fit_segmenter
 from weakseg.methods.gate import check_gate
 from weakseg.methods.networks import say_random
 from weakseg.methods.other_runs import heat_stage
+from weakseg.methods.outside import LENT_MASKS
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import (
     PseudoLabelSource,
     find_source,
+    stands_by_itself,
+    targets_key,
     training_targets,
 )
 from weakseg.methods.segmenter_checks import check_heats, check_masks, pick_names
@@ -184,6 +187,9 @@ def _train_all(
         wait_for_first()
         prepared = with_fitted(prepared)  # or of some that have no masks in the run yet
     for seed in prepared.config.segmenter_seeds(name):
+        if not force and stands_by_itself(prepared, name, seed):
+            say(f"segmenter {name}, seed {seed}: up to date, though {masks} has gone")
+            continue
         source = None if masks == MANIFEST else find_source(prepared, masks, seed)
         _train(prepared, name, seed, data, source, force, after_epoch)
     return data
@@ -201,7 +207,7 @@ def _train(
     settings = segmenter_settings(prepared, name, seed)
     folder = segmenter_folder(prepared.run.folder, name, seed)
     key = segmenter_key(prepared, name, seed, None if source is None else source.key)
-    taken = taken_weights(prepared, name, seed)
+    taken, source_of = taken_weights(prepared, name, seed), prepared.config.segmenters[name].masks
 
     @cache
     def targets_of_source() -> PackedTargets:
@@ -233,14 +239,15 @@ def _train(
         )
         if launched().first:
             write_json(folder / SETTINGS, trained.settings)
-        return trained.entry | {STARTING_WEIGHTS: taken}
+        lent = {LENT_MASKS: source.key} if source is not None and "/" in source_of else {}
+        return trained.entry | {STARTING_WEIGHTS: taken} | lent
 
     inputs = () if source is None else source.inputs(prepared.run)
     with_heat = (heat_stage(prepared.config, seed),) if blends_heat(settings) else ()
     if source is not None:
         seen = Stage(
             targets_stage(name, seed),
-            fingerprint("targets", 1, source.key, settings.ignore),
+            targets_key(settings, source.key),
             (target_folder(prepared.run.folder, name, seed),),
             lambda targets: _write_targets(prepared, name, seed, targets),
             inputs=inputs,
