@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.test_segment_volumes import write_volumes
-from tests.tiny import cases, pixels, weakseg, write_config, write_set
+from tests.tiny import cases, pixels, read_rows, weakseg, write_config, write_set
 from weakseg.config import Config, SegmenterConfig, load_config
 from weakseg.engines.graph import ExportError
 from weakseg.engines.registry import ENGINES
@@ -53,6 +53,10 @@ WHOLE_RUNS = [
     for p in AT_WORK
 ]
 """Those that take no minutes, but for two, are in CI alone."""
+ONE_IN_CI = [
+    pytest.param(a, marks=pytest.mark.thorough if a == "two-scale-cnn" else pytest.mark.slow)
+    for a in EVERY
+]
 _NOT = ("deepmedic", "unet-original", "fcn", "deeplab")
 LEARNERS = [a for a in EVERY if not a.startswith(_NOT)]
 """Those that take an image as it is and learn from scratch in some sixty steps."""
@@ -121,13 +125,7 @@ def test_a_network_is_trained_ensembled_teaches_and_is_used(folder, manifest, ar
         assert 0 <= p.min() <= p.max() <= 1
 
 
-@pytest.mark.parametrize(
-    "arch",
-    [
-        pytest.param(a, marks=pytest.mark.thorough if a == "two-scale-cnn" else pytest.mark.slow)
-        for a in EVERY
-    ],
-)
+@pytest.mark.parametrize("arch", ONE_IN_CI)
 def test_an_exported_network_says_what_torch_does(arch):
     torch.manual_seed(0)
     size, box = 64, np.array([0, 0, 64, 64, 64, 64])
@@ -157,6 +155,41 @@ def test_an_exported_network_says_what_torch_does(arch):
     for engine in ENGINES.values():
         found = engine.load(model.onnx, 1, "fp32")([images.numpy(), box])[1]
         np.testing.assert_allclose(found, wanted, atol=1e-4 * wanted.std() + 1e-5)
+
+
+@pytest.mark.parametrize("arch", ONE_IN_CI)
+def test_a_network_s_export_makes_its_masks_and_its_masks_are_explained(
+    folder, manifest, arch, capsys
+):
+    text = CONFIG.replace("ARCH", arch).split("  pupil:")[0]
+    text = text.replace("epochs: 1", "epochs: 2") if arch == "cascade" else text
+    config, run = write_config(folder, manifest, text), folder / "run"
+    assert weakseg("train-segmenter", config, "--run-dir", run, "--device", "cpu") == 0
+    assert (
+        weakseg("explain-segmenter", run, "--method", "net", "--images", 2, "--device", "cpu") == 0
+    )
+    explained = {(r["seed"], r["attribution"]) for r in read_rows(run / "attribution/net.csv")}
+    assert {s for s, _ in explained} == {"0", "1"}
+    assert {"seg-gradcam", "kwc", "mask"} < {a for _, a in explained}
+    code = weakseg("export", run, "--method", "net", "--out", folder / "onnx")
+    if arch.startswith("deepmedic"):
+        assert code == 2
+        assert "DeepMedic is not exported" in capsys.readouterr().err
+        return
+    assert code == 0
+    images = sorted(manifest.parent.glob("images/*.png"))[:2]
+    assert weakseg("predict", run, *images, "--out", folder / "of-run", "--heatmaps") == 0
+    assert (
+        weakseg("predict", folder / "onnx", *images, "--out", folder / "of-onnx", "--heatmaps") == 0
+    )
+    for image in images:
+        one, other = (
+            np.load(folder / out / f"heatmaps/{image.stem}.npz")["probability"].astype(float)
+            for out in ("of-run", "of-onnx")
+        )
+        np.testing.assert_allclose(one, other, atol=2e-3)  # kept as half precision
+        differ = pixels(folder / "of-run" / image.name) != pixels(folder / "of-onnx" / image.name)
+        assert (abs(one - 0.3)[differ] < 2e-3).all()
 
 
 @pytest.mark.slow

@@ -112,6 +112,32 @@ def test_unknown_names_and_dimensions_are_refused_with_a_way_out():
         build_segmenter("unet", 1, 2, 4)
 
 
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("UNet++", "did you mean 'unetpp'"),
+        ("U-Net", "did you mean 'unet'"),
+        ("SW-UNet", "did you mean 'sw-unet'"),
+        ("Render U-Net", "did you mean 'render-unet'"),
+        ("Ens4B-UNet", "`weakseg config show ens4b`"),
+        ("HFCNN", "hypercolumn"),
+        ("Unet-GAN", "`weakseg adapt`"),
+        ("k-means", r"scores\.floors"),
+        ("Chan-Vese", r"masks\.rules: \[chan-vese\]"),
+    ],
+)
+def test_a_system_is_found_by_the_name_that_its_article_gives_it(name, way):
+    with pytest.raises(ConfigError, match=way):
+        find_segmenter(name)
+
+
+def test_a_backbone_without_the_stride_is_refused_with_a_name_that_there_is():
+    with pytest.raises(ConfigError, match="fix: fcn16s:squeezenet1_1"):
+        build_segmenter("fcn32s:squeezenet1_1", 1, 2)
+    with torch.device("meta"):
+        build_segmenter("fcn16s:squeezenet1_1", 1, 2)
+
+
 @pytest.fixture(scope="module")
 def rows():
     return models_table()

@@ -102,10 +102,13 @@ class FCN(WholeImage):
         super().__init__()
         layers = taps(classifier)
         if stride not in layers:
+            arch, deepest = classifier.spec.arch, max(layers)
             raise ConfigError(
-                f"{classifier.spec.arch} has no map of stride {stride}.",
+                f"{arch} has no map of stride {stride}.",
+                where="segmenter.arch",
                 found=f"FCN-{stride}s",
-                expected="one of " + ", ".join(f"FCN-{s}s" for s in layers if s > 1),
+                expected=f"a stride of {', '.join(str(s) for s in layers if s > 1)}",
+                fix=f"fcn{deepest}s:{arch}, or another backbone",
             )
         self.strides = [s for s in layers if s >= stride]
         self.repeat = classifier_inputs(classifier) != classifier.spec.channels

@@ -24,6 +24,7 @@ from weakseg.models.fuzzy_neuro import build_fuzzy_neuro
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.receptive_field import ReceptiveField, receptive_fields
 from weakseg.models.render_unet import build_render_unet
+from weakseg.models.spoken_names import way_to
 from weakseg.models.sw_unet import build_sw_unet
 from weakseg.models.transunet import build_transunet
 from weakseg.models.two_scale_cnn import build_two_scale
@@ -262,7 +263,7 @@ def find_segmenter(name: str) -> tuple[SegmenterSpec, str]:
     Raises
     ------
     ConfigError
-        For an unknown network or backbone, with the nearest.
+        For an unknown network or backbone, with the nearest, or where that system is.
     """
     base, colon, backbone = name.partition(":")
     spec = SEGMENTERS.get(base)
@@ -270,7 +271,7 @@ def find_segmenter(name: str) -> tuple[SegmenterSpec, str]:
         raise ConfigError(
             f"There is no segmentation network {base!r}.",
             where="segmenter.arch",
-            fix=did_you_mean(base, SEGMENTERS),
+            fix=way_to(base, {n: s.spoken for n, s in SEGMENTERS.items()}),
         )
     if not colon:
         return spec, spec.backbones[0] if spec.backbones else ">".join(spec.networks)
