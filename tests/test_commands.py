@@ -298,3 +298,26 @@ def test_a_fresh_environment_runs_an_experiment_by_name(wheel, tmp_path, version
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs/quickstart/report/index.html").exists()
+
+
+def test_a_folder_is_no_experiment_and_the_file_in_it_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "quickstart"):
+        Path(name).mkdir()
+        (Path(name) / "experiment.yaml").write_text("name: mine\n")
+    assert weakseg("compare", "mine", "--dry-run") == 2
+    assert f"write {Path('mine/experiment.yaml')}" in capsys.readouterr().err
+    assert load_config(find_config(Path("quickstart"))).name == "quickstart"
+    assert "not the folder of that name" in capsys.readouterr().err
+
+
+def test_a_manifest_is_no_experiment_and_one_that_lacks_is_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("labels.csv").write_text("image,label\n")
+    assert weakseg("compare", "labels.csv") == 2
+    assert "weakseg compare own-images --data labels.csv" in capsys.readouterr().err
+    Path("labels.csv").unlink()
+    assert weakseg("compare", "own-images", "--dry-run") == 2
+    said = capsys.readouterr().err
+    assert "data.manifest: labels.csv" in said
+    assert "name yours: --data CSV" in said

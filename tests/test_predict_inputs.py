@@ -254,3 +254,10 @@ def test_a_row_without_an_image_is_refused_with_its_line(tmp_path):
     with pytest.raises(DataError, match="row 3") as e:
         collect_inputs([table], tmp_path / "out")
     assert "a blank cell in 1 of 2 rows" in e.value.render()
+
+
+def test_an_input_that_is_not_there_is_told_before_a_network_is_loaded(tmp_path):
+    from weakseg.predicting import predict as module
+
+    with pytest.raises(DataError, match="The input does not exist"):
+        module.predict(tmp_path / "no run", [tmp_path / "none.png"], tmp_path / "out")

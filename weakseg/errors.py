@@ -102,6 +102,11 @@ def check_argument(value: object, kind: type, where: str, expected: str) -> None
         )
 
 
+def count(n: int, singular: str, plural: str | None = None) -> str:
+    """A number and its noun."""
+    return f"{n} {singular if n == 1 else plural or singular + 's'}"
+
+
 def first_line(e: BaseException) -> str:
     """What an exception says, on one line; its kind where it says nothing."""
     lines = (line.strip() for line in str(e).splitlines())

@@ -47,6 +47,11 @@ def find_config(given: Path) -> Path:
         For what is neither.
     """
     name = str(given)
+    if given.is_dir():
+        if name not in config_names():
+            raise _a_folder(given)
+        say(f"{name}: the experiment that comes with weakseg is taken, not the folder of that name")
+        return config_file(name)
     if given.exists() or given.is_symlink():
         if name in config_names():
             say(
@@ -61,6 +66,18 @@ def find_config(given: Path) -> Path:
     else:
         fix = "check the path; `weakseg config list` names those of weakseg"
     raise ConfigError("The experiment file does not exist.", where=name, fix=fix)
+
+
+def _a_folder(given: Path) -> ConfigError:
+    """What is meant, perhaps, by a folder: what `weakseg init` wrote there, or a run's settings."""
+    files = (given / f"{n}{SUFFIX}" for n in ("experiment", "config"))
+    there = next((f for f in files if f.exists()), None)
+    return ConfigError(
+        "An experiment is a file, and this is a folder.",
+        where=str(given),
+        expected="the path of a YAML file, or a name of `weakseg config list`",
+        fix=f"write {there}" if there else None,
+    )
 
 
 def _unknown(name: str, names: list[str]) -> ConfigError:

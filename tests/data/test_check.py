@@ -11,9 +11,16 @@ import pytest
 import tifffile
 
 from tests.data.helpers import blob, good_rows, noise, present, save, write_rows
-from weakseg.config import DataConfig
-from weakseg.data.check import Problem, check_manifest, format_problems, problems_json
+from weakseg.config import DataConfig, SplitConfig
+from weakseg.data.check import (
+    Problem,
+    check_manifest,
+    format_problems,
+    look_into,
+    problems_json,
+)
 from weakseg.data.fingerprint import data_fingerprint
+from weakseg.importing.validate import validate_manifest
 
 DATA = DataConfig()
 Rows = list[list[str]]
@@ -223,7 +230,7 @@ BAD: dict[str, tuple[Callable[[Path, Rows], None], dict, str, int | None, str, s
         {}, "class-few-patients", None, "", "'tumor' has 2 patients", "merge",
     ),
     "split unknown": (
-        both(TRAIN_VAL_TEST, put(4, 4, "valid")), {}, "split-unknown", 4, "s2.png", "'valid'",
+        both(TRAIN_VAL_TEST, put(4, 4, "valdi")), {}, "split-unknown", 4, "s2.png", "'valdi'",
         "val",
     ),
     "split partly blank": (
@@ -360,7 +367,7 @@ def test_all_problems_come_at_once_and_sorted(tmp_path):
 
 def test_a_misspelt_split_is_not_also_told_as_an_empty_split(tmp_path):
     rows = good_rows(tmp_path)
-    splits("train", "valid", "test", "train")(tmp_path, rows)
+    splits("train", "valdi", "test", "train")(tmp_path, rows)
     assert [(p.row, p.kind) for p in check(tmp_path, rows)] == [
         (4, "split-unknown"),
         (5, "split-unknown"),
@@ -412,3 +419,72 @@ def test_lgg_is_clean_but_for_black_slices(shared):
 
 def test_busi_is_clean(shared):
     assert check_manifest(present(shared / "data" / "busi_dev" / "labels.csv"), DATA) == []
+
+
+def lesions(folder: Path, patients: int, values: dict[int, int] | None = None) -> Rows:
+    """A tumour with a mask and a normal image a patient; ``values`` are of further lesions."""
+    rows = [["image", "label", "mask", "patient"]]
+    for i in range(patients):
+        drawn = blob()
+        if values and i in values:
+            drawn[12:14, 2:5] = values[i]
+        save(folder / f"i{i}.png", noise(i))
+        save(folder / f"h{i}.png", noise(100 + i))
+        save(folder / f"m{i}.png", drawn)
+        rows += [[f"i{i}.png", "tumor", f"m{i}.png", f"p{i}"], [f"h{i}.png", "normal", "", f"p{i}"]]
+    return rows
+
+
+def test_common_words_for_splits_are_read(tmp_path):
+    rows = good_rows(tmp_path)
+    splits("Training", "VALID", "Validation", "testing")(tmp_path, rows)
+    assert check(tmp_path, rows) == []
+    rows[0][-1] = "subset"  # whose cells are looked at, for other sets have the word for others
+    assert [p.kind for p in check(tmp_path, rows)] == ["column-name"]
+
+
+def test_a_lesion_with_the_mask_of_another_patient_is_told(tmp_path):
+    rows = lesions(tmp_path, 4)
+    rows[3][2] = rows[1][2]
+    (told,) = check(tmp_path, rows)
+    assert (told.kind, told.row, told.file, told.severity) == ("mask-twice", 4, "m0.png", "warning")
+    assert "i0.png in row 2, too, which is of another patient" in told.message
+    rows[3][3] = rows[4][3] = rows[1][3]  # two sequences of one slice
+    save(tmp_path / "i9.png", noise(9))
+    assert "mask-twice" not in {p.kind for p in check(tmp_path, rows)}
+    unnamed = [r[:3] for r in rows]
+    assert [p.fix for p in check(tmp_path, unnamed) if p.kind == "mask-twice"] == [
+        "name the image's own mask; if it is of both, name their patient"
+    ]
+
+
+def test_a_mask_with_values_that_hardly_any_other_has_is_told(tmp_path):
+    rows = lesions(tmp_path, 12, {7: 127})
+    (told,) = check(tmp_path, rows)
+    assert (told.kind, told.file, told.severity) == ("mask-values", "m7.png", "warning")
+    assert "as this one (127), 1 of 12 masks" in told.message
+    assert "[255]" in told.fix
+    assert check(tmp_path, rows, DataConfig(mask_rule=[255])) == []
+
+
+def test_classes_that_many_masks_have_are_not_told(tmp_path):
+    assert check(tmp_path, lesions(tmp_path, 12, dict.fromkeys(range(4), 127))) == []
+
+
+def test_too_few_tested_patients_are_told_before_anything_is_trained(tmp_path, capsys):
+    few = look_into(write_rows(tmp_path, lesions(tmp_path, 12)), DATA)
+    assert (few.problems, few.lesion_patients) == ([], 2)
+    assert "are of 2 patients, fewer than 5: there will be no interval that" in few.few_tested
+    more = DataConfig(split=SplitConfig(test=0.42))
+    assert look_into(tmp_path / "labels.csv", more).few_tested is None
+    validate = validate_manifest(tmp_path / "labels.csv")[0].splitlines()
+    assert validate[0].endswith(": no problems")
+    assert validate[1].startswith("note: the test images with a lesion are of 2 patients")
+
+
+def test_a_rare_label_that_is_nearly_another_may_be_a_slip(tmp_path):
+    rows = lesions(tmp_path, 4)
+    rows[3][1] = "tumro"
+    (told,) = (p for p in check(tmp_path, rows) if p.kind == "class-few-patients")
+    assert "'tumro' has 1 patient;" in told.message
+    assert told.fix.startswith("if it is a slip of the pen for 'tumor', write that; else")

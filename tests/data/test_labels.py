@@ -259,4 +259,4 @@ def test_the_command_takes_every_answer(tmp_path, capsys):
     assert "label-uncertain: 1 error" in capsys.readouterr().out
     assert weakseg("validate", path, "--set", "data.drop_labels=[-1]") == 0
     assert weakseg("validate", path, "--healthy", "0", "--healthy=-1") == 2
-    assert capsys.readouterr().out.splitlines()[1] == "class-few-patients: 1 error"
+    assert "\nclass-few-patients: 1 error" in capsys.readouterr().out

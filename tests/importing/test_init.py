@@ -356,3 +356,36 @@ def test_a_person_at_a_terminal_is_asked_until_the_answer_is_one(tmp_path):
 def test_whatever_the_folder_is_called_is_the_run_s_name(name):
     text = experiment_text(name, "heatmaps", {}, source="x", remarks=[], masks=False, image_size=64)
     assert parse(text)["name"] == name
+
+
+def test_classes_from_the_names_of_files(tmp_path, capsys):
+    root = tmp_path / "set"
+    for k in range(8):
+        name = "No_Tumour" if k % 2 else "tumour"
+        picture(root / f"p{k // 2:02d}_{name}_{k:03d}.png", k)
+    (root / "slice.dcm").write_bytes(b"x")
+    rows, config = init(root, tmp_path / "out")
+    assert sorted(r["label"] for r in rows) == ["No_Tumour"] * 4 + ["tumour"] * 4
+    assert all(r["label"] in r["image"] for r in rows)
+    assert config.data.healthy_labels == ["No_Tumour"]
+    said = capsys.readouterr().out
+    assert "classes from the files' names: No_Tumour, tumour" in said
+    assert "1 image of another kind, left out: slice.dcm" in said
+    assert "--answer names=VALUE, or yes, no" in said
+    assert weakseg("init", root, "--out", tmp_path / "other", "--answer", "names=no") == 2
+    assert "Nothing tells the images' labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("tumour_normal_1", "normal_2", "normal_3"),  # two classes in one name
+        ("tumour_1", "normal_2", "scan_3"),  # none
+        ("tumour_1", "tumour_2", "tumour_3"),  # the same everywhere
+    ],
+)
+def test_names_that_do_not_all_tell_one_class_tell_none(names, tmp_path, capsys):
+    for k, name in enumerate(names):
+        picture(tmp_path / f"set/{name}.png", k)
+    assert weakseg("init", tmp_path / "set", "--out", tmp_path / "out") == 2
+    assert "Nothing tells the images' labels" in capsys.readouterr().err

@@ -26,6 +26,7 @@ ROW = {
     "difference": 0.3,
     "difference_low": 0.2,
     "difference_high": 0.4,
+    "difference_patients": 20,
     "false_positive_rate": 0.1,
     "false_positive_rate_low": 0.05,
     "false_positive_rate_high": 0.2,
@@ -155,6 +156,17 @@ def test_images_of_one_patient_are_one_proof_that_nothing_is_marked_falsely():
     assert row["false_positive_rate"] == row["false_positive_rate_low"] == 0
     assert row["false_positive_rate_high"] == pytest.approx(1 - 0.025**0.25, abs=1e-12)
     assert row["false_positive_rate_high"] == pytest.approx(0.6024, abs=5e-5)
+
+
+@pytest.mark.parametrize("ends", [(0.2, 0.4), (-0.4, -0.2)])
+def test_lesions_of_few_patients_show_nothing(ends):
+    low, high = ends
+    few, enough = (
+        verdict(difference_low=low, difference_high=high, difference_patients=n) for n in (4, 5)
+    )
+    assert few.light == "not shown"
+    assert few.sentence.endswith(": the test lesions are of 4 patients, fewer than 5.")
+    assert enough.light in ("worth using", "worth nothing")
 
 
 def test_a_failed_check_shows_nothing():

@@ -26,6 +26,7 @@ def table(**changes: Any) -> pd.DataFrame:
         "difference": 0.14,
         "difference_low": 0.06,
         "difference_high": 0.22,
+        "difference_patients": 20,
         "missed": 0.08,
         "false_positive_rate": 0.125,
         "false_positive_rate_low": 0.05,
@@ -86,9 +87,29 @@ def test_an_interval_that_holds_zero_cannot_tell(low: float, high: float):
 
 
 def test_without_an_interval_it_cannot_be_told_either():
-    said = text(table(difference_low=NAN, difference_high=NAN, dice_low=NAN, dice_high=NAN))
-    assert "cannot be told: the difference is +0.140. There is no interval" in said
+    said = text(
+        table(
+            difference_low=NAN,
+            difference_high=NAN,
+            difference_patients=1,
+            dice_low=NAN,
+            dice_high=NAN,
+        )
+    )
+    assert "cannot be told: the difference is +0.140. The test lesions are of a single" in said
     assert "Dice of 0.481 on" in said
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.06, 0.22), (-0.22, -0.06)])
+def test_a_lead_on_few_patients_is_no_claim(low: float, high: float):
+    few, enough = (
+        text(table(difference_low=low, difference_high=high, difference_patients=n)) for n in (4, 5)
+    )
+    assert "cannot be told" in few
+    assert "The test lesions are of 4 patients, fewer than 5." in few
+    assert "cannot be told" not in enough
+    ends = Interval((low + high) / 2, low, high, 20, 4)
+    assert "cannot be told" in words.lead("a", "b", ends)
 
 
 def test_a_large_lead_without_interval_is_not_called_above():

@@ -78,13 +78,22 @@ def load_experiment(
     """The experiment that the options of a command say."""
     from weakseg.config import load_config
     from weakseg.config.load import quoted
-    from weakseg.packaged import find_config
+    from weakseg.packaged import configs_folder, find_config
+    from weakseg.settings import PHANTOM
 
     changes = [f"data.manifest={quoted(str(manifest))}"] if manifest is not None else []
     changes += overrides or []
     changes += [f"device={device}"] if device is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
-    return load_config(find_config(config), changes)
+    loaded = load_config(file := find_config(config), changes)
+    asked = loaded.data.manifest
+    if file.parent == configs_folder() and asked != PHANTOM and not Path(asked).exists():
+        raise ConfigError(
+            "The manifest does not exist.",
+            where=f"data.manifest: {asked}",
+            fix="name yours: --data CSV; `weakseg init FOLDER` writes one of a folder of images",
+        )
+    return loaded
 
 
 def example(*lines: str) -> str:

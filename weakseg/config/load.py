@@ -52,6 +52,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
             found=type(overrides).__name__,
             expected='a list of changes, such as ["classifier.epochs=5"]',
         )
+    if path.suffix.lower() in (".csv", ".tsv"):
+        raise ConfigError(
+            "An experiment is wanted, and this is a manifest.",
+            where=str(path),
+            expected="a YAML file, whose data.manifest names the manifest",
+            fix=f"weakseg compare own-images --data {path} --set name=mine",
+        )
     tree = read_yaml(path)
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from weakseg.config import SPLITS, DataConfig
-from weakseg.data.cases import Case, Labels
+from weakseg.config import DataConfig
+from weakseg.data.cases import Labels
 from weakseg.data.check_files import Seen
 from weakseg.data.check_grids import grid_problems
 from weakseg.data.check_identity import NAMES_PATIENT
@@ -18,7 +18,9 @@ from weakseg.data.check_masks import (
     bordered_problems,
     orientation_problems,
     polarity_problem,
+    value_problems,
 )
+from weakseg.data.check_splits import lesion_patients, split_problems
 from weakseg.data.inspect_files import look_at_rows
 from weakseg.data.manifest import (
     Problem,
@@ -27,20 +29,13 @@ from weakseg.data.manifest import (
     look_alikes,
     read_configured,
     row_problems,
-    table_cases,
     table_labels,
 )
 from weakseg.data.mask_parts import join_fix, left_out_masks, masks_to_join
-from weakseg.data.splits import (
-    few_patients_fix,
-    make_splits,
-    parts_named,
-    split_troubles,
-    two_ways_of_testing,
-)
 from weakseg.data.table import JOINED
 from weakseg.disk import as_path
 from weakseg.errors import DataError, check_argument
+from weakseg.scores.conclusions import LEAST_PATIENTS
 
 __all__ = [
     "Findings",
@@ -67,11 +62,28 @@ class Findings:
         Whether no image holds a colour.
     groups : list of str or None
         Of each row the group of images that look alike, where no row names a patient.
+    lesion_patients : int or None
+        Who is tested and has a lesion, counted; None where errors keep patients from being dealt.
     """
 
     problems: list[Problem]
     grey: bool = True
     groups: list[str] | None = None
+    lesion_patients: int | None = None
+
+    @property
+    def few_tested(self) -> str | None:
+        """That too few patients with a lesion are tested for any claim; None where enough are."""
+        n = self.lesion_patients
+        if n is None or n >= LEAST_PATIENTS:
+            return None
+        none = "no interval" if n == 1 else "no interval that can be trusted"
+        return (
+            f"the test images with a lesion are of {n} patient{'' if n == 1 else 's'}, fewer than "
+            f"{LEAST_PATIENTS}: there will be {none}, and the report calls no method better than "
+            "another; add patients, raise data.split.test, or test every patient once: weakseg "
+            "sweep CONFIG --folds 5"
+        )
 
 
 def check_manifest(
@@ -95,6 +107,11 @@ def check_manifest(
     list of Problem
         Sorted by row, those of the whole manifest first; empty where all is well.
     """
+    return look_into(path, data, progress=progress).problems
+
+
+def look_into(path: Path, data: DataConfig, *, progress: Progress | None = None) -> Findings:
+    """As `check_manifest`, with all else that looking has shown."""
     path = as_path(path, "a manifest")
     check_argument(data, DataConfig, "data", "a DataConfig, such as load_config(path).data")
     try:
@@ -102,8 +119,9 @@ def check_manifest(
     except DataError as e:
         detail = f" ({e.found})" if e.found else ""
         at = f"{e.where}: " if e.where else ""
-        return [Problem("manifest", None, None, f"{at}{e.what}{detail}", e.fix or "")]
-    return check_table(table, data, progress=progress).problems
+        told = Problem("manifest", None, None, f"{at}{e.what}{detail}", e.fix or "")
+        return Findings([told])
+    return check_table(table, data, progress=progress)
 
 
 def check_table(table: Table, data: DataConfig, *, progress: Progress | None = None) -> Findings:
@@ -127,17 +145,27 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
     if inverted := polarity_problem(table, looks):
         problems = [inverted, *(p for p in problems if p.kind != MASK_FULL)]
     problems += bordered_problems(table, looks) if not inverted else ()
+    problems += value_problems(table, looks, data.mask_rule)
+    problems += _shared_masks(table, labels)
     problems += orientation_problems(table, looks, [s.orientation for s in seen])
     problems += grid_problems(table, seen)
     problems += _same_pixels(table, [s.digest for s in seen], images)
     groups = None
     if not table.has_patients and not table.formats.one_patient:
         groups = look_alikes(table, [s.small for s in seen])
-    problems += _patients_and_splits(table, data, labels, groups, problems)
+    problems += split_problems(table, data, labels, groups)
+    tested = None
+    if labels is not None and not any(p.severity == "error" for p in problems):
+        try:
+            tested = lesion_patients(table, data, labels, groups)
+        except DataError as e:
+            problems.append(
+                Problem("split-impossible", None, None, e.what.rstrip("."), e.fix or "")
+            )
     grey = all(s.grey for s in seen)
     if named := {p.row for p in problems if p.kind == NAMES_PATIENT}:  # others would repeat it
         problems = [p for p in problems if p.kind == NAMES_PATIENT or p.row not in {None, *named}]
-    return Findings(sorted(problems, key=lambda p: p.row or 0), grey, groups)
+    return Findings(sorted(problems, key=lambda p: p.row or 0), grey, groups, tested)
 
 
 def _same_paths(table: Table) -> Iterator[Problem]:
@@ -162,6 +190,30 @@ def _same_paths(table: Table) -> Iterator[Problem]:
                     f"the {'slice' if row.is_slice else 'image'} is listed in {place} already",
                     fix,
                 )
+
+
+def _shared_masks(table: Table, labels: Labels | None) -> Iterator[Problem]:
+    """A warning where a lesion's mask is that of another image, but for images of one patient.
+
+    Slices of a volume share its file, and sequences of a patient may be drawn together.
+    """
+    first: dict[str, Row] = {}
+    for row in table.rows:
+        lesion = labels is not None and row.label in labels.names and labels.is_lesion(row.label)
+        for cell in table.masks(row) if lesion and not row.is_slice else ():
+            earlier = first.setdefault(table.real(cell), row)
+            if earlier is row or (row.patient and row.patient == earlier.patient):
+                continue
+            yield Problem(
+                "mask-twice",
+                row.line,
+                cell,
+                f"the mask is that of {earlier.image} in row {earlier.line}, too"
+                + (", which is of another patient" if row.patient else ""),
+                "name the image's own mask"
+                + ("" if row.patient else "; if it is of both, name their patient"),
+                "warning",
+            )
 
 
 def _same_pixels(
@@ -211,73 +263,6 @@ def _same_pixels(
             two = row.mask != earlier.mask and len(cells) > 1
             fix = join_fix(JOINED.join(cells)) if two else "delete one of the rows"
             yield Problem("duplicate", *at, same, fix, "warning")
-
-
-def _patients_and_splits(
-    table: Table,
-    data: DataConfig,
-    labels: Labels | None,
-    groups: Sequence[str] | None,
-    before: Sequence[Problem],
-) -> Iterator[Problem]:
-    cases = table_cases(table)
-    if groups is not None:
-        cases = [replace(c, patient=g) for c, g in zip(cases, groups, strict=True)]
-    if labels is None:  # who is on two sides can be told all the same
-        if table.has_splits:
-            named = [c for c in cases if c.patient]
-            yield from _given_splits(table, named, Labels((), ()), may_lack=True)
-        return
-    whole = [c for c in cases if c.label in labels.names and c.patient]
-    # A row whose label, patient or split has to be mended first may yet fill what seems to lack.
-    spare = len(cases) - len(whole)
-    if table.has_splits:
-        spare += sum(c.split not in SPLITS for c in whole)
-        if (trouble := two_ways_of_testing(data.split)) is not None:
-            yield Problem("split-twice", None, None, *trouble)
-        yield from _given_splits(table, whole, labels, may_lack=spare > 0)
-        return
-    own = table.formats.one_patient
-    groups_of = f"{table.formats.noun}s" if own else "groups of images that look alike"
-    who = "patients" if table.has_patients else groups_of
-    few = False
-    for label in labels.names:
-        patients = len({c.patient for c in whole if c.label == label})
-        if patients + spare < data.split.least_patients:
-            few = True
-            yield Problem(
-                "class-few-patients",
-                None,
-                None,
-                f"the label {label!r} has {patients} {who}; {parts_named(data.split)} need "
-                + ("one each" if data.split.folds is None else f"{data.split.least_patients}"),
-                few_patients_fix(data.split)
-                + ("" if table.has_patients else "; a `patient` column names the patients"),
-            )
-    if not few and not any(p.severity == "error" for p in before):
-        try:
-            make_splits(whole, labels, data.split)
-        except DataError as e:
-            yield Problem("split-impossible", None, None, e.what.rstrip("."), e.fix or "")
-
-
-def _given_splits(
-    table: Table, cases: Sequence[Case], labels: Labels, *, may_lack: bool
-) -> Iterator[Problem]:
-    for kind, message, fix in split_troubles([c for c in cases if c.split in SPLITS], labels):
-        if may_lack and kind != "patient-in-two-splits":
-            continue
-        if kind == "patient-in-two-splits" and not table.has_patients:
-            yield Problem(
-                "near-duplicates-in-two-splits",
-                None,
-                None,
-                message.replace("patient", "images that look alike:", 1),
-                "put them into one split, or name the patients in a `patient` column",
-                "warning",
-            )
-        else:
-            yield Problem(kind, None, None, message, fix)
 
 
 def format_problems(problems: Sequence[Problem], most: int | None = None) -> str:

@@ -5,6 +5,7 @@ None of this shows in one pixel or is certain of one mask; most of it is asked o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,7 @@ from weakseg.errors import DataError
 MASK_FULL = "mask-full"
 HALF, NEARLY_FULL = 0.5, 0.95
 _FEW_VALUES = 8
+_ENOUGH, _RARE = 10, 0.1
 AnyMask = MaskFile | VolumeMaskFile
 _LOOK = "look at the outlines (weakseg validate … --pictures FOLDER)"
 
@@ -42,6 +44,8 @@ class MaskLook:
     other_rule : str
         A ``mask_rule`` by which it does not look inverted, as the experiment file has it; blank
         where it looks well, or no rule helps.
+    values : tuple of float
+        Which it holds beside 0, where they are few and each means something of its own.
     """
 
     share: float
@@ -49,6 +53,7 @@ class MaskLook:
     border: float
     orientations: tuple[int, ...] = (1,)
     other_rule: str = ""
+    values: tuple[float, ...] = ()
 
     @property
     def looks_inverted(self) -> bool:
@@ -58,8 +63,19 @@ class MaskLook:
 
 def look_at_mask(files: Sequence[AnyMask], mask: NDArray[np.bool_], rule: MaskRule) -> MaskLook:
     """How a mask lies that a rule has read from its files, all together."""
-    look = replace(_look(mask), orientations=tuple(f.orientation for f in files))
+    look = replace(
+        _look(mask), orientations=tuple(f.orientation for f in files), values=_classes(files)
+    )
     return replace(look, other_rule=_other_rule(files, rule)) if look.looks_inverted else look
+
+
+def _classes(files: Sequence[AnyMask]) -> tuple[float, ...]:
+    """The values beside 0 of a mask of one file, where they are few and its edges are sharp."""
+    if len(files) != 1 or not files[0].one_channel or len(files[0].values) > _FEW_VALUES:
+        return ()
+    if files[0].lossy or files[0].soft:
+        return ()
+    return tuple(float(v) for v in files[0].values if v)
 
 
 def _look(mask: NDArray[np.bool_]) -> MaskLook:
@@ -158,6 +174,39 @@ def polarity_problem(table: Table, looks: Sequence[MaskLook | None]) -> Problem 
         f"{_LOOK}; if what is marked is not the lesion, {way}",
         "warning",
     )
+
+
+def value_problems(
+    table: Table, looks: Sequence[MaskLook | None], rule: MaskRule
+) -> Iterator[Problem]:
+    """One warning where nearly all masks share their values, and few hold others that count, too.
+
+    It is left out where no value is in nearly every mask, as where each class has one of its own.
+    """
+    held = [(r, m.values) for r, m in zip(table.rows, looks, strict=True) if m and m.values]
+    if rule != "nonzero" or len(held) < _ENOUGH:
+        return
+    often = Counter(v for _, values in held for v in values)
+    usual = [v for v, n in often.items() if n >= (1 - _RARE) * len(held)]
+    odd = [(r, [v for v in values if often[v] <= _RARE * len(held)]) for r, values in held]
+    odd = [(r, values) for r, values in odd if values]
+    if not usual or not odd or len(odd) > _RARE * len(held):
+        return
+    row, values = odd[0]
+    yield Problem(
+        "mask-values",
+        row.line,
+        row.mask,
+        f"as this one ({_listed(values)}), {len(odd)} of {len(held)} masks hold values that the "
+        f"others do not, whose lesions are {_listed(usual)}; data.mask_rule: nonzero takes all",
+        "look at them; if they are no lesion, set data.mask_rule: "
+        f"[{_listed(sorted(usual))}], or half",
+        "warning",
+    )
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{v:g}" for v in values)
 
 
 def bordered_problems(table: Table, looks: Sequence[MaskLook | None]) -> Iterator[Problem]:

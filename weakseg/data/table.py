@@ -20,6 +20,9 @@ from weakseg.errors import DataError
 JOINED = ";"
 """Between the files of a mask."""
 
+SPLIT_NAMES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+"""Other words for a split → ours."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -239,7 +242,9 @@ def read_table(
         If the file is missing, not text, or lacks its header, a column, or any row.
     """
     (_, header), *lines = read_cells(path)
-    columns = find_columns(header, [cells for _, cells in lines], path, required, SPLITS)
+    columns = find_columns(
+        header, [cells for _, cells in lines], path, required, (*SPLITS, *SPLIT_NAMES)
+    )
     grouped = None if group is None else further_column(header, group, path)
     if not lines:
         raise DataError(
@@ -252,6 +257,11 @@ def read_table(
         _row(line, cells, columns.place, columns.count, folder, grouped) for line, cells in lines
     )
     return Table(path, tuple(rows), taken=columns.taken)
+
+
+def _split_name(written: str) -> str:
+    """A split by our name for it, whatever common word says it; other words as they stand."""
+    return SPLIT_NAMES.get(written.casefold(), written.casefold())
 
 
 def _row(
@@ -278,7 +288,7 @@ def _row(
         cell("label"),
         cell("mask"),
         cell("patient"),
-        cell("split").casefold(),
+        _split_name(cell("split")),
         fields,
         expected,
         tuple(more),

@@ -1,15 +1,21 @@
-"""The questions that filtered retraining answers, from the intervals of its conditions."""
+"""The questions that filtered retraining answers, from the intervals of its conditions.
+
+Of fewer than `LEAST_PATIENTS` patients nothing is answered: their intervals are no evidence.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from weakseg.config import Condition
 from weakseg.config.filtered import RAW
 from weakseg.scores import Evidence, dark_contributes, depends_mainly, keeps_more
+from weakseg.scores.conclusions import LEAST_PATIENTS, Comparison, Verdict
+
+Said = TypeVar("Said", Verdict, Comparison)
 
 
 def questions(
@@ -29,12 +35,18 @@ def questions(
     def lead(a: str, b: str) -> dict[str, Any] | None:
         return named(evidence.difference(a, b, "auc")) if {a, b} <= names else None
 
+    def settled(said: Said) -> Said:
+        """An answer, unless it rests on too few patients."""
+        if evidence.patients >= LEAST_PATIENTS or said.answer == "cannot tell":
+            return said
+        return said._replace(answer="cannot tell", reason="too few")
+
     for fill in fills:
         rest = f"truth-remove-{fill}"
         if rest in names:
             share = evidence.share_lost(RAW, rest)
             outline = evidence.interval("truth-shape", "auc") if "truth-shape" in names else None
-            verdict = depends_mainly(share, outline)
+            verdict = settled(depends_mainly(share, outline))
             answers.append(
                 {
                     "question": "tumour",
@@ -55,11 +67,12 @@ def questions(
                 continue
             shape = f"heat-{size}-shape"
             beyond, room = lead(dark, shape), lead(RAW, shape)
-            verdict = dark_contributes(
+            said = dark_contributes(
                 evidence.interval(dark, "auc"),
                 evidence.difference(dark, shape, "auc") if beyond else None,
                 evidence.difference(RAW, shape, "auc") if room else None,
             )
+            verdict = settled(said)
             answers.append(
                 {
                     "question": "dark",
@@ -81,7 +94,7 @@ def questions(
                 other = f"{source}-{size}-keep-{fill}"
                 if not {kept, other} <= names:
                     continue
-                control_verdict = keeps_more(evidence.difference(kept, other, "auc"))
+                control_verdict = settled(keeps_more(evidence.difference(kept, other, "auc")))
                 answers.append(
                     {
                         "question": "control",

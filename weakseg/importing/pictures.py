@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item
 from weakseg.importing.folders import Place, places_of, settle_split
+from weakseg.importing.names import labelled_by_name
 from weakseg.importing.pairing import Pairs, pair
-from weakseg.importing.tree import Tree, listed
+from weakseg.importing.tree import VOLUME_ENDINGS, Tree, listed
 
 HEALTHY, LESION = "normal", "lesion"
 """Labels that are read off masks."""
@@ -28,6 +29,8 @@ def read_pictures(tree: Tree, answers: Answers, files: Sequence[str] | None = No
     """
     pairs = pair(tree.images if files is None else files)
     places = places_of(tuple(pairs.masks), answers)
+    by_name = not any(p.label for p in places.values())
+    places = labelled_by_name(places, answers) if by_name else places
     by_mask = not any(p.label for p in places.values()) and any(pairs.masks.values())
     kept = dict(pairs.masks)
     healthy: set[str] = set()
@@ -48,7 +51,8 @@ def read_pictures(tree: Tree, answers: Answers, files: Sequence[str] | None = No
         for f, masks in kept.items()
         if by_mask or places[f].label or not any(p.label for p in places.values())
     ]
-    remarks = [*_told(pairs, places, by_mask), *_left_out(kept, items, tree)]
+    remarks = [*_told(pairs, places, by_name, by_mask), *_left_out(kept, items, tree)]
+    remarks += _other_kinds(tree) if files is None else ()
     return Arrangement(
         settle_split(items, answers),
         tuple(remarks),
@@ -68,10 +72,11 @@ def _unmasked(count: int, of: int, answers: Answers) -> str:
     )
 
 
-def _told(pairs: Pairs, places: dict[str, Place], by_mask: bool) -> Iterator[str]:
+def _told(pairs: Pairs, places: dict[str, Place], by_name: bool, by_mask: bool) -> Iterator[str]:
     labels = dict.fromkeys(p.label for p in places.values() if p.label)
     if labels:
-        yield f"a folder a class: {listed(labels, 8)}"
+        how = "classes from the files' names" if by_name else "a folder a class"
+        yield f"{how}: {listed(labels, 8)}"
     if pairs.beside:
         yield f"{pairs.beside} masks beside their images"
     if pairs.in_folders:
@@ -93,3 +98,14 @@ def _left_out(kept: dict[str, tuple[str, ...]], items: Sequence[Item], tree: Tre
     left = [f for f in kept if tree.path(f) not in there]
     if left:
         yield f"{len(left)} images that lie in no class folder, left out: {listed(left, 3)}"
+
+
+def _other_kinds(tree: Tree) -> Iterator[str]:
+    """Images that are no pictures, for a manifest of one layout holds one kind."""
+    others = tree.ending(*VOLUME_ENDINGS, ".dcm", ".dicom", ".ima")
+    if others:
+        what = "image of another kind," if len(others) == 1 else "images of other kinds,"
+        yield (
+            f"{len(others)} {what} left out: {listed(others, 3)}; DICOM files are taken by "
+            "`weakseg import dicom`, and by a manifest that names them"
+        )

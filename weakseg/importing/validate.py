@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weakseg.config import DataConfig, apply_change, parse_config
-from weakseg.data.check import Problem, check_manifest, format_problems, problems_json
+from weakseg.data.check import Problem, format_problems, look_into, problems_json
 from weakseg.data.manifest import read_configured, table_labels
 from weakseg.errors import ConfigError, DataError
 from weakseg.progress import progress, say
@@ -90,13 +90,16 @@ def validate_manifest(
     if pictures is not None:
         _make_folder(pictures)
     with progress("checking images and masks", 0) as advance:
-        problems = check_manifest(Path(manifest), data, progress=lambda n, of: advance(n, of=of))
+        findings = look_into(Path(manifest), data, progress=lambda n, of: advance(n, of=of))
+    problems = findings.problems
     if pictures is not None:
         _draw(pictures / SHEET, Path(manifest), data, problems)
     failed = any(p.severity == "error" for p in problems)
     if as_json:
         return json.dumps(problems_json(problems), indent=2), failed
-    return format_problems(problems) if problems else f"{manifest}: no problems", failed
+    text = format_problems(problems) if problems else f"{manifest}: no problems"
+    few = findings.few_tested
+    return text if few is None else f"{text}\nnote: {few}", failed
 
 
 def _make_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from weakseg.data.check import Problem, format_problems
 from weakseg.data.formats.registry import formats_of
+from weakseg.errors import count
 from weakseg.importing.answers import Question
 from weakseg.importing.base import Item
 from weakseg.importing.experiment import EXPERIMENT, Kind
@@ -50,7 +51,7 @@ def counts(items: Sequence[Item]) -> Iterator[str]:
         yield "no masks: heatmaps and masks can be made, but not scored"
     patients = {i.patient for i in items if i.patient}
     if patients:
-        yield f"{len(patients)} patients"
+        yield count(len(patients), "patient")
     elif noun == "images":
         yield (
             "no patients are known: images that look nearly alike will be kept in one split, and "

@@ -18,7 +18,7 @@ import numpy as np
 from weakseg.config import Config
 from weakseg.data.cases import Case
 from weakseg.data.formats.registry import formats_of_dims
-from weakseg.errors import DataError
+from weakseg.errors import DataError, count
 from weakseg.heatmaps.store import Heatmap
 from weakseg.methods.prepared import Prepared
 
@@ -159,7 +159,10 @@ class Method(ABC):
     def choice(self) -> str:
         """What the threshold was chosen on, and how many masks were seen."""
         others = ", masks of other sets elsewhere" if self.kind == FOUNDATION else ""
-        return f"threshold chosen on {self.chosen_on}; {self.masks_seen} masks seen{others}"
+        on = self.chosen_on
+        none = on.startswith("nothing")
+        how = f"not chosen{on.removeprefix('nothing')}" if none else f"chosen on {on}"
+        return f"threshold {how}; {count(self.masks_seen, 'mask')} seen{others}"
 
 
 def refuse_other_dims(cases: Iterable[Case], dims: int) -> None:

@@ -12,7 +12,7 @@ from weakseg.data.cases import Labels
 from weakseg.data.check import Findings, check_table, format_problems
 from weakseg.data.formats.registry import formats_of_dims
 from weakseg.data.manifest import Table
-from weakseg.errors import ConfigError, DataError
+from weakseg.errors import ConfigError, DataError, count
 from weakseg.layout import classifier_stage, segmenter_stage
 from weakseg.methods.classifiers import prepared_spec
 from weakseg.methods.outside import needs_weights
@@ -243,7 +243,9 @@ def checked_table(table: Table, config: Config) -> Findings:
         )
     if findings.problems:
         say(
-            f"{table.lines_of}: {len(findings.problems)} warnings; "
+            f"{table.lines_of}: {count(len(findings.problems), 'warning')}; "
             f"`weakseg validate {table.path}` lists them"
         )
+    if (few := findings.few_tested) is not None:
+        say(f"{table.lines_of}: {few}")
     return findings

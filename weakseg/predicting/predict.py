@@ -106,6 +106,9 @@ def predict(
     """
     if dicom_seg:  # before anything is loaded or read
         refuse_without_highdicom()
+    for given in inputs:
+        if not given.exists():  # `collect_inputs` would say so, once a network is loaded
+            raise DataError("The input does not exist.", where=str(given), fix="check the path")
     chosen, sliced, engine = _method(run, method, seed, device, engine)
     formats = VOLUMES if sliced else formats_of_dims(chosen.dims)
     if formats is VOLUMES:

@@ -13,7 +13,7 @@ import pandas as pd
 from weakseg.config import DataConfig, SplitConfig
 from weakseg.data.images import read_image
 from weakseg.data.people import similar_names
-from weakseg.errors import WeaksegError
+from weakseg.errors import WeaksegError, count
 from weakseg.layout import superseded_names
 from weakseg.report.read import RunTables
 from weakseg.runs import file_hash
@@ -93,7 +93,7 @@ def _patients(run: RunTables, known: bool) -> Check:
             f"patients are unknown; none of the {number} groups of near-duplicate images stands on "
             "two sides, but other images of one patient may",
         )
-    return Check(what, True, f"{number} patients, each in one split")
+    return Check(what, True, f"{count(number, 'patient')}, each in one split")
 
 
 def _similar_patients(run: RunTables, known: bool) -> Check:

@@ -20,7 +20,9 @@ GROUPS = {
     "oracle": "Upper bounds: chosen on the test masks themselves, never results",
 }
 """Group of methods → its heading, in the order of the table."""
-DIFFERENCE_COLUMNS = ("floor", "difference", "difference_low", "difference_high")
+DIFFERENCE_COLUMNS = (
+    "floor", "difference", "difference_low", "difference_high", "difference_patients",
+)  # fmt: skip
 CLASSIFIER_COLUMNS = ("split", "score", "seed", "value", "low", "high", "seed_sd")
 SIZE_COLUMNS = ("method", "size", "pixels_low", "pixels_high", "dice", "n")
 SPREAD_COLUMNS = ("method", "q05", "q25", "median", "q75", "q95")
@@ -68,9 +70,10 @@ def method_table(
     -------
     DataFrame
         The columns of ``summary``, ``group`` (one of `GROUPS`), and `DIFFERENCE_COLUMNS`: the
-        floor of the highest Dice, and the `paired_difference` to it; empty and NaN where there is
-        no floor, and for that floor itself. The interval of ``false_positive_rate`` is that of
-        `alarm_interval`. Groups in the order of `GROUPS`, each by falling Dice.
+        floor of the highest Dice, and the `paired_difference` to it with the patients that it rests
+        on; empty, NaN and 0 where there is no floor, and for that floor itself. The interval of
+        ``false_positive_rate`` is that of `alarm_interval`. Groups in the order of `GROUPS`, each
+        by falling Dice.
     """
     if summary.empty:
         return pd.DataFrame(columns=[*summary.columns, "group", *DIFFERENCE_COLUMNS])
@@ -80,10 +83,10 @@ def method_table(
     rows = []
     for method in summary["method"]:
         if floor is None or method == floor:
-            rows.append((floor or "", np.nan, np.nan, np.nan))
+            rows.append((floor or "", np.nan, np.nan, np.nan, 0))
             continue
         lead = paired_difference(per_case, method, floor, bootstrap=bootstrap, seed=seed)
-        rows.append((floor, lead.value, lead.low, lead.high))
+        rows.append((floor, lead.value, lead.low, lead.high, lead.patients))
     lead_columns = pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS), index=summary.index)
     table = pd.concat([summary.assign(group=groups), lead_columns], axis=1)
     order = table["group"].map(list(GROUPS).index)

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from weakseg.report import words
+from weakseg.scores.conclusions import LEAST_PATIENTS
 
 Light = Literal["worth using", "better than nothing", "worth nothing", "not shown"]
 
@@ -21,10 +22,11 @@ MOST_ALARMS = 0.25
 RULES: dict[Light, str] = {
     "worth nothing": "The whole 95 % interval of the method's lead in Dice over the best trivial "
     "floor lies below 0; or, for a method that lives off a classifier, the whole interval of the "
-    "classifier's AUC lies below 0.5.",
-    "not shown": "The interval of the lead holds 0, or there is none: nothing was scored, no "
-    "floor was scored, or all test lesions are of one patient; or a check of how the run was kept "
-    "honest fails.",
+    f"classifier's AUC lies below 0.5. The test lesions are of {LEAST_PATIENTS} patients or "
+    "more.",
+    "not shown": "The interval of the lead holds 0, or there is none: nothing was scored, or no "
+    f"floor; or the test lesions are of fewer than {LEAST_PATIENTS} patients, of which no "
+    "interval can be trusted; or a check of how the run was kept honest fails.",
     "better than nothing": "The whole interval of the lead lies above 0, and a condition of "
     '"worth using" does not hold.',
     "worth using": "The whole interval of the lead lies above 0, and every condition below holds.",
@@ -121,8 +123,9 @@ def _light(
     conditions: tuple[Condition, ...],
     failed: Sequence[str] | None,
 ) -> Light:
-    lead = words.side_of_zero(row["difference_low"], row["difference_high"])
-    if lead == "below" or _chance(auc) == "below":
+    lead = _lead(row)
+    few = words.few_patients(int(row["patients"]))
+    if lead == "below" or (_chance(auc) == "below" and not few):
         return "worth nothing"
     if lead == "unclear" or failed:
         return "not shown"
@@ -224,7 +227,7 @@ def _sentence(
     start = f"{light.capitalize()}: {method}, {taught}, reaches a Dice of {dice}"
     if not row["floor"]:
         return f"{start}, and no trivial floor was scored to hold it against."
-    lead = words.side_of_zero(row["difference_low"], row["difference_high"])
+    lead, patients = _lead(row), int(row["difference_patients"])
     floor = f"marking {spoken(row['floor'])} ({floor_dice})"
     if light == "worth nothing" and lead != "below" and auc is not None:
         return (
@@ -237,10 +240,17 @@ def _sentence(
         why = next(c.but for c in conditions if c.but.startswith(FAILS))
         return f"{start}, but {why}; what stands on it is not shown."
     if light == "not shown":
-        return f"{start}; whether that beats {floor} cannot be told from these images."
+        why = f": {words.too_few(patients)}" if words.few_patients(patients) else ""
+        return f"{start}; whether that beats {floor} cannot be told from these images{why}."
     against = f"{start}, clearly more than {floor}"
     buts = [c.but for c in conditions if not c.holds]
     return f"{against}, but {', and '.join(buts)}." if buts else f"{against}."
+
+
+def _lead(row: pd.Series) -> str:
+    """Whether the lead over the best floor is above, below or about 0."""
+    ends = row["difference_low"], row["difference_high"]
+    return words.side_of_zero(*ends, int(row["difference_patients"]))
 
 
 def _chance(auc: Mapping[str, Any] | None) -> str:

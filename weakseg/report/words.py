@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from weakseg.errors import count as count
 from weakseg.layout import MASKS, SEGMENT_STAGE
 from weakseg.masks.rules import RULE_NAMES
 from weakseg.scores import Interval
+from weakseg.scores.conclusions import LEAST_PATIENTS
 
 Spoken = Callable[[str], str]
 """Name of a method or floor → how people say it, see `weakseg.methods.spoken`."""
@@ -69,26 +71,37 @@ def with_interval(value: Any, low: Any, high: Any, digits: int = 3) -> str:
     return f"{number(value, digits)} {interval(low, high, digits)}".strip()
 
 
-def count(n: int, singular: str, plural: str | None = None) -> str:
-    """A number and its noun."""
-    return f"{n} {singular if n == 1 else plural or singular + 's'}"
-
-
 def opening(name: str) -> str:
     """A name as a sentence begins with it; one of a single word is as files have it."""
     return name[:1].upper() + name[1:] if " " in name else name
 
 
-def side_of_zero(low: Any, high: Any) -> Literal["above", "below", "unclear"]:
+def side_of_zero(
+    low: Any, high: Any, patients: int | None = None
+) -> Literal["above", "below", "unclear"]:
     """What the interval of a difference says: whether 0 lies below, above or within it.
 
-    An end at 0 counts as within, and so does an interval that does not exist.
+    An end at 0 counts as within, and so does an interval that does not exist, or that rests on
+    fewer than `LEAST_PATIENTS` patients: of two patients both differ to one side by chance in
+    every second set, and the interval that is drawn from them never holds 0 then.
     """
-    if _missing(low) or _missing(high):
+    if _missing(low) or _missing(high) or few_patients(patients):
         return "unclear"
     if low > 0:
         return "above"
     return "below" if high < 0 else "unclear"
+
+
+def few_patients(patients: int | None) -> bool:
+    """Whether intervals rest on too few patients for a claim; False where nobody counted."""
+    return patients is not None and patients < LEAST_PATIENTS
+
+
+def too_few(patients: int) -> str:
+    """Why so few patients tell nothing, as the end of a sentence that says so."""
+    if patients == 1:
+        return "the test lesions are of a single patient"
+    return f"the test lesions are of {count(patients, 'patient')}, fewer than {LEAST_PATIENTS}"
 
 
 def answer(
@@ -160,7 +173,8 @@ def _against_floor(row: pd.Series, spoken: Spoken) -> list[str]:
     lead, floor = row["difference"], f"marking {spoken(row['floor'])}"
     ends = interval(row["difference_low"], row["difference_high"])
     by = f"{signed(lead)} {ends}".strip()
-    say = side_of_zero(row["difference_low"], row["difference_high"])
+    patients = int(row["difference_patients"])
+    say = side_of_zero(row["difference_low"], row["difference_high"], patients)
     if say == "above":
         return [f"That is above the best trivial floor, {floor}: the difference is {by}."]
     if say == "below":
@@ -169,7 +183,7 @@ def _against_floor(row: pd.Series, spoken: Spoken) -> list[str]:
             "segmentation it is worth nothing, since a mask that never looks for a lesion does "
             "better."
         ]
-    why = "" if ends else " There is no interval: the test lesions are of a single patient."
+    why = f" {opening(too_few(patients))}." if few_patients(patients) else ""
     return [
         f"Whether that beats the best trivial floor, {floor}, cannot be told: the "
         f"difference is {by}.{why}"
@@ -233,7 +247,7 @@ def choice_note(
 def lead(one: str, other: str, difference: Interval) -> str:
     """Whether one of two is better, by the interval of their paired difference in Dice."""
     by = f"{signed(difference.value)} {interval(difference.low, difference.high)}".strip()
-    say = side_of_zero(difference.low, difference.high)
+    say = side_of_zero(difference.low, difference.high, difference.patients)
     if say == "unclear":
         return f"Whether {one} is better than {other} cannot be told: the difference is {by}."
     comparison = "better" if say == "above" else "worse"

@@ -182,9 +182,11 @@ def _predict_seed(prepared: Prepared, folder: Path, seed: int) -> dict[str, Any]
         write_text(folder / INSTANCES, csv_text(of_slices))
     auc = scores["test"]["auc_lesion"]
     entry = prepared.run.record["stages"][classifier_stage(c.arch, seed)]
+    ends = " without an interval, for the test images are of one patient"
+    if np.isfinite([auc["low"], auc["high"]]).all():
+        ends = f" [{auc['low']:.3f}, {auc['high']:.3f}]"
     say(
-        f"classifier {c.arch}, seed {seed}: test AUC {auc['value']:.3f} "
-        f"[{auc['low']:.3f}, {auc['high']:.3f}], best epoch {entry['best_epoch']} of {c.epochs}: "
-        f"{entry['best_because']}"
+        f"classifier {c.arch}, seed {seed}: test AUC {auc['value']:.3f}{ends}, best epoch "
+        f"{entry['best_epoch']} of {c.epochs}: {entry['best_because']}"
     )
     return {}

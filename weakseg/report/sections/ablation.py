@@ -21,8 +21,8 @@ from weakseg.report.tables import paired_difference, reference_of
 from weakseg.scores import weak_to_full_ratio
 
 STEP_COLUMNS = (
-    "step", "dice", "dice_low", "dice_high", "gain", "gain_low", "gain_high", "ratio", "ratio_low",
-    "ratio_high", "hd95", "missed", "false_positive_rate", "false_positive_rate_low",
+    "step", "dice", "dice_low", "dice_high", "gain", "gain_low", "gain_high", "gain_patients",
+    "ratio", "ratio_low", "ratio_high", "hd95", "missed", "false_positive_rate", "false_positive_rate_low",
     "false_positive_rate_high", "masks_seen", "kind", "seeds", "seconds",
 )  # fmt: skip
 GAP_COLUMNS = ("by", "group", "low", "high", "images", "method", "reference")
@@ -55,6 +55,7 @@ def steps_table(run: RunTables) -> pd.DataFrame:
         if before is not None:
             gain = paired_difference(run.per_case, step, before, **draw)
             row |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+            row["gain_patients"] = gain.patients
         if reference is not None:
             ratio = weak_to_full_ratio(run.per_case, step, reference, **draw)
             row |= {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high}
@@ -189,7 +190,9 @@ def _sentences(steps: pd.DataFrame) -> list[str]:
     sentences = []
     for before, row in zip(steps["step"], steps.to_dict(orient="records")[1:], strict=False):
         by = words.with_interval(row["gain"], row["gain_low"], row["gain_high"])
-        verdict = compared[words.side_of_zero(row["gain_low"], row["gain_high"])]
+        verdict = compared[
+            words.side_of_zero(row["gain_low"], row["gain_high"], int(row["gain_patients"]))
+        ]
         sentences.append(f"{row['step']} is {verdict} {before}: {by}.")
     return sentences
 

@@ -157,21 +157,26 @@ def _worth(name: str, row: Mapping[Any, Any], network: str) -> str:
     fewest = _masks_of(row["fewest"], row["fewest_patients"])
     most = _masks_of(row["most"], row["most_patients"])
     low, high = (_end(row, end) for end in ("low", "high"))
+    patients = int(row["test_patients"])
+    few = words.few_patients(patients)
     if row["below"]:
         least = words.count(round(row["fewest"]), "mask")
         claim = (
             f"{subject} is worth fewer than {least}, the fewest tried: {network} trained on "
             f"{fewest} reaches a higher Dice on these test images"
         )
-        sure = low == "" or row["high_below"]
-        return f"{claim}." if sure else f"{claim}, though the interval reaches up to {high} masks."
+        if few:
+            return f"{claim}, as far as can be told: {words.too_few(patients)}."
+        if row["high_below"]:
+            return f"{claim}."
+        return f"{claim}, though the interval reaches up to {high} masks."
     if row["above"]:
-        sure = low == "" or row["low_above"]
-        if sure:
+        if row["low_above"] and not few:
             return f"{subject} beats {network} trained on {most}, the most tried."
+        why = words.too_few(patients) if few else f"the interval begins at {low} masks"
         return (
             f"{subject} scores higher than {network} trained on {most}, the most tried; that it "
-            f"is better is not shown, for the interval begins at {low} masks."
+            f"is better is not shown, for {why}."
         )
     if row["low_below"] and row["high_above"]:
         return (
@@ -195,7 +200,9 @@ def _better_spent(name: str, row: Mapping[Any, Any], network: str) -> str:
     by = words.signed(row["seen_difference"])
     ends = words.interval(row["seen_difference_low"], row["seen_difference_high"])
     by = f"{by} {ends}".strip()
-    say = words.side_of_zero(row["seen_difference_low"], row["seen_difference_high"])
+    say = words.side_of_zero(
+        row["seen_difference_low"], row["seen_difference_high"], int(row["test_patients"])
+    )
     # The curve rises, so that outside of what was tried it bounds what is not known.
     if row["seen_below"]:
         with_fewest = _masks_of(row["fewest"], row["fewest_patients"])
@@ -226,6 +233,11 @@ def _caution(row: pd.Series, network: str) -> list[str]:
     said = []
     if row["test_patients"] < 2:
         said.append("There are no intervals: the test lesions are of a single patient.")
+    elif words.few_patients(int(row["test_patients"])):
+        said.append(
+            f"{words.opening(words.too_few(int(row['test_patients'])))}: no interval of so "
+            "few can be trusted."
+        )
     draws = int(row["draws"])
     if draws == 1:
         said.append(

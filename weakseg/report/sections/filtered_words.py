@@ -40,7 +40,7 @@ _TOP = {
     "truth": "the {} nearest the lesion",
 }
 _TRUTH = {"truth": "the lesion", "box": "the lesion's box"}
-_NO_INTERVAL = "there is no interval, as for test images of a single patient"
+_TOO_FEW = "the test images are of too few patients for an interval that can be trusted"
 
 
 def condition_words(row: Mapping[Any, Any], name_fill: bool = False) -> str:
@@ -141,7 +141,7 @@ def _tumour(q: Mapping[str, Any], table: pd.DataFrame) -> tuple[str, str, str | 
             f"chance ({fall}), but it may go by the hole that the lesion left."
         )
     else:
-        why = _NO_INTERVAL if q["reason"] == "too few" else "one half lies within that interval"
+        why = _TOO_FEW if q["reason"] == "too few" else "one half lies within that interval"
         said = (
             f"without the lesion a freshly trained network loses {loss} of its lead over chance "
             f"({fall}), and {why}."
@@ -185,7 +185,7 @@ def _dark(q: Mapping[str, Any], _table: pd.DataFrame) -> tuple[str, str, str | N
         "shape": f" That even the whole image (AUC {_auc(q['raw'])}) tells clearly more than the "
         f"shape, by {MARGIN:g} or more, is not certain: there may be nothing to add.",
         "below chance": " That is below chance: it learnt something else than it was tested on.",
-        "too few": f" But {_NO_INTERVAL}.",
+        "too few": f" But {_TOO_FEW}.",
         "interval": " The intervals are too wide for a yes or a no.",
     }.get(str(q["reason"]), "")
     return start, f"{said}.{why}", None
@@ -202,7 +202,7 @@ def _control(q: Mapping[str, Any], _table: pd.DataFrame) -> tuple[str, str, str 
     if q["verdict"] == "as much":
         said += f", all of it within {MARGIN:g}"
     elif q["reason"] == "too few":
-        said += f"; {_NO_INTERVAL}"
+        said += f"; {_TOO_FEW}"
     if not tells(q.get("shape")):
         return start, f"{said}.", None
     soft = " soft" if q.get("size") == "soft" else ""
