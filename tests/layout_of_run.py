@@ -111,6 +111,9 @@ def _graphs(run: Path, config: Config) -> Iterator[Path]:
             kept = list(layout.graphs_folder(run, arch, seed, name).glob(f"*{SUFFIX}"))
             assert bool(kept) == (entry.get(ENGINE, TORCH) != TORCH)
             yield from kept
+    for name in config.segmenters:
+        for seed in config.segmenter_seeds(name):
+            yield from layout.segmenter_graphs(run, name, seed).glob(f"*{SUFFIX}")
 
 
 def _masks(run: Path, config: Config) -> Iterator[Path]:
@@ -198,6 +201,10 @@ def _tables(run: Path, config: Config) -> Iterator[Path]:
         yield layout.scores_file(run, name)
     for name in (layout.PER_VOLUME, layout.VOLUMES) if sliced else ():
         yield layout.scores_file(run, name)
+    for name in config.segmenters:
+        if layout.attribution_stage(name) in _stages(run):
+            yield layout.attribution_table(run, name)
+            yield layout.attribution_summary(run, name)
     if layout.SWEEP_STAGE in _stages(run):
         yield layout.scores_file(run, layout.SWEEP)
     if _has_classifier(run, config):

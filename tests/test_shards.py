@@ -254,7 +254,9 @@ def test_shards_of_a_launcher_know_each_other(fitted, tmp_path, capfd):
     assert contents(run) == contents(whole)
 
 
-def test_what_may_be_done_to_a_run_while_a_shard_of_it_is_made(trained, tmp_path, capsys):
+def test_what_may_be_done_to_a_run_while_a_shard_of_it_is_made(
+    trained, tmp_path, capsys, monkeypatch
+):
     config, _, whole = trained
     run = tmp_path / "run"
     shutil.copytree(whole, run)
@@ -271,9 +273,16 @@ def test_what_may_be_done_to_a_run_while_a_shard_of_it_is_made(trained, tmp_path
             assert "found: shard 1/2" in capsys.readouterr().err
         assert weakseg("heatmap-segment", *of_run, "--fit") == 2
         assert shard(config, run, "1/2") == 2
-        assert "in use by another weakseg command" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "Shard 1/2 of the run is in use by another weakseg command" in said
+        assert "wait until it ends, or name another shard" in said
     assert contents(run) == before
+    monkeypatch.setattr("weakseg.stages.prepare.PATIENCE", 0.01)
     with locked(run):
+        assert shard(config, run, "1/2") == 2
+        said = capsys.readouterr().err
+        assert "waiting for it, up to 0.01 seconds" in said
+        assert "in use by another weakseg command" in said
         assert weakseg("report", run, "--out", tmp_path / "page") == 0
         capsys.readouterr()
         assert weakseg("compare", *of_run) == 2
@@ -413,6 +422,13 @@ def test_joined_predictions_are_those_in_one_piece(trained, tmp_path, capsys):
     )
     before = kept.stat().st_mtime_ns
     capsys.readouterr()
+    with locked(out / "shards/2-of-3"):
+        assert weakseg(*words, out) == 2
+        said = capsys.readouterr().err
+        assert "Shards of the prediction are being made" in said
+        assert "found: shard 2/3" in said
+        assert weakseg(*words, out, "--shard", "2/3") == 2
+        assert "Shard 2/3 of the prediction is in use" in capsys.readouterr().err
     assert weakseg(*words, out) == 0
     said = capsys.readouterr().err
     assert "shard 2/3 is not there; its images are predicted here" in said
@@ -433,7 +449,7 @@ def test_parts_of_another_prediction_are_not_joined(trained, tmp_path, capsys):
     assert "shard 1/2 is left out: it is of other inputs" in said
     assert len(list((tmp_path / "heatmaps").glob("*.npz"))) == 18
     # Nobody has joined them: they are not this prediction's to delete.
-    assert len(list((tmp_path / "shards").iterdir())) == 2
+    assert {p.name for p in (tmp_path / "shards").iterdir()} == {"1-of-2.json", "2-of-2.json"}
 
 
 def test_shards_of_files_of_which_some_cannot_be_read(trained, tmp_path, capsys):

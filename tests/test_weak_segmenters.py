@@ -296,6 +296,7 @@ def test_another_run_of_the_same_splits_lends_its_masks(job, tmp_path, method):
             assert (pixels(targets / path.name) == pixels(path))[sure].all()
 
 
+@pytest.mark.thorough
 def test_a_network_stands_though_the_run_that_lent_it_masks_has_gone(job, tmp_path, capsys):
     config = write_config(tmp_path, job[0] / "data/labels.csv", LENT)
     lender = tmp_path / "lender"

@@ -161,10 +161,17 @@ def remove_leftovers(folder: Path, *, but: Path | None = None) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, wait: float = 0) -> Iterator[None]:
+def locked(
+    folder: Path,
+    *,
+    wait: float = 0,
+    what: str = "The run folder",
+    fix: str = "wait until it ends, or name another folder with --run-dir",
+) -> Iterator[None]:
     """Hold a run folder, so that two commands never write into it at once.
 
-    ``wait`` is how many seconds another command may yet hold it.
+    ``wait`` is how many seconds another command may yet hold it; ``what`` and ``fix`` are said of
+    one that does.
     """
     from filelock import FileLock, Timeout
 
@@ -174,9 +181,7 @@ def locked(folder: Path, *, wait: float = 0) -> Iterator[None]:
         lock.acquire(timeout=wait)
     except Timeout:
         raise RunError(
-            "The run folder is in use by another weakseg command.",
-            where=str(folder),
-            fix="wait until it ends, or name another folder with --run-dir",
+            f"{what} is in use by another weakseg command.", where=str(folder), fix=fix
         ) from None
     try:
         yield

@@ -370,7 +370,7 @@ def _of_run(prepared: Prepared, name: str, seed: int, entry: Entry, whole: bool)
     device = pick_device(config.device)
     together = list(entry.get(NETWORKS, [seed]))
     by = (str(entry.get(ENGINE, TORCH)), settings.precision)
-    networks = load_networks(folder, name, together, device, *by)
+    networks = load_networks(folder, name, together, device, *by, writes=whole)
     networks = networks.weighed(entry.get(WEIGHTS, ()))
     method = NetworkMethod(name, tuple(together), config, networks, settings, entry)
     if not whole:

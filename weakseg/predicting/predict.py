@@ -40,8 +40,10 @@ from weakseg.predicting.shards import (
     Told,
     asked_for,
     forget_parts,
+    held,
     read_parts,
     refuse_neighbours,
+    refuse_running,
     write_part,
 )
 from weakseg.predicting.slices import SLICES, is_sliced, predict_volume, slices_named, slices_of
@@ -125,7 +127,10 @@ def predict(
         if not sliced:  # a case is a whole volume, its neighbours with it
             refuse_neighbours(chosen)
         cases = shard.own(cases)
-    told: dict[str, Told] = {} if shard is not None else read_parts(out, key, names)
+    told: dict[str, Told] = {}
+    if shard is None:
+        refuse_running(out)
+        told = read_parts(out, key, names)
     cases = [c for c in cases if c.id not in told]
     if cases:
         others = shard is not None or bool(told)
@@ -155,7 +160,7 @@ def predict(
     unlike = Unlike(run, chosen.config.data)
     for t in told.values():
         unlike.count(t.unlike)
-    with progress("predicting", len(cases)) as advance:
+    with held(out, shard), progress("predicting", len(cases)) as advance:
         beside = chosen.looks_beside and not sliced
         for some in together(cases, 1 if sliced else chosen.at_once, whole_series=beside):
             made = _rows(one, some, skip_unreadable, writer.take_back, beside)
@@ -168,9 +173,10 @@ def predict(
                 kinds = unlike.kinds.pop(image, [])
                 told[ids[image]] = Told(row | file, lesions, slices, kinds, hashes)
             advance(len(some))
+        if shard is not None:
+            unlike.say()
+            return write_part(out, shard, key, told)
     unlike.say()
-    if shard is not None:
-        return write_part(out, shard, key, told)
     of_all = [told[name] for name in names if name in told]
     lesions = [row for t in of_all for row in t.lesions]
     write_text(out / LESIONS, csv_text(pd.DataFrame(lesions, columns=list(COLUMNS))))

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,21 @@ from pydantic import BaseModel, ConfigDict
 from weakseg.config import fingerprint
 from weakseg.data.cases import Case
 from weakseg.data.formats.dicom.signs import files_in
-from weakseg.errors import UserError, WeaksegError
+from weakseg.errors import RunError, UserError, WeaksegError
 from weakseg.exporting.description import ABOUT
 from weakseg.exporting.exported import is_exported
 from weakseg.methods.base import Method
 from weakseg.methods.lesions import rows_version
 from weakseg.progress import say
-from weakseg.runs import RECORD, file_hash, inside, write_text
+from weakseg.runs import (
+    RECORD,
+    file_hash,
+    inside,
+    is_locked,
+    locked,
+    remove_tree,
+    write_text,
+)
 from weakseg.shards import Shard
 from weakseg.stored import read_json
 
@@ -127,6 +135,40 @@ def refuse_neighbours(method: Method) -> None:
         )
 
 
+@contextlib.contextmanager
+def held(out: Path, shard: Shard | None) -> Iterator[None]:
+    """Hold a shard of a prediction; what is none holds nothing.
+
+    Raises
+    ------
+    RunError
+    """
+    if shard is None:
+        yield
+        return
+    folder = inside(out, "shards", f"{shard.part}-of-{shard.of}")
+    fix = "wait until it ends, or name another shard"
+    with locked(folder, what=f"Shard {shard} of the prediction", fix=fix):
+        yield
+
+
+def refuse_running(out: Path) -> None:
+    """Refuse to join while shards of a prediction are made.
+
+    Raises
+    ------
+    RunError
+    """
+    running = [path.name.replace("-of-", "/") for path in _holds(out) if is_locked(path)]
+    if running:
+        raise RunError(
+            "Shards of the prediction are being made.",
+            where=str(out),
+            found=f"shard {', '.join(running)}",
+            fix="wait until they end, or name another folder with --out",
+        )
+
+
 def write_part(out: Path, shard: Shard, key: str, told: dict[str, Told]) -> Path:
     """Keep what a shard has said; its file."""
     path = inside(out, "shards", f"{shard.part}-of-{shard.of}.json")
@@ -183,8 +225,19 @@ def forget_parts(out: Path, key: str) -> None:
         with contextlib.suppress(WeaksegError):
             if read_json(path, model=PartContent)["key"] == key:
                 path.unlink()
+    for path in _holds(out):
+        if not is_locked(path):
+            remove_tree(path)
     with contextlib.suppress(OSError):  # not there, or not empty
         (out / "shards").rmdir()
+
+
+def _holds(out: Path) -> list[Path]:
+    """The folders by which shards are held, or were."""
+    named = (
+        p for p in sorted((out / "shards").glob("*-of-*")) if _NAME.fullmatch(f"{p.name}.json")
+    )
+    return [p for p in named if p.is_dir()]
 
 
 def _parts(out: Path) -> list[tuple[Path, Shard]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from weakseg.config import fingerprint
@@ -65,13 +65,18 @@ def fit_stage_of(method: str) -> str:
     return f"{FIT_STAGE}/{method}"
 
 
-def forget_fit(run: Run, stage: Stage) -> None:
-    """Delete what was fitted for shards: their masks are joined."""
-    take_out(run, stage.name)
-    for path in stage.outputs:  # of one that was broken off
-        if path.is_dir():
-            remove_tree(path)
-        remove_file(path, below=run.folder)
+def forget_fit(run: Run, stage: str, methods: Iterable[str]) -> None:
+    """Delete what was fitted for shards, when their masks are joined and they are gone.
+
+    Not before: by what was fitted they are known.
+    """
+    folder = fitted_folder(run.folder)
+    take_out(run, stage)
+    if stage == FIT_STAGE:
+        unfitted_file(folder).unlink(missing_ok=True)
+    for method in methods:  # what was broken off is in no list
+        remove_tree(method_folder(folder, method))
+        remove_file(method_folder(folder, method), below=run.folder)
 
 
 def inputs_of_masks(prepared: Prepared) -> tuple[str, ...]:

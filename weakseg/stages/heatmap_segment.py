@@ -17,6 +17,7 @@ from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.explaining import target_classes
 from weakseg.layout import (
     CURVES,
+    FIT_STAGE,
     FLOORS_STAGE,
     HEATMAP_PART,
     MASKS,
@@ -79,11 +80,11 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     stage = _masks(prepared, list(made.values()))
     of_shards = {**made, SEGMENT_STAGE: shards_key(prepared, stage.key)}
     perform(run, stage, force=force)
-    forget_fit(run, fit_stage(prepared, list(made.values())))
     of_shards |= segment_composed(prepared, force=force)
     table = collect(prepared)
     of_shards[FLOORS_STAGE] = floors_key(prepared)
     forget_shards(run.folder, of_shards, but=_of_others)
+    forget_fit(run, FIT_STAGE, prepared.config.heatmap_methods)
     return table
 
 

@@ -32,6 +32,7 @@ from weakseg.progress import say
 from weakseg.runs import (
     Run,
     environment,
+    is_locked,
     locked,
     make_folder,
     remove_leftovers,
@@ -44,6 +45,8 @@ from weakseg.stages.shards import own_folder, refuse_running
 from weakseg.training.together import joined, wait_for_first
 
 ROOT = Path("runs")
+
+OTHER_SHARD = "wait until it ends, or name another shard"
 
 PATIENCE = 60.0
 """Seconds that a shard waits for others to prepare theirs."""
@@ -114,6 +117,8 @@ def prepared_run(
             yield _with_images(prepared, folder)
             return
         holding = stack.enter_context(contextlib.ExitStack())
+        if shard is not None and folder.exists() and is_locked(folder):
+            say(f"another command holds {folder}: waiting for it, up to {PATIENCE:g} seconds")
         holding.enter_context(locked(folder, wait=0 if shard is None else PATIENCE))
         if shard is None:
             refuse_running(folder)
@@ -126,7 +131,8 @@ def prepared_run(
         wait_for_first()
         if shard is not None:
             own = own_folder(folder, shard)
-            stack.enter_context(locked(own))
+            what = f"Shard {shard} of the run"
+            stack.enter_context(locked(own, what=what, fix=OTHER_SHARD))
             holding.close()
             remove_leftovers(own)
         yield _with_images(prepared, folder)

@@ -46,7 +46,7 @@ from weakseg.runs import file_hash, remove_tree, write_json
 from weakseg.shards import Shard
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.effort import of_network_masks
-from weakseg.stages.fitted import fit_stage, fit_stage_of, forget_fit, heatmap_keys
+from weakseg.stages.fitted import fit_stage, fit_stage_of, heatmap_keys
 from weakseg.stages.scoring import part_files
 from weakseg.stages.segment import Masks, OfSeed, Ready, segment_by, shard_of
 from weakseg.stages.shards import BY, NOTHING
@@ -58,10 +58,9 @@ def segment_by_network(prepared: Prepared, name: str, data: SegmentationCases, f
 
     Gives the key of what shards would have made of them.
     """
-    stage, fit = masks_of_network(prepared, name, data), fit_of_network(prepared, name, data)
+    stage = masks_of_network(prepared, name, data)
     key = shards_key(prepared, name, stage.key)
     perform(prepared.run, stage, force=force)
-    forget_fit(prepared.run, fit)
     return key
 
 
@@ -71,7 +70,7 @@ def fit_network(prepared: Prepared, name: str, data: SegmentationCases, force: b
     if why_stale(prepared.run, stage.name, stage.key) is None and not force:
         say(f"{stage.what}: {NOTHING}")
     else:
-        perform(prepared.run, fit_of_network(prepared, name, data), force=force)
+        perform(prepared.run, fit_of_network(prepared, name, data, stage), force=force)
 
 
 def shard_of_network(
@@ -94,10 +93,11 @@ def shard_of_network(
             found=f"no such network of seed {', '.join(map(str, untrained))}",
             fix="run `weakseg train-segmenter CONFIG --fit` once, and this again",
         )
-    stage, fit = masks_of_network(prepared, name, data), fit_of_network(prepared, name, data)
+    stage = masks_of_network(prepared, name, data)
     if why_stale(run, stage.name, stage.key) is None and not force:
         say(f"{stage.what}: {NOTHING}")
         return
+    fit = fit_of_network(prepared, name, data, stage)
     stale = why_stale(run, fit.name, fit.key)
     if stale is not None:
         raise RunError(
@@ -107,8 +107,8 @@ def shard_of_network(
             fix="run `weakseg train-segmenter CONFIG --fit` once, and this again; or leave --shard "
             "out: one command makes all masks",
         )
-    masks, key = _masks(prepared, name, data, {}), shards_key(prepared, name, stage.key)
-    own, of_shard = shard_of(prepared, masks, shard, key)
+    masks = _masks(prepared, name, data, {}, fit)
+    own, of_shard = shard_of(prepared, masks, shard, shards_key(prepared, name, stage.key))
     perform(own, of_shard, force=force)
 
 
@@ -134,23 +134,27 @@ def masks_of_network(prepared: Prepared, name: str, data: SegmentationCases) -> 
         *([gated] if gated else []),
         *rows_version(prepared.cases.cases),
     )
-    return Stage(
+    made = Stage(
         stage,
         key,
         (method_folder(masks_folder(run.folder), name), *part_files(prepared, part)),
         lambda _: (
             {"weights": weights, "data": prepared.key, "asked": wanted}
-            | _write_masks(prepared, name, data, key)
+            | _write_masks(prepared, name, data, made)
         ),
         what=f"masks of {name}",
         inputs=(*_classifiers(prepared, name), *_heats(prepared, name)),
         effort=of_network_masks(prepared, name),
     )
+    return made
 
 
-def fit_of_network(prepared: Prepared, name: str, data: SegmentationCases) -> Stage:
-    """The threshold of every seed of a segmenter, and all else that validation chooses."""
-    folder, masks = fitted_folder(prepared.run.folder), masks_of_network(prepared, name, data)
+def fit_of_network(prepared: Prepared, name: str, data: SegmentationCases, masks: Stage) -> Stage:
+    """The threshold of every seed of a segmenter, and all else that validation chooses.
+
+    ``masks`` are those that are made by it, see `masks_of_network`.
+    """
+    folder = fitted_folder(prepared.run.folder)
 
     def run(_: None) -> dict[str, Any]:
         remove_tree(method_folder(folder, name))
@@ -179,7 +183,8 @@ def with_fitted(prepared: Prepared) -> Prepared:
             fitted += config.heatmap_methods
     for name in config.segmenters:
         if fit_stage_of(name) in made:
-            fit = fit_of_network(prepared, name, segmentation_cases(prepared, name))
+            data = segmentation_cases(prepared, name)
+            fit = fit_of_network(prepared, name, data, masks_of_network(prepared, name, data))
             fitted += [name] if why_stale(prepared.run, fit.name, fit.key) is None else []
     return replace(prepared, fitted=dict.fromkeys(fitted, fitted_folder(prepared.run.folder)))
 
@@ -212,21 +217,22 @@ def _blends(prepared: Prepared, name: str, seed: int) -> bool:
 
 
 def _write_masks(
-    prepared: Prepared, name: str, data: SegmentationCases, key: str
+    prepared: Prepared, name: str, data: SegmentationCases, stage: Stage
 ) -> dict[str, Any]:
     """Write masks and their scores; what the record says of them."""
     config, engines = prepared.config, dict[str, Any]()
-    segment_by(prepared, _masks(prepared, name, data, engines), shards_key(prepared, name, key))
+    masks = _masks(prepared, name, data, engines, fit_of_network(prepared, name, data, stage))
+    segment_by(prepared, masks, shards_key(prepared, name, stage.key))
     entry: dict[str, Any] = {STARTING_WEIGHTS: starting_weights(config, name), **engines}
     by = gate_weights(prepared, name)
     return entry | ({"classifiers": by} if by else {})
 
 
 def _masks(
-    prepared: Prepared, name: str, data: SegmentationCases, engines: dict[str, Any]
+    prepared: Prepared, name: str, data: SegmentationCases, engines: dict[str, Any], fit: Stage
 ) -> Masks:
     """What makes them; ``engines`` gets what the record says of the engine."""
-    seeds, fit = list(prepared.config.mask_seeds(name)), fit_of_network(prepared, name, data)
+    seeds = list(prepared.config.mask_seeds(name))
     make = _fitted if is_current(prepared.run, fit.name, fit.key) else _chosen
     made = partial(make, prepared, name, data, engines)
     return Masks(name, segmenter_part(name), seeds, made)

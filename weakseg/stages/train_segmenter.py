@@ -57,6 +57,7 @@ from weakseg.shards import Shard
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.composed import segment_composed, shard_composed
 from weakseg.stages.effort import of_segmenter
+from weakseg.stages.fitted import fit_stage_of, forget_fit
 from weakseg.stages.scoring import collect
 from weakseg.stages.segmenter_masks import (
     fit_network,
@@ -105,6 +106,8 @@ def train_segmenters(
     joined |= segment_composed(prepared, force=force)
     table = collect(prepared)
     forget_shards(prepared.run.folder, joined, but=lambda stage: stage not in joined)
+    for name in names:
+        forget_fit(prepared.run, fit_stage_of(name), [name])
     return table
 
 
