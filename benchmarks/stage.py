@@ -2,6 +2,8 @@
 
 - *forward*: the classifier alone on the same images, already decoded and in memory; with
   ``--engine`` by torch and by that engine, and ratios are to the faster of the two;
+- *predict* (with ``--predict``): `weakseg predict` of the same files by the run, and by what
+  `weakseg export` makes of it: masks, their lesions, and whether images are like the run's;
 - *script*: what one would write with pytorch-grad-cam, scikit-image and MONAI: decode, explain,
   resize, threshold, write the mask, score it (Dice, IoU, HD95, surface distance).
 
@@ -37,14 +39,19 @@ from weakseg.data.phantom import write_phantom
 from weakseg.engines.base import precision_of
 from weakseg.engines.graph import onnx_of
 from weakseg.engines.registry import ENGINES
+from weakseg.exporting.export import export
 from weakseg.layout import seed_folder
 from weakseg.methods.classifiers import load_classifier
 from weakseg.methods.prepared import Prepared
 from weakseg.models.layers import default_layer
+from weakseg.predicting.predict import predict
 from weakseg.stages.heatmap_segment import heatmap_segment
 from weakseg.stages.prepare import prepared_run
 from weakseg.stages.train_classifier import train_classifiers
 from weakseg.training.loop import make_fabric
+
+METHOD = "gradcam-fixed"
+"""What makes the masks."""
 
 ALIKE = 0.9
 """Mean Dice of the script's masks and ours. They differ at the edges: pytorch-grad-cam takes the
@@ -91,6 +98,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--clock", default="wall", choices=list(CLOCKS), help="what seconds are")
+    parser.add_argument("--predict", action="store_true", help="measure `weakseg predict` as well")
     parser.add_argument("--no-script", action="store_true", help="leave the plain script out")
     parser.add_argument("--json", type=Path, help="file for the rows")
     options = parser.parse_args()
@@ -111,6 +119,12 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, dict[s
         }
         if options.engine != "torch":
             works[f"forward, {options.engine}"] = engine_forward(prepared, options)
+        if options.predict:
+            heatmap_segment(prepared)
+            works["predict"] = prediction(prepared, prepared.run.folder, folder / "predicted")
+            export(prepared.run.folder, folder / "exported", method=METHOD)
+            out = folder / "predicted-by-exported"
+            works["predict, exported"] = prediction(prepared, folder / "exported", out)
         if not options.no_script:
             works["script"] = plain_script(prepared, options, folder / "script")
         times: dict[str, list[float]] = {name: [] for name in works}
@@ -218,6 +232,12 @@ def engine_forward(prepared: Prepared, options: argparse.Namespace) -> Callable[
     return forward
 
 
+def prediction(prepared: Prepared, source: Path, out: Path) -> Callable[[], object]:
+    """`weakseg predict` of all images by a run or an exported method."""
+    images = [case.image for case in prepared.cases.cases]
+    return lambda: predict(source, images, out, method=METHOD, device="cpu")
+
+
 def classifier(prepared: Prepared) -> Any:
     """The network that the run has trained."""
     config = prepared.config
@@ -245,27 +265,28 @@ def plain_script(
     cases = prepared.cases.cases
     folder.mkdir()
 
-    def decode(path: Path) -> np.ndarray:
+    def decode(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         image = imread(path, as_gray=True).astype(np.float32)
         if image.max() > 1:
             image /= 255
+        height, width = image.shape
         side = max(image.shape)
         top, left = ((side - n) // 2 for n in image.shape)
         square = np.zeros((side, side), dtype=np.float32)
-        square[top : top + image.shape[0], left : left + image.shape[1]] = image
-        return resize(square, (options.size, options.size), order=1)
+        square[top : top + height, left : left + width] = image
+        return resize(square, (options.size, options.size), order=1), (height, width)
 
     def run() -> None:
         cam = GradCAM(model, [layer])
         for start in range(0, len(cases), options.batch):
             some = cases[start : start + options.batch]
-            batch = torch.from_numpy(np.stack([decode(c.image) for c in some]))[:, None].float()
+            squares, shapes = zip(*(decode(c.image) for c in some), strict=True)
+            batch = torch.from_numpy(np.stack(squares))[:, None].float()
             maps = cam(batch, [ClassifierOutputTarget(target)] * len(some))
-            for case, heat in zip(some, maps, strict=True):
+            for case, heat, shape in zip(some, maps, shapes, strict=True):
                 if case.split != "test":
                     continue
                 truth = imread(case.mask) > 0 if case.mask is not None else None
-                shape = imread(case.image).shape[:2]
                 side = max(shape)
                 top, left = ((side - n) // 2 for n in shape)
                 full = resize(heat, (side, side), order=1)
@@ -285,7 +306,7 @@ def plain_script(
 
 def compare(prepared: Prepared, folder: Path) -> None:
     """Refuse masks of the script that are not like ours."""
-    ours = prepared.run.folder / "masks" / "gradcam-fixed" / f"seed-{prepared.config.seed}"
+    ours = prepared.run.folder / "masks" / METHOD / f"seed-{prepared.config.seed}"
     dice = []
     for case in prepared.cases.of("test"):
         a, b = (read_mask(f / f"{case.id}.png", "nonzero") for f in (ours, folder))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -245,17 +246,20 @@ class Familiar:
                 f"axes {look.orientation}, training volumes {', '.join(usual_axes)}",
             )
 
-    @property
+    @cached_property
+    def _points(self) -> Floats:
+        return np.array([k.features for k in self.looks])
+
+    @cached_property
     def _scale(self) -> Floats:
-        return _scale_of(np.array([k.features for k in self.looks]))
+        return _scale_of(self._points)
 
     def _distance(self, look: Look) -> float:
-        points = np.array([k.features for k in self.looks])
-        return float(_distances(np.array([look.features]), points, self._scale).min())
+        return float(_distances(np.array([look.features]), self._points, self._scale).min())
 
     def _apart(self, look: Look) -> str:
         """Which groups of features lie outside of the training images', the farthest first."""
-        points = np.array([k.features for k in self.looks])
+        points = self._points
         mine = np.array(look.features)
         low, high = points.min(0), points.max(0)
         outside = np.maximum(low - mine, mine - high).clip(0) / self._scale

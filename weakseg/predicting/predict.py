@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,7 @@ from weakseg.methods.base import Method, Prediction
 from weakseg.methods.clean_up import clean_up
 from weakseg.methods.find import load_method
 from weakseg.methods.lesions import COLUMNS
+from weakseg.predicting.beside import Begin, Later, Predict, Row, begun, writing_beside
 from weakseg.predicting.inputs import (
     PREDICTIONS,
     cause,
@@ -53,9 +55,6 @@ from weakseg.progress import progress, say
 from weakseg.runs import make_folder, write_text
 from weakseg.shards import Shard, refuse_auto
 from weakseg.spreadsheets import csv_text
-
-Predict = Callable[[Sequence[Case]], Iterator[dict[str, Any]]]
-"""Writes the masks of some cases; gives their rows of ``predictions.csv``."""
 
 
 def predict(
@@ -153,26 +152,39 @@ def predict(
     say(f"method {chosen.name} ({chosen.choice}), {which}")
     writer = Writer(out, heatmaps, overlays, chosen.name if dicom_seg else None, chosen.config.data)
     of_slices: Tables = {}
-    one = partial(_predicted, chosen, writer)
-    if sliced:
-        one = partial(_predicted_by_slices, chosen, writer, named, of_slices)
     ids = {str(c.image): c.id for c in cases}
     unlike = Unlike(run, chosen.config.data)
     for t in told.values():
         unlike.count(t.unlike)
-    with held(out, shard), progress("predicting", len(cases)) as advance:
-        beside = chosen.looks_beside and not sliced
-        for some in together(cases, 1 if sliced else chosen.at_once, whole_series=beside):
-            made = _rows(one, some, skip_unreadable, writer.take_back, beside)
-            for row in unlike.tell(some, made):  # what broke half-way has none
+    beside = chosen.looks_beside and not sliced
+    with (
+        held(out, shard),
+        progress("predicting", len(cases)) as advance,
+        writing_beside() as begin,
+    ):
+        one: Predict = partial(_predicted, chosen, writer, unlike, begin)
+        if sliced:
+            one = partial(_predicted_by_slices, chosen, writer, unlike, named, of_slices)
+
+        def take(some: Sequence[Case], rows: Callable[[], list[Row]]) -> None:
+            for row in _rows(rows, one, some, skip_unreadable, writer.take_back, beside):
                 image = row["file"]
                 file = {"file": shown[Path(image)]}
                 lesions = [r | file for r in writer.lesions.pop(image, [])]
                 slices = [r | file for r in of_slices.pop(image, [])]
                 hashes = {} if shard is None else writer.hashes(image)
                 kinds = unlike.kinds.pop(image, [])
+                unlike.count(kinds)
                 told[ids[image]] = Told(row | file, lesions, slices, kinds, hashes)
             advance(len(some))
+
+        waiting = deque[tuple[Sequence[Case], Callable[[], list[Row]]]]()
+        for some in together(cases, 1 if sliced else chosen.at_once, whole_series=beside):
+            waiting.append((some, begun(one, some)))
+            if len(waiting) > 1:
+                take(*waiting.popleft())
+        while waiting:
+            take(*waiting.popleft())
         if shard is not None:
             unlike.say()
             return write_part(out, shard, key, told)
@@ -201,18 +213,19 @@ def _method(
 
 
 def _rows(
+    rows: Callable[[], list[Row]],
     one: Predict,
     cases: Sequence[Case],
     skip: bool,
     take_back: Callable[[Case], None],
     company: bool = False,
-) -> list[dict[str, Any]]:
-    """The rows of some cases; a file that breaks half-way is left out where that is asked for.
+) -> list[Row]:
+    """The rows of some cases that are `begun`; where that is asked for, less what breaks half-way.
 
     With ``company`` what is said of a case depends on those that it comes with.
     """
     try:
-        return list(one(cases))
+        return rows()
     except DataError as e:
         if not skip:
             raise
@@ -220,22 +233,29 @@ def _rows(
             take_back(cases[0])
             say(f"left out {cases[0].shown}: {cause(e)}")
             return []
-        alone = [_rows(one, [case], skip, take_back) for case in cases]
-        whole = [case for case, rows in zip(cases, alone, strict=True) if rows]
+        alone = [_rows(begun(one, [case]), one, [case], skip, take_back) for case in cases]
+        whole = [case for case, made in zip(cases, alone, strict=True) if made]
         if company and 1 < len(whole) < len(cases):  # the others are still neighbours
-            return _rows(one, whole, skip, take_back, company=True)
-        return [row for rows in alone for row in rows]
+            return _rows(begun(one, whole), one, whole, skip, take_back, company=True)
+        return [row for made in alone for row in made]
 
 
-def _predicted(method: Method, writer: Writer, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
+def _predicted(
+    method: Method, writer: Writer, unlike: Unlike, begin: Begin, cases: Sequence[Case]
+) -> Iterator[Later]:
     """The rows of some cases, whose masks are written."""
-    how = method.config.volumes
     for case, said in zip(cases, method.predict_each(cases), strict=True):
-        prediction = clean_up([case], [said], how)[0] if how.changes else said
-        yield _row(case, writer.write(case, prediction), prediction)
+        yield begin(said.mask.size, partial(_finished, method, writer, unlike, case, said))
 
 
-def _row(case: Case, mask: Path, prediction: Prediction) -> dict[str, Any]:
+def _finished(method: Method, writer: Writer, unlike: Unlike, case: Case, said: Prediction) -> Row:
+    """The row of a case, once its mask is cleaned up and written."""
+    how = method.config.volumes
+    prediction = clean_up([case], [said], how)[0] if how.changes else said
+    return unlike.tell(case, _row(case, writer.write(case, prediction), prediction))
+
+
+def _row(case: Case, mask: Path, prediction: Prediction) -> Row:
     """The row of ``predictions.csv``."""
     pixels, p = int(prediction.mask.sum()), prediction.probability
     row: dict[str, Any] = {"file": str(case.image), "mask": mask.name}
@@ -247,10 +267,11 @@ def _row(case: Case, mask: Path, prediction: Prediction) -> dict[str, Any]:
 def _predicted_by_slices(
     method: Method,
     writer: Writer,
+    unlike: Unlike,
     named: dict[Path, list[int]],
     slices: Tables,
     cases: Sequence[Case],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Later]:
     """The rows of some volumes, whose masks are written; those of their slices are added."""
     for case in cases:
         volume = replace(case, slice=None, volume="")
@@ -258,7 +279,9 @@ def _predicted_by_slices(
         prediction, rows = predict_volume(method, slices_of(volume, named), maps=maps)
         slices[str(volume.image)] = rows
         of_slice = {row["slice"]: row.get("lesion_probability") for row in rows}
-        yield _row(volume, writer.write(volume, prediction, of_slice.get), prediction)
+        mask = writer.write(volume, prediction, of_slice.get)
+        row = unlike.tell(case, _row(volume, mask, prediction))
+        yield partial(dict, row)
 
 
 def _volume_of(case: Case, voxels: int) -> dict[str, Any]:

@@ -50,18 +50,14 @@ class Unlike:
         self.kinds: dict[str, list[str]] = {}
         self._unlike = self._seen = 0
 
-    def tell(self, cases: Sequence[Case], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The rows of ``predictions.csv`` of some cases, with the column `UNLIKE`."""
-        by_file = {str(c.image): c for c in cases}
-        told = []
-        for row in rows:
-            reasons = self._reasons(_seen(by_file[row["file"]]))
-            self.kinds[row["file"]] = list(reasons)
-            told.append(row | {UNLIKE: "; ".join(reasons.values())})
-        return told
+    def tell(self, case: Case, row: dict[str, Any]) -> dict[str, Any]:
+        """The row of ``predictions.csv`` of a case, with the column `UNLIKE`; it is not counted."""
+        reasons = self._reasons(_seen(case))
+        self.kinds[row["file"]] = list(reasons)
+        return row | {UNLIKE: "; ".join(reasons.values())}
 
     def count(self, kinds: Sequence[str]) -> None:
-        """Count an image that a shard has looked at, with in what it is unlike."""
+        """Count an image by that in which it is unlike."""
         self._seen += 1
         self._unlike += bool(kinds)
         self._counts.update(kinds)
@@ -69,14 +65,12 @@ class Unlike:
     def look(self, cases: Sequence[Case]) -> None:
         """Hold some cases against the run's, for `summary`."""
         for case in cases:
-            self._reasons(_seen(case))
+            self.count(list(self._reasons(_seen(case))))
 
     def _reasons(self, case: Case) -> dict[str, str]:
         if self._known is None:
             return {}
-        reasons = self._known.unlike(look_at_case(case, self._data))
-        self.count(list(reasons))
-        return reasons
+        return self._known.unlike(look_at_case(case, self._data))
 
     def say(self) -> None:
         """Warn in the terminal, with counts and reasons."""
