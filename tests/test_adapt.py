@@ -270,3 +270,12 @@ def test_other_methods_than_networks_of_images_are_refused(folder, call, monkeyp
     assert refused() == 2
     assert "net is no segmentation network" in capsys.readouterr().err
     assert not (folder / "refused").exists()
+
+
+def test_a_gain_is_told_with_its_interval():
+    from weakseg.predicting.adapted_scores import _gain
+
+    line = {"difference": 0.02, "difference_low": -0.05, "difference_high": 0.09}
+    assert _gain(line) == "+0.020, 95 % interval -0.050 to +0.090"
+    alone = line | {"difference_low": float("nan"), "difference_high": float("nan")}
+    assert _gain(alone) == "+0.020, no interval of one patient"

@@ -169,7 +169,8 @@ def test_a_temporary_run_goes_with_its_object(given):
         ({"patients": [1]}, "different lengths"),
         ({"masks": [np.zeros(3)] * 36}, r"masks\[0\] is no mask"),
         ({"masks": [np.full((4, 4), np.nan)] * 36}, "with NaN or infinity"),
-        ({"splits": ["training"] * 36}, "is no split"),
+        ({"splits": ["trainign"] * 36}, "is no split"),
+        ({"images": [np.full((36, 40), np.nan)] * 36}, r"(?s)no numbers.*images\[0\]"),
     ],
 )
 def test_odd_sets_are_refused_in_a_sentence(given, change, said):

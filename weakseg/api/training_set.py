@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from weakseg.api.inputs import is_tensor, listed, read_picture
 from weakseg.api.true_masks import is_missing, write_array
-from weakseg.errors import ArgumentError
+from weakseg.data.table import split_name
+from weakseg.errors import ArgumentError, UserError
 from weakseg.runs import atomic_path
 from weakseg.settings import SPLITS
 
@@ -85,7 +86,8 @@ def write_set(
     unit = len(stacks) == n and all(map(_is_unit, map(_as_array, stacks)))
     for k, (_, one) in enumerate(some):
         name = f"image-{k:05d}"
-        columns["image"].append(_named(as_file(one, folder / IMAGES, name), folder, name, replaces))
+        file = as_file(one, folder / IMAGES, name, f"images[{k}]")
+        columns["image"].append(_named(file, folder, name, replaces))
     if masks is not None:
         of_each = _column("masks", masks, n)
         columns["mask"] = [_mask(m, folder, k, replaces) for k, m in enumerate(of_each)]
@@ -101,11 +103,18 @@ def write_set(
     return Written(manifest, dict(zip(written, held, strict=True)), unit)
 
 
-def as_file(image: Any, folder: Path, name: str) -> Path:
-    """The file of an image; an array is written as PNG, of floats as TIFF."""
+def as_file(image: Any, folder: Path, name: str, where: str) -> Path:
+    """The file of an image; an array is written as PNG, of floats as TIFF.
+
+    ``where`` names it in errors, if they name nothing themselves.
+    """
     if isinstance(image, str | Path):
         return Path(image).absolute()
-    values = read_picture(image)
+    try:
+        values = read_picture(image)
+    except UserError as e:
+        place = e.where or where
+        raise type(e)(e.what, where=place, found=e.found, expected=e.expected, fix=e.fix) from None
     folder.mkdir(parents=True, exist_ok=True)
     if values.dtype.kind == "f":
         import tifffile
@@ -188,14 +197,15 @@ def _text(value: Any, where: str) -> str:
 
 
 def _split(value: Any, k: int) -> str:
-    if value not in SPLITS:
+    name = split_name(str(value))
+    if name not in SPLITS:
         raise ArgumentError(
             f"splits[{k}] is no split.",
             where="splits",
             found=f"{value!r}"[:60],
             expected=", ".join(SPLITS),
         )
-    return str(value)
+    return name
 
 
 def _mask(mask: Any, folder: Path, k: int, replaces: Path | None) -> str:

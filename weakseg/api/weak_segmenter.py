@@ -301,7 +301,10 @@ class WeakSegmenter(BaseEstimator):
         method = self._method()
         some, _ = listed(images, stacked=True)
         with tempfile.TemporaryDirectory(prefix="weakseg-") as folder:
-            files = [as_file(x, Path(folder), f"image-{k:05d}") for k, (_, x) in enumerate(some)]
+            files = [
+                as_file(x, Path(folder), f"image-{k:05d}", f"images[{k}]")
+                for k, (_, x) in enumerate(some)
+            ]
             # Of what is no file nobody knows whether it follows another: each stands alone.
             cases = [
                 Case(f"image-{k:05d}", f, "", patient="" if isinstance(x, str | Path) else f"{k}")

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from weakseg.config.classifier import AugmentConfig
 from weakseg.config.correct import CorrectConfig
-from weakseg.errors import ConfigError
+from weakseg.errors import ConfigError, count
 from weakseg.settings import AUTO, Auto, Fraction, Probability, Section, seeds_differ
 
 ADAPTIVE: Final = "two-scale-cnn"
@@ -335,7 +335,7 @@ class EquivalenceConfig(Section):
             raise ConfigError(
                 f"There are fewer than {too_many[0]} training patients with a lesion mask.",
                 where="equivalence.patients",
-                found=f"{patients} patients",
+                found=count(patients, "patient"),
                 fix="ask for fewer, or set auto",
             )
         return sorted(set(self.patients))

@@ -259,7 +259,7 @@ def read_table(
     return Table(path, tuple(rows), taken=columns.taken)
 
 
-def _split_name(written: str) -> str:
+def split_name(written: str) -> str:
     """A split by our name for it, whatever common word says it; other words as they stand."""
     return SPLIT_NAMES.get(written.casefold(), written.casefold())
 
@@ -288,7 +288,7 @@ def _row(
         cell("label"),
         cell("mask"),
         cell("patient"),
-        _split_name(cell("split")),
+        split_name(cell("split")),
         fields,
         expected,
         tuple(more),

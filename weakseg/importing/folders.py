@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from weakseg.data.scan_names import is_mask_folder
+from weakseg.errors import count
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Item
 from weakseg.importing.tree import folders_of, listed, stem_of
@@ -165,7 +166,9 @@ def settle_split(items: Sequence[Item], answers: Answers) -> tuple[Item, ...]:
         good, why = "val" in parts, "whether its parts share patients is not known"
     else:
         good = shared == 0
-        why = "its parts share no patient" if good else f"{shared} patients are in several parts"
+        why = (
+            "its parts share no patient" if good else f"{count(shared, 'patient')} in several parts"
+        )
     if "val" not in parts:
         why += "; it has no validation images: some training patients would become such"
     answer = answers.ask(

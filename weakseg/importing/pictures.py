@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from weakseg.errors import count
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item
 from weakseg.importing.folders import Place, places_of, settle_split
@@ -78,11 +79,12 @@ def _told(pairs: Pairs, places: dict[str, Place], by_name: bool, by_mask: bool) 
         how = "classes from the files' names" if by_name else "a folder a class"
         yield f"{how}: {listed(labels, 8)}"
     if pairs.beside:
-        yield f"{pairs.beside} masks beside their images"
+        yield f"{count(pairs.beside, 'mask')} beside their images"
     if pairs.in_folders:
-        yield f"{pairs.in_folders} masks in folders of masks"
+        yield f"{count(pairs.in_folders, 'mask')} in folders of masks"
     if pairs.lost:
-        yield f"{len(pairs.lost)} masks without an image, left out: {listed(pairs.lost, 3)}"
+        lost = count(len(pairs.lost), "mask")
+        yield f"{lost} without an image, left out: {listed(pairs.lost, 3)}"
     if by_mask:
         yield (
             f"no folder a class: labels are read off the masks ({HEALTHY} where a mask is empty, "

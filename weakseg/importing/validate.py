@@ -9,7 +9,7 @@ from pathlib import Path
 from weakseg.config import DataConfig, apply_change, parse_config
 from weakseg.data.check import Problem, format_problems, look_into, problems_json
 from weakseg.data.manifest import read_configured, table_labels
-from weakseg.errors import ConfigError, DataError
+from weakseg.errors import ConfigError, DataError, count
 from weakseg.progress import progress, say
 
 SHEET = "masks.png"
@@ -131,4 +131,5 @@ def _draw(sheet: Path, manifest: Path, data: DataConfig, problems: Sequence[Prob
         shown = write_sheet(
             sheet, table, data, problems, labels, progress=lambda n, of: advance(n, of=of)
         )
-    say(f"{shown} images with the outlines of their masks: {sheet}" if shown else "no pictures")
+    drawn = count(shown, "image")
+    say(f"{drawn} with the outlines of their masks: {sheet}" if shown else "no pictures")

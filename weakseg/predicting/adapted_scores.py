@@ -74,12 +74,23 @@ def score(
     say(
         f"{read} masks were read, for the score alone: "
         + (
-            f"Dice of lesions {whole['dice_before']:.3f} before, {whole['dice_after']:.3f} after, "
-            f"of {whole['lesions']} images with one"
+            f"Dice of lesions {whole['dice_before']:.3f} before, {whole['dice_after']:.3f} after "
+            f"({_gain(whole)}), of {whole['lesions']} images with one"
             if whole["lesions"]
             else f"{whole['images']} images, none with a lesion"
         )
     )
+
+
+def _gain(line: dict[str, Any]) -> str:
+    """The difference of the means with its interval over patients, so that chance is told."""
+    low, high = line["difference_low"], line["difference_high"]
+    ends = (
+        "no interval of one patient"
+        if np.isnan(low)
+        else f"95 % interval {low:+.3f} to {high:+.3f}"
+    )
+    return f"{line['difference']:+.3f}, {ends}"
 
 
 def _rows(

@@ -87,7 +87,8 @@ class Unlike:
         if not self._unlike:
             return ""
         kinds = ", ".join(f"{n} of {what}" for what, n in self._counts.most_common())
+        verb = "is" if self._unlike == 1 else "are"
         return (
-            f"{self._unlike} of {self._seen} images are unlike the run's training images: {kinds}. "
-            "Masks of images unlike those that a network has learnt from may mean nothing"
+            f"{self._unlike} of {self._seen} images {verb} unlike the run's training images: "
+            f"{kinds}. Masks of images unlike those that a network has learnt from may mean nothing"
         )

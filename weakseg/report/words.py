@@ -271,9 +271,10 @@ def warnings(
             )
         patients = int(row["patients"])
         if patients < FEW_PATIENTS:
+            few = "intervals from so few are rough, and mostly too narrow"
             out.append(
-                f"The test images come from {count(patients, 'patient')}: intervals from so few "
-                "are rough, and mostly too narrow."
+                f"The test images come from {count(patients, 'patient')}: "
+                f"{few if patients > 1 else 'there are no intervals'}."
             )
     flat = {n: s for n, s in stages.items() if n.startswith("heatmaps/") and s.get("flat")}
     for name, stage in flat.items():

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from weakseg.current import why_stale
-from weakseg.errors import WeaksegError
+from weakseg.errors import WeaksegError, count
 from weakseg.progress import clock, say
 from weakseg.runs import Run, runs_beside
 from weakseg.stages.base import Effort, Stage
@@ -191,10 +191,8 @@ def in_all(expected: Sequence[Expected]) -> str:
 def show_plan(steps: Sequence[Step], expected: Sequence[Expected]) -> None:
     """Print what is going to be done, before anything is."""
     together = in_all(expected)
-    say(
-        f"plan: {len(steps)} steps{f', {together} on this machine' if together else ''}; what is "
-        "up to date stays as it is"
-    )
+    long = f", {together} on this machine" if together else ""
+    say(f"plan: {count(len(steps), 'step')}{long}; what is up to date stays as it is")
     for k, (step, time_of) in enumerate(zip(steps, expected, strict=True), 1):
         say(f"  {k} {step.what} ({time_of})")
 

@@ -297,3 +297,20 @@ def test_figure_of_a_single_test_patient():
 )
 def test_labels_are_spread(wanted, expected):
     assert spread(wanted, 0.1, 0, 1) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("floor", "warned"), [(0.9, True), (0.1, False)])
+def test_a_network_below_the_best_floor_is_a_weak_yardstick(floor, warned):
+    tree = {"segmenters": {"unet": {}}, "equivalence": {"segmenter": "unet"}}
+    config = parse_config(tree | {"scores": {"bootstrap": 100}})
+    groups = ("no-masks", "masks", "oracle", "no-masks", "supervised", "floor")
+    methods = pd.DataFrame({"method": [*KINDS, "floor"], "group": groups})
+    methods["dice"] = [*(dice for _, _, dice in KINDS.values()), floor]
+    for curve in (curve_rows(), pd.DataFrame()):  # the share stands alone without a curve
+        run = SimpleNamespace(
+            config=config, per_case=method_rows(), equivalence=curve, segmenters={}
+        )
+        subject = Subject(run, "run1")
+        vars(subject).update(methods=methods, method="cam-fixed", spoken=str)
+        said = " ".join(equivalence_of(subject)["headline"])
+        assert ("marking floor 0.900: beside a network that is no better" in said) == warned

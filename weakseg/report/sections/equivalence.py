@@ -59,6 +59,8 @@ def equivalence_of(subject: Subject) -> dict[str, Any]:
         if is_weak and reference is not None and headline is not None:
             ratio = weak_to_full_ratio(run.per_case, headline, reference, **draw)
             said = [ratio_sentence(subject.spoken(headline), subject.spoken(reference), ratio)]
+            full = float(methods.loc[methods["method"] == reference, "dice"].iloc[0])
+            said += _no_better_than_a_floor(methods, full, reference, subject.spoken)
         return none | {"headline": said, "network": network}
     leading = headline if is_weak else weak["method"].iloc[0]
     order = [leading, *(m for m in weak["method"] if m != leading)]
@@ -69,7 +71,8 @@ def equivalence_of(subject: Subject) -> dict[str, Any]:
     drawn = table.set_index("method", drop=False).loc[list(dict.fromkeys(firsts))]
     say = subject.spoken
     of_leading = method_sentences(by_method[leading], network, reference=reference, spoken=say)
-    caution = _stronger(methods, curve, network, say)
+    caution = _no_better_than_a_floor(methods, float(curve["dice"].iloc[-1]), network, say)
+    caution += _stronger(methods, curve, network, say)
     others = [row for m, row in by_method.items() if m != leading]
     return {
         "curve": curve,
@@ -92,6 +95,22 @@ def equivalence_of(subject: Subject) -> dict[str, Any]:
             subject.colours,
         ),
     }
+
+
+def _no_better_than_a_floor(
+    methods: pd.DataFrame, reached: float, network: str, spoken: words.Spoken
+) -> list[str]:
+    """A caution where the yardstick with all of its masks does not pass the best trivial floor."""
+    floors = methods[methods["group"] == "floor"].dropna(subset=["dice"])
+    if floors.empty or reached > floors["dice"].max():
+        return []
+    best = floors.sort_values("dice", kind="stable").iloc[-1]
+    return [
+        f"{words.opening(spoken(network))}, with all the masks that were tried, reaches "
+        f"{words.number(reached)}, and marking {spoken(best['method'])} {words.number(best['dice'])}: beside a "
+        "network that is no better than a mask which never looks for a lesion, a share of its Dice, or "
+        "a number of its masks, means little."
+    ]
 
 
 def _stronger(

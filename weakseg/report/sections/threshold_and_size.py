@@ -54,7 +54,7 @@ TEMPLATE = r"""
 </div>
 <details><summary>Dice by lesion size as a table</summary>
 <div class="scroll"><table><thead><tr><th class="text">method</th><th>third</th><th>pixels</th><th>images</th><th>Dice</th></tr></thead><tbody>
-{% for s in sizes %}<tr><td class="text">{{ s.method }}</td><td>{{ s["size"] }}</td><td>{{ s.pixels_low | num(0) }}–{{ s.pixels_high | num(0) }}</td><td>{{ s.n }}</td><td>{{ s.dice | num }}</td></tr>
+{% for s in sizes %}<tr><td class="text">{{ s.method }}</td><td>{{ s["size"] }}</td><td>{{ s.pixels_low | num(0) }}{% if s.n %}–{{ s.pixels_high | num(0) }}{% endif %}</td><td>{{ s.n }}</td><td>{{ s.dice | num }}</td></tr>
 {% endfor %}</tbody></table></div></details>
 """
 
