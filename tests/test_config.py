@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from weakseg.config import Config, dump_config, fingerprint, load_config, parse_config
+from weakseg.config.differences import differences
 from weakseg.errors import ConfigError
 from weakseg.masks.rules import RULE_NAMES
 from weakseg.settings import Keys
@@ -229,3 +230,14 @@ def test_a_heatmaps_precision_counts_and_its_batch_does_not():
     assert named.fingerprint_settings() != plain.fingerprint_settings()
     larger = plain.model_copy(update={"batch_size": 2})
     assert larger.fingerprint_settings() == plain.fingerprint_settings()
+
+
+def test_a_segmenter_that_one_experiment_lacks_is_one_difference():
+    one = parse_config({"device": "cpu", "segmenters": {"a": {}, "b": {"epochs": 3}}})
+    other = parse_config({"segmenters": {"b": {"epochs": 4}, "c": {}}})
+    assert differences(one, other) == [
+        "segmenters.a: there (now none)",
+        "segmenters.b.epochs: 3 (now 4)",
+        "segmenters.c: none (now there)",
+    ]
+    assert differences(one, one) == []

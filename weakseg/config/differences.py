@@ -9,19 +9,26 @@ from weakseg.config.experiment import Config
 
 
 def differences(before: Config, now: Config) -> list[str]:
-    """Each setting that was another, as people read it; where a run is made is none of them."""
-    earlier, later = (dict(_flat(c.model_dump(mode="json"))) for c in (before, now))
-    return [
-        f"{key}: {earlier.get(key, 'none')} (now {later.get(key, 'none')})"
-        for key in dict.fromkeys([*earlier, *later])
-        if earlier.get(key) != later.get(key) and key != "device"
-    ]
+    """Each setting that was another, as people read it; where a run is made is none of them.
+
+    A segmenter, heatmap or section that only one of them has is one difference, whatever its
+    settings are.
+    """
+    earlier, later = (c.model_dump(mode="json", exclude={"device"}) for c in (before, now))
+    return list(_changes(earlier, later))
 
 
-def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings of an experiment by their whole names."""
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for key in dict.fromkeys([*before, *now]):
+        was, is_now, name = before.get(key), now.get(key), f"{above}{key}"
+        if isinstance(was, dict) and isinstance(is_now, dict):
+            yield from _changes(was, is_now, f"{name}.")
+        elif isinstance(was, dict) or isinstance(is_now, dict):
+            yield f"{name}: {_said(was)} (now {_said(is_now)})"
+        elif was != is_now:
+            yield f"{name}: {was} (now {is_now})"
+
+
+def _said(value: Any) -> str:
+    """A whole section in a word."""
+    return "there" if isinstance(value, dict) else "none" if value is None else str(value)
