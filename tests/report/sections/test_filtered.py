@@ -76,7 +76,7 @@ def test_a_lesion_that_can_be_missed_is_a_no():
     [
         ("interval", {"value": 0.6, "low": 0.3, "high": 0.8}, "one half lies within that"),
         ("too few", ends(0.6, None), "loses 60 % of its lead"),
-        ("too few", ends(0.6, None), "there is no interval"),
+        ("too few", ends(0.6, None), "of too few patients"),
         ("chance", ends(None), "not clearly better than chance"),
     ],
 )
@@ -103,7 +103,7 @@ def test_what_was_not_tried_is_not_spoken_of():
         ("no", "only shape", "No: ", "add to the shape is less than 0.05"),
         ("cannot tell", "shape", "Cannot be told: ", "0.930 [0.890, 0.970]"),
         ("cannot tell", "interval", "Cannot be told: ", "too wide"),
-        ("cannot tell", "too few", "Cannot be told: ", "there is no interval"),
+        ("cannot tell", "too few", "Cannot be told: ", "of too few patients"),
     ],
 )
 def test_the_dark_regions_in_words(verdict, reason, start, told):
@@ -144,7 +144,7 @@ def test_the_controls_in_words(verdict, start, source, name):
 
 def test_a_control_without_an_interval_says_so():
     (sentence,) = said(control("cannot tell", "too few", lead=ends(0.2, None)))
-    assert "difference +0.200; there is no interval" in sentence
+    assert "difference +0.200; the test images are of too few patients" in sentence
 
 
 def test_a_shape_that_tells_the_class_is_a_caution_once_and_only_if_its_interval_says_so():
