@@ -360,13 +360,13 @@ def choose(prepared, reader, monkeypatch):
     kinds = [replace(k, load=lambda _f, _c, name, *_: taken.append(name)) for k in find.KINDS]
     monkeypatch.setattr(find, "KINDS", tuple(kinds))
 
-    def method_of(entries):
+    def method_of(entries, named=None):
         folder = prepared.run.folder
         paths = [threshold_file(folder / "masks", name) for name in entries]
         for path, entry in zip(paths, entries.values(), strict=True):
             write_json(path, entry)
         try:
-            load_method(folder, device="cpu")
+            load_method(folder, named, device="cpu")
         finally:
             for path in paths:
                 path.unlink()
@@ -402,6 +402,13 @@ def test_predict_takes_the_first_method_of_the_experiment_that_saw_no_mask(reade
     assert choose(heat | {"set": of_network("weak", 0)}) == "set"
     with pytest.raises(UserError, match="No method of the run gets by without true masks"):
         choose(heat | {"set": of_network("weak", 3)})
+
+
+def test_a_method_that_is_not_there_is_answered_with_those_that_need_no_true_mask(reader, choose):
+    heat = {f"gradcam-{name}": of_rule(reader, name) for name in ("fixed", "oracle-image")}
+    with pytest.raises(UserError, match=r"no method 'zz'") as caught:
+        choose(heat, "zz")
+    assert caught.value.fix == "choose one of: gradcam-fixed"
 
 
 def test_of_segmenters_alone_predict_takes_one_that_another_method_taught(choose):

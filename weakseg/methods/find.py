@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 from weakseg.config import Config, load_config
@@ -126,7 +125,7 @@ def _first_method(entries: Entries) -> str:
     Where there are segmenters alone, one that other methods taught comes before one that true
     masks taught.
     """
-    usable = [m for m, e in entries.items() if not any(v.get("upper_bound") for v in e.values())]
+    usable = _applicable(entries)
     untold = [
         m
         for m in usable
@@ -145,13 +144,18 @@ def _first_method(entries: Entries) -> str:
     )
 
 
-def _find_method(heatmap: str, methods: Collection[str], method: str) -> str:
+def _applicable(entries: Entries) -> list[str]:
+    """All but upper bounds, which need the true masks of what they segment."""
+    return [m for m, e in entries.items() if not any(v.get("upper_bound") for v in e.values())]
+
+
+def _find_method(heatmap: str, methods: Entries, method: str) -> str:
     """The method of a name, or of a rule of the experiment's `heatmap`."""
     named = {m.removeprefix(f"{heatmap}-"): m for m in methods}
     if method not in methods and method not in named:
         raise UserError(
             f"The run has no method {method!r}.",
             where="--method",
-            fix=did_you_mean(method, methods),
+            fix=did_you_mean(method, _applicable(methods) or methods),
         )
     return method if method in methods else named[method]
