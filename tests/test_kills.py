@@ -1,10 +1,12 @@
-"""A `compare` that is killed in each of its stages, again and again, ends as one that never was.
+"""Commands that are killed in each of their stages, again and again, end as if they never were.
 
 Run `python -m tests.test_kills` from the root of the checkout for the table; as a test it is slow.
-In each pass over the stages the command is killed (SIGKILL) once in every stage, at a random moment
-of it or shortly after its end, and started again each time; at last it runs to its end, and every
-file is compared with that of a run that was never broken off. Files that two unbroken runs do not
-have alike (times are in them) are left out, and named.
+There are two chains of commands: a `compare`; and one with an engine in shards, whose graphs are
+kept, with a sweep of methods and an explained segmenter. In each pass over the stages the command
+at work is killed (SIGKILL) once in every stage, at a random moment of it or shortly after its end,
+and repeated each time; at last the chain runs to its end, and every file is compared with that of a
+run that was never broken off. Files that two unbroken runs do not have alike (times are in them)
+are left out, and named.
 """
 
 from __future__ import annotations
@@ -19,17 +21,25 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests.layout_of_run import files_of
+from tests.layout_of_run import files_of, named_files
 from tests.tiny import write_config, write_set
-from weakseg.config import load_config
+from weakseg.config import Config, load_config
 from weakseg.runs import Run
+from weakseg.shards import Shard
 from weakseg.stages import base, compare
 from weakseg.stages.base import Stage
+from weakseg.stages.explain_segmenter import explain_run
+from weakseg.stages.heatmap_segment import fit_for_shards, heatmap_segment, heatmap_shard
 from weakseg.stages.prepare import prepared_run
+from weakseg.stages.sweep import sweep
+from weakseg.stages.train_classifier import train_classifiers
+from weakseg.stages.train_segmenter import fit_segmenters, segmenters_shard, train_segmenters
 from weakseg.training import checkpoints
 
 CONFIG = """
@@ -50,16 +60,83 @@ filtered: {{filters: [hard], fills: [zero], controls: [], epochs: 2, faithfulnes
 TIMES = ("run.json", "outputs/", "report/")
 """Where files may hold times."""
 
+COMMAND = "command "
+"""How what is told of a command begins; its number follows."""
+
+SHARDS = """
+name: tiny
+device: cpu
+engine: onnxruntime
+data: {{manifest: {manifest}, image_size: 64}}
+classifier: {{arch: squeezenet1_1, epochs: 2, batch_size: 8, seeds: [0]}}
+masks: {{rules: [{{rule: otsu}}, {{rule: fixed, at: 0.3}}], gate: none}}
+scores: {{bootstrap: 100}}
+report: {{gallery: 1}}
+segmenters:
+  net: {{arch: "encoder-unet:squeezenet1_1", epochs: 2, steps: 2, seeds: [0]}}
+  pupil: {{arch: "encoder-unet:squeezenet1_1", epochs: 1, steps: 2, seeds: [0], masks: net}}
+consensus: {{agreed: {{methods: [gradcam-otsu, net, pupil]}}}}
+"""
+
 Signal = Callable[[str], None]
 
+Command = Callable[[Config, Path], object]
 
-def run_to_end(config: Path, run: Path, tell: Signal) -> None:
-    """One `compare`, that tells of each stage when it begins and when it has ended."""
+
+def with_run(work: Callable[..., object]) -> Command:
+    """A command that works on a run; ``work`` gets it prepared."""
+
+    def command(config: Config, run: Path) -> None:
+        with prepared_run(config, run) as prepared:
+            work(prepared)
+
+    return command
+
+
+def in_shards(work: Callable[..., object]) -> list[Command]:
+    """Commands that each make one of two shards."""
+
+    def command(config: Config, run: Path, shard: Shard) -> None:
+        with prepared_run(config, run, shard=shard) as prepared:
+            work(prepared, shard)
+
+    return [partial(command, shard=Shard(part, 2)) for part in (1, 2)]
+
+
+CHAINS: dict[str, tuple[str, list[Command]]] = {
+    "compare": (CONFIG, [with_run(compare.compare)]),
+    "shards": (
+        SHARDS,
+        [
+            with_run(train_classifiers),
+            *in_shards(heatmap_shard),
+            with_run(fit_for_shards),
+            *in_shards(heatmap_shard),
+            with_run(heatmap_segment),
+            with_run(fit_segmenters),
+            *in_shards(segmenters_shard),
+            with_run(train_segmenters),
+            with_run(sweep),
+            lambda config, run: explain_run(run, "net", images=2, device="cpu"),
+            with_run(compare.compare),
+        ],
+    ),
+}
+"""An experiment, and the commands that work on it one after the other."""
+
+
+def run_to_end(chain: str, config: Path, run: Path, first: int, tell: Signal) -> None:
+    """The commands of a chain from one on, telling of each stage when it begins and has ended."""
     checkpoints.SHARE = 1e9  # a checkpoint after every epoch
     perform = base._finish
 
+    def told(stage: Stage) -> str:
+        """Its name; of a shard's with the shard."""
+        below = stage.outputs[0].relative_to(run).parts
+        return f"{stage.name}, {below[1]}" if below[0] == "shards" else stage.name
+
     def begin(stage: Stage) -> Stage:
-        tell(stage.name)
+        tell(told(stage))
         return stage
 
     original = Stage.__init__
@@ -71,20 +148,19 @@ def run_to_end(config: Path, run: Path, tell: Signal) -> None:
 
     def finish(run_: object, stage: Stage, *rest: object) -> None:
         perform(run_, stage, *rest)  # type: ignore[arg-type]
-        tell(f"end of {stage.name}")
+        tell(f"end of {told(stage)}")
 
     Stage.__init__ = init  # type: ignore[method-assign]
     base._finish = finish  # type: ignore[assignment]
-    tell("prepare")
-    with prepared_run(load_config(config), run) as prepared:
-        tell("end of prepare")
-        compare.compare(prepared)
+    for number, command in list(enumerate(CHAINS[chain][1]))[first:]:
+        tell(f"{COMMAND}{number}")
+        command(load_config(config), run)
 
 
 class Child:
-    """A `compare` in a process of its own, forked, so that libraries are loaded once."""
+    """A chain in a process of its own, forked, so that libraries are loaded once."""
 
-    def __init__(self, config: Path, run: Path) -> None:
+    def __init__(self, chain: str, config: Path, run: Path, first: int = 0) -> None:
         run.parent.mkdir(parents=True, exist_ok=True)
         read, write = os.pipe()
         self.pid = os.fork()
@@ -94,7 +170,7 @@ class Child:
             os.dup2(log, 2)
             code = 1
             try:
-                run_to_end(config, run, lambda text: _send(write, text))
+                run_to_end(chain, config, run, first, lambda text: _send(write, text))
                 code = 0
             except BaseException:
                 traceback.print_exc()
@@ -122,35 +198,61 @@ def _send(pipe: int, text: str) -> None:
     os.write(pipe, (json.dumps(text) + "\n").encode())
 
 
-def whole(config: Path, run: Path) -> dict[str, float]:
-    """Run to the end; stage → its seconds, in their order."""
-    child = Child(config, run)
+class Place(NamedTuple):
+    """A stage of an unbroken chain: which command performs it, and for how many seconds."""
+
+    command: int
+    seconds: float
+
+
+def whole(chain: str, config: Path, run: Path, first: int = 0) -> dict[str, Place]:
+    """Run to the end; the stages in their order."""
+    child = Child(chain, config, run, first)
     heard = child.follow()
     assert child.end() == 0, run.with_name("log.txt").read_text()[-3000:]
-    seconds: dict[str, float] = {}
-    began: dict[str, float] = {}
+    places: dict[str, Place] = {}
+    began: dict[str, tuple[int, float]] = {}
+    command = first
     for text, at in heard:  # some stages are performed twice: the first time counts
         name = text.removeprefix("end of ")
-        if name == text:
-            began.setdefault(name, at)
+        if text.startswith(COMMAND):
+            command = int(text.removeprefix(COMMAND))
+        elif name == text:
+            began.setdefault(name, (command, at))
         else:
-            seconds.setdefault(name, at - began[name])
-    return seconds
+            places.setdefault(name, Place(began[name][0], at - began[name][1]))
+    return places
 
 
-def kill_in(config: Path, run: Path, stage: str, after: float) -> bool:
-    """Kill a `compare` so many seconds after a stage began; whether it was killed.
+class Broken:
+    """A run whose commands are killed, and repeated by who cannot know how far they came."""
 
-    A stage that the run before has finished, between its kill and now, is forgotten first: else
-    nobody would begin it.
-    """
-    Run(run).forget(stage)
-    child = Child(config, run)
-    heard = child.follow(stage)
-    if heard and heard[-1][0] == stage:
-        time.sleep(after)
-    os.kill(child.pid, signal.SIGKILL)
-    return child.end() == -signal.SIGKILL
+    def __init__(self, chain: str, config: Path, run: Path) -> None:
+        self.chain, self.config, self.run, self.at = chain, config, run, 0
+
+    def kill_in(self, stage: str, place: Place, after: float) -> bool:
+        """Kill the command so many seconds after a stage began; whether it was killed.
+
+        A stage that was finished between its kill and now is forgotten first: else nobody would
+        begin it.
+        """
+        name, _, shard = stage.partition(", ")
+        of = self.run / "shards" / shard if shard and shard != "fitted" else self.run
+        if of.exists():
+            Run(of).forget(name)
+        child = Child(self.chain, self.config, self.run, min(self.at, place.command))
+        heard = child.follow(stage)
+        if heard and heard[-1][0] == stage:
+            time.sleep(after)
+        os.kill(child.pid, signal.SIGKILL)
+        heard += child.follow()  # what it still said
+        commands = [int(t.removeprefix(COMMAND)) for t, _ in heard if t.startswith(COMMAND)]
+        self.at = max([self.at, *commands])
+        return child.end() == -signal.SIGKILL
+
+    def end(self) -> None:
+        """Run to the end."""
+        whole(self.chain, self.config, self.run, self.at)
 
 
 def contents(run: Path) -> dict[str, bytes]:
@@ -163,22 +265,25 @@ def unlike(a: dict[str, bytes], b: dict[str, bytes]) -> set[str]:
     return {n for n in a.keys() | b.keys() if a.get(n) != b.get(n)}
 
 
-def try_kills(folder: Path, passes: int, seed: int = 0) -> tuple[Counter[str], list[set[str]]]:
+def try_kills(
+    chain: str, folder: Path, passes: int, seed: int = 0
+) -> tuple[Counter[str], list[set[str]]]:
     """Kills by stage, and the files that are not as in an unbroken run, by pass."""
-    config = write_config(folder, write_set(folder / "data"), CONFIG)
-    seconds = whole(config, folder / "unbroken" / "run")
+    config = write_config(folder, write_set(folder / "data"), CHAINS[chain][0])
+    places = whole(chain, config, folder / "unbroken" / "run")
     expected = contents(folder / "unbroken" / "run")
-    whole(config, folder / "second" / "run")
+    assert set(expected) == named_files(folder / "unbroken" / "run")
+    whole(chain, config, folder / "second" / "run")
     times = unlike(expected, contents(folder / "second" / "run"))
     assert all(n.startswith(TIMES) for n in times), times
     print(f"left out, for two unbroken runs differ in them: {', '.join(sorted(times))}\n")
     rng, kills, differences = random.Random(seed), Counter[str](), []
     for n in range(passes):
-        run = folder / f"pass-{n}" / "run"
-        for stage, took in seconds.items():
-            kills[stage] += kill_in(config, run, stage, rng.uniform(0, 1.1) * took)
-        whole(config, run)
-        differences.append(unlike(expected, contents(run)) - times)
+        broken = Broken(chain, config, folder / f"pass-{n}" / "run")
+        for stage, place in places.items():
+            kills[stage] += broken.kill_in(stage, place, rng.uniform(0, 1.1) * place.seconds)
+        broken.end()
+        differences.append(unlike(expected, contents(broken.run)) - times)
         unlike_it = sorted(differences[-1]) or "no difference"
         print(f"pass {n + 1}, {sum(kills.values())} kills so far: {unlike_it}", flush=True)
     return kills, differences
@@ -186,8 +291,9 @@ def try_kills(folder: Path, passes: int, seed: int = 0) -> tuple[Counter[str], l
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_run_that_is_killed_in_every_stage_ends_as_an_unbroken_one(tmp_path):
-    kills, differences = try_kills(tmp_path, passes=1)
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_run_that_is_killed_in_every_stage_ends_as_an_unbroken_one(tmp_path, chain):
+    kills, differences = try_kills(chain, tmp_path, passes=1)
     assert sum(kills.values()) >= len(kills) - 2  # the last stages may have ended before
     assert differences == [set()]
 
@@ -197,14 +303,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--chain", choices=CHAINS, help="default: all")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        kills, differences = try_kills(Path(folder), options.passes, options.seed)
-    print("\n| stage | kills |\n|---|---|")
-    for stage, count in kills.items():
-        print(f"| {stage} | {count} |")
-    print(f"\n{sum(kills.values())} kills, {sum(map(len, differences))} files that differ")
-    if any(differences):
+    differ = 0
+    for chain in [options.chain] if options.chain else CHAINS:
+        with tempfile.TemporaryDirectory() as folder:
+            found = try_kills(chain, Path(folder), options.passes, options.seed)
+        kills, differences = found
+        print(f"\n| stage of {chain} | kills |\n|---|---|")
+        for stage, count in kills.items():
+            print(f"| {stage} | {count} |")
+        differ += sum(map(len, differences))
+        print(f"\n{sum(kills.values())} kills, {sum(map(len, differences))} files that differ\n")
+    if differ:
         raise SystemExit("a killed run does not end as an unbroken one")
 
 
