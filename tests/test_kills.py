@@ -179,12 +179,12 @@ class Child:
         os.close(write)
         self.told = os.fdopen(read)
 
-    def follow(self, until: str | None = None) -> list[tuple[str, float]]:
-        """What it tells, with the time of each, up to a word or to its end."""
+    def follow(self, *until: str) -> list[tuple[str, float]]:
+        """What it tells, with the time of each, up to a word of these or to its end."""
         heard = []
         for line in self.told:
             heard.append((json.loads(line), time.monotonic()))
-            if heard[-1][0] == until:
+            if heard[-1][0] in until:
                 break
         return heard
 
@@ -241,7 +241,8 @@ class Broken:
         if of.exists():
             Run(of).forget(name)
         child = Child(self.chain, self.config, self.run, min(self.at, place.command))
-        heard = child.follow(stage)
+        # A stage that is joined is not begun: then not much further.
+        heard = child.follow(stage, f"{COMMAND}{place.command + 2}")
         if heard and heard[-1][0] == stage:
             time.sleep(after)
         os.kill(child.pid, signal.SIGKILL)
