@@ -1,6 +1,7 @@
 """The run folder: the path of every file in it, and the name of every stage in its record.
 
 Nobody else joins a path below a run folder. ``docs/run-folder.md`` describes it for people.
+All of it stands in one file, so that no two stages can give a path two meanings.
 """
 
 from __future__ import annotations
