@@ -1,6 +1,7 @@
 """The run folder: atomic writes, a lock, and a record of what was made from what.
 
-What makes a stage up to date, and how it is recorded, is said in `weakseg.stages.base`.
+What makes a stage up to date, and how it is recorded, is said in `weakseg.stages.base`. The three
+stand together, as none of them is safe without the others.
 """
 
 from __future__ import annotations
