@@ -125,3 +125,9 @@ def test_what_a_killed_command_was_writing_goes_and_nothing_else(tmp_path):
     remove_leftovers(tmp_path)
     left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
     assert left == {".lock", "a/part-1", "a/b/x.part-1", ".mine/c"}
+    for name in ("a/.part-1", "graphs/net/.part-1", "shards/1/.part-1"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("written by others")
+    remove_leftovers(tmp_path, but=[tmp_path / "graphs", tmp_path / "shards"])
+    parts = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob(".part-*")}
+    assert parts == {"graphs/net/.part-1", "shards/1/.part-1"}

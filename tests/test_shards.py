@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread, Timer
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +24,7 @@ from weakseg.errors import ConfigError, RunError
 from weakseg.layout import heatmap_file
 from weakseg.methods.rows import Rows
 from weakseg.methods.shard_rows import read_shard_rows, write_shard_rows
-from weakseg.predicting.shards import Told, asked_for, forget_parts, read_parts, write_part
+from weakseg.predicting.shards import Told, asked_for, forget_parts, held, read_parts, write_part
 from weakseg.runs import Run, file_hash, locked
 from weakseg.shards import Shard, parse_shard
 from weakseg.stages.base import Stage, perform
@@ -311,8 +312,12 @@ def test_a_lost_shard_is_named_and_made_again_alone(trained, tmp_path, capsys, m
     config, before, whole = trained
     run = tmp_path / "run"
     shutil.copytree(before, run)
+    graph = run / "graphs/.part-1"  # another shard may be writing it
+    graph.parent.mkdir()
+    graph.touch()
     for which in ("1/3", "2/3", "3/3", "2/2"):
         assert shard(config, run, which) == 0
+    assert graph.exists()
     shutil.rmtree(run / "shards/2-of-3")
     next((run / "shards/3-of-3").rglob("*.npz")).write_bytes(b"damaged")
     kept = {p: p.stat().st_mtime_ns for p in (run / "shards/1-of-3").rglob("*.npz")}
@@ -329,6 +334,7 @@ def test_a_lost_shard_is_named_and_made_again_alone(trained, tmp_path, capsys, m
             "weakseg.stages.heatmaps.run_explainer", None
         )  # breaks off when some are taken
         assert weakseg("heatmap-segment", config, "--run-dir", run) == 1
+    assert not graph.exists()
     assert all(p.exists() for p in kept)
     shutil.copytree(run / "shards/2-of-2", run / "shards/1-of-1")  # a shard of other images
     record = run / "shards/2-of-2/run.json"
@@ -406,7 +412,28 @@ def predicted(out: Path) -> dict[str, bytes]:
     return {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
 
 
-def test_joined_predictions_are_those_in_one_piece(trained, tmp_path, capsys):
+def test_a_shard_waits_for_who_only_looks(tmp_path, monkeypatch):
+    holds, done = Event(), Event()
+
+    def look():
+        with locked(tmp_path / "shards/1-of-2"):
+            holds.set()
+            done.wait(20)
+
+    looker = Thread(target=look)
+    looker.start()
+    assert holds.wait(20)
+    with monkeypatch.context() as hurried:
+        hurried.setattr("weakseg.predicting.shards.PATIENCE", 0)
+        with pytest.raises(RunError, match="Shard 1/2 of the prediction is in use"):
+            held(tmp_path, Shard(1, 2)).__enter__()
+    Timer(0.02, done.set).start()
+    with held(tmp_path, Shard(1, 2)):
+        looker.join()
+
+
+def test_joined_predictions_are_those_in_one_piece(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("weakseg.predicting.shards.PATIENCE", 0)
     config, _, whole = trained
     words = ("predict", whole, config.parent / "data/images", "--heatmaps", "--out")
     assert weakseg(*words, tmp_path / "one") == 0

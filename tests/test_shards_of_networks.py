@@ -10,6 +10,10 @@ import pytest
 
 from tests.test_shards import contents
 from tests.tiny import weakseg, write_config, write_set
+from weakseg.config import load_config
+from weakseg.layout import BEST, segmenter_folder
+from weakseg.stages.prepare import prepared_run
+from weakseg.stages.segmenter_masks import with_fitted
 
 pytestmark = pytest.mark.thorough
 
@@ -94,6 +98,17 @@ def test_joined_masks_are_the_whole(fitted, tmp_path, capsys, monkeypatch):
     assert do(config, run, "train-segmenter", "--shard", "2/4") == 0
     assert capsys.readouterr().err.count("masks of net: up to date, there is nothing to do") == 2
     assert not (run / "shards/fitted").exists()
+
+
+def test_a_fitted_segmenter_without_its_weights_stops_no_other(fitted, tmp_path):
+    config, before, _ = fitted
+    run = tmp_path / "run"
+    shutil.copytree(before, run)
+    others = {"gradcam-fixed", "gradcam-otsu", "pupil"}
+    with prepared_run(load_config(config), run, dry_run=True) as prepared:
+        assert with_fitted(prepared).fitted.keys() == {"net", *others}
+        (segmenter_folder(run, "net", 1) / BEST).unlink()
+        assert with_fitted(prepared).fitted.keys() == others
 
 
 def test_lost_shards_are_named_and_made_again_alone(fitted, tmp_path, capsys, monkeypatch):

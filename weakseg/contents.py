@@ -69,6 +69,7 @@ class StageContent(_Content):
     settings: str | None = None
     starting_weights: str | None = None
     lent_masks: str | None = None
+    lent_masks_from: str | None = None
     segmenter: str | None = None
     layer: str | None = None
     device: str | None = None

@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -146,13 +146,13 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def remove_leftovers(folder: Path, *, but: Path | None = None) -> None:
+def remove_leftovers(folder: Path, *, but: Collection[Path] = ()) -> None:
     """Delete what a command was writing when it was killed; only who holds the folder may.
 
-    Whatever lies below ``but`` is held by others.
+    Whatever lies below a folder of ``but`` is held, or written, by others.
     """
     for parent, folders, files in os.walk(folder):
-        folders[:] = [n for n in folders if Path(parent) / n != but]
+        folders[:] = [n for n in folders if Path(parent) / n not in but]
         for name in files:
             if name.startswith(PART):
                 (Path(parent) / name).unlink(missing_ok=True)

@@ -14,6 +14,9 @@ LENT_MASKS = "lent_masks"
 """Key of a stage that holds the fingerprint of another run's masks, which its network learnt
 from."""
 
+LENT_MASKS_FROM = "lent_masks_from"
+"""Key of a stage that holds where that run lay, whatever folder a command is called in."""
+
 _BY_NAME = ("none", "imagenet")
 
 

@@ -20,7 +20,7 @@ from weakseg.methods.find import kind_of, method_names
 from weakseg.methods.heatmap import SEGMENT_FIRST
 from weakseg.methods.masks_seen import MasksSeen, masks_seen
 from weakseg.methods.other_runs import other_run
-from weakseg.methods.outside import LENT_MASKS, as_taken
+from weakseg.methods.outside import LENT_MASKS, LENT_MASKS_FROM, as_taken
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenters import is_trained, segmenter_settings, training_images
 from weakseg.progress import progress, say
@@ -68,7 +68,9 @@ class PseudoLabelSource:
         return kind.of_run(self.prepared, self.method, self.seed, self.threshold, False)
 
 
-def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
+def find_source(
+    prepared: Prepared, masks: str, seed: int, lent_by: Path | None = None
+) -> PseudoLabelSource:
     """The method that a segmenter's ``masks`` names.
 
     Parameters
@@ -80,6 +82,8 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
     seed : int
         Of the segmenter that is trained: the method's network of the same seed is taken, or, where
         it has none, its first.
+    lent_by : Path, optional
+        Where ``RUN`` lies, see `lender`; default: as it is written.
 
     Raises
     ------
@@ -90,7 +94,9 @@ def find_source(prepared: Prepared, masks: str, seed: int) -> PseudoLabelSource:
         splits.
     """
     folder, method = _lent_by(masks), masks.rpartition("/")[2]
-    origin = other_run(prepared, Path(folder), "masks") if folder else prepared
+    origin = prepared
+    if folder:
+        origin = other_run(prepared, lent_by or Path(folder), "masks")
     config, run = origin.config, origin.run
     methods = method_names(config)
     if method not in methods:
@@ -139,20 +145,38 @@ def source_key(prepared: Prepared, name: str, seed: int) -> str | None:
     masks = prepared.config.segmenters[name].masks
     if masks == MANIFEST:
         return None
-    lent = _taken_masks(prepared, name, seed) if is_gone(masks) else None
-    return lent or find_source(prepared, masks, seed).key
+    folder = lender(prepared, name, seed)
+    lent = _taken_masks(prepared, name, seed) if is_gone(folder) else None
+    return lent or find_source(prepared, masks, seed, folder).key
 
 
-def is_gone(masks: str) -> bool:
-    """Whether another run is to lend masks, and is not there (any more)."""
-    folder = _lent_by(masks)
-    return bool(folder) and not (Path(folder) / RECORD).exists()
+def lender(prepared: Prepared, name: str, seed: int) -> Path | None:
+    """The folder of another run that is to lend a segmenter masks; None where none is.
+
+    A path is that of the folder in which the command is called; where no run is there, the one
+    that lent the masks, as far as the record says where it lay and it is still named so.
+    """
+    folder = _lent_by(prepared.config.segmenters[name].masks)
+    if not folder:
+        return None
+    named, stages = Path(folder), prepared.run.record.get("stages", {})
+    taken = stages.get(segmenter_stage(name, seed), {}).get(LENT_MASKS_FROM)
+    if (named / RECORD).exists() or taken is None or not (Path(taken) / RECORD).exists():
+        return named
+    same = Path(taken).parts[-len(named.parts) :] == named.parts
+    return Path(taken) if same else named
+
+
+def is_gone(folder: Path | None) -> bool:
+    """Whether another run is to lend masks, see `lender`, and is not there (any more)."""
+    return folder is not None and not (folder / RECORD).exists()
 
 
 def stands_by_itself(prepared: Prepared, name: str, seed: int) -> bool:
     """Whether the run that has lent a segmenter its masks has gone, and nothing is left to make."""
-    settings, stages = prepared.config.segmenters[name], prepared.run.record.get("stages", {})
-    lent = _taken_masks(prepared, name, seed) if is_gone(settings.masks) else None
+    stages = prepared.run.record.get("stages", {})
+    gone = is_gone(lender(prepared, name, seed))
+    lent = _taken_masks(prepared, name, seed) if gone else None
     if lent is None or not is_trained(prepared, name, seed, lent):
         return False
     told = targets_stage(name, seed)
@@ -195,10 +219,10 @@ def check_source(prepared: Prepared, name: str) -> None:
         If it is no run, or of other data or splits; not where it has gone and nothing is left to
         make of its masks.
     """
-    folder = _lent_by(prepared.config.segmenters[name].masks)
-    seeds = prepared.config.segmenter_seeds(name)
-    if folder and not all(stands_by_itself(prepared, name, s) for s in seeds):
-        other_run(prepared, Path(folder), "masks")
+    for seed in prepared.config.segmenter_seeds(name):
+        folder = lender(prepared, name, seed)
+        if folder is not None and not stands_by_itself(prepared, name, seed):
+            other_run(prepared, folder, "masks")
 
 
 def training_targets(

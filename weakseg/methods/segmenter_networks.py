@@ -191,7 +191,7 @@ def load_networks(
     precision : str, optional
         Which an engine computes in.
     writes : bool, optional
-        Whether graphs that an engine lacks are kept in the run folder; only who holds it may.
+        Whether graphs that an engine lacks are kept in the run folder; not by who only reads it.
 
     Raises
     ------

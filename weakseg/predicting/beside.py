@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import BoundedSemaphore
 from typing import Any
 
 from weakseg.data.cases import Case
@@ -13,6 +14,9 @@ from weakseg.errors import DataError
 LARGE = 2**19
 """Pixels or voxels from which on a prediction is written before the next one is made: several in
 memory would be many times a volume."""
+
+WAITING = 4
+"""Predictions that may be begun and not written yet: more would pile up where a disk is slow."""
 
 Row = dict[str, Any]
 
@@ -29,10 +33,16 @@ Predict = Callable[[Sequence[Case]], Iterator[Later]]
 @contextmanager
 def writing_beside() -> Iterator[Begin]:
     """One thread that writes, in order: what it touches nobody else does meanwhile."""
-    pool = ThreadPoolExecutor(1)
+    pool, room = ThreadPoolExecutor(1), BoundedSemaphore(WAITING)
 
     def begin(pixels: int, work: Callable[[], Row]) -> Later:
-        later = pool.submit(work)
+        room.acquire()
+        try:
+            later = pool.submit(work)
+        except BaseException:
+            room.release()
+            raise
+        later.add_done_callback(lambda _: room.release())  # also of what failed or was cancelled
         if pixels > LARGE:
             later.exception()  # waits; what it is, is told where the row is asked for
         return later.result

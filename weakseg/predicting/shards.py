@@ -35,6 +35,10 @@ from weakseg.shards import Shard
 from weakseg.stored import read_json
 
 Rows = list[dict[str, Any]]
+PATIENCE = 1.0
+"""Seconds that a shard waits for its folder: who joins holds it for an instant, to see whether it
+is held."""
+
 _NAME = re.compile(r"([1-9]\d*)-of-([1-9]\d*)\.json")
 
 
@@ -148,7 +152,7 @@ def held(out: Path, shard: Shard | None) -> Iterator[None]:
         return
     folder = inside(out, "shards", f"{shard.part}-of-{shard.of}")
     fix = "wait until it ends, or name another shard"
-    with locked(folder, what=f"Shard {shard} of the prediction", fix=fix):
+    with locked(folder, wait=PATIENCE, what=f"Shard {shard} of the prediction", fix=fix):
         yield
 
 

@@ -23,8 +23,15 @@ from weakseg.data.phantom import phantom_name, write_phantom
 from weakseg.data.phantom_slices import NORMAL, TUMOR
 from weakseg.data.splits import write_splits
 from weakseg.disk import as_path
-from weakseg.errors import check_argument
-from weakseg.layout import PREPARE_STAGE, config_file, images_file, shards_folder, splits_file
+from weakseg.errors import RunError, check_argument
+from weakseg.layout import (
+    GRAPHS,
+    PREPARE_STAGE,
+    config_file,
+    images_file,
+    shards_folder,
+    splits_file,
+)
 from weakseg.methods.checked import checked_run, say_other_settings
 from weakseg.methods.checks import check_settings
 from weakseg.methods.prepared import Prepared
@@ -32,7 +39,6 @@ from weakseg.progress import say
 from weakseg.runs import (
     Run,
     environment,
-    is_locked,
     locked,
     make_folder,
     remove_leftovers,
@@ -117,12 +123,13 @@ def prepared_run(
             yield _with_images(prepared, folder)
             return
         holding = stack.enter_context(contextlib.ExitStack())
-        if shard is not None and folder.exists() and is_locked(folder):
-            say(f"another command holds {folder}: waiting for it, up to {PATIENCE:g} seconds")
-        holding.enter_context(locked(folder, wait=0 if shard is None else PATIENCE))
         if shard is None:
+            holding.enter_context(locked(folder))
             refuse_running(folder)
-        remove_leftovers(folder, but=None if shard is None else shards_folder(folder))
+            remove_leftovers(folder)
+        else:
+            holding.enter_context(_held_soon(folder))
+            remove_leftovers(folder, but=[shards_folder(folder), folder / GRAPHS])
         say_other_settings(folder, config)
         run = prepared.run
         write_text(config_file(folder), dump_config(config))
@@ -136,6 +143,18 @@ def prepared_run(
             holding.close()
             remove_leftovers(own)
         yield _with_images(prepared, folder)
+
+
+def _held_soon(folder: Path) -> contextlib.ExitStack:
+    """Hold a run folder, and wait for who holds it; to look first would be to hold it, too."""
+    make_folder(folder)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except RunError:
+            say(f"another command holds {folder}: waiting for it, up to {PATIENCE:g} seconds")
+            stack.enter_context(locked(folder, wait=PATIENCE))
+        return stack.pop_all()
 
 
 def _with_images(prepared: Prepared, folder: Path) -> Prepared:

@@ -182,11 +182,20 @@ def with_fitted(prepared: Prepared) -> Prepared:
         if why_stale(prepared.run, fit.name, fit.key) is None:
             fitted += config.heatmap_methods
     for name in config.segmenters:
-        if fit_stage_of(name) in made:
-            data = segmentation_cases(prepared, name)
-            fit = fit_of_network(prepared, name, data, masks_of_network(prepared, name, data))
-            fitted += [name] if why_stale(prepared.run, fit.name, fit.key) is None else []
+        if fit_stage_of(name) in made and _is_fitted(prepared, name):
+            fitted.append(name)
     return replace(prepared, fitted=dict.fromkeys(fitted, fitted_folder(prepared.run.folder)))
+
+
+def _is_fitted(prepared: Prepared, name: str) -> bool:
+    """Whether a segmenter's threshold is up to date; not where what it is of is gone or damaged,
+    which is told where its masks are asked for."""
+    data = segmentation_cases(prepared, name)
+    try:
+        fit = fit_of_network(prepared, name, data, masks_of_network(prepared, name, data))
+    except RunError:
+        return False
+    return why_stale(prepared.run, fit.name, fit.key) is None
 
 
 def shards_key(prepared: Prepared, name: str, key: str) -> str:

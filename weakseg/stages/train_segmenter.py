@@ -32,11 +32,12 @@ from weakseg.methods.fitting import fit_segmenter
 from weakseg.methods.gate import check_gate
 from weakseg.methods.networks import say_random
 from weakseg.methods.other_runs import heat_stage
-from weakseg.methods.outside import LENT_MASKS
+from weakseg.methods.outside import LENT_MASKS, LENT_MASKS_FROM
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import (
     PseudoLabelSource,
     find_source,
+    lender,
     stands_by_itself,
     targets_key,
     training_targets,
@@ -193,7 +194,8 @@ def _train_all(
         if not force and stands_by_itself(prepared, name, seed):
             say(f"segmenter {name}, seed {seed}: up to date, though {masks} has gone")
             continue
-        source = None if masks == MANIFEST else find_source(prepared, masks, seed)
+        lent_by = lender(prepared, name, seed)
+        source = None if masks == MANIFEST else find_source(prepared, masks, seed, lent_by)
         _train(prepared, name, seed, data, source, force, after_epoch)
     return data
 
@@ -242,7 +244,10 @@ def _train(
         )
         if launched().first:
             write_json(folder / SETTINGS, trained.settings)
-        lent = {LENT_MASKS: source.key} if source is not None and "/" in source_of else {}
+        lent = {}
+        if source is not None and "/" in source_of:
+            where = source.prepared.run.folder.absolute()
+            lent = {LENT_MASKS: source.key, LENT_MASKS_FROM: str(where)}
         return trained.entry | {STARTING_WEIGHTS: taken} | lent
 
     inputs = () if source is None else source.inputs(prepared.run)
