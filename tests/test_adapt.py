@@ -276,6 +276,10 @@ def test_a_gain_is_told_with_its_interval():
     from weakseg.predicting.adapted_scores import _gain
 
     line = {"difference": 0.02, "difference_low": -0.05, "difference_high": 0.09}
-    assert _gain(line) == "+0.020, 95 % interval -0.050 to +0.090"
+    assert _gain(line, 5) == "+0.020, 95 % interval -0.050 to +0.090"
+    assert _gain(line, 2) == (
+        "+0.020, 95 % interval -0.050 to +0.090, which cannot be trusted: the test lesions are of "
+        "2 patients, fewer than 5"
+    )
     alone = line | {"difference_low": float("nan"), "difference_high": float("nan")}
-    assert _gain(alone) == "+0.020, no interval of one patient"
+    assert _gain(alone, 1) == "+0.020, no interval of one patient"

@@ -12,7 +12,7 @@ LESION, ELSEWHERE, EMPTY = (np.zeros((20, 20), np.uint8) for _ in range(3))
 LESION[2:6, 2:6] = ELSEWHERE[12:16, 12:16] = 255
 
 
-def test_missed_is_an_empty_mask_and_dice_is_of_lesions(tmp_path):
+def test_missed_is_an_empty_mask_and_dice_is_of_lesions(tmp_path, capsys):
     rows, cases = [], []
     for k, (label, mask) in enumerate(
         [("tumour", ELSEWHERE), ("tumour", EMPTY), ("normal", EMPTY), ("normal", ELSEWHERE)]
@@ -38,3 +38,6 @@ def test_missed_is_an_empty_mask_and_dice_is_of_lesions(tmp_path):
     assert line["normal"]["dice_before"] == line["normal"]["difference"] == ""
     assert told("normal", "dice_all") == [0.5, 1]
     assert line["all"]["difference"] == "0.5"
+    # The interval of p0 and p1; p2 and p3 have no lesion.
+    said = " ".join(capsys.readouterr().err.split())
+    assert "cannot be trusted: the test lesions are of 2 patients, fewer than 5)" in said

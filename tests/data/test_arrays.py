@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from weakseg.config import DataConfig
-from weakseg.data.arrays import ImageBatches, as_channels, channels_of, network_image
+from weakseg.data.arrays import ImageBatches, as_channels, channels_of, halved, network_image
 from weakseg.data.cases import Case, CaseSet, Labels
 from weakseg.data.mapped import MappedStore
 
@@ -56,3 +56,15 @@ def test_batches_are_the_same_kept_or_not(cases, tmp_path, limit):
     assert [b.original for b in batches.boxes([2, 0])] == [(64, 64), (40, 20)]
     alone = network_image(np.asarray(Image.open(cases[0].image)), 1, 32, "auto")[0]
     np.testing.assert_allclose(first[1].numpy(), alone, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_mirrored_and_read_only_arrays_are_halved_too():
+    whole = np.random.default_rng(0).random((3, 6, 4)).astype(np.float32)
+    locked = whole.copy()
+    locked.flags.writeable = False
+    turned = np.moveaxis(whole, 0, -1)[:, ::-1]
+    for array in (whole, whole[:, ::-1], locked, locked[..., ::-1], turned):
+        np.testing.assert_array_equal(halved(array), array.astype(np.float16))
+    # As numpy lays it out, so that batches do not depend on who has rounded.
+    assert halved(turned).strides == turned.astype(np.float16).strides

@@ -480,6 +480,7 @@ def test_too_few_tested_patients_are_told_before_anything_is_trained(tmp_path, c
     validate = validate_manifest(tmp_path / "labels.csv")[0].splitlines()
     assert validate[0].endswith(": no problems")
     assert validate[1].startswith("note: the test images with a lesion are of 2 patients")
+    assert "raise data.split.test, or test every patient once" in validate[1]
 
 
 def test_a_rare_label_that_is_nearly_another_may_be_a_slip(tmp_path):

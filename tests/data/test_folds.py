@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.data.helpers import write_rows
 from tests.data.test_splits import TWO, cases_of, sides
 from tests.tiny import write_manifest, write_set
 from weakseg.config import DataConfig, LeftOut, SplitConfig, parse_config
 from weakseg.data import dealing
-from weakseg.data.check import check_manifest
-from weakseg.data.manifest import read_manifest
+from weakseg.data.check import Findings, check_manifest, look_into
+from weakseg.data.check_splits import lesion_patients, way_of_testing
+from weakseg.data.manifest import read_configured, read_manifest
 from weakseg.data.splits import make_splits
 from weakseg.errors import ConfigError, DataError
 
@@ -192,3 +194,42 @@ def test_a_split_column_and_folds_are_two_answers(tmp_path):
 def test_settings_that_contradict_each_other(split, says):
     with pytest.raises(ConfigError, match=says):
         parse_config({"data": {"split": split}})
+
+
+SHARE, COLUMN = "raise data.split.test, or test every", "put more patients into test, or rename"
+OUT = "leave data.split.leave_out out and test every"
+
+
+@pytest.mark.parametrize(
+    ("patients", "split", "column", "tested", "advice"),
+    [
+        (12, {}, None, 2, SHARE),
+        (12, {"folds": 5}, None, 12, None),
+        (4, {"folds": 2}, None, 4, "another; add patients"),
+        (12, {}, "split", 2, COLUMN),
+        (12, {"leave_out": {"column": "site", "value": "test"}}, "site", 2, OUT),
+    ],
+)
+def test_advice_on_few_tested_patients_can_be_followed(
+    tmp_path, patients, split, column, tested, advice
+):
+    rows = [["image", "label", "patient", *([column] if column else [])]]
+    for k in range(patients):
+        where = "test" if k < 2 else "val" if k < 5 else "train"
+        for label in ("tumor", "normal"):
+            rows.append([f"{label}{k}.png", label, f"p{k}", *([where] if column else [])])
+    data = DataConfig(split=SplitConfig(**split))
+    table = read_configured(write_rows(tmp_path, rows), data)
+    n = lesion_patients(table, data, TWO, None)
+    assert n == tested
+    said = Findings([], lesion_patients=n, tested_by=way_of_testing(table, data)).few_tested
+    assert (said is None) == (advice is None)
+    if said and advice:
+        assert advice in said
+        assert ("data.split.test" in said) == (advice == SHARE)
+        assert (", of all folds together," in said) == ("folds" in split)
+
+
+def test_the_check_knows_who_says_who_is_tested(tmp_path):
+    path = write_rows(tmp_path, [["image", "label", "split"], ["a.png", "tumor", "test"]])
+    assert look_into(path, DataConfig()).tested_by == "column"

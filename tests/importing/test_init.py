@@ -14,8 +14,11 @@ from tests.importing.trees import marked, mask, picture, seed_of
 from tests.tiny import read_rows, weakseg
 from weakseg.config import load_config
 from weakseg.config.yaml_text import parse
+from weakseg.importing.answers import Answers
 from weakseg.importing.experiment import experiment_text
+from weakseg.importing.folders import Place
 from weakseg.importing.layouts.registry import LAYOUTS
+from weakseg.importing.names import labelled_by_name
 
 
 def init(root, out, *more):
@@ -389,3 +392,33 @@ def test_names_that_do_not_all_tell_one_class_tell_none(names, tmp_path, capsys)
         picture(tmp_path / f"set/{name}.png", k)
     assert weakseg("init", tmp_path / "set", "--out", tmp_path / "out") == 2
     assert "Nothing tells the images' labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("tumour_absent_001", "without_tumour_1", "case1_tumour_free", "img_without_lesion"),
+        *("non_malignant_2", "not_malignant_2", "Non-Malignant 2", "tumour_negative_1"),
+        *("tumour_no_1", "not_no_tumour_1", "tumour_1_absent"),
+    ],
+)
+def test_a_negated_class_is_none(name):
+    places = {f"{k}.png": Place() for k in ("tumour_1", "normal_2", name)}
+    answers = Answers()
+    assert labelled_by_name(places, answers) == places
+    assert answers.asked == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("no_tumour_1", "no_tumour"),
+        ("x_No-Lesion", "No-Lesion"),
+        ("negative_1", "negative"),
+        ("case_no_3_tumour", "tumour"),
+        ("free_breathing_tumour_1", "tumour"),
+    ],
+)
+def test_words_that_negate_nothing_leave_the_class(name, label):
+    places = {f"{k}.png": Place() for k in ("tumour_1", "normal_2", name)}
+    assert labelled_by_name(places, Answers())[f"{name}.png"].label == label

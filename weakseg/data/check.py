@@ -20,7 +20,7 @@ from weakseg.data.check_masks import (
     polarity_problem,
     value_problems,
 )
-from weakseg.data.check_splits import lesion_patients, split_problems
+from weakseg.data.check_splits import TestedBy, lesion_patients, split_problems, way_of_testing
 from weakseg.data.inspect_files import look_at_rows
 from weakseg.data.manifest import (
     Problem,
@@ -49,6 +49,16 @@ __all__ = [
 
 Progress = Callable[[int, int], object]
 
+_FOLDS = "test every patient once: weakseg sweep CONFIG --folds 5"
+_TEST_MORE: dict[TestedBy, str] = {
+    "share": f"add patients, raise data.split.test, or {_FOLDS}",
+    "folds": "add patients",
+    "leave_out": f"add patients, or leave data.split.leave_out out and {_FOLDS}",
+    "column": "add patients, put more patients into test, or rename the column (published_split) "
+    f"and {_FOLDS}",
+}
+"""How more patients come to be tested."""
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -63,13 +73,17 @@ class Findings:
     groups : list of str or None
         Of each row the group of images that look alike, where no row names a patient.
     lesion_patients : int or None
-        Who is tested and has a lesion, counted; None where errors keep patients from being dealt.
+        Who is tested and has a lesion, counted, in all folds together where there are folds; None
+        where errors keep patients from being dealt.
+    tested_by : {"share", "folds", "leave_out", "column"}
+        What says who is tested.
     """
 
     problems: list[Problem]
     grey: bool = True
     groups: list[str] | None = None
     lesion_patients: int | None = None
+    tested_by: TestedBy = "share"
 
     @property
     def few_tested(self) -> str | None:
@@ -78,11 +92,12 @@ class Findings:
         if n is None or n >= LEAST_PATIENTS:
             return None
         none = "no interval" if n == 1 else "no interval that can be trusted"
+        tested = "the test images with a lesion"
+        tested += ", of all folds together," if self.tested_by == "folds" else ""
         return (
-            f"the test images with a lesion are of {n} patient{'' if n == 1 else 's'}, fewer than "
+            f"{tested} are of {n} patient{'' if n == 1 else 's'}, fewer than "
             f"{LEAST_PATIENTS}: there will be {none}, and the report calls no method better than "
-            "another; add patients, raise data.split.test, or test every patient once: weakseg "
-            "sweep CONFIG --folds 5"
+            f"another; {_TEST_MORE[self.tested_by]}"
         )
 
 
@@ -162,10 +177,10 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
             problems.append(
                 Problem("split-impossible", None, None, e.what.rstrip("."), e.fix or "")
             )
-    grey = all(s.grey for s in seen)
+    grey, how = all(s.grey for s in seen), way_of_testing(table, data)
     if named := {p.row for p in problems if p.kind == NAMES_PATIENT}:  # others would repeat it
         problems = [p for p in problems if p.kind == NAMES_PATIENT or p.row not in {None, *named}]
-    return Findings(sorted(problems, key=lambda p: p.row or 0), grey, groups, tested)
+    return Findings(sorted(problems, key=lambda p: p.row or 0), grey, groups, tested, how)
 
 
 def _same_paths(table: Table) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from typing import Literal
 
 from weakseg.config import SPLITS, DataConfig
 from weakseg.data.cases import Case, Labels
@@ -19,6 +20,9 @@ from weakseg.data.splits import (
 from weakseg.errors import count
 
 _ALIKE = "groups of images that look alike"
+
+TestedBy = Literal["share", "folds", "leave_out", "column"]
+"""What says who is tested: a share of the images, folds, a column's value, or a split column."""
 
 
 def split_problems(
@@ -77,6 +81,8 @@ def lesion_patients(
 ) -> int:
     """How many patients have a lesion in the test images, as they are dealt or given.
 
+    With folds these are the test images of all folds together, for so they are scored.
+
     Raises
     ------
     DataError
@@ -85,7 +91,18 @@ def lesion_patients(
     cases = _cases(table, groups)
     # Splits that are given stand, even where they part images that look alike.
     dealt = cases if table.has_splits else make_splits(cases, labels, data.split)
-    return len({c.patient for c in dealt if c.split == "test" and labels.is_lesion(c.label)})
+    pooled = way_of_testing(table, data) == "folds"
+    tested = (c for c in dealt if pooled or c.split == "test")
+    return len({c.patient for c in tested if labels.is_lesion(c.label)})
+
+
+def way_of_testing(table: Table, data: DataConfig) -> TestedBy:
+    """What says who is tested."""
+    if table.has_splits:
+        return "column"
+    if data.split.folds is not None:
+        return "folds"
+    return "share" if data.split.leave_out is None else "leave_out"
 
 
 def _slip(label: str, others: Sequence[str]) -> str:

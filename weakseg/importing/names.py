@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from weakseg.importing.answers import Answers, Question
@@ -13,6 +13,8 @@ from weakseg.importing.tree import listed, stem_of
 _WORD = re.compile(r"[^\W\d_]+")
 _SAY_LITTLE = frozenset(("no", "yes", "false", "0", "background", "absent", "mass"))
 """Names of classes that in the middle of a file's name may mean anything."""
+_NEGATIONS = frozenset(("no", "non", "not", "without", "free", "absent", "negative", "neg"))
+"""Words that turn the class beside them into its contrary."""
 
 
 def labelled_by_name(places: Mapping[str, Place], answers: Answers) -> dict[str, Place]:
@@ -46,7 +48,10 @@ def labelled_by_name(places: Mapping[str, Place], answers: Answers) -> dict[str,
 
 
 def _classes(stem: str) -> dict[str, str]:
-    """The classes that a name holds: as `plain` has them → as they are written."""
+    """The classes that a name holds: as `plain` has them → as they are written.
+
+    None where one is negated, as in "tumour_free": no name of the other class stands there.
+    """
     from weakseg.data.labels import HEALTHY_NAMES, plain
 
     known = (HEALTHY_NAMES | CLASS_NAMES) - _SAY_LITTLE
@@ -58,8 +63,22 @@ def _classes(stem: str) -> dict[str, str]:
             some = words[at : at + several]
             text = stem[some[0].start() : some[-1].end()]
             if len(some) == several and plain(text) in known:
+                if _negated(stem, words, at, at + several):
+                    return {}
                 found.setdefault(plain(text), text)
                 at += several - 1
                 break
         at += 1
     return found
+
+
+def _negated(stem: str, words: Sequence[re.Match[str]], first: int, end: int) -> bool:
+    """Whether a negation stands before or behind the words from ``first`` to ``end``."""
+    beside = [w[0].casefold() for w in words[end : end + 1]]
+    if first:
+        before = words[first - 1]
+        between = stem[before.end() : words[first].start()]
+        # "case_no_3_tumour" numbers the case.
+        if before[0].casefold() != "no" or not any(map(str.isdigit, between)):
+            beside.append(before[0].casefold())
+    return not _NEGATIONS.isdisjoint(beside)

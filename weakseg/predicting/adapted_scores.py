@@ -17,6 +17,7 @@ from weakseg.data.table import read_table
 from weakseg.data.truth import read_true_mask
 from weakseg.predicting.inputs import MANIFESTS
 from weakseg.progress import say
+from weakseg.report.words import few_patients, too_few
 from weakseg.runs import write_text
 from weakseg.scores.mask_pair import mask_pair
 from weakseg.scores.metrics import METRICS
@@ -70,19 +71,19 @@ def score(
     of += [(ALL, table)] if len(of) > 1 else []
     lines = [_line(str(label), some, config) for label, some in of]
     write_text(path, csv_text(pd.DataFrame(lines).round(6)))
-    whole = lines[-1]
+    whole, patients = lines[-1], table.loc[table["lesion"], "patient"].nunique()
     say(
         f"{read} masks were read, for the score alone: "
         + (
             f"Dice of lesions {whole['dice_before']:.3f} before, {whole['dice_after']:.3f} after "
-            f"({_gain(whole)}), of {whole['lesions']} images with one"
+            f"({_gain(whole, patients)}), of {whole['lesions']} images with one"
             if whole["lesions"]
             else f"{whole['images']} images, none with a lesion"
         )
     )
 
 
-def _gain(line: dict[str, Any]) -> str:
+def _gain(line: dict[str, Any], patients: int) -> str:
     """The difference of the means with its interval over patients, so that chance is told."""
     low, high = line["difference_low"], line["difference_high"]
     ends = (
@@ -90,6 +91,8 @@ def _gain(line: dict[str, Any]) -> str:
         if np.isnan(low)
         else f"95 % interval {low:+.3f} to {high:+.3f}"
     )
+    if few_patients(patients) and not np.isnan(low):
+        ends += f", which cannot be trusted: {too_few(patients)}"
     return f"{line['difference']:+.3f}, {ends}"
 
 

@@ -14,7 +14,7 @@ import pytest
 from weakseg.config import parse_config
 from weakseg.report.figures import COLOURS
 from weakseg.report.sections.base import Subject
-from weakseg.report.sections.equivalence import equivalence_of
+from weakseg.report.sections.equivalence import _no_better_than_a_floor, equivalence_of
 from weakseg.report.sections.equivalence_figure import equivalence_figure, spread
 from weakseg.report.sections.equivalence_words import (
     EQUIVALENCE_COLUMNS,
@@ -314,3 +314,11 @@ def test_a_network_below_the_best_floor_is_a_weak_yardstick(floor, warned):
         vars(subject).update(methods=methods, method="cam-fixed", spoken=str)
         said = " ".join(equivalence_of(subject)["headline"])
         assert ("marking floor 0.900: beside a network that is no better" in said) == warned
+
+
+@pytest.mark.parametrize(("reached", "warned"), [(0.2, True), (0.3, True), (0.4, False)])
+def test_only_what_is_known_is_held_against_a_floor(reached, warned):
+    methods = pd.DataFrame({"method": ["f", "g"], "group": "floor", "dice": [0.3, np.nan]})
+    assert bool(_no_better_than_a_floor(methods, reached, "unet", str)) == warned
+    assert _no_better_than_a_floor(methods, float("nan"), "unet", str) == []
+    assert _no_better_than_a_floor(methods[1:], reached, "unet", str) == []

@@ -102,7 +102,7 @@ def _no_better_than_a_floor(
 ) -> list[str]:
     """A caution where the yardstick with all of its masks does not pass the best trivial floor."""
     floors = methods[methods["group"] == "floor"].dropna(subset=["dice"])
-    if floors.empty or reached > floors["dice"].max():
+    if floors.empty or not reached <= floors["dice"].max():  # NaN says nothing
         return []
     best = floors.sort_values("dice", kind="stable").iloc[-1]
     return [
@@ -119,7 +119,7 @@ def _stronger(
     """A caution where another network of the run does better than the curve's end."""
     full = methods[(methods["group"] == "supervised") & (methods["method"] != network)]
     full = full.dropna(subset=["dice"])
-    if full.empty or curve.empty or full["dice"].max() <= curve["dice"].iloc[-1]:
+    if full.empty or curve.empty or not full["dice"].max() > curve["dice"].iloc[-1]:
         return []
     best = full.sort_values("dice", kind="stable").iloc[-1]
     return [
