@@ -86,7 +86,11 @@ def test_what_is_no_file_of_text_is_refused(tmp_path, capsys):
         f.truncate(100_000_000)
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "link.yaml").symlink_to(tmp_path / "none")
-    said = {"large": f"more than {MAX_BYTES:,} bytes", "folder": "directory", "link": "a link to"}
+    said = {
+        "large": f"more than {MAX_BYTES:,} bytes",
+        "folder": "this is a folder",
+        "link": "a link to",
+    }
     for name, message in said.items():
         assert weakseg("compare", tmp_path / f"{name}.yaml") == 2
         err = capsys.readouterr().err

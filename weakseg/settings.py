@@ -13,6 +13,9 @@ Scale = Annotated[float, Field(ge=0.25, le=4.0)]
 PHANTOM = "phantom"
 SPLITS = ("train", "val", "test")
 
+LEAST_PATIENTS = 5
+"""Of fewer test patients intervals are too narrow to claim anything by; `validate` needs it too."""
+
 
 class Keys(BaseModel):
     """Keys and values; unknown keys are refused."""

@@ -155,7 +155,7 @@ def test_every_row_at_fault_is_listed_at_once(tmp_path):
         "d.png,Tumor,p1,train\n"
         "e.png,tumor,,train\n"
         "f.png,tumor,p1,\n"
-        "g.png,tumor,p1,valid\n"
+        "g.png,tumor,p1,later\n"
         "h.png,tumor\n"
         "i.png,tumor,p1,train,x,y\n"
         "j.png,normal,p2,test\n"

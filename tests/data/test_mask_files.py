@@ -113,7 +113,8 @@ def test_two_volumes_of_a_mask_are_their_union(tmp_path):
     rows = [["image", "label", "mask"]]
     for k in range(6):
         save_volume(tmp_path / f"v{k}.nii.gz", rng.normal(size=(9, 10, 11)).astype(np.float32))
-        rows.append([f"v{k}.nii.gz", "tumor", "m0.nii.gz"])
+        save_volume(tmp_path / f"own{k}.nii.gz", parts[0])
+        rows.append([f"v{k}.nii.gz", "tumor", f"own{k}.nii.gz"])
     rows[1][2] = "m0.nii.gz; m1.nii.gz"
     path = write_rows(tmp_path, rows)
     assert check_manifest(path, DATA) == []

@@ -1,6 +1,7 @@
 """What neighbouring slices say for a part of a mask."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from weakseg.exporting.graphs import network_model
 from weakseg.methods.evidence import Evidence, with_neighbours
 from weakseg.methods.network import NetworkMethod, beside_each, network_mask
 from weakseg.methods.network_choices import choose_screen
+from weakseg.predicting.beside import begun
 from weakseg.predicting.inputs import together
 from weakseg.predicting.predict import _rows
 
@@ -263,11 +265,12 @@ def test_one_broken_slice_leaves_the_others_each_other():
     def one(cases):
         if any(c.id == "a_2" for c in cases):
             raise DataError("broken", where="a_2")
-        return iter([{"file": c.id, "with": len(cases)} for c in cases])
+        rows = [{"file": c.id, "with": len(cases)} for c in cases]
+        return iter([partial(dict, row) for row in rows])
 
     undone = []
     for company, expected in ((True, [2, 2]), (False, [1, 1])):
-        rows = _rows(one, CASES[:3], True, undone.append, company)
+        rows = _rows(begun(one, CASES[:3]), one, CASES[:3], True, undone.append, company)
         assert [r["file"] for r in rows] == ["a_1", "a_3"]
         assert [r["with"] for r in rows] == expected
     assert {c.id for c in undone} == {"a_2"}

@@ -137,7 +137,10 @@ def test_a_method_called_as_a_rule_is_the_method():
 
 @pytest.mark.parametrize(
     ("asked", "fix"),
-    [("nett", "did you mean 'net'?"), ("zzz", f"choose one of: {', '.join(METHODS)}")],
+    [
+        ("nett", "did you mean 'net'?"),
+        ("zzz", "choose one of: " + ", ".join(m for m in METHODS if "oracle" not in m)),
+    ],
 )
 def test_an_unknown_method_is_refused_with_the_nearest(load, asked, fix):
     with pytest.raises(UserError, match=f"no method '{asked}'") as e:

@@ -8,7 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from weakseg.scores import Interval, caution, dark_contributes, depends_mainly, keeps_more
-from weakseg.scores.conclusions import LEAST_PATIENTS, LEAST_SEEDS
+from weakseg.scores.conclusions import LEAST_SEEDS
+from weakseg.settings import LEAST_PATIENTS
 
 NAN = float("nan")
 VERDICT = {"no": 0, "cannot tell": 1, "yes": 2}

@@ -35,7 +35,7 @@ from weakseg.data.mask_parts import join_fix, left_out_masks, masks_to_join
 from weakseg.data.table import JOINED
 from weakseg.disk import as_path
 from weakseg.errors import DataError, check_argument
-from weakseg.scores.conclusions import LEAST_PATIENTS
+from weakseg.settings import LEAST_PATIENTS
 
 __all__ = [
     "Findings",

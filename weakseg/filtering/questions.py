@@ -13,7 +13,8 @@ import numpy as np
 from weakseg.config import Condition
 from weakseg.config.filtered import RAW
 from weakseg.scores import Evidence, dark_contributes, depends_mainly, keeps_more
-from weakseg.scores.conclusions import LEAST_PATIENTS, Comparison, Verdict
+from weakseg.scores.conclusions import Comparison, Verdict
+from weakseg.settings import LEAST_PATIENTS
 
 Said = TypeVar("Said", Verdict, Comparison)
 

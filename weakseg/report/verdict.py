@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from weakseg.report import words
-from weakseg.scores.conclusions import LEAST_PATIENTS
+from weakseg.settings import LEAST_PATIENTS
 
 Light = Literal["worth using", "better than nothing", "worth nothing", "not shown"]
 

@@ -11,7 +11,7 @@ from weakseg.errors import count as count
 from weakseg.layout import MASKS, SEGMENT_STAGE
 from weakseg.masks.rules import RULE_NAMES
 from weakseg.scores import Interval
-from weakseg.scores.conclusions import LEAST_PATIENTS
+from weakseg.settings import LEAST_PATIENTS
 
 Spoken = Callable[[str], str]
 """Name of a method or floor → how people say it, see `weakseg.methods.spoken`."""

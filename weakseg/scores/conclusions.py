@@ -11,11 +11,12 @@ import math
 from typing import Literal, NamedTuple, Protocol
 
 from weakseg.scores.retraining_effects import CHANCE
+from weakseg.settings import LEAST_PATIENTS
 
 MARGIN = 0.05
 """Differences of AUC within it are too small to matter."""
 
-LEAST_SEEDS, LEAST_PATIENTS = 6, 5
+LEAST_SEEDS = 6
 """With fewer, percentile intervals are clearly too narrow, see `caution`."""
 
 Reason = Literal[
