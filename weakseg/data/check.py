@@ -34,7 +34,7 @@ from weakseg.data.manifest import (
 from weakseg.data.mask_parts import join_fix, left_out_masks, masks_to_join
 from weakseg.data.table import JOINED
 from weakseg.disk import as_path
-from weakseg.errors import DataError, check_argument
+from weakseg.errors import DataError, check_argument, count
 from weakseg.settings import LEAST_PATIENTS
 
 __all__ = [
@@ -95,7 +95,7 @@ class Findings:
         tested = "the test images with a lesion"
         tested += ", of all folds together," if self.tested_by == "folds" else ""
         return (
-            f"{tested} are of {n} patient{'' if n == 1 else 's'}, fewer than "
+            f"{tested} are of {count(n, 'patient')}, fewer than "
             f"{LEAST_PATIENTS}: there will be {none}, and the report calls no method better than "
             f"another; {_TEST_MORE[self.tested_by]}"
         )
