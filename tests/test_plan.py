@@ -2,10 +2,12 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from tests.tiny import tree, weakseg, write_config, write_set
+from tests.tiny import pixels, read_rows, tree, weakseg, write_config, write_set
 from weakseg.config import load_config
 from weakseg.report.terminal import methods_as_text
 from weakseg.runs import Run, cores, processor, read_json, write_json
@@ -219,6 +221,41 @@ def test_every_stage_that_is_performed_stands_in_the_plan(made, job):
     assert stages - planned == {"prepare", "scores", "targets/pupil/0"}
     assert planned <= stages
     assert all(e.current for e in expected)
+
+
+@pytest.fixture
+def corrected(job, tmp_path):
+    """The experiment with one mask of its data corrected."""
+    data = Path(shutil.copytree(job[0] / "data", tmp_path / "data"))
+    mask = data / next(r["mask"] for r in read_rows(data / "labels.csv") if r["mask"])
+    Image.fromarray(pixels(mask)[::-1].copy()).save(mask)
+    return load_config(job[1], [f"data.manifest={data / 'labels.csv'}"])
+
+
+def test_a_corrected_mask_makes_nothing_again_that_saw_no_mask(made, corrected):
+    from weakseg.stages.compare import steps_of
+
+    with prepared_run(corrected, made[0], dry_run=True) as prepared:
+        pieces = [p for step in steps_of(prepared, False) for p in step.pieces]
+        current = {p.stage for p in pieces if p.current()}
+    stands = ("classifier/", "predictions/", "heatmaps/", "segmenter/pupil/")
+    assert current == {p.stage for p in pieces if p.stage.startswith(stands)}
+    assert {"segment", "floors", "segmenter/unet/0"} <= {p.stage for p in pieces} - current
+
+
+def test_a_run_from_before_images_had_a_key_keeps_its_networks(made, job, corrected, tmp_path):
+    run = Run(tmp_path / "run")
+    record = Run(made[0]).record
+    data = {k: v for k, v in record["data"].items() if not k.startswith("images_")}
+    run.folder.mkdir()
+    shutil.copy(made[0] / "splits.csv", run.folder)
+    write_json(run.folder / "run.json", {**record, "data": data})
+    before = data["splits_key"]
+    for config, masks in ((load_config(job[1]), ()), (corrected, (before,))):
+        with prepared_run(config, run.folder) as prepared:
+            assert prepared.images_key == before
+            assert (prepared.key != before) == bool(masks)
+            assert prepared.masks_key == (() if not masks else (prepared.key,))
 
 
 def test_the_report_is_a_stage_like_the_others(made, job, tmp_path, capsys):

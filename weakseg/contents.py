@@ -47,6 +47,8 @@ class DataContent(_Content):
     key: str
     fingerprint: str
     splits_key: str | None = None
+    images_key: str | None = None
+    images_known_as: str | None = None
 
 
 class OutputsContent(_Content):

@@ -80,7 +80,7 @@ def run(tmp_path):
 def prepared(run, kind="png", **changes):
     """The run's experiment, of images or of volumes."""
     cases = CaseSet((Case("a", Path(f"a.{kind}"), "normal"),), LABELS, "labels.csv")
-    return Prepared(parse_config({**CONFIG, **changes}), Run(run), cases, 1, "data", None)
+    return Prepared(parse_config({**CONFIG, **changes}), Run(run), cases, 1, "data", "images", None)
 
 
 # The probability

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from weakseg.config import PHANTOM, Config, fingerprint, load_config
 from weakseg.config.differences import differences
 from weakseg.data.arrays import ImageBatches, channels_of
-from weakseg.data.fingerprint import table_fingerprint
+from weakseg.data.fingerprint import contents, images_fingerprint, table_fingerprint
 from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_configured
 from weakseg.data.splits import make_splits, read_splits
 from weakseg.data.summary import summarise_cases
@@ -44,7 +45,8 @@ def checked_run(config: Config, folder: Path, path: Path) -> tuple[Prepared, dic
     """
     record = Run(folder).record
     table = read_configured(path, config.data)
-    data = table_fingerprint(table, config.data)
+    files = contents(table)
+    data = table_fingerprint(table, config.data, files)
     reading = config.data.fingerprint_settings()
     key = fingerprint(data, reading)
     before = record.get("data", {})
@@ -66,9 +68,31 @@ def checked_run(config: Config, folder: Path, path: Path) -> tuple[Prepared, dic
     cases = cases.with_cases(make_splits(cases.cases, cases.labels, config.data.split))
     whole = fingerprint(key, {c.id: c.split for c in cases.cases})
     images = ImageBatches(cases.cases, config.data, channels)
+    seen = fingerprint(images_fingerprint(cases, files), reading)
+    named = _name_of_images(before, seen, whole)
     about = {"key": key, "fingerprint": data, "splits_key": whole}
-    prepared = Prepared(config, Run(folder), cases, channels, whole, images)
+    about |= {"images_key": seen} | ({"images_known_as": named} if named != seen else {})
+    prepared = Prepared(config, Run(folder), cases, channels, whole, named, images)
     return prepared, summarise_cases(cases, channels) | about
+
+
+def _name_of_images(before: Mapping[str, Any], seen: str, whole: str) -> str:
+    """The fingerprint of the images in the keys of what sees no mask.
+
+    A run from before there was one has that of all data in its place, and keeps it for as long as
+    its images stay what they were, so that none of its networks is trained again.
+
+    Parameters
+    ----------
+    before : mapping
+        What the run's record says of its data.
+    seen, whole : str
+        Fingerprints of the images, and of all data with its splits.
+    """
+    if before.get("images_key") == seen:
+        return str(before.get("images_known_as", seen))
+    old = "images_key" not in before and before.get("splits_key") == whole
+    return whole if old else seen
 
 
 def _patients_before(folder: Path, table: Table) -> list[str] | None:

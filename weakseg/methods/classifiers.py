@@ -45,7 +45,7 @@ def classifier_key(prepared: Prepared, seed: int) -> str:
     return fingerprint(
         "classifier",
         2,
-        prepared.key,
+        prepared.images_key,
         config.fingerprint_settings(),
         weights,
         seed,

@@ -103,7 +103,8 @@ class FilterSources:
         if rule.trainable:
             settings = {"rule": rule.model_dump(mode="json"), "seed": self.prepared.config.seed}
             taught = len(self.reader.teaching()) if rule.taught_by_masks else 0
-            return settings | {"masks_seen": taught}
+            by = {"masks": self.prepared.masks_key} if taught and self.prepared.masks_key else {}
+            return settings | {"masks_seen": taught} | by
         return self.fitted.to_json()
 
     @cached_property
@@ -129,7 +130,7 @@ class FilterSources:
         settings = self.settings.model_dump(mode="json", include={"epochs", "keep_networks"})
         rule = self.made_by if condition.size == "hard" else None
         # Which mask an image without a lesion borrows is drawn by the run's seed.
-        truth = (self.settings.margin, self.prepared.config.seed)
+        truth = (self.settings.margin, self.prepared.config.seed, *self.prepared.masks_key)
         drawn = truth if condition.source in ("truth", "box") else None
         heat = heatmap_key(self.prepared, self.seed, self.target)
         return fingerprint("filtered", 2, heat, settings, rule, drawn, condition.name, SEED_OFFSET)

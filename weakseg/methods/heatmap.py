@@ -304,7 +304,8 @@ def _made_of(
             where=str(heatmap_folder(run.folder, arch, seed, name)),
             fix=SEGMENT_FIRST,
         )
-    return made_of, dict(entry)
+    masks = prepared.masks_key if wanted.taught_by_masks else ()
+    return (made_of, *masks) if masks else made_of, dict(entry)
 
 
 def _inputs(config: Config, method: str, seed: int) -> tuple[str, ...]:

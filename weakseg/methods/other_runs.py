@@ -13,7 +13,7 @@ from weakseg.runs import open_run
 
 
 def other_run(prepared: Prepared, folder: Path, lent: str) -> Prepared:
-    """Another run, if it is of the same data and splits.
+    """Another run, if it is of the same images and splits; its masks may be corrected ones.
 
     Parameters
     ----------
@@ -29,7 +29,9 @@ def other_run(prepared: Prepared, folder: Path, lent: str) -> Prepared:
         If it is no run, or of other data or splits.
     """
     run = open_run(folder)
-    if run.record.get("data", {}).get("splits_key") != prepared.key:
+    data = run.record.get("data", {})
+    same = {data.get(k) for k in ("splits_key", "images_key", "images_known_as")}
+    if not {prepared.key, prepared.images_key} & same:
         raise RunError(
             f"The run whose {lent} are asked for is of other data, or of other splits: its "
             "networks may have been trained on test images of this one.",

@@ -28,6 +28,8 @@ class Prepared:
         Colours of the images.
     key : str
         Fingerprint of the data, its reading and its splits.
+    images_key : str
+        The same without the masks, for what sees none.
     images : ImageBatches
         The images of ``cases``, decoded once for all stages of a command.
     fitted : mapping
@@ -40,12 +42,18 @@ class Prepared:
     cases: CaseSet
     channels: int
     key: str
+    images_key: str
     images: ImageBatches
     fitted: Mapping[str, Path] = field(default_factory=dict)
 
     def thresholds_in(self, method: str) -> Path:
         """The folder of masks that holds a method's threshold, and what its rule has learnt."""
         return self.fitted.get(method, masks_folder(self.run.folder))
+
+    @property
+    def masks_key(self) -> tuple[str, ...]:
+        """What the masks add to a key that has `images_key` in it, for what sees them as well."""
+        return () if self.key == self.images_key else (self.key,)
 
     @property
     def has_classifier(self) -> bool:

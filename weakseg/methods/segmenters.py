@@ -72,7 +72,10 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
     parts = [] if source is None else [source]
     parts += [heat_key(prepared, seed)] if blends_heat(resolved) else []
     way = 2 if config.keep == "best" else 1  # of choosing the epoch; the last one needs none
-    return fingerprint("segmenter", way, prepared.key, settings, weights, seed, *parts)
+    # Masks beside its own targets: those of the validation cases, if they choose the epoch.
+    blind = config.weak and config.keep == "last"
+    data = prepared.images_key if blind else prepared.key
+    return fingerprint("segmenter", way, data, settings, weights, seed, *parts)
 
 
 def taken_weights(prepared: Prepared, name: str, seed: int) -> str | None:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.config import Config
-from weakseg.data.fingerprint import table_fingerprint
-from weakseg.data.manifest import read_configured
+from weakseg.data.fingerprint import data_fingerprint
 from weakseg.errors import RunError, WeaksegError
 from weakseg.layout import (
     BEST,
@@ -97,7 +96,7 @@ def data_changed(manifest: Path, config: Config, record: Mapping[str, Any]) -> b
     if before is None:
         return False
     try:
-        return table_fingerprint(read_configured(manifest, config.data), config.data) != before
+        return data_fingerprint(manifest, config.data) != before
     except (OSError, WeaksegError):
         say(f"{manifest}: not found; whether its images are those of the run is not known")
         return False

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from weakseg.current import why_stale
 from weakseg.errors import check_argument
 from weakseg.layout import (
     EQUIVALENCE_STAGE,
@@ -54,7 +55,7 @@ from weakseg.stages.heatmaps import heatmaps_of_seed
 from weakseg.stages.plan import Piece, Step, follow, piece_of
 from weakseg.stages.report import report_of
 from weakseg.stages.retrain_filtered import retrain_filtered
-from weakseg.stages.scoring import collect
+from weakseg.stages.scoring import collect, floors_key
 from weakseg.stages.train_classifier import predictions_of, train_classifiers, training_of
 from weakseg.stages.train_segmenter import train_segmenters
 
@@ -135,7 +136,10 @@ def _of_classifiers(prepared: Prepared, force: bool) -> list[Step]:
             effort = of_heatmaps(prepared, name, len(images))
             heats.append(piece_of(run, stage_name, effort, make_stage))
     masks = Piece(SEGMENT_STAGE, of_masks(prepared), _stand(prepared, config.heatmap_methods))
-    floors = Piece(FLOORS_STAGE, current=lambda: FLOORS_STAGE in run.record.get("stages", {}))
+    floors = Piece(
+        FLOORS_STAGE,
+        current=lambda: why_stale(run, FLOORS_STAGE, floors_key(prepared)) is None,
+    )
     return [
         Step(
             f"classifiers: {_networks(len(config.seeds))}",

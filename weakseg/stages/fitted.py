@@ -52,7 +52,7 @@ def fit_stage(prepared: Prepared, keys: Sequence[str]) -> Stage:
 
     return Stage(
         FIT_STAGE,
-        fingerprint(FIT_STAGE, 1, keys, heatmap_fingerprint(config)),
+        fingerprint(FIT_STAGE, 1, keys, heatmap_fingerprint(config), *prepared.masks_key),
         (unfitted_file(folder), *of_methods),
         run,
         what="rules of heatmaps",

@@ -202,7 +202,7 @@ def _masks(prepared: Prepared, heatmap_keys: Sequence[str]) -> Stage:
     settings = heatmap_fingerprint(config)
     masks = masks_folder(run.folder)
     of_rows = rows_version(prepared.cases.cases)
-    key = fingerprint(SEGMENT_STAGE, 6, list(heatmap_keys), settings, *of_rows)
+    key = fingerprint(SEGMENT_STAGE, 6, list(heatmap_keys), settings, *of_rows, *prepared.masks_key)
     fit = fit_stage(prepared, heatmap_keys)
     return Stage(
         SEGMENT_STAGE,

@@ -74,7 +74,13 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
     settings = config.heatmap.model_dump(mode="json", include=looked_at)
     path = scores_file(run.folder, SWEEP)
     key = fingerprint(
-        SWEEP_STAGE, 1, classifier_key(prepared, seed), file_hash(best), settings, SWEPT
+        SWEEP_STAGE,
+        1,
+        classifier_key(prepared, seed),
+        file_hash(best),
+        settings,
+        SWEPT,
+        *prepared.masks_key,
     )
 
     def write(_: None) -> dict[str, Any]:
