@@ -29,7 +29,7 @@ def named_files(run: Path) -> set[str]:
     config = load_config(layout.config_file(run))
     named = {run / RECORD, layout.config_file(run), layout.splits_file(run)}
     named |= {layout.outputs_file(run, stage) for stage in _stages(run)}
-    named |= {layout.images_file(run)}
+    named |= {layout.images_file(run), layout.data_files(run)}
     parts = (
         _classifiers,
         _heatmaps,

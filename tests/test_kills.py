@@ -57,7 +57,7 @@ segmenters:
 equivalence: {{segmenter: net, patients: [1, 2], draws: 1}}
 filtered: {{filters: [hard], fills: [zero], controls: [], epochs: 2, faithfulness: {{images: 4}}}}
 """
-TIMES = ("run.json", "outputs/", "report/")
+TIMES = ("run.json", "data-files.json", "outputs/", "report/")
 """Where files may hold times."""
 
 COMMAND = "command "

@@ -74,7 +74,9 @@ def again(config: Path, run: Path) -> set[str]:
 
 def contents(run: Path) -> dict[str, bytes]:
     """Every file but those that tell times."""
-    told = {n for n in files_of(run) if n == RECORD or n.startswith("outputs/")}
+    told = {
+        n for n in files_of(run) if n in (RECORD, "data-files.json") or n.startswith("outputs/")
+    }
     return {n: (run / n).read_bytes() for n in files_of(run) - told}
 
 

@@ -79,6 +79,11 @@ def images_file(run: Path) -> Path:
     return run / "images.json"
 
 
+def data_files(run: Path) -> Path:
+    """Size, times and digest of each file of the data, so that it is read once."""
+    return run / "data-files.json"
+
+
 def report_folder(run: Path) -> Path:
     """Where `weakseg compare` writes its report."""
     return run / "report"

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from weakseg.config import parse_config
-from weakseg.data.fingerprint import contents, images_fingerprint, table_fingerprint
+from weakseg.data.fingerprint import file_digests, images_fingerprint, table_fingerprint
 from weakseg.data.manifest import case_set, read_configured
 
 HEADER = "image,mask,label,patient,split"
@@ -32,7 +32,7 @@ def prints(folder: Path, rows=ROWS, header=HEADER, **data) -> tuple[str, str]:
     manifest.write_text("\n".join((header, *rows)))
     config = parse_config({"name": "n", "data": {"manifest": str(manifest), **data}}).data
     table = read_configured(manifest, config)
-    files = contents(table)
+    files = file_digests(table).of
     cases = case_set(table, config)
     return table_fingerprint(table, config, files), images_fingerprint(cases, files)
 

@@ -177,8 +177,8 @@ class OpenedRun:
 
     @cached_property
     def data_changed(self) -> bool:
-        """Whether the manifest, or a file that it names, has changed since; all are read for it."""
-        return data_changed(self.tables.manifest, self.config, self.record)
+        """Whether the manifest, or a file that it names, has changed since the run read them."""
+        return data_changed(self.folder, self.tables.manifest, self.config, self.record)
 
     def spoken(self, method: str) -> str:
         """A method, or a trivial floor, as people say it."""

@@ -7,18 +7,17 @@ masks, so that a corrected mask costs no training that never saw it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from weakseg.config import DataConfig
 from weakseg.data.cases import CaseSet
-from weakseg.data.formats.dicom.signs import files_in
-from weakseg.data.inspect_files import AT_ONCE, chunks, in_threads
+from weakseg.data.digests import Digests, Known, digest_files
 from weakseg.data.manifest import read_configured
 from weakseg.data.table import Table, read_table
 
 
-def data_fingerprint(path: Path, data: DataConfig | None = None) -> str:
+def data_fingerprint(path: Path, data: DataConfig | None = None, known: Known | None = None) -> str:
     """A hash of all that a manifest stands for.
 
     Parameters
@@ -26,6 +25,8 @@ def data_fingerprint(path: Path, data: DataConfig | None = None) -> str:
     path : Path
     data : DataConfig, optional
         Where given, what labels and mask values mean counts as well.
+    known : Known, optional
+        Files that a run has read before.
 
     Returns
     -------
@@ -39,18 +40,17 @@ def data_fingerprint(path: Path, data: DataConfig | None = None) -> str:
         If the manifest cannot be read.
     """
     table = read_table(Path(path)) if data is None else read_configured(path, data)
-    return table_fingerprint(table, data, contents(table))
+    return table_fingerprint(table, data, file_digests(table, known).of)
 
 
-def contents(table: Table) -> dict[Path, bytes]:
-    """Every file that a table names → a digest of its content; of one that is missing of that."""
-    files = [table.resolve(c) for c in dict.fromkeys(c for r in table.rows for c in table.files(r))]
-    digests = in_threads(_contents, chunks(files, AT_ONCE))
-    return dict(zip(files, (one for some in digests for one in some), strict=True))
+def file_digests(table: Table, known: Known | None = None) -> Digests:
+    """What every file that a table names holds; those ``known`` to be unchanged are not read."""
+    cells = dict.fromkeys(c for r in table.rows for c in table.files(r))
+    return digest_files(map(table.resolve, cells), known)
 
 
 def table_fingerprint(table: Table, data: DataConfig | None, files: Mapping[Path, bytes]) -> str:
-    """As `data_fingerprint`, of a table as the configuration has it, and its `contents`."""
+    """As `data_fingerprint`, of a table as the configuration has it, and its `file_digests`."""
     total = hashlib.blake2b(table.path.read_bytes(), digest_size=16)
     if table.listed is not None:
         total.update(table.listed.read_bytes())
@@ -71,7 +71,7 @@ def images_fingerprint(cases: CaseSet, files: Mapping[Path, bytes]) -> str:
     cases : CaseSet
         With splits.
     files : mapping
-        See `contents`.
+        See `file_digests`.
 
     Returns
     -------
@@ -87,20 +87,3 @@ def images_fingerprint(cases: CaseSet, files: Mapping[Path, bytes]) -> str:
         for image in (c.image, *c.more, c.roi):
             total.update(b"none" if image is None else files[image])
     return total.hexdigest()
-
-
-def _contents(files: Sequence[Path]) -> list[bytes]:
-    return [_content(f) for f in files]
-
-
-def _content(file: Path) -> bytes:
-    try:
-        if file.is_dir():  # of a series every file, whatever it is called
-            each = sorted(_content(f) for f in files_in(file))
-            return hashlib.blake2b(b"".join(each)).digest() if each else b"missing"
-        if file.is_file():
-            with file.open("rb") as f:
-                return hashlib.file_digest(f, "blake2b").digest()  # a little at a time
-    except (OSError, ValueError):
-        pass
-    return b"missing"

@@ -10,12 +10,13 @@ from typing import Any
 from weakseg.config import PHANTOM, Config, fingerprint, load_config
 from weakseg.config.differences import differences
 from weakseg.data.arrays import ImageBatches, channels_of
-from weakseg.data.fingerprint import contents, images_fingerprint, table_fingerprint
+from weakseg.data.digests import Known, read_known
+from weakseg.data.fingerprint import file_digests, images_fingerprint, table_fingerprint
 from weakseg.data.manifest import Table, case_set, patient_stand_ins, read_configured
 from weakseg.data.splits import make_splits, read_splits
 from weakseg.data.summary import summarise_cases
 from weakseg.errors import DataError, WeaksegError
-from weakseg.layout import config_file, splits_file
+from weakseg.layout import config_file, data_files, splits_file
 from weakseg.methods.checks import check_settings, checked_table
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import say
@@ -25,7 +26,9 @@ FEW = 4
 """How many settings are named in which two runs differ."""
 
 
-def checked_run(config: Config, folder: Path, path: Path) -> tuple[Prepared, dict[str, Any]]:
+def checked_run(
+    config: Config, folder: Path, path: Path, *, force: bool = False
+) -> tuple[Prepared, dict[str, Any], Known]:
     """A run whose settings and data are found to be good, with nothing written.
 
     Parameters
@@ -35,6 +38,8 @@ def checked_run(config: Config, folder: Path, path: Path) -> tuple[Prepared, dic
         Of the run; where it knows these data already, they are not looked at again.
     path : Path
         The manifest.
+    force : bool
+        Read every file, whatever the run's list of them says.
 
     Returns
     -------
@@ -42,11 +47,13 @@ def checked_run(config: Config, folder: Path, path: Path) -> tuple[Prepared, dic
         Images are not kept beside the run.
     about : dict
         What its record says of the data.
+    known : Known
+        The files of the data, for its list.
     """
     record = Run(folder).record
     table = read_configured(path, config.data)
-    files = contents(table)
-    data = table_fingerprint(table, config.data, files)
+    files = file_digests(table, None if force else read_known(data_files(folder)))
+    data = table_fingerprint(table, config.data, files.of)
     reading = config.data.fingerprint_settings()
     key = fingerprint(data, reading)
     before = record.get("data", {})
@@ -68,12 +75,12 @@ def checked_run(config: Config, folder: Path, path: Path) -> tuple[Prepared, dic
     cases = cases.with_cases(make_splits(cases.cases, cases.labels, config.data.split))
     whole = fingerprint(key, {c.id: c.split for c in cases.cases})
     images = ImageBatches(cases.cases, config.data, channels)
-    seen = fingerprint(images_fingerprint(cases, files), reading)
+    seen = fingerprint(images_fingerprint(cases, files.of), reading)
     named = _name_of_images(before, seen, whole)
     about = {"key": key, "fingerprint": data, "splits_key": whole}
     about |= {"images_key": seen} | ({"images_known_as": named} if named != seen else {})
     prepared = Prepared(config, Run(folder), cases, channels, whole, named, images)
-    return prepared, summarise_cases(cases, channels) | about
+    return prepared, summarise_cases(cases, channels) | about, files.known
 
 
 def _name_of_images(before: Mapping[str, Any], seen: str, whole: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weakseg.config import Config
+from weakseg.data.digests import read_known
 from weakseg.data.fingerprint import data_fingerprint
 from weakseg.errors import RunError, WeaksegError
 from weakseg.layout import (
@@ -19,6 +20,7 @@ from weakseg.layout import (
     SWEEP_STAGE,
     attribution_stage,
     classifier_stage,
+    data_files,
     heatmap_stage,
     masks_stage,
     predictions_stage,
@@ -86,17 +88,19 @@ def _is_spared(damage: Damage) -> bool:
     return damage.missing and damage.path.endswith(PICTURES)
 
 
-def data_changed(manifest: Path, config: Config, record: Mapping[str, Any]) -> bool:
+def data_changed(folder: Path, manifest: Path, config: Config, record: Mapping[str, Any]) -> bool:
     """Whether the manifest or a file that it names is another than when the run was made.
 
-    It is told by the fingerprint that every other command goes by. Where it cannot be, that is
+    It is told by the fingerprint that every other command goes by, and by the list of files that
+    the run in ``folder`` keeps. Where it cannot be, that is
     said, and nothing counts as changed.
     """
     before = record.get("data", {}).get("fingerprint")
     if before is None:
         return False
     try:
-        return data_fingerprint(manifest, config.data) != before
+        known = read_known(data_files(folder))
+        return data_fingerprint(manifest, config.data, known) != before
     except (OSError, WeaksegError):
         say(f"{manifest}: not found; whether its images are those of the run is not known")
         return False

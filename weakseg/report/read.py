@@ -248,7 +248,10 @@ def read_runs(folders: Sequence[Path], *, look_at_data: bool = True) -> list[Run
     runs = [_read_run(p, n) for p, n in zip(paths, names, strict=True)]
     if not look_at_data:
         return runs
-    return [replace(r, data_changed=data_changed(r.manifest, r.config, r.record)) for r in runs]
+    return [
+        replace(r, data_changed=data_changed(r.folder, r.manifest, r.config, r.record))
+        for r in runs
+    ]
 
 
 def _read_run(folder: Path, name: str) -> RunTables:

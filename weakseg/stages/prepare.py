@@ -17,6 +17,7 @@ from weakseg.config import (
 )
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Labels
+from weakseg.data.digests import write_known
 from weakseg.data.familiar import remember
 from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import phantom_name, write_phantom
@@ -28,6 +29,7 @@ from weakseg.layout import (
     GRAPHS,
     PREPARE_STAGE,
     config_file,
+    data_files,
     images_file,
     shards_folder,
     splits_file,
@@ -115,7 +117,7 @@ def prepared_run(
         launch = stack.enter_context(joined())
         if not launch.first:
             wait_for_first()  # who checks the data, and writes the splits
-        prepared, about = checked_run(config, folder, path)
+        prepared, about, known = checked_run(config, folder, path, force=force)
         if dry_run:
             yield prepared
             return
@@ -134,6 +136,8 @@ def prepared_run(
         run = prepared.run
         write_text(config_file(folder), dump_config(config))
         run.update(name=config.name, seed=config.seed, environment=environment(), data=about)
+        write_known(data_files(folder), known)
+        del known  # of a million files it is large
         perform(run, _splits_of(prepared), force=force)
         wait_for_first()
         if shard is not None:
