@@ -11,6 +11,7 @@ import typer
 
 from weakseg import __version__
 from weakseg.commands.adapt import adapt
+from weakseg.commands.compare_runs import compare_runs
 from weakseg.commands.config import config_app
 from weakseg.commands.explain_segmenter import explain_segmenter
 from weakseg.commands.export import export
@@ -182,6 +183,11 @@ def report(
     from weakseg.stages.report import make_report
 
     print(make_report(runs, out, gallery=gallery))
+
+
+app.command(
+    "compare-runs", epilog=example("weakseg compare-runs runs/plain runs/augmented --by site")
+)(compare_runs)
 
 
 @app.command(epilog=example("weakseg predict runs/mine new_images/ --out masks/ --overlays"))

@@ -23,6 +23,7 @@ GOES_ON = (
 SAFE = {
     "validate": "nothing was written",
     "models": "nothing was written",
+    "compare-runs": "files that were written are whole, the runs are untouched",
     "sweep": "runs that are done stay done, jobs of this machine were ended; repeat the command to "
     "go on",
     "report": "every page and table in the folder is whole, the runs are untouched; repeat the "

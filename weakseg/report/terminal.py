@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +59,21 @@ def methods_as_text(table: pd.DataFrame) -> list[str]:
     table : DataFrame
         As ``scores/summary.csv``.
     """
-    rows = [HEAD, *(_cells(row) for row in table.head(MOST).to_dict(orient="records"))]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(HEAD))]
-    lines = [
+    lines = aligned([HEAD, *(_cells(row) for row in table.head(MOST).to_dict(orient="records"))])
+    more = len(table) - MOST
+    return [*lines, f"and {more} more in scores/summary.csv"] if more > 0 else lines
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines: the first column to the left, the others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
         "  ".join(
             cell.rjust(w) if k else cell.ljust(w)
             for k, (cell, w) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]
-    more = len(table) - MOST
-    return [*lines, f"and {more} more in scores/summary.csv"] if more > 0 else lines
 
 
 def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
