@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from weakseg.data.formats.dicom.segmentation import (
     refuse_without_highdicom,
 )
 from weakseg.data.formats.registry import VOLUMES, formats_of_dims
+from weakseg.data.series import with_company
 from weakseg.errors import DataError, UserError
 from weakseg.exporting.exported import is_exported, load_exported
 from weakseg.layout import LESIONS
@@ -44,7 +45,6 @@ from weakseg.predicting.shards import (
     forget_parts,
     held,
     read_parts,
-    refuse_neighbours,
     refuse_running,
     write_part,
 )
@@ -120,17 +120,15 @@ def predict(
     names, named = [c.id for c in cases], slices_named(inputs) if sliced else {}
     options = [engine, heatmaps, overlays, dicom_seg, skip_unreadable]
     key = asked_for(run, chosen, cases, named, options)
-    if shard is not None:
-        if not is_exported(run):
-            refuse_auto(engine or "")
-        if not sliced:  # a case is a whole volume, its neighbours with it
-            refuse_neighbours(chosen)
-        cases = shard.own(cases)
+    if shard is not None and not is_exported(run):
+        refuse_auto(engine or "")
     told: dict[str, Told] = {}
     if shard is None:
         refuse_running(out)
         told = read_parts(out, key, names)
-    cases = [c for c in cases if c.id not in told]
+    here = [c for c in (cases if shard is None else shard.own(cases)) if c.id not in told]
+    beside = chosen.looks_beside and not sliced  # else a case has its neighbours in it
+    cases, own = with_company(cases, here) if beside else here, {c.id for c in here}
     if cases:
         others = shard is not None or bool(told)
         cases = readable(cases, skip_unreadable, formats, chosen.config.data, others=others)
@@ -156,18 +154,19 @@ def predict(
     unlike = Unlike(run, chosen.config.data)
     for t in told.values():
         unlike.count(t.unlike)
-    beside = chosen.looks_beside and not sliced
     with (
         held(out, shard),
-        progress("predicting", len(cases)) as advance,
+        progress("predicting", sum(c.id in own for c in cases)) as advance,
         writing_beside() as begin,
     ):
-        one: Predict = partial(_predicted, chosen, writer, unlike, begin)
+        one: Predict = partial(_predicted, chosen, writer, unlike, begin, own)
         if sliced:
             one = partial(_predicted_by_slices, chosen, writer, unlike, named, of_slices)
 
         def take(some: Sequence[Case], rows: Callable[[], list[Row]]) -> None:
             for row in _rows(rows, one, some, skip_unreadable, writer.take_back, beside):
+                if not row:  # of a neighbour
+                    continue
                 image = row["file"]
                 file = {"file": shown[Path(image)]}
                 lesions = [r | file for r in writer.lesions.pop(image, [])]
@@ -176,7 +175,7 @@ def predict(
                 kinds = unlike.kinds.pop(image, [])
                 unlike.count(kinds)
                 told[ids[image]] = Told(row | file, lesions, slices, kinds, hashes)
-            advance(len(some))
+            advance(sum(c.id in own for c in some))
 
         waiting = deque[tuple[Sequence[Case], Callable[[], list[Row]]]]()
         for some in together(cases, 1 if sliced else chosen.at_once, whole_series=beside):
@@ -241,11 +240,19 @@ def _rows(
 
 
 def _predicted(
-    method: Method, writer: Writer, unlike: Unlike, begin: Begin, cases: Sequence[Case]
+    method: Method,
+    writer: Writer,
+    unlike: Unlike,
+    begin: Begin,
+    own: Collection[str],
+    cases: Sequence[Case],
 ) -> Iterator[Later]:
-    """The rows of some cases, whose masks are written."""
+    """The rows of some cases, whose masks are written; empty ones of neighbours."""
     for case, said in zip(cases, method.predict_each(cases), strict=True):
-        yield begin(said.mask.size, partial(_finished, method, writer, unlike, case, said))
+        if case.id in own:
+            yield begin(said.mask.size, partial(_finished, method, writer, unlike, case, said))
+        else:
+            yield dict
 
 
 def _finished(method: Method, writer: Writer, unlike: Unlike, case: Case, said: Prediction) -> Row:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from weakseg.config import fingerprint
 from weakseg.data.cases import Case
 from weakseg.data.formats.dicom.signs import files_in
-from weakseg.errors import RunError, UserError, WeaksegError
+from weakseg.errors import RunError, WeaksegError
 from weakseg.exporting.description import ABOUT
 from weakseg.exporting.exported import is_exported
 from weakseg.methods.base import Method
@@ -122,21 +122,6 @@ def _stamp(path: Path) -> tuple[str, list[tuple[str, int, int]]]:
             said = file.stat()
             seen.append((file.name, said.st_size, said.st_mtime_ns))
     return str(path.resolve()), seen
-
-
-def refuse_neighbours(method: Method) -> None:
-    """Refuse shards of what looks at the neighbours of an image, which may be in another.
-
-    Raises
-    ------
-    UserError
-    """
-    if method.looks_beside:
-        raise UserError(
-            "What this method says of an image depends on the images beside it.",
-            where=f"--shard, method {method.name}",
-            fix="predict without --shard, or give each command whole series by itself",
-        )
 
 
 @contextlib.contextmanager
