@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -94,6 +95,20 @@ def test_progress_of_anything_is_shown(streams, encoding, terminal):
     if terminal:
         assert "[/x]" in text
         assert "[red]" in text
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_long_note_leaves_the_bar_its_room(streams, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    _, err = streams("utf-8", terminal=True)
+    with progress("segmenter unet, seed 0", 640) as advance:
+        advance(320, note="epoch 12: loss 4.983, val_dice 0.164, val_false_alarms 1.000")
+    shown = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in err.text().splitlines()]
+    bar = next(line for line in reversed(shown) if "segmenter" in line)
+    assert bar.startswith("segmenter unet, seed 0 ━━━")
+    assert "320/640" in bar
+    assert any(line.startswith("epoch 12: loss 4.983, val_dice 0.164") for line in shown)
 
 
 def test_help_is_printed_in_ascii(streams):

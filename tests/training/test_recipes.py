@@ -100,3 +100,17 @@ def test_calipers_are_drawn_into_images_alone():
     assert resolve(SegmenterConfig(augment=still), 2).augment.calipers == 2
     with pytest.raises(ConfigError, match="not into whole volumes"):
         resolve(SegmenterConfig(augment=still), 3)
+
+
+@pytest.mark.parametrize(
+    "arch",
+    ["fcn8s:squeezenet1_1", pytest.param("unet-original", marks=pytest.mark.thorough)],
+)
+def test_networks_without_batch_normalisation_take_batches_of_one_image(arch):
+    assert resolve(SegmenterConfig(arch=arch, batch_size=1), 2).batch_size == 1
+
+
+def test_networks_with_batch_normalisation_do_not():
+    with pytest.raises(ConfigError, match="no batch statistics") as error:
+        resolve(SegmenterConfig(arch="fuzzy-neuro", batch_size=1), 2)
+    assert "fuzzy-neuro" in str(error.value)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
+
+import torch
 
 from weakseg.config import AUTO, OneNetwork, PatchAugmentConfig
 from weakseg.config.segmenter import ADAPTIVE
 from weakseg.data.formats.registry import formats_of_dims
 from weakseg.errors import ConfigError
 from weakseg.masks.rules.crf import package
-from weakseg.models.segmenters import find_segmenter
+from weakseg.models.segmenters import build_segmenter, find_segmenter
 
 _NO_CHANGE = {
     "flip": False, "rotate": 0.0, "zoom": 0.0, "shift": 0.0, "brightness": 0.0, "contrast": 0.0,
@@ -112,6 +115,14 @@ def resolve(config: OneNetwork, dims: int) -> OneNetwork:
     return settled
 
 
+@cache
+def _has_batch_norm(arch: str) -> bool:
+    """Whether a network of images has batch normalisation; U-Net as published has none."""
+    with torch.random.fork_rng(devices=[]):
+        net = build_segmenter(arch, 1, 2)
+    return any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
+
+
 def _zscored(augment: PatchAugmentConfig) -> PatchAugmentConfig:
     """The same changes for z-scored intensities, which have no range to be kept in."""
     if not (augment.brightness or augment.contrast):
@@ -177,10 +188,11 @@ def _refuse(config: OneNetwork, dims: int) -> None:
             found="whole volumes" if dims == 3 else "normalise: zscore",
             fix="set heat: 0",
         )
-    if dims == 2 and int(config.batch_size) < 2:
+    if dims == 2 and int(config.batch_size) < 2 and _has_batch_norm(config.arch):
         raise ConfigError(
             "A batch of one image has no batch statistics.",
             where="segmenter.batch_size",
+            found=f"1, for {config.arch}, which has batch normalisation",
             expected="2 or more",
         )
     if find_segmenter(config.arch)[0].networks and int(config.epochs) < 2:
