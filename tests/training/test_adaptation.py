@@ -51,7 +51,7 @@ class Net(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, images, fill):
-        return self.layers(images)
+        return [self.layers(images)]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -94,10 +94,25 @@ def test_a_score_of_the_discriminator_stands_for_18_pixels():
 def test_moments_are_those_of_numpy_and_of_all_images_together():
     there = site(5)
     net = Net()
-    whole = net(there.image.float(), there.fill).numpy()
-    for found in (moments_of(torch.from_numpy(whole)), site_moments(net, there, 2, "cpu")):
+    whole = net(there.image.float(), there.fill)[0].numpy()
+    for found in (moments_of([torch.from_numpy(whole)]), site_moments(net, there, 2, "cpu")):
         np.testing.assert_allclose(found.mean, whole.mean((0, 2, 3)), atol=1e-5)
         np.testing.assert_allclose(found.std, whole.std((0, 2, 3)), atol=1e-5)
+
+
+def test_maps_of_several_grids_have_the_moments_of_each():
+    there, fine = site(5), Net()
+
+    def both(images, fill):
+        (maps,) = fine(images, fill)
+        return [maps, nn.functional.avg_pool2d(maps, 2)[:, :2]]
+
+    maps = both(there.image.float(), there.fill)
+    assert maps[0].shape[2:] != maps[1].shape[2:]
+    for found in (moments_of(maps), site_moments(both, there, 2, "cpu")):
+        for k in ("mean", "std"):
+            expected = np.concatenate([getattr(np, k)(m.numpy(), (0, 2, 3)) for m in maps])
+            np.testing.assert_allclose(getattr(found, k), expected, atol=1e-5)
 
 
 def test_the_distance_of_moments_is_that_computed_by_hand():

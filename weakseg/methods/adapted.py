@@ -159,20 +159,20 @@ class _Reached(Exception):  # noqa: N818
 
 
 class JoinedFeatures:
-    """The bottlenecks of several networks, all their maps.
+    """The bottlenecks of several networks.
 
     Parameters
     ----------
     each : sequence of BottleneckFeatures
-        Of networks of one name, whose bottlenecks have one grid.
+        Of networks of one name, which may be of several kinds.
     """
 
     def __init__(self, each: Sequence[BottleneckFeatures]) -> None:
         self.each = list(each)
 
-    def __call__(self, images: Tensor, fill: Tensor) -> Tensor:
-        """(B, the maps of all, *grid)."""
-        return torch.cat([one(images, fill) for one in self.each], dim=1)
+    def __call__(self, images: Tensor, fill: Tensor) -> list[Tensor]:
+        """(B, K, *grid) of every network."""
+        return [one(images, fill) for one in self.each]
 
 
 def features_of(method: NetworkMethod, site: Site) -> JoinedFeatures:

@@ -29,8 +29,11 @@ _BETAS = (0.5, 0.99)
 _FLAT = 1e-4
 """Standard deviation below which a map says nothing."""
 
-Features = Callable[[Tensor, Tensor], Tensor]
-"""Images (B, C, H, W) and the intensity outside them (B, C) → maps (B, K, *grid) of a network."""
+Features = Callable[[Tensor, Tensor], Sequence[Tensor]]
+"""Images (B, C, H, W) and the intensity outside them (B, C) → maps (B, K, *grid) of each network.
+
+Networks of several kinds have grids of several sizes.
+"""
 
 
 class Site(NamedTuple):
@@ -84,7 +87,7 @@ class AdaptationSettings:
 
 
 class Moments(NamedTuple):
-    """Mean and standard deviation of every map of a network, over images and places, (K,) each."""
+    """Mean and standard deviation of every map of all networks, over images and places, (K,)."""
 
     mean: Tensor
     std: Tensor
@@ -102,24 +105,26 @@ class Moments(NamedTuple):
         return (mean**2 + spread**2).mean() if len(std) else self.mean.sum() * 0
 
 
-def moments_of(maps: Tensor) -> Moments:
-    """Of maps (B, K, *grid)."""
-    flat = maps.float().transpose(0, 1).flatten(1)
-    variance = flat.var(1, correction=0)
-    return Moments(flat.mean(1), (variance + 1e-12).sqrt())
+def moments_of(maps: Sequence[Tensor]) -> Moments:
+    """Of maps (B, K, *grid) of each network, K of all together."""
+    flat = [m.float().transpose(0, 1).flatten(1) for m in maps]
+    variance = torch.cat([f.var(1, correction=0) for f in flat])
+    return Moments(torch.cat([f.mean(1) for f in flat]), (variance + 1e-12).sqrt())
 
 
 def site_moments(features: Features, site: Site, batch: int, device: Any) -> Moments:
     """Of all images of a site."""
     total: Any = 0
     square: Any = 0
-    count = 0
+    count: Any = 0
     with torch.no_grad():
         for at in range(0, len(site.image), batch):
             some = site.batch(range(at, min(at + batch, len(site.image))), device)
-            flat = features(some.image, some.fill).double().transpose(0, 1).flatten(1)
-            total, square = total + flat.sum(1), square + (flat**2).sum(1)
-            count += flat.shape[1]
+            maps = features(some.image, some.fill)
+            flat = [m.double().transpose(0, 1).flatten(1) for m in maps]
+            total = total + torch.cat([f.sum(1) for f in flat])
+            square = square + torch.cat([(f**2).sum(1) for f in flat])
+            count = count + torch.cat([torch.full_like(f[:, 0], f.shape[1]) for f in flat])
     mean = total / count
     std = (square / count - mean**2).clamp_min(1e-12).sqrt()
     return Moments(mean.float(), std.float())
