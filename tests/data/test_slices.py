@@ -117,14 +117,6 @@ def test_a_volume_is_read_once_and_anew_when_it_changes(tmp_path, monkeypatch):
     np.testing.assert_array_equal(again, first[4])
 
 
-def test_little_is_held(tmp_path):
-    held = slices._Held(100)
-    paths = [save_volume(tmp_path / f"{k}.nii.gz", WHOLE) for k in range(3)]
-    made = [held.get(p, ("x",), lambda: np.zeros(60, np.uint8)) for p in paths]
-    assert len(held._found) == 1
-    assert held.get(paths[2], ("x",), lambda: None) is made[2]
-
-
 def test_slices_lie_in_their_volumes_frame(tmp_path):
     affine = np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -3], [0, 0, 4, 9], [0, 0, 0, 1]])
     mask = (WHOLE > 0).astype(np.uint8)

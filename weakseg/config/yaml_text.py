@@ -9,6 +9,7 @@ is a number.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +139,15 @@ def parse(text: str) -> Any:
     yaml.YAMLError
         If it is not YAML; `RefusedError` if it is, and is refused.
     """
+    return _unshared(_parsed(text))
+
+
+@lru_cache(8)
+def _parsed(text: str) -> Any:
+    """What `parse` copies: a command reads the same experiment several times, 20 ms each."""
     loader = _Loader(text)
     try:
-        return _unshared(loader.get_single_data())
+        return loader.get_single_data()
     finally:
         loader.dispose()
 

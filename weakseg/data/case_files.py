@@ -19,7 +19,7 @@ from weakseg.data.formats.base import Frame
 from weakseg.data.formats.reading import read_frame
 from weakseg.data.formats.registry import IMAGES, VOLUMES
 from weakseg.data.formats.writing import write_like
-from weakseg.data.images import Intensity, read_image, refuse_beyond_unit, write_grey
+from weakseg.data.images import Intensity, held_image, read_image, refuse_beyond_unit, write_grey
 from weakseg.data.patches import IGNORE
 from weakseg.data.slices import (
     file_values,
@@ -49,6 +49,7 @@ __all__ = [
     "network_input",
     "on_file",
     "read_whole",
+    "seen_image",
     "shown_intensity",
     "whole_spacing",
     "write_target",
@@ -98,7 +99,12 @@ def network_input(case: Case, data: DataConfig) -> NDArray[Any]:
     """
     if case.slice is not None and data.neighbours:
         return slice_and_neighbours(case.image, case.slice, data.intensity, data.window)
-    return case_image(case, data)
+    return seen_image(case, data)
+
+
+def seen_image(case: Case, data: DataConfig) -> NDArray[Any]:
+    """As `case_image`, not writeable: what others have just looked at is not read again."""
+    return _picture(case, data, held_image) if case.noun == "image" else case_image(case, data)
 
 
 def intensity_of(case: Case, data: DataConfig) -> Intensity:
@@ -274,9 +280,11 @@ def _slices(values: NDArray[Any]) -> NDArray[Any]:
     return np.moveaxis(np.rot90(values), 2, 0)
 
 
-def _picture(case: Case, data: DataConfig) -> NDArray[Any]:
+def _picture(
+    case: Case, data: DataConfig, read: Callable[[Path], NDArray[Any]] = read_image
+) -> NDArray[Any]:
     if data.window == "auto":
-        image = read_image(case.image)
+        image = read(case.image)
         if data.intensity == "dtype":
             refuse_beyond_unit(image, case.image)
         return image
@@ -293,7 +301,7 @@ _IMAGE: dict[str, Callable[[Case, DataConfig], NDArray[Any]]] = {
     "volume": lambda case, data: read_volume(case.image).values,
 }
 _WHOLE: dict[str, Callable[[Case, DataConfig], object]] = {
-    "image": _picture,
+    "image": seen_image,
     "slice": _slice,
     "volume": lambda case, data: read_case(case),
 }

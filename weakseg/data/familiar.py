@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weakseg.config import DataConfig
-from weakseg.data.case_files import case_image, intensity_of
+from weakseg.data.case_files import intensity_of, seen_image
 from weakseg.data.cases import Case
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.images import scale_intensity, scaling
@@ -94,7 +94,7 @@ def look_at_case(case: Case, data: DataConfig) -> Look:
 
 
 def _look_at_picture(case: Case, data: DataConfig) -> Look:
-    return look_at_image(case_image(case, data), intensity_of(case, data))
+    return look_at_image(seen_image(case, data), intensity_of(case, data))
 
 
 def _look_at_volume(case: Case, data: DataConfig) -> Look:

@@ -25,6 +25,7 @@ from weakseg.data.colours import (
 from weakseg.data.formats.dicom.identity import public_path
 from weakseg.data.formats.pixels import Pixels
 from weakseg.data.formats.reading import decode
+from weakseg.data.held import Held
 from weakseg.data.mask_rules import MaskRule, by_rule, distinct
 from weakseg.data.soft import has_soft_edges
 from weakseg.disk import as_path
@@ -45,6 +46,8 @@ Intensity = Literal["auto", "dtype", "percentile"]
 
 STRETCH = (0.5, 99.5)
 """Percentiles that ``percentile`` maps to 0 and 1."""
+
+_HELD = Held(2**26)
 
 _AT_ONCE = 2**22  # samples that are looked at together: of large volumes a look takes memory
 
@@ -74,6 +77,17 @@ def read_image(path: Path | str) -> NDArray[Any]:
     """
     path = as_path(path)
     return shown(decode(path), path)
+
+
+def held_image(path: Path) -> NDArray[Any]:
+    """`read_image`, not writeable, and read once for several looks that follow each other."""
+
+    def read() -> NDArray[Any]:
+        image = read_image(path).view()
+        image.flags.writeable = False
+        return image
+
+    return _HELD.get(path, (), read)
 
 
 def shown(pixels: Pixels, path: Path) -> NDArray[Any]:

@@ -6,12 +6,10 @@ store them: nothing is turned or resampled.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +18,7 @@ from weakseg.data.formats.base import Frame
 from weakseg.data.formats.dicom.identity import public_path
 from weakseg.data.formats.reading import decode_volume, read_frame
 from weakseg.data.formats.registry import VOLUMES
+from weakseg.data.held import Held
 from weakseg.data.images import (
     STRETCH,
     Intensity,
@@ -35,8 +34,6 @@ from weakseg.errors import DataError
 
 AT_MOST = 2**29
 """Bytes of volumes that are held in memory at once; the last one is held whatever its size."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,50 +291,4 @@ def _inside(path: Path, z: int, count: int) -> int:
     return z
 
 
-class _Held:
-    """What was read of files, the latest of it, until it takes too much room."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._found: OrderedDict[Any, Any] = OrderedDict()
-        self._lock = threading.Lock()
-        self._reading: dict[Any, threading.Lock] = {}
-
-    def get(self, path: Path, what: tuple[str, ...], read: Callable[[], T]) -> T:
-        """What ``read`` gives, of a file that has not changed since."""
-        key = (str(path), what, _version(path))
-        with self._lock:
-            if key in self._found:
-                self._found.move_to_end(key)
-                return self._found[key]
-            turn = self._reading.setdefault(key, threading.Lock())
-        with turn:  # whoever else asks for it waits, and reads nothing
-            with self._lock:
-                if key in self._found:
-                    return self._found[key]
-            value = read()
-            with self._lock:
-                self._found[key] = value
-                self._reading.pop(key, None)
-                while len(self._found) > 1 and self._bytes() > self._limit:
-                    self._found.popitem(last=False)
-            return value
-
-    def peek(self, path: Path, what: tuple[str, ...]) -> Any:
-        """What is held of a file that has not changed since, or None."""
-        with self._lock:
-            return self._found.get((str(path), what, _version(path)))
-
-    def _bytes(self) -> int:
-        return sum(int(getattr(v, "nbytes", 1000)) for v in self._found.values())
-
-
-def _version(path: Path) -> tuple[int, ...]:
-    try:
-        stat = path.stat()
-    except OSError:
-        return ()
-    return (stat.st_mtime_ns, stat.st_size)
-
-
-_HELD, _FRAMES = _Held(AT_MOST), _Held(2**22)
+_HELD, _FRAMES = Held(AT_MOST), Held(2**22)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from weakseg.data.geometry import Letterbox, letterbox, to_original
 from weakseg.data.volume_grid import VolumeBox, heat_planes
 from weakseg.errors import RunError, first_line
+from weakseg.heatmaps.npz import pack, unpack
 from weakseg.masks.thresholds import is_flat
-from weakseg.runs import atomic_path
+from weakseg.runs import write_bytes
 
 MOST = 2**16
 """Pixels that a side of an image has at most."""
@@ -123,8 +126,8 @@ def save_heatmap(path: Path, heatmap: Heatmap) -> None:
         "input_scale": float(heatmap.input_scale),
     } | ({} if heatmap.depth is None else {"depth": int(heatmap.depth)})
     # All words and numbers in one entry: an entry takes longer to write than a map.
-    with atomic_path(path, flushed=False) as part, part.open("wb") as f:
-        np.savez(f, values=values, about=np.str_(json.dumps(about)))
+    entries = {"values": values, "about": np.asarray(json.dumps(about))}
+    write_bytes(path, pack(entries), flushed=False)
 
 
 def _check(heat: Heatmap) -> None:
@@ -140,6 +143,16 @@ def _check(heat: Heatmap) -> None:
         raise ValueError(f"an image enlarged {heat.input_scale} times")
 
 
+def _entries(path: Path) -> dict[str, Any]:
+    """The arrays of a file."""
+    data = path.read_bytes()
+    ours = unpack(data)
+    if ours is not None:
+        return ours
+    with np.load(io.BytesIO(data), allow_pickle=False) as z:
+        return dict(z)
+
+
 def load_heatmap(path: Path) -> Heatmap:
     """Read a heatmap.
 
@@ -149,20 +162,20 @@ def load_heatmap(path: Path) -> Heatmap:
         If the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as z:
-            # Files from before had an entry for each.
-            about = json.loads(str(z["about"])) if "about" in z else z
-            heat = Heatmap(
-                raw=_unpacked(z["values"], about["scale"]),
-                shape=tuple(int(v) for v in about["shape"]),
-                size=int(about["size"]),
-                layer=str(about["layer"]),
-                method=str(about["method"]),
-                target=str(about["target"]),
-                probability=float(about["probability"]),
-                input_scale=float(about["input_scale"]) if "input_scale" in about else 1.0,
-                depth=int(about["depth"]) if "depth" in about else None,
-            )
+        z = _entries(path)
+        # Files from before had an entry for each.
+        about = json.loads(str(z["about"])) if "about" in z else z
+        heat = Heatmap(
+            raw=_unpacked(z["values"], about["scale"]),
+            shape=tuple(int(v) for v in about["shape"]),
+            size=int(about["size"]),
+            layer=str(about["layer"]),
+            method=str(about["method"]),
+            target=str(about["target"]),
+            probability=float(about["probability"]),
+            input_scale=float(about["input_scale"]) if "input_scale" in about else 1.0,
+            depth=int(about["depth"]) if "depth" in about else None,
+        )
         _check(heat)
         return heat
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from weakseg.data.case_files import case_frame
 from weakseg.data.cases import Case
 from weakseg.data.formats.dicom.image import DICOM_IMAGE
 from weakseg.data.formats.registry import IMAGES
-from weakseg.data.images import read_image
+from weakseg.data.images import held_image
 from weakseg.data.slices import stored_values
 from weakseg.masks.measure import Lesion, measure_lesions
 from weakseg.masks.region import brightness
@@ -112,7 +112,7 @@ def _place(lesion: Lesion, affine: NDArray[np.float64]) -> list[float]:
 
 
 def _of_image(case: Case, data: DataConfig) -> Values:
-    return brightness(read_image(case.image)), 1.0, 0.0
+    return brightness(held_image(case.image)), 1.0, 0.0
 
 
 def _of_volume(case: Case, data: DataConfig) -> Values:

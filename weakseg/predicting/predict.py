@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
@@ -138,7 +139,7 @@ def predict(
     read = [f for c in cases for f in (c.image, *c.more, c.roi) if f is not None]
     sources = {f.resolve() for f in [*read, *inputs]}
     for target in (out / PREDICTIONS, out / SLICES, out / LESIONS, *targets(out, cases)):
-        if target.resolve() in sources:
+        if os.path.lexists(target) and target.resolve() in sources:
             raise UserError(
                 "The output would overwrite its input.",
                 where=str(target),

@@ -51,7 +51,8 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _TELLING = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts by their keywords
 _PIECE = 2**20
 _KEPT = 2**24
-"""Bytes of unpacked rows that are kept; unpacking takes most of the time, and is done once so."""
+"""Bytes of a file, and of its unpacked rows, that are kept: unpacking takes most of the time, and
+is done once so."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,9 @@ def decode_png(f: IO[bytes], path: Path) -> Pixels:
 
     header = _header(f, path)
     check_file_size(f, path)
+    if f.seek(0, os.SEEK_END) <= _KEPT:  # many short looks take as long as to unpack a small file
+        f.seek(0)
+        f = io.BytesIO(f.read())
     chunks = list(_chunks(f))
     if chunks[-1].name != b"IEND":
         raise ValueError("the PNG has no end")
