@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.helpers import blob, good_rows, save, write_rows
+from tests.tiny import CONFIG, weakseg, write_set
 from weakseg.config import DataConfig
 from weakseg.data.check import check_manifest
 from weakseg.data.manifest import read_manifest, read_table, safe_ids
@@ -61,6 +62,23 @@ def test_a_run_that_is_not_there_is_told_before_anything_heavy_is_loaded(tmp_pat
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "no such run folder" in done.stderr
     assert not set(done.stdout.rpartition("modules:")[2].split()) & HEAVY
+
+
+@pytest.mark.thorough
+def test_heatmaps_and_predictions_do_without_lightning(tmp_path):
+    manifest = write_set(tmp_path / "set", patients=6)
+    config, run = tmp_path / "tiny.yaml", str(tmp_path / "run")
+    config.write_text(CONFIG.format(manifest=manifest))
+    small = ["--set", "classifier.epochs=1", "--set", "classifier.seeds=[0]", "--run-dir", run]
+    assert weakseg("train-classifier", config, *small) == 0
+    out = ["--out", str(tmp_path / "out"), "--method", "gradcam-otsu"]
+    for asked in (
+        ["heatmap-segment", str(config), *small],
+        ["predict", run, str(tmp_path / "set" / "images"), *out],
+    ):
+        found = imported_by(*asked)
+        assert "torch" in found
+        assert not found & {"lightning", "torchmetrics"}
 
 
 def long_manifest(folder: Path, count: int) -> Path:

@@ -47,7 +47,7 @@ def check_settings(
     from weakseg.models.classifiers import build_classifier
     from weakseg.models.layers import named_layers
     from weakseg.training.beginning import new_classifier, spec_of
-    from weakseg.training.loop import make_fabric
+    from weakseg.training.loop import pick_device
 
     made = made or {}
     _check_segmenters(config, channels, dims, made)
@@ -63,7 +63,7 @@ def check_settings(
         )
     if dims > c.dims or not labels.healthy:
         return
-    make_fabric(config.device, config.classifier.precision)
+    pick_device(config.device)
     for name, heat in config.all_heatmaps.items():
         where = "heatmap" if name not in config.heatmaps else f"heatmaps.{name}"
         check_method(heat.method, where=f"{where}.method")
@@ -196,7 +196,7 @@ def _check_segmenters(config: Config, channels: int, dims: int, made: Mapping[st
     from weakseg.models.segmenters import build_segmenter
     from weakseg.models.unetpp import pruned
     from weakseg.training.given import given_weights
-    from weakseg.training.loop import make_fabric
+    from weakseg.training.loop import pick_device
     from weakseg.training.recipes import resolve
 
     networks = [(n, s) for n in config.segmenters for s in config.kinds_of(n)]
@@ -221,7 +221,7 @@ def _check_segmenters(config: Config, channels: int, dims: int, made: Mapping[st
             raise ConfigError(
                 e.what, where=where, found=e.found, expected=e.expected, fix=e.fix
             ) from None
-        make_fabric(config.device, s.precision)
+        pick_device(config.device)
         seeds = config.segmenter_seeds(name)
         begin_so = [one for one in seeds if config.segmenter(name, one).weights == s.weights]
         trained = [segmenter_stage(name, one) for one in begin_so]

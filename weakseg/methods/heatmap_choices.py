@@ -6,7 +6,8 @@ No mask is opened.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def run_explainer(
     prepared: Prepared,
     models: Sequence[Classifier],
     name: str,
-    fabric: Any,
+    precisely: Callable[[], AbstractContextManager[Any]],
     chosen: Mapping[str, Any],
     kept: KeptGraphs | None = None,
 ) -> tuple[Explainer, dict[str, Any]]:
@@ -60,11 +61,11 @@ def run_explainer(
     ----------
     prepared : Prepared
     models : sequence of Classifier
-        On the device of ``fabric``; of several the heatmaps are averaged.
+        On one device; of several the heatmaps are averaged.
     name : str
         Of the heatmap.
-    fabric : lightning.fabric.Fabric
-        Of its precision.
+    precisely : callable
+        Opens its precision, see `weakseg.training.loop.in_precision`.
     chosen : mapping
         What `chosen_by_labels` gave.
     kept : KeptGraphs, optional
@@ -79,7 +80,7 @@ def run_explainer(
 
     def in_precision(run: Explainer) -> Explainer:
         def explain(*given: Any, **how: Any) -> Explained:
-            with fabric.autocast():
+            with precisely():
                 return run(*given, **how)
 
         return explain

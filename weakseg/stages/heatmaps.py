@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from weakseg.stages.shards import (
     shard_key,
     taken_from_shards,
 )
-from weakseg.training.loop import make_fabric, pick_device
+from weakseg.training.loop import in_precision, pick_device
 
 WRITERS = 2
 """Threads that write heatmaps while the network makes further ones."""
@@ -187,14 +188,15 @@ def _write_heatmaps(
 ) -> dict[str, Any]:
     """Make the heatmaps of a seed, but for those of shards; what the record says of them."""
     config, cases = prepared.config, prepared.cases.cases
-    fabric = make_fabric(config.device, config.heatmap_precision(name))
-    models = [channels_last(m.to(fabric.device)) for m in models]
+    device = pick_device(config.device)
+    precisely = partial(in_precision, device, config.heatmap_precision(name))
+    models = [channels_last(m.to(device)) for m in models]
     images, labels = prepared.images.once(), prepared.cases.labels
     part = folder.with_name(f".part-{folder.name}")
     remove_tree(part)
     flat, layer = 0, ""
     seen_at: Counter[float] = Counter()
-    with fabric.autocast():
+    with precisely():
         chosen = chosen_by_labels(prepared, models, name, part, what)
 
     def save(made: tuple[int, Heatmap]) -> Heatmap:
@@ -212,10 +214,10 @@ def _write_heatmaps(
     work = [(how, [i for i in some if cases[i].id not in taken.where]) for how, some in work]
     explainer, by = None, taken.entries[0][BY] if taken.entries else {}
     if any(some for _, some in work):
-        explainer, by = run_explainer(prepared, models, name, fabric, chosen, kept)
+        explainer, by = run_explainer(prepared, models, name, precisely, chosen, kept)
         if words := spoken(by):
             say(f"{what}: {words}")
-    with progress(what, sum(len(some) for _, some in work)) as advance, fabric.autocast():
+    with progress(what, sum(len(some) for _, some in work)) as advance, precisely():
         for settings, indices in work:
             explained = settings.model_copy(update=chosen)
             made = heatmaps_of(models, labels, images, indices, explained, explainer)

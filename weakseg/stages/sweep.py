@@ -23,7 +23,7 @@ from weakseg.progress import progress, say
 from weakseg.runs import file_hash, write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
-from weakseg.training.loop import make_fabric
+from weakseg.training.loop import in_precision, pick_device
 
 
 def sweep(prepared: Prepared, *, force: bool = False) -> Path:
@@ -108,12 +108,13 @@ def _curves(prepared: Prepared, seed: int, chosen: list[int]) -> dict[tuple[str,
     """Mean Dice over `GRID` of every method and layer."""
     config, cases = prepared.config, prepared.cases.cases
     model = load_classifier(seed_folder(prepared.run.folder, config.classifier.arch, seed))
-    fabric = make_fabric(config.device, config.heatmap_precision(config.heatmap.method))
+    device, precision = pick_device(config.device), config.heatmap_precision(config.heatmap.method)
     heats = heats_of_layers(
-        model.to(fabric.device), prepared.cases.labels, prepared.images, chosen, config.heatmap
+        model.to(device), prepared.cases.labels, prepared.images, chosen, config.heatmap
     )
     total: dict[tuple[str, str], Any] = {}
-    with progress("sweep", len(SWEPT) * len(chosen)) as advance, fabric.autocast():
+    bar = progress("sweep", len(SWEPT) * len(chosen))
+    with bar as advance, in_precision(device, precision):
         for method, layer, i, heat in heats:
             truth = read_truth(cases[i], heat.shape, False, config.data)
             curve = dice_curve(normalise(heat), truth, GRID) / len(chosen)
