@@ -228,6 +228,10 @@ def predict(
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")
     ] = False,
+    denoise: Annotated[
+        bool,
+        typer.Option("--denoise", help="Smooth images that are noisier than the run's images."),
+    ] = False,
     shard: ShardOption = None,
 ) -> None:
     """Segment new images by a run.
@@ -251,6 +255,7 @@ def predict(
             overlays=overlays,
             dicom_seg=dicom_seg,
             skip_unreadable=skip_unreadable,
+            denoise=denoise,
             shard=part,
         )
     )

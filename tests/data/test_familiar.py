@@ -112,6 +112,30 @@ def test_the_same_picture_in_16_bits_is_the_same_to_a_network(tmp_path, factor):
     assert "another depth" not in ours.unlike(look_at_image(wide))
 
 
+def test_a_noisy_scanner_is_told_and_its_limit_is_of_the_training_images(tmp_path):
+    def quiet(seed, sd=4.0):
+        image = disc(seed).astype(float)
+        return np.where(image > 0, image + sd * noise(seed, image.shape) / 74 - 7, 0).clip(0, 255)
+
+    ours = known(tmp_path, lambda k: quiet(k).astype(np.uint8))
+    shares = [k.noise for k in ours.looks]
+    assert ours.noise_limit == pytest.approx(1.25 * max(shares))  # of 30 the noisiest
+    assert "more noise" not in ours.unlike(look_at_image(quiet(100).astype(np.uint8)))
+    found = ours.unlike(look_at_image(quiet(100, 24.0).astype(np.uint8)))["more noise"]
+    assert "--denoise" in found
+    assert f"training images {max(shares):.0%} at most" in found
+
+
+def test_what_an_older_run_remembers_tells_no_noise(tmp_path):
+    held = known(tmp_path, disc).to_json()
+    for look in held["looks"]:
+        del look["noise"]
+    older = Familiar.from_json(held)
+    assert older.noise_limit is None
+    loud = np.where(disc(0) > 0, noise(0, (60, 80)), 0).astype(np.uint8)
+    assert "more noise" not in older.unlike(look_at_image(loud))
+
+
 def test_deep_images_stay_deep():
     deep = speckle(1).astype(np.uint16) * 16 + 5
     assert narrowed(deep) is deep

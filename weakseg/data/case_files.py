@@ -19,7 +19,15 @@ from weakseg.data.formats.base import Frame
 from weakseg.data.formats.reading import read_frame
 from weakseg.data.formats.registry import IMAGES, VOLUMES
 from weakseg.data.formats.writing import write_like
-from weakseg.data.images import Intensity, held_image, read_image, refuse_beyond_unit, write_grey
+from weakseg.data.images import (
+    Intensity,
+    held_image,
+    read_image,
+    refuse_beyond_unit,
+    scale_intensity,
+    write_grey,
+)
+from weakseg.data.noise import noise_share, quieter
 from weakseg.data.patches import IGNORE
 from weakseg.data.slices import (
     file_values,
@@ -69,14 +77,15 @@ def case_image(case: Case, data: DataConfig) -> NDArray[Any]:
     (M, N), (M, N, 3) or (X, Y, Z) ndarray
         As `weakseg.data.images.read_image` or `weakseg.data.volumes.read_volume` gives it; a slice
         (M, N) is scaled to [0, 1] already, see `weakseg.data.slices.slice_image`, and so is an
-        image where ``data.window`` asks for it, see `weakseg.data.windows.windowed_image`.
+        image where ``data.window`` asks for it, see `weakseg.data.windows.windowed_image`. One
+        that is noisier than ``case.smooth_above`` is smoothed, see `weakseg.data.noise.quieter`.
 
     Raises
     ------
     DataError
         If it cannot be read.
     """
-    return _IMAGE[case.noun](case, data)
+    return _smoothed(_IMAGE[case.noun](case, data), case, data)
 
 
 def case_values(case: Case, data: DataConfig) -> NDArray[Any]:
@@ -98,13 +107,18 @@ def network_input(case: Case, data: DataConfig) -> NDArray[Any]:
         Of a slice with ``data.neighbours`` the slice before, itself, and the one behind.
     """
     if case.slice is not None and data.neighbours:
-        return slice_and_neighbours(case.image, case.slice, data.intensity, data.window)
+        three = slice_and_neighbours(case.image, case.slice, data.intensity, data.window)
+        if case.smooth_above is None:
+            return three
+        return np.stack([_smoothed(one, case, data) for one in np.moveaxis(three, 2, 0)], axis=2)
     return seen_image(case, data)
 
 
 def seen_image(case: Case, data: DataConfig) -> NDArray[Any]:
     """As `case_image`, not writeable: what others have just looked at is not read again."""
-    return _picture(case, data, held_image) if case.noun == "image" else case_image(case, data)
+    if case.noun != "image":
+        return case_image(case, data)
+    return _smoothed(_picture(case, data, held_image), case, data)
 
 
 def intensity_of(case: Case, data: DataConfig) -> Intensity:
@@ -276,6 +290,14 @@ def shown_intensity(case: Case, data: DataConfig) -> Intensity:
     return intensity_of(case, data) if scaled else "percentile"
 
 
+def _smoothed(image: NDArray[Any], case: Case, data: DataConfig) -> NDArray[Any]:
+    if case.smooth_above is None:
+        return image
+    how = intensity_of(case, data)
+    noise = noise_share(scale_intensity(image, how))
+    return image if noise is None or noise <= case.smooth_above else quieter(image, how)
+
+
 def _slices(values: NDArray[Any]) -> NDArray[Any]:
     return np.moveaxis(np.rot90(values), 2, 0)
 
@@ -301,7 +323,7 @@ _IMAGE: dict[str, Callable[[Case, DataConfig], NDArray[Any]]] = {
     "volume": lambda case, data: read_volume(case.image).values,
 }
 _WHOLE: dict[str, Callable[[Case, DataConfig], object]] = {
-    "image": seen_image,
+    "image": lambda case, data: _picture(case, data, held_image),
     "slice": _slice,
     "volume": lambda case, data: read_case(case),
 }

@@ -20,6 +20,7 @@ from weakseg.data.case_files import intensity_of, seen_image
 from weakseg.data.cases import Case
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.images import scale_intensity, scaling
+from weakseg.data.noise import noise_share
 from weakseg.data.volumes import read_volume
 from weakseg.data.zscore import scaled_by, scales_of
 
@@ -33,6 +34,8 @@ CELLS = 4
 USUAL = 0.99
 """A new image may be as far from the nearest training image as this share of these are from those
 of other patients."""
+NOISIER = 1.25
+"""A new image may have so many times the noise of the training images but for the noisiest."""
 RATIO = 2.0
 """Factor between sides, beyond which an image shows another resolution."""
 SPACING_RATIO = 1.1
@@ -71,6 +74,9 @@ class Look:
         Of volumes that tell it, for instance LPS.
     features : tuple of float
         See `GROUPS`.
+    noise : float or None
+        See `weakseg.data.noise.noise_share`; None of volumes, where it cannot be told, and of
+        images that were looked at before it was.
     """
 
     scaled: str
@@ -80,6 +86,7 @@ class Look:
     spacing: tuple[float, ...] | None
     orientation: str | None
     features: tuple[float, ...]
+    noise: float | None = None
 
 
 def look_at_case(case: Case, data: DataConfig) -> Look:
@@ -128,6 +135,7 @@ def look_at_image(image: ArrayLike, intensity: str = "auto") -> Look:
     shown = scale_intensity(values, intensity)  # type: ignore[arg-type]
     colour = float((shown.max(2) - shown.min(2)).mean()) if shown.ndim == 3 else 0.0
     grey = shown.mean(axis=2) if shown.ndim == 3 else shown
+    noise = noise_share(shown)
     return Look(
         scaling(values, intensity),  # type: ignore[arg-type]
         f"{8 * values.dtype.itemsize} bits",
@@ -136,6 +144,7 @@ def look_at_image(image: ArrayLike, intensity: str = "auto") -> Look:
         None,
         None,
         _rounded(features_of(grey)),
+        None if noise is None else round(noise, 4),
     )
 
 
@@ -200,6 +209,15 @@ class Familiar:
         ]
         return cls(held["key"], tuple(looks), held["limit"])
 
+    @cached_property
+    def noise_limit(self) -> float | None:
+        """Noise beyond which an image is noisier than training images: `NOISIER` times what
+        `USUAL` of those have at most. None where fewer than three of them tell theirs."""
+        known = [k.noise for k in self.looks if k.noise is not None]
+        if len(known) < 3:
+            return None
+        return NOISIER * float(np.quantile(known, USUAL, method="higher"))
+
     def unlike(self, look: Look) -> dict[str, str]:
         """In what an image differs from all training images: a few words → the reason."""
         return dict(self._unlike(look)) if self.looks else {}
@@ -222,6 +240,14 @@ class Familiar:
                 f"longest side {look.longest} pixels, training images {_range(sides)}",
             )
         yield from self._unlike_grid(look)
+        limit = self.noise_limit
+        if look.noise is not None and limit is not None and look.noise > limit:
+            yield (
+                "more noise",
+                f"noise of {look.noise:.0%} of the tissue's intensity, training images "
+                f"{limit / NOISIER:.0%} at most: a network may miss lesions that it would find; "
+                "--denoise smooths such images",
+            )
         distance = self._distance(look)
         if self.limit is not None and distance > self.limit:
             yield (

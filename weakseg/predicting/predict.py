@@ -71,6 +71,7 @@ def predict(
     overlays: bool = False,
     dicom_seg: bool = False,
     skip_unreadable: bool = False,
+    denoise: bool = False,
     shard: Shard | None = None,
 ) -> Path:
     """Masks of images, as PNG of each image's own size, or of volumes, as NIfTI on their grid.
@@ -97,6 +98,9 @@ def predict(
         every input has to be DICOM then.
     skip_unreadable : bool
         Leave out images that cannot be read, instead of refusing to begin.
+    denoise : bool
+        Smooth images that are noisier than the run's training images as they are read, see
+        `weakseg.data.noise.quieter`; they are still told of in ``unlike_training``.
     shard : Shard, optional
         Take a part of the inputs only; without, what shards of the same prediction have said is
         joined, and not predicted again.
@@ -115,11 +119,13 @@ def predict(
     formats = VOLUMES if sliced else formats_of_dims(chosen.dims)
     if formats is VOLUMES:
         give_large_back()
-    cases = collect_inputs(inputs, out, formats)
+    unlike = Unlike(run, chosen.config.data)
+    limit = unlike.noise_limit if denoise else None
+    cases = [replace(c, smooth_above=limit) for c in collect_inputs(inputs, out, formats)]
     if sliced:  # each stands for its volume until its slices are asked for
         cases = [replace(c, slice=0, volume=c.id) for c in cases]
     names, named = [c.id for c in cases], slices_named(inputs) if sliced else {}
-    options = [engine, heatmaps, overlays, dicom_seg, skip_unreadable]
+    options = [engine, heatmaps, overlays, dicom_seg, skip_unreadable, *["denoise"] * denoise]
     key = asked_for(run, chosen, cases, named, options)
     if shard is not None and not is_exported(run):
         refuse_auto(engine or "")
@@ -151,8 +157,9 @@ def predict(
     say(f"method {chosen.name} ({chosen.choice}), {which}")
     writer = Writer(out, heatmaps, overlays, chosen.name if dicom_seg else None, chosen.config.data)
     of_slices: Tables = {}
+    if limit is not None:
+        say(f"images with noise above {limit:.1%} of their tissue's intensity are smoothed")
     ids = {str(c.image): c.id for c in cases}
-    unlike = Unlike(run, chosen.config.data)
     for t in told.values():
         unlike.count(t.unlike)
     with (

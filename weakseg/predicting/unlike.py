@@ -12,6 +12,7 @@ from weakseg.config import DataConfig
 from weakseg.data.cases import Case
 from weakseg.data.familiar import Familiar, look_at_case
 from weakseg.data.slices import volume_frame
+from weakseg.errors import RunError
 from weakseg.layout import images_file
 from weakseg.progress import say
 from weakseg.runs import read_json
@@ -21,7 +22,8 @@ UNLIKE = "unlike_training"
 
 
 def _seen(case: Case) -> Case:
-    """What of a case is looked at: of slices the one in the middle of their volume."""
+    """What of a case is looked at, as it is: of slices the one in the middle of their volume."""
+    case = replace(case, smooth_above=None)
     if case.slice is None:
         return case
     return replace(case, slice=volume_frame(case.image).shape[2] // 2)
@@ -43,12 +45,33 @@ class Unlike:
     """
 
     def __init__(self, run: Path, data: DataConfig) -> None:
-        path = images_file(run)
+        path = self._path = images_file(run)
         self._data = data
         self._known = Familiar.from_json(read_json(path)) if path.exists() else None
         self._counts: Counter[str] = Counter()
         self.kinds: dict[str, list[str]] = {}
         self._unlike = self._seen = 0
+
+    @property
+    def noise_limit(self) -> float:
+        """Noise beyond which an image is noisier than the run's training images.
+
+        Raises
+        ------
+        RunError
+            If the run does not tell.
+        """
+        limit = None if self._known is None else self._known.noise_limit
+        if limit is None:
+            raise RunError(
+                "The run does not tell how noisy its training images are, so that none can be "
+                "smoothed to be like them.",
+                where=str(self._path),
+                expected="the noise of three training images or more",
+                fix="run any of its stages again, which writes it anew where it is known (of whole "
+                "volumes it is not), or leave --denoise out",
+            )
+        return limit
 
     def tell(self, case: Case, row: dict[str, Any]) -> dict[str, Any]:
         """The row of ``predictions.csv`` of a case, with the column `UNLIKE`; it is not counted."""

@@ -189,7 +189,7 @@ def _splits_of(prepared: Prepared) -> Stage:
 
     return Stage(
         PREPARE_STAGE,
-        fingerprint(PREPARE_STAGE, 1, prepared.key),
+        fingerprint(PREPARE_STAGE, 2, prepared.key),
         (splits, images),
         write,
         effort=Effort("splits", len(prepared.cases.cases)),

@@ -1,0 +1,115 @@
+"""How noisy images are told to be, by noise of a known deviation, and what smoothing leaves."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.data.helpers import save, save_volume
+from weakseg.config import DataConfig
+from weakseg.data.case_files import case_image, network_input
+from weakseg.data.cases import Case
+from weakseg.data.noise import SIDE, noise_share, quieter
+
+
+def organ(size=96, level=0.5):
+    """A bright disc with a brighter, sharp spot, before black."""
+    y, x = np.mgrid[:size, :size] - size / 2
+    r = np.hypot(x, y)
+    image = np.where(r < 0.45 * size, level, 0.0)
+    return np.where(np.hypot(x - 10, y) < 12, 1.4 * level, image).astype(np.float32)
+
+
+def noisy(image, sd, seed=0):
+    """More noise where there is tissue; what is black stays black."""
+    added = sd * np.random.default_rng(seed).standard_normal(image.shape)
+    return np.where(image > 0, image + added, 0).astype(np.float32)
+
+
+@pytest.mark.parametrize("sd", [0.02, 0.05, 0.1])
+def test_noise_of_a_known_deviation_is_told_beside_its_tissue(sd):
+    found = noise_share(noisy(organ(), sd))
+    assert found == pytest.approx(sd / 0.5, rel=0.1)
+    # A share of the tissue's: half as bright in all is as noisy.
+    assert noise_share(noisy(organ(), sd) / 2) == pytest.approx(found, rel=1e-3)
+    assert noise_share(np.repeat(noisy(organ(), sd)[..., None], 3, 2)) == pytest.approx(found)
+
+
+def test_edges_and_slopes_are_no_noise():
+    assert noise_share(organ()) == 0
+    y, x = np.mgrid[:80, :80] / 79
+    assert noise_share(0.3 + 0.5 * y * x) < 1e-3
+    assert noise_share(np.where(x > 0.5, 0.9, 0.4)) < 1e-6
+
+
+def test_too_dark_or_too_little_tissue_tells_nothing():
+    assert noise_share(np.zeros((64, 64))) is None
+    assert noise_share(organ(level=0.04)) is None
+    dot = np.zeros((100, 100))
+    dot[40:55, 40:55] = 0.6  # 2 % of it
+    assert noise_share(dot) is None
+
+
+def test_noise_as_strong_as_the_tissue_is_told():
+    found = noise_share(noisy(organ(), 0.4).clip(0, 1))
+    assert found is not None
+    assert found > 0.3
+
+
+def test_large_images_are_shrunk_first():
+    size = 4 * SIDE
+    flat = np.full((size, size), 0.5)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(flat.shape)
+    # The mean of 4 x 4 pixels has a quarter of their deviation.
+    assert noise_share(flat + noise) == pytest.approx(0.1 / 0.5 / 4, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_smoothing_takes_noise_and_leaves_edges(seed):
+    truth, image = organ(), noisy(organ(), 0.08, seed).clip(0, 1)
+    made = quieter(image, "dtype")
+    assert made.dtype == np.float32
+    assert noise_share(made) < 0.3 * noise_share(image)
+    assert np.abs(made - truth).mean() < 0.5 * np.abs(image - truth).mean()
+    row = made[48]
+    assert row[66:69].mean() > 1.2 * row[36:42].mean()  # the spot is still there
+
+
+def test_types_and_ranges_are_kept():
+    image = noisy(organ(), 0.05).clip(0, 1)
+    eight = np.round(255 * image).astype(np.uint8)
+    made = quieter(eight)
+    assert made.dtype == np.uint8
+    wide = quieter(eight.astype(np.uint16) * 257)  # 8 bits that were widened
+    np.testing.assert_array_equal(wide, made)
+    deep = quieter(np.round(3000 * image).astype(np.uint16))
+    assert deep.dtype == np.uint16
+    assert abs(int(deep.max()) - 3000 * 0.7) < 300
+    colour = quieter(np.repeat(eight[..., None], 3, axis=2))
+    assert colour.shape == (*eight.shape, 3)
+    still = np.full((32, 32), 90, dtype=np.uint8)
+    np.testing.assert_array_equal(quieter(still), still)
+    np.testing.assert_array_equal(quieter(0 * still), 0 * still)
+
+
+def test_a_case_is_smoothed_only_above_its_limit(tmp_path):
+    data = DataConfig()
+    eight = np.round(255 * noisy(organ(), 0.05).clip(0, 1)).astype(np.uint8)
+    case = Case("a", save(tmp_path / "a.png", eight), "")
+    noise = noise_share(eight / np.float32(255))
+    for limit in (None, 1.1 * noise):
+        np.testing.assert_array_equal(case_image(replace(case, smooth_above=limit), data), eight)
+    made = case_image(replace(case, smooth_above=0.9 * noise), data)
+    np.testing.assert_array_equal(made, quieter(eight))
+    assert (made != eight).any()
+
+
+def test_slices_are_smoothed_each_by_itself_with_their_neighbours(tmp_path):
+    volume = np.stack([noisy(organ(), sd, k) for k, sd in enumerate([0.0, 0.1, 0.0])], axis=2)
+    path = save_volume(tmp_path / "v.nii.gz", volume, np.eye(4))
+    case = Case("v", path, "", slice=1, volume="v")
+    data = DataConfig(neighbours=True)
+    plain, made = (network_input(replace(case, smooth_above=s), data) for s in (None, 0.05))
+    np.testing.assert_array_equal(made[..., [0, 2]], plain[..., [0, 2]])
+    np.testing.assert_array_equal(made[..., 1], quieter(plain[..., 1], "dtype"))
+    assert (made[..., 1] != plain[..., 1]).any()
