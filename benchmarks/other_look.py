@@ -118,8 +118,8 @@ def looking(image: Pixels, look: Look, seed: int) -> npt.NDArray[np.uint8]:
 def main() -> None:
     """Measure, print the table, and write it where it was asked for."""
     options = read_options()
-    print("| run, method | look | Dice | difference | missed | false alarms | told |")
-    print("|---|---|---|---|---|---|---|")
+    print("| run, method | look | Dice | difference | missed | false alarms | told | AUC, median |")
+    print("|---|---|---|---|---|---|---|---|")
     rows = [row for run in options.runs for row in of_run(run, options)]
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
@@ -161,7 +161,8 @@ def of_run(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
             other = [_seen(c, look, Path(place), k) for k, c in enumerate(cases)]
             told = [bool(familiar.unlike(look_at_case(c, config.data))) for c in other]
             other = [replace(c, smooth_above=limit) for c in other]
-            masks = [p.mask for p in method.predict_each(other)]
+            said = [(p.mask, p.probability) for p in method.predict_each(other)]
+        masks = [mask for mask, _ in said]
         found = _dice_of(cases, lesion, masks, config.data)
         marked = np.array([m.any() for m in masks])
         row = {
@@ -172,6 +173,7 @@ def of_run(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
             "missed": float((~marked[lesion]).mean()),
             "false_alarms": float(marked[~lesion].mean()) if (~lesion).any() else None,
             "told": float(np.mean(told)),
+            **_of_classifiers([p for _, p in said], lesion),
             "denoised": limit,
             "images": len(cases),
         }
@@ -180,7 +182,7 @@ def of_run(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
         print(
             f"| {row['run']}, {row['method']} | {name} | {row['dice']:.3f} "
             f"| {row['dice'] - rows[0]['dice']:+.3f} | {row['missed']:.0%} | {alarms} "
-            f"| {row['told']:.0%} |",
+            f"| {row['told']:.0%} | {row['auc']}, {row['probability']} |",
             flush=True,
         )
     return rows
@@ -198,6 +200,17 @@ def _seen(case: Case, look: Look, place: Path, number: int) -> Case:
     path = place / f"{case.id}.png"
     Image.fromarray(looking(image, look, number)).save(path)
     return replace(case, image=path)
+
+
+def _of_classifiers(said: Sequence[float | None], lesion: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """AUC of the classifiers' mean probability, and its median of lesions; None without a gate."""
+    known = [p for p in said if p is not None]
+    if len(known) < len(said) or lesion.all() or not lesion.any():
+        return {"auc": None, "probability": None}
+    from sklearn.metrics import roc_auc_score
+
+    auc, middle = roc_auc_score(lesion, known), np.median(np.array(known)[lesion])
+    return {"auc": round(float(auc), 3), "probability": round(float(middle), 3)}
 
 
 def _dice_of(

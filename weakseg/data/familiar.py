@@ -34,7 +34,7 @@ CELLS = 4
 USUAL = 0.99
 """A new image may be as far from the nearest training image as this share of these are from those
 of other patients."""
-NOISIER = 1.25
+NOISIER = 1.05
 """A new image may have so many times the noise of the training images but for the noisiest."""
 RATIO = 2.0
 """Factor between sides, beyond which an image shows another resolution."""
