@@ -130,7 +130,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="finished run folders")
     parser.add_argument("--method", default=None, help="default: the run's own report.method")
-    parser.add_argument("--looks", nargs="+", choices=list(LOOKS), default=list(LOOKS))
+    parser.add_argument("--looks", nargs="*", choices=list(LOOKS), default=list(LOOKS))
     parser.add_argument("--noise", nargs="+", type=float, default=[], metavar="SHARE", help="sd")
     parser.add_argument("--denoise", action="store_true", help="smooth what is noisier")
     parser.add_argument("--once", action="store_true", help="networks see an image once")
