@@ -34,7 +34,7 @@ from machine import CLOCKS, Spread, describe_machine, print_machine, spread
 
 from weakseg.config import Config, PhantomConfig
 from weakseg.data.arrays import filled
-from weakseg.data.images import read_mask
+from weakseg.data.images import HELD, read_mask
 from weakseg.data.phantom import write_phantom
 from weakseg.engines.base import precision_of
 from weakseg.engines.graph import onnx_of
@@ -131,6 +131,7 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, dict[s
         for turn in range(options.repeats + 1):
             for name, work in works.items():
                 gc.collect()
+                HELD.clear()  # a command begins without what the round before has decoded
                 start = clock()
                 work()
                 times[name] += [clock() - start] if turn else []

@@ -28,6 +28,11 @@ def test_forgets_the_oldest_where_there_is_no_room(tmp_path):
     look("b")  # takes the place of c
     look("c")
     assert read == ["a", "b", "c", "b", "c"]
+    held.clear()
+    for name in ("b", "c"):
+        look(name)
+    assert read == ["a", "b", "c", "b", "c", "b", "c"]
+    assert held.peek(tmp_path / "b", ()) is not None
 
 
 def test_reads_once_for_several_threads_and_again_after_an_error(tmp_path):

@@ -52,6 +52,12 @@ class Held:
         with self._lock:
             return self._found.get((str(path), what, _version(path)))
 
+    def clear(self) -> None:
+        """Forget everything, as a new process has."""
+        with self._lock:
+            self._found.clear()
+            self._bytes = 0
+
 
 def _size(value: Any) -> int:
     return int(getattr(value, "nbytes", 1000))

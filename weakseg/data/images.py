@@ -47,7 +47,8 @@ Intensity = Literal["auto", "dtype", "percentile"]
 STRETCH = (0.5, 99.5)
 """Percentiles that ``percentile`` maps to 0 and 1."""
 
-_HELD = Held(2**26)
+HELD = Held(2**26)
+"""Images that several looks follow each other at; see `held_image`."""
 
 _AT_ONCE = 2**22  # samples that are looked at together: of large volumes a look takes memory
 
@@ -87,7 +88,7 @@ def held_image(path: Path) -> NDArray[Any]:
         image.flags.writeable = False
         return image
 
-    return _HELD.get(path, (), read)
+    return HELD.get(path, (), read)
 
 
 def shown(pixels: Pixels, path: Path) -> NDArray[Any]:
