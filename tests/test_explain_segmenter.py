@@ -121,15 +121,16 @@ def test_marks_are_those_of_recalibrated_probabilities():
 
 
 @pytest.mark.parametrize(
-    ("method", "words"),
+    ("method", "images", "words"),
     [
-        ("nett", "did you mean 'net'"),
-        ("gradcam-otsu", "gradcam-otsu is no segmentation network"),
-        ("empty", "marks nothing in any test image"),
+        ("nett", 0, "did you mean 'net'"),
+        ("gradcam-otsu", 0, "gradcam-otsu is no segmentation network"),
+        ("empty", 0, "marks nothing in any test image"),
+        ("empty", 1, "test images that were looked at"),
     ],
 )
-def test_what_cannot_be_explained_is_said(run, method, words, capsys):
-    assert weakseg("explain-segmenter", run, "--method", method) == 2
+def test_what_cannot_be_explained_is_said(run, method, images, words, capsys):
+    assert weakseg("explain-segmenter", run, "--method", method, "--images", images) == 2
     assert words in capsys.readouterr().err
     assert not (run / f"attribution/{method}.csv").exists()
 

@@ -18,6 +18,7 @@ from weakseg.layout import BEST, LAST, METRICS, RESUME
 from weakseg.training import checkpoints
 from weakseg.training.loop import (
     FitSettings,
+    epoch_note,
     fit,
     in_precision,
     learning_rate,
@@ -413,3 +414,8 @@ def test_trained_networks_are_asked_in_the_precision_of_fabric(precision):
     assert found[0][1] == found[1][1] == (precision == "bf16-mixed")
     assert found[0][0].dtype == found[1][0].dtype
     assert torch.equal(found[0][0], found[1][0])
+
+
+def test_figures_that_an_epoch_does_not_have_are_not_told():
+    figures = {"loss": 1.25, "val_dice": math.nan, "val_loss": 0.5}
+    assert epoch_note(3, figures) == "epoch 3: loss 1.250, val_loss 0.500"

@@ -123,7 +123,8 @@ def explain_segmenter(
     key = fingerprint("attribution", 2, prepared.key, weights, cuts, images, of, *means)
     table, summary = attribution_table(run.folder, name), attribution_summary(run.folder, name)
     test = prepared.cases.indices("test")
-    if images and len(test) > images:
+    everything = len(test)
+    if images and everything > images:
         test = [test[k] for k in np.linspace(0, len(test) - 1, images).round().astype(int)]
 
     def write(_: None) -> dict[str, Any]:
@@ -133,10 +134,17 @@ def explain_segmenter(
         }
         rows = pd.DataFrame([row for one in found.values() for row in one.rows])
         if rows.empty:
+            some = len(test) < everything
+            looked = (
+                f"the {len(test)} of {everything} test images that were looked at"
+                if some
+                else "any test image"
+            )
             raise UserError(
-                f"{name} marks nothing in any test image, so that there is nothing to explain.",
+                f"{name} marks nothing in {looked}, so that there is nothing to explain.",
                 where="--method",
-                fix="lower its threshold, or train it for longer",
+                fix=("look at more with --images, " if some else "")
+                + "lower its threshold, or train it for longer",
             )
         about = {
             "method": name,

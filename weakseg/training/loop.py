@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -352,12 +352,17 @@ def fit(
                 write_text(folder / METRICS, metrics_csv(history))
                 best = best_epoch(history, settings.select).epoch == len(history)
                 saver.after_epoch(training, best=best, last=epoch + 1 == settings.epochs)
-            note = ", ".join(f"{k} {v:.3f}" for k, v in {"loss": loss, **figures}.items())
-            advance(0, f"epoch {epoch + 1}: {note}")
+            advance(0, epoch_note(epoch + 1, {"loss": loss, **figures}))
             if after_epoch:
                 after_epoch(epoch + 1)
     said_by_first(None)  # by now all that is read next is written
     return history
+
+
+def epoch_note(epoch: int, figures: Mapping[str, float]) -> str:
+    """An epoch's figures beside its bar; those that it has no cases for are left out."""
+    told = ", ".join(f"{k} {v:.3f}" for k, v in figures.items() if not math.isnan(v))
+    return f"epoch {epoch}: {told}"
 
 
 def _rate(step: int, settings: FitSettings, steps: int) -> float:
