@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.test_shards import contents
 from tests.tiny import weakseg, write_config, write_set
+from tests.training.test_together import in_two
 from weakseg.config import load_config
 from weakseg.layout import BEST, segmenter_folder
 from weakseg.stages.prepare import prepared_run
@@ -38,6 +41,17 @@ consensus:
 
 def do(config: Path, run: Path, command: str, *words: str) -> int:
     return weakseg(command, config, "--run-dir", run, *words)
+
+
+def at_once(commands: Sequence[tuple[object, ...]]) -> list[int]:
+    """Exit codes of commands that run at the same time, each in a process of its own."""
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=lambda c=c: exit(weakseg(*c))) for c in commands]
+    for p in processes:
+        p.start()
+    for p in processes:
+        p.join(300)
+    return [p.exitcode for p in processes]
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +177,44 @@ def test_shards_without_networks_or_thresholds_are_refused(fitted, tmp_path, cap
     said = capsys.readouterr().err
     assert "masks/net: shard 1/2 is left out: it is of other settings" in said
     assert "shard 1/2 stays in" in said
+
+
+def test_shards_that_are_made_at_the_same_time_are_joined(fitted, tmp_path, capfd):
+    config, before, whole = fitted
+    run = tmp_path / "run"
+    shutil.copytree(before, run)
+    shutil.rmtree(run / "heatmaps")
+
+    def parts(command):
+        return [(command, config, "--run-dir", run, "--shard", f"{k}/2") for k in (1, 2)]
+
+    assert at_once(parts("heatmap-segment")) == [0, 0]  # their heatmaps
+    assert do(config, run, "heatmap-segment", "--fit") == 0
+    assert at_once(parts("heatmap-segment")) == [0, 0]
+    assert at_once(parts("train-segmenter")) == [0, 0]
+    capfd.readouterr()
+    for command in ("heatmap-segment", "train-segmenter"):
+        assert do(config, run, command) == 0
+    assert "get their masks here" not in capfd.readouterr().err
+    assert contents(run) == contents(whole)
+    assert not (run / "shards").exists()
+    # One shard twice at once: the second is refused, whichever it is, or comes when all is done.
+    twice = parts("train-segmenter")[:1] * 2
+    assert sorted(at_once(twice)) in ([0, 0], [0, 2])
+    assert contents(run) == contents(whole)
+
+
+def test_two_processes_of_a_launcher_train_and_fit_for_shards(fitted, tmp_path):
+    config, before, _ = fitted
+    run = tmp_path / "run"
+    shutil.copytree(before, run)
+    words = ("train-segmenter", config, "--run-dir", run, "--force")
+    assert in_two(lambda: weakseg(*words, "--fit")) == [0, 0]
+    made = json.loads((run / "run.json").read_text())["stages"]
+    for name, seed in (("net", 0), ("net", 1), ("pupil", 0)):
+        assert made[f"segmenter/{name}/{seed}"]["processes"] == 2
+    assert not (run / "masks/net").exists()
+    kept = {n: (run / f"shards/fitted/{n}/threshold.json").read_bytes() for n in ("net", "pupil")}
+    assert in_two(lambda: weakseg(*words[:4], "--shard", "rank")) == [0, 0]
+    assert do(config, run, "train-segmenter") == 0
+    assert {n: (run / f"masks/{n}/threshold.json").read_bytes() for n in kept} == kept

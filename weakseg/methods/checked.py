@@ -17,7 +17,7 @@ from weakseg.data.splits import make_splits, read_splits
 from weakseg.data.summary import summarise_cases
 from weakseg.errors import DataError, WeaksegError
 from weakseg.layout import config_file, data_files, splits_file
-from weakseg.methods.checks import check_settings, checked_table
+from weakseg.methods.checks import check_names, check_settings, checked_table
 from weakseg.methods.prepared import Prepared
 from weakseg.progress import say
 from weakseg.runs import Run
@@ -52,6 +52,7 @@ def checked_run(
     """
     record = Run(folder).record
     table = read_configured(path, config.data)
+    check_names(config)  # a name is told before any file is read
     files = file_digests(table, None if force else read_known(data_files(folder)))
     data = table_fingerprint(table, config.data, files.of)
     reading = config.data.fingerprint_settings()

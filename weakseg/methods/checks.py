@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,36 @@ def _say_if_coarse(arch: str, maps: dict[str, tuple[int, ...]]) -> None:
         )
 
 
+def check_names(config: Config) -> None:
+    """Refuse segmenters by names that there are not, before any data are read.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not config.segmenters:
+        return
+    from weakseg.models.segmenters import find_segmenter
+
+    for name in config.segmenters:
+        for network in config.kinds_of(name):
+            with _as_named(name):
+                find_segmenter(network.arch)
+
+
+@contextlib.contextmanager
+def _as_named(name: str) -> Iterator[None]:
+    """Within the block what is wrong with a segmenter is told of it by the name that it has."""
+    try:
+        yield
+    except ConfigError as e:
+        # The part that found it does not know the name that the user gave it.
+        where = (e.where or "segmenter").replace("segmenter", f"segmenters.{name}", 1)
+        raise ConfigError(
+            e.what, where=where, found=e.found, expected=e.expected, fix=e.fix
+        ) from None
+
+
 def _check_segmenters(config: Config, channels: int, dims: int, made: Mapping[str, Any]) -> None:
     from weakseg.models.pretrained import backbone_name, load_backbone
     from weakseg.models.segmenters import build_segmenter
@@ -200,8 +231,8 @@ def _check_segmenters(config: Config, channels: int, dims: int, made: Mapping[st
     from weakseg.training.recipes import resolve
 
     networks = [(n, s) for n in config.segmenters for s in config.kinds_of(n)]
-    for name, s in networks:
-        try:
+    for name, s in networks:  # all of them before the first is built, which takes a while
+        with _as_named(name):
             first, own = resolve(config.segmenter(name), dims), resolve(s, dims)
             if (own.normalise, own.patch) != (first.normalise, first.patch):
                 raise ConfigError(
@@ -210,17 +241,13 @@ def _check_segmenters(config: Config, channels: int, dims: int, made: Mapping[st
                     fix="name networks that both take whole images, or make two segmenters and a "
                     "consensus of them",
                 )
-            model = build_segmenter(s.arch, channels, 2, dims)
             if s.weights == "imagenet":
                 backbone_name(s.arch)
+    for name, s in networks:
+        with _as_named(name):
+            model = build_segmenter(s.arch, channels, 2, dims)
             with pruned(model, s.prune):
                 pass  # refused where it cannot be
-        except ConfigError as e:
-            # The part that found it does not know the name that the user gave it.
-            where = (e.where or "segmenter").replace("segmenter", f"segmenters.{name}", 1)
-            raise ConfigError(
-                e.what, where=where, found=e.found, expected=e.expected, fix=e.fix
-            ) from None
         pick_device(config.device)
         seeds = config.segmenter_seeds(name)
         begin_so = [one for one in seeds if config.segmenter(name, one).weights == s.weights]

@@ -1,0 +1,45 @@
+"""What is wrong with one of many segmenters is told before any of them is built."""
+
+import pytest
+
+from weakseg.config import parse_config
+from weakseg.data.cases import Labels
+from weakseg.errors import ConfigError
+from weakseg.methods.checks import check_names, check_settings
+
+LABELS = Labels(("normal",), ("tumor",))
+
+
+def of(**archs):
+    more = {"seeds": [0, 1], "ensemble": True}  # of several networks a mean
+    return parse_config(
+        {
+            "segmenters": {
+                n: {"arch": a, **(more if isinstance(a, list) else {})} for n, a in archs.items()
+            }
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("arch", "dims", "words"),
+    [
+        ("unte", 2, "no segmentation network 'unte'"),
+        ("fcn8s:resnet19", 2, "no backbone 'resnet19'"),
+        ("fcn8s", 3, "fcn8s does not segment volumes"),
+        (["unet", "deepmedic"], 2, "different kinds of input"),
+    ],
+)
+def test_one_that_cannot_be_is_told_before_the_others_are_built(arch, dims, words, monkeypatch):
+    monkeypatch.setattr("weakseg.models.segmenters.build_segmenter", None)
+    with pytest.raises(ConfigError, match=words) as e:
+        check_settings(of(good="unet", wrong=arch), LABELS, 1, dims)
+    assert e.value.where == "segmenters.wrong.arch"
+
+
+def test_names_alone_need_no_data():
+    check_names(of())
+    check_names(of(good="unet:mfr", pair=["unet", "fcn8s"]))
+    with pytest.raises(ConfigError, match="no segmentation network") as e:
+        check_names(of(good="unet", wrong="fcn9s"))
+    assert e.value.where == "segmenters.wrong.arch"
