@@ -538,6 +538,31 @@ def test_what_makes_a_prediction_another_one(tmp_path):
     assert len(set(keys)) == len(keys)
 
 
+def test_a_prediction_stays_the_same_while_a_run_is_only_looked_at(tmp_path):
+    stages = {
+        "segment": {"key": "k", "seconds": 1.0, "outputs": {"hash": "a", "files": 1, "bytes": 1}},
+        "report": {"key": "k", "outputs": {"hash": "b", "files": 1, "bytes": 1}},
+        "masks/net": {"key": "of a run before there were lists"},
+    }
+    method = SimpleNamespace(name="m", seeds=(0,))
+
+    def key(took=1.0, **changes):
+        made = {n: {**e, **changes.get(n.replace("/", "_"), {})} for n, e in stages.items()}
+        record = {"stages": made, "took": {"segment": took}}
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        return asked_for(tmp_path, method, [], {}, [])
+
+    first = key()
+    other = {"outputs": {"hash": "c", "files": 1, "bytes": 1}}
+    assert key(took=2.0, segment={"ended": "now", "seconds": 3.0}, report=other) == first
+    keys = [first, key(segment=other), key(masks_net={"key": "another"})]
+    for name in ("config.yaml", "masks/config.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("name: x")
+        keys.append(key())
+    assert len(set(keys)) == len(keys)
+
+
 def test_masks_that_another_prediction_has_written_over_are_not_joined(tmp_path, capsys):
     mask = tmp_path / "a.png"
     mask.write_bytes(b"first")

@@ -19,15 +19,26 @@ from weakseg.data.formats.dicom.signs import files_in
 from weakseg.errors import RunError, WeaksegError
 from weakseg.exporting.description import ABOUT
 from weakseg.exporting.exported import is_exported
+from weakseg.layout import (
+    EQUIVALENCE_STAGE,
+    FILTERED_STAGE,
+    FIT_STAGE,
+    FLOORS_STAGE,
+    REPORT_STAGE,
+    SCORES_STAGE,
+    SWEEP_STAGE,
+    config_file,
+    masks_config,
+)
 from weakseg.methods.base import Method
 from weakseg.methods.lesions import rows_version
 from weakseg.progress import say
 from weakseg.runs import (
-    RECORD,
     file_hash,
     inside,
     is_locked,
     locked,
+    open_run,
     remove_tree,
     write_text,
 )
@@ -38,6 +49,12 @@ Rows = list[dict[str, Any]]
 PATIENCE = 1.0
 """Seconds that a shard waits for its folder: who joins holds it for an instant, to see whether it
 is held."""
+
+IDLE = (
+    *(REPORT_STAGE, SCORES_STAGE, FLOORS_STAGE, SWEEP_STAGE, EQUIVALENCE_STAGE, FILTERED_STAGE),
+    *("attribution", "faithfulness", "targets", FIT_STAGE),
+)
+"""How the names of stages begin that write nothing that masks of new images are made of."""
 
 _NAME = re.compile(r"([1-9]\d*)-of-([1-9]\d*)\.json")
 
@@ -101,7 +118,6 @@ def asked_for(
     options : sequence
         What else was chosen.
     """
-    made_by = file_hash(run / (ABOUT if is_exported(run) else RECORD))
     files = hashlib.blake2b(digest_size=16)
     for c in cases:
         read = [c.image, None, *c.more, None, c.roi]
@@ -109,8 +125,35 @@ def asked_for(
     slices = sorted((str(image), list(indices)) for image, indices in named.items())
     of = (method.name, list(method.seeds))
     return fingerprint(
-        "predict", 2, made_by, of, files.hexdigest(), slices, list(options), *rows_version(cases)
+        "predict",
+        3,
+        _made_of(run),
+        of,
+        files.hexdigest(),
+        slices,
+        list(options),
+        *rows_version(cases),
     )
+
+
+def _made_of(run: Path) -> str:
+    """Fingerprint of all that a method of the run may be made of, and of what is new beside it.
+
+    Not of its whole record: that has times, and every command on the run writes it.
+    """
+    if is_exported(run):
+        return file_hash(run / ABOUT)
+    folder, stages = open_run(run).folder, open_run(run).record.get("stages", {})
+    configs = (config_file(folder), masks_config(folder))
+    return fingerprint(
+        {n: e.get("outputs", {}).get("hash") or e for n, e in stages.items() if _is_read(n)},
+        [file_hash(p) if p.exists() else None for p in configs],
+    )
+
+
+def _is_read(stage: str) -> bool:
+    """Whether new masks may depend on what a stage has written."""
+    return stage.partition("/")[0] not in IDLE
 
 
 def _stamp(path: Path) -> tuple[str, list[tuple[str, int, int]]]:
