@@ -249,7 +249,10 @@ class Broken:
         heard += child.follow()  # what it still said
         commands = [int(t.removeprefix(COMMAND)) for t, _ in heard if t.startswith(COMMAND)]
         self.at = max([self.at, *commands])
-        return child.end() == -signal.SIGKILL
+        code = child.end()
+        if code != -signal.SIGKILL:
+            print(f"{stage}: not killed, the commands ended with {code}", flush=True)
+        return code == -signal.SIGKILL
 
     def end(self) -> None:
         """Run to the end."""
@@ -287,6 +290,10 @@ def try_kills(
         differences.append(unlike(expected, contents(broken.run)) - times)
         unlike_it = sorted(differences[-1]) or "no difference"
         print(f"pass {n + 1}, {sum(kills.values())} kills so far: {unlike_it}", flush=True)
+        found = contents(broken.run)
+        for name in differences[-1]:
+            texts = [of.get(name, b"").decode(errors="replace")[:2000] for of in (expected, found)]
+            print(f"{name}, unbroken:\n{texts[0]}\n{name}, killed:\n{texts[1]}", flush=True)
     return kills, differences
 
 
