@@ -8,6 +8,7 @@ import pytest
 
 from tests.report.fake_run import make_run
 from tests.tiny import read_rows, weakseg, write_manifest
+from weakseg.report.read import read_runs
 from weakseg.scores.two_runs import compare_two_runs
 
 
@@ -165,4 +166,12 @@ def test_other_data_or_splits_are_refused_with_what_differs(run, tmp_path, capsy
 def test_nothing_is_compared_with_itself_or_written_into_a_run(run, capsys):
     assert weakseg("compare-runs", run, run) == 2
     assert "with itself" in capsys.readouterr().err
-    assert weakseg("compare-runs", run, run / "..", "--out", run / "scores/x.csv") == 2
+    two = ("compare-runs", run, run, "--method", "gradcam-otsu", "--other", "floor-everything")
+    for out, words in (
+        (run / "scores/x.csv", "would lie in a run folder"),
+        (read_runs([run], look_at_data=False)[0].manifest, "would overwrite the manifest"),
+    ):
+        before = out.read_bytes() if out.exists() else None
+        assert weakseg(*two, "--out", out) == 2
+        assert words in capsys.readouterr().err
+        assert (out.read_bytes() if out.exists() else None) == before

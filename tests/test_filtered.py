@@ -270,9 +270,10 @@ def test_a_rule_that_masks_teach_counts_them(teacher, masks):
     rule = RULES["hypercolumn"](teacher=teacher)
     one = FilterSources.__new__(FilterSources)
     one.settings = SimpleNamespace(rule=rule)
-    one.prepared = SimpleNamespace(config=SimpleNamespace(seed=0))
+    one.prepared = SimpleNamespace(config=SimpleNamespace(seed=0), masks_key=("all",))
     one.reader = SimpleNamespace(teaching=lambda: ["a", "b", "c"])
     assert one.made_by["masks_seen"] == masks
+    assert ("masks" in one.made_by) == bool(masks)
     fitted = rule.fit(Evidence(tuple, tuple, tuple, trainer=lambda r: None, training_masks=3))
     assert fitted.masks_seen == masks
 

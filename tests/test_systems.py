@@ -109,6 +109,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("arch", WHOLE_RUNS)
 def test_a_network_is_trained_ensembled_teaches_and_is_used(folder, manifest, arch):
     text = CONFIG.replace("ARCH", arch)
+    text = text.replace("steps: 1, batch", f"steps: 1, lr: {GENTLE.get(arch, 1e-3)}, batch", 1)
     text = text.replace("epochs: 1", "epochs: 2") if arch == "cascade" else text  # a turn each
     config = write_config(folder, manifest, text)
     run = folder / "run"

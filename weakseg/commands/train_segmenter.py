@@ -40,9 +40,9 @@ def train_segmenter(
         typer.Option("--fit", help="Train, choose thresholds, and stop: shards make masks then."),
     ] = False,
 ) -> None:
-    """Train the supervised baselines.
+    """Train segmentation networks: supervised ones, and those taught by masks of heatmaps.
 
-    FCN, U-Net, DeepMedic: the experiment's `segmenters`, on true masks. Their masks of the test
+    FCN, U-Net, DeepMedic and others: the experiment's `segmenters`. Their masks of the test
     images are made and scored too. A command that was killed goes on when it is repeated. After
     --fit, --shard makes the masks of a part; the next command without them joins what there is.
     """

@@ -26,6 +26,8 @@ Known = dict[str, list[Any]]
 
 MISSING = b"missing"
 
+LENGTH = hashlib.blake2b().digest_size
+
 SETTLED = 2 * 10**9
 """A file that was changed within so many ns of being read may change again at the same time, as
 coarse as file systems tell it (FAT: two seconds): its digest is not kept."""
@@ -72,7 +74,10 @@ def read_known(path: Path) -> Known:
     """A run's list of files; empty where there is none that can be read."""
     try:
         known: Known = json.loads(path.read_text(encoding="utf-8"))
-        whole = all(len(held) == 4 and bytes.fromhex(held[3]) for held in known.values())
+        whole = all(
+            isinstance(held, list) and len(held) == 4 and len(bytes.fromhex(held[3])) == LENGTH
+            for held in known.values()
+        )
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
     return known if whole else {}

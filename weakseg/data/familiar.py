@@ -34,6 +34,8 @@ CELLS = 4
 USUAL = 0.99
 """A new image may be as far from the nearest training image as this share of these are from those
 of other patients."""
+NOISE = "more noise"
+
 NOISIER = 1.05
 """A new image may have so many times the noise of the training images but for the noisiest."""
 RATIO = 2.0
@@ -243,10 +245,9 @@ class Familiar:
         limit = self.noise_limit
         if look.noise is not None and limit is not None and look.noise > limit:
             yield (
-                "more noise",
-                f"noise of {look.noise:.0%} of the tissue's intensity, training images "
-                f"{limit / NOISIER:.0%} at most: a network may miss lesions that it would find; "
-                "--denoise smooths such images",
+                NOISE,
+                f"noise of {look.noise:.1%} of the tissue's intensity, 99% of the training images "
+                f"{limit / NOISIER:.1%} at most",
             )
         distance = self._distance(look)
         if self.limit is not None and distance > self.limit:

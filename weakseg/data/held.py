@@ -40,6 +40,8 @@ class Held:
                     return self._found[key]
             value = read()
             with self._lock:
+                if key in self._found:  # who came late read it beside another
+                    self._bytes -= _size(self._found.pop(key))
                 self._found[key] = value
                 self._bytes += _size(value)
                 self._reading.pop(key, None)

@@ -97,7 +97,7 @@ def quieter(image: NDArray[Any], intensity: str = "auto") -> NDArray[Any]:
     if np.issubdtype(values.dtype, np.integer):
         ends = np.iinfo(values.dtype)
         made = np.rint(made).clip(ends.min, ends.max)
-    return np.asarray(made, dtype=values.dtype)
+    return np.asarray(made, dtype=values.dtype).reshape(values.shape)  # one pixel wide as well
 
 
 def _grey(image: NDArray[Any]) -> Floats:

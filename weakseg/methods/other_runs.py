@@ -30,15 +30,21 @@ def other_run(prepared: Prepared, folder: Path, lent: str) -> Prepared:
     """
     run = open_run(folder)
     data = run.record.get("data", {})
-    same = {data.get(k) for k in ("splits_key", "images_key", "images_known_as")}
-    if not {prepared.key, prepared.images_key} & same:
+    own = prepared.run.record.get("data", {})
+    mine = {prepared.key, prepared.images_key, own.get("images_key")}
+    theirs = {data.get(k) for k in ("splits_key", "images_key", "images_known_as")}
+    if not (mine & theirs) - {None}:
         raise RunError(
             f"The run whose {lent} are asked for is of other data, or of other splits: its "
             "networks may have been trained on test images of this one.",
             where=str(folder),
             fix="make both runs from the same manifest, data settings and splits",
         )
-    return replace(prepared, run=run, config=config_of_run(run.folder), fitted={})
+    # Its networks were made under the names that its own record has for the data.
+    whole = str(data.get("splits_key"))
+    named = str(data.get("images_known_as") or data.get("images_key") or whole)
+    config = config_of_run(run.folder)
+    return replace(prepared, run=run, config=config, fitted={}, key=whole, images_key=named)
 
 
 def heat_seed(config: Config, seed: int) -> int:

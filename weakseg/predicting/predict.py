@@ -119,7 +119,7 @@ def predict(
     formats = VOLUMES if sliced else formats_of_dims(chosen.dims)
     if formats is VOLUMES:
         give_large_back()
-    unlike = Unlike(run, chosen.config.data)
+    unlike = Unlike(run, chosen.config.data, smooths=denoise)
     limit = unlike.noise_limit if denoise else None
     cases = [replace(c, smooth_above=limit) for c in collect_inputs(inputs, out, formats)]
     if sliced:  # each stands for its volume until its slices are asked for

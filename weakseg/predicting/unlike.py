@@ -10,15 +10,19 @@ from typing import Any
 
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case
-from weakseg.data.familiar import Familiar, look_at_case
+from weakseg.data.familiar import NOISE, Familiar, look_at_case
 from weakseg.data.slices import volume_frame
 from weakseg.errors import RunError
+from weakseg.exporting.exported import is_exported
 from weakseg.layout import images_file
 from weakseg.progress import say
 from weakseg.runs import read_json
 
 UNLIKE = "unlike_training"
 """Column of ``predictions.csv``; blank where an image looks as the training images do."""
+
+SMOOTHED = ", and is smoothed before the network sees it"
+NOT_SMOOTHED = ": a network may miss lesions that it would find; --denoise smooths such images"
 
 
 def _seen(case: Case) -> Case:
@@ -40,14 +44,22 @@ class Unlike:
 
     Attributes
     ----------
+    smooths : bool
+        Whether those that are noisier are smoothed before anything looks at them.
     kinds : dict
         File → in what it is unlike, of those that `tell` was told of.
     """
 
-    def __init__(self, run: Path, data: DataConfig) -> None:
+    def __init__(self, run: Path, data: DataConfig, smooths: bool = False) -> None:
         path = self._path = images_file(run)
-        self._data = data
+        self._data, self.smooths = data, smooths
         self._known = Familiar.from_json(read_json(path)) if path.exists() else None
+        export = is_exported(run)
+        self._anew = (
+            "export the method again from its run, once any stage of that has written it anew"
+            if export
+            else "run any of its stages again, which writes it anew"
+        )
         self._counts: Counter[str] = Counter()
         self.kinds: dict[str, list[str]] = {}
         self._unlike = self._seen = 0
@@ -68,8 +80,8 @@ class Unlike:
                 "smoothed to be like them.",
                 where=str(self._path),
                 expected="the noise of three training images or more",
-                fix="run any of its stages again, which writes it anew where it is known (of whole "
-                "volumes it is not), or leave --denoise out",
+                fix=f"{self._anew} where it is known (of whole volumes it is not), or leave "
+                "--denoise out",
             )
         return limit
 
@@ -93,7 +105,10 @@ class Unlike:
     def _reasons(self, case: Case) -> dict[str, str]:
         if self._known is None:
             return {}
-        return self._known.unlike(look_at_case(case, self._data))
+        reasons = self._known.unlike(look_at_case(case, self._data))
+        if NOISE in reasons:
+            reasons[NOISE] += SMOOTHED if self.smooths else NOT_SMOOTHED
+        return reasons
 
     def say(self) -> None:
         """Warn in the terminal, with counts and reasons."""

@@ -29,6 +29,10 @@ from weakseg.scores.two_runs import compare_two_runs
 
 BLANK, NO_MATCH = "(blank)", "(no match)"
 LABEL = "label"
+READING = tuple(f"data.{k}" for k in ("healthy_labels", "lesion_labels", "mask_rule"))
+READING += tuple(f"data.{k}" for k in ("drop_labels", "label_separator", "similar_patients"))
+"""Settings that say what labels, masks and patients mean, so that other ones make other data."""
+
 FEW = 5
 """Names of cases that an error gives, and settings that are told."""
 
@@ -55,6 +59,8 @@ class TwoRuns:
         Which is better, as far as that can be told.
     notes : list of str
         What to mind.
+    manifests : set of Path
+        Resolved, of both.
     """
 
     names: tuple[str, str]
@@ -64,6 +70,7 @@ class TwoRuns:
     table: pd.DataFrame
     sentence: str
     notes: list[str]
+    manifests: set[Path]
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for a file."""
@@ -152,6 +159,7 @@ def read_two_runs(
         table,
         _sentence(table),
         [*([f"Mind that {note}."] if note else []), *_notes(rows, table)],
+        {r.manifest.resolve() for r in runs},
     )
 
 
@@ -174,7 +182,11 @@ def _refuse_others(one: RunTables, two: RunTables) -> str | None:
     if same:
         return f"{why}: {_moved(one, two)}" if why else None
     sources = [str(r.data.get("source", "?")) for r in (one, two)]
-    if prints[0] != prints[1]:
+    reading = [d for d in differences(one.config, two.config) if d.startswith(READING)]
+    if prints[0] != prints[1] and reading and sources[0] == sources[1]:
+        found = ", ".join(reading)
+        fix = "make one of them again with the data settings of the other"
+    elif prints[0] != prints[1]:
         found = (
             f"manifests {sources[0]} and {sources[1]}"
             if sources[0] != sources[1]
@@ -312,13 +324,25 @@ def _by_column(run: RunTables, rows: pd.DataFrame, column: str) -> dict[str, str
         update={"leave_out": LeftOut(column=column, value=column)}
     )
     table = read_configured(run.manifest, run.config.data.model_copy(update={"split": split}))
-    by_place = {(str(c.image), c.slice): c.group for c in table_cases(table)}
+    cases = table_cases(table)
+    by_place = {(str(c.image), c.slice): c.group for c in cases}
+    by_name = {c.id: c.group for c in cases}  # of data that have moved since
     at = run.splits.get("slice", pd.Series("", index=run.splits.index)).astype(str)
     of = {
-        str(case): by_place.get((str(image), int(z) if z.isdecimal() else None), "")
+        str(case): by_place.get(
+            (str(image), int(z) if z.isdecimal() else None), by_name.get(str(case))
+        )
         for case, image, z in zip(run.splits["case"], run.splits["image"], at, strict=True)
     }
-    return _filled({str(c): of.get(str(c), "") for c in rows["case"]})
+    found = {str(c): of.get(str(c)) for c in rows["case"]}
+    if lost := [c for c, group in found.items() if group is None]:
+        raise RunError(
+            "The manifest has no row any more of images that were scored.",
+            where=str(run.manifest),
+            found=f"none of {', '.join(lost[:FEW])}{', …' if len(lost) > FEW else ''}",
+            fix="run `weakseg compare CONFIG` again, of the data as they are now",
+        )
+    return _filled({c: group or "" for c, group in found.items()})
 
 
 def _filled(groups: Mapping[str, str]) -> dict[str, str]:

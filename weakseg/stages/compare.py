@@ -162,20 +162,34 @@ def _all_current(pieces: Sequence[Piece], too: Callable[[], bool]) -> Callable[[
     return lambda: all(p.current() for p in pieces) and too()
 
 
-def _recorded(prepared: Prepared, stage: str) -> Callable[[], bool]:
-    return lambda: stage in prepared.run.record.get("stages", {})
+def _recorded(prepared: Prepared, stage: str, of_data: str = "") -> Callable[[], bool]:
+    """Whether a stage is in the record; not if ``of_data``, a stage, is there of other data."""
+
+    def current() -> bool:
+        stages = prepared.run.record.get("stages", {})
+        made_of = stages.get(of_data, {}).get("data", prepared.key)
+        return stage in stages and made_of == prepared.key
+
+    return current
 
 
 def _of_filtered(prepared: Prepared, force: bool) -> Step:
     conditions, _ = check_filtered(prepared)
     arch = prepared.config.classifier.arch
-    stages = [condition_stage(arch, s, c.name) for s in prepared.config.seeds for c in conditions]
+    # Of the others no network saw a true mask.
+    masked = {c: FILTERED_STAGE if c.source in ("truth", "box") else "" for c in conditions}
+    stages = [
+        (condition_stage(arch, s, c.name), of)
+        for s in prepared.config.seeds
+        for c, of in masked.items()
+    ]
     measures = [faithfulness_stage(arch, s) for s in prepared.config.seeds]
     return Step(
         "heatmap-filtered retraining",
         [
-            *(Piece(s, of_classifier(prepared), _recorded(prepared, s)) for s in stages),
-            *(Piece(s, None, _recorded(prepared, s)) for s in (*measures, FILTERED_STAGE)),
+            *(Piece(s, of_classifier(prepared), _recorded(prepared, s, of)) for s, of in stages),
+            *(Piece(s, None, _recorded(prepared, s)) for s in measures),
+            Piece(FILTERED_STAGE, None, _recorded(prepared, FILTERED_STAGE, FILTERED_STAGE)),
         ],
         lambda: retrain_filtered(prepared, force=force),
     )
@@ -224,11 +238,13 @@ def _of_curve(prepared: Prepared, force: bool) -> Step:
     config, name = prepared.config.equivalence, str(prepared.config.equivalence.segmenter)
     counts = config.patient_counts(len(lesion_patients(prepared)))
     stages = [point_stage(name, draw, k) for draw in range(config.draws) for k in counts]
+    made = {s: _recorded(prepared, s, EQUIVALENCE_STAGE) for s in (*stages, EQUIVALENCE_STAGE)}
+    effort = of_segmenter(prepared, name)
     return Step(
         "mask-equivalence curve",
         [
-            *(Piece(s, of_segmenter(prepared, name), _recorded(prepared, s), True) for s in stages),
-            Piece(EQUIVALENCE_STAGE, None, _recorded(prepared, EQUIVALENCE_STAGE)),
+            *(Piece(s, effort, made[s], True) for s in stages),
+            Piece(EQUIVALENCE_STAGE, None, made[EQUIVALENCE_STAGE]),
         ],
         lambda: mask_equivalence(prepared, force=force),
     )

@@ -57,6 +57,13 @@ def compare_runs(
             )
     told = read_two_runs(a, b, method=method, other=other, column=column, patients=patients)
     for path in out:
+        if path.resolve() in told.manifests:
+            raise UserError(
+                "The output would overwrite the manifest of the data.",
+                where=f"--out {path}",
+                fix="name another file",
+            )
+    for path in out:
         if path.suffix.lower() == CSV:
             write_text(path, csv_text(told.table, float_format="%.6g"))
         else:

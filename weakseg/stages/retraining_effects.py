@@ -71,7 +71,8 @@ def write_evidence(
     config, run = prepared.config, prepared.run
     out, answers = (scores_file(run.folder, n) for n in (FILTERED, FILTERED_ANSWERS))
     stage = FILTERED_STAGE
-    key = fingerprint(stage, 2, keys, masks_used, left_out, settings, config.scores, config.seed)
+    made_of = (keys, masks_used, left_out, settings, config.scores, config.seed)
+    key = fingerprint(stage, 2, *made_of, *prepared.masks_key)
 
     def write(_: None) -> dict[str, Any]:
         evidence, rows = {}, []

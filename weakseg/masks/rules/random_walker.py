@@ -97,6 +97,12 @@ def _walk(sure: Seeds, beta: float) -> Floats:
             # Of the solver's choice, which differs by what is installed beside.
             warnings.simplefilter("ignore", UserWarning)
             met = random_walker(
-                grey, seeds, beta=beta, mode="cg_j", tol=1e-4, return_full_prob=True
+                grey,
+                seeds,
+                beta=beta,
+                mode="cg_j",
+                tol=1e-4,
+                return_full_prob=True,
+                prob_tol=1.0,  # no word of rounding: in threads no filter of warnings holds
             )[0]
     return met if met.shape == shape else resize(met, shape)
