@@ -81,6 +81,9 @@ def test_another_file_in_a_series_is_noticed(files):
 def test_what_was_changed_just_now_is_read_again(files, monkeypatch):
     monkeypatch.setattr(digests, "SETTLED", 2 * 10**9)
     assert digest_files(files).known == {}
+    write_known(files[0].parent / "list.json", {})
+    assert read_known(files[0].parent / "list.json") == {}
+    assert (files[0].parent / "list.json").exists()
 
 
 @pytest.mark.parametrize(

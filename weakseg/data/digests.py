@@ -85,7 +85,7 @@ def read_known(path: Path) -> Known:
 
 def write_known(path: Path, known: Known) -> None:
     """Keep the list; nothing is written where it is as it was."""
-    if known != read_known(path):
+    if known != read_known(path) or not path.exists():
         lines = ",\n".join(f"{json.dumps(f)}: {json.dumps(held)}" for f, held in known.items())
         write_text(path, "{\n" + lines + "\n}\n")
 
