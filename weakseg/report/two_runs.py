@@ -6,7 +6,6 @@ that each is judged by which is better.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,20 +14,17 @@ from typing import Any
 
 import pandas as pd
 
-from weakseg.config import LeftOut
 from weakseg.config.differences import differences
-from weakseg.data.manifest import read_configured, table_cases
 from weakseg.errors import RunError, UserError, did_you_mean
 from weakseg.report import words
 from weakseg.report.read import RunTables, read_runs
+from weakseg.report.run_groups import groups_of, pattern_of
 from weakseg.report.sections.base import Subject
 from weakseg.report.tables import comparable
 from weakseg.report.terminal import aligned
 from weakseg.scores import Interval
 from weakseg.scores.two_runs import compare_two_runs
 
-BLANK, NO_MATCH = "(blank)", "(no match)"
-LABEL = "label"
 READING = tuple(f"data.{k}" for k in ("healthy_labels", "lesion_labels", "mask_rule"))
 READING += tuple(f"data.{k}" for k in ("drop_labels", "label_separator", "similar_patients"))
 """Settings that say what labels, masks and patients mean, so that other ones make other data."""
@@ -131,7 +127,7 @@ def read_two_runs(
         For a method that was not scored, a column that is not there, or a pattern that finds
         nothing.
     """
-    pattern = _pattern(column, patients)  # before anything is read
+    pattern = pattern_of(column, patients)  # before anything is read
     runs = read_runs([a] if _same(a, b) else [a, b], look_at_data=False)
     one, two = runs[0], runs[-1]
     note = _refuse_others(one, two)
@@ -148,7 +144,7 @@ def read_two_runs(
         )
     rows = [_rows_of(run, m) for run, m in zip((one, two), methods, strict=True)]
     _refuse_other_cases((one, two), rows)
-    groups = _groups(one, rows[0], column, pattern)
+    groups = groups_of(one, rows[0], column, pattern)
     table = compare_two_runs(rows[0], rows[1], groups, **subject.draw)
     seen = tuple(int(r["masks_seen"].max()) for r in rows)
     return TwoRuns(
@@ -263,90 +259,6 @@ def _refuse_other_cases(runs: Sequence[RunTables], rows: Sequence[pd.DataFrame])
                 found=f"{len(other)} of {len(both)} images ({shown})",
                 fix=again,
             )
-
-
-def _pattern(column: str | None, patients: str | None) -> re.Pattern[str] | None:
-    """What is searched in the patients' names; refuses what cannot be."""
-    if column is not None and patients is not None:
-        raise UserError("Of --by and --by-patient there can be one.", fix="leave the other out")
-    if patients is None:
-        return None
-    where = f"--by-patient {patients}"
-    try:
-        pattern = re.compile(patients)
-    except re.error as e:
-        raise UserError(
-            "The pattern of --by-patient is no regular expression.",
-            where=where,
-            found=str(e),
-            expected="for example '^TCGA_(..)'",
-        ) from None
-    if pattern.groups > 1:
-        raise UserError(
-            "The pattern of --by-patient has several groups in brackets.",
-            where=where,
-            found=f"{pattern.groups} groups",
-            fix="leave one; write (?:…) for brackets that are none",
-        )
-    return pattern
-
-
-def _groups(
-    run: RunTables, rows: pd.DataFrame, column: str | None, pattern: re.Pattern[str] | None
-) -> dict[str, str] | None:
-    """Case → the group that its scores are split by."""
-    if pattern is not None:
-        return _by_pattern(rows, pattern)
-    if column is None:
-        return None
-    if column.casefold() == LABEL:
-        return _filled(dict(zip(rows["case"], rows[LABEL].astype(str), strict=True)))
-    return _by_column(run, rows, column)
-
-
-def _by_pattern(rows: pd.DataFrame, pattern: re.Pattern[str]) -> dict[str, str]:
-    names = rows["patient"].astype(str)
-    found = {p: pattern.search(p) for p in names.unique()}
-    if not any(found.values()):
-        raise UserError(
-            "No patient's name has what the pattern looks for.",
-            where=f"--by-patient {pattern.pattern}",
-            found=f"patients {', '.join(list(found)[:FEW])}{', …' if len(found) > FEW else ''}",
-            fix="write another pattern, or name a column of the manifest with --by",
-        )
-    of = {p: NO_MATCH if m is None else m[pattern.groups] or BLANK for p, m in found.items()}
-    return {str(c): of[p] for c, p in zip(rows["case"], names, strict=True)}
-
-
-def _by_column(run: RunTables, rows: pd.DataFrame, column: str) -> dict[str, str]:
-    """By a column of the manifest, which is read for it."""
-    split = run.config.data.split.model_copy(
-        update={"leave_out": LeftOut(column=column, value=column)}
-    )
-    table = read_configured(run.manifest, run.config.data.model_copy(update={"split": split}))
-    cases = table_cases(table)
-    by_place = {(str(c.image), c.slice): c.group for c in cases}
-    by_name = {c.id: c.group for c in cases}  # of data that have moved since
-    at = run.splits.get("slice", pd.Series("", index=run.splits.index)).astype(str)
-    of = {
-        str(case): by_place.get(
-            (str(image), int(z) if z.isdecimal() else None), by_name.get(str(case))
-        )
-        for case, image, z in zip(run.splits["case"], run.splits["image"], at, strict=True)
-    }
-    found = {str(c): of.get(str(c)) for c in rows["case"]}
-    if lost := [c for c, group in found.items() if group is None]:
-        raise RunError(
-            "The manifest has no row any more of images that were scored.",
-            where=str(run.manifest),
-            found=f"none of {', '.join(lost[:FEW])}{', …' if len(lost) > FEW else ''}",
-            fix="run `weakseg compare CONFIG` again, of the data as they are now",
-        )
-    return _filled({c: group or "" for c, group in found.items()})
-
-
-def _filled(groups: Mapping[str, str]) -> dict[str, str]:
-    return {str(c): g.strip() or BLANK for c, g in groups.items()}
 
 
 def _sentence(table: pd.DataFrame) -> str:
