@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.layout_of_run import files_of, named_files
-from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
+from tests.tiny import pixels, read_rows, tree, weakseg, write_config, write_manifest, write_set
 from weakseg.masks.rules import RULES, Evidence
 from weakseg.methods.filter_sources import FilterSources
 from weakseg.stored import read_json
@@ -143,6 +143,28 @@ def test_a_second_time_nothing_is_trained(run, capsys):
     assert weakseg("retrain-filtered", run[1], "--run-dir", run[0]) == 0
     assert tree(run[0] / "filtered") == before
     assert "up to date" in capsys.readouterr().err
+
+
+@pytest.mark.thorough
+def test_a_corrected_mask_trains_no_condition_that_saw_none_and_the_page_keeps_them(run, tmp_path):
+    folder = Path(shutil.copytree(run[0], tmp_path / "run"))
+    data = Path(shutil.copytree(run[1].parent / "set", tmp_path / "set"))
+    mask = data / next(r["mask"] for r in read_rows(data / "labels.csv") if r["mask"])
+    Image.fromarray(pixels(mask)[::-1].copy()).save(mask)
+    where = ["--set", f"data.manifest={data / 'labels.csv'}", "--run-dir", folder]
+    command = ["retrain-filtered", run[1], *where, "--set", "filtered.filters=[hard]"]
+    before = tree(folder / "filtered")
+    assert weakseg(*command) == 0
+    after = tree(folder / "filtered")
+    assert {n for n in before if after.get(n) != before[n]} == set()
+    record = read_json(folder / "run.json")
+    assert record["stages"]["filtered"]["data"] == record["data"]["splits_key"]
+    again = ["retrain-filtered", run[1], *where, "--set", "filtered.filters=[hard, truth]"]
+    assert weakseg(*again) == 0
+    made = tree(folder / "filtered")
+    assert {n.split("/")[2] for n in after if made.get(n) != after[n]} == {
+        c for c in CONDITIONS if c.startswith("truth")
+    }
 
 
 def test_a_new_condition_trains_only_itself(run):
