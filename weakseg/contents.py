@@ -1,4 +1,8 @@
-"""What the files of a run folder hold, for `weakseg.stored`: one list of JSON, headers, tables."""
+"""What the files of a run folder hold, for `weakseg.stored`: one list of JSON, headers, tables.
+
+One room, since it is a list of declarations and nothing else: who asks what a file may hold looks
+in one place.
+"""
 
 from __future__ import annotations
 
