@@ -63,7 +63,36 @@ def test_it_is_told_and_written_by_site(run, tmp_path, capsys):
     told = json.loads(files[1].read_text())
     assert told["scores"][0] == pytest.approx(expected.iloc[0].to_dict())
     assert told["scores"][0]["difference"] < 0
-    assert told["runs"][1] == {"name": "again", "method": "gradcam-otsu", "masks_seen": 0}
+    assert told["runs"][1] == {
+        "name": "again", "method": "gradcam-otsu", "masks_seen": 0, "on_labels": None,
+    }  # fmt: skip
+    assert "By validation labels" not in out
+
+
+def test_what_validation_labels_say_of_both_is_told(run, tmp_path, capsys):
+    """No mask has a part in it, so that it may choose where test masks may not."""
+    other, third = again(run, tmp_path), again(run, tmp_path / "third")
+
+    def put(folder, found):
+        path = folder / "masks/gradcam-otsu/threshold.json"
+        entries = json.loads(path.read_text())
+        for entry in entries.values():
+            entry["on_labels"] = {"found": found, "lesions": 9, "marked": 1, "healthy": 4}
+        path.write_text(json.dumps(entries))
+
+    put(other, 7)
+    put(third, 8)
+    assert weakseg("compare-runs", other, third, "--method", "gradcam-otsu") == 0
+    assert (
+        "By validation labels, without a mask, B is the better one: A finds 7 of 9 lesions, marks "
+        "1 of 4 healthy images; B finds 8 of 9 lesions, marks 1 of 4 healthy images."
+    ) in capsys.readouterr().out
+    put(third, 7)
+    assert weakseg("compare-runs", other, third, "--method", "gradcam-otsu") == 0
+    assert "labels, without a mask, they are equally good: A finds" in capsys.readouterr().out
+    put(third, 10)
+    assert weakseg("compare-runs", other, third, "--method", "gradcam-otsu") == 2
+    assert "found is above lesions" in capsys.readouterr().err
 
 
 @pytest.mark.thorough

@@ -313,6 +313,24 @@ report: {gallery: 0, method: unet}
     assert (config.report.gallery, config.report.method) == (0, "unet")
 
 
+def test_its_networks_have_the_augmentation_that_the_classifier_has_by_name():
+    """So that a sweep over one key compares whole chains."""
+
+    def calipers(**settings):
+        config = parse_config({"recipe": METHOD, **settings})
+        augment = config.segmenters[METHOD].augment
+        return (
+            config.classifier.augment.calipers,
+            augment if augment == "auto" else augment.calipers,
+        )
+
+    look = {"augment": "ultrasound-look"}
+    assert calipers(classifier=look) == (4, 4)
+    assert calipers(classifier={"augment": "auto"}) == calipers() == (0, "auto")
+    assert calipers(classifier={"augment": {"calipers": 2}}) == (2, "auto")
+    assert calipers(classifier=look, segmenters={METHOD: {"augment": "auto"}}) == (4, "auto")
+
+
 def test_lists_are_not_mixed():
     tree = {"recipe": "best-weak", "heatmaps": {MAP: {"rules": ["grown", "fixed", "otsu"]}}}
     assert len(parse_config(tree).rules_of(MAP)) == 3

@@ -7,9 +7,9 @@ in one place.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Json, RootModel
+from pydantic import BaseModel, ConfigDict, Field, Json, RootModel, model_validator
 
 Kind = Literal["text", "number", "flag"]
 """What a column of a table holds."""
@@ -129,6 +129,22 @@ class CutsContent(_Content):
     gate: Share
 
 
+class OnLabelsContent(_Content):
+    """What the cuts that validation labels chose make of these images."""
+
+    found: Count
+    lesions: Count
+    marked: Count
+    healthy: Count
+
+    @model_validator(mode="after")
+    def _no_more_than_all(self) -> Self:
+        for some, of in (("found", "lesions"), ("marked", "healthy")):
+            if getattr(self, some) > getattr(self, of):
+                raise ValueError(f"{some} is above {of}")
+        return self
+
+
 class ThresholdContent(_Content):
     """The threshold of a method and a seed."""
 
@@ -148,6 +164,7 @@ class ThresholdContent(_Content):
     gate_by: list[Count] = []
     inference: dict[str, Any] = {}
     beside: CutsContent | None = None
+    on_labels: OnLabelsContent | None = None
     engine: str = "torch"
     search: dict[str, Any] | None = None
     trained: TrainedContent | None = None

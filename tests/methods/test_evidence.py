@@ -215,6 +215,7 @@ def test_cuts_of_those_with_neighbours_and_of_those_without_are_chosen_apart():
     # Beside each other: healthy 0.75 and 0.6 (alone), lesions 0.775 and 0.8: both can be kept.
     assert 0.75 < found["beside"]["min_peak"] <= 0.775
     assert "gate" not in found
+    assert found["on_labels"] == {"found": 2, "lesions": 2, "marked": 0, "healthy": 2}
 
 
 def test_without_neighbours_there_is_one_pair_of_cuts():
@@ -228,6 +229,8 @@ def test_without_neighbours_there_is_one_pair_of_cuts():
         prepared, settings, threshold, beside_each(said, CASES, range(4), {}), None
     )
     assert "beside" not in found
+    # Each by itself: one lesion is above every healthy image.
+    assert found["on_labels"] == {"found": 1, "lesions": 2, "marked": 0, "healthy": 2}
 
 
 def test_what_is_held_to_the_share_may_be_its_bound_over_patients():

@@ -10,11 +10,14 @@ import pytest
 
 from weakseg.errors import RunError
 from weakseg.scores import summarise
+from weakseg.scores.on_labels import OnLabels
 from weakseg.sweeping.joint import (
     Read,
     dice_table,
     joint_table,
+    labels_table,
     methods_without_row,
+    said_of_labels,
     without_row,
 )
 from weakseg.sweeping.page import sweep_page
@@ -175,3 +178,52 @@ def test_many_methods_of_few_settings_have_a_row_each():
     assert len(cells) == 1
     assert "Each row is of 2 folds" in page
     assert "not asked for" not in page
+
+
+def of_labels(*counts, method="best-weak"):
+    return [Read(pd.DataFrame(), 200, 0, {method: OnLabels(*c)}) for c in counts]
+
+
+def test_validation_labels_choose_among_the_settings_of_a_method():
+    """Folds are added up: 0.7 less 0.1 of the first setting, 0.9 less 0.1 of the second."""
+    runs = variations(["classifier.augment=auto,ultrasound-look"], folds=2)
+    reads = of_labels((3, 5, 0, 5), (4, 5, 1, 5), (5, 5, 1, 5), (4, 5, 0, 5))
+    table = labels_table(runs, {v.name: r for v, r in zip(runs, reads, strict=True)})
+    assert table.to_dict("records") == [
+        {"method": "best-weak", "classifier.augment": of, "found": found, "lesions": 10}
+        | {"marked": 1, "healthy": 10, "youden": pytest.approx(youden), "chosen": chosen}
+        for of, found, youden, chosen in [
+            ("auto", 7, 0.6, False),
+            ("ultrasound-look", 9, 0.8, True),
+        ]
+    ]
+    told = said_of_labels(table, ["classifier.augment"])
+    assert told == [
+        "best-weak: classifier.augment=ultrasound-look (finds 9 of 10 lesions, marks 1 of 10 "
+        "healthy images)"
+    ]
+    page, *_ = shown(pd.DataFrame(columns=["patients"]), labels=table, by_labels=told)
+    assert "What validation labels say" in page
+    assert f"Best by them: {told[0]}." in page
+    assert "<td><strong>9 of 10</strong></td><td><strong>1 of 10</strong></td>" in page
+    # A fold that is missing, or lacks the method: no row, and of one row nothing is chosen.
+    some = {v.name: r for v, r in zip(runs[:3], reads[:3], strict=True)}
+    assert labels_table(runs, some).empty
+    some[runs[3].name] = of_labels((4, 5, 0, 5), method="another")[0]
+    assert labels_table(runs, some).empty
+    assert said_of_labels(labels_table(runs, {}), ["classifier.augment"]) == []
+
+
+def test_of_equally_good_settings_the_first_is_chosen_and_each_method_has_its_own():
+    runs = variations(["seed=0,1"])
+    both = [
+        Read(pd.DataFrame(), 200, 0, {"a": OnLabels(4, 5, 0, 5), "b": OnLabels(k, 5, 0, 5)})
+        for k in (3, 4)
+    ]
+    table = labels_table(runs, {v.name: r for v, r in zip(runs, both, strict=True)})
+    assert list(zip(table["method"], table["seed"], table["chosen"], strict=True)) == [
+        ("a", "0", True),
+        ("b", "0", False),
+        ("a", "1", False),
+        ("b", "1", True),
+    ]

@@ -32,7 +32,7 @@ class AugmentConfig(Section):
     """Random changes of the training images, drawn anew for every image and epoch.
 
     A name in their place, ``augment: scanner-look``, stands for those of `AUGMENTATIONS`,
-    ``heatmap`` and ``heatmap-of-another`` for heat.
+    ``heatmap`` and ``heatmap-of-another`` for heat, ``auto`` for what is usual.
     """
 
     flip: bool = Field(True, description="left–right, with probability 1/2")
@@ -239,6 +239,12 @@ class ClassifierConfig(Section):
         return lr
 
     _differ = field_validator("seeds")(seeds_differ)
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _usual(cls, given: Any) -> Any:
+        # As segmenters have it, so that a sweep can name what is usual beside what is not.
+        return {} if given == "auto" else given
 
     @field_validator("equivariance", "map_entropy", "map_size")
     @classmethod

@@ -6,7 +6,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from weakseg.config.classifier import ClassifierConfig
+from weakseg.config.classifier import AUGMENTATIONS, ClassifierConfig
 from weakseg.config.experiment import Config
 
 MAP, METHOD = "best-map", "best-weak"
@@ -37,7 +37,7 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
     tree : dict
         The experiment, for the classifier that it names: the U-Net stands on the same network
         and begins with the same weights, where there is such a U-Net; else on `STAND_IN`, from
-        scratch.
+        scratch. An augmentation that the classifier has by name is the U-Net's as well.
 
     Returns
     -------
@@ -47,6 +47,7 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
     given = tree.get("classifier")
     classifier = given if isinstance(given, dict) else {}
     arch = classifier.get("arch", ClassifierConfig().arch)
+    look = classifier.get("augment")
     return {
         "heatmaps": {
             MAP: {
@@ -77,6 +78,7 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
                 "neighbours": 0.4,
                 "ensemble": True,
                 "precision": classifier.get("precision", "auto"),
+                **({"augment": look} if look in tuple(AUGMENTATIONS) else {}),
             }
         },
         "report": {"method": METHOD},

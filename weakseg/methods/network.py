@@ -85,6 +85,11 @@ GATE_BY = "gate_by"
 """Key of ``threshold.json`` that names the seeds of the classifiers behind the gate."""
 
 
+ON_LABELS = "on_labels"
+"""Key of ``threshold.json`` with what the cuts that validation labels chose make of these images:
+how many ``lesions`` there are, how many of them were ``found``, and so of ``healthy`` ones and
+``marked``."""
+
 TRAIN_FIRST = "run `weakseg train-segmenter CONFIG` without --only, or `weakseg compare CONFIG`"
 
 SCREENING = ("min_peak", "min_area", "neighbours")
@@ -280,7 +285,8 @@ class NetworkMethod(Method):
         inference = self.threshold.get("inference", {})
         kept = {k: v for k, v in inference.items() if k not in SCREENING}
         threshold = {**self.threshold, "inference": kept, "gate": 0.0}
-        threshold.pop(BESIDE, None)
+        for chosen in (BESIDE, ON_LABELS):
+            threshold.pop(chosen, None)
         return replace(self, threshold=threshold, gate=no_gate)
 
     def _refuse_others(self, case: Case, channels: int) -> None:
@@ -400,7 +406,7 @@ def _made_of(
                 fix=TRAIN_FIRST,
             )
     hashes = [file_hash(segmenter_folder(folder, name, s) / BEST) for s in together]
-    kept = {k: v for k, v in entry.items() if k not in (GATE_BY, BESIDE)} | {"gate": 0.0}
+    kept = {k: v for k, v in entry.items() if k not in (GATE_BY, BESIDE, ON_LABELS)} | {"gate": 0.0}
     inference = entry.get("inference", {})
     kept |= {"inference": {k: v for k, v in inference.items() if k not in SCREENING}}
     return hashes if len(hashes) > 1 else hashes[0], kept

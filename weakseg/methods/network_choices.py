@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from weakseg.config import SegmenterConfig
 from weakseg.data.series import come_in_series
@@ -22,13 +23,14 @@ from weakseg.methods.base import FOUNDATION, SUPERVISED, WEAK
 from weakseg.methods.cases import read_truth
 from weakseg.methods.evidence import Evidence
 from weakseg.methods.gate import Gate
-from weakseg.methods.network import BESIDE, INFERENCE, WEIGHTS, network_mask
+from weakseg.methods.network import BESIDE, INFERENCE, ON_LABELS, WEIGHTS, network_mask
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks
 from weakseg.methods.segmenters import masked_lesions
 from weakseg.progress import say
 from weakseg.scores import dice
 from weakseg.scores.false_alarms import cuts_for_false_alarms
+from weakseg.scores.on_labels import counts
 from weakseg.training.segment import val_cases
 from weakseg.training.segmentation_cases import SegmentationCases
 
@@ -182,11 +184,12 @@ def choose_screen(
     """The lowest peak and the gate that validation labels choose; no mask is looked at.
 
     Where images have neighbours the peaks of the evidence have cuts of their own: a mean of
-    slices has lower peaks than one alone.
+    slices has lower peaks than one alone. What they make of these images is told, which is what
+    labels know of how good the method is: settings can be held against each other by it.
     """
     assert settings.false_alarms is not None
     labels, cases = prepared.cases.labels, prepared.cases.cases
-    lesion, patients, some_beside = list[bool](), list[str](), False
+    lesion, patients, is_beside = list[bool](), list[str](), list[bool]()
     alone, beside = _Screened(), _Screened()
 
     def says(i: int) -> float:
@@ -194,13 +197,13 @@ def choose_screen(
 
     for one in probabilities:
         p, mean = one.probability, one.mean
+        is_beside.append(mean is not None)
         lesion.append(labels.is_lesion(cases[one.index].label))
         patients.append(cases[one.index].patient)
         alone.add(_peak(network_mask(p, threshold), p), says(one.index))
         if mean is None:
             beside.add(alone.peaks[-1], alone.words[-1])
         else:
-            some_beside = True
             beside.add(_peak(network_mask(p, threshold, mean), mean), one.word(says) or 0.0)
     if all(lesion) or not any(lesion):
         say(
@@ -222,9 +225,12 @@ def choose_screen(
         return {"min_peak": max(peak, settings.min_peak), "gate": 0.0 if gate is None else cut}
 
     of_one = cuts(alone)
+    of_beside = cuts(beside) if any(is_beside) else of_one
     inference = {**threshold["inference"], "min_peak": of_one["min_peak"]}
     chosen: dict[str, Any] = {"inference": inference}
-    chosen |= {BESIDE: cuts(beside)} if some_beside else {}
+    chosen |= {BESIDE: of_beside} if any(is_beside) else {}
+    marked = np.where(is_beside, beside.marked(**of_beside), alone.marked(**of_one))
+    chosen[ON_LABELS] = counts(lesion, marked)
     return chosen | ({} if gate is None else {"gate": of_one["gate"]})
 
 
@@ -238,6 +244,11 @@ class _Screened:
     def add(self, peak: float, word: float) -> None:
         self.peaks.append(peak)
         self.words.append(word)
+
+    def marked(self, min_peak: float, gate: float) -> npt.NDArray[np.bool_]:
+        """Which images keep a part of their mask."""
+        peaks, words = np.array(self.peaks), np.array(self.words)
+        return (peaks > 0) & (peaks >= min_peak) & (words >= gate)
 
 
 def _peak(mask: np.ndarray, score: np.ndarray) -> float:

@@ -65,8 +65,10 @@ from weakseg.layout import (
 )
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods.find import method_names
+from weakseg.methods.network import ON_LABELS
 from weakseg.report.intact import check_networks, check_outputs, check_splits, data_changed
 from weakseg.runs import file_hash, open_run
+from weakseg.scores.on_labels import OnLabels, added_up
 from weakseg.stored import read_csv, read_json
 
 
@@ -155,6 +157,16 @@ class RunTables:
     def stages(self) -> dict[str, dict[str, Any]]:
         """Stage → its entry in the record."""
         return dict(self.record.get("stages", {}))
+
+    @property
+    def on_labels(self) -> dict[str, OnLabels]:
+        """Method → what became of the validation images, where their labels chose its cuts."""
+        found = {}
+        for method, entries in self.thresholds.items():
+            counts = added_up(e[ON_LABELS] for e in entries.values() if ON_LABELS in e)
+            if counts is not None:
+                found[method] = counts
+        return found
 
     def heatmap_path(self, method: str, seed: int, case: str) -> Path:
         """Where the heatmap lies of which a method made the mask of a case."""

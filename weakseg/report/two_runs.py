@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pandas as pd
 
 from weakseg.config.differences import differences
 from weakseg.errors import RunError, UserError, did_you_mean
+from weakseg.methods.network import ON_LABELS
 from weakseg.report import words
 from weakseg.report.read import RunTables, read_runs
 from weakseg.report.run_groups import groups_of, pattern_of
@@ -23,6 +24,7 @@ from weakseg.report.sections.base import Subject
 from weakseg.report.tables import comparable
 from weakseg.report.terminal import aligned
 from weakseg.scores import Interval
+from weakseg.scores.on_labels import OnLabels
 from weakseg.scores.two_runs import compare_two_runs
 
 READING = tuple(f"data.{k}" for k in ("healthy_labels", "lesion_labels", "mask_rule"))
@@ -55,6 +57,8 @@ class TwoRuns:
         Which is better, as far as that can be told.
     notes : list of str
         What to mind.
+    on_labels : tuple of OnLabels or None
+        Of A and of B, what became of the validation images.
     manifests : set of Path
         Resolved, of both.
     """
@@ -66,13 +70,17 @@ class TwoRuns:
     table: pd.DataFrame
     sentence: str
     notes: list[str]
+    on_labels: tuple[OnLabels | None, OnLabels | None]
     manifests: set[Path]
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for a file."""
-        runs = zip(self.names, self.methods, self.masks_seen, strict=True)
+        runs = zip(self.names, self.methods, self.masks_seen, self.on_labels, strict=True)
         return {
-            "runs": [{"name": n, "method": m, "masks_seen": s} for n, m, s in runs],
+            "runs": [
+                {"name": n, "method": m, "masks_seen": s, ON_LABELS: of and asdict(of)}
+                for n, m, s, of in runs
+            ],
             "settings": self.settings,
             "scores": self.table.to_dict("records"),
             "sentence": self.sentence,
@@ -91,7 +99,18 @@ class TwoRuns:
         told += [f"   {s}" for s in self.settings[:FEW]]
         told += [f"   and {more} more settings"] if more > 0 else []
         rows = [HEAD, *(_cells(row) for row in self.table.to_dict("records"))]
-        return [*told, "", *aligned(rows), "", self.sentence, *self.notes]
+        return [*told, "", *aligned(rows), "", self.sentence, *self._by_labels(), *self.notes]
+
+    def _by_labels(self) -> list[str]:
+        """Which of the two the validation labels choose; nothing where one has no such counts."""
+        one, two = self.on_labels
+        if one is None or two is None:
+            return []
+        letters = "AB" if one.youden >= two.youden else "BA"
+        told = f"By validation labels, without a mask, {letters[0]} is the better one"
+        if one.youden == two.youden:
+            told = "By validation labels, without a mask, they are equally good"
+        return [f"{told}: A {one.told}; B {two.told}."]
 
 
 def read_two_runs(
@@ -155,6 +174,7 @@ def read_two_runs(
         table,
         _sentence(table),
         [*([f"Mind that {note}."] if note else []), *_notes(rows, table)],
+        (one.on_labels.get(methods[0]), two.on_labels.get(methods[1])),
         {r.manifest.resolve() for r in runs},
     )
 

@@ -7,7 +7,7 @@ patient counts once, and the interval is over all of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -15,10 +15,13 @@ import pandas as pd
 from weakseg.errors import RunError
 from weakseg.report.words import with_interval
 from weakseg.scores import summarise
+from weakseg.scores.on_labels import OnLabels, added_up
 from weakseg.scores.summary import SUMMARY_COLUMNS
 from weakseg.sweeping.variations import Variation
 
 FOLDS_COLUMN, PATIENTS = "folds", "patients"
+METHOD, YOUDEN, CHOSEN = "method", "youden", "chosen"
+COUNTS = ("found", "lesions", "marked", "healthy")
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,14 @@ class Read:
         See `weakseg.scores.cases.case_columns`; empty where nothing could be scored.
     bootstrap, seed : int
         Of its intervals.
+    on_labels : mapping
+        Method → what became of the validation images, of those whose cuts their labels chose.
     """
 
     per_case: pd.DataFrame
     bootstrap: int
     seed: int
+    on_labels: Mapping[str, OnLabels] = field(default_factory=dict)
 
 
 def joint_table(runs: Sequence[Variation], read: Mapping[str, Read]) -> pd.DataFrame:
@@ -132,6 +138,55 @@ def by_setting(runs: Sequence[Variation]) -> list[list[Variation]]:
     for run in runs:
         groups.setdefault(tuple(run.shown.items()), []).append(run)
     return list(groups.values())
+
+
+def labels_table(runs: Sequence[Variation], read: Mapping[str, Read]) -> pd.DataFrame:
+    """What validation labels say of the settings: which of them a method is best with, mask-free.
+
+    Parameters
+    ----------
+    runs : sequence of Variation
+    read : mapping
+        Name of a run → what was read of it.
+
+    Returns
+    -------
+    DataFrame
+        A row a setting and method: ``method``, a column a key that is varied, ``found``,
+        ``lesions``, ``marked``, ``healthy`` (the folds' images added up), ``youden``, and
+        ``chosen``: the highest Youden's index of the method's settings, of equal ones the first.
+        Methods without such counts in every fold are left out, and all of them where there is one
+        setting only.
+    """
+    rows: list[dict[str, Any]] = []
+    for of_setting in by_setting(runs):
+        parts = [read[v.name] for v in of_setting if v.name in read]
+        if len(parts) < len(of_setting):
+            continue
+        for method in parts[0].on_labels:
+            if not all(method in p.on_labels for p in parts):
+                continue
+            whole = added_up(asdict(p.on_labels[method]) for p in parts)
+            if whole is not None:
+                counts = {**asdict(whole), YOUDEN: whole.youden}
+                rows.append({METHOD: method, **of_setting[0].shown, **counts})
+    keys = list(runs[0].shown)
+    columns = [METHOD, *keys, *COUNTS, YOUDEN]
+    table = pd.DataFrame(rows, columns=columns)
+    several = table[METHOD].map(table[METHOD].value_counts()) > 1
+    table = table[several].reset_index(drop=True)
+    best = table.groupby(METHOD)[YOUDEN].transform("idxmax")
+    return table.assign(**{CHOSEN: best == table.index})
+
+
+def said_of_labels(table: pd.DataFrame, keys: Sequence[str]) -> list[str]:
+    """A sentence a method: the setting that the validation labels choose."""
+    told = []
+    for row in table[table[CHOSEN]].to_dict("records") if len(table) else ():
+        setting = ", ".join(f"{k}={row[k]}" for k in keys)
+        counts = OnLabels(*(int(row[k]) for k in COUNTS))
+        told.append(f"{row[METHOD]}: {setting} ({counts.told})")
+    return told
 
 
 def dice_table(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

@@ -10,10 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from weakseg import __version__
 from weakseg.report.policy import own, page_policy
-from weakseg.sweeping.joint import PATIENTS
+from weakseg.sweeping.joint import CHOSEN, COUNTS, METHOD, PATIENTS, YOUDEN
 
 MOST_BESIDE = 4
 """Methods that stand beside each other; of more, where settings are fewer, each has a row."""
+
+LABELS_HEAD = ("method", "setting", "lesions found", "healthy images marked", "Youden's index")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ def sweep_page(
     settings: int,
     left: Sequence[str],
     methods_left: Sequence[str],
+    by_labels: Sequence[str] = (),
+    labels: pd.DataFrame | None = None,
     others: Sequence[str] = (),
 ) -> str:
     """The page, with nothing outside itself but links to the pages of the runs.
@@ -54,6 +58,10 @@ def sweep_page(
         How many rows there would be of each method.
     left, methods_left : sequence of str
         See `weakseg.sweeping.joint.without_row` and `methods_without_row`.
+    by_labels : sequence of str
+        See `weakseg.sweeping.joint.said_of_labels`.
+    labels : DataFrame, optional
+        See `weakseg.sweeping.joint.labels_table`.
     others : sequence of str
         Runs of the folder that the sweep does not ask for.
     """
@@ -72,6 +80,9 @@ def sweep_page(
         upright=upright,
         head=head,
         rows=rows,
+        by_labels=by_labels,
+        labels_head=LABELS_HEAD,
+        labels=[] if labels is None else _of_labels(labels),
         others=others,
         jobs=jobs,
         settings=settings,
@@ -81,6 +92,17 @@ def sweep_page(
         folds=folds,
         weakseg=__version__,
     )
+
+
+def _of_labels(table: pd.DataFrame) -> list[tuple[list[str], bool]]:
+    """The table of labels as shown: the cells of a row, and whether it is the chosen one."""
+    keys = [str(c) for c in table.columns if c not in (METHOD, *COUNTS, YOUDEN, CHOSEN)]
+    rows = []
+    for row in table.to_dict("records"):
+        setting = ", ".join(f"{k}={row[k]}" for k in keys)
+        shares = [f"{row[a]} of {row[b]}" for a, b in (COUNTS[:2], COUNTS[2:])]
+        rows.append(([row[METHOD], setting, *shares, f"{row[YOUDEN]:.3f}"], bool(row[CHOSEN])))
+    return rows
 
 
 def _laid_out(dice: pd.DataFrame) -> tuple[bool, list[list[str]], list[list[str]]]:

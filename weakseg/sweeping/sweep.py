@@ -35,7 +35,9 @@ from weakseg.sweeping.joint import (
     by_setting,
     dice_table,
     joint_table,
+    labels_table,
     methods_without_row,
+    said_of_labels,
     without_row,
 )
 from weakseg.sweeping.page import Shown, sweep_page
@@ -223,7 +225,8 @@ def _states(
                 "failed", "its run is of other data than are there now; repeat the sweep"
             )
             continue
-        read[name] = Read(run.per_case, run.config.scores.bootstrap, run.config.seed)
+        draw = (run.config.scores.bootstrap, run.config.seed)
+        read[name] = Read(run.per_case, *draw, run.on_labels)
     return states, read
 
 
@@ -247,7 +250,11 @@ def _write_report(
         | as_json(states[v.name])
         for v in runs
     ]
-    tables = {"scores": table, "dice": dice, "jobs": pd.DataFrame(jobs)}
+    labels = labels_table(runs, read)
+    by_labels = said_of_labels(labels, keys)
+    for chosen in by_labels:
+        say(f"best by validation labels, no mask looked at: {chosen}")
+    tables = {"scores": table, "dice": dice, "labels": labels, "jobs": pd.DataFrame(jobs)}
     for name, of in tables.items():
         write_text(inside(folder, f"{name}.csv"), csv_text(of, float_format="%.6g"))
     summary = {
@@ -257,6 +264,7 @@ def _write_report(
         "runs": jobs,
         "without_row": left,
         "methods_without_row": methods_left,
+        "labels": labels.to_dict("records"),
         "scores": table.to_dict("records"),
     }
     write_json(inside(folder, SUMMARY), summary)
@@ -278,6 +286,8 @@ def _write_report(
         settings=len(by_setting(runs)),
         left=left,
         methods_left=methods_left,
+        by_labels=by_labels,
+        labels=labels,
         others=others,
     )
     write_text(index, html)
