@@ -122,6 +122,18 @@ def test_a_bad_file_says_where_and_what(tmp_path, text, message):
     assert "c.yaml" in str(e.value)
 
 
+def test_a_problem_of_a_changed_key_is_the_command_lines(tmp_path):
+    def where(text, *changes):
+        with pytest.raises(ConfigError) as e:
+            load_config(path := write(tmp_path, text), changes)
+        return str(e.value.where).replace(str(path), "FILE")
+
+    assert where("seed: -1", "name=a", "classifier.epochs=3") == "FILE"
+    assert where("seed: 1", "classifier.epoch=3") == "the command line, which changes FILE"
+    assert where("seed: 1", "masks={gate: 3}") == "the command line, which changes FILE"
+    assert where("seed: -1", "device=gpu") == "FILE, and the command line"
+
+
 def test_an_upper_bound_may_be_a_step():
     config = parse_config({"report": {"steps": ["gradcam-otsu", "gradcam-oracle-image"]}})
     assert config.report.steps is not None

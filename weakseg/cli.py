@@ -54,10 +54,6 @@ app.command(epilog=example("weakseg init Dataset_BUSI_with_GT --out busi"))(init
 app.command(epilog=example("weakseg validate labels.csv --pictures look/"))(validate)
 app.add_typer(config_app)
 app.add_typer(import_app)
-app.command(
-    "explain-segmenter", epilog=example("weakseg explain-segmenter runs/mine --method unet")
-)(explain_segmenter)
-app.command(epilog=example("weakseg export runs/mine --method gradcam-otsu --out model"))(export)
 
 
 def _version(show: bool) -> None:
@@ -168,7 +164,7 @@ app.command(
 
 @app.command(epilog=example("weakseg report runs/mine runs/other --out both"))
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders.")],
     out: Annotated[Path, typer.Option("--out", help="The report's folder.")],
     gallery: Annotated[
         int | None,
@@ -194,7 +190,7 @@ app.command(
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an export.")],
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Images, folders or manifests.")
+        list[Path], typer.Argument(metavar="INPUT", help="Images, folders or manifests.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for masks and predictions.csv.")],
     method: Annotated[
@@ -261,9 +257,13 @@ def predict(
     )
 
 
+app.command(epilog=example("weakseg export runs/mine --method gradcam-otsu --out model"))(export)
 app.command(
     epilog=example("weakseg adapt runs/mine --method unet --images other-site.csv --out adapted/")
 )(adapt)
+app.command(
+    "explain-segmenter", epilog=example("weakseg explain-segmenter runs/mine --method unet")
+)(explain_segmenter)
 app.command(
     epilog=example(
         "weakseg sweep own-images --data labels.csv --over classifier.seeds=0..4 --folds 5"

@@ -479,8 +479,22 @@ def test_too_few_tested_patients_are_told_before_anything_is_trained(tmp_path, c
     assert look_into(tmp_path / "labels.csv", more).few_tested is None
     validate = validate_manifest(tmp_path / "labels.csv")[0].splitlines()
     assert validate[0].endswith(": no problems")
-    assert validate[1].startswith("note: the test images with a lesion are of 2 patients")
-    assert "raise data.split.test, or test every patient once" in validate[1]
+    assert validate[1] == (
+        "24 images of 12 patients; without a lesion: normal (12); with a lesion: tumor (12); "
+        "with a mask: 12"
+    )
+    assert validate[2].startswith("note: the test images with a lesion are of 2 patients")
+    assert "raise data.split.test, or test every patient once" in validate[2]
+
+
+def test_which_labels_are_taken_for_a_lesion_is_told_where_there_is_no_error(tmp_path):
+    rows = [[c if c != "tumor" else "yes" for c in row] for row in good_rows(tmp_path)]
+    said, failed = validate_manifest(write_rows(tmp_path, rows))
+    assert not failed
+    assert "without a lesion: normal (4); with a lesion: yes (4)" in said
+    said, failed = validate_manifest(write_rows(tmp_path, rows), ["yes"], ["normal"])
+    assert failed
+    assert "without a lesion" not in said
 
 
 def test_a_rare_label_that_is_nearly_another_may_be_a_slip(tmp_path):

@@ -65,6 +65,7 @@ def test_busi_with_its_second_mask_joined(tmp_path, capsys):
     assert "layout masks-beside" in said
     assert "1 of them with several, which are joined" in said
     assert "no patients are known" in said
+    assert "look whether the outlines lie on the lesions" in said
     assert "unsure" not in said
     with Image.open(tmp_path / "out/pictures.png") as sheet:
         assert sheet.size[0] > 1000

@@ -43,3 +43,18 @@ def test_names_alone_need_no_data():
     with pytest.raises(ConfigError, match="no segmentation network") as e:
         check_names(of(good="unet", wrong="fcn9s"))
     assert e.value.where == "segmenters.wrong.arch"
+
+
+@pytest.mark.parametrize(
+    ("tree", "words", "where"),
+    [
+        ({"classifier": {"arch": "mil:resnet19"}}, "no classifier 'resnet19'", "classifier.arch"),
+        ({"heatmap": {"method": "gradcm"}}, "no heatmap method 'gradcm'", "heatmap.method"),
+        ({"heatmaps": {"b": {"method": "cam"}}}, "no heatmap method 'cam'", "heatmaps.b.method"),
+    ],
+)
+def test_names_of_classifiers_and_heatmaps_need_no_data_either(tree, words, where):
+    with pytest.raises(ConfigError, match=words) as e:
+        check_names(parse_config(tree))
+    assert e.value.where == where
+    check_names(parse_config(tree | {"data": {"healthy_labels": []}}))  # nothing of it is trained

@@ -188,6 +188,7 @@ def test_a_sweep_over_folds_with_a_run_that_fails_and_is_taken_up_again(
     ("words", "says"),
     [
         (["--over", "classifier.epochs=0,1"], "classifier.epochs"),
+        (["--over", "classifier.arch=resnet18,resnet19"], "no classifier 'resnet19'"),
         (["--over", "seed=0,1", "--executor", "slrum"], "slurm"),
         (["--over", "seed=0,1", "--cluster", "no.yaml"], "no.yaml"),
         ([], "Nothing is varied"),

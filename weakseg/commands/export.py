@@ -10,7 +10,9 @@ import typer
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    out: Annotated[Path, typer.Option("--out", help="A new folder for the model.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="The model's folder: new, empty, or of an earlier export.")
+    ],
     method: Annotated[
         str | None, typer.Option("--method", help="As in the report. [default: as of predict]")
     ] = None,

@@ -11,17 +11,28 @@ from weakseg.errors import EXIT_USER
 
 
 def validate(
-    manifest: Annotated[Path, typer.Argument(help="A CSV: image,label[,mask,patient,split].")],
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="A CSV: image,label[,mask,patient,split].")
+    ],
     healthy: Annotated[
         list[str] | None,
-        typer.Option("--healthy", help="A label of images without a lesion; may be repeated."),
+        typer.Option(
+            "--healthy",
+            metavar="LABEL",
+            help="A label of images without a lesion; may be repeated.",
+        ),
     ] = None,
     lesion: Annotated[
         list[str] | None,
-        typer.Option("--lesion", help="A label of images with a lesion; may be repeated."),
+        typer.Option(
+            "--lesion", metavar="LABEL", help="A label of images with a lesion; may be repeated."
+        ),
     ] = None,
     mask_rule: Annotated[
-        str, typer.Option("--mask-rule", help="nonzero, half, dark, or values such as 1,4.")
+        str,
+        typer.Option(
+            "--mask-rule", metavar="RULE", help="nonzero, half, dark, or values such as 1,4."
+        ),
     ] = "nonzero",
     overrides: Annotated[
         list[str] | None,

@@ -52,7 +52,9 @@ class Config(Section):
 
     name: str = Field("run", description="the run folder is runs/NAME")
     recipe: Literal["none", "best-weak"] = Field(
-        "none", description="settings that are added to the experiment's, see `config.recipes`"
+        "none",
+        description="settings that are laid under the experiment's own; best-weak: the best that "
+        "this version makes of image labels alone",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")

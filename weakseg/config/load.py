@@ -72,7 +72,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     _beside(tree, path, "classifier", "heat_from", os.path.isdir)
     for text_override in overrides:
         apply_change(tree, text_override)
-    return parse_config(tree, where=str(path))
+    changed = [o.partition("=")[0].strip() for o in overrides]
+    return parse_config(tree, where=str(path), changed=changed)
 
 
 def _beside(
@@ -103,8 +104,18 @@ def config_of_run(run: Path) -> Config:
     return config.model_copy(update=parts)
 
 
-def parse_config(tree: dict[str, Any], where: str = "config") -> Config:
+def parse_config(
+    tree: dict[str, Any], where: str = "config", changed: Sequence[str] = ()
+) -> Config:
     """Check a tree of keys and values.
+
+    Parameters
+    ----------
+    tree : dict
+    where : str
+        Where it stands, for messages.
+    changed : sequence of str
+        Keys that do not stand there: they were changed by the command line.
 
     Raises
     ------
@@ -121,8 +132,19 @@ def parse_config(tree: dict[str, Any], where: str = "config") -> Config:
         raise ConfigError(
             f"The experiment has {n} problem{'s' if n > 1 else ''}:\n"
             + "\n".join(f"  - {p}" for p in problems),
-            where=where,
+            where=_blamed(e.errors(), tree, where, changed),
         ) from None
+
+
+def _blamed(
+    problems: Sequence[Any], tree: dict[str, Any], where: str, changed: Sequence[str]
+) -> str:
+    """The file, the command line that changed its keys, or both: whatever holds the problems."""
+    keys = [".".join(map(str, _place(p["loc"], tree)[0])) for p in problems]
+    of_line = [any(f"{k}.".startswith(f"{c}.") for c in changed) for k in keys]
+    if all(of_line):
+        return f"the command line, which changes {where}"
+    return f"{where}, and the command line" if any(of_line) else where
 
 
 def apply_change(tree: dict[str, Any], text: str) -> None:

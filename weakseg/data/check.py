@@ -21,6 +21,7 @@ from weakseg.data.check_masks import (
     value_problems,
 )
 from weakseg.data.check_splits import TestedBy, lesion_patients, split_problems, way_of_testing
+from weakseg.data.counted import counted
 from weakseg.data.inspect_files import look_at_rows
 from weakseg.data.manifest import (
     Problem,
@@ -77,6 +78,8 @@ class Findings:
         where errors keep patients from being dealt.
     tested_by : {"share", "folds", "leave_out", "column"}
         What says who is tested.
+    holds : str or None
+        What the manifest holds, counted; None where its labels are not understood.
     """
 
     problems: list[Problem]
@@ -84,6 +87,7 @@ class Findings:
     groups: list[str] | None = None
     lesion_patients: int | None = None
     tested_by: TestedBy = "share"
+    holds: str | None = None
 
     @property
     def few_tested(self) -> str | None:
@@ -180,7 +184,9 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
     grey, how = all(s.grey for s in seen), way_of_testing(table, data)
     if named := {p.row for p in problems if p.kind == NAMES_PATIENT}:  # others would repeat it
         problems = [p for p in problems if p.kind == NAMES_PATIENT or p.row not in {None, *named}]
-    return Findings(sorted(problems, key=lambda p: p.row or 0), grey, groups, tested, how)
+    problems.sort(key=lambda p: p.row or 0)
+    holds = None if labels is None else counted(table, labels)
+    return Findings(problems, grey, groups, tested, how, holds)
 
 
 def _same_paths(table: Table) -> Iterator[Problem]:

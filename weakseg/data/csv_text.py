@@ -28,7 +28,10 @@ _FOREIGN = {
     b"%PDF": "a PDF",
     b"\x1f\x8b": "gzip data",
     b"PAR1": "a Parquet file",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
 }
+_FOLDER_OF_IMAGES = "name the CSV that lists the images; weakseg init FOLDER writes one"
 _UNSEEN = "\ufeff\u200b\u200c\u200d\u2060\u00ad"
 """Signs without width that copied text brings along."""
 
@@ -98,7 +101,7 @@ def _text(path: Path) -> str:
             "The manifest cannot be read.",
             where=str(path),
             found=getattr(e, "strerror", None) or str(e),
-            fix="name a CSV file",
+            fix=_FOLDER_OF_IMAGES if isinstance(e, IsADirectoryError) else "name a CSV file",
         ) from None
     encoding = next((e for mark, e in _MARKS.items() if data.startswith(mark)), "utf-8-sig")
     foreign = next((what for head, what in _FOREIGN.items() if data.startswith(head)), None)
@@ -119,5 +122,7 @@ def _text(path: Path) -> str:
         "The manifest is not text in UTF-8.",
         where=str(path),
         found=foreign,
-        fix="save it as CSV in UTF-8 (in Excel: CSV UTF-8)",
+        fix=_FOLDER_OF_IMAGES
+        if foreign.endswith("image")
+        else "save it as CSV in UTF-8 (in Excel: CSV UTF-8)",
     )

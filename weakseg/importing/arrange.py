@@ -160,6 +160,7 @@ def write_arrangement(
         arrangement = replace(arrangement, found=(*arrangement.found, *left_out))
     arrangement = replace(arrangement, items=items)
     kind = _kind(arrangement, settings, answers, source)
+    masks = any(i.masks for i in arrangement.items)
     answers.refuse_unasked()
     remarks = [*arrangement.found, *counts(arrangement.items)]
     doubts = [doubt(q) for q in answers.assumed]
@@ -173,13 +174,13 @@ def write_arrangement(
             settings,
             source=str(source),
             remarks=[*remarks, *(f"unsure: {d}" for d in doubts)],
-            masks=any(i.masks for i in arrangement.items),
+            masks=masks,
             image_size=suggest_size(list(_longest(arrangement.items, out))),
         )
         write_text(out / EXPERIMENT, text)
         data = load_config(out / EXPERIMENT).data
     problems, looked = _look(out, data, len(arrangement.items))
-    return told(out, kind, remarks, doubts, problems, looked)
+    return told(out, kind, remarks, doubts, problems, looked, masks)
 
 
 def _labelled(arrangement: Arrangement, out: Path, settings: dict[str, Any]) -> tuple[Item, ...]:

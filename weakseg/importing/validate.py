@@ -97,9 +97,12 @@ def validate_manifest(
     failed = any(p.severity == "error" for p in problems)
     if as_json:
         return json.dumps(problems_json(problems), indent=2), failed
-    text = format_problems(problems) if problems else f"{manifest}: no problems"
-    few = findings.few_tested
-    return text if few is None else f"{text}\nnote: {few}", failed
+    lines = [format_problems(problems) if problems else f"{manifest}: no problems"]
+    if findings.holds is not None and not failed:
+        lines.append(findings.holds)
+    if findings.few_tested is not None:
+        lines.append(f"note: {findings.few_tested}")
+    return "\n".join(lines), failed
 
 
 def _make_folder(folder: Path) -> None:

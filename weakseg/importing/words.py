@@ -81,15 +81,17 @@ def told(
     doubts: Sequence[str],
     problems: Sequence[Problem],
     looked: bool,
+    masks: bool,
 ) -> str:
     """What was found, what is unsure, what was written, and the next command."""
+    look = "whether the outlines lie on the lesions" if masks else "whether the labels are right"
     lines = ["found:", *(f"  - {r}" for r in remarks)]
     lines += ["unsure:", *(f"  - {d}" for d in doubts)] if doubts else []
     lines += [
         "written:",
         f"  {out / LABELS}",
         *([f"  {out / EXPERIMENT}"] if kind else ()),
-        f"  {out / SHEET}: look whether the outlines lie on the lesions",
+        f"  {out / SHEET}: look {look}",
     ]
     errors = [p for p in problems if p.severity == "error"]
     if problems:

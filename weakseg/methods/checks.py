@@ -193,12 +193,23 @@ def _say_if_coarse(arch: str, maps: dict[str, tuple[int, ...]]) -> None:
 
 
 def check_names(config: Config) -> None:
-    """Refuse segmenters by names that there are not, before any data are read.
+    """Refuse networks and heatmaps by names that there are not, before any data are read.
+
+    The classifier's and the heatmaps' are left aside where every image has a lesion by the
+    experiment's word: none is trained then.
 
     Raises
     ------
     ConfigError
     """
+    if config.data.healthy_labels != []:
+        from weakseg.heatmaps.cam import check_method
+        from weakseg.models.classifiers import check_arch
+
+        check_arch(flat_arch(config.classifier.arch))
+        for name, heat in config.all_heatmaps.items():
+            where = "heatmap" if name not in config.heatmaps else f"heatmaps.{name}"
+            check_method(heat.method, where=f"{where}.method")
     if not config.segmenters:
         return
     from weakseg.models.segmenters import find_segmenter

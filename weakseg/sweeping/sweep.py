@@ -13,6 +13,7 @@ from weakseg.config import PHANTOM, Config, SplitConfig, dump_config, fingerprin
 from weakseg.data.fingerprint import data_fingerprint
 from weakseg.errors import ConfigError, RunError, WeaksegError, did_you_mean
 from weakseg.layout import report_folder, report_page
+from weakseg.methods.checks import check_names
 from weakseg.progress import progress, say
 from weakseg.report.read import read_runs
 from weakseg.runs import inside, locked, write_json, write_text
@@ -110,6 +111,8 @@ def sweep(
     cluster = cluster or Cluster()
     runs = variations(over, folds)
     configs = {v.name: load(v.changes) for v in runs}
+    for config in configs.values():
+        check_names(config)
     name = configs[runs[0].name].name
     folder = default_folder(name, runs[0]) if out is None else out
     data = _data_of(configs)
