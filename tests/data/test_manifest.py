@@ -120,6 +120,7 @@ def test_rows_count_as_in_an_editor_also_behind_cells_of_several_lines(tmp_path)
         ("image,label,Label\na,b,c\n", ["two columns 'label'", "remove or rename"]),
         ('image,label\na.png,tumor\nb.png,"normal\n', ["not well-formed", "row 3", "quotation"]),
         (PLAIN.encode("utf-16-le"), ["UTF-16 without its mark", "CSV UTF-8"]),
+        (b"\x89PNG\r\n\x1a\n", ["a PNG image", "weakseg init FOLDER"]),
         (PLAIN.encode("utf-16-be"), ["UTF-16 without its mark", "CSV UTF-8"]),
         (PLAIN.encode("utf-16")[:-1], ["which is not UTF-16", "CSV UTF-8"]),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", ["old Excel", "CSV UTF-8"]),

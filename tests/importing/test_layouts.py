@@ -433,7 +433,9 @@ def test_a_table_of_something_else_does_not_hide_the_folders(tmp_path, capsys):
     table(root / "readers.csv", ["image", "label"], [["nowhere.png", "x"], ["no.png", "y"]])
     rows, _ = init(root, tmp_path / "out")
     assert {r["label"] for r in rows} == {"benign", "normal"}
-    assert "layout class-folders" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "layout class-folders" in said
+    assert "pictures.png: look whether the labels are right" in said  # there is no outline
 
 
 # --- volumes
