@@ -38,7 +38,12 @@ class Held:
             with self._lock:
                 if key in self._found:
                     return self._found[key]
-            value = read()
+            try:
+                value = read()
+            except BaseException:  # maybe nobody asks for it again
+                with self._lock:
+                    self._reading.pop(key, None)
+                raise
             with self._lock:
                 if key in self._found:  # who came late read it beside another
                     self._bytes -= _size(self._found.pop(key))
