@@ -27,8 +27,9 @@ from PIL import Image
 
 from weakseg.config import config_of_run
 from weakseg.data.cases import Case
-from weakseg.data.familiar import look_at_case, remember
+from weakseg.data.familiar import remember
 from weakseg.data.images import read_image, scale_intensity
+from weakseg.data.looks import look_at_case
 from weakseg.methods.cases import read_truth
 from weakseg.methods.find import load_method
 from weakseg.methods.network import NetworkMethod
@@ -155,7 +156,7 @@ def of_run(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     looks = {name: LOOKS[name] for name in options.looks}
     looks |= {f"Rician noise {share:g}": partial(rician, share=share) for share in options.noise}
-    limit = familiar.noise_limit if options.denoise else None
+    limit = familiar.noise_limits if options.denoise else ()
     for name, look in looks.items():
         with tempfile.TemporaryDirectory() as place:
             other = [_seen(c, look, Path(place), k) for k, c in enumerate(cases)]

@@ -1,38 +1,56 @@
 """``predict`` of noisier images than the run's: they are told of, and smoothed where asked to."""
 
+import ast
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
-from tests.data.helpers import save
+from tests.data.helpers import save, save_volume
 from tests.data.test_noise import noisy, organ
 from tests.tiny import read_rows
 from weakseg.config import Config
 from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
 from weakseg.data.familiar import remember
-from weakseg.data.noise import quieter
+from weakseg.data.noise import noise_share, quieter, quieter_volume
+from weakseg.data.slices import slice_image
+from weakseg.data.volumes import read_volume
 from weakseg.errors import RunError
+from weakseg.exporting.description import USE
 from weakseg.layout import images_file
 from weakseg.methods.base import Method, Prediction
+from weakseg.predicting import predict as predicting
 from weakseg.predicting.predict import predict
 
 
 class Bright(Method):
     """Marks what is brighter than 150 of 255, as it reads the image."""
 
+    bright = 150
     name, seeds, config = "bright", (0,), Config()
     kind, masks_seen, chosen_on, dims, at_once = "heatmap", 0, "nothing", 2, 4
 
     def predict_all(self, cases):
         for case in cases:
             image = case_image(case, self.config.data)
-            yield Prediction(image > 150, image.astype(np.float32) / 255)
+            yield Prediction(image > self.bright, image.astype(np.float32) / 255)
 
     def confidence(self, prediction):
         return prediction.map
+
+
+class BrightVolume(Bright):
+    dims, at_once = 3, 1
+
+
+class BrightSlice(Bright):
+    """A slice is in [0, 1] already."""
+
+    bright = 0.8
 
 
 def picture(sd, seed):
@@ -87,6 +105,20 @@ def test_a_noisy_image_is_told_of_and_smoothed_where_asked_to(run, capsys):
     assert wrong[1] < wrong[0] / 2
 
 
+@pytest.mark.parametrize("size", [64, 300])
+@pytest.mark.parametrize("sd", [0.02, 0.4])
+def test_the_script_of_an_export_tells_the_same_noise_without_our_packages(size, sd):
+    parts = [n for n in ast.parse(USE).body if isinstance(n, ast.FunctionDef)]
+    names = {"np": np, "Image": Image, "ImageFilter": ImageFilter}
+    exec(compile(ast.Module(parts, []), "use.py", "exec"), names)
+    grey = np.round(255 * noisy(organ(size), sd, size).clip(0, 1)).astype(np.uint8)
+    for image in (grey, np.stack([grey, grey // 2, grey], axis=2)):
+        told = names["noise"](Image.fromarray(image))
+        assert told == pytest.approx(noise_share(image / np.float32(255)), rel=0.01)
+    assert names["noise"](Image.fromarray(0 * grey)) == 0
+    assert names["noise"](Image.fromarray(grey[:1])) == 0
+
+
 def test_a_run_that_tells_no_noise_is_refused_with_a_way_out(run):
     held = json.loads(images_file(run).read_text())
     for look in held["looks"]:
@@ -99,3 +131,65 @@ def test_a_run_that_tells_no_noise_is_refused_with_a_way_out(run):
     images_file(run).unlink()
     with pytest.raises(RunError, match="how noisy"):
         predicted(run, "smoothed", denoise=True)
+
+
+def scan(folder, name, sds, seed):
+    """A volume of as many slices as deviations; each as a slice stores it, (X, Y, Z)."""
+    planes = [picture(sd, seed + k).T for k, sd in enumerate(sds)]
+    return save_volume(folder / f"{name}.nii.gz", np.stack(planes, axis=2))
+
+
+def run_of_volumes(folder, sliced):
+    (folder / "run").mkdir()
+    (folder / "run/run.json").write_text("{}")
+    files = [scan(folder / "train", f"t{k}", [0.01] * 4, 10 * k) for k in range(4)]
+    cases = [Case(f.name[:2], f, "a", patient=f.name) for f in files]
+    if sliced:
+        cases = [replace(c, slice=z, volume=c.id) for c in cases for z in range(4)]
+    known = remember(cases, Bright.config.data, "key")
+    images_file(folder / "run").write_text(json.dumps(known.to_json()))
+    scan(folder / "new", "loud", [0.1, 0.01, 0.1, 0.1], 200)
+    scan(folder / "new", "quiet", [0.01, 0.1, 0.01, 0.01], 300)  # one noisy slice of four
+    return folder / "run"
+
+
+def masks_of(run, name, method, **options):
+    table = predict(run, [run.parent / "new"], run.parent / name, method=method, **options)
+    told = {r["mask"].split(".")[0]: r["unlike_training"] for r in read_rows(table)}
+    masks = {n: read_volume(run.parent / name / f"{n}.nii.gz").values > 0 for n in told}
+    return told, masks
+
+
+def test_a_noisy_volume_is_told_of_and_smoothed_where_asked_to(tmp_path, capsys):
+    run, method = run_of_volumes(tmp_path, sliced=False), BrightVolume()
+    told, plain = masks_of(run, "plain", method)
+    assert "noise of" in told["loud"]
+    assert "--denoise smooths such images" in told["loud"]
+    assert "noise" not in told["quiet"]
+    assert "1 of more noise. --denoise smooths those" in capsys.readouterr().err
+    again, smoothed = masks_of(run, "smoothed", method, denoise=True)
+    assert "at most, and is smoothed before the network sees it" in again["loud"]
+    assert "volumes with noise above" in capsys.readouterr().err
+    np.testing.assert_array_equal(smoothed["quiet"], plain["quiet"])
+    values = read_volume(tmp_path / "new/loud.nii.gz").values
+    np.testing.assert_array_equal(plain["loud"], values > 150)
+    np.testing.assert_array_equal(smoothed["loud"], quieter_volume(values) > 150)
+    truth = (organ(size=64) > 150 / 255)[..., None].transpose(1, 0, 2)
+    assert (smoothed["loud"] != truth).sum() < (plain["loud"] != truth).sum() / 2
+
+
+def test_slices_of_a_volume_are_smoothed_all_or_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(predicting, "is_sliced", lambda run: True)
+    run, method = run_of_volumes(tmp_path, sliced=True), BrightSlice()
+    told, plain = masks_of(run, "plain", method)
+    assert "noise of" in told["loud"]  # though the second and the third are no noisier together
+    assert "noise" not in told["quiet"]
+    again, smoothed = masks_of(run, "smoothed", method, denoise=True)
+    assert "and is smoothed" in again["loud"]
+    np.testing.assert_array_equal(smoothed["quiet"], plain["quiet"])
+    path = tmp_path / "new/loud.nii.gz"
+    for z in range(4):
+        image = slice_image(path, z, "auto")
+        np.testing.assert_array_equal(plain["loud"][:, :, z].T, image > 0.8)
+        expected = quieter(image, "dtype") > 0.8
+        np.testing.assert_array_equal(smoothed["loud"][:, :, z].T, expected)

@@ -13,14 +13,15 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks
 
 import weakseg
-from tests.data.helpers import save_volume
+from tests.data.helpers import save, save_volume
 from weakseg import WeakSegmenter
 from weakseg.api.settings_tree import experiment_tree
 from weakseg.config import load_config, parse_config
 from weakseg.data.cases import Case
 from weakseg.data.series import neighbours
 from weakseg.errors import ArgumentError, ConfigError, DataError, RunError, UserError
-from weakseg.layout import config_file
+from weakseg.layout import config_file, images_file
+from weakseg.predicting.predict import predict
 from weakseg.runs import locked
 
 CHECKS = (
@@ -89,15 +90,38 @@ def test_predictions_come_as_images_went(fitted, given, tiny_set):
     assert [h.shape for h in fitted.heatmaps(images)] == [i.shape for i in images]
 
 
+def test_noisier_images_are_smoothed_as_by_the_command(fitted, given, tmp_path):
+    rng, images = np.random.default_rng(0), given["images"][1:4:2]
+    loud = [(i + i * rng.standard_normal(i.shape)).clip(0, 255).astype(np.uint8) for i in images]
+    files = [save(tmp_path / f"new/{k}.png", i) for k, i in enumerate([*loud, *images])]
+    out = predict(fitted.run_dir_, files, tmp_path / "out", method=fitted._method(), denoise=True)
+    ours = [weakseg.read_mask(out.parent / f"{k}.png") for k in range(4)]
+    with pytest.warns(UserWarning, match="2 of more noise") as told:
+        masks, p = fitted.predict(files, denoise=True), fitted.predict_proba(files, denoise=True)
+    assert "denoise=True" not in str(told[0].message)
+    np.testing.assert_array_equal(masks, ours)
+    with pytest.warns(UserWarning, match=r"denoise=True smooths those of more noise"):
+        plain = fitted.predict_proba([*loud, *images])
+    assert (p != plain).any(axis=1).tolist() == [True, True, False, False]
+    held = images_file(fitted.run_dir_).read_text()
+    try:
+        images_file(fitted.run_dir_).unlink()
+        with pytest.raises(RunError, match="how noisy") as e:
+            fitted.predict(loud, denoise=True)
+        assert "leave denoise=True out" in e.value.fix
+    finally:
+        images_file(fitted.run_dir_).write_text(held)
+
+
 def test_of_arrays_nobody_knows_that_they_follow_each_other(fitted, given, tiny_set, monkeypatch):
     folder, rows = tiny_set
     seen = []
     monkeypatch.setattr(type(fitted._method()), "predict_each", lambda _, c: seen.extend(c) or [])
-    fitted._predictions(given["images"][:3])
+    fitted._predictions(given["images"][:3], False)
     assert neighbours(seen) == [()] * 3
     assert len({c.patient for c in seen}) == 3
     seen.clear()
-    fitted._predictions([str(folder / r["image"]) for r in rows[:2]])
+    fitted._predictions([str(folder / r["image"]) for r in rows[:2]], False)
     assert {c.patient for c in seen} == {""}  # files' names tell
 
 

@@ -9,15 +9,9 @@ import pytest
 from tests.data.helpers import noise, save, save_volume
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case
-from weakseg.data.familiar import (
-    GROUPS,
-    Familiar,
-    features_of,
-    look_at_case,
-    look_at_image,
-    remember,
-)
+from weakseg.data.familiar import Familiar, remember
 from weakseg.data.images import narrowed, scale_intensity
+from weakseg.data.looks import GROUPS, features_of, look_at_case, look_at_image
 
 DATA = DataConfig()
 FEATURES = sum(b - a for a, b in GROUPS.values())
@@ -119,7 +113,7 @@ def test_a_noisy_scanner_is_told_and_its_limit_is_of_the_training_images(tmp_pat
 
     ours = known(tmp_path, lambda k: quiet(k).astype(np.uint8))
     shares = [k.noise for k in ours.looks]
-    assert ours.noise_limit == pytest.approx(1.05 * max(shares))  # of 30 the noisiest
+    assert ours.noise_limits[0] == pytest.approx(1.05 * max(shares))  # of 30 the noisiest
     assert "more noise" not in ours.unlike(look_at_image(quiet(100).astype(np.uint8)))
     found = ours.unlike(look_at_image(quiet(100, 24.0).astype(np.uint8)))["more noise"]
     assert f"99% of the training images {max(shares):.1%} at most" in found
@@ -130,7 +124,7 @@ def test_what_an_older_run_remembers_tells_no_noise(tmp_path):
     for look in held["looks"]:
         del look["noise"]
     older = Familiar.from_json(held)
-    assert older.noise_limit is None
+    assert older.noise_limits == (None,)
     loud = np.where(disc(0) > 0, noise(0, (60, 80)), 0).astype(np.uint8)
     assert "more noise" not in older.unlike(look_at_image(loud))
 
@@ -167,3 +161,25 @@ def test_volumes_are_held_against_spacing_and_orientation(tmp_path):
     assert found["another orientation"] == "axes RPS, training volumes LPS"
     found = ours.unlike(look_at_case(case(23, np.eye(4)), DATA))
     assert not found.keys() - {"another look"}
+
+
+def test_noise_of_volumes_is_told_of_each_modality_by_its_own_limit(tmp_path):
+    def case(k, sds):
+        files = []
+        for m, sd in enumerate(sds):
+            values = 100 + 100 * sd * np.random.default_rng((k, m)).standard_normal((16, 16, 6))
+            values[:, 0] = 0
+            files.append(save_volume(tmp_path / f"v{k}_{m}.nii.gz", values.astype(np.float32)))
+        return Case(f"v{k}", files[0], "a", more=tuple(files[1:]), patient=f"p{k}")
+
+    made = remember([case(k, (0.02, 0.1)) for k in range(3)], DATA, "key")
+    ours = Familiar.from_json(json.loads(json.dumps(made.to_json())))
+    assert ours == made
+    assert len(ours.noise_limits) == 2
+    assert "more noise" not in ours.unlike(look_at_case(case(10, (0.02, 0.1)), DATA))
+    found = ours.unlike(look_at_case(case(11, (0.02, 0.2)), DATA))["more noise"]
+    assert "tissue's intensity in modality 2, 99% of the training volumes" in found
+    assert "modality 1" not in found
+    assert "in modality 1" in ours.unlike(look_at_case(case(12, (0.1, 0.1)), DATA))["more noise"]
+    # One modality alone is held against the first.
+    assert "modality" not in ours.unlike(look_at_case(case(13, (0.1,)), DATA))["more noise"]

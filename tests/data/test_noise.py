@@ -7,9 +7,13 @@ import pytest
 
 from tests.data.helpers import save, save_volume
 from weakseg.config import DataConfig
-from weakseg.data.case_files import case_image, network_input
+from weakseg.data.arrays import network_volume
+from weakseg.data.case_files import case_image, case_values, network_input
 from weakseg.data.cases import Case
-from weakseg.data.noise import SIDE, noise_share, quieter
+from weakseg.data.noise import SIDE, noise_share, quieter, quieter_volume, volume_noise
+from weakseg.data.slices import slices_noise
+from weakseg.data.volumes import read_case
+from weakseg.errors import DataError
 
 
 def organ(size=96, level=0.5):
@@ -97,9 +101,9 @@ def test_a_case_is_smoothed_only_above_its_limit(tmp_path):
     eight = np.round(255 * noisy(organ(), 0.05).clip(0, 1)).astype(np.uint8)
     case = Case("a", save(tmp_path / "a.png", eight), "")
     noise = noise_share(eight / np.float32(255))
-    for limit in (None, 1.1 * noise):
+    for limit in ((), (None,), (1.1 * noise,)):
         np.testing.assert_array_equal(case_image(replace(case, smooth_above=limit), data), eight)
-    made = case_image(replace(case, smooth_above=0.9 * noise), data)
+    made = case_image(replace(case, smooth_above=(0.9 * noise,)), data)
     np.testing.assert_array_equal(made, quieter(eight))
     assert (made != eight).any()
 
@@ -109,7 +113,101 @@ def test_slices_are_smoothed_each_by_itself_with_their_neighbours(tmp_path):
     path = save_volume(tmp_path / "v.nii.gz", volume, np.eye(4))
     case = Case("v", path, "", slice=1, volume="v")
     data = DataConfig(neighbours=True)
-    plain, made = (network_input(replace(case, smooth_above=s), data) for s in (None, 0.05))
+    plain, made = (network_input(replace(case, smooth_above=s), data) for s in ((), (0.05,)))
     np.testing.assert_array_equal(made[..., [0, 2]], plain[..., [0, 2]])
     np.testing.assert_array_equal(made[..., 1], quieter(plain[..., 1], "dtype"))
     assert (made[..., 1] != plain[..., 1]).any()
+
+
+def volume_of(sd, n=12, size=64, seed=0):
+    """Planes of `organ` across the last axis, the first and last black; (Y, X, Z)."""
+    planes = [noisy(organ(size), sd, seed + k) for k in range(n)]
+    return np.stack([0 * planes[0], *planes[1:-1], 0 * planes[0]], axis=2)
+
+
+@pytest.mark.parametrize("sd", [0.02, 0.1])
+def test_noise_of_a_volume_is_that_of_its_planes_whatever_its_unit_and_axes(sd):
+    volume = volume_of(sd)
+    found = volume_noise(volume)
+    assert found == pytest.approx(sd / 0.5, rel=0.1)
+    assert volume_noise(volume * 1800) == pytest.approx(found, rel=1e-3)
+    short = np.round(volume * 1000).astype(np.int16)
+    assert volume_noise(short) == pytest.approx(found, rel=0.02)
+    # Thick slices that are stored along another axis, and turned.
+    assert volume_noise(np.moveaxis(volume, 2, 0)[:, ::-1]) == pytest.approx(found, rel=1e-6)
+
+
+def test_a_painted_background_that_is_as_bright_as_tissue_has_no_part_in_noise():
+    volume = volume_of(0.05)
+    body = volume > 0
+    shifted = np.where(body, (volume - volume[body].mean()) / volume[body].std(), 0)
+    assert volume_noise(shifted.astype(np.float32)) > 0.03
+    twice = volume_of(0.1)
+    louder = np.where(body, (twice - volume[body].mean()) / volume[body].std(), 0)
+    # Not twice as much: where black is not known, the range begins at the darkest tissue.
+    assert volume_noise(louder.astype(np.float32)) > 1.3 * volume_noise(shifted.astype(np.float32))
+    made = quieter_volume(louder.astype(np.float32))
+    assert (made[~body] == 0).all()  # the body is told by it
+    assert volume_noise(made) < 0.4 * volume_noise(louder.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.zeros((8, 9, 10), np.float32),
+        np.full((8, 9, 10), 7, np.float32),
+        np.zeros((1, 1, 1), np.float32),
+        volume_of(0.0, n=3, size=24)[:, :, :1],  # black alone
+        -np.ones((5, 1, 6), np.float32),
+    ],
+)
+def test_volumes_without_tissue_tell_nothing_and_stay(values):
+    assert volume_noise(values) in (None, 0)
+    made = quieter_volume(values)
+    assert made.dtype == np.float32
+    np.testing.assert_array_equal(made, values)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_few_slices_tell_their_noise_and_are_smoothed(n):
+    volume = volume_of(0.1, n=n + 2)[:, :, 1:-1]
+    assert volume_noise(volume) == pytest.approx(0.2, rel=0.1)
+    made = quieter_volume(volume)
+    assert made.shape == volume.shape
+    truth = organ(64)[..., None]
+    assert np.abs(made - truth).mean() < 0.5 * np.abs(volume - truth).mean()
+
+
+def test_a_modality_is_smoothed_above_its_own_limit_wherever_it_is_read(tmp_path):
+    """By what trains on z-scores, by classifiers of volumes, and by rules."""
+    loud, quiet = volume_of(0.1), volume_of(0.02, seed=50)
+    files = [save_volume(tmp_path / f"{k}.nii.gz", v) for k, v in enumerate((loud, quiet))]
+    data, case = DataConfig(image_size=64), Case("v", files[0], "", more=(files[1],))
+    plain, made = (read_case(replace(case, smooth_above=s)).values for s in ((), (0.1, 0.1)))
+    np.testing.assert_array_equal(plain, [loud, quiet])
+    np.testing.assert_array_equal(made, [quieter_volume(loud), quiet])
+    above = replace(case, smooth_above=(0.1, None))
+    np.testing.assert_array_equal(case_image(above, data), made[0])
+    np.testing.assert_array_equal(case_values(above, data), made[0])
+    np.testing.assert_array_equal(case_values(case, data), loud)
+    low, high = np.percentile(loud, (0.5, 99.5))
+    seen, _ = network_volume(above, data, 12)
+    expected = np.clip((made[0].T - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(seen[0], expected, atol=1e-5)
+    np.testing.assert_array_equal(seen[1], network_volume(case, data, 12)[0][1])
+
+
+def test_a_volume_with_nan_is_refused(tmp_path):
+    broken = volume_of(0.1)
+    broken[3, 3, 3] = np.nan
+    path = save_volume(tmp_path / "v.nii.gz", broken)
+    for read in (read_case, lambda c: case_image(c, DataConfig())):
+        with pytest.raises(DataError, match="NaN"):
+            read(Case("v", path, "", smooth_above=(0.1,)))
+
+
+def test_slices_tell_the_noise_of_their_volume(tmp_path):
+    path = save_volume(tmp_path / "v.nii.gz", np.round(2000 * volume_of(0.1)).astype(np.int16))
+    assert slices_noise(path, "auto") == pytest.approx(0.2, rel=0.1)
+    black = save_volume(tmp_path / "b.nii.gz", np.zeros((32, 32, 4), np.int16))
+    assert slices_noise(black, "auto") is None

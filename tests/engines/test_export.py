@@ -127,6 +127,39 @@ def test_the_script_runs_where_torch_cannot_be_imported(exports, tmp_path, metho
     assert pixels(tmp_path / "large.mask.png").shape == (171, 200)
 
 
+def test_a_noisy_image_is_smoothed_as_by_the_run_and_told_of_by_the_script(exports, tmp_path):
+    row = test_images(exports)[0]
+    quiet, rng = pixels(row["image"]), np.random.default_rng(0)
+    loud = (quiet + 0.6 * quiet * rng.standard_normal(quiet.shape)).clip(0, 255).astype(np.uint8)
+    (tmp_path / "new").mkdir()
+    for name, image in (("loud", loud), ("quiet", quiet)):
+        Image.fromarray(image).save(tmp_path / f"new/{name}.png")
+    export, made = exports / "export-net", {}
+    for name, model, more in (
+        ("run", exports / "torch", ("--method", "net", "--denoise")),
+        ("export", export, ("--denoise",)),
+        ("plain", export, ()),
+    ):
+        out = tmp_path / name
+        assert weakseg("predict", model, tmp_path / "new", "--out", out, "--heatmaps", *more) == 0
+        told = {r["mask"]: r["unlike_training"] for r in read_rows(out / "predictions.csv")}
+        assert "noise of" in told["loud.png"]
+        assert ("is smoothed before" in told["loud.png"]) == bool(more)
+        maps = [np.load(out / f"heatmaps/{n}.npz")["probability"] for n in ("loud", "quiet")]
+        made[name] = [pixels(out / "loud.png") > 0, *maps]
+    assert dice(made["run"][0], made["export"][0]) >= 0.999
+    np.testing.assert_allclose(made["run"][1], made["export"][1], atol=2e-3)
+    assert np.abs(made["export"][1] - made["plain"][1]).max() > 0.01
+    np.testing.assert_array_equal(made["export"][2], made["plain"][2])
+    given = [export / "use.py", tmp_path / "new/loud.png", tmp_path / "new/quiet.png"]
+    done = subprocess.run([sys.executable, *given], capture_output=True, text=True, check=True)
+    (said,) = [x for x in done.stderr.splitlines() if "noise of" in x]
+    assert "loud.png" in said
+    assert "Only weakseg predict --denoise smooths it" in said
+    share = float(said.partition("noise of ")[2].partition("%")[0])
+    assert f"noise of {share:.1f}%" in told["loud.png"]
+
+
 def test_openvinos_own_files_are_the_same_model(exports):
     import onnxruntime
     import openvino

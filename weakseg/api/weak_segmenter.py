@@ -258,12 +258,15 @@ class WeakSegmenter(BaseEstimator):
             self._loaded = (wanted, made)
         return self._loaded[1]
 
-    def predict(self, images: Any) -> Any:
+    def predict(self, images: Any, *, denoise: bool = False) -> Any:
         """Masks of new images, at their own size.
 
         Parameters
         ----------
         images : path, array, or a sequence of these, or (N, M, N[, 3]) ndarray
+        denoise : bool, optional
+            Smooth images that are noisier than those that it was fitted on before anything looks at
+            them, as ``weakseg predict --denoise`` does; all others stay as they are.
 
         Returns
         -------
@@ -276,14 +279,14 @@ class WeakSegmenter(BaseEstimator):
             Where images are unlike those that it was fitted on, such as floats beside 8 bits, whose
             intensities are scaled otherwise.
         """
-        masks = [p.mask for p in self._predictions(images)]
+        masks = [p.mask for p in self._predictions(images, denoise)]
         if listed(images, stacked=True)[1]:
             return masks[0]
         return np.stack(masks) if isinstance(images, np.ndarray) and images.ndim > 1 else masks
 
-    def predict_proba(self, images: Any) -> NDArray[np.float64]:
+    def predict_proba(self, images: Any, *, denoise: bool = False) -> NDArray[np.float64]:
         """The probability of no lesion and of one somewhere in each image, (N, 2)."""
-        said = [p.probability for p in self._predictions(images)]
+        said = [p.probability for p in self._predictions(images, denoise)]
         if any(p is None for p in said):
             raise UserError(
                 f"The method {self._method().name} asks no classifier.",
@@ -293,12 +296,14 @@ class WeakSegmenter(BaseEstimator):
         p = np.asarray(said, dtype=np.float64)
         return np.stack([1 - p, p], axis=1)
 
-    def heatmaps(self, images: Any) -> list[NDArray[np.float32]]:
+    def heatmaps(self, images: Any, *, denoise: bool = False) -> list[NDArray[np.float32]]:
         """What the masks are made of: positive heat, or a network's probability, (M, N) each."""
-        return [p.map for p in self._predictions(images)]
+        return [p.map for p in self._predictions(images, denoise)]
 
-    def _predictions(self, images: Any) -> list[Prediction]:
+    def _predictions(self, images: Any, denoise: bool) -> list[Prediction]:
         method = self._method()
+        unlike = Unlike(self.run_dir_, method.config.data, denoise, option="denoise=True")
+        limits = unlike.noise_limits if denoise else ()
         some, _ = listed(images, stacked=True)
         with tempfile.TemporaryDirectory(prefix="weakseg-") as folder:
             files = [
@@ -307,17 +312,22 @@ class WeakSegmenter(BaseEstimator):
             ]
             # Of what is no file nobody knows whether it follows another: each stands alone.
             cases = [
-                Case(f"image-{k:05d}", f, "", patient="" if isinstance(x, str | Path) else f"{k}")
+                Case(
+                    f"image-{k:05d}",
+                    f,
+                    "",
+                    patient="" if isinstance(x, str | Path) else f"{k}",
+                    smooth_above=limits,
+                )
                 for k, (f, (_, x)) in enumerate(zip(files, some, strict=True))
             ]
             made = list(method.predict_each(cases))
-            unlike = Unlike(self.run_dir_, method.config.data)
             unlike.look(cases)
         if told := unlike.summary():
             warnings.warn(told, stacklevel=3)
         return made
 
-    def score(self, images: Any, masks: Any) -> float:
+    def score(self, images: Any, masks: Any, *, denoise: bool = False) -> float:
         """The mean Dice of images with a lesion, against true masks; NaN without any.
 
         Parameters
@@ -326,8 +336,9 @@ class WeakSegmenter(BaseEstimator):
         masks : sequence of path, (M, N) array or None
             As `fit` takes them, and read by the experiment's ``data.mask_rule``. Images without a
             mask, or with an empty one, do not count.
+        denoise : as `predict`
         """
-        made = self.predict(images)
+        made = self.predict(images, denoise=denoise)
         if listed(images, stacked=True)[1]:
             made, masks = [made], [masks]
         if len(masks) != len(made):

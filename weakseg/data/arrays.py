@@ -21,9 +21,9 @@ from weakseg.data.formats.reading import DECODERS
 from weakseg.data.geometry import Letterbox, letterbox, to_network
 from weakseg.data.images import scale_intensity
 from weakseg.data.mapped import MappedStore
-from weakseg.data.slices import held_volume, volume_frame
+from weakseg.data.slices import ScaledVolume, held_volume, volume_frame
 from weakseg.data.volume_grid import VolumeBox, volume_to_network
-from weakseg.data.volumes import read_case
+from weakseg.data.volumes import read_case, smoothed_modality
 from weakseg.errors import DataError
 from weakseg.prefetch import map_ahead
 
@@ -232,7 +232,8 @@ def volume_depth(cases: Sequence[Case], data: DataConfig) -> int:
 def network_volume(case: Case, data: DataConfig, depth: int) -> tuple[np.ndarray, VolumeBox]:
     """A whole volume as a classifier sees it, (C, D, S, S) float32 in [0, 1], a channel a modality.
 
-    Each modality is scaled by its own range, see `weakseg.data.slices.scaled_volume`.
+    Each modality is scaled by its own range, see `weakseg.data.slices.scaled_volume`; one that is
+    noisier than ``case.smooth_above`` is smoothed.
 
     Raises
     ------
@@ -247,7 +248,16 @@ def network_volume(case: Case, data: DataConfig, depth: int) -> tuple[np.ndarray
         if volume.raw.shape != (x, y, z):
             read_case(case)  # says how their grids differ
             raise DataError("Two files of a case lie on different grids.", where=case.shown)
-    return np.stack([volume_to_network(v, box) for v in volumes]), box
+    seen = (_smoothed(case, k, v) for k, v in enumerate(volumes))
+    return np.stack([volume_to_network(v, box) for v in seen]), box
+
+
+def _smoothed(case: Case, k: int, volume: ScaledVolume) -> ScaledVolume:
+    """A modality as it is, or smoothed and in the same range."""
+    made = smoothed_modality(case, k, volume.values)
+    if made is None:
+        return volume
+    return ScaledVolume(made, volume.value(volume.low), volume.value(volume.high))
 
 
 def channels_last(batch: Tensor) -> Tensor:

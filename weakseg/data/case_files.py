@@ -27,7 +27,7 @@ from weakseg.data.images import (
     scale_intensity,
     write_grey,
 )
-from weakseg.data.noise import noise_share, quieter
+from weakseg.data.noise import is_noisier, noise_share, quieter
 from weakseg.data.patches import IGNORE
 from weakseg.data.slices import (
     file_values,
@@ -40,7 +40,7 @@ from weakseg.data.slices import (
     volume_frame,
 )
 from weakseg.data.truth import read_true_mask, union
-from weakseg.data.volumes import read_case, read_volume
+from weakseg.data.volumes import read_case, read_modality
 from weakseg.data.windows import windowed_image
 
 __all__ = [
@@ -78,14 +78,15 @@ def case_image(case: Case, data: DataConfig) -> NDArray[Any]:
         As `weakseg.data.images.read_image` or `weakseg.data.volumes.read_volume` gives it; a slice
         (M, N) is scaled to [0, 1] already, see `weakseg.data.slices.slice_image`, and so is an
         image where ``data.window`` asks for it, see `weakseg.data.windows.windowed_image`. One
-        that is noisier than ``case.smooth_above`` is smoothed, see `weakseg.data.noise.quieter`.
+        that is noisier than ``case.smooth_above`` is smoothed, see `weakseg.data.noise.quieter`
+        and, of whole volumes, `weakseg.data.noise.quieter_volume`.
 
     Raises
     ------
     DataError
         If it cannot be read.
     """
-    return _smoothed(_IMAGE[case.noun](case, data), case, data)
+    return _IMAGE[case.noun](case, data)
 
 
 def case_values(case: Case, data: DataConfig) -> NDArray[Any]:
@@ -93,7 +94,7 @@ def case_values(case: Case, data: DataConfig) -> NDArray[Any]:
 
     A whole volume of short integers stays one, see `weakseg.data.slices.file_values`.
     """
-    if case.noun == "volume":
+    if case.noun == "volume" and not case.smooth_above:
         return file_values(case.image, data.intensity, data.window)
     return case_image(case, data)
 
@@ -108,7 +109,7 @@ def network_input(case: Case, data: DataConfig) -> NDArray[Any]:
     """
     if case.slice is not None and data.neighbours:
         three = slice_and_neighbours(case.image, case.slice, data.intensity, data.window)
-        if case.smooth_above is None:
+        if not case.smooth_above:
             return three
         return np.stack([_smoothed(one, case, data) for one in np.moveaxis(three, 2, 0)], axis=2)
     return seen_image(case, data)
@@ -291,11 +292,12 @@ def shown_intensity(case: Case, data: DataConfig) -> Intensity:
 
 
 def _smoothed(image: NDArray[Any], case: Case, data: DataConfig) -> NDArray[Any]:
-    if case.smooth_above is None:
+    """An image or a slice, which are of one modality."""
+    if not case.smooth_above:
         return image
     how = intensity_of(case, data)
     noise = noise_share(scale_intensity(image, how))
-    return image if noise is None or noise <= case.smooth_above else quieter(image, how)
+    return quieter(image, how) if is_noisier(noise, case.smooth_above[0]) else image
 
 
 def _slices(values: NDArray[Any]) -> NDArray[Any]:
@@ -318,9 +320,9 @@ def _slice(case: Case, data: DataConfig) -> NDArray[Any]:
 
 
 _IMAGE: dict[str, Callable[[Case, DataConfig], NDArray[Any]]] = {
-    "image": _picture,
-    "slice": _slice,
-    "volume": lambda case, data: read_volume(case.image).values,
+    "image": lambda case, data: _smoothed(_picture(case, data), case, data),
+    "slice": lambda case, data: _smoothed(_slice(case, data), case, data),
+    "volume": lambda case, data: read_modality(case, 0).values,
 }
 _WHOLE: dict[str, Callable[[Case, DataConfig], object]] = {
     "image": lambda case, data: _picture(case, data, held_image),

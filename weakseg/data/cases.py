@@ -45,9 +45,9 @@ class Case:
         The name of a slice's volume, safe as a file name, too.
     group : str
         The cell of the column by which patients are left out, where there is one.
-    smooth_above : float or None
-        Noise above which an image or slice is smoothed as it is read, see
-        `weakseg.data.noise.noise_share`; None: never.
+    smooth_above : tuple of float or None
+        Noise above which each modality is smoothed as it is read, see
+        `weakseg.data.noise.noise_share`; None, or none: never.
     """
 
     id: str
@@ -62,7 +62,7 @@ class Case:
     slice: int | None = None
     volume: str = ""
     group: str = ""
-    smooth_above: float | None = None
+    smooth_above: tuple[float | None, ...] = ()
 
     @property
     def formats(self) -> Formats[Any]:

@@ -1,4 +1,4 @@
-"""How noisy an image is beside its tissue, and the same image with less noise.
+"""How noisy an image or a volume is beside its tissue, and the same with less noise.
 
 A network that has learnt from quiet images hardly sees a lesion under more noise than theirs, and
 says that nothing is there (reports/README.md, "Noise").
@@ -6,12 +6,13 @@ says that nothing is there (reports/README.md, "Noise").
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from weakseg.data.images import narrowed, scale_intensity
+from weakseg.data.images import STRETCH, narrowed, scale_intensity
 
 Floats = NDArray[np.float32]
 
@@ -25,9 +26,13 @@ DARK = 0.05
 """Intensity, in [0, 1], of tissue so dark that 8 bits alone are noise enough."""
 STRENGTH = 0.6
 """Patches whose root mean square difference is this many sd of the noise count 1/e as much."""
+PLANES = 15
+"""Planes of a volume, evenly spaced, whose noise is looked at."""
 
 _DIFFERENCE = np.array([1, -2, 1], dtype=np.float32) / np.float32(np.sqrt(6))
 _MAD = 0.6745
+_DIGITS = 4  # of a share that runs remember
+_SAMPLES = 2**20  # of a volume, for the ends of its range
 
 
 def noise_share(shown: ArrayLike) -> float | None:
@@ -63,6 +68,79 @@ def noise_share(shown: ArrayLike) -> float | None:
     return _sd(grey, tissue) / level
 
 
+def is_noisier(noise: float | None, limit: float | None) -> bool:
+    """Whether a `noise_share` is above a limit; what is not known never is."""
+    return noise is not None and limit is not None and round(noise, _DIGITS) > limit
+
+
+def median_noise(plane: Callable[[int], ArrayLike], count: int) -> float | None:
+    """The median `noise_share` of planes of a volume, in which there is enough tissue.
+
+    Parameters
+    ----------
+    plane : callable
+        Index → (M, N) in [0, 1], by the range of the whole volume.
+    count : int
+        How many there are; at most `PLANES` of them are looked at.
+
+    Returns
+    -------
+    float or None
+        None where no plane tells.
+    """
+    told = [noise_share(plane(k)) for k in _evenly(count)]
+    known = [t for t in told if t is not None]
+    return float(np.median(known)) if known else None
+
+
+def volume_noise(values: NDArray[Any]) -> float | None:
+    """The noise of a volume: `median_noise` of its planes.
+
+    Parameters
+    ----------
+    values : (X, Y, Z) ndarray
+        Finite. Planes lie across the axis with the fewest voxels, of equal ones the last, as
+        slices of thick layers do.
+    """
+    planes, (low, high) = _planes(values), _ends(values)
+    return median_noise(lambda k: _scaled(planes[k], low, high), len(planes))
+
+
+def quieter_volume(values: NDArray[Any]) -> Floats:
+    """A volume whose noise is smoothed by non-local means, plane by plane, see `volume_noise`.
+
+    The noise of all planes is taken to be the same: the median of that of planes with tissue.
+
+    Parameters
+    ----------
+    values : (X, Y, Z) ndarray
+        Finite.
+
+    Returns
+    -------
+    (X, Y, Z) ndarray of float32
+        A voxel of the same value as the first of all stays as it is: so does what was painted
+        over, from which the body is told by that value.
+    """
+    planes, (low, high) = _planes(values), _ends(values)
+    out = np.empty(values.shape, dtype=np.float32)
+    made = _planes(out)
+    made[:] = planes
+    found = []
+    for k in _evenly(len(planes)):
+        tissue = _tissue(_scaled(planes[k], low, high))
+        if tissue.mean() >= LEAST_TISSUE:
+            found.append(_sd(made[k], tissue))
+    sd = float(np.median(found)) if found else 0.0
+    if sd == 0:
+        return out
+    for k, plane in enumerate(planes):
+        if plane.min() == plane.max():  # beside the body
+            continue
+        made[k] = np.where(plane == values[0, 0, 0], made[k], _smooth(made[k], sd))
+    return out
+
+
 def quieter(image: NDArray[Any], intensity: str = "auto") -> NDArray[Any]:
     """An image whose noise is smoothed by non-local means, as much as there is.
 
@@ -83,21 +161,52 @@ def quieter(image: NDArray[Any], intensity: str = "auto") -> NDArray[Any]:
     Buades, Coll, Morel, "A non-local algorithm for image denoising", CVPR 2005, with the noise's
     variance taken off patches' differences.
     """
-    from skimage.restoration import denoise_nl_means
-
     values = narrowed(image)
     tissue = _tissue(_grey(scale_intensity(values, intensity)))  # type: ignore[arg-type]
     plain = values.astype(np.float32)
     sd = _sd(_grey(plain), tissue) if tissue.any() else 0.0
     if sd == 0:
         return values
-    how = {"patch_size": 5, "patch_distance": 6, "h": STRENGTH * sd, "sigma": sd}
-    axis = 2 if plain.ndim == 3 else None
-    made = denoise_nl_means(plain, fast_mode=True, channel_axis=axis, **how)
+    made = _smooth(plain, sd)
     if np.issubdtype(values.dtype, np.integer):
         ends = np.iinfo(values.dtype)
         made = np.rint(made).clip(ends.min, ends.max)
-    return np.asarray(made, dtype=values.dtype).reshape(values.shape)  # one pixel wide as well
+    return np.asarray(made, dtype=values.dtype)
+
+
+def _smooth(plain: Floats, sd: float) -> Floats:
+    from skimage.restoration import denoise_nl_means
+
+    how = {"patch_size": 5, "patch_distance": 6, "h": STRENGTH * sd, "sigma": sd}
+    axis = 2 if plain.ndim == 3 else None
+    made = denoise_nl_means(plain, fast_mode=True, channel_axis=axis, **how)
+    return np.asarray(made, dtype=np.float32).reshape(plain.shape)  # one pixel wide as well
+
+
+def _planes(values: NDArray[Any]) -> NDArray[Any]:
+    """A view with the axis of the fewest voxels first."""
+    fewest = min(range(3), key=lambda k: (values.shape[k], -k))
+    return np.moveaxis(values, fewest, 0)
+
+
+def _evenly(count: int) -> list[int]:
+    at = np.linspace(0, count - 1, min(count, PLANES)).round().astype(int)
+    return [int(k) for k in at]
+
+
+def _ends(values: NDArray[Any]) -> tuple[float, float]:
+    """What becomes 0 and 1, as `scale_intensity` stretches a deep image."""
+    step = max(1, round((values.size / _SAMPLES) ** (1 / 3)))
+    some = values[::step, ::step, ::step]
+    low, high = (float(v) for v in np.percentile(some, STRETCH))
+    return (low, high) if low < high else (float(values.min()), float(values.max()))
+
+
+def _scaled(plane: NDArray[Any], low: float, high: float) -> Floats:
+    if high <= low:
+        return np.zeros(plane.shape, dtype=np.float32)
+    shown = (plane.astype(np.float64) - low) / (high - low)
+    return np.clip(shown, 0, 1).astype(np.float32)
 
 
 def _grey(image: NDArray[Any]) -> Floats:
@@ -105,7 +214,7 @@ def _grey(image: NDArray[Any]) -> Floats:
 
 
 def _tissue(grey: Floats) -> NDArray[np.bool_]:
-    """Where an image is bright, and so is what is around it.
+    """Where an image is bright, and so is what is around it; but for a ground of one value.
 
     Under strong noise that is nowhere so: it is looked for in a blurred copy then, with wider
     margins, for what lies beside an edge is bright there as well.
@@ -113,9 +222,27 @@ def _tissue(grey: Floats) -> NDArray[np.bool_]:
     import cv2
 
     found = _bright(grey, BRIGHT, 3)
-    if found.mean() >= LEAST_TISSUE:
+    if found.mean() < LEAST_TISSUE:
+        found = _bright(cv2.GaussianBlur(np.ascontiguousarray(grey), (0, 0), 2.0), 0.5, 7)
+    return _beside_ground(grey, found)
+
+
+def _beside_ground(grey: Floats, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Less what has one value in more than half of it, and has no noise for that.
+
+    So does a background that was painted over, and is as bright as tissue where intensities are
+    shifted, as z-scores are.
+    """
+    import cv2
+
+    if not found.any():
         return found
-    return _bright(cv2.GaussianBlur(np.ascontiguousarray(grey), (0, 0), 2.0), 0.5, 7)
+    ground = np.isclose(grey, np.median(grey[found]), rtol=1e-5, atol=0)
+    if np.count_nonzero(ground & found) <= found.sum() / 2:
+        return found
+    near = cv2.dilate(ground.astype(np.uint8), np.ones((3, 3), np.uint8))
+    rest = found & (near == 0)
+    return rest if rest.mean() >= LEAST_TISSUE else found
 
 
 def _bright(grey: NDArray[Any], share: float, around: int) -> NDArray[np.bool_]:

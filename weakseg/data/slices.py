@@ -28,6 +28,7 @@ from weakseg.data.images import (
     scaling,
 )
 from weakseg.data.mask_rules import MaskRule
+from weakseg.data.noise import median_noise
 from weakseg.data.volumes import read_volume_mask
 from weakseg.data.windows import Window, ends_of
 from weakseg.errors import DataError
@@ -60,6 +61,14 @@ class ScaledVolume:
     def nbytes(self) -> int:
         """Of the voxels."""
         return int(self.raw.nbytes)
+
+    def value(self, stored: float) -> float:
+        """The file's value of a stored number."""
+        return stored * self.slope + self.inter
+
+    def values(self) -> NDArray[np.float32]:
+        """(X, Y, Z) values of the file."""
+        return (self.raw * np.float64(self.slope) + self.inter).astype(np.float32)
 
     def plane(self, z: int) -> NDArray[np.float32]:
         """(Y, X) slice in [0, 1]."""
@@ -112,6 +121,16 @@ def slice_and_neighbours(
     last = volume.raw.shape[2] - 1
     _inside(path, z, last + 1)
     return np.stack([volume.plane(min(max(k, 0), last)) for k in (z - 1, z, z + 1)], axis=2)
+
+
+def slices_noise(path: Path, intensity: Intensity, window: Window = "auto") -> float | None:
+    """The noise of a volume whose slices are looked at, see `weakseg.data.noise.median_noise`."""
+
+    def told() -> float | None:
+        volume = held_volume(path, intensity, window)
+        return median_noise(volume.plane, volume.raw.shape[2])
+
+    return _NOISE.get(path, _what(intensity, window), told)
 
 
 def held_volume(path: Path, intensity: Intensity, window: Window = "auto") -> ScaledVolume:
@@ -291,4 +310,4 @@ def _inside(path: Path, z: int, count: int) -> int:
     return z
 
 
-_HELD, _FRAMES = Held(AT_MOST), Held(2**22)
+_HELD, _FRAMES, _NOISE = Held(AT_MOST), Held(2**22), Held(2**20)

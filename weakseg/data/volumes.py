@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from weakseg.data.formats.nifti import Voxels
 from weakseg.data.formats.reading import decode_volume
 from weakseg.data.formats.registry import VOLUMES
 from weakseg.data.formats.writing import write_like
+from weakseg.data.held import Held
 from weakseg.data.images import refuse_not_finite
 from weakseg.data.mask_rules import MaskRule, by_rule, distinct
+from weakseg.data.noise import is_noisier, quieter_volume, volume_noise
 from weakseg.data.soft import has_soft_edges
 from weakseg.errors import DataError
 
@@ -32,8 +35,10 @@ __all__ = [
     "VolumeMaskFile",
     "open_volume_mask",
     "read_case",
+    "read_modality",
     "read_volume",
     "read_volume_mask",
+    "smoothed_modality",
     "write_volume",
 ]
 
@@ -205,22 +210,65 @@ def open_volume_mask(path: Path, rule: MaskRule) -> VolumeMaskFile:
     return VolumeMaskFile(path, _mask_values(stored, path, rule), stored.frame)
 
 
+def read_modality(case: Case, k: int) -> Volume:
+    """A modality of a case by its number, see `smoothed_modality`.
+
+    Raises
+    ------
+    DataError
+        As `read_volume`.
+    """
+    volume = read_volume((case.image, *case.more)[k])
+    made = smoothed_modality(case, k, lambda: volume.values)
+    return volume if made is None else replace(volume, values=made)
+
+
+def smoothed_modality(
+    case: Case, k: int, values: Callable[[], NDArray[np.float32]]
+) -> NDArray[np.float32] | None:
+    """A modality with less noise, where that is more than ``case.smooth_above``; else None.
+
+    It is held in memory, for several looks that follow each other, and not writeable.
+
+    Parameters
+    ----------
+    case : Case
+    k : int
+        Its number.
+    values : callable
+        What `read_volume` gives of it, (X, Y, Z).
+    """
+    limit = case.smooth_above[k] if k < len(case.smooth_above) else None
+    if limit is None:
+        return None
+
+    def smoothed() -> NDArray[np.float32] | None:
+        if not is_noisier(volume_noise(read := values()), limit):
+            return None
+        made = quieter_volume(read)
+        made.flags.writeable = False
+        return made
+
+    return _SMOOTHED.get((case.image, *case.more)[k], (repr(limit),), smoothed)
+
+
 def read_case(case: Case) -> CaseVolume:
-    """All modalities of a case, and its region of interest (every voxel but 0 of that file).
+    """All modalities of a case, see `read_modality`, and its region of interest (every voxel but 0
+    of that file).
 
     Raises
     ------
     DataError
         As `read_volume`, and where a file lies on another grid than the image; both are named.
     """
-    first = read_volume(case.image)
+    first = read_modality(case, 0)
     values = first.values[None]
     if case.more:
         values = np.empty((1 + len(case.more), *first.frame.shape), dtype=np.float32)
         values[0] = first.values
     for k, path in enumerate(case.more, 1):
         with told_beside(path, case.image):
-            volume = read_volume(path)
+            volume = read_modality(case, k)
         _refuse_other_grid(volume.frame, path, first.frame, case.image)
         values[k] = volume.values
     roi = None
@@ -279,3 +327,6 @@ def _mask_values(stored: Voxels, path: Path, rule: MaskRule) -> NDArray[Any]:
         return values
     whole = np.rint(values)
     return np.where(np.abs(values - whole) <= near, whole, values)
+
+
+_SMOOTHED = Held(2**29)

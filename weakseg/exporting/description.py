@@ -37,7 +37,7 @@ OUTPUTS = {
 USE = '''"""Masks of 8-bit images by this folder: python use.py IMAGE... For research only."""
 import json, sys, numpy as np, onnxruntime
 from pathlib import Path
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 here = Path(__file__).parent
 about = json.loads((here / "model.json").read_text("utf-8"))
@@ -55,6 +55,28 @@ def black_and_white(values):
     return (low, high) if low < high else (values.min(), values.max())
 
 
+def areas(n, m):
+    at, ends = np.arange(n), np.arange(m + 1)[:, None] * n / m
+    return np.clip(np.minimum(ends[1:], at + 1) - np.maximum(ends[:-1], at), 0, 1) * m / n
+
+
+def noise(image):
+    """Standard deviation of the noise beside the tissue's intensity; 0 where it cannot be told."""
+    grey = np.asarray(image, float).reshape(*image.size[::-1], -1).mean(2) / 255
+    h, w = (max(1, round(n * min(1, 256 / max(grey.shape)))) for n in grey.shape)
+    grey = areas(grey.shape[0], h) @ grey @ areas(grey.shape[1], w).T
+    for blur, share, around in ((0, 0.3, 3), (2, 0.5, 7)):
+        soft = Image.fromarray((grey * 255).round().astype(np.uint8))
+        soft = np.asarray(soft.filter(ImageFilter.GaussianBlur(blur)))
+        bright = Image.fromarray((soft > share * np.percentile(soft, 99)).astype(np.uint8))
+        tissue = np.asarray(bright.filter(ImageFilter.MinFilter(around))) > 0
+        if tissue.mean() >= 0.05:
+            break
+    level, second = grey[tissue], np.abs(np.diff(np.diff(grey, 2, 0), 2, 1) / 6)[tissue[1:-1, 1:-1]]
+    told = tissue.mean() >= 0.05 and np.median(level) >= 0.05 and second.size
+    return np.median(second) / 0.6745 / np.median(level) if told else 0
+
+
 for path in map(Path, sys.argv[1:]):
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode[0] in "IF":
@@ -63,7 +85,15 @@ for path in map(Path, sys.argv[1:]):
     low, high = black_and_white(np.asarray(image, float))
     table = np.clip((np.arange(256) - low) / max(high - low, 1e-9), 0, 1) * 255
     table = table.round().astype(int).tolist()
-    image = image.point(table * len(image.getbands())).convert(mode)
+    image = image.point(table * len(image.getbands()))
+    if (share := noise(image)) > (seen.get("noise_limit") or np.inf):
+        print(
+            f"{path}: noise of {share:.1%} of the tissue's intensity, above the training "
+            f"images' {seen['noise_limit']:.1%}: a lesion may be missed. Only weakseg predict "
+            "--denoise smooths it",
+            file=sys.stderr,
+        )
+    image = image.convert(mode)
     W, H = image.size
     h, w = (max(1, round(n * size / max(H, W))) for n in (H, W))
     square = Image.new(mode, (size, size))
@@ -89,6 +119,7 @@ class InputContent(_Content):
     channels: Literal[1, 3]
     intensity: Literal["auto", "dtype", "percentile"]
     window: list[float] | Literal["auto", "file", "percentiles"]
+    noise_limit: float | None = None
 
     @model_validator(mode="after")
     def _is_a_way_to_read_images(self) -> InputContent:
@@ -166,7 +197,13 @@ KINDS = (HEATMAP, WEAK, SUPERVISED, FOUNDATION)
 """Of methods that are exported."""
 
 
-def describe(method: Method, model: Model, threshold: dict[str, Any], heat: Any) -> dict[str, Any]:
+def describe(
+    method: Method,
+    model: Model,
+    threshold: dict[str, Any],
+    heat: Any,
+    noise_limit: float | None = None,
+) -> dict[str, Any]:
     """The content of ``model.json``.
 
     Parameters
@@ -177,6 +214,8 @@ def describe(method: Method, model: Model, threshold: dict[str, Any], heat: Any)
         Its entry in ``threshold.json``.
     heat : dict or None
         Method, layer and target of its heatmap.
+    noise_limit : float, optional
+        See `weakseg.data.familiar.Familiar.noise_limits`.
     """
     data: DataConfig = method.config.data
     return {
@@ -197,6 +236,7 @@ def describe(method: Method, model: Model, threshold: dict[str, Any], heat: Any)
                 "percentile": "each image stretched between its 0.5th and 99.5th percentile",
             }[data.intensity],
             "normalised_inside_by": {"mean": list(model.mean), "std": list(model.std)},
+            "noise_limit": noise_limit,
         },
         "inputs": INPUTS,
         "outputs": {name: OUTPUTS[name] for name in model.outputs},

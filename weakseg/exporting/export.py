@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from weakseg.data.familiar import Familiar
 from weakseg.engines.base import EXPORTERS, TORCH
 from weakseg.engines.openvino import OPENVINO as OPENVINO_ENGINE
 from weakseg.engines.openvino import read
@@ -19,7 +20,7 @@ from weakseg.methods.find import load_method
 from weakseg.methods.heatmap import HeatmapMethod
 from weakseg.methods.heats import LiveHeats
 from weakseg.progress import say
-from weakseg.runs import make_folder, open_run, write_bytes, write_json, write_text
+from weakseg.runs import make_folder, open_run, read_json, write_bytes, write_json, write_text
 
 
 def export(
@@ -91,9 +92,11 @@ def export(
 
         ov.save_model(read(model.onnx), out / OPENVINO, compress_to_fp16=False)
     write_text(out / SCRIPT, USE)
+    limit = None
     if images_file(opened.folder).exists():
         shutil.copyfile(images_file(opened.folder), images_file(out))
-    write_json(about, describe(chosen, model, entry, heat))
+        (limit, *_) = *Familiar.from_json(read_json(images_file(out))).noise_limits, None
+    write_json(about, describe(chosen, model, entry, heat, limit))
     say(f"method {chosen.name} ({chosen.choice}): {len(model.onnx) / 2**20:.1f} MiB")
     return about
 

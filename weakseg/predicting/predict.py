@@ -49,7 +49,14 @@ from weakseg.predicting.shards import (
     refuse_running,
     write_part,
 )
-from weakseg.predicting.slices import SLICES, is_sliced, predict_volume, slices_named, slices_of
+from weakseg.predicting.slices import (
+    SLICES,
+    is_sliced,
+    predict_volume,
+    slices_named,
+    slices_of,
+    smoothed_alike,
+)
 from weakseg.predicting.unlike import Unlike
 from weakseg.predicting.writer import Tables, Writer, targets
 from weakseg.progress import progress, say
@@ -100,7 +107,9 @@ def predict(
         Leave out images that cannot be read, instead of refusing to begin.
     denoise : bool
         Smooth images that are noisier than the run's training images as they are read, see
-        `weakseg.data.noise.quieter`; they are still told of in ``unlike_training``.
+        `weakseg.data.noise.quieter`, and whole volumes, see `weakseg.data.noise.quieter_volume`;
+        of volumes that are seen slice by slice all slices or none. They are still told of in
+        ``unlike_training``.
     shard : Shard, optional
         Take a part of the inputs only; without, what shards of the same prediction have said is
         joined, and not predicted again.
@@ -120,8 +129,8 @@ def predict(
     if formats is VOLUMES:
         give_large_back()
     unlike = Unlike(run, chosen.config.data, smooths=denoise)
-    limit = unlike.noise_limit if denoise else None
-    cases = [replace(c, smooth_above=limit) for c in collect_inputs(inputs, out, formats)]
+    limits = unlike.noise_limits if denoise else ()
+    cases = [replace(c, smooth_above=limits) for c in collect_inputs(inputs, out, formats)]
     if sliced:  # each stands for its volume until its slices are asked for
         cases = [replace(c, slice=0, volume=c.id) for c in cases]
     names, named = [c.id for c in cases], slices_named(inputs) if sliced else {}
@@ -157,8 +166,9 @@ def predict(
     say(f"method {chosen.name} ({chosen.choice}), {which}")
     writer = Writer(out, heatmaps, overlays, chosen.name if dicom_seg else None, chosen.config.data)
     of_slices: Tables = {}
-    if limit is not None:
-        say(f"images with noise above {limit:.1%} of their tissue's intensity are smoothed")
+    if limits:
+        above = " or ".join("unknown" if v is None else f"{v:.1%}" for v in limits)
+        say(f"{formats.noun}s with noise above {above} of their tissue's intensity are smoothed")
     ids = {str(c.image): c.id for c in cases}
     for t in told.values():
         unlike.count(t.unlike)
@@ -291,7 +301,8 @@ def _predicted_by_slices(
     for case in cases:
         volume = replace(case, slice=None, volume="")
         maps = writer.heatmaps or writer.overlays
-        prediction, rows = predict_volume(method, slices_of(volume, named), maps=maps)
+        some = smoothed_alike(slices_of(volume, named), method.config.data)
+        prediction, rows = predict_volume(method, some, maps=maps)
         slices[str(volume.image)] = rows
         of_slice = {row["slice"]: row.get("lesion_probability") for row in rows}
         mask = writer.write(volume, prediction, of_slice.get)

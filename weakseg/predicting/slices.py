@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from weakseg.config import DataConfig
 from weakseg.data.case_files import whole_spacing
 from weakseg.data.cases import Case
 from weakseg.data.folder_files import files_below
 from weakseg.data.formats.registry import VOLUMES
-from weakseg.data.slices import volume_frame
+from weakseg.data.noise import is_noisier
+from weakseg.data.slices import slices_noise, volume_frame
 from weakseg.data.table import read_table
 from weakseg.errors import DataError
 from weakseg.memory import give_free_back
@@ -82,6 +84,23 @@ def slices_of(volume: Case, named: dict[Path, list[int]]) -> list[Case]:
             fix="correct the column `slice` (the first slice is 0)",
         )
     return [replace(volume, id=f"{volume.id}_s{z:03d}", volume=volume.id, slice=z) for z in indices]
+
+
+def smoothed_alike(slices: Sequence[Case], data: DataConfig) -> list[Case]:
+    """Slices of one volume, which are smoothed all or none: by the noise of the volume.
+
+    Parameters
+    ----------
+    slices : sequence of Case
+        Some of one volume, with the noise above which it is smoothed.
+    data : DataConfig
+    """
+    first = slices[0]
+    if not first.smooth_above:
+        return list(slices)
+    noise = slices_noise(first.image, data.intensity, data.window)
+    above = (0.0,) if is_noisier(noise, first.smooth_above[0]) else ()
+    return [replace(c, smooth_above=above) for c in slices]
 
 
 def predict_volume(

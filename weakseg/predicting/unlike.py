@@ -10,7 +10,8 @@ from typing import Any
 
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case
-from weakseg.data.familiar import NOISE, Familiar, look_at_case
+from weakseg.data.familiar import NOISE, Familiar
+from weakseg.data.looks import look_at_case
 from weakseg.data.slices import volume_frame
 from weakseg.errors import RunError
 from weakseg.exporting.exported import is_exported
@@ -21,13 +22,13 @@ from weakseg.runs import read_json
 UNLIKE = "unlike_training"
 """Column of ``predictions.csv``; blank where an image looks as the training images do."""
 
+DENOISE = "--denoise"
 SMOOTHED = ", and is smoothed before the network sees it"
-NOT_SMOOTHED = ": a network may miss lesions that it would find; --denoise smooths such images"
 
 
-def _seen(case: Case) -> Case:
-    """What of a case is looked at, as it is: of slices the one in the middle of their volume."""
-    case = replace(case, smooth_above=None)
+def _as_it_is(case: Case) -> Case:
+    """What of a case is looked at: of slices the one in the middle of their volume."""
+    case = replace(case, smooth_above=())
     if case.slice is None:
         return case
     return replace(case, slice=volume_frame(case.image).shape[2] // 2)
@@ -46,13 +47,17 @@ class Unlike:
     ----------
     smooths : bool
         Whether those that are noisier are smoothed before anything looks at them.
+    option : str
+        How that is asked for.
     kinds : dict
         File → in what it is unlike, of those that `tell` was told of.
     """
 
-    def __init__(self, run: Path, data: DataConfig, smooths: bool = False) -> None:
+    def __init__(
+        self, run: Path, data: DataConfig, smooths: bool = False, option: str = DENOISE
+    ) -> None:
         path = self._path = images_file(run)
-        self._data, self.smooths = data, smooths
+        self._data, self.smooths, self.option = data, smooths, option
         self._known = Familiar.from_json(read_json(path)) if path.exists() else None
         export = is_exported(run)
         self._anew = (
@@ -65,29 +70,28 @@ class Unlike:
         self._unlike = self._seen = 0
 
     @property
-    def noise_limit(self) -> float:
-        """Noise beyond which an image is noisier than the run's training images.
+    def noise_limits(self) -> tuple[float | None, ...]:
+        """Noise of each modality beyond which an image is noisier than the run's training images.
 
         Raises
         ------
         RunError
             If the run does not tell.
         """
-        limit = None if self._known is None else self._known.noise_limit
-        if limit is None:
+        limits = () if self._known is None else self._known.noise_limits
+        if all(limit is None for limit in limits):
             raise RunError(
                 "The run does not tell how noisy its training images are, so that none can be "
                 "smoothed to be like them.",
                 where=str(self._path),
                 expected="the noise of three training images or more",
-                fix=f"{self._anew} where it is known (of whole volumes it is not), or leave "
-                "--denoise out",
+                fix=f"{self._anew} where it is known, or leave {self.option} out",
             )
-        return limit
+        return limits
 
     def tell(self, case: Case, row: dict[str, Any]) -> dict[str, Any]:
         """The row of ``predictions.csv`` of a case, with the column `UNLIKE`; it is not counted."""
-        reasons = self._reasons(_seen(case))
+        reasons = self._reasons(case)
         self.kinds[row["file"]] = list(reasons)
         return row | {UNLIKE: "; ".join(reasons.values())}
 
@@ -100,15 +104,19 @@ class Unlike:
     def look(self, cases: Sequence[Case]) -> None:
         """Hold some cases against the run's, for `summary`."""
         for case in cases:
-            self.count(list(self._reasons(_seen(case))))
+            self.count(list(self._reasons(case)))
 
     def _reasons(self, case: Case) -> dict[str, str]:
         if self._known is None:
             return {}
-        reasons = self._known.unlike(look_at_case(case, self._data))
+        reasons = self._known.unlike(look_at_case(_as_it_is(case), self._data))
         if NOISE in reasons:
-            reasons[NOISE] += SMOOTHED if self.smooths else NOT_SMOOTHED
+            reasons[NOISE] += SMOOTHED if self.smooths else self._not_smoothed
         return reasons
+
+    @property
+    def _not_smoothed(self) -> str:
+        return f": a network may miss lesions that it would find; {self.option} smooths such images"
 
     def say(self) -> None:
         """Warn in the terminal, with counts and reasons."""
@@ -126,7 +134,11 @@ class Unlike:
             return ""
         kinds = ", ".join(f"{n} of {what}" for what, n in self._counts.most_common())
         verb = "is" if self._unlike == 1 else "are"
+        more = ""
+        if self._counts[NOISE] and not self.smooths:
+            more = f". {self.option} smooths those of more noise"
         return (
             f"{self._unlike} of {self._seen} images {verb} unlike the run's training images: "
-            f"{kinds}. Masks of images unlike those that a network has learnt from may mean nothing"
+            f"{kinds}{more}. Masks of images unlike those that a network has learnt from may mean "
+            "nothing"
         )

@@ -18,7 +18,7 @@ from weakseg.config import (
 from weakseg.data.arrays import ImageBatches
 from weakseg.data.cases import Labels
 from weakseg.data.digests import write_known
-from weakseg.data.familiar import remember
+from weakseg.data.familiar import REMEMBERED, remember
 from weakseg.data.mapped import MappedStore
 from weakseg.data.phantom import phantom_name, write_phantom
 from weakseg.data.phantom_slices import NORMAL, TUMOR
@@ -189,7 +189,7 @@ def _splits_of(prepared: Prepared) -> Stage:
 
     return Stage(
         PREPARE_STAGE,
-        fingerprint(PREPARE_STAGE, 2, prepared.key),
+        fingerprint(PREPARE_STAGE, REMEMBERED[prepared.cases.cases[0].noun], prepared.key),
         (splits, images),
         write,
         effort=Effort("splits", len(prepared.cases.cases)),
