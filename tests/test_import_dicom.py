@@ -136,7 +136,7 @@ def test_nothing_tells_who_a_patient_is(imported, capfd, tmp_path):
     assert len(telling_in(tree)) > 20  # what is looked for is there
     call(tree, "--out", tmp_path / "out", "--key", owner / "key")
     printed = "".join(capfd.readouterr())
-    assert "3 volumes and 4 images of 1 patients" in printed
+    assert "3 volumes and 4 images of 1 patient in" in printed
     assert "3 files say that text is burned into their pixels" in printed
     assert not [w for w in TELLING if w in printed.replace(str(tree), "")]
 

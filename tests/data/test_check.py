@@ -497,6 +497,11 @@ def test_which_labels_are_taken_for_a_lesion_is_told_where_there_is_no_error(tmp
     assert "without a lesion" not in said
 
 
+def test_where_no_label_is_written_yet_that_alone_is_told(tmp_path):
+    rows = [r if i == 0 else [r[0], "", *r[2:]] for i, r in enumerate(good_rows(tmp_path))]
+    assert {p.kind for p in check(tmp_path, rows)} == {"label-blank"}
+
+
 def test_a_rare_label_that_is_nearly_another_may_be_a_slip(tmp_path):
     rows = lesions(tmp_path, 4)
     rows[3][1] = "tumro"

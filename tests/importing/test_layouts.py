@@ -438,6 +438,21 @@ def test_a_table_of_something_else_does_not_hide_the_folders(tmp_path, capsys):
     assert "pictures.png: look whether the labels are right" in said  # there is no outline
 
 
+def test_of_several_tables_the_usual_name_is_taken_and_the_others_are_told(tmp_path, capsys):
+    root = tmp_path / "a set"
+    for name in "abcdef":
+        picture(root / f"{name}.png", seed_of(name, 0))
+    for file, labels in (("ages.csv", "oyoyoy"), ("labels.csv", ["normal", "tumor"] * 3)):
+        rows = [[f"{n}.png", label] for n, label in zip("abcdef", labels, strict=True)]
+        table(root / file, ["image", "label"], rows)
+    rows, _ = init(root, tmp_path / "an out")
+    assert {r["label"] for r in rows} == {"normal", "tumor"}
+    said = capsys.readouterr().out
+    assert "Which table is the set's? Taken: labels.csv." in said
+    assert "--answer table=VALUE, or ages.csv" in said
+    assert f"weakseg compare '{tmp_path}/an out/experiment.yaml'" in said
+
+
 # --- volumes
 
 

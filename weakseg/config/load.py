@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -57,7 +58,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
             "An experiment is wanted, and this is a manifest.",
             where=str(path),
             expected="a YAML file, whose data.manifest names the manifest",
-            fix=f"weakseg compare own-images --data {path} --set name=mine",
+            fix=f"weakseg compare own-images --data {shlex.quote(str(path))} --set name=mine",
         )
     tree = read_yaml(path)
     tree = {} if tree is None else tree

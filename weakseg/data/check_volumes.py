@@ -104,7 +104,7 @@ def _small(row: Row, grid: Frame) -> Iterator[Problem]:
             row.line,
             row.image,
             f"the volume has {shape_words(grid.shape)} voxels, fewer than {SMALLEST} on a side",
-            "replace it by the whole volume, list its slices as 2D images, or delete the row",
+            "replace it by the whole volume, label its slices (a column slice), or delete the row",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -133,7 +134,8 @@ def case_set(table: Table, data: DataConfig, stand_ins: Sequence[str] | None = N
                 f"  - {f'row {p.row}: ' if p.row else ''}{p.message} → {p.fix}" for p in problems
             ),
             where=str(table.lines_of),
-            fix=f"mend them; `weakseg validate {table.path}` also looks into the files",
+            fix=f"mend them; `weakseg validate {shlex.quote(str(table.path))}` also looks into the "
+            "files",
         )
     labels = table_labels(table, data)
     cases = table_cases(table)

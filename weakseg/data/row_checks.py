@@ -112,8 +112,10 @@ def _label_roles(table: Table, data: DataConfig) -> Iterator[Problem]:
     try:
         table_labels(table, data)
     except DataError as e:
-        if open_ones and e.where is None:
-            return  # once they are answered, there may be enough
+        blank = bool(table.rows) and not any(r.label for r in table.rows)
+        asked = open_ones or (blank and not _is_declared("", data))
+        if asked and e.where is None:
+            return  # once they are answered, or written, there may be enough
         detail = "; ".join(t for t in (e.where, e.found) if t)
         yield Problem("label-roles", None, None, f"{e.what} ({detail})", e.fix or "")
 

@@ -52,7 +52,7 @@ equivalence:               # how many masks is a heatmap worth? Left out where t
   draws: 3
 """
 _VOLUMES = """
-segmenters:                # volumes train supervised networks in 3D; heatmaps are for images
+segmenters:                # trained on the true masks, in 3D; for heatmaps label slices or volumes
   deepmedic:
     arch: deepmedic
     patch: 9

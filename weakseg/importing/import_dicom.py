@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from weakseg.data.formats.dicom.display import Window
 from weakseg.data.formats.dicom.header import text
 from weakseg.data.formats.dicom.identity import shown_path
 from weakseg.data.pseudonyms import Pseudonyms, default_key_file, read_pseudonyms
-from weakseg.errors import DataError, UserError
+from weakseg.errors import DataError, UserError, count
 from weakseg.importing.base import Item
 from weakseg.importing.dicom import Picture, Refused, content_of, scan
 from weakseg.importing.dicom_files import write_pictures, write_volume
@@ -227,8 +228,8 @@ def _write_series(written: _Import, files: Sequence[Path], as_images: bool) -> l
         header = series.slices[0].header
         name = written.stem(header) + (f"-{k}" if several else "") + ".nii.gz"
         if error := _tried(write_volume, inside(written.out, "volumes", name), series):
-            count = len({s.file for s in series.slices})
-            refused.append(Refused(series.slices[0].file, error, header, count))
+            n = len({s.file for s in series.slices})
+            refused.append(Refused(series.slices[0].file, error, header, n))
         else:
             written.add("volumes", name, header, series.slices[0].file.parent)
     for file in dict.fromkeys(p.file for p in content.pictures):
@@ -312,8 +313,11 @@ def _told(
     who: Path | None,
 ) -> str:
     patients = {i.patient for items in written.items.values() for i in items}
-    made = [f"{len(items)} {part}" for part, items in written.items.items() if items]
-    lines = [f"{' and '.join(made) or 'nothing'} of {len(patients)} patients in {written.out}"]
+    made = [
+        count(len(items), part.removesuffix("s")) for part, items in written.items.items() if items
+    ]
+    of = count(len(patients), "patient")
+    lines = [f"{' and '.join(made) or 'nothing'} of {of} in {written.out}"]
     if refused:
         where = "" if who else "; with --who FILE, a table for you alone, it tells the files"
         lines.append(
@@ -342,5 +346,6 @@ def _told(
     if who is not None:
         lines.append(f"who is behind each hash: {who}")
     for path in manifests:
-        lines.append(f"next: fill the column label of {path}, then weakseg validate {path}")
+        command = f"weakseg validate {shlex.quote(str(path))}"
+        lines.append(f"next: fill the column label of {path}, then {command}")
     return "\n".join(lines)

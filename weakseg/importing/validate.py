@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def validate_manifest(
             "A manifest is wanted, and this is an experiment.",
             where=str(manifest),
             expected="a CSV of images and labels, as data.manifest of an experiment names it",
-            fix=f"name that CSV; `weakseg compare {manifest} --dry-run` checks the experiment too",
+            fix="name that CSV; this checks the experiment too: weakseg compare "
+            f"{shlex.quote(str(manifest))} --dry-run",
         )
     tree = {
         "data": {

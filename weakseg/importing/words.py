@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -84,6 +85,7 @@ def told(
     masks: bool,
 ) -> str:
     """What was found, what is unsure, what was written, and the next command."""
+    labels, experiment = (shlex.quote(str(out / name)) for name in (LABELS, EXPERIMENT))
     look = "whether the outlines lie on the lesions" if masks else "whether the labels are right"
     lines = ["found:", *(f"  - {r}" for r in remarks)]
     lines += ["unsure:", *(f"  - {d}" for d in doubts)] if doubts else []
@@ -98,12 +100,12 @@ def told(
         lines += ["`weakseg validate` says:", format_problems(problems, SAID)]
     if not looked:
         lines += [
-            f"not every file was looked into; this does: weakseg validate {out / LABELS}",
+            f"not every file was looked into; this does: weakseg validate {labels}",
         ]
     if kind is None:
-        return "\n".join([*lines, f"next: {ALL_LESIONS.format(labels=out / LABELS)}"])
+        return "\n".join([*lines, f"next: {ALL_LESIONS.format(labels=labels)}"])
     if kind == "supervised":
-        lines += [SUPERVISED.format(labels=out / LABELS, experiment=out / EXPERIMENT)]
-    command = f"weakseg compare {out / EXPERIMENT}"
+        lines += [SUPERVISED.format(labels=labels, experiment=experiment)]
+    command = f"weakseg compare {experiment}"
     lines += [f"next, once the errors are mended: {command}" if errors else f"next: {command}"]
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -272,18 +273,16 @@ def checked_table(table: Table, config: Config) -> Findings:
     with progress("checking images and masks", 0) as advance:
         findings = check_table(table, config.data, progress=lambda n, of: advance(n, of=of))
     errors = [p for p in findings.problems if p.severity == "error"]
+    listing = f"`weakseg validate {shlex.quote(str(table.path))}` lists them"
     if errors:
         raise DataError(
             f"The data have {len(errors)} problem{'s' if len(errors) > 1 else ''}:\n"
             + format_problems(errors),
             where=str(table.lines_of),
-            fix=f"mend them; `weakseg validate {table.path}` lists them again",
+            fix=f"mend them; {listing} again",
         )
     if findings.problems:
-        say(
-            f"{table.lines_of}: {count(len(findings.problems), 'warning')}; "
-            f"`weakseg validate {table.path}` lists them"
-        )
+        say(f"{table.lines_of}: {count(len(findings.problems), 'warning')}; {listing}")
     if (few := findings.few_tested) is not None:
         say(f"{table.lines_of}: {few}")
     return findings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def say_results(run: Path, page: Path, seconds: float) -> None:
     say(f"report: {page}")
     say(f"run: {run} (masks/ has the masks, scores/ the tables); it took {clock(seconds)}")
     if about.get("headline"):
-        say(f"next: weakseg predict {run} NEW_IMAGES --out masks/ (by {about['headline']})")
+        folder = shlex.quote(str(run))
+        say(f"next: weakseg predict {folder} NEW_IMAGES --out masks/ (by {about['headline']})")
 
 
 def methods_as_text(table: pd.DataFrame) -> list[str]:

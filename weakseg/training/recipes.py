@@ -91,7 +91,8 @@ def resolve(config: OneNetwork, dims: int) -> OneNetwork:
             f"{config.arch} does not segment {formats_of_dims(dims).noun}s.",
             where="segmenter.arch",
             expected=f"a network for {dims} dimensions",
-            fix="`weakseg models` lists them",
+            fix="`weakseg models` lists them"
+            + ("; the experiment `volumes` has one" if dims == 3 else ""),
         )
     deepmedic = config.arch.startswith("deepmedic")
     recipe = dict(DEEPMEDIC if deepmedic else {2: IMAGES, 3: VOLUMES}[dims])
