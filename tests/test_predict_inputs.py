@@ -113,6 +113,10 @@ def test_unreadable_files_are_told_with_cause_limit_and_way_out(tmp_path, capsys
     told = ("2 of 3", "9000 × 10000 pixels", "limit is 89 million", "shrink", "holds no image")
     for part in told:
         assert part in said
+    assert "--skip-unreadable" in said
+    with pytest.raises(DataError) as e:
+        readable(cases[::2], True)  # nothing would be left
+    assert "--skip-unreadable" not in e.value.render()
     assert [c.id for c in readable(cases, True)] == ["good"]
     assert "limit is 89 million" in capsys.readouterr().err
 

@@ -28,7 +28,7 @@ from weakseg.data.scan_names import HIDDEN, MASK, SYSTEM, why_no_scan
 from weakseg.data.series import series
 from weakseg.data.table import read_table
 from weakseg.errors import DataError, UserError
-from weakseg.progress import say
+from weakseg.progress import progress, say
 
 PREDICTIONS = "predictions.csv"
 MANIFESTS = (".csv", ".tsv", ".tab", ".txt")
@@ -257,21 +257,21 @@ def readable(
         With every file that cannot be read: the cause, the limit and the way out of each.
     """
     good, bad = [], []
-    for case in cases:
-        try:
-            if skip:
+    with progress("reading", len(cases)) as advance:
+        for case in cases:
+            try:
                 read_frame(case.image, formats)
-            else:
-                read_frame(case.image, formats)
-                read_whole(case, data)
-            good.append(case)
-        except DataError as e:
-            bad.append((public_path(case.image), e))
+                if not skip:
+                    read_whole(case, data)
+                good.append(case)
+            except DataError as e:
+                bad.append((public_path(case.image), e))
+            advance()
     if bad and not (skip and (good or others)):
         lines = "\n".join(f"  - {f}: {cause(e)}" for f, e in bad)
         raise DataError(
             f"{len(bad)} of {len(cases)} files cannot be read as {formats.noun}s:\n{lines}",
-            fix="mend them, or leave them out with --skip-unreadable",
+            fix="mend them" if skip else "mend them, or leave them out with --skip-unreadable",
         )
     for file, error in bad:
         say(f"left out {file}: {cause(error)}")

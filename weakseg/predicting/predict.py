@@ -64,6 +64,8 @@ from weakseg.runs import make_folder, write_text
 from weakseg.shards import Shard, refuse_auto
 from weakseg.spreadsheets import csv_text
 
+TABLES = (PREDICTIONS, SLICES, LESIONS)
+
 
 def predict(
     run: Path,
@@ -153,7 +155,7 @@ def predict(
     shown = shown_inputs([c.image for c in cases])
     read = [f for c in cases for f in (c.image, *c.more, c.roi) if f is not None]
     sources = {f.resolve() for f in [*read, *inputs]}
-    for target in (out / PREDICTIONS, out / SLICES, out / LESIONS, *targets(out, cases)):
+    for target in (*(out / name for name in TABLES), *targets(out, cases)):
         if os.path.lexists(target) and target.resolve() in sources:
             raise UserError(
                 "The output would overwrite its input.",
@@ -169,6 +171,9 @@ def predict(
     if limits:
         above = " or ".join("unknown" if v is None else f"{v:.1%}" for v in limits)
         say(f"{formats.noun}s with noise above {above} of their tissue's intensity are smoothed")
+    if shard is None and cases:  # a table beside masks is of these: it is written last
+        for name in TABLES:
+            (out / name).unlink(missing_ok=True)
     ids = {str(c.image): c.id for c in cases}
     for t in told.values():
         unlike.count(t.unlike)
@@ -205,6 +210,13 @@ def predict(
         if shard is not None:
             unlike.say()
             return write_part(out, shard, key, told)
+    if not told:
+        raise DataError(
+            f"None of the {len(cases)} {formats.noun}s can be read.",
+            where=str(out),
+            found="what is told above of each",
+            fix="mend them, and repeat the command",
+        )
     unlike.say()
     of_all = [told[name] for name in names if name in told]
     lesions = [row for t in of_all for row in t.lesions]
