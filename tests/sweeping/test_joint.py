@@ -227,3 +227,8 @@ def test_of_equally_good_settings_the_first_is_chosen_and_each_method_has_its_ow
         ("a", "1", False),
         ("b", "1", True),
     ]
+    first, second = said_of_labels(table, ["seed"])
+    assert first.endswith(
+        "seed=0 (finds 4 of 5 lesions, marks 0 of 5 healthy images; as good: seed=1)"
+    )
+    assert second.endswith("seed=1 (finds 4 of 5 lesions, marks 0 of 5 healthy images)")

@@ -180,12 +180,18 @@ def labels_table(runs: Sequence[Variation], read: Mapping[str, Read]) -> pd.Data
 
 
 def said_of_labels(table: pd.DataFrame, keys: Sequence[str]) -> list[str]:
-    """A sentence a method: the setting that the validation labels choose."""
+    """A sentence a method: the setting that the validation labels choose, and equally good ones."""
+
+    def setting(row: Mapping[Any, Any]) -> str:
+        return ", ".join(f"{k}={row[k]}" for k in keys)
+
     told = []
-    for row in table[table[CHOSEN]].to_dict("records") if len(table) else ():
-        setting = ", ".join(f"{k}={row[k]}" for k in keys)
+    for row in table[table[CHOSEN].astype(bool)].to_dict("records"):
         counts = OnLabels(*(int(row[k]) for k in COUNTS))
-        told.append(f"{row[METHOD]}: {setting} ({counts.told})")
+        same = table[(table[METHOD] == row[METHOD]) & (table[YOUDEN] == row[YOUDEN])]
+        others = [setting(r) for r in same[~same[CHOSEN]].to_dict("records")]
+        as_good = f"; as good: {' and '.join(others)}" if others else ""
+        told.append(f"{row[METHOD]}: {setting(row)} ({counts.told}{as_good})")
     return told
 
 
