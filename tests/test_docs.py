@@ -75,6 +75,16 @@ def test_links_to_files_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_to_headings_lead_somewhere(page):
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+        held = (page.parent / target if target else page).read_text()
+        code = re.sub(r"```.*?```", "", held, flags=re.S)
+        headings = re.findall(r"^#+ (.+)$", code, flags=re.M)
+        named = {re.sub(r"[^\w\- ]", "", h).strip().lower().replace(" ", "-") for h in headings}
+        assert anchor in named, f"{target}#{anchor}"
+
+
 def test_functions_named_in_the_python_page_exist():
     import importlib
 
