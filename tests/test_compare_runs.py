@@ -156,7 +156,7 @@ def moved(table):
         ),
         (None, ["--method", "gradcam-otsi"], ["not scored in plain", "gradcam-otsu"]),
         (None, ["--other", "unet"], ["unet was not scored in again"]),
-        (None, ["--by", "hospital"], ["no column 'hospital'"]),
+        (None, ["--by", "hospital"], ["no column 'hospital', which is asked for", "in --by"]),
         (None, ["--by-patient", "TCGA"], ["patients P02, P03"]),
     ],
 )

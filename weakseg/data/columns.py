@@ -150,16 +150,16 @@ def further_column(written: Sequence[str], name: str, path: Path) -> int:
     at = [k for k, w in enumerate(written) if w.casefold() == name.casefold()]
     if len(at) != 1:
         near = nearest(name, list(written))
+        many = "two columns" if at else "no column"
         raise DataError(
-            f"The manifest has {'two columns' if at else 'no column'} {name!r}, by which patients "
-            "are left out.",
+            f"The manifest has {many} {name!r}, which is asked for.",
             where=f"{path}, row 1",
             found=f"columns {', '.join(written)}",
             fix="rename one of them"
             if at
             else f"did you mean {near!r}?"
             if near
-            else "name another in data.split.leave_out.column, or add the column",
+            else "name another of these (in data.split.leave_out.column, or in --by), or add it",
         )
     return at[0]
 
