@@ -253,3 +253,5 @@ def test_a_segmenter_that_one_experiment_lacks_is_one_difference():
         "segmenters.c: none (now there)",
     ]
     assert differences(one, one) == []
+    turned = [parse_config({"segmenters": {"a": {"augment": a}}}) for a in ("auto", {"rotate": 3})]
+    assert differences(*turned) == ["segmenters.a.augment: auto (now settings of its own)"]

@@ -24,11 +24,13 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any], above: str = "")
         if isinstance(was, dict) and isinstance(is_now, dict):
             yield from _changes(was, is_now, f"{name}.")
         elif isinstance(was, dict) or isinstance(is_now, dict):
-            yield f"{name}: {_said(was)} (now {_said(is_now)})"
+            yield f"{name}: {_said(was, is_now)} (now {_said(is_now, was)})"
         elif was != is_now:
             yield f"{name}: {was} (now {is_now})"
 
 
-def _said(value: Any) -> str:
-    """A whole section in a word."""
-    return "there" if isinstance(value, dict) else "none" if value is None else str(value)
+def _said(value: Any, beside: Any) -> str:
+    """A whole section in a few words."""
+    if isinstance(value, dict):
+        return "there" if beside is None else "settings of its own"
+    return "none" if value is None else str(value)
