@@ -73,6 +73,22 @@ def test_a_line_that_cannot_be_typed_does_not_parse():
         parse(["weakseg", "compare", "quickstart", "--colour", "red"])
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("import", "nope"), "No such command 'nope'; there are bmad, brats"),
+        (("config", "nope"), "there are list, show, keys."),
+        (("nope",), "there are init, validate, train-classifier"),
+        (("compar",), "Did you mean 'compare'"),
+    ],
+)
+def test_an_unknown_command_is_told_which_there_are(given, says, capsys):
+    assert weakseg(*given) == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert says in err
+    assert ("there are" in err) != ("Did you mean" in err)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shell_completes_names_of_experiments(shell):
     words = "weakseg compare quick"

@@ -21,6 +21,7 @@ from weakseg.commands.imports import import_app
 from weakseg.commands.init import init
 from weakseg.commands.launching import prepare_launch, print_result
 from weakseg.commands.models import models
+from weakseg.commands.naming import NamesCommands
 from weakseg.commands.options import (
     ConfigPath,
     Device,
@@ -42,6 +43,7 @@ from weakseg.progress import print_anywhere
 from weakseg.shards import parse_shard
 
 app = typer.Typer(
+    cls=NamesCommands,
     name="weakseg",
     help="Masks from a classifier's heatmaps, scored honestly and beside trivial floors.",
     no_args_is_help=True,

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from weakseg.commands.naming import NamesCommands
 from weakseg.commands.options import complete_config, example
 
 config_app = typer.Typer(
+    cls=NamesCommands,
     name="config",
     help="Experiments that come with weakseg, and every key.",
     epilog=example("weakseg config list"),

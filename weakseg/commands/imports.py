@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from weakseg.commands.naming import NamesCommands
 from weakseg.commands.options import Answered, OutDir, Overwrite, answers_of, example
 from weakseg.importing.base import PublishedSet
 from weakseg.importing.sets.registry import SETS
 
 import_app = typer.Typer(
+    cls=NamesCommands,
     name="import",
     help="Make a manifest and an experiment of a published set.\n\n"
     "For sets whose layout alone does not tell enough; `weakseg init` recognises others.",

@@ -84,14 +84,16 @@ class SegmenterConfig(Section):
         "`foreground`; centred on lesion and background in equal numbers; or on a regular grid",
     )
     foreground: Probability = 0.5
-    batch_size: int | Auto = AUTO
-    epochs: int | Auto = AUTO
+    batch_size: int | Auto = Field(AUTO, description="patches or images a step")
+    epochs: int | Auto = Field(AUTO, description="of `steps` batches each")
     steps: int | Auto = Field(AUTO, description="batches an epoch; auto: one pass over the images")
     loss: Literal["auto", "ce", "dice", "dice-ce", "focal", "gce", "sce", "dice-gce"] = Field(
         AUTO, description="gce, sce: cross-entropies that wrong masks mislead less"
     )
-    optimizer: Literal["auto", "adamw", "sgd", "rmsprop"] = AUTO
-    lr: float | Auto = AUTO
+    optimizer: Literal["auto", "adamw", "sgd", "rmsprop"] = Field(
+        AUTO, description="auto: adamw, but rmsprop for DeepMedic, as its authors"
+    )
+    lr: float | Auto = Field(AUTO, description="highest rate of the schedule")
     weight_decay: float | Auto = Field(AUTO, description="decoupled, of weights")
     l1: float | Auto = Field(AUTO, description="penalty on the sum of the weights' magnitudes")
     l2: float | Auto = Field(AUTO, description="penalty on the sum of the weights' squares")

@@ -234,7 +234,9 @@ def _nothing(
         where=str(path),
         found=folder_content(files),
         expected=f"files ending in {suffixes}",
-        fix=SERIES_FIX if any(map(begins_as_dicom, files)) else None,
+        fix=SERIES_FIX
+        if any(map(begins_as_dicom, files))
+        else "name a folder that holds them, itself or in folders below it, or the files",
     )
 
 
