@@ -204,3 +204,13 @@ def test_nothing_is_compared_with_itself_or_written_into_a_run(run, capsys):
         assert weakseg(*two, "--out", out) == 2
         assert words in capsys.readouterr().err
         assert (out.read_bytes() if out.exists() else None) == before
+
+
+def test_a_report_is_not_written_over_somebody_elses_page(run, tmp_path, capsys):
+    page = tmp_path / "site/index.html"
+    page.parent.mkdir()
+    page.write_text("mine")
+    assert weakseg("report", run, "--out", page.parent, "--gallery", 0) == 2
+    assert "a page that is no report of weakseg" in capsys.readouterr().err
+    assert page.read_text() == "mine"
+    assert list(page.parent.iterdir()) == [page]

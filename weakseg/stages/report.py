@@ -9,6 +9,7 @@ from typing import Any
 from weakseg import __version__
 from weakseg.config import fingerprint
 from weakseg.disk import as_path
+from weakseg.errors import UserError
 from weakseg.layout import (
     REPORT_STAGE,
     report_folder,
@@ -75,6 +76,8 @@ def make_report(
     RunError
         If a folder is not a run, is not complete or damaged, or stands twice, or ``out`` cannot be
         written.
+    UserError
+        If ``out`` holds a page that is none of ours.
     """
     # matplotlib takes a second to import: not before a report is made.
     from weakseg.report.page import build_report
@@ -82,6 +85,7 @@ def make_report(
     from weakseg.report.words import DATA_CHANGED
 
     out = as_path(out, "a folder")
+    _refuse_other_page(out)
     read = read_runs(runs, look_at_data=look_at_data)
     for run in read:
         if run.data_changed:
@@ -93,3 +97,14 @@ def make_report(
     write_json(report_summary(out), report.summary)
     write_text(report_page(out), report.html)
     return report_page(out)
+
+
+def _refuse_other_page(out: Path) -> None:
+    """Refuse to write over somebody else's page: ours lies beside its `report.json`."""
+    page = report_page(out)
+    if page.exists() and not report_summary(out).exists():
+        raise UserError(
+            "The folder holds a page that is no report of weakseg.",
+            where=str(page),
+            fix="name another folder with --out",
+        )
