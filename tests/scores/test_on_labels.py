@@ -26,6 +26,12 @@ def test_of_one_kind_of_image_there_is_nothing_to_tell(labels):
     assert added_up([]) is None
 
 
+def test_equal_indices_are_equal():
+    """Though 3 / 10 - 1 / 10 is less than 2 / 10 to a computer."""
+    assert OnLabels(3, 10, 1, 10).youden == OnLabels(2, 10, 0, 10).youden
+    assert OnLabels(3, 10, 1, 10).youden == OnLabels(6, 20, 3, 30).youden
+
+
 @given(MOST)
 def test_the_index_is_that_of_balanced_accuracy(pairs):
     lesion, marked = (np.array(x) for x in zip(*pairs, strict=True))

@@ -29,7 +29,9 @@ class OnLabels:
     @property
     def youden(self) -> float:
         """Youden's index: the share of lesions found less that of healthy images marked."""
-        return self.found / self.lesions - self.marked / self.healthy
+        # One division, so that equal ones are equal: 3 / 10 - 1 / 10 is not 2 / 10.
+        both = self.found * self.healthy - self.marked * self.lesions
+        return both / (self.lesions * self.healthy)
 
     @property
     def told(self) -> str:
