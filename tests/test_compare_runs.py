@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from tests.report.fake_run import make_run
 from tests.tiny import read_rows, weakseg, write_manifest
-from weakseg.report.read import read_runs
+from weakseg.report.read import RunTables, read_runs
 from weakseg.scores.two_runs import compare_two_runs
 
 
@@ -67,6 +68,14 @@ def test_it_is_told_and_written_by_site(run, tmp_path, capsys):
         "name": "again", "method": "gradcam-otsu", "masks_seen": 0, "on_labels": None,
     }  # fmt: skip
     assert "By validation labels" not in out
+
+
+def test_validation_labels_tell_where_they_tell_of_every_seed():
+    """Of seeds added to a run of an earlier version some do not: nor does their mean."""
+    told = {"on_labels": {"found": 7, "lesions": 9, "marked": 1, "healthy": 4}}
+    entries = {"whole": {"seed-0": told, "seed-1": told}, "half": {"seed-0": {}, "seed-1": told}}
+    found = RunTables.on_labels.fget(SimpleNamespace(thresholds=entries))
+    assert {k: (v.found, v.healthy) for k, v in found.items()} == {"whole": (14, 8)}
 
 
 def test_what_validation_labels_say_of_both_is_told(run, tmp_path, capsys):

@@ -160,11 +160,15 @@ class RunTables:
 
     @property
     def on_labels(self) -> dict[str, OnLabels]:
-        """Method → what became of the validation images, where their labels chose its cuts."""
+        """Method → what became of the validation images, where their labels chose its cuts.
+
+        Left out is one whose seeds do not all tell, as those chosen by an earlier version do not.
+        """
         found = {}
         for method, entries in self.thresholds.items():
-            counts = added_up(e[ON_LABELS] for e in entries.values() if ON_LABELS in e)
-            if counts is not None:
+            each = [e[ON_LABELS] for e in entries.values() if e.get(ON_LABELS)]
+            counts = added_up(each)
+            if counts is not None and len(each) == len(entries):
                 found[method] = counts
         return found
 
