@@ -9,7 +9,8 @@ from tests.data.helpers import noise, save
 from tests.test_predict_noise import Bright
 from tests.tiny import read_rows
 from weakseg.errors import DataError
-from weakseg.predicting.predict import TABLES, predict
+from weakseg.predicting.predict import SLICES, TABLES, predict
+from weakseg.shards import Shard
 
 
 @pytest.fixture
@@ -50,6 +51,15 @@ def test_what_breaks_off_leaves_no_table_of_other_masks(run, tmp_path):
         predict(run, [tmp_path / "new"], out, method=Breaks())
     assert not [name for name in TABLES if (out / name).exists()]
     assert (out / "0.png").exists()
+
+
+def test_no_table_of_an_earlier_prediction_stays_where_shards_are_joined(run, tmp_path):
+    out = tmp_path / "out"
+    predict(run, [tmp_path / "new"], out, method=Bright(), shard=Shard(1, 1), engine="onnxruntime")
+    (out / SLICES).write_text("of a run whose networks see slices")
+    predict(run, [tmp_path / "new"], out, method=Bright(), engine="onnxruntime")
+    assert not (out / SLICES).exists()
+    assert len(read_rows(out / "predictions.csv")) == 3
 
 
 def test_images_that_all_break_half_way_are_an_error_and_no_table_without_a_header(

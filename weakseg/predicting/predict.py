@@ -110,8 +110,8 @@ def predict(
     denoise : bool
         Smooth images that are noisier than the run's training images as they are read, see
         `weakseg.data.noise.quieter`, and whole volumes, see `weakseg.data.noise.quieter_volume`;
-        of volumes that are seen slice by slice all slices or none. They are still told of in
-        ``unlike_training``.
+        of volumes that are seen slice by slice all slices with enough tissue, or none. They are
+        still told of in ``unlike_training``.
     shard : Shard, optional
         Take a part of the inputs only; without, what shards of the same prediction have said is
         joined, and not predicted again.
@@ -171,7 +171,7 @@ def predict(
     if limits:
         above = " or ".join("unknown" if v is None else f"{v:.1%}" for v in limits)
         say(f"{formats.noun}s with noise above {above} of their tissue's intensity are smoothed")
-    if shard is None and cases:  # a table beside masks is of these: it is written last
+    if shard is None:  # a table beside masks is of these: it is written last
         for name in TABLES:
             (out / name).unlink(missing_ok=True)
     ids = {str(c.image): c.id for c in cases}

@@ -89,6 +89,8 @@ def slices_of(volume: Case, named: dict[Path, list[int]]) -> list[Case]:
 def smoothed_alike(slices: Sequence[Case], data: DataConfig) -> list[Case]:
     """Slices of one volume, which are smoothed all or none: by the noise of the volume.
 
+    One with too little tissue to tell its own noise by stays as it is.
+
     Parameters
     ----------
     slices : sequence of Case
