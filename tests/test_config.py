@@ -132,6 +132,10 @@ def test_a_problem_of_a_changed_key_is_the_command_lines(tmp_path):
     assert where("seed: 1", "classifier.epoch=3") == "the command line, which changes FILE"
     assert where("seed: 1", "masks={gate: 3}") == "the command line, which changes FILE"
     assert where("seed: -1", "device=gpu") == "FILE, and the command line"
+    # What is told of a whole section, or of how sections fit each other.
+    assert where("seed: 1", "data.split.val=0.9") == "FILE, and the command line"
+    assert where("seed: 1", "report.method=no") == "the command line, which changes FILE"
+    assert where("report: {method: 'no'}", "name=a") == "FILE"
 
 
 def test_an_upper_bound_may_be_a_step():

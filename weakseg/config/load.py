@@ -129,23 +129,27 @@ def parse_config(
         return Config.model_validate(tree)
     except ValidationError as e:
         problems = [_problem(err, tree) for err in e.errors()]
+        places = [".".join(map(str, _place(err["loc"], tree)[0])) for err in e.errors()]
+        # What is told of no place, of how sections fit each other, begins with the key.
+        keys = [k or p.partition(":")[0] for k, p in zip(places, problems, strict=True)]
         n = len(problems)
         raise ConfigError(
             f"The experiment has {n} problem{'s' if n > 1 else ''}:\n"
             + "\n".join(f"  - {p}" for p in problems),
-            where=_blamed(e.errors(), tree, where, changed),
+            where=_blamed(keys, where, changed),
         ) from None
 
 
-def _blamed(
-    problems: Sequence[Any], tree: dict[str, Any], where: str, changed: Sequence[str]
-) -> str:
-    """The file, the command line that changed its keys, or both: whatever holds the problems."""
-    keys = [".".join(map(str, _place(p["loc"], tree)[0])) for p in problems]
+def _blamed(keys: Sequence[str], where: str, changed: Sequence[str]) -> str:
+    """The file, the command line that changed its keys, or both: whatever may hold the problems.
+
+    Of a section, a part of which was changed, nobody knows which part does not fit.
+    """
     of_line = [any(f"{k}.".startswith(f"{c}.") for c in changed) for k in keys]
+    in_part = any(f"{c}.".startswith(f"{k}.") for c in changed for k in keys)
     if all(of_line):
         return f"the command line, which changes {where}"
-    return f"{where}, and the command line" if any(of_line) else where
+    return f"{where}, and the command line" if any(of_line) or in_part else where
 
 
 def apply_change(tree: dict[str, Any], text: str) -> None:
