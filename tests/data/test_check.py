@@ -12,6 +12,7 @@ import tifffile
 
 from tests.data.helpers import blob, good_rows, noise, present, save, write_rows
 from weakseg.config import DataConfig, SplitConfig
+from weakseg.data.cases import Labels
 from weakseg.data.check import (
     Problem,
     check_manifest,
@@ -19,7 +20,9 @@ from weakseg.data.check import (
     look_into,
     problems_json,
 )
+from weakseg.data.counted import counted
 from weakseg.data.fingerprint import data_fingerprint
+from weakseg.data.table import read_table
 from weakseg.importing.validate import validate_manifest
 
 DATA = DataConfig()
@@ -495,6 +498,15 @@ def test_which_labels_are_taken_for_a_lesion_is_told_where_there_is_no_error(tmp
     said, failed = validate_manifest(write_rows(tmp_path, rows), ["yes"], ["normal"])
     assert failed
     assert "without a lesion" not in said
+
+
+@pytest.mark.parametrize(("n", "more"), [(8, ""), (9, ", 1 more label"), (10, ", 2 more labels")])
+def test_of_many_labels_some_are_named_and_the_rest_counted(tmp_path, n, more):
+    names = [f"l{k}" for k in range(n)]
+    (tmp_path / "labels.csv").write_text("image,label\n" + "".join(f"a.png,{k}\n" for k in names))
+    said = counted(read_table(tmp_path / "labels.csv"), Labels((), tuple(names)))
+    assert "a lesion: none; with a lesion: l0 (1)" in said
+    assert f"l7 (1){more}; with a mask: 0" in said
 
 
 def test_where_no_label_is_written_yet_that_alone_is_told(tmp_path):

@@ -42,4 +42,4 @@ def _listed(labels: tuple[str, ...], of: Counter[str]) -> str:
     """Labels with how many rows have each."""
     shown = [f"{label} ({of[label]})" for label in labels[:MOST_LABELS]]
     more = len(labels) - MOST_LABELS
-    return ", ".join([*shown, *([f"{more} more labels"] if more > 0 else [])]) or "none"
+    return ", ".join([*shown, *([count(more, "more label")] if more > 0 else [])]) or "none"
