@@ -3,14 +3,17 @@
 import json
 import shutil
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
 
 from tests.report.fake_run import make_run
 from tests.tiny import read_rows, weakseg, write_manifest
+from weakseg.layout import report_folder, report_page, report_summary
 from weakseg.report.read import RunTables, read_runs
 from weakseg.scores.two_runs import compare_two_runs
+from weakseg.stages.report import make_report
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +218,7 @@ def test_nothing_is_compared_with_itself_or_written_into_a_run(run, capsys):
         assert (out.read_bytes() if out.exists() else None) == before
 
 
-def test_a_report_is_not_written_over_somebody_elses_page(run, tmp_path, capsys):
+def test_a_report_is_not_written_over_somebody_elses_page(run, tmp_path, capsys, monkeypatch):
     page = tmp_path / "site/index.html"
     page.parent.mkdir()
     page.write_text("mine")
@@ -223,3 +226,11 @@ def test_a_report_is_not_written_over_somebody_elses_page(run, tmp_path, capsys)
     assert "a page that is no report of weakseg" in capsys.readouterr().err
     assert page.read_text() == "mine"
     assert list(page.parent.iterdir()) == [page]
+    # But a run's own, of which a part was lost, is made again.
+    own = report_page(report_folder(again(run, tmp_path)))
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("half")
+    report_summary(own.parent).unlink(missing_ok=True)
+    monkeypatch.setattr("weakseg.report.page.build_report", Mock(side_effect=InterruptedError))
+    with pytest.raises(InterruptedError):
+        make_report(own.parents[1], own.parent, look_at_data=False)

@@ -85,8 +85,8 @@ def make_report(
     from weakseg.report.words import DATA_CHANGED
 
     out = as_path(out, "a folder")
-    _refuse_other_page(out)
     read = read_runs(runs, look_at_data=look_at_data)
+    _refuse_other_page(out, [run.folder for run in read])
     for run in read:
         if run.data_changed:
             say(f"{run.folder}: {DATA_CHANGED}")
@@ -99,10 +99,14 @@ def make_report(
     return report_page(out)
 
 
-def _refuse_other_page(out: Path) -> None:
-    """Refuse to write over somebody else's page: ours lies beside its `report.json`."""
+def _refuse_other_page(out: Path, runs: Sequence[Path]) -> None:
+    """Refuse to write over somebody else's page: ours lies beside its `report.json`.
+
+    A run's own folder is ours, whatever of it is lost: it is made again.
+    """
+    own = {report_folder(run).resolve() for run in runs}
     page = report_page(out)
-    if page.exists() and not report_summary(out).exists():
+    if page.exists() and not report_summary(out).exists() and out.resolve() not in own:
         raise UserError(
             "The folder holds a page that is no report of weakseg.",
             where=str(page),
