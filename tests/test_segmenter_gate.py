@@ -16,6 +16,7 @@ from weakseg.methods.find import load_method
 from weakseg.outputs import list_outputs
 from weakseg.runs import Run, read_json
 from weakseg.scores.false_alarms import cuts_for_false_alarms
+from weakseg.scores.on_labels import counts
 from weakseg.scores.stored import read_per_case, read_summary
 
 CONFIG = """
@@ -200,6 +201,7 @@ def test_peak_and_gate_are_chosen_on_the_validation_labels(job, copy, tmp_path):
     assert (entry["gate"], entry["inference"]["min_peak"]) == pytest.approx(cuts)
     assert max(cuts) > 0
     assert not any(f.mask.any() for f, ill in zip(found, lesion, strict=True) if not ill)
+    assert entry["on_labels"] == counts(lesion, [f.mask.any() for f in found])
     test = rows_of(copy)["case"]
     images = [job[0] / f"data/images/{c}.png" for c in test]
     assert weakseg("predict", copy, *images, "--method", "net", "--out", tmp_path) == 0
