@@ -442,14 +442,20 @@ def test_of_several_tables_the_usual_name_is_taken_and_the_others_are_told(tmp_p
     root = tmp_path / "a set"
     for name in "abcdef":
         picture(root / f"{name}.png", seed_of(name, 0))
-    for file, labels in (("ages.csv", "oyoyoy"), ("labels.csv", ["normal", "tumor"] * 3)):
+    (root / "a").mkdir()
+    lists = {
+        "ages.csv": "oyoyoy",
+        "a/manifest.csv": "oyoyoy",
+        "labels.csv": ["normal", "tumor"] * 3,
+    }
+    for file, labels in lists.items():
         rows = [[f"{n}.png", label] for n, label in zip("abcdef", labels, strict=True)]
         table(root / file, ["image", "label"], rows)
     rows, _ = init(root, tmp_path / "an out")
     assert {r["label"] for r in rows} == {"normal", "tumor"}
     said = capsys.readouterr().out
     assert "Which table is the set's? Taken: labels.csv." in said
-    assert "--answer table=VALUE, or ages.csv" in said
+    assert "--answer table=VALUE, or a/manifest.csv, ages.csv" in said
     assert f"weakseg compare '{tmp_path}/an out/experiment.yaml'" in said
 
 

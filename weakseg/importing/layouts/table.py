@@ -16,7 +16,7 @@ _TRIED = 50
 _ENDINGS = (".csv", ".tsv")
 _MOST_TABLES = 100
 _USUAL = ("labels.csv", "manifest.csv")
-"""Names of tables that are the likeliest where several fit."""
+"""Names of tables that are the likeliest where several fit, the likeliest first."""
 
 
 def _recognise(tree: Tree) -> bool:
@@ -69,7 +69,8 @@ def _chosen(tree: Tree, answers: Answers) -> Table:
     by_name = {t.path.relative_to(tree.root).as_posix(): t for t in (table, *found)}
     if len(by_name) == 1:
         return table
-    first = next((n for n in by_name if name_of(n) in _USUAL), next(iter(by_name)))
+    usual = (n for name in _USUAL for n in by_name if name_of(n) == name)
+    first = next(usual, next(iter(by_name)))
     question = Question("table", "Which table is the set's?", first, tuple(by_name))
     return by_name[answers.ask(question)]
 
