@@ -102,6 +102,11 @@ def test_what_validation_labels_say_of_both_is_told(run, tmp_path, capsys):
     put(third, 7)
     assert weakseg("compare-runs", other, third, "--method", "gradcam-otsu") == 0
     assert "labels, without a mask, they are equally good: A finds" in capsys.readouterr().out
+    splits = pd.read_csv(third / "splits.csv")
+    first = splits.index[splits["split"] == "val"][0]
+    splits.drop(index=first).to_csv(third / "splits.csv", index=False)
+    assert weakseg("compare-runs", other, third, "--method", "gradcam-otsu") == 0
+    assert "By validation labels" not in capsys.readouterr().out  # of other images
     put(third, 10)
     assert weakseg("compare-runs", other, third, "--method", "gradcam-otsu") == 2
     assert "found is above lesions" in capsys.readouterr().err

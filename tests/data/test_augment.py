@@ -174,7 +174,9 @@ def test_an_augmentation_has_a_name_and_what_is_not_done_is_not_spoken_of():
     assert not {"gamma", "speckle", "crop", "calipers"} & AugmentConfig().model_dump().keys()
     of_ultrasound = ClassifierConfig.model_validate({"augment": "ultrasound-look"}).augment
     assert of_ultrasound == named.model_copy(update={"calipers": 4})
-    with pytest.raises(ValueError, match="there is no augmentation 'look'; names: scanner-look"):
+    with pytest.raises(
+        ValueError, match="there is no augmentation 'look'; names: auto, scanner-look"
+    ):
         ClassifierConfig.model_validate({"augment": "look"})
     images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -211,6 +212,10 @@ def test_validation_labels_choose_among_the_settings_of_a_method():
     assert labels_table(runs, some).empty
     some[runs[3].name] = of_labels((4, 5, 0, 5), method="another")[0]
     assert labels_table(runs, some).empty
+    some[runs[3].name] = replace(reads[3], validated=frozenset({"other images"}))
+    assert labels_table(runs, some).empty
+    some[runs[1].name] = replace(reads[1], validated=frozenset({"other images"}))
+    assert len(labels_table(runs, some)) == 2
     assert said_of_labels(labels_table(runs, {}), ["classifier.augment"]) == []
 
 

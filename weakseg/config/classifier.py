@@ -91,7 +91,7 @@ class AugmentConfig(Section):
         if not isinstance(given, str) or given == "auto":
             return given
         if given not in cls.names:
-            names = ", ".join(cls.names)
+            names = ", ".join(["auto", *cls.names])
             raise ValueError(f"there is no augmentation {given!r}; names: {names}")
         return dict(cls.names[given])
 

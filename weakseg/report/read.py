@@ -172,6 +172,11 @@ class RunTables:
                 found[method] = counts
         return found
 
+    @property
+    def validated(self) -> frozenset[str]:
+        """The validation images."""
+        return frozenset(self.splits.loc[self.splits["split"] == "val", "case"].astype(str))
+
     def heatmap_path(self, method: str, seed: int, case: str) -> Path:
         """Where the heatmap lies of which a method made the mask of a case."""
         name, _ = self.config.heatmap_methods[method]

@@ -58,7 +58,7 @@ class TwoRuns:
     notes : list of str
         What to mind.
     on_labels : tuple of OnLabels or None
-        Of A and of B, what became of the validation images.
+        Of A and of B, what became of the validation images; None where these are not the same.
     manifests : set of Path
         Resolved, of both.
     """
@@ -174,13 +174,22 @@ def read_two_runs(
         table,
         _sentence(table),
         [*([f"Mind that {note}."] if note else []), *_notes(rows, table)],
-        (one.on_labels.get(methods[0]), two.on_labels.get(methods[1])),
+        _on_labels((one, two), methods),
         {r.manifest.resolve() for r in runs},
     )
 
 
 def _same(a: Path, b: Path) -> bool:
     return a.resolve() == b.resolve()
+
+
+def _on_labels(
+    runs: tuple[RunTables, RunTables], methods: tuple[str, str]
+) -> tuple[OnLabels | None, OnLabels | None]:
+    if runs[0].validated != runs[1].validated:
+        return None, None
+    one, two = (run.on_labels.get(m) for run, m in zip(runs, methods, strict=True))
+    return one, two
 
 
 def _nothing_scored(run: RunTables) -> RunError:

@@ -36,12 +36,15 @@ class Read:
         Of its intervals.
     on_labels : mapping
         Method → what became of the validation images, of those whose cuts their labels chose.
+    validated : frozenset of str
+        The validation images.
     """
 
     per_case: pd.DataFrame
     bootstrap: int
     seed: int
     on_labels: Mapping[str, OnLabels] = field(default_factory=dict)
+    validated: frozenset[str] = frozenset()
 
 
 def joint_table(runs: Sequence[Variation], read: Mapping[str, Read]) -> pd.DataFrame:
@@ -156,7 +159,8 @@ def labels_table(runs: Sequence[Variation], read: Mapping[str, Read]) -> pd.Data
         ``lesions``, ``marked``, ``healthy`` (the folds' images added up), ``youden``, and
         ``chosen``: the highest Youden's index of the method's settings, of equal ones the first.
         Methods without such counts in every fold are left out, and all of them where there is one
-        setting only.
+        setting only, or settings have other validation images than others, as those of
+        ``data.split.seed`` have.
     """
     rows: list[dict[str, Any]] = []
     for of_setting in by_setting(runs):
@@ -171,6 +175,13 @@ def labels_table(runs: Sequence[Variation], read: Mapping[str, Read]) -> pd.Data
                 counts = {**asdict(whole), YOUDEN: whole.youden}
                 rows.append({METHOD: method, **of_setting[0].shown, **counts})
     keys = list(runs[0].shown)
+    looked_at = {
+        tuple(read[v.name].validated for v in of)
+        for of in by_setting(runs)
+        if all(v.name in read for v in of)
+    }
+    if len(looked_at) > 1:
+        rows = []
     columns = [METHOD, *keys, *COUNTS, YOUDEN]
     table = pd.DataFrame(rows, columns=columns)
     several = table[METHOD].map(table[METHOD].value_counts()) > 1

@@ -229,7 +229,7 @@ def _states(
             )
             continue
         draw = (run.config.scores.bootstrap, run.config.seed)
-        read[name] = Read(run.per_case, *draw, run.on_labels)
+        read[name] = Read(run.per_case, *draw, run.on_labels, run.validated)
     return states, read
 
 
