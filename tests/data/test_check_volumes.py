@@ -290,7 +290,7 @@ BAD: dict[str, tuple[Change, dict, str, int | None, str, str, str, str]] = {
     ),
     "image with few slices": (
         write(4, "image", volume(1, (10, 11, 7))), {}, "image-small", 4, "flair/v2", "10 × 11 × 7",
-        "2D images", "error",
+        "a column slice", "error",
     ),
     "mask of another shape": (
         write(4, "mask", part()[:-1]), {}, "mask-size", 4, "masks/v2",

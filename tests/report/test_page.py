@@ -203,6 +203,7 @@ def test_a_report_made_again_is_the_same_and_leaves_other_files_alone(made, tmp_
     run, out, html = made
     (tmp_path / "mine.txt").write_text("mine")
     (tmp_path / "index.html").write_text("an earlier report")
+    (tmp_path / "report.json").write_text("its summary")
     make_report([run], tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "mine"
     assert (tmp_path / "index.html").read_text() == html
