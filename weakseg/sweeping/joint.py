@@ -162,26 +162,18 @@ def labels_table(runs: Sequence[Variation], read: Mapping[str, Read]) -> pd.Data
         setting only, or settings have other validation images than others, as those of
         ``data.split.seed`` have.
     """
-    rows: list[dict[str, Any]] = []
-    for of_setting in by_setting(runs):
-        parts = [read[v.name] for v in of_setting if v.name in read]
-        if len(parts) < len(of_setting):
-            continue
+    keys, rows = list(runs[0].shown), list[dict[str, Any]]()
+    whole = [of for of in by_setting(runs) if all(v.name in read for v in of)]
+    same = len({tuple(read[v.name].validated for v in of) for of in whole}) == 1
+    for of_setting in whole if same else ():
+        parts = [read[v.name] for v in of_setting]
         for method in parts[0].on_labels:
             if not all(method in p.on_labels for p in parts):
                 continue
-            whole = added_up(asdict(p.on_labels[method]) for p in parts)
-            if whole is not None:
-                counts = {**asdict(whole), YOUDEN: whole.youden}
-                rows.append({METHOD: method, **of_setting[0].shown, **counts})
-    keys = list(runs[0].shown)
-    looked_at = {
-        tuple(read[v.name].validated for v in of)
-        for of in by_setting(runs)
-        if all(v.name in read for v in of)
-    }
-    if len(looked_at) > 1:
-        rows = []
+            counts = added_up(asdict(p.on_labels[method]) for p in parts)
+            if counts is not None:
+                told = {**asdict(counts), YOUDEN: counts.youden}
+                rows.append({METHOD: method, **of_setting[0].shown, **told})
     columns = [METHOD, *keys, *COUNTS, YOUDEN]
     table = pd.DataFrame(rows, columns=columns)
     several = table[METHOD].map(table[METHOD].value_counts()) > 1
