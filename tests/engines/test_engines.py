@@ -1,5 +1,7 @@
 """Engines against torch: operations, formulas, networks; and what they refuse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from weakseg.engines.base import Engine, precision_of
 from weakseg.engines.graph import ExportError, onnx_of
 from weakseg.engines.registry import ENGINES, check_engine, find_engine
 from weakseg.errors import ConfigError
+from weakseg.exporting import exported
+from weakseg.exporting.description import USE
 from weakseg.exporting.graphs import network_model
 from weakseg.heatmaps.by_engine import ByEngine, pick_explainer
 from weakseg.heatmaps.cam import METHODS, cams
@@ -344,3 +348,71 @@ def test_an_exported_network_is_pruned_as_the_run_is(nested):
         with torch.no_grad(), pruned(nested, depth):
             expected = nested(images).softmax(1)[0, 1]
         np.testing.assert_allclose(run([images.numpy(), box])[1], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_an_exported_model_takes_as_many_threads_as_torch(tmp_path, monkeypatch, name):
+    """Which OMP_NUM_THREADS says."""
+    given = []
+    engine = replace(ENGINES[name], load=lambda model, threads, precision: given.append(threads))
+    monkeypatch.setitem(exported.ENGINES, name, engine)
+    seen = {"size": 64, "channels": 1, "intensity": "auto", "window": "auto"}
+    about = {"method": "net", "seeds": [0], "input": seen}
+    monkeypatch.setattr(exported, "read_about", lambda folder: about)
+    (tmp_path / "model.onnx").write_bytes(b"")
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 7):
+            torch.set_num_threads(threads)
+            exported.load_exported(tmp_path, engine=name)
+    finally:
+        torch.set_num_threads(before)
+    assert given == [1, 7]
+
+
+def test_sessions_take_the_threads_that_they_are_given(monkeypatch):
+    import onnxruntime
+    import openvino
+
+    given = []
+
+    def session(model, options, providers):
+        given.append(options.intra_op_num_threads)
+        raise InterruptedError
+
+    class Core:
+        def read_model(self, model):
+            return model
+
+        def compile_model(self, model, device, how):
+            given.append(how["INFERENCE_NUM_THREADS"])
+            raise InterruptedError
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(openvino, "Core", Core)
+    for name in ("onnxruntime", "openvino"):
+        with pytest.raises(InterruptedError):
+            ENGINES[name].load(b"", 3, "fp32")
+    assert given == [3, 3]
+
+
+@pytest.mark.parametrize(("said", "threads"), [("2", 2), ("", 0), (None, 0)])
+def test_the_script_of_an_export_takes_as_many_threads_as_it_is_told(
+    tmp_path, monkeypatch, said, threads
+):
+    import onnxruntime
+
+    given = []
+
+    def session(path, options, providers):
+        given.append(options.intra_op_num_threads)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    (tmp_path / "model.json").write_text(
+        '{"input": {"size": 64, "channels": 1, "window": "auto", "intensity": "auto"}}'
+    )
+    exec(USE.partition("def ")[0], {"__file__": str(tmp_path / "use.py")})
+    assert given == [threads]

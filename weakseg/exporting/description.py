@@ -35,7 +35,7 @@ OUTPUTS = {
 }
 
 USE = '''"""Masks of 8-bit images by this folder: python use.py IMAGE... For research only."""
-import json, sys, numpy as np, onnxruntime
+import json, os, sys, numpy as np, onnxruntime
 from pathlib import Path
 from PIL import Image, ImageFilter, ImageOps
 
@@ -43,7 +43,9 @@ here = Path(__file__).parent
 about = json.loads((here / "model.json").read_text("utf-8"))
 seen = about["input"]
 size, mode, window = seen["size"], "L" if seen["channels"] == 1 else "RGB", seen["window"]
-model = onnxruntime.InferenceSession(str(here / "model.onnx"), providers=["CPUExecutionProvider"])
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: all cores
+model = onnxruntime.InferenceSession(str(here / "model.onnx"), options, ["CPUExecutionProvider"])
 
 
 def black_and_white(values):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from weakseg.config import Config
 from weakseg.data.arrays import network_image
@@ -20,7 +21,6 @@ from weakseg.exporting.description import ABOUT, ONNX, OUTPUTS, InputContent, re
 from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.masks.thresholds import is_flat, normalise
 from weakseg.methods.base import HEATMAP, Method, Prediction, refuse_other_dims
-from weakseg.runs import cores
 
 
 def is_exported(folder: Path) -> bool:
@@ -186,7 +186,8 @@ def load_exported(
             f"The engine {engine} is not installed.", where="--engine", fix=ENGINES[engine].install
         )
     try:
-        session = ENGINES[engine].load((folder / ONNX).read_bytes(), cores(), FP32)
+        threads = torch.get_num_threads()  # which OMP_NUM_THREADS sets
+        session = ENGINES[engine].load((folder / ONNX).read_bytes(), threads, FP32)
     except FileNotFoundError:
         raise RunError("The model is missing.", where=str(folder / ONNX), fix=_AGAIN) from None
     except Exception as e:  # engines raise kinds of their own
