@@ -25,6 +25,7 @@ from weakseg.layout import images_file
 from weakseg.methods.base import Method, Prediction
 from weakseg.predicting import predict as predicting
 from weakseg.predicting.predict import predict
+from weakseg.shards import Shard
 
 
 class Bright(Method):
@@ -85,7 +86,8 @@ def predicted(run, name, **options):
 def test_a_noisy_image_is_told_of_and_smoothed_where_asked_to(run, capsys):
     told, plain = predicted(run, "plain")
     found = re.search(
-        r"noise of (.+?)%.*99% of the training images (.+?)% at most", told["loud.png"]
+        r"noise of (.+?)%.*intensity, (.+?)% is usual at most in the training images",
+        told["loud.png"],
     )
     assert found is not None
     assert (round(float(found[1])), round(float(found[2]))) == (18, 2)
@@ -95,7 +97,7 @@ def test_a_noisy_image_is_told_of_and_smoothed_where_asked_to(run, capsys):
     np.testing.assert_array_equal(plain["loud.png"], picture(0.1, 20) > 150)
     again, smoothed = predicted(run, "smoothed", denoise=True)
     assert "noise of 18" in again["loud.png"]  # of the image as it is
-    assert "at most, and is smoothed before the network sees it" in again["loud.png"]
+    assert "images, and is smoothed before the network sees it" in again["loud.png"]
     assert again["quiet.png"] == told["quiet.png"]
     assert "are smoothed" in capsys.readouterr().err
     np.testing.assert_array_equal(smoothed["quiet.png"], plain["quiet.png"])
@@ -112,10 +114,12 @@ def test_the_script_of_an_export_tells_the_same_noise_without_our_packages(size,
     names = {"np": np, "Image": Image, "ImageFilter": ImageFilter}
     exec(compile(ast.Module(parts, []), "use.py", "exec"), names)
     grey = np.round(255 * noisy(organ(size), sd, size).clip(0, 1)).astype(np.uint8)
-    for image in (grey, np.stack([grey, grey // 2, grey], axis=2)):
+    bright = np.where(np.arange(size) < size // 2, 255, grey).astype(np.uint8)
+    for image in (grey, bright, np.stack([grey, grey // 2, grey], axis=2)):
         told = names["noise"](Image.fromarray(image))
-        assert told == pytest.approx(noise_share(image / np.float32(255)), rel=0.01)
+        assert told == pytest.approx(noise_share(image / np.float32(255)) or 0, rel=0.01)
     assert names["noise"](Image.fromarray(0 * grey)) == 0
+    assert names["noise"](Image.fromarray(0 * grey + 255)) == 0
     assert names["noise"](Image.fromarray(grey[:1])) == 0
 
 
@@ -131,6 +135,32 @@ def test_a_run_that_tells_no_noise_is_refused_with_a_way_out(run):
     images_file(run).unlink()
     with pytest.raises(RunError, match="how noisy"):
         predicted(run, "smoothed", denoise=True)
+
+
+def test_an_image_whose_noise_clipping_hides_is_told_of(run, capsys):
+    save(run.parent / "new/white.png", (picture(0.1, 22) > 40) * np.uint8(255))
+    told, _ = predicted(run, "plain")
+    assert "as bright as can be, which hides noise" in told["white.png"]
+    assert "hides noise" not in told["loud.png"] + told["quiet.png"]
+    assert "1 of noise that cannot be told" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("changed", ["procedure", "limits"])
+def test_shards_that_were_smoothed_otherwise_are_not_joined(run, monkeypatch, capsys, changed):
+    first = predict(
+        run, [run.parent / "new"], run.parent / "out", method=Bright(), denoise=True,
+        shard=Shard(1, 2),
+    )  # fmt: skip
+    assert first.exists()
+    if changed == "procedure":
+        monkeypatch.setattr(predicting, "PROCEDURE", predicting.PROCEDURE + 1)
+    else:
+        held = json.loads(images_file(run).read_text())
+        for look in held["looks"]:
+            look["noise"] *= 2
+        images_file(run).write_text(json.dumps(held))
+    predicted(run, "out", denoise=True)
+    assert "shard 1/2 is left out: it is of other inputs, options" in capsys.readouterr().err
 
 
 def scan(folder, name, sds, seed):
@@ -168,7 +198,7 @@ def test_a_noisy_volume_is_told_of_and_smoothed_where_asked_to(tmp_path, capsys)
     assert "noise" not in told["quiet"]
     assert "1 of more noise. --denoise smooths those" in capsys.readouterr().err
     again, smoothed = masks_of(run, "smoothed", method, denoise=True)
-    assert "at most, and is smoothed before the network sees it" in again["loud"]
+    assert "volumes, and is smoothed before the network sees it" in again["loud"]
     assert "volumes with noise above" in capsys.readouterr().err
     np.testing.assert_array_equal(smoothed["quiet"], plain["quiet"])
     values = read_volume(tmp_path / "new/loud.nii.gz").values

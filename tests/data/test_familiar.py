@@ -1,6 +1,7 @@
 """What training images look like, and which new ones are told to look otherwise."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,52 @@ def test_a_noisy_scanner_is_told_and_its_limit_is_of_the_training_images(tmp_pat
     assert ours.noise_limits[0] == pytest.approx(1.05 * max(shares))  # of 30 the noisiest
     assert "more noise" not in ours.unlike(look_at_image(quiet(100).astype(np.uint8)))
     found = ours.unlike(look_at_image(quiet(100, 24.0).astype(np.uint8)))["more noise"]
-    assert f"99% of the training images {max(shares):.1%} at most" in found
+    assert f"{max(shares):.1%} is usual at most in the training images" in found
+
+
+def of_noise(*by_patient) -> Familiar:
+    """What a run remembers of images of this noise, patient by patient."""
+    look = look_at_image(disc(0))
+    looks = [replace(look, noise=n) for of in by_patient for n in of]
+    who = [k for k, of in enumerate(by_patient) for _ in of]
+    return Familiar("key", tuple(looks), None, tuple(who))
+
+
+QUIET = [[0.02 + 0.001 * k] for k in range(11)]
+
+
+def test_patients_count_alike_in_the_limit_of_noise():
+    # 150 patients, the noisiest with half of all images: fewer than one in a hundred.
+    many = [[0.02 + 0.0001 * k] for k in range(149)]
+    assert of_noise(*many, [0.04] * 149).noise_limits[0] == pytest.approx(1.05 * 0.0348)
+    # What an older run remembers names no patients: images count alike.
+    older = replace(of_noise(*many, [0.04] * 149), patients=())
+    assert older.noise_limits[0] == pytest.approx(1.05 * 0.04)
+
+
+def test_one_patient_far_out_sets_no_limit_of_noise_and_two_do():
+    quiet = 1.05 * 0.03
+    assert of_noise(*QUIET).noise_limits[0] == pytest.approx(quiet)
+    assert of_noise(*QUIET, [0.2] * 30).noise_limits[0] == pytest.approx(quiet)
+    # As much as two of them have.
+    assert of_noise(*QUIET, [0.2], [0.15]).noise_limits[0] == pytest.approx(1.05 * 0.15)
+    assert of_noise(*QUIET, [0.04]).noise_limits[0] == pytest.approx(1.05 * 0.04)  # not so far
+    assert of_noise([0.0], [0.0], [0.0], [0.0]).noise_limits == (0.0,)
+    # Too few to tell what is far.
+    assert of_noise([0.02], [0.02], [0.2]).noise_limits[0] == pytest.approx(1.05 * 0.2)
+
+
+def test_slices_of_a_volume_are_one_patient(tmp_path):
+    def slices(k, sd):
+        values = 100 + 100 * sd * np.random.default_rng(k).standard_normal((24, 24, 5))
+        values[:6] = 0
+        path = save_volume(tmp_path / f"v{k}.nii.gz", values.astype(np.float32))
+        return [Case(f"v{k}_{z}", path, "a", slice=z, volume=f"v{k}") for z in range(5)]
+
+    cases = [c for k in range(5) for c in slices(k, 0.3 if k == 2 else 0.02)]
+    found = remember(cases, DATA, "key")
+    assert found.patients == tuple(np.repeat(range(5), 5))
+    assert found.noise_limits[0] < 0.1 < max(k.noise for k in found.looks)
 
 
 def test_what_an_older_run_remembers_tells_no_noise(tmp_path):
@@ -178,7 +224,8 @@ def test_noise_of_volumes_is_told_of_each_modality_by_its_own_limit(tmp_path):
     assert len(ours.noise_limits) == 2
     assert "more noise" not in ours.unlike(look_at_case(case(10, (0.02, 0.1)), DATA))
     found = ours.unlike(look_at_case(case(11, (0.02, 0.2)), DATA))["more noise"]
-    assert "tissue's intensity in modality 2, 99% of the training volumes" in found
+    assert "tissue's intensity in modality 2, " in found
+    assert "at most in the training volumes" in found
     assert "modality 1" not in found
     assert "in modality 1" in ours.unlike(look_at_case(case(12, (0.1, 0.1)), DATA))["more noise"]
     # One modality alone is held against the first.

@@ -60,6 +60,32 @@ def test_noise_as_strong_as_the_tissue_is_told():
     assert found > 0.3
 
 
+@pytest.mark.parametrize("size", [96, 3 * SIDE])
+def test_clipped_parts_hide_no_noise(size):
+    image = noisy(organ(size), 0.05)
+    expected = noise_share(image)
+    left = np.arange(size) < size // 2
+    clipped = np.where(left & (image > 0), 1.0, image).astype(np.float32)
+    assert noise_share(clipped) == pytest.approx(expected, rel=0.1)
+    # Clipped by too narrow a window, most of the disc; the same in 8 bits and below white.
+    shown = (image + np.where(np.arange(size) < 0.7 * size, 0.6, 0) * (image > 0)).clip(0, 1)
+    eight = np.round(200 * shown).astype(np.uint8)
+    for seen in (shown, eight / np.float32(255)):
+        assert noise_share(seen) == pytest.approx(expected, rel=0.15)
+    assert noise_share((image > 0).astype(np.float32)) is None
+    made = quieter(eight)
+    assert noise_share(made / np.float32(255)) < 0.4 * expected
+
+
+def test_a_volume_that_is_clipped_in_parts_tells_and_loses_its_noise():
+    volume = volume_of(0.1)
+    clipped = volume.copy()
+    clipped[:, :40] = np.where(volume[:, :40] > 0, 1.0, 0.0)
+    assert volume_noise(clipped) == pytest.approx(volume_noise(volume), rel=0.15)
+    made = quieter_volume(clipped)
+    assert volume_noise(made) < 0.5 * volume_noise(clipped)
+
+
 def test_large_images_are_shrunk_first():
     size = 4 * SIDE
     flat = np.full((size, size), 0.5)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case
 from weakseg.data.formats.reading import DECODERS
-from weakseg.data.looks import CELLS, GROUPS, VOLUME, Look, look_at_case
+from weakseg.data.looks import CELLS, GROUPS, VOLUME, WHITE, Look, look_at_case
 
 Floats = NDArray[np.float64]
 
@@ -31,10 +31,15 @@ of other patients."""
 NOISE = "more noise"
 NOISIER = 1.05
 """A new image may have so many times the noise of the training images but for the noisiest."""
+ALONE = 1.5
+"""A patient as many times as noisy as three quarters of the others sets no limit alone; see
+`Familiar.noise_limits`."""
+CLIPPED = 0.2
+"""Share of an image without noise beyond which white is what hides it."""
 RATIO = 2.0
 """Factor between sides, beyond which an image shows another resolution."""
 SPACING_RATIO = 1.1
-REMEMBERED = {"image": 2, "slice": 3, "volume": 3}
+REMEMBERED = {"image": 3, "slice": 4, "volume": 4}
 """What a case is → the number of what is remembered; a run with another one remembers anew."""
 
 _LEAST = np.repeat([0.03, 0.03, 0.1, 0.05], [8, 1, 5, CELLS**2])
@@ -53,16 +58,20 @@ class Familiar:
     limit : float or None
         Distance from the nearest one beyond which an image looks otherwise, see `USUAL`; None
         where there are too few patients to tell.
+    patients : tuple of int
+        The number of each one's patient; empty in what older runs remember.
     """
 
     key: str
     looks: tuple[Look, ...]
     limit: float | None
+    patients: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As the run folder holds it."""
         looks = [asdict(k) for k in self.looks]
-        return {"key": self.key, "limit": self.limit, "looks": looks}
+        patients = list(self.patients)
+        return {"key": self.key, "limit": self.limit, "looks": looks, "patients": patients}
 
     @classmethod
     def from_json(cls, held: dict[str, Any]) -> Familiar:
@@ -76,17 +85,24 @@ class Familiar:
             )
             for k in held["looks"]
         ]
-        return cls(held["key"], tuple(looks), held["limit"])
+        return cls(held["key"], tuple(looks), held["limit"], tuple(held.get("patients", ())))
 
     @cached_property
     def noise_limits(self) -> tuple[float | None, ...]:
         """Noise of each modality beyond which one is noisier than training images: `NOISIER` times
-        what `USUAL` of those have at most. None where fewer than three of them tell theirs."""
+        what `USUAL` of those have at most. None where fewer than three of them tell theirs.
+
+        Patients count alike, however many images or slices there are of each. One alone sets no
+        limit by noise that is far out among that of the others: `ALONE` times their upper quartile
+        and more, and in the logarithm more than three times the quartiles' distance above it
+        (Tukey's outer fence).
+        """
+        who = self.patients or range(len(self.looks))
         limits: list[float | None] = []
         for of_all in zip_longest(*(k.all_noise for k in self.looks)):
-            known = [n for n in of_all if n is not None]
-            most = np.quantile(known, USUAL, method="higher") if len(known) >= 3 else None
-            limits.append(None if most is None else NOISIER * float(most))
+            known = [(n, w) for n, w in zip(of_all, who, strict=True) if n is not None]
+            most = _usual_noise(known) if len(known) >= 3 else None
+            limits.append(None if most is None else NOISIER * most)
         return tuple(limits)
 
     def unlike(self, look: Look) -> dict[str, str]:
@@ -113,6 +129,12 @@ class Familiar:
         yield from self._unlike_grid(look)
         if noisier := list(self._noisier(look)):
             yield NOISE, "; ".join(noisier)
+        if self._hides_noise(look):
+            yield (
+                "noise that cannot be told",
+                f"{look.features[WHITE]:.0%} of it are as bright as can be, which hides noise; "
+                "save it with a window in which tissue is not white",
+            )
         distance = self._distance(look)
         if self.limit is not None and distance > self.limit:
             yield (
@@ -127,9 +149,16 @@ class Familiar:
             if noise is not None and limit is not None and noise > limit:
                 of = f" in modality {k}" if look.more_noise else ""
                 yield (
-                    f"noise of {noise:.1%} of the tissue's intensity{of}, 99% of the training "
-                    f"{what} {limit / NOISIER:.1%} at most"
+                    f"noise of {noise:.1%} of the tissue's intensity{of}, {limit / NOISIER:.1%} "
+                    f"is usual at most in the training {what}"
                 )
+
+    def _hides_noise(self, look: Look) -> bool:
+        """Whether white is why an image tells no noise, where training images do."""
+        limit, *_ = *self.noise_limits, None
+        if look.depth == VOLUME or look.noise is not None or limit is None:
+            return False
+        return look.features[WHITE] > CLIPPED
 
     def _unlike_grid(self, look: Look) -> Iterator[tuple[str, str]]:
         axes = list(zip(*(k.spacing for k in self.looks if k.spacing), strict=True))
@@ -185,7 +214,31 @@ def remember(cases: Sequence[Case], data: DataConfig, key: str) -> Familiar:
     chosen = [cases[k] for k in at]
     with ThreadPoolExecutor(DECODERS if most == MOST[2] else 1) as pool:
         looks = tuple(pool.map(lambda c: look_at_case(c, data), chosen))
-    return Familiar(key, looks, _limit(looks, [c.patient for c in chosen]))
+    who = [c.patient or c.file for c in chosen]
+    numbers = {patient: n for n, patient in enumerate(dict.fromkeys(who))}
+    limit = _limit(looks, [c.patient for c in chosen])
+    return Familiar(key, looks, limit, tuple(numbers[w] for w in who))
+
+
+def _usual_noise(known: Sequence[tuple[float, int]]) -> float:
+    """What `USUAL` of all noise is at most, where every patient counts as much; see `Familiar`."""
+    by_patient: dict[int, list[float]] = {}
+    for noise, patient in known:
+        by_patient.setdefault(patient, []).append(noise)
+    *others, last = sorted(by_patient.values(), key=lambda of: (np.median(of), max(of)))
+    if len(others) >= 3 and np.median(last) > _fence([float(np.median(of)) for of in others]):
+        by_patient = dict(enumerate(others))
+    weights = [1 / len(by_patient[p]) for p in by_patient for _ in by_patient[p]]
+    noises = np.concatenate(list(by_patient.values()))
+    order = np.argsort(noises)
+    below = np.cumsum(np.array(weights)[order]) / len(by_patient)
+    return float(noises[order][np.searchsorted(below, USUAL - 1e-9)])
+
+
+def _fence(noises: Sequence[float]) -> float:
+    """Beyond it one is far out among these."""
+    low, high = np.quantile(np.log(np.maximum(noises, 1e-4)), (0.25, 0.75))
+    return float(np.exp(high + max(3 * (high - low), np.log(ALONE))))
 
 
 def _limit(looks: Sequence[Look], patients: Sequence[str]) -> float | None:

@@ -27,6 +27,9 @@ COLOURED = 0.02
 VOLUME = "volume"
 """In the place of the samples' type: of whole volumes it does not count."""
 
+WHITE = 2
+"""The feature that is the share of an image that is as bright as can be."""
+
 _QUANTILES = (5, 25, 50, 75, 95)
 _FINENESS = (0.0, 1.0, 2.0, 4.0, 8.0)
 GROUPS = {

@@ -28,9 +28,12 @@ STRENGTH = 0.6
 """Patches whose root mean square difference is this many sd of the noise count 1/e as much."""
 PLANES = 15
 """Planes of a volume, evenly spaced, whose noise is looked at."""
+PROCEDURE = 2
+"""Of how noise is told and smoothed: counted up with every change of what comes out."""
 
 _DIFFERENCE = np.array([1, -2, 1], dtype=np.float32) / np.float32(np.sqrt(6))
 _MAD = 0.6745
+_STEP = 1e-4  # between values that are one; of 8 bits they are 40 times as far apart
 _DIGITS = 4  # of a share that runs remember
 _SAMPLES = 2**20  # of a volume, for the ends of its range
 
@@ -38,7 +41,8 @@ _SAMPLES = 2**20  # of a volume, for the ends of its range
 def noise_share(shown: ArrayLike) -> float | None:
     """The standard deviation of an image's noise, as a share of its tissue's intensity.
 
-    Its inverse is the ratio of signal to noise. Texture as fine as a pixel counts as noise.
+    Its inverse is the ratio of signal to noise. Texture as fine as a pixel counts as noise. Pixels
+    of which most around have the image's highest value are left out: clipping took their noise.
 
     Parameters
     ----------
@@ -48,7 +52,8 @@ def noise_share(shown: ArrayLike) -> float | None:
     Returns
     -------
     float or None
-        None where less than `LEAST_TISSUE` of it is tissue, or that is darker than `DARK`.
+        None where less than `LEAST_TISSUE` of it is tissue that is not clipped, or that is darker
+        than `DARK`.
 
     References
     ----------
@@ -214,17 +219,27 @@ def _grey(image: NDArray[Any]) -> Floats:
 
 
 def _tissue(grey: Floats) -> NDArray[np.bool_]:
-    """Where an image is bright, and so is what is around it; but for a ground of one value.
+    """Where an image is bright, and so is what is around it; but for a ground of one value, and
+    what is clipped.
 
     Under strong noise that is nowhere so: it is looked for in a blurred copy then, with wider
     margins, for what lies beside an edge is bright there as well.
     """
     import cv2
 
-    found = _bright(grey, BRIGHT, 3)
+    told = ~_clipped(grey)
+    found = _bright(grey, BRIGHT, 3) & told
     if found.mean() < LEAST_TISSUE:
-        found = _bright(cv2.GaussianBlur(np.ascontiguousarray(grey), (0, 0), 2.0), 0.5, 7)
+        found = _bright(cv2.GaussianBlur(np.ascontiguousarray(grey), (0, 0), 2.0), 0.5, 7) & told
     return _beside_ground(grey, found)
+
+
+def _clipped(grey: Floats) -> NDArray[np.bool_]:
+    """Where most pixels of 3 × 3 have the highest value of all."""
+    import cv2
+
+    highest = (grey >= grey.max() - _STEP).astype(np.float32)
+    return np.asarray(cv2.blur(highest, (3, 3)) > 0.5)
 
 
 def _beside_ground(grey: Floats, found: NDArray[np.bool_]) -> NDArray[np.bool_]:

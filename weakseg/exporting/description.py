@@ -67,16 +67,18 @@ def noise(image):
     grey = np.asarray(image, float).reshape(*image.size[::-1], -1).mean(2) / 255
     h, w = (max(1, round(n * min(1, 256 / max(grey.shape)))) for n in grey.shape)
     grey = areas(grey.shape[0], h) @ grey @ areas(grey.shape[1], w).T
+    white = Image.fromarray(((grey >= grey.max() - 1e-4) * 255).astype(np.uint8))
+    told = np.asarray(white.filter(ImageFilter.BoxBlur(1))) < 128
     for blur, share, around in ((0, 0.3, 3), (2, 0.5, 7)):
         soft = Image.fromarray((grey * 255).round().astype(np.uint8))
         soft = np.asarray(soft.filter(ImageFilter.GaussianBlur(blur)))
         bright = Image.fromarray((soft > share * np.percentile(soft, 99)).astype(np.uint8))
-        tissue = np.asarray(bright.filter(ImageFilter.MinFilter(around))) > 0
+        tissue = np.asarray(bright.filter(ImageFilter.MinFilter(around))) * told > 0
         if tissue.mean() >= 0.05:
             break
     level, second = grey[tissue], np.abs(np.diff(np.diff(grey, 2, 0), 2, 1) / 6)[tissue[1:-1, 1:-1]]
-    told = tissue.mean() >= 0.05 and np.median(level) >= 0.05 and second.size
-    return np.median(second) / 0.6745 / np.median(level) if told else 0
+    enough = tissue.mean() >= 0.05 and np.median(level) >= 0.05 and second.size
+    return np.median(second) / 0.6745 / np.median(level) if enough else 0
 
 
 for path in map(Path, sys.argv[1:]):

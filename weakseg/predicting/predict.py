@@ -21,6 +21,7 @@ from weakseg.data.formats.dicom.segmentation import (
     refuse_without_highdicom,
 )
 from weakseg.data.formats.registry import VOLUMES, formats_of_dims
+from weakseg.data.noise import PROCEDURE
 from weakseg.data.series import with_company
 from weakseg.errors import DataError, UserError
 from weakseg.exporting.exported import is_exported, load_exported
@@ -136,7 +137,9 @@ def predict(
     if sliced:  # each stands for its volume until its slices are asked for
         cases = [replace(c, slice=0, volume=c.id) for c in cases]
     names, named = [c.id for c in cases], slices_named(inputs) if sliced else {}
-    options = [engine, heatmaps, overlays, dicom_seg, skip_unreadable, *["denoise"] * denoise]
+    options: list[Any] = [engine, heatmaps, overlays, dicom_seg, skip_unreadable]
+    if denoise:
+        options += ["denoise", PROCEDURE, *limits]
     key = asked_for(run, chosen, cases, named, options)
     if shard is not None and not is_exported(run):
         refuse_auto(engine or "")
