@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -457,6 +458,42 @@ def test_of_several_tables_the_usual_name_is_taken_and_the_others_are_told(tmp_p
     assert "Which table is the set's? Taken: labels.csv." in said
     assert "--answer table=VALUE, or a/manifest.csv, ages.csv" in said
     assert f"weakseg compare '{tmp_path}/an out/experiment.yaml'" in said
+
+
+def many_tables(root, name):
+    """Images, 101 tables of something else, and two that name them."""
+    for n in "abcdef":
+        picture(root / f"{n}.png", seed_of(n, 0))
+    for k in range(101):
+        table(root / f"points/{k}.csv", ["x", "y"], [[k, k]])
+    for file, labels in ((name, ["normal", "tumor"]), ("zz/other.csv", ["cyst", "normal"])):
+        rows = [[f"{n}.png", labels[k % 2]] for k, n in enumerate("abcdef")]
+        table(root / file, ["image", "label"], rows)
+
+
+def test_of_very_many_tables_the_first_that_fits_is_told_and_another_can_be_named(tmp_path, capsys):
+    many_tables(tmp_path / "set", "readings.csv")
+    rows, _ = init(tmp_path / "set", tmp_path / "out")
+    assert {r["label"] for r in rows} == {"normal", "tumor"}
+    said = capsys.readouterr().out
+    assert (
+        "Which table is the set's? Taken: readings.csv (the first of 103 that names images" in said
+    )
+    assert "--answer table=VALUE" in said
+    rows, _ = init(tmp_path / "set", tmp_path / "out2", "--answer", "table=zz/other.csv")
+    assert {r["label"] for r in rows} == {"normal", "cyst"}
+    for wrong, why in (("zz/othr.csv", "no such table"), ("points/7.csv", "does not name images")):
+        args = ("init", tmp_path / "set", "--out", tmp_path / "no", "--answer", f"table={wrong}")
+        assert weakseg(*args) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_of_very_many_tables_the_usual_name_is_taken_unasked(tmp_path, capsys):
+    many_tables(tmp_path / "set", "zz/labels.csv")
+    shutil.move(tmp_path / "set/zz/other.csv", tmp_path / "set/points/ages.csv")
+    rows, _ = init(tmp_path / "set", tmp_path / "out")
+    assert {r["label"] for r in rows} == {"normal", "tumor"}
+    assert "Which table" not in capsys.readouterr().out
 
 
 # --- volumes

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from weakseg.data.table import Row, Table, read_table
-from weakseg.errors import DataError
+from weakseg.errors import ConfigError, DataError, did_you_mean
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, Layout
 from weakseg.importing.folders import settle_split
@@ -24,15 +24,26 @@ def _recognise(tree: Tree) -> bool:
 
 
 def _tables(tree: Tree) -> Iterator[Table]:
-    """Tables whose rows name images of the folder, in the order of their names."""
-    for file in tree.ending(*_ENDINGS):
-        try:
-            table = read_table(tree.path(file))
-        except DataError:
-            continue
-        tried = table.rows[:_TRIED]
-        if 2 * sum(_found(r.image, table, tree) is not None for r in tried) > len(tried):
-            yield table
+    """Tables whose rows name images of the folder: those of the usual names, then the others."""
+    return (t for file in _files(tree) if (t := _table(file, tree)) is not None)
+
+
+def _files(tree: Tree) -> list[str]:
+    """All tables, the likeliest first, else in the order of their names."""
+    files = tree.ending(*_ENDINGS)
+    usual = [f for name in _USUAL for f in files if name_of(f) == name]
+    return list(dict.fromkeys((*usual, *files)))
+
+
+def _table(file: str, tree: Tree) -> Table | None:
+    """A table, if most of its rows name images of the folder."""
+    try:
+        table = read_table(tree.path(file))
+    except DataError:
+        return None
+    tried = table.rows[:_TRIED]
+    found = sum(_found(r.image, table, tree) is not None for r in tried)
+    return table if 2 * found > len(tried) else None
 
 
 def _found(cell: str, table: Table, tree: Tree) -> Path | None:
@@ -59,20 +70,43 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
 
 
 def _chosen(tree: Tree, answers: Answers) -> Table:
-    """The only table, or the one that is meant; of very many the first is taken unasked."""
-    found = _tables(tree)
+    """The only table, or the one that is meant; of very many the first that fits is likely."""
+    found, files = _tables(tree), _files(tree)
     table = next(found, None)
     if table is None:
         raise DataError("No table names images that are there.", where=str(tree.root))
-    if len(tree.ending(*_ENDINGS)) > _MOST_TABLES:
-        return table
+    text, first = "Which table is the set's?", table.path.relative_to(tree.root).as_posix()
+    if len(files) > _MOST_TABLES:
+        if name_of(first) in _USUAL and "table" not in answers.given:
+            return table
+        others = f"the first of {len(files)} that names images; the rest was not looked into"
+        name = answers.ask(Question("table", text, first, why=others))
+        return table if name == first else _named(name, files, tree)
     by_name = {t.path.relative_to(tree.root).as_posix(): t for t in (table, *found)}
     if len(by_name) == 1:
         return table
-    usual = (n for name in _USUAL for n in by_name if name_of(n) == name)
-    first = next(usual, next(iter(by_name)))
-    question = Question("table", "Which table is the set's?", first, tuple(by_name))
-    return by_name[answers.ask(question)]
+    choices = tuple(f for f in tree.ending(*_ENDINGS) if f in by_name)
+    return by_name[answers.ask(Question("table", text, first, choices))]
+
+
+def _named(name: str, files: Sequence[str], tree: Tree) -> Table:
+    """The table that an answer names."""
+    where = f"--answer table={name}"
+    if name not in files:
+        raise ConfigError(
+            "There is no such table in the folder.",
+            where=where,
+            expected="a file below the folder, as the folder names it",
+            fix=did_you_mean(name, files),
+        )
+    if (table := _table(name, tree)) is None:
+        raise DataError(
+            "The table does not name images that are there.",
+            where=where,
+            expected="a column of images, most of which lie in the folder",
+            fix="name another one, or mend its paths",
+        )
+    return table
 
 
 def _item(row: Row, table: Table, tree: Tree) -> Item | None:
