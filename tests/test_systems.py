@@ -14,7 +14,7 @@ from weakseg.config import Config, SegmenterConfig, load_config
 from weakseg.engines.graph import ExportError
 from weakseg.engines.registry import ENGINES
 from weakseg.errors import ConfigError
-from weakseg.exporting.graphs import network_model
+from weakseg.exporting.network_graph import network_model
 from weakseg.masks.rules.crf import crf_probability
 from weakseg.methods.network import NetworkMethod
 from weakseg.methods.segmenter_networks import Networks

@@ -17,7 +17,7 @@ from weakseg.engines.registry import ENGINES, check_engine, find_engine
 from weakseg.errors import ConfigError
 from weakseg.exporting import exported
 from weakseg.exporting.description import USE
-from weakseg.exporting.graphs import network_model
+from weakseg.exporting.network_graph import network_model
 from weakseg.heatmaps.by_engine import ByEngine, pick_explainer
 from weakseg.heatmaps.cam import METHODS, cams
 from weakseg.heatmaps.explaining import explain_by_all

@@ -15,8 +15,7 @@ from pydantic import ValidationError
 from weakseg.config import SegmenterConfig, parse_config
 from weakseg.data.cases import Case, Labels
 from weakseg.data.series import neighbours
-from weakseg.errors import DataError, UserError
-from weakseg.exporting.graphs import network_model
+from weakseg.errors import DataError
 from weakseg.methods.evidence import Evidence, with_neighbours
 from weakseg.methods.network import NetworkMethod, beside_each, network_mask
 from weakseg.methods.network_choices import choose_screen
@@ -186,13 +185,6 @@ def test_between_two_answers_nothing_is_left_in_the_network_s_precision(monkeypa
     for _ in of.over(SimpleNamespace(cases=CASES), range(4)):
         assert not torch.is_autocast_enabled("cpu")
     assert asked == [(2, True), (2, True)]
-
-
-def test_what_looks_at_neighbours_is_not_exported():
-    cuts = {"inference": {"neighbours": 0.5, "min_peak": 0.0}, "gate": 0.0, "threshold": 0.5}
-    of = method(cuts | {"beside": {"min_peak": 0.8, "gate": 0.3}})
-    with pytest.raises(UserError, match="no neighbours"):
-        network_model(replace(of, settings=SegmenterConfig(arch="unet", normalise="unit")))
 
 
 def test_cuts_of_those_with_neighbours_and_of_those_without_are_chosen_apart():

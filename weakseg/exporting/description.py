@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from weakseg import __version__
 from weakseg.config import DataConfig
-from weakseg.exporting.graphs import Model
+from weakseg.exporting.model import Model
 from weakseg.methods.base import FOUNDATION, HEATMAP, SUPERVISED, WEAK, Method
 from weakseg.stored import read_json
 
@@ -18,15 +19,24 @@ ONNX, OPENVINO, ABOUT, SCRIPT = "model.onnx", "model.xml", "model.json", "use.py
 
 RESEARCH = "For research only. This model is no medical device, and its masks are no diagnosis."
 
+ALONE = (
+    "the model looks at one image; by the run the masks of slices that lie beside each other look "
+    "at those as well"
+)
+
 INPUTS = {
-    "images": "float32 (1, channels, size, size): the image in the middle of a square that its "
-    "longer side fills, resized by areas or, where it grows, bilinearly; intensities in [0, 1], 0 "
-    "around it; an odd rest goes to the bottom or the right. Normalisation is in the model",
-    "box": "int64 (6): top, left, height and width of the image in the square, and its own height "
-    "and width",
+    "images": "float32 (1, {channels}, {size}, {size}): the image in the middle of a square that "
+    "its longer side fills, resized by areas or, where it grows, bilinearly; intensities in "
+    "[0, 1], 0 around it; an odd rest goes to the bottom or the right. Normalisation is in the "
+    "model",
+    "box": "int64 (6): top, left, height and width of the image in the square of {size}, and its "
+    "own height and width",
 }
+"""Of a square's side, which follows the name where it is not ``input.size``: ``images_96``."""
+
 OUTPUTS = {
-    "mask": "uint8 (height, width) of the image itself: 1 is lesion; threshold and gate are in it",
+    "mask": "uint8 (height, width) of the image itself: 1 is lesion; threshold, gate and the parts "
+    "that are dropped are in it",
     "map": "float32 (height, width): what the mask was made of; positive heat, not normalised, or "
     "the probability of a lesion",
     "probability": "float32: the classifiers' probability of a lesion somewhere in the image",
@@ -42,7 +52,7 @@ from PIL import Image, ImageFilter, ImageOps
 here = Path(__file__).parent
 about = json.loads((here / "model.json").read_text("utf-8"))
 seen = about["input"]
-size, mode, window = seen["size"], "L" if seen["channels"] == 1 else "RGB", seen["window"]
+mode, window = "L" if seen["channels"] == 1 else "RGB", seen["window"]
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: all cores
 model = onnxruntime.InferenceSession(str(here / "model.onnx"), options, ["CPUExecutionProvider"])
@@ -81,6 +91,15 @@ def noise(image):
     return np.median(second) / 0.6745 / np.median(level) if enough else 0
 
 
+def in_square(image, size):
+    (W, H), how = image.size, Image.Resampling
+    h, w = (max(1, round(n * size / max(H, W))) for n in (H, W))
+    square, top, left = Image.new(mode, (size, size)), (size - h) // 2, (size - w) // 2
+    square.paste(image.resize((w, h), how.BOX if size < max(H, W) else how.BILINEAR), (left, top))
+    planes = np.moveaxis(np.asarray(square, np.float32).reshape(size, size, -1) / 255, 2, 0)[None]
+    return planes, np.array([top, left, h, w, H, W])
+
+
 for path in map(Path, sys.argv[1:]):
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode[0] in "IF":
@@ -97,19 +116,34 @@ for path in map(Path, sys.argv[1:]):
             "--denoise smooths it",
             file=sys.stderr,
         )
-    image = image.convert(mode)
-    W, H = image.size
-    h, w = (max(1, round(n * size / max(H, W))) for n in (H, W))
-    square = Image.new(mode, (size, size))
-    how = Image.Resampling.BOX if size < max(H, W) else Image.Resampling.BILINEAR
-    square.paste(image.resize((w, h), how), ((size - w) // 2, (size - h) // 2))
-    planes = np.moveaxis(np.asarray(square, np.float32).reshape(size, size, -1) / 255, 2, 0)[None]
-    box = np.array([(size - h) // 2, (size - w) // 2, h, w, H, W])
-    mask, *said = model.run(None, {"images": planes, "box": box})
+    given = {}
+    for name in (i.name for i in model.get_inputs()):
+        what, _, side = name.partition("_")
+        planes, box = in_square(image.convert(mode), int(side or seen["size"]))
+        given[name] = planes if what == "images" else box
+    mask, *said = model.run(None, given)
     Image.fromarray(mask * 255).save(path.with_suffix(".mask.png"))
     print(path, int(mask.sum()), *(float(p) for p in said[1:2]))
 '''
 """The script: without torch, and without weakseg."""
+
+
+_INPUT = re.compile("(images|box)(_[1-9][0-9]{0,3})?")
+
+
+def side_of(name: str, size: int) -> tuple[str, int]:
+    """What an input is, ``images`` or ``box``, and the side of its square."""
+    what, _, side = name.partition("_")
+    return what, int(side or size)
+
+
+def _described(model: Model) -> dict[str, str]:
+    """What each input of a model is, in their order."""
+    said = {}
+    for name in model.inputs:
+        what, side = side_of(name, model.size)
+        said[name] = INPUTS[what].format(channels=model.channels, size=side)
+    return said
 
 
 class _Content(BaseModel):
@@ -170,6 +204,7 @@ class About(_Content):
     kind: str
     seeds: list[Annotated[int, Field(ge=0)]]
     input: InputContent
+    inputs: dict[str, str]
     outputs: dict[str, str]
     labels: list[str]
     lesion_labels: list[str]
@@ -181,6 +216,8 @@ class About(_Content):
     def _agrees_with_itself(self) -> About:
         if self.kind not in KINDS:
             raise ValueError(f"kind: {self.kind!r:.60} is none of {', '.join(KINDS)}")
+        if strange := [n for n in self.inputs if not _INPUT.fullmatch(n)]:
+            raise ValueError(f"inputs: there is no {strange[0]!r:.60}")
         needed = {"mask", "map"}
         if self.heatmap is not None or self.kind == HEATMAP or "heat" in self.outputs:
             needed |= {"probability", "probabilities", "heat"}
@@ -242,7 +279,7 @@ def describe(
             "normalised_inside_by": {"mean": list(model.mean), "std": list(model.std)},
             "noise_limit": noise_limit,
         },
-        "inputs": INPUTS,
+        "inputs": _described(model),
         "outputs": {name: OUTPUTS[name] for name in model.outputs},
         "precision": {"model": "fp32", "run": model.precision},
         "labels": list(model.labels),
@@ -253,6 +290,7 @@ def describe(
             if k in threshold
         },
         "gate": float(threshold["gate"]),
+        "alone": ALONE if model.alone else "",
         "heatmap": heat,
     }
 

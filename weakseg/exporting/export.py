@@ -12,7 +12,16 @@ from weakseg.engines.openvino import OPENVINO as OPENVINO_ENGINE
 from weakseg.engines.openvino import read
 from weakseg.engines.registry import ENGINES
 from weakseg.errors import ConfigError, RunError, UserError
-from weakseg.exporting.description import ABOUT, ONNX, OPENVINO, SCRIPT, USE, describe, read_about
+from weakseg.exporting.description import (
+    ABOUT,
+    ALONE,
+    ONNX,
+    OPENVINO,
+    SCRIPT,
+    USE,
+    describe,
+    read_about,
+)
 from weakseg.exporting.graphs import MODELS
 from weakseg.layout import images_file, masks_folder, threshold_file
 from weakseg.masks.kept import read_thresholds
@@ -98,6 +107,8 @@ def export(
         (limit, *_) = *Familiar.from_json(read_json(images_file(out))).noise_limits, None
     write_json(about, describe(chosen, model, entry, heat, limit))
     say(f"method {chosen.name} ({chosen.choice}): {len(model.onnx) / 2**20:.1f} MiB")
+    if model.alone:
+        say(f"note: {ALONE}")
     return about
 
 

@@ -16,8 +16,8 @@ from weakseg.data.case_files import intensity_of, network_input
 from weakseg.data.cases import Case
 from weakseg.engines.base import FP32, Session
 from weakseg.engines.registry import ENGINES
-from weakseg.errors import ConfigError, RunError, UserError, did_you_mean
-from weakseg.exporting.description import ABOUT, ONNX, OUTPUTS, InputContent, read_about
+from weakseg.errors import ConfigError, RunError, UserError, did_you_mean, first_line
+from weakseg.exporting.description import ABOUT, ONNX, OUTPUTS, InputContent, read_about, side_of
 from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.masks.thresholds import is_flat, normalise
 from weakseg.methods.base import HEATMAP, Method, Prediction, refuse_other_dims
@@ -78,15 +78,23 @@ class ExportedMethod(Method):
 
     def _of(self, case: Case) -> Prediction:
         data, seen = self.config.data, self.about["input"]
-        planes, box = network_image(
-            network_input(case, data), seen["channels"], seen["size"], intensity_of(case, data)
-        )
-        where = (box.top, box.left, box.height, box.width, *box.original)
-        arrays: list[np.ndarray] = [
-            planes[None].astype(np.float32),
-            np.array(where, dtype=np.int64),
-        ]
-        found = self._answer(self.session(arrays), box.original)
+        image, arrays = network_input(case, data), []
+        for name in self.about["inputs"]:
+            what, side = side_of(name, seen["size"])
+            planes, box = network_image(image, seen["channels"], side, intensity_of(case, data))
+            where = (box.top, box.left, box.height, box.width, *box.original)
+            square = planes[None].astype(np.float32)
+            arrays.append(square if what == "images" else np.array(where, dtype=np.int64))
+        try:
+            answer = self.session(arrays)
+        except Exception as e:  # engines raise kinds of their own
+            raise RunError(
+                f"The model does not take what {ABOUT} says.",
+                where=ABOUT,
+                found=first_line(e),
+                fix=_AGAIN,
+            ) from None
+        found = self._answer(answer, box.original)
         mask, shown = found["mask"].astype(bool), found["map"]
         if not all(np.isfinite(v).all() for v in found.values()):
             raise RunError(
