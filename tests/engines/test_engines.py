@@ -14,7 +14,7 @@ from weakseg.engines import base, choice
 from weakseg.engines.base import Engine, precision_of
 from weakseg.engines.graph import ExportError, onnx_of
 from weakseg.engines.registry import ENGINES, check_engine, find_engine
-from weakseg.errors import ConfigError
+from weakseg.errors import ConfigError, UserError
 from weakseg.exporting import exported
 from weakseg.exporting.description import USE
 from weakseg.exporting.network_graph import network_model
@@ -332,6 +332,15 @@ def test_engines_prune_nested_networks(nested):
             with pruned(network, depth):
                 torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
     assert nested.prune is None
+
+
+def test_a_network_that_sees_its_images_normalised_inside_the_body_is_not_exported(nested):
+    networks = Networks((nested,), ({"image_size": 16, "channels": 1, "dims": 2},))
+    settings = SegmenterConfig(arch="unetpp", normalise="zscore")
+    method = NetworkMethod("net", (0,), Config(), networks, settings, {"threshold": 0.5})
+    with pytest.raises(UserError, match="Normalising inside the body") as told:
+        network_model(method)
+    assert "normalise: unit" in told.value.fix
 
 
 def test_an_exported_network_is_pruned_as_the_run_is(nested):

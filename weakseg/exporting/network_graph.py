@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weakseg.engines.graph import ExportError, onnx_of
+from weakseg.engines.graph import onnx_of
 from weakseg.errors import UserError
 from weakseg.exporting.masks import Nodes, finish, on_image, set_outputs
 from weakseg.exporting.model import Model, parse, plain, require_images, rounded
@@ -17,7 +17,6 @@ from weakseg.exporting.parts import screened
 from weakseg.methods.gate import DIGITS, ClassifierGate
 from weakseg.methods.network import NetworkMethod
 from weakseg.methods.segmenters import priors_of
-from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.unetpp import pruned
 from weakseg.training.infer import lesion_probability
 from weakseg.training.prior import are_shares
@@ -32,7 +31,7 @@ def network_model(method: NetworkMethod) -> Model:
     Raises
     ------
     UserError
-        For volumes, DeepMedic, and what no model has.
+        For volumes, and what no model has.
     """
     _refuse(method)
     trained, settings = method.networks.settings, method.settings
@@ -150,12 +149,6 @@ def _refuse(method: NetworkMethod) -> None:
     """Refuse what no model holds."""
     where = f"--method {method.name}"
     require_images(method, "Networks")
-    if any(isinstance(m, DeepMedic) for m in method.networks.models):
-        raise ExportError(
-            "DeepMedic is not exported: its dense inference is no graph of one size.",
-            where=where,
-            fix="export another segmenter",
-        )
     if method.settings.crf:
         raise UserError(
             "A conditional random field is nothing that an exported model has.",
