@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,6 +96,21 @@ def test_progress_of_anything_is_shown(streams, encoding, terminal):
     if terminal:
         assert "[/x]" in text
         assert "[red]" in text
+
+
+def test_the_time_left_is_reckoned_from_steps_of_this_command(streams, monkeypatch):
+    """A training that goes on after 90 of 100 steps took no time for those."""
+    _, err = streams("utf-8", terminal=False)
+    at = [0.0]
+    monkeypatch.setattr("weakseg.progress.time", SimpleNamespace(monotonic=lambda: at[0]))
+    with progress("training", 100, done=90) as advance:
+        for _ in range(2):
+            at[0] += 30
+            advance()
+    assert err.text().splitlines() == [
+        "training: 91/100, 4:30 left",
+        "training: 92/100, 4:00 left",
+    ]
 
 
 @pytest.mark.parametrize("columns", [60, 80])

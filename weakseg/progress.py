@@ -58,7 +58,7 @@ def say(message: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int) -> Iterator[Advance]:
+def progress(what: str, total: int, done: int = 0) -> Iterator[Advance]:
     """Show how far a loop is.
 
     Parameters
@@ -67,6 +67,8 @@ def progress(what: str, total: int) -> Iterator[Advance]:
         A few words.
     total : int
         Steps in all; where it is not known yet, 0, and `advance` tells it.
+    done : int, optional
+        Those of an earlier command, which tell nothing of how long the others take.
 
     Yields
     ------
@@ -74,14 +76,14 @@ def progress(what: str, total: int) -> Iterator[Advance]:
         ``advance(steps=1, note=None, of=None)``; ``of`` sets the number of steps in all.
     """
     if sys.stderr.isatty() and launched().first:
-        with _bar(what, total) as advance:
+        with _bar(what, total, done) as advance:
             yield advance
     else:
-        yield _log(what, total)
+        yield _log(what, total, done)
 
 
 @contextlib.contextmanager
-def _bar(what: str, total: int) -> Iterator[Advance]:
+def _bar(what: str, total: int, done: int) -> Iterator[Advance]:
     from rich.console import Console, RenderableType
     from rich.progress import (
         BarColumn,
@@ -108,7 +110,7 @@ def _bar(what: str, total: int) -> Iterator[Advance]:
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total, note="")
+        task = bar.add_task(what, total=total, completed=done, note="")
 
         def advance(steps: int = 1, note: str | None = None, of: int | None = None) -> None:
             if of is not None:
@@ -120,9 +122,9 @@ def _bar(what: str, total: int) -> Iterator[Advance]:
         yield advance
 
 
-def _log(what: str, total: int) -> Advance:
+def _log(what: str, total: int, before: int) -> Advance:
     started = last = time.monotonic()
-    done = 0
+    done = before
 
     def advance(steps: int = 1, note: str | None = None, of: int | None = None) -> None:
         nonlocal done, last, total
@@ -133,7 +135,7 @@ def _log(what: str, total: int) -> Advance:
         if now - last < LOG_EVERY and not (done >= total and slow):
             return
         last = now
-        left = (now - started) / max(done, 1) * (total - done)
+        left = (now - started) / max(done - before, 1) * (total - done)
         say(f"{what}: {done}/{total}, {clock(left)} left" + (f", {note}" if note else ""))
 
     return advance

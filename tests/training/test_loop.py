@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from weakseg.errors import ConfigError, RunError, UserError
 from weakseg.layout import BEST, LAST, METRICS, RESUME
-from weakseg.training import checkpoints
+from weakseg.progress import progress
+from weakseg.training import checkpoints, loop
 from weakseg.training.loop import (
     FitSettings,
     epoch_note,
@@ -142,6 +143,24 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(tmp_path, monkeypatch, aft
         assert meta == meta_again
         assert all(torch.equal(state[k], state_again[k]) for k in state)
     assert (tmp_path / "whole" / METRICS).read_text() == (tmp_path / "broken" / METRICS).read_text()
+
+
+def test_steps_of_an_earlier_command_are_told_as_done(tmp_path, monkeypatch):
+    told = []
+
+    def watched(what, total, done=0):
+        told.append((total, done))
+        return progress(what, total, done)
+
+    monkeypatch.setattr(loop, "progress", watched)
+
+    def kill(epoch):
+        raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, Line(), after_epoch=kill)
+    run(tmp_path, Line())
+    assert told == [(6 * Line.steps, 0), (6 * Line.steps, Line.steps)]
 
 
 def test_a_finished_run_is_not_trained_further(tmp_path):

@@ -191,8 +191,7 @@ def _perform(
         say(f"{done} of {len(jobs)} runs are done already")
     if not begin:
         return False
-    with progress("runs", len(jobs)) as advance:
-        advance(done)
+    with progress("runs", len(jobs), done) as advance:
 
         def ended(job: Job) -> None:
             state = state_of(job)

@@ -314,9 +314,8 @@ def fit(
     with (
         norms_over_all(model, share),
         depthwise_in_full(model),
-        progress(what, settings.epochs * task.steps) as advance,
+        progress(what, settings.epochs * task.steps, len(history) * task.steps) as advance,
     ):
-        advance(len(history) * task.steps)
         for epoch in range(len(history), settings.epochs):
             seed_epoch(settings.seed, epoch)
             after_step = _after_step(model, average)
