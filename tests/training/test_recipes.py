@@ -1,5 +1,7 @@
 """Recipes: DeepMedic's is its authors', and what does not go together is refused."""
 
+import sys
+
 import pytest
 
 from weakseg.config import AUTO, PatchAugmentConfig, SegmenterConfig
@@ -114,3 +116,12 @@ def test_networks_with_batch_normalisation_do_not():
     with pytest.raises(ConfigError, match="no batch statistics") as error:
         resolve(SegmenterConfig(arch="fuzzy-neuro", batch_size=1), 2)
     assert "fuzzy-neuro" in str(error.value)
+
+
+def test_nobody_is_asked_to_install_a_random_field_for_volumes(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    with pytest.raises(ConfigError, match="weakseg\\[crf\\]"):
+        resolve(SegmenterConfig(crf=3), 2)
+    with pytest.raises(ConfigError, match="not for whole volumes") as error:
+        resolve(SegmenterConfig(crf=3), 3)
+    assert "install" not in str(error.value)

@@ -22,7 +22,7 @@ from weakseg.exporting.description import (
     describe,
     read_about,
 )
-from weakseg.exporting.graphs import MODELS
+from weakseg.exporting.graphs import MODELS, REFUSALS
 from weakseg.layout import images_file, masks_folder, threshold_file
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods.find import load_method
@@ -64,7 +64,6 @@ def export(
         For a method that is more than a network and a threshold, or without the packages that
         make graphs.
     """
-    _require_packages(openvino)
     opened = open_run(run)
     if opened.record.get("data", {}).get("sliced", False):
         raise UserError(
@@ -81,6 +80,8 @@ def export(
             where="--method",
             fix="export one that it is made of",
         )
+    REFUSALS[type(chosen)](chosen)  # nobody is asked to install what would then be refused
+    _require_packages(openvino)
     _require_own(out)
     model = make(chosen)
     entries = read_thresholds(threshold_file(masks_folder(opened.folder), chosen.name))

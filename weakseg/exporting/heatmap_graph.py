@@ -26,17 +26,9 @@ def heatmap_model(method: HeatmapMethod) -> Model:
     """
     heats = method.heats
     assert isinstance(heats, LiveHeats)
-    require_images(method, "Heatmaps")
+    refuse_heatmap(method)
     settings, labels = heats.settings, heats.labels
     above = require_rule(method.rule, method.name)
-    require_formula(settings, fix="export a method of another heatmap, or a segmenter")
-    if settings.choose != "mean":
-        raise UserError(
-            "A heatmap that chooses a scale for each image is no model of one size.",
-            where=f"--method {method.name}",
-            found=f"choose: {settings.choose}",
-            fix="export a segmenter that was trained on these masks, or another method",
-        )
     copies, size = plain(heats.models), method.config.data.image_size
     spec = copies[0].spec
     example = torch.zeros(1, spec.channels, size, size)
@@ -88,3 +80,19 @@ def heatmap_model(method: HeatmapMethod) -> Model:
 
 def _normalisation(model: Classifier) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(model.mean.flatten().tolist()), tuple(model.std.flatten().tolist())
+
+
+def refuse_heatmap(method: HeatmapMethod) -> None:
+    """Refuse a heatmap or rule that no model holds."""
+    require_images(method, "Heatmaps")
+    require_rule(method.rule, method.name)
+    assert isinstance(method.heats, LiveHeats)
+    settings = method.heats.settings
+    require_formula(settings, fix="export a method of another heatmap, or a segmenter")
+    if settings.choose != "mean":
+        raise UserError(
+            "A heatmap that chooses a scale for each image is no model of one size.",
+            where=f"--method {method.name}",
+            found=f"choose: {settings.choose}",
+            fix="export a segmenter that was trained on these masks, or another method",
+        )

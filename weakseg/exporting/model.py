@@ -80,9 +80,10 @@ def parse(model: bytes, boxes: Sequence[str] = ("box",)) -> tuple[Any, Nodes]:
 
 
 def require_images(method: Method, what: str) -> None:
-    if method.dims != 2:  # a graph is drawn for images of one size; volumes differ
+    if method.dims != 2:
         raise UserError(
-            f"{what} of volumes are not exported.",
+            f"{what} of volumes are not exported: a model takes images of one size, and volumes "
+            "differ.",
             where=f"--method {method.name}",
             fix="use weakseg predict on the run itself",
         )

@@ -33,7 +33,7 @@ def network_model(method: NetworkMethod) -> Model:
     UserError
         For volumes, and what no model has.
     """
-    _refuse(method)
+    refuse_network(method)
     trained, settings = method.networks.settings, method.settings
     size, channels = int(trained["image_size"]), int(trained["channels"])
     looks = [round(size * scale) for scale in settings.scales]
@@ -145,7 +145,7 @@ def _in_digits(probability: Tensor) -> Tensor:
     return (probability * 10**DIGITS).round() / 10**DIGITS
 
 
-def _refuse(method: NetworkMethod) -> None:
+def refuse_network(method: NetworkMethod) -> None:
     """Refuse what no model holds."""
     where = f"--method {method.name}"
     require_images(method, "Networks")

@@ -154,14 +154,14 @@ def _refuse(config: OneNetwork, dims: int) -> None:
             found=str(a.calipers),
             fix="set calipers: 0, or scanner-look in place of ultrasound-look",
         )
-    if config.crf:
-        package("segmenter.crf")
     if dims == 3 and config.crf:
         raise ConfigError(
             "The conditional random field is for images, not for whole volumes.",
             where="segmenter.crf",
             fix="set crf: 0",
         )
+    if config.crf:  # nobody is asked to install what would be refused
+        package("segmenter.crf")
     if dims == 3 and config.correct is not None:
         raise ConfigError(
             "Masks are corrected in images, not in whole volumes.",
