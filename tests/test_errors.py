@@ -2,7 +2,7 @@
 
 import pytest
 
-from weakseg.errors import first_line
+from weakseg.errors import count, first_line, is_or_are
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,10 @@ from weakseg.errors import first_line
 )
 def test_an_error_is_said_on_one_line(error, line):
     assert first_line(error) == line
+
+
+def test_one_is_told_in_the_singular():
+    assert [count(n, "mask") for n in (0, 1, 2)] == ["0 masks", "1 mask", "2 masks"]
+    assert is_or_are(1, "mask") == "1 mask is"
+    assert is_or_are(1, "volume", "without a mask") == "1 volume without a mask is"
+    assert is_or_are(2, "case", "of other names") == "2 cases of other names are"

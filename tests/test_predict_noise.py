@@ -194,9 +194,12 @@ def test_a_noisy_volume_is_told_of_and_smoothed_where_asked_to(tmp_path, capsys)
     run, method = run_of_volumes(tmp_path, sliced=False), BrightVolume()
     told, plain = masks_of(run, "plain", method)
     assert "noise of" in told["loud"]
-    assert "--denoise smooths such images" in told["loud"]
+    assert "--denoise smooths such volumes" in told["loud"]
     assert "noise" not in told["quiet"]
-    assert "1 of more noise. --denoise smooths those" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "of 2 volumes " in said
+    assert "unlike the run's training volumes: " in said
+    assert "1 of more noise. --denoise smooths those" in said
     again, smoothed = masks_of(run, "smoothed", method, denoise=True)
     assert "volumes, and is smoothed before the network sees it" in again["loud"]
     assert "volumes with noise above" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from scipy import ndimage
 from tests.test_segment_volumes import write_volumes
 from tests.tiny import cases, pixels, read_rows, tumours, weakseg, write_config, write_set
 from weakseg.config import curve_fingerprint, parse_config
-from weakseg.errors import RunError
+from weakseg.errors import RunError, count
 from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.methods.segmenter_networks import Networks
 from weakseg.runs import read_json
@@ -146,7 +146,7 @@ def test_a_threshold_chosen_on_validation_masks_counts_each_mask_once(job, copy)
     held = read_json(copy / "masks/mean/threshold.json")["seed-0"]
     seen = len(tumours(copy, "train")) + len(tumours(copy, "val"))
     assert (held["masks_seen"], held["networks"]) == (seen, [0, 1])
-    assert held["chosen_on"] == f"{len(tumours(copy, 'val'))} validation masks"
+    assert held["chosen_on"] == count(len(tumours(copy, "val")), "validation mask")
 
 
 def weighed_by_validation(job, copy, tmp_path):
@@ -180,7 +180,7 @@ def test_networks_count_by_their_dice_on_validation_masks_which_are_counted(job,
     np.testing.assert_allclose(shares, np.array(found) / sum(found), atol=0.02)
     seen = len(tumours(copy, "val"))
     assert held["masks_seen"] == len(tumours(copy, "train")) + seen
-    assert held["chosen_on"].endswith(f"weights on {seen} validation masks")
+    assert held["chosen_on"].endswith(f"weights on {count(seen, 'validation mask')}")
     mean = probabilities(copy, images, tmp_path / "mean")
     for p in images:
         weighed = shares[0] * each[0][p.stem][0] + shares[1] * each[1][p.stem][0]
@@ -222,13 +222,14 @@ def test_the_smallest_part_is_chosen_on_validation_images_and_their_masks_are_co
     held = read_json(copy / "masks/mean/threshold.json")["seed-0"]
     seen = len(tumours(copy, "train")) + len(tumours(copy, "val"))
     assert held["masks_seen"] == seen
-    assert f"smallest part on {len(tumours(copy, 'val'))} validation masks" in held["chosen_on"]
+    masks = count(len(tumours(copy, "val")), "validation mask")
+    assert f"smallest part on {masks}" in held["chosen_on"]
     least = held["inference"]["min_area"]
     assert 0 <= least < 1
     for p in (copy / "masks/mean/seed-0").glob("*.png"):
         mask = pixels(p) == 255
-        labels, count = ndimage.label(mask)
-        assert (np.bincount(labels.ravel())[1:] >= least * mask.size - 1e-6).all() or not count
+        labels, parts = ndimage.label(mask)
+        assert (np.bincount(labels.ravel())[1:] >= least * mask.size - 1e-6).all() or not parts
 
 
 def test_of_one_seed_it_is_that_network(job, copy, tmp_path):

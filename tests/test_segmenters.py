@@ -15,6 +15,7 @@ from tests.layout_of_run import files_of, named_files
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
 from tests.training.test_loop import compile_quickly
 from weakseg.config import load_config, parse_config, same_start, starting_weights
+from weakseg.errors import count
 from weakseg.runs import read_json
 from weakseg.scores import dice
 from weakseg.scores.stored import read_per_case, read_summary
@@ -68,7 +69,7 @@ def test_every_mask_that_was_seen_is_counted(job):
     assert table["unet"] == lesion_masks(run, "train")
     assert table["dm"] == lesion_masks(run, "train") + lesion_masks(run, "val")
     chosen = read_json(run / "masks/dm/threshold.json")["seed-0"]
-    assert chosen["chosen_on"] == f"{lesion_masks(run, 'val')} validation masks"
+    assert chosen["chosen_on"] == count(lesion_masks(run, "val"), "validation mask")
 
 
 def test_masks_have_the_images_own_size_and_the_table_their_dice(job):

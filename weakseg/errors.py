@@ -107,6 +107,12 @@ def count(n: int, singular: str, plural: str | None = None) -> str:
     return f"{n} {singular if n == 1 else plural or singular + 's'}"
 
 
+def is_or_are(n: int, singular: str, of: str = "") -> str:
+    """A number, its noun, what stands behind the noun, and the verb: ``1 mask of v1 is``."""
+    behind = f" {of}" if of else ""
+    return f"{count(n, singular)}{behind} {'is' if n == 1 else 'are'}"
+
+
 def first_line(e: BaseException) -> str:
     """What an exception says, on one line; its kind where it says nothing."""
     lines = (line.strip() for line in str(e).splitlines())

@@ -207,6 +207,8 @@ def test_volumes_are_held_against_spacing_and_orientation(tmp_path):
     assert found["another orientation"] == "axes RPS, training volumes LPS"
     found = ours.unlike(look_at_case(case(23, np.eye(4)), DATA))
     assert not found.keys() - {"another look"}
+    blank = replace(look_at_case(case(24, where), DATA), features=(9.0,) * FEATURES)
+    assert "from the nearest training volume" in ours.unlike(blank)["another look"]
 
 
 def test_noise_of_volumes_is_told_of_each_modality_by_its_own_limit(tmp_path):

@@ -533,7 +533,7 @@ def test_nnunet_with_channels_and_the_tumour_among_its_labels(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "Which of liver, liver tumor is the lesion? Taken: liver tumor" in said
     assert "imagesTs has no masks" in said
-    assert "1 volumes with an empty mask are left out" in said
+    assert "1 volume with an empty mask is left out" in said
     assert weakseg("validate", tmp_path / "out/labels.csv", "--mask-rule", "2") == 0
 
 

@@ -217,7 +217,7 @@ def test_cases_that_are_not_called_as_those_of_brats_are_told(tmp_path, capsys):
         f.rename(f.with_name(f.name.replace("BraTS_odd", "BraTSodd")))
     assert weakseg("import", "brats", raw, "--out", tmp_path / "out") == 0
     assert len(read_rows(tmp_path / "out/labels.csv")) == 1
-    assert "1 cases of other names are left out: BraTSodd_flair.nii.gz" in capsys.readouterr().out
+    assert "1 case of other names is left out: BraTSodd_flair.nii.gz" in capsys.readouterr().out
     shutil.rmtree(raw / "BraTS20_Training_001")
     assert weakseg("import", "brats", raw, "--out", tmp_path / "b") == 2
     assert "No case is called as those of BraTS are" in capsys.readouterr().err

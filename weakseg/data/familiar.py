@@ -110,11 +110,12 @@ class Familiar:
         return dict(self._unlike(look)) if self.looks else {}
 
     def _unlike(self, look: Look) -> Iterator[tuple[str, str]]:
+        noun = _noun(look)
         if look.scaled not in {k.scaled for k in self.looks}:
             depths = ", ".join(sorted({k.depth for k in self.looks}))
             yield (
                 "another depth",
-                f"{look.depth} a sample, training images {depths}: its intensities are scaled "
+                f"{look.depth} a sample, training {noun}s {depths}: its intensities are scaled "
                 "otherwise; save it as they are saved",
             )
         if look.coloured not in {k.coloured for k in self.looks}:
@@ -139,18 +140,17 @@ class Familiar:
         if self.limit is not None and distance > self.limit:
             yield (
                 "another look",
-                f"{self._apart(look)}: {distance:.3g} from the nearest training image, "
+                f"{self._apart(look)}: {distance:.3g} from the nearest training {noun}, "
                 f"{self.limit:.3g} is usual at most",
             )
 
     def _noisier(self, look: Look) -> Iterator[str]:
-        what = "volumes" if look.depth == VOLUME else "images"
         for k, (noise, limit) in enumerate(zip(look.all_noise, self.noise_limits, strict=False), 1):
             if noise is not None and limit is not None and noise > limit:
                 of = f" in modality {k}" if look.more_noise else ""
                 yield (
                     f"noise of {noise:.1%} of the tissue's intensity{of}, {limit / NOISIER:.1%} "
-                    f"is usual at most in the training {what}"
+                    f"is usual at most in the training {_noun(look)}s"
                 )
 
     def _hides_noise(self, look: Look) -> bool:
@@ -253,6 +253,10 @@ def _limit(looks: Sequence[Look], patients: Sequence[str]) -> float | None:
 def _scale_of(points: Floats) -> Floats:
     """What one unit of each feature is: its spread, and of each group as much in all."""
     return np.asarray(np.maximum(points.std(0), _LEAST) / _WEIGHT)
+
+
+def _noun(look: Look) -> str:
+    return "volume" if look.depth == VOLUME else "image"
 
 
 def _distances(points: Floats, others: Floats, scale: Floats) -> Floats:

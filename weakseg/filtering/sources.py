@@ -14,7 +14,7 @@ from weakseg.config import Condition, DataConfig
 from weakseg.data.case_files import case_image, case_truth
 from weakseg.data.cases import CaseSet
 from weakseg.data.geometry import Letterbox, letterbox, mask_to_network, to_square
-from weakseg.errors import UserError
+from weakseg.errors import UserError, count
 from weakseg.filtering.selectors import Selector, partners
 from weakseg.heatmaps.store import Heatmap
 from weakseg.masks.region import body_region
@@ -66,7 +66,8 @@ class TruthMasks:
         """Why there can be no filters of true masks; None if there can."""
         without = sum(c.mask is None and self.labels.is_lesion(c.label) for c in self.cases)
         if without:
-            return f"{without} images with a lesion have no mask"
+            have = "has" if without == 1 else "have"
+            return f"{count(without, 'image')} with a lesion {have} no mask"
         return None if all(self.lenders.values()) else "a split has no lesion with a mask"
 
     def truth(self, i: int) -> Bools:

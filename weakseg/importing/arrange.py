@@ -16,7 +16,7 @@ from weakseg.data.formats.registry import formats_of
 from weakseg.data.labels import resolve_labels
 from weakseg.data.manifest import read_configured, table_labels
 from weakseg.data.truth import read_true_mask
-from weakseg.errors import DataError, UserError
+from weakseg.errors import DataError, UserError, is_or_are
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, PublishedSet
 from weakseg.importing.experiment import EXPERIMENT, Kind, experiment_text, suggest_size
@@ -214,7 +214,8 @@ def _without_few_healthy(
     if not formats_of(items[0].image).further or not 0 < len(few) < len(SPLITS):
         return tuple(items), ()
     kept = tuple(i for i in items if i.label != healthy)
-    return kept, (f"{len(few)} volumes with an empty mask are left out: too few for every split",)
+    left = is_or_are(len(few), "volume", "with an empty mask")
+    return kept, (f"{left} left out: too few for every split",)
 
 
 def _kind(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from weakseg.config import SegmenterConfig
 from weakseg.data.series import come_in_series
-from weakseg.errors import UserError
+from weakseg.errors import UserError, count
 from weakseg.masks.screen import best_min_area
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
 from weakseg.masks.thresholds import apply_threshold
@@ -84,7 +84,7 @@ def choose_threshold(
     trained, seen = networks.masks_seen("training_masks"), networks.seen
     one = len(networks.models) == 1
     which = "the network" if one else f"the {len(networks.models)} networks"
-    chosen_on = f"nothing; {which} saw {trained} training masks"
+    chosen_on = f"nothing; {which} saw {count(trained, 'training mask')}"
     if settings.weak:
         was = "was" if one else "were"
         chosen_on = f"nothing; {which} {was} trained on masks by {networks.settings['masks_of']}"
@@ -95,7 +95,7 @@ def choose_threshold(
     if value == VALIDATION:
         maps, truths = _maps_and_truths(prepared, lesions, probabilities)
         value, _ = best_threshold(maps, truths, candidate_thresholds(maps))
-        chosen_on = f"{len(lesions)} validation masks"
+        chosen_on = count(len(lesions), "validation mask")
     if settings.min_area == VALIDATION:
         known = sorted([*lesions, *_healthy(prepared)])
         pairs = _masks_and_truths(prepared, known, probabilities, float(value))
@@ -105,7 +105,7 @@ def choose_threshold(
         seen |= masked_lesions(prepared, lesions)
         further = ["weights"] * weighed + ["smallest part"] * ("min_area" in chosen)
         if further:
-            chosen_on += f"; {' and '.join(further)} on {len(lesions)} validation masks"
+            chosen_on += f"; {' and '.join(further)} on {count(len(lesions), 'validation mask')}"
     if settings.neighbours and not come_in_series(prepared.cases.cases):
         inference["neighbours"] = 0.0
         say("segmenters: neighbours is left aside, as files' names tell of no series of slices")

@@ -15,6 +15,7 @@ from weakseg.data.cases import Case
 from weakseg.data.manifest import row_case
 from weakseg.data.table import read_table
 from weakseg.data.truth import read_true_mask
+from weakseg.errors import count
 from weakseg.predicting.inputs import MANIFESTS
 from weakseg.progress import say
 from weakseg.report.words import few_patients, too_few
@@ -73,12 +74,12 @@ def score(
     write_text(path, csv_text(pd.DataFrame(lines).round(6)))
     whole, patients = lines[-1], table.loc[table["lesion"], "patient"].nunique()
     say(
-        f"{read} masks were read, for the score alone: "
+        f"{count(read, 'mask')} {'was' if read == 1 else 'were'} read, for the score alone: "
         + (
             f"Dice of lesions {whole['dice_before']:.3f} before, {whole['dice_after']:.3f} after "
-            f"({_gain(whole, patients)}), of {whole['lesions']} images with one"
+            f"({_gain(whole, patients)}), of {count(int(whole['lesions']), 'image')} with one"
             if whole["lesions"]
-            else f"{whole['images']} images, none with a lesion"
+            else f"{count(int(whole['images']), 'image')}, none with a lesion"
         )
     )
 

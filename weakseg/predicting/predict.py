@@ -131,7 +131,7 @@ def predict(
     formats = VOLUMES if sliced else formats_of_dims(chosen.dims)
     if formats is VOLUMES:
         give_large_back()
-    unlike = Unlike(run, chosen.config.data, smooths=denoise)
+    unlike = Unlike(run, chosen.config.data, smooths=denoise, noun=formats.noun)
     limits = unlike.noise_limits if denoise else ()
     cases = [replace(c, smooth_above=limits) for c in collect_inputs(inputs, out, formats)]
     if sliced:  # each stands for its volume until its slices are asked for

@@ -13,7 +13,7 @@ from weakseg.data.cases import Case
 from weakseg.data.familiar import NOISE, Familiar
 from weakseg.data.looks import look_at_case
 from weakseg.data.slices import volume_frame
-from weakseg.errors import RunError
+from weakseg.errors import RunError, count
 from weakseg.exporting.exported import is_exported
 from weakseg.layout import images_file
 from weakseg.progress import say
@@ -42,6 +42,10 @@ class Unlike:
     run : Path
     data : DataConfig
         How the run's networks read images.
+    smooths : bool
+    option : str
+    noun : str
+        What a case is, of what is said.
 
     Attributes
     ----------
@@ -54,10 +58,15 @@ class Unlike:
     """
 
     def __init__(
-        self, run: Path, data: DataConfig, smooths: bool = False, option: str = DENOISE
+        self,
+        run: Path,
+        data: DataConfig,
+        smooths: bool = False,
+        option: str = DENOISE,
+        noun: str = "image",
     ) -> None:
         path = self._path = images_file(run)
-        self._data, self.smooths, self.option = data, smooths, option
+        self._data, self.smooths, self.option, self._noun = data, smooths, option, noun
         self._known = Familiar.from_json(read_json(path)) if path.exists() else None
         export = is_exported(run)
         self._anew = (
@@ -116,14 +125,15 @@ class Unlike:
 
     @property
     def _not_smoothed(self) -> str:
-        return f": a network may miss lesions that it would find; {self.option} smooths such images"
+        may = "a network may miss lesions that it would find"
+        return f": {may}; {self.option} smooths such {self._noun}s"
 
     def say(self) -> None:
         """Warn in the terminal, with counts and reasons."""
         if self._known is None:
             say(
-                "the run does not tell what its training images look like, so that new ones are "
-                "not held against them; any of its stages writes it anew"
+                f"the run does not tell what its training {self._noun}s look like, so that new "
+                "ones are not held against them; any of its stages writes it anew"
             )
         elif told := self.summary():
             say(f"warning: {told}; the column {UNLIKE} of predictions.csv tells why")
@@ -138,7 +148,7 @@ class Unlike:
         if self._counts[NOISE] and not self.smooths:
             more = f". {self.option} smooths those of more noise"
         return (
-            f"{self._unlike} of {self._seen} images {verb} unlike the run's training images: "
-            f"{kinds}{more}. Masks of images unlike those that a network has learnt from may mean "
-            "nothing"
+            f"{self._unlike} of {count(self._seen, self._noun)} {verb} unlike the run's training "
+            f"{self._noun}s: {kinds}{more}. Masks of {self._noun}s unlike those that a network has "
+            "learnt from may mean nothing"
         )

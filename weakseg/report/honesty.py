@@ -208,7 +208,11 @@ def _test_masks(run: RunTables) -> Check:
             "among the sets that taught it is not known here",
         )
     named = set[str]().union(*(map(str, e.get("seen", ())) for _, e in entries))
-    return Check(what, True, f"{len(named)} masks were seen, each named, none of a test case")
+    return Check(what, True, f"{_were(len(named))} seen, each named, none of a test case")
+
+
+def _were(masks: int) -> str:
+    return f"{count(masks, 'mask')} {'was' if masks == 1 else 'were'}"
 
 
 def _superseded(folder: Path) -> Check:

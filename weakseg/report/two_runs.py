@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from weakseg.config.differences import differences
-from weakseg.errors import RunError, UserError, did_you_mean
+from weakseg.errors import RunError, UserError, count, did_you_mean
 from weakseg.methods.network import ON_LABELS
 from weakseg.report import words
 from weakseg.report.read import RunTables, read_runs
@@ -90,7 +90,7 @@ class TwoRuns:
     def lines(self) -> list[str]:
         """All of it, for a terminal."""
         told = [
-            f"{letter}: {name}, {method}, {seen} masks seen"
+            f"{letter}: {name}, {method}, {count(seen, 'mask')} seen"
             for letter, name, method, seen in zip(
                 "AB", self.names, self.methods, self.masks_seen, strict=True
             )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from weakseg.config import fingerprint
-from weakseg.errors import UserError
+from weakseg.errors import UserError, count
 from weakseg.heatmaps.every_layer import IMAGE, SWEPT, heats_of_layers
 from weakseg.layout import BEST, SWEEP, SWEEP_STAGE, scores_file, seed_folder
 from weakseg.masks.set_thresholds import GRID
@@ -95,8 +95,8 @@ def sweep(prepared: Prepared, *, force: bool = False) -> Path:
         (m, layer), curve = max(curves.items(), key=lambda kv: float(kv[1].max()))
         say(
             f"sweep: {m} at {layer}, threshold {GRID[int(curve.argmax())]:.2f}, reaches a Dice of "
-            f"{curve.max():.3f} on {len(chosen)} validation masks; what is chosen by it has seen "
-            "them"
+            f"{curve.max():.3f} on {count(len(chosen), 'validation mask')}; what is chosen by it "
+            f"has seen {'it' if len(chosen) == 1 else 'them'}"
         )
         return {"masks_seen": len(chosen), "seed": seed, "data": prepared.key}
 

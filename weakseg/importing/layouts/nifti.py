@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from weakseg.data.scan_names import without_mask_word
-from weakseg.errors import DataError
+from weakseg.errors import DataError, count, is_or_are
 from weakseg.importing.answers import Answers
 from weakseg.importing.base import Arrangement, Item, Layout
 from weakseg.importing.folders import places_of, settle_split
@@ -123,9 +123,10 @@ def _told(cases: dict[str, _Case], kept: dict[str, _Case]) -> list[str]:
     channels = max(len(c.channels) for c in kept.values())
     names = [m for c in list(kept.values())[:1] for m in c.channels if m]
     several = f", {channels} modalities each: {listed(names)}" if names else ""
-    remarks = [f"{len(kept)} volumes with masks{several}"]
+    remarks = [f"{count(len(kept), 'volume')} with masks{several}"]
     if len(kept) < len(cases):
-        remarks.append(f"{len(cases) - len(kept)} volumes without a mask are left out")
+        left = is_or_are(len(cases) - len(kept), "volume", "without a mask")
+        remarks.append(f"{left} left out")
     regions = sum(c.roi is not None for c in kept.values())
     if regions:
         remarks.append(f"{regions} brain masks are taken for the region of interest")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from weakseg.errors import DataError
+from weakseg.errors import DataError, count, is_or_are
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, Layout
 from weakseg.importing.pictures import HEALTHY, LESION
@@ -71,9 +71,13 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
     items = [_item(tree, channels, masks[name]) for name, channels in with_mask.items()]
     rule, remark = _rule(about.get("labels"), answers)
     channels = max(len(f) for f in with_mask.values())
-    remarks = [f"{len(items)} cases of imagesTr and labelsTr, {channels} channels each", remark]
+    remarks = [
+        f"{count(len(items), 'case')} of imagesTr and labelsTr, {count(channels, 'channel')} each",
+        remark,
+    ]
     if len(cases) > len(items):
-        remarks.append(f"{len(cases) - len(items)} cases without a mask are left out")
+        left = is_or_are(len(cases) - len(items), "case", "without a mask")
+        remarks.append(f"{left} left out")
     if any(f.startswith(f"{base}imagesTs/") for f in tree.files):
         remarks.append("imagesTs has no masks and is left out: segment it with `weakseg predict`")
     settings = {} if rule is None else {"data.mask_rule": rule}

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 
-from weakseg.errors import DataError
+from weakseg.errors import DataError, is_or_are
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, PublishedSet
 from weakseg.importing.layouts.nifti import read_volumes
@@ -65,9 +65,8 @@ def _read(tree: Tree, answers: Answers) -> Arrangement:
     if region == "core":
         settings = {"data.mask_rule": [1, enhancing]}
     items = tuple(replace(i, patient=p[0]) for i, p in ours)
-    left = (
-        [f"{len(others)} cases of other names are left out: {listed(others, 3)}"] if others else []
-    )
+    are = is_or_are(len(others), "case", "of other names")
+    left = [f"{are} left out: {listed(others, 3)}"] if others else []
     remarks = (*whole.found, *left, f"the lesion is {_REGIONS[region]}")
     return Arrangement(items, remarks, settings, label_by_mask=whole.label_by_mask)
 
