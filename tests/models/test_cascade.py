@@ -88,3 +88,17 @@ def test_one_epoch_is_too_few_for_two_turns():
     with pytest.raises(ConfigError, match="one after the other"):
         resolve(SegmenterConfig(arch="cascade", epochs=1), 2)
     assert resolve(SegmenterConfig(arch="cascade", epochs=2), 2).epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("arch", "why"),
+    [
+        ("cascade:unet>fcn8s:resnet18", "fcn8s:resnet18 stands on a classifier"),
+        ("cascade:unet>fcn_resnet50", "fcn_resnet50 stands on a classifier"),
+        ("cascade:deepmedic>unet", "deepmedic scores less than it sees"),
+        ("cascade:unet>cascade", "cascade is a cascade itself"),
+    ],
+)
+def test_it_is_told_why_a_network_is_no_part_of_a_cascade(arch, why):
+    with pytest.raises(ConfigError, match=f"found: {arch}; {why}"):
+        find_segmenter(arch)

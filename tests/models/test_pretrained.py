@@ -4,12 +4,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from weakseg.errors import UserError
+from weakseg.errors import ConfigError, UserError
 from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.models.encoders import ENCODERS
-from weakseg.models.pretrained import backbone_of, load_backbone
-from weakseg.models.segmenters import build_segmenter
+from weakseg.models.pretrained import backbone_name, backbone_of, load_backbone
+from weakseg.models.segmenters import SEGMENTERS, build_segmenter
 
 ENCODER_UNETS = [f"encoder-unet:{e}" for e in ("squeezenet1_1", "resnet18", "mobilenet_v2")]
 FCNS = ["fcn16s:squeezenet1_1", "fcn8s:resnet18", "fcn32s:mobilenet_v2"]
@@ -178,3 +178,16 @@ def test_imagenet_weights_are_copied(shared, arch, path, channels):
     complete = state | {k: v for k, v in held.items() if k.endswith("num_batches_tracked")}
     complete |= {f"model.{k}": v for k, v in complete.items()}
     assert check_copied(net, {**complete, **state}) == (channels == 1)
+
+
+def test_networks_with_a_backbone_are_named_where_one_has_none():
+    able, unable = [], []
+    for name in SEGMENTERS:
+        try:
+            backbone_name(name)
+            able.append(name)
+        except ConfigError as e:
+            unable.append(e)
+    assert {"encoder-unetpp", "transunet", "fcn_resnet50"} <= set(able)
+    for e in unable:
+        assert e.fix.endswith(f"of networks of images these have one: {', '.join(able)}")

@@ -93,8 +93,9 @@ def test_a_pruned_network_does_not_run_what_only_deeper_ones_have(small):
 
 def test_what_has_no_such_nested_network_cannot_be_pruned(small):
     for net, depth in ((small, 5), (small, 0), (nn.Conv2d(1, 1, 1), 1)):
-        with pytest.raises(ConfigError, match=r"segmenter\.prune"), pruned(net, depth):
+        with pytest.raises(ConfigError, match=r"segmenter\.prune") as error, pruned(net, depth):
             pass
+        assert ("from 1 to 4" in str(error.value)) == ("choose one of these" in str(error.value))
 
 
 def test_unetpp_teaches_all_its_heads(small):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from weakseg.errors import ConfigError, UserError
 from weakseg.models.encoders import OnEncoder
 from weakseg.models.fcn import FCN, TorchvisionSegmenter
-from weakseg.models.segmenters import find_segmenter
+from weakseg.models.segmenters import SEGMENTERS, find_segmenter
 from weakseg.models.states import Match, load_tensors, match, refuse_not_finite
 from weakseg.models.transfer import first_layer_channels, fit_words
 
@@ -38,10 +38,11 @@ def backbone_name(arch: str) -> str:
         return backbone
     if arch.endswith("_resnet50"):
         return "resnet50"
+    able = [n for n, s in SEGMENTERS.items() if s.backbones or n.endswith("_resnet50")]
     raise ConfigError(
         f"{arch} has no backbone that ImageNet weights could fill.",
         where="segmenter.weights",
-        fix="set weights: none, or choose encoder-unet or an FCN",
+        fix=f"set weights: none; of networks of images these have one: {', '.join(able)}",
     )
 
 

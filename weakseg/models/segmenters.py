@@ -311,19 +311,25 @@ def _two_networks(base: str, named: str) -> str:
     """The networks behind a cascade's colon, the coarse one first."""
     members = named.split(">")
     specs = [find_segmenter(m)[0] for m in members]
-    # What sees more than it scores has no result of every place; a backbone takes no further one.
-    lossy = [m for m in members if m.startswith(("deepmedic", "unet-original"))]
-    nested = [m for m, s in zip(members, specs, strict=True) if s.networks]
-    wrong = lossy + nested
-    wrong += [m for m in members[1:] if m.endswith("_resnet50") or find_segmenter(m)[0].backbones]
+    wrong = [
+        f"{m} scores less than it sees"
+        for m in members
+        if m.startswith(("deepmedic", "unet-original"))
+    ]
+    wrong += [f"{m} is a cascade itself" for m, s in zip(members, specs, strict=True) if s.networks]
+    wrong += [
+        f"{m} stands on a classifier, which takes no further channel"
+        for m, s in zip(members[1:], specs[1:], strict=True)
+        if m.endswith("_resnet50") or s.backbones
+    ]
     if len(members) != 2 or wrong:
         raise ConfigError(
             f"{base} is made of two networks that score every place of the image, of which the "
             "fine one takes any number of channels.",
             where="segmenter.arch",
-            found=f"{base}:{named}" + (f" ({wrong[0]} is none)" if wrong else ""),
+            found=f"{base}:{named}" + (f"; {wrong[0]}" if wrong else ""),
             expected=f"{base}:COARSE>FINE",
-            fix=f"{base}:two-scale-cnn>unet, or {base}:encoder-unet:resnet18>unet",
+            fix=f"{base}:two-scale-cnn>unet, or for images {base}:encoder-unet:resnet18>unet",
         )
     return named
 

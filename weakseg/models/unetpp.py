@@ -183,7 +183,9 @@ def pruned(net: nn.Module, depth: int | None) -> Iterator[None]:
             where="segmenter.prune",
             found=str(depth),
             expected=f"from 1 to {nested}" if nested else "a network of nested U-Nets",
-            fix="take prune away" if nested else "choose unetpp or encoder-unetpp, or no prune",
+            fix="choose one of these, or take prune away"
+            if nested
+            else "choose unetpp or encoder-unetpp, or no prune",
         )
     held, net.prune = net.prune, depth  # type: ignore[assignment]
     try:
