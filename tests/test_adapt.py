@@ -92,6 +92,19 @@ def test_no_step_gives_the_masks_of_predict_pixel_by_pixel(folder, call, tmp_pat
     assert not (tmp_path / "out/scores.csv").exists()
 
 
+def test_what_is_said_of_the_images_is_said_once(folder, call, made, tmp_path, capsys):
+    site = shutil.copytree(folder / "site/images", tmp_path / "site")
+    shutil.copy(next(site.glob("*.png")), site / "a_mask.png")
+    for path in site.glob("*.png"):
+        Image.fromarray(np.asarray(Image.open(path)) // 8).save(path)
+    capsys.readouterr()
+    assert call(site, tmp_path / "out", "--generator", made / "generator.safetensors") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert sum("left out 1 " in x for x in lines) == 1
+    assert sum("unlike the run's training images" in x for x in lines) == 1
+    assert len(lines) == len(set(lines))
+
+
 def test_masks_of_the_new_site_are_never_opened(folder, call, made, tmp_path, capsys):
     """Without them, and without labels, all is the same to the byte but for the score."""
     site = shutil.copytree(folder / "site", tmp_path / "site")

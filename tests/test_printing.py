@@ -14,7 +14,7 @@ import pytest
 
 from tests.data.helpers import good_rows, write_rows
 from tests.tiny import weakseg
-from weakseg.progress import print_anywhere, progress, say
+from weakseg.progress import each_once, print_anywhere, progress, say
 
 ENCODINGS = ["cp1252", "ascii", "cp437", "latin-1", "shift_jis", "koi8-r", "utf-8", "utf-16"]
 
@@ -153,3 +153,16 @@ def test_a_process_of_a_windows_pipe(faulty):
     assert done.returncode == 2, done.stderr
     assert b"The file does not exist" in done.stdout
     assert b"Traceback" not in done.stderr
+
+
+def test_a_message_is_said_once_where_that_is_asked_for(capsys):
+    @each_once()
+    def twice():
+        for message in ("a", "b", "a"):
+            say(message)
+
+    twice()
+    twice()
+    say("a")
+    say("a")
+    assert capsys.readouterr().err.split() == ["a", "b", "a", "b", "a", "a"]

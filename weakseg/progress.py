@@ -7,6 +7,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 from weakseg.launch import launched
 
@@ -15,6 +16,7 @@ LOG_EVERY = 20.0
 """Seconds between two lines in a log."""
 
 
+_SAID: ContextVar[set[str] | None] = ContextVar("said", default=None)
 _PLAIN = {
     **dict.fromkeys("–—−‑", "-"),
     **{"→": "->", "←": "<-", "×": "x", "·": ".", "…": "...", "±": "+/-", "²": "^2", "³": "^3"},
@@ -53,8 +55,23 @@ def say(message: str) -> None:
 
     Of several processes of a launcher the first one speaks.
     """
+    said = _SAID.get()
+    if said is not None:
+        if message in said:
+            return
+        said.add(message)
     if launched().first:
         print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def each_once() -> Iterator[None]:
+    """Say no message twice meanwhile: for what does a thing several times over the same files."""
+    token = _SAID.set(set())
+    try:
+        yield
+    finally:
+        _SAID.reset(token)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from weakseg.predicting.adapted_sheet import write_sheet
 from weakseg.predicting.inputs import collect_inputs, readable
 from weakseg.predicting.predict import predict
 from weakseg.predicting.slices import is_sliced
-from weakseg.progress import progress, say
+from weakseg.progress import each_once, progress, say
 from weakseg.runs import file_hash, make_folder, open_run, write_json
 from weakseg.training.adaptation import (
     AdaptationSettings,
@@ -46,6 +46,7 @@ LOOKED_AT = 512
 """Images of each site from which a generator learns, at most; evenly from their list."""
 
 
+@each_once()  # the images are collected three times, and predicted twice
 def adapt(
     run: Path,
     images: Path,
