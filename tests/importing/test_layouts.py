@@ -460,6 +460,41 @@ def test_of_several_tables_the_usual_name_is_taken_and_the_others_are_told(tmp_p
     assert f"weakseg compare '{tmp_path}/an out/experiment.yaml'" in said
 
 
+def test_a_table_that_is_no_text_is_told(tmp_path, capsys):
+    """As a spreadsheet saves it with letters of its own country."""
+    root = tmp_path / "set"
+    for n in "abc":
+        picture(root / f"{n}.png", seed_of(n, 0))
+    written = "image;label\r\n" + "".join(f"{n}.png;Läsion\r\n" for n in "abc")
+    (root / "list.csv").write_bytes(written.encode("cp1252"))
+    assert "list.csv is left aside" in refused(root, tmp_path / "out", capsys)
+    mask(root / "a_mask.png")
+    for n in "bc":
+        mask(root / f"{n}_mask.png", marked=False)
+    init(root, tmp_path / "out")
+    said = capsys.readouterr().out
+    assert "list.csv is left aside: The manifest is not text in UTF-8 (byte 0xe4 in row 2" in said
+    assert "in Excel: CSV UTF-8" in said
+
+
+def test_the_label_without_masks_is_likely_the_healthy_one(tmp_path, capsys):
+    rows = []
+    for k, n in enumerate("abcdef"):
+        picture(tmp_path / f"set/{n}.png", seed_of(n, 0))
+        if k % 2:
+            mask(tmp_path / f"set/{n}_mask.png")
+        rows.append([f"{n}.png", ("gesund", "Läsion")[k % 2], f"{n}_mask.png" if k % 2 else ""])
+    table(tmp_path / "set/list.csv", ["image", "label", "mask"], rows)
+    _, config = init(tmp_path / "set", tmp_path / "out")
+    assert config.data.healthy_labels == ["gesund"]
+    said = capsys.readouterr().out
+    assert "Taken: gesund (images of all other labels have masks, and none of these has)" in said
+    rows[1][2] = ""
+    table(tmp_path / "set/list.csv", ["image", "label", "mask"], rows)
+    init(tmp_path / "set", tmp_path / "out2")
+    assert "Taken: none" in capsys.readouterr().out
+
+
 def many_tables(root, name):
     """Images, 101 tables of something else, and two that name them."""
     for n in "abcdef":

@@ -21,6 +21,7 @@ from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, PublishedSet
 from weakseg.importing.experiment import EXPERIMENT, Kind, experiment_text, suggest_size
 from weakseg.importing.layouts.registry import recognise
+from weakseg.importing.layouts.table import illegible
 from weakseg.importing.manifest import LABELS, safe_text, write_items
 from weakseg.importing.tree import list_tree, listed
 from weakseg.importing.words import SHEET, counts, doubt, told
@@ -115,7 +116,7 @@ def init_folder(
         )
     could = f"; could also be read as {listed(x.name for x in others)} (--layout)" if others else ""
     first = f"layout {chosen.name}: {chosen.title}{could}"
-    arrangement = replace(arrangement, found=(first, *arrangement.found))
+    arrangement = replace(arrangement, found=(first, *arrangement.found, *illegible(tree)))
     return write_arrangement(arrangement, folder, out, answers, force=force)
 
 
@@ -233,6 +234,7 @@ def _kind(
         raise DataError(
             "Nothing tells the images' labels: no folder a class, no table, and no masks.",
             where=str(source),
+            found="; ".join(arrangement.found),
             expected="a folder a class, or masks, or a CSV with the columns image and label",
             fix="write a manifest by hand (columns image,label) and check it: weakseg validate",
         )
@@ -245,12 +247,15 @@ def _kind(
             settings["data.healthy_labels"] = list(roles.healthy)
         return "heatmaps"
     if len(labels) > 1:
+        bare = _without_masks(items)
         question = Question(
             "healthy",
             "Which label means that there is no lesion?",
-            NO_LESION,
+            bare or NO_LESION,
             (*labels, NO_LESION),
-            f"none of {listed(labels)} is a usual name for it"
+            "images of all other labels have masks, and none of these has"
+            if bare
+            else f"none of {listed(labels)} is a usual name for it"
             if tell
             else f"{listed(labels)} are numbers of classes, of which the set names none",
         )
@@ -262,6 +267,13 @@ def _kind(
         settings["data.healthy_labels"] = []
         return "supervised"
     return None
+
+
+def _without_masks(items: Sequence[Item]) -> str | None:
+    """The only label whose images have no mask, where all images of the others have one."""
+    bare = {safe_text(i.label) for i in items if not i.masks}
+    masked = {safe_text(i.label) for i in items if i.masks}
+    return bare.pop() if masked and len(bare) == 1 and not bare & masked else None
 
 
 def _longest(items: Sequence[Item], out: Path) -> Iterator[int]:

@@ -14,7 +14,7 @@ from weakseg.importing.layouts.masks_beside import MASKS_BESIDE
 from weakseg.importing.layouts.nifti import NIFTI
 from weakseg.importing.layouts.nnunet import NNUNET
 from weakseg.importing.layouts.npz import NPZ
-from weakseg.importing.layouts.table import TABLE
+from weakseg.importing.layouts.table import TABLE, illegible
 from weakseg.importing.tree import Tree
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -61,7 +61,7 @@ def recognise(tree: Tree, wanted: str | None = None) -> tuple[Layout, list[Layou
             if wanted is None
             else f"The files do not lie as {wanted}.",
             where=str(tree.root),
-            found=tree.summary(),
+            found="; ".join((tree.summary(), *illegible(tree))),
             expected="one of: " + "; ".join(f"{x.name} ({x.title})" for x in LAYOUTS),
             fix="name the folder that holds the images, or write a manifest by hand: a CSV with "
             "the columns image,label and, where there are any, mask,patient",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from weakseg.data.csv_text import read_cells
 from weakseg.data.table import Row, Table, read_table
 from weakseg.errors import ConfigError, DataError, did_you_mean
 from weakseg.importing.answers import Answers, Question
@@ -15,6 +16,7 @@ from weakseg.importing.tree import Tree, name_of, stem_of
 _TRIED = 50
 _ENDINGS = (".csv", ".tsv")
 _MOST_TABLES = 100
+_TOLD = 3
 _USUAL = ("labels.csv", "manifest.csv")
 """Names of tables that are the likeliest where several fit, the likeliest first."""
 
@@ -44,6 +46,19 @@ def _table(file: str, tree: Tree) -> Table | None:
     tried = table.rows[:_TRIED]
     found = sum(_found(r.image, table, tree) is not None for r in tried)
     return table if 2 * found > len(tried) else None
+
+
+def illegible(tree: Tree) -> tuple[str, ...]:
+    """What is wrong with tables that are no text, of which nothing is known for that."""
+    told = []
+    for file in _files(tree)[:_MOST_TABLES]:
+        try:
+            read_cells(tree.path(file))
+        except DataError as e:
+            about = f" ({e.found})" if e.found else ""
+            fix = f" → {e.fix}" if e.fix else ""
+            told.append(f"{file} is left aside: {e.what.rstrip('.')}{about}{fix}")
+    return tuple(told[:_TOLD])
 
 
 def _found(cell: str, table: Table, tree: Tree) -> Path | None:
