@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from weakseg.config import Config, HeatmapConfig, SegmenterConfig
 from weakseg.data.cases import Labels
+from weakseg.data.geometry import letterbox, to_original
 from weakseg.engines import base, choice
 from weakseg.engines.base import Engine, precision_of
 from weakseg.engines.graph import ExportError, onnx_of
@@ -22,6 +23,7 @@ from weakseg.heatmaps.by_engine import ByEngine, pick_explainer
 from weakseg.heatmaps.cam import METHODS, cams
 from weakseg.heatmaps.explaining import explain_by_all
 from weakseg.heatmaps.formulas import FORMULAS
+from weakseg.methods.evidence import Evidence
 from weakseg.methods.network import NetworkMethod
 from weakseg.methods.segmenter_networks import Networks
 from weakseg.models.classifier import Classifier, ClassifierSpec
@@ -343,6 +345,31 @@ def test_a_network_that_sees_its_images_normalised_inside_the_body_is_not_export
     assert "normalise: unit" in told.value.fix
 
 
+@pytest.mark.thorough
+def test_an_export_of_a_network_that_looks_beside_is_of_an_image_alone(nested):
+    trained = {"image_size": 16, "channels": 1, "dims": 2, "sampled_prior": 0.5, "true_prior": 0.5}
+    networks = Networks((nested,), (trained,))
+    settings = SegmenterConfig(arch="unetpp", normalise="unit", tile=32, scales=[1.25, 0.5, 1.26])
+    inference = {"neighbours": 0.5, "min_peak": 0.51, "min_area": 0.0}
+    threshold = {"threshold": 0.5, "gate": 0.0, "kind": "supervised", "inference": inference}
+    threshold |= {"beside": {"min_peak": 0.99, "gate": 0.0}}
+    method = NetworkMethod("net", (0,), Config(), networks, settings, threshold)
+    model = network_model(method)
+    assert model.alone
+    assert model.inputs == ("images", "images_8", "box", "box_8")  # none of 16; 20 for two
+    assert model.size == 20
+    squares = [torch.rand(1, 1, s, s).half().float() for s in (20, 8)]
+    boxes = [np.array([0, 0, s, s, 33, 33]) for s in (20, 8)]
+    run = ENGINES["onnxruntime"].load(model.onnx, 1, "fp32")
+    mask, shown = run([*(x.numpy() for x in squares), *boxes])
+    with torch.no_grad():
+        each = [nested(x).softmax(1)[0, 1].numpy() for x in squares]
+    whole = [to_original(p, letterbox((33, 33), len(p))) for p in each]
+    np.testing.assert_allclose(shown, (2 * whole[0] + whole[1]) / 3, atol=1e-4)
+    alone = method.of_evidence(Evidence(0, shown), lambda i: None).mask
+    np.testing.assert_array_equal(mask.astype(bool), alone)
+
+
 def test_an_exported_network_is_pruned_as_the_run_is(nested):
     trained = {"image_size": 16, "channels": 1, "dims": 2, "sampled_prior": 0.5, "true_prior": 0.5}
     threshold = {"threshold": 0.5, "gate": 0.0}
@@ -423,5 +450,7 @@ def test_the_script_of_an_export_takes_as_many_threads_as_it_is_told(
     (tmp_path / "model.json").write_text(
         '{"input": {"size": 64, "channels": 1, "window": "auto", "intensity": "auto"}}'
     )
-    exec(USE.partition("def ")[0], {"__file__": str(tmp_path / "use.py")})
+    begins = USE.partition("def ")[0]
+    assert "InferenceSession" in begins
+    exec(begins, {"__file__": str(tmp_path / "use.py")})
     assert given == [threads]

@@ -194,7 +194,7 @@ def test_an_export_holds_one_method_and_knows_its_engines(exports, tmp_path, cap
 
 
 NEEDED = (
-    "format", "method", "kind", "seeds", "inputs", "input", "input.size", "input.channels",
+    "format", "method", "kind", "seeds", "input", "input.size", "input.channels",
     "input.intensity", "input.window", "outputs", "outputs.mask", "outputs.map", "outputs.heat",
     "outputs.probability", "outputs.probabilities", "labels", "lesion_labels", "threshold",
     "threshold.chosen_on", "threshold.masks_seen", "gate", "heatmap", "heatmap.method",
@@ -202,7 +202,7 @@ NEEDED = (
 )  # fmt: skip
 ODD = (
     ("input.size", 7), ("input.size", 10**6), ("input.window", [40.0, -1.0]), ("gate", 1.5),
-    ("input.window", [1.0]), ("kind", "magic"), ("inputs.images_0", ""), ("inputs.heat", ""),
+    ("input.window", [1.0]), ("kind", "magic"), ("inputs.images_0", ""), ("inputs", 7.5), ("inputs.heat", ""),
     ("outputs.more", "of it"), ("seeds", [-1]), ("lesion_labels", ["cat"]), ("lesion_labels", []),
     ("threshold.masks_seen", -1),
 )  # fmt: skip
@@ -320,7 +320,7 @@ def test_a_description_of_other_inputs_is_refused(several, tmp_path, capsys):
     for inputs in ({"images": "", "box": ""}, dict.fromkeys(reversed(about["inputs"]), "")):
         (folder / "model.json").write_text(json.dumps(about | {"inputs": inputs}))
         assert weakseg("predict", folder, image, "--out", tmp_path / "out") == 2
-        assert "The model does not take what model.json says." in capsys.readouterr().err
+        assert "The model fails on the image." in capsys.readouterr().err
 
 
 def test_nothing_of_an_earlier_export_stays(exports, tmp_path, capsys):

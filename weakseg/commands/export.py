@@ -23,8 +23,9 @@ def export(
 ) -> None:
     """Export a method as an ONNX model.
 
-    With preprocessing, heatmap or network, threshold and gate inside, a description, and a script
-    that needs no PyTorch. `weakseg predict DIR IMAGES` runs it. For research only.
+    With preprocessing, heatmap or network, threshold, dropping of parts and gate inside, a
+    description, and a script that needs no PyTorch. `weakseg predict DIR IMAGES` runs it. For
+    research only.
     """
     from weakseg.exporting.export import export as write
 

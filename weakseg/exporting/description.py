@@ -20,8 +20,8 @@ ONNX, OPENVINO, ABOUT, SCRIPT = "model.onnx", "model.xml", "model.json", "use.py
 RESEARCH = "For research only. This model is no medical device, and its masks are no diagnosis."
 
 ALONE = (
-    "the model looks at one image; by the run the masks of slices that lie beside each other look "
-    "at those as well"
+    "the model looks at one image; the run, of slices that lie beside each other, at the "
+    "neighbours as well, so that its masks of them may differ"
 )
 
 INPUTS = {
@@ -54,7 +54,8 @@ about = json.loads((here / "model.json").read_text("utf-8"))
 seen = about["input"]
 mode, window = "L" if seen["channels"] == 1 else "RGB", seen["window"]
 options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: all cores
+threads = (os.environ.get("OMP_NUM_THREADS") or "0").split(",")[0]  # 0: all cores
+options.intra_op_num_threads = int(threads)
 model = onnxruntime.InferenceSession(str(here / "model.onnx"), options, ["CPUExecutionProvider"])
 
 
@@ -204,7 +205,7 @@ class About(_Content):
     kind: str
     seeds: list[Annotated[int, Field(ge=0)]]
     input: InputContent
-    inputs: dict[str, str]
+    inputs: dict[str, str] = Field(default_factory=lambda: {"images": "", "box": ""})
     outputs: dict[str, str]
     labels: list[str]
     lesion_labels: list[str]
@@ -290,7 +291,7 @@ def describe(
             if k in threshold
         },
         "gate": float(threshold["gate"]),
-        "alone": ALONE if model.alone else "",
+        **({"alone": ALONE} if model.alone else {}),
         "heatmap": heat,
     }
 

@@ -14,6 +14,7 @@ from weakseg.config import Config
 from weakseg.data.arrays import network_image
 from weakseg.data.case_files import intensity_of, network_input
 from weakseg.data.cases import Case
+from weakseg.data.geometry import Letterbox
 from weakseg.engines.base import FP32, Session
 from weakseg.engines.registry import ENGINES
 from weakseg.errors import ConfigError, RunError, UserError, did_you_mean, first_line
@@ -21,6 +22,12 @@ from weakseg.exporting.description import ABOUT, ONNX, OUTPUTS, InputContent, re
 from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.masks.thresholds import is_flat, normalise
 from weakseg.methods.base import HEATMAP, Method, Prediction, refuse_other_dims
+
+
+def _where(box: Letterbox) -> np.ndarray:
+    """Where an image lies in its square, and its own size."""
+    where = (box.top, box.left, box.height, box.width, *box.original)
+    return np.array(where, dtype=np.int64)
 
 
 def is_exported(folder: Path) -> bool:
@@ -78,22 +85,26 @@ class ExportedMethod(Method):
 
     def _of(self, case: Case) -> Prediction:
         data, seen = self.config.data, self.about["input"]
-        image, arrays = network_input(case, data), []
-        for name in self.about["inputs"]:
-            what, side = side_of(name, seen["size"])
-            planes, box = network_image(image, seen["channels"], side, intensity_of(case, data))
-            where = (box.top, box.left, box.height, box.width, *box.original)
-            square = planes[None].astype(np.float32)
-            arrays.append(square if what == "images" else np.array(where, dtype=np.int64))
+        image, how = network_input(case, data), intensity_of(case, data)
+        asked = [side_of(name, seen["size"]) for name in self.about["inputs"]]
+        squares = {s: network_image(image, seen["channels"], s, how) for s in {s for _, s in asked}}
+        arrays = [
+            planes[None].astype(np.float32) if what == "images" else _where(box)
+            for what, (planes, box) in ((what, squares[side]) for what, side in asked)
+        ]
         try:
             answer = self.session(arrays)
+        except MemoryError:
+            raise
         except Exception as e:  # engines raise kinds of their own
             raise RunError(
-                f"The model does not take what {ABOUT} says.",
-                where=ABOUT,
+                "The model fails on the image.",
+                where=case.shown,
                 found=first_line(e),
-                fix=_AGAIN,
+                expected=f"a model that takes what {ABOUT} lists as inputs, and room for the image",
+                fix=f"where {ABOUT} or {ONNX} was changed, {_AGAIN}; else predict a smaller image",
             ) from None
+        (_, box), *_ = squares.values()
         found = self._answer(answer, box.original)
         mask, shown = found["mask"].astype(bool), found["map"]
         if not all(np.isfinite(v).all() for v in found.values()):

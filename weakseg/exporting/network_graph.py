@@ -37,13 +37,14 @@ def network_model(method: NetworkMethod) -> Model:
     trained, settings = method.networks.settings, method.settings
     size, channels = int(trained["image_size"]), int(trained["channels"])
     looks = [round(size * scale) for scale in settings.scales]
-    asked, lesion, gate_size = _gate(method, channels)
+    asked, lesion, gate_size = _gate(method)
     squares = list(dict.fromkeys([*looks, *([gate_size] if asked else [])]))
     networks = _Mean(method)
 
     def run(*images: Tensor) -> tuple[Tensor, ...]:
         seen = {s: rounded(x) for s, x in zip(squares, images, strict=True)}
-        answers = [networks(seen[s]) for s in looks]
+        each = {s: networks(seen[s]) for s in dict.fromkeys(looks)}
+        answers = list(each.values())
         if not asked:
             return tuple(answers)
         said = [_in_digits(m(seen[gate_size]).float().softmax(1)[0, lesion].sum()) for m in asked]
@@ -51,20 +52,18 @@ def network_model(method: NetworkMethod) -> Model:
 
     main = size if size in squares else squares[0]
     images, boxes = ([_of_size(what, s, main) for s in squares] for what in ("images", "box"))
-    shown = [f"p_{i}" for i in range(len(looks))]
+    shown = {s: f"p_{s}" for s in looks}
     with torch.no_grad():
         traced = onnx_of(
             run,
             [torch.zeros(1, channels, s, s) for s in squares],
             images,
-            [*shown, *(["probability"] if asked else [])],
+            [*shown.values(), *(["probability"] if asked else [])],
             what=method.name,
         )
-    boxes = boxes[: len(set(looks))]  # the gate's classifiers say nothing of places
+    boxes = boxes[: len(shown)]  # the gate's classifiers say nothing of places
     proto, nodes = parse(traced, boxes)
-    maps = [
-        on_image(nodes, p, _of_size("box", s, main), s) for p, s in zip(shown, looks, strict=True)
-    ]
+    full = {s: on_image(nodes, p, _of_size("box", s, main), s) for s, p in shown.items()}
     at = nodes.constant(float(method.threshold["threshold"]))
     how = method.threshold.get("inference", {})
 
@@ -74,7 +73,7 @@ def network_model(method: NetworkMethod) -> Model:
 
     made = finish(
         nodes,
-        _mean(nodes, maps),
+        _mean(nodes, [full[s] for s in looks]),
         above,
         flat=False,
         probability="probability" if asked else None,
@@ -163,22 +162,22 @@ def refuse_network(method: NetworkMethod) -> None:
             found=f"normalise: {method.settings.normalise}",
             fix="train the segmenter with normalise: unit",
         )
+    gate, channels = method.gate, int(method.networks.settings["channels"])
+    if isinstance(gate, ClassifierGate) and gate.classifiers[0].spec.channels != channels:
+        raise UserError(
+            "The gate's classifiers see other images than the network.",
+            where=where,
+            found=f"images of {gate.classifiers[0].spec.channels} channels",
+            expected=f"images of {channels}",
+            fix="train the segmenter with gate: none, or use weakseg predict on the run itself",
+        )
 
 
-def _gate(method: NetworkMethod, channels: int) -> tuple[list[Any], list[int], int]:
+def _gate(method: NetworkMethod) -> tuple[list[Any], list[int], int]:
     """The classifiers of a gate, the numbers of their lesion labels, and what they look at."""
     gate = method.gate
     if not isinstance(gate, ClassifierGate):
         return [], [], 0
-    seen = gate.classifiers[0].spec.channels
-    if seen != channels:
-        raise UserError(
-            "The gate's classifiers see other images than the network.",
-            where=f"--method {method.name}",
-            found=f"images of {seen} channels",
-            expected=f"images of {channels}",
-            fix="train the segmenter with gate: none, or use weakseg predict on the run itself",
-        )
     return plain(gate.classifiers), list(gate.labels.lesion_indices), gate.config.data.image_size
 
 
