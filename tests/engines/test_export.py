@@ -202,9 +202,9 @@ NEEDED = (
 )  # fmt: skip
 ODD = (
     ("input.size", 7), ("input.size", 10**6), ("input.window", [40.0, -1.0]), ("gate", 1.5),
-    ("input.window", [1.0]), ("kind", "magic"), ("inputs.images_0", ""), ("inputs", 7.5), ("inputs.heat", ""),
-    ("outputs.more", "of it"), ("seeds", [-1]), ("lesion_labels", ["cat"]), ("lesion_labels", []),
-    ("threshold.masks_seen", -1),
+    ("input.window", [1.0]), ("kind", "magic"), ("inputs.images_0", ""), ("inputs.heat", ""),
+    ("inputs", 7.5), ("outputs.more", "of it"), ("seeds", [-1]), ("lesion_labels", ["cat"]),
+    ("lesion_labels", []), ("threshold.masks_seen", -1),
 )  # fmt: skip
 
 
