@@ -66,7 +66,11 @@ def say(message: str) -> None:
 
 @contextlib.contextmanager
 def each_once() -> Iterator[None]:
-    """Say no message twice meanwhile: for what does a thing several times over the same files."""
+    """Say no message twice meanwhile: for what does a thing several times over the same files.
+
+    That holds for the thread that asks for it: others, those that it starts among them, say theirs
+    as often as without.
+    """
     token = _SAID.set(set())
     try:
         yield

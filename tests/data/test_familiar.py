@@ -1,6 +1,7 @@
 """What training images look like, and which new ones are told to look otherwise."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,6 +164,25 @@ def test_slices_of_a_volume_are_one_patient(tmp_path):
     found = remember(cases, DATA, "key")
     assert found.patients == tuple(np.repeat(range(5), 5))
     assert found.noise_limits[0] < 0.1 < max(k.noise for k in found.looks)
+
+
+def page(seed, white=True):
+    """A small dark object on a white page, or on one that is grey by noise."""
+    image = np.full((64, 64), 255.0)
+    if not white:
+        image = 128 + 6 * np.random.default_rng(seed).standard_normal(image.shape)
+    image[20:32, 20 + seed % 9 : 32 + seed % 9] = 30
+    return image.astype(np.uint8)
+
+
+def test_white_that_training_images_have_too_is_not_told_of(tmp_path):
+    mixed = known(tmp_path / "mixed", lambda k: page(k, white=k % 2 == 0), n=20)
+    assert mixed.noise_limits[0] is not None
+    assert mixed.unlike(look_at_image(page(100))) == {}
+    # One of twenty is the exception.
+    grey = known(tmp_path / "grey", lambda k: page(k, white=k == 0), n=20)
+    found = grey.unlike(look_at_image(page(100)))["noise that cannot be told"]
+    assert re.fullmatch(r"9\d% of it is as bright as can be, which hides noise; .*", found)
 
 
 def test_what_an_older_run_remembers_tells_no_noise(tmp_path):

@@ -77,6 +77,36 @@ def test_clipped_parts_hide_no_noise(size):
     assert noise_share(made / np.float32(255)) < 0.4 * expected
 
 
+def flat(size=96, *levels):
+    """Discs of one value each, one within the other, before black."""
+    y, x = np.mgrid[:size, :size] - size / 2
+    r, image = np.hypot(x, y), np.zeros((size, size), np.float32)
+    for k, level in enumerate(levels):
+        image[r < 0.45 * size / (1 + k / 2)] = level
+    return image
+
+
+@pytest.mark.parametrize("size", [96, 3 * SIDE])
+def test_flat_images_that_are_not_white_have_no_noise(size):
+    for levels in ((0.8,), (0.4, 0.8), (0.75, 0.8)):
+        image = flat(size, *levels)
+        assert noise_share(image) == pytest.approx(0, abs=1e-6)
+    assert noise_share(flat(size, 1.0)) is None
+    assert noise_share(flat(size, 254 / 255)) is None
+    # Beside what has noise even a grey that is the highest value is clipped.
+    rest = flat(size, 0.5)
+    rest[: round(0.92 * size)] = 0
+    dim = np.where(rest > 0, noisy(rest, 0.1).clip(0, 0.79), flat(size, 0.8))
+    assert noise_share(dim) is None
+
+
+def test_flat_volumes_have_no_noise():
+    volume = np.stack([flat(64, 0.8)] * 6, axis=2)
+    assert volume_noise(volume) == 0
+    assert volume_noise(1000 * volume) == 0
+    np.testing.assert_array_equal(quieter_volume(volume), volume)
+
+
 def test_a_volume_that_is_clipped_in_parts_tells_and_loses_its_noise():
     volume = volume_of(0.1)
     clipped = volume.copy()

@@ -36,10 +36,12 @@ ALONE = 1.5
 `Familiar.noise_limits`."""
 CLIPPED = 0.2
 """Share of an image without noise beyond which white is what hides it."""
+SELDOM = 0.05
+"""Share of training images beyond which what they are is nothing that new images are told of."""
 RATIO = 2.0
 """Factor between sides, beyond which an image shows another resolution."""
 SPACING_RATIO = 1.1
-REMEMBERED = {"image": 3, "slice": 4, "volume": 4}
+REMEMBERED = {"image": 4, "slice": 5, "volume": 5}
 """What a case is → the number of what is remembered; a run with another one remembers anew."""
 
 _LEAST = np.repeat([0.03, 0.03, 0.1, 0.05], [8, 1, 5, CELLS**2])
@@ -133,7 +135,7 @@ class Familiar:
         if self._hides_noise(look):
             yield (
                 "noise that cannot be told",
-                f"{look.features[WHITE]:.0%} of it are as bright as can be, which hides noise; "
+                f"{look.features[WHITE]:.0%} of it is as bright as can be, which hides noise; "
                 "save it with a window in which tissue is not white",
             )
         distance = self._distance(look)
@@ -156,9 +158,9 @@ class Familiar:
     def _hides_noise(self, look: Look) -> bool:
         """Whether white is why an image tells no noise, where training images do."""
         limit, *_ = *self.noise_limits, None
-        if look.depth == VOLUME or look.noise is not None or limit is None:
+        if limit is None or not _is_white(look):
             return False
-        return look.features[WHITE] > CLIPPED
+        return sum(map(_is_white, self.looks)) <= SELDOM * len(self.looks)
 
     def _unlike_grid(self, look: Look) -> Iterator[tuple[str, str]]:
         axes = list(zip(*(k.spacing for k in self.looks if k.spacing), strict=True))
@@ -253,6 +255,11 @@ def _limit(looks: Sequence[Look], patients: Sequence[str]) -> float | None:
 def _scale_of(points: Floats) -> Floats:
     """What one unit of each feature is: its spread, and of each group as much in all."""
     return np.asarray(np.maximum(points.std(0), _LEAST) / _WEIGHT)
+
+
+def _is_white(look: Look) -> bool:
+    """Whether an image tells no noise, and white is why."""
+    return look.depth != VOLUME and look.noise is None and look.features[WHITE] > CLIPPED
 
 
 def _noun(look: Look) -> str:

@@ -28,26 +28,31 @@ STRENGTH = 0.6
 """Patches whose root mean square difference is this many sd of the noise count 1/e as much."""
 PLANES = 15
 """Planes of a volume, evenly spaced, whose noise is looked at."""
-PROCEDURE = 2
+PROCEDURE = 3
 """Of how noise is told and smoothed: counted up with every change of what comes out."""
 
 _DIFFERENCE = np.array([1, -2, 1], dtype=np.float32) / np.float32(np.sqrt(6))
 _MAD = 0.6745
+_STEP_OF_8_BITS = 1 / 255
+_WHITE = 1 - 1.01 * _STEP_OF_8_BITS
 _STEP = 1e-4  # between values that are one; of 8 bits they are 40 times as far apart
 _DIGITS = 4  # of a share that runs remember
 _SAMPLES = 2**20  # of a volume, for the ends of its range
 
 
-def noise_share(shown: ArrayLike) -> float | None:
+def noise_share(shown: ArrayLike, *, stretched: bool = False) -> float | None:
     """The standard deviation of an image's noise, as a share of its tissue's intensity.
 
     Its inverse is the ratio of signal to noise. Texture as fine as a pixel counts as noise. Pixels
     of which most around have the image's highest value are left out: clipping took their noise.
+    Where that is not white, and what is left has no noise either, they are tissue without noise.
 
     Parameters
     ----------
     shown : (M, N) or (M, N, 3) array_like
         In [0, 1].
+    stretched : bool, optional
+        Whether 1 is the end of its own range, and white only by that.
 
     Returns
     -------
@@ -67,7 +72,7 @@ def noise_share(shown: ArrayLike) -> float | None:
     if (share := SIDE / max(grey.shape)) < 1:
         size = (max(1, round(grey.shape[1] * share)), max(1, round(grey.shape[0] * share)))
         grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
-    tissue = _tissue(grey)
+    tissue = _tissue(grey, stretched=stretched)
     if tissue.mean() < LEAST_TISSUE or (level := float(np.median(grey[tissue]))) < DARK:
         return None
     return _sd(grey, tissue) / level
@@ -78,7 +83,9 @@ def is_noisier(noise: float | None, limit: float | None) -> bool:
     return noise is not None and limit is not None and round(noise, _DIGITS) > limit
 
 
-def median_noise(plane: Callable[[int], ArrayLike], count: int) -> float | None:
+def median_noise(
+    plane: Callable[[int], ArrayLike], count: int, *, stretched: bool = False
+) -> float | None:
     """The median `noise_share` of planes of a volume, in which there is enough tissue.
 
     Parameters
@@ -87,13 +94,15 @@ def median_noise(plane: Callable[[int], ArrayLike], count: int) -> float | None:
         Index → (M, N) in [0, 1], by the range of the whole volume.
     count : int
         How many there are; at most `PLANES` of them are looked at.
+    stretched : bool, optional
+        See `noise_share`.
 
     Returns
     -------
     float or None
         None where no plane tells.
     """
-    told = [noise_share(plane(k)) for k in _evenly(count)]
+    told = [noise_share(plane(k), stretched=stretched) for k in _evenly(count)]
     known = [t for t in told if t is not None]
     return float(np.median(known)) if known else None
 
@@ -108,7 +117,7 @@ def volume_noise(values: NDArray[Any]) -> float | None:
         slices of thick layers do.
     """
     planes, (low, high) = _planes(values), _ends(values)
-    return median_noise(lambda k: _scaled(planes[k], low, high), len(planes))
+    return median_noise(lambda k: _scaled(planes[k], low, high), len(planes), stretched=True)
 
 
 def quieter_volume(values: NDArray[Any]) -> Floats:
@@ -133,7 +142,7 @@ def quieter_volume(values: NDArray[Any]) -> Floats:
     made[:] = planes
     found = []
     for k in _evenly(len(planes)):
-        tissue = _tissue(_scaled(planes[k], low, high))
+        tissue = _tissue(_scaled(planes[k], low, high), stretched=True)
         if tissue.mean() >= LEAST_TISSUE:
             found.append(_sd(made[k], tissue))
     sd = float(np.median(found)) if found else 0.0
@@ -218,19 +227,25 @@ def _grey(image: NDArray[Any]) -> Floats:
     return image.mean(axis=2, dtype=np.float32) if image.ndim == 3 else image
 
 
-def _tissue(grey: Floats) -> NDArray[np.bool_]:
+def _tissue(grey: Floats, *, stretched: bool = False) -> NDArray[np.bool_]:
     """Where an image is bright, and so is what is around it; but for a ground of one value, and
-    what is clipped.
+    what is clipped: a highest value that is white, or beside which there is noise.
 
     Under strong noise that is nowhere so: it is looked for in a blurred copy then, with wider
     margins, for what lies beside an edge is bright there as well.
     """
     import cv2
 
-    told = ~_clipped(grey)
-    found = _bright(grey, BRIGHT, 3) & told
+    clipped, bright = _clipped(grey), _bright(grey, BRIGHT, 3)
+    found = bright & ~clipped
     if found.mean() < LEAST_TISSUE:
-        found = _bright(cv2.GaussianBlur(np.ascontiguousarray(grey), (0, 0), 2.0), 0.5, 7) & told
+        white = not stretched and grey.max() >= _WHITE
+        if not white and not _is_noisy_beside(clipped, grey, bright):
+            clipped[:] = False
+            found = bright
+        if found.mean() < LEAST_TISSUE:
+            soft = cv2.GaussianBlur(np.ascontiguousarray(grey), (0, 0), 2.0)
+            found = _bright(soft, 0.5, 7) & ~clipped
     return _beside_ground(grey, found)
 
 
@@ -240,6 +255,15 @@ def _clipped(grey: Floats) -> NDArray[np.bool_]:
 
     highest = (grey >= grey.max() - _STEP).astype(np.float32)
     return np.asarray(cv2.blur(highest, (3, 3)) > 0.5)
+
+
+def _is_noisy_beside(clipped: NDArray[np.bool_], grey: Floats, bright: NDArray[np.bool_]) -> bool:
+    """Whether what is bright has noise apart from what may be clipped, and from its edge."""
+    import cv2
+
+    near = cv2.dilate(clipped.astype(np.uint8), np.ones((5, 5), np.uint8))
+    rest = bright & (near == 0)
+    return bool(rest.any()) and _sd(grey, rest) > _STEP_OF_8_BITS
 
 
 def _beside_ground(grey: Floats, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
