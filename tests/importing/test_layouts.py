@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -467,13 +467,18 @@ def test_a_table_that_is_no_text_is_told(tmp_path, capsys):
         picture(root / f"{n}.png", seed_of(n, 0))
     written = "image;label\r\n" + "".join(f"{n}.png;Läsion\r\n" for n in "abc")
     (root / "list.csv").write_bytes(written.encode("cp1252"))
-    assert "list.csv is left aside" in refused(root, tmp_path / "out", capsys)
+    (root / "empty.csv").write_bytes(b"")
+    for k in range(4):
+        (root / f"z{k}.csv").write_bytes(b"\xe4")
+    assert "list.csv is no text in UTF-8 (byte 0xe4" in refused(root, tmp_path / "out", capsys)
     mask(root / "a_mask.png")
     for n in "bc":
         mask(root / f"{n}_mask.png", marked=False)
     init(root, tmp_path / "out")
     said = capsys.readouterr().out
-    assert "list.csv is left aside: The manifest is not text in UTF-8 (byte 0xe4 in row 2" in said
+    assert "list.csv is no text in UTF-8 (byte 0xe4 in row 2" in said
+    assert "and 2 more" in said
+    assert "empty.csv" not in said
     assert "in Excel: CSV UTF-8" in said
 
 
@@ -488,7 +493,10 @@ def test_the_label_without_masks_is_likely_the_healthy_one(tmp_path, capsys):
     _, config = init(tmp_path / "set", tmp_path / "out")
     assert config.data.healthy_labels == ["gesund"]
     said = capsys.readouterr().out
-    assert "Taken: gesund (images of all other labels have masks, and none of these has)" in said
+    assert "Taken: gesund (none of the 3 images of gesund has a mask, and all 3 of" in said
+    table(tmp_path / "set/list.csv", ["image", "label", "mask"], rows[1:5:2] + rows[:1])
+    init(tmp_path / "set", tmp_path / "out1")
+    assert "Taken: none" in capsys.readouterr().out
     rows[1][2] = ""
     table(tmp_path / "set/list.csv", ["image", "label", "mask"], rows)
     init(tmp_path / "set", tmp_path / "out2")
@@ -506,7 +514,9 @@ def many_tables(root, name):
         table(root / file, ["image", "label"], rows)
 
 
-def test_of_very_many_tables_the_first_that_fits_is_told_and_another_can_be_named(tmp_path, capsys):
+def test_of_very_many_tables_the_first_that_fits_is_told_and_another_can_be_named(
+    tmp_path, capsys, monkeypatch
+):
     many_tables(tmp_path / "set", "readings.csv")
     rows, _ = init(tmp_path / "set", tmp_path / "out")
     assert {r["label"] for r in rows} == {"normal", "tumor"}
@@ -521,6 +531,11 @@ def test_of_very_many_tables_the_first_that_fits_is_told_and_another_can_be_name
         args = ("init", tmp_path / "set", "--out", tmp_path / "no", "--answer", f"table={wrong}")
         assert weakseg(*args) == 2
         assert why in capsys.readouterr().err
+    args = ("init", tmp_path / "set", "--out", tmp_path / "no", "--answer", "table=qqqq")
+    assert weakseg(*args) == 2
+    assert "name one of its 103 tables" in capsys.readouterr().err
+    monkeypatch.setattr("weakseg.importing.layouts.table.PurePath", PureWindowsPath)
+    init(tmp_path / "set", tmp_path / "out3", "--answer", "table=zz\\other.csv")
 
 
 def test_of_very_many_tables_the_usual_name_is_taken_unasked(tmp_path, capsys):

@@ -32,6 +32,7 @@ _FOREIGN = {
     b"\xff\xd8\xff": "a JPEG image",
 }
 _FOLDER_OF_IMAGES = "name the CSV that lists the images; weakseg init FOLDER writes one"
+AS_TEXT = "save it as CSV in UTF-8 (in Excel: CSV UTF-8)"
 _UNSEEN = "\ufeff\u200b\u200c\u200d\u2060\u00ad"
 """Signs without width that copied text brings along."""
 
@@ -103,6 +104,27 @@ def _text(path: Path) -> str:
             found=getattr(e, "strerror", None) or str(e),
             fix=_FOLDER_OF_IMAGES if isinstance(e, IsADirectoryError) else "name a CSV file",
         ) from None
+    text, foreign = _decoded(data)
+    if foreign is None:
+        return text
+    raise DataError(
+        "The manifest is not text in UTF-8.",
+        where=str(path),
+        found=foreign,
+        fix=_FOLDER_OF_IMAGES if foreign.endswith("image") else AS_TEXT,
+    )
+
+
+def why_no_text(path: Path) -> str | None:
+    """Why a file is not text that `read_cells` reads; None where it is, or cannot be read."""
+    try:
+        return _decoded(path.read_bytes())[1]
+    except (OSError, ValueError):
+        return None
+
+
+def _decoded(data: bytes) -> tuple[str, str | None]:
+    """A file's text, or what it is in the place of text."""
     encoding = next((e for mark, e in _MARKS.items() if data.startswith(mark)), "utf-8-sig")
     foreign = next((what for head, what in _FOREIGN.items() if data.startswith(head)), None)
     if foreign is None:
@@ -114,15 +136,8 @@ def _text(path: Path) -> str:
             foreign = f"byte 0x{data[e.start]:02x} in row {line}, which is not {name}"
         else:
             if "\0" not in text:
-                return text
+                return text, None
             halves = data[:200][::2], data[:200][1::2]
             wide = any(half and not half.strip(b"\0") for half in halves)
             foreign = "text in UTF-16 without its mark" if wide else "binary data"
-    raise DataError(
-        "The manifest is not text in UTF-8.",
-        where=str(path),
-        found=foreign,
-        fix=_FOLDER_OF_IMAGES
-        if foreign.endswith("image")
-        else "save it as CSV in UTF-8 (in Excel: CSV UTF-8)",
-    )
+    return "", foreign

@@ -21,7 +21,7 @@ from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, PublishedSet
 from weakseg.importing.experiment import EXPERIMENT, Kind, experiment_text, suggest_size
 from weakseg.importing.layouts.registry import recognise
-from weakseg.importing.layouts.table import illegible
+from weakseg.importing.layouts.table import TABLE, illegible
 from weakseg.importing.manifest import LABELS, safe_text, write_items
 from weakseg.importing.tree import list_tree, listed
 from weakseg.importing.words import SHEET, counts, doubt, told
@@ -116,7 +116,8 @@ def init_folder(
         )
     could = f"; could also be read as {listed(x.name for x in others)} (--layout)" if others else ""
     first = f"layout {chosen.name}: {chosen.title}{could}"
-    arrangement = replace(arrangement, found=(first, *arrangement.found, *illegible(tree)))
+    aside = () if chosen is TABLE else illegible(tree)
+    arrangement = replace(arrangement, found=(first, *arrangement.found, *aside))
     return write_arrangement(arrangement, folder, out, answers, force=force)
 
 
@@ -253,7 +254,7 @@ def _kind(
             "Which label means that there is no lesion?",
             bare or NO_LESION,
             (*labels, NO_LESION),
-            "images of all other labels have masks, and none of these has"
+            _of_masks(items, bare)
             if bare
             else f"none of {listed(labels)} is a usual name for it"
             if tell
@@ -270,10 +271,24 @@ def _kind(
 
 
 def _without_masks(items: Sequence[Item]) -> str | None:
-    """The only label whose images have no mask, where all images of the others have one."""
+    """The only label whose images have no mask, where all images of the others have one.
+
+    Images without a mask by chance are few: it takes as many as there are splits.
+    """
     bare = {safe_text(i.label) for i in items if not i.masks}
     masked = {safe_text(i.label) for i in items if i.masks}
-    return bare.pop() if masked and len(bare) == 1 and not bare & masked else None
+    if not masked or len(bare) != 1 or bare & masked:
+        return None
+    return bare.pop() if sum(not i.masks for i in items) >= len(SPLITS) else None
+
+
+def _of_masks(items: Sequence[Item], bare: str) -> str:
+    """How many images of a label have no mask, and of all others have one."""
+    without = sum(not i.masks for i in items)
+    return (
+        f"none of the {without} images of {bare} has a mask, and all {len(items) - without} of "
+        "other labels have"
+    )
 
 
 def _longest(items: Sequence[Item], out: Path) -> Iterator[int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from weakseg.data.csv_text import read_cells
+from weakseg.data.csv_text import AS_TEXT, why_no_text
 from weakseg.data.table import Row, Table, read_table
-from weakseg.errors import ConfigError, DataError, did_you_mean
+from weakseg.errors import ConfigError, DataError, near_names
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, Layout
 from weakseg.importing.folders import settle_split
@@ -49,16 +49,15 @@ def _table(file: str, tree: Tree) -> Table | None:
 
 
 def illegible(tree: Tree) -> tuple[str, ...]:
-    """What is wrong with tables that are no text, of which nothing is known for that."""
-    told = []
-    for file in _files(tree)[:_MOST_TABLES]:
-        try:
-            read_cells(tree.path(file))
-        except DataError as e:
-            about = f" ({e.found})" if e.found else ""
-            fix = f" → {e.fix}" if e.fix else ""
-            told.append(f"{file} is left aside: {e.what.rstrip('.')}{about}{fix}")
-    return tuple(told[:_TOLD])
+    """Which tables are no text, and why: of those nothing else is known."""
+    reasons = ((f, why_no_text(tree.path(f))) for f in _files(tree)[:_MOST_TABLES])
+    told = [
+        f"{file} is no text in UTF-8 ({why}) and left aside → {AS_TEXT}"
+        for file, why in reasons
+        if why is not None
+    ]
+    more = (f"and {len(told) - _TOLD} more are none",) if len(told) > _TOLD else ()
+    return (*told[:_TOLD], *more)
 
 
 def _found(cell: str, table: Table, tree: Tree) -> Path | None:
@@ -95,7 +94,8 @@ def _chosen(tree: Tree, answers: Answers) -> Table:
         if name_of(first) in _USUAL and "table" not in answers.given:
             return table
         others = f"the first of {len(files)} that names images; the rest was not looked into"
-        name = answers.ask(Question("table", text, first, why=others))
+        # As the folder names it, with / where Windows has another sign.
+        name = PurePath(answers.ask(Question("table", text, first, why=others))).as_posix()
         return table if name == first else _named(name, files, tree)
     by_name = {t.path.relative_to(tree.root).as_posix(): t for t in (table, *found)}
     if len(by_name) == 1:
@@ -112,7 +112,9 @@ def _named(name: str, files: Sequence[str], tree: Tree) -> Table:
             "There is no such table in the folder.",
             where=where,
             expected="a file below the folder, as the folder names it",
-            fix=did_you_mean(name, files),
+            fix=f"did you mean {' or '.join(map(repr, near))}?"
+            if (near := near_names(name, files))
+            else f"name one of its {len(files)} tables",
         )
     if (table := _table(name, tree)) is None:
         raise DataError(
