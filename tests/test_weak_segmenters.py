@@ -35,7 +35,7 @@ scores: {{bootstrap: 100, floors: false}}
 report: {{gallery: 1}}
 segmenters:
   best-weak:
-    {{image_size: 64, epochs: 1, steps: 12, batch_size: 4, average: none, threshold: 0.5,
+    {{image_size: 64, epochs: 1, steps: 24, batch_size: 4, average: none, threshold: 0.5,
       min_peak: 0.6, ignore: [0.45, 0.6]}}
   after:
     {{arch: "encoder-unet:squeezenet1_1", masks: best-weak, epochs: 1, steps: 6, batch_size: 4,
@@ -241,7 +241,8 @@ def test_screening_makes_other_masks_of_the_same_network(job, copy):
 
 def test_a_network_corrects_its_masks_and_says_when(job, copy, capsys):
     before = contents(copy / "targets/after")
-    sets = ("correct={slope: 0.001}", "epochs=4", "image_size=32", "steps=12")
+    sets = ("correct={slope: 0.001, lesion: 0.6, background: 0.6}", "epochs=4", "image_size=32")
+    sets += ("steps=12",)
     changes = [w for s in sets for w in ("--set", f"segmenters.after.{s}")]
     command = ("train-segmenter", job[1], "--run-dir", copy, "--only", "after", *RECIPE, *changes)
     assert weakseg(*command) == 0

@@ -107,18 +107,23 @@ def test_an_interrupted_sweep_ends_its_jobs_which_then_wait(tmp_path):
     def ended(_: Job) -> None:
         raise AssertionError("none ends")
 
+    over = threading.Event()
+
     def interrupt() -> None:
-        while not jobs[0].started.exists():
+        while not jobs[0].started.exists() and not over.is_set():
             time.sleep(0.02)
-        time.sleep(0.2)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not over.wait(0.2):  # else nobody would catch it
+            os.kill(os.getpid(), signal.SIGTERM)
 
     from weakseg.interruption import signals_raise
 
     began = time.monotonic()
     threading.Thread(target=interrupt).start()
     with pytest.raises(InterruptedCommand), signals_raise():
-        EXECUTORS["local"](jobs, Cluster(), tmp_path / "own", ended)
+        try:
+            EXECUTORS["local"](jobs, Cluster(), tmp_path / "own", ended)
+        finally:
+            over.set()
     assert time.monotonic() - began < 30
     assert [state_of(j).name for j in jobs] == ["waiting", "waiting"]
 
