@@ -11,9 +11,10 @@ import pytest
 from tests.data.helpers import noise, save, save_volume
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case
-from weakseg.data.familiar import Familiar, remember
+from weakseg.data.familiar import Familiar, read_familiar, remember
 from weakseg.data.images import narrowed, scale_intensity
 from weakseg.data.looks import GROUPS, features_of, look_at_case, look_at_image
+from weakseg.errors import RunError
 
 DATA = DataConfig()
 FEATURES = sum(b - a for a, b in GROUPS.values())
@@ -252,3 +253,19 @@ def test_noise_of_volumes_is_told_of_each_modality_by_its_own_limit(tmp_path):
     assert "in modality 1" in ours.unlike(look_at_case(case(12, (0.1, 0.1)), DATA))["more noise"]
     # One modality alone is held against the first.
     assert "modality" not in ours.unlike(look_at_case(case(13, (0.1,)), DATA))["more noise"]
+
+
+def test_what_a_run_remembers_is_read_whole_or_refused_with_its_file(tmp_path):
+    path = tmp_path / "images.json"
+    held = of_noise([0.1, 0.2], [0.3]).to_json()
+    path.write_text(json.dumps(held))
+    assert read_familiar(path).to_json() == held
+    looks = [held["looks"][0] | {"features": [0.5]}, *held["looks"][1:]]
+    less = [{k: v for k, v in held["looks"][0].items() if k != "features"}]
+    for key, value in (
+        ("patients", [0]), ("patients", 3), ("looks", looks), ("looks", less), ("looks", [7]),
+    ):  # fmt: skip
+        path.write_text(json.dumps(held | {key: value}))
+        with pytest.raises(RunError, match="damaged") as told:
+            read_familiar(path)
+        assert told.value.where == str(path)

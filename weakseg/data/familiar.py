@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from weakseg.config import DataConfig
 from weakseg.data.cases import Case
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.looks import CELLS, GROUPS, VOLUME, WHITE, Look, look_at_case
+from weakseg.errors import first_line
+from weakseg.stored import damaged, read_json
 
 Floats = NDArray[np.float64]
 
@@ -275,3 +278,24 @@ def _distances(points: Floats, others: Floats, scale: Floats) -> Floats:
 def _range(values: Sequence[float]) -> str:
     low, high = f"{min(values):.3g}", f"{max(values):.3g}"
     return low if low == high else f"{low} to {high}"
+
+
+def read_familiar(path: Path) -> Familiar:
+    """What a run or an export remembers of its training images.
+
+    Raises
+    ------
+    RunError
+        If the file is missing or damaged.
+    """
+    held = read_json(path)
+    try:
+        known = Familiar.from_json(held)
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise damaged(path, f"{type(e).__name__}: {first_line(e)}") from None
+    if known.patients and len(known.patients) != len(known.looks):
+        found = f"patients of {len(known.patients)} images, looks of {len(known.looks)}"
+        raise damaged(path, found)
+    if len({len(k.features) for k in known.looks}) > 1:
+        raise damaged(path, "features: not as many of each image")
+    return known

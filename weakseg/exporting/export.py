@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from weakseg.data.familiar import Familiar
+from weakseg.data.familiar import read_familiar
 from weakseg.engines.base import EXPORTERS, TORCH
 from weakseg.engines.openvino import OPENVINO as OPENVINO_ENGINE
 from weakseg.engines.openvino import read
@@ -29,7 +29,7 @@ from weakseg.methods.find import load_method
 from weakseg.methods.heatmap import HeatmapMethod
 from weakseg.methods.heats import LiveHeats
 from weakseg.progress import say
-from weakseg.runs import make_folder, open_run, read_json, write_bytes, write_json, write_text
+from weakseg.runs import make_folder, open_run, write_bytes, write_json, write_text
 
 
 def export(
@@ -91,6 +91,9 @@ def export(
     if isinstance(chosen, HeatmapMethod) and isinstance(chosen.heats, LiveHeats):
         settings = chosen.heats.settings
         heat = {"method": settings.method, "layer": model.layer, "target": settings.target}
+    limit, remembered = None, images_file(opened.folder).exists()
+    if remembered:
+        (limit, *_) = *read_familiar(images_file(opened.folder)).noise_limits, None
     make_folder(out)
     about = out / ABOUT
     about.unlink(missing_ok=True)  # written last: a folder with it is whole
@@ -102,10 +105,8 @@ def export(
 
         ov.save_model(read(model.onnx), out / OPENVINO, compress_to_fp16=False)
     write_text(out / SCRIPT, USE)
-    limit = None
-    if images_file(opened.folder).exists():
+    if remembered:
         shutil.copyfile(images_file(opened.folder), images_file(out))
-        (limit, *_) = *Familiar.from_json(read_json(images_file(out))).noise_limits, None
     write_json(about, describe(chosen, model, entry, heat, limit))
     say(f"method {chosen.name} ({chosen.choice}): {len(model.onnx) / 2**20:.1f} MiB")
     if model.alone:

@@ -10,14 +10,13 @@ from typing import Any
 
 from weakseg.config import DataConfig
 from weakseg.data.cases import Case
-from weakseg.data.familiar import NOISE, Familiar
+from weakseg.data.familiar import NOISE, read_familiar
 from weakseg.data.looks import look_at_case
 from weakseg.data.slices import volume_frame
 from weakseg.errors import RunError, count
 from weakseg.exporting.exported import is_exported
 from weakseg.layout import images_file
 from weakseg.progress import say
-from weakseg.runs import read_json
 
 UNLIKE = "unlike_training"
 """Column of ``predictions.csv``; blank where an image looks as the training images do."""
@@ -67,7 +66,7 @@ class Unlike:
     ) -> None:
         path = self._path = images_file(run)
         self._data, self.smooths, self.option, self._noun = data, smooths, option, noun
-        self._known = Familiar.from_json(read_json(path)) if path.exists() else None
+        self._known = read_familiar(path) if path.exists() else None
         export = is_exported(run)
         self._anew = (
             "export the method again from its run, once any stage of that has written it anew"
