@@ -24,8 +24,8 @@ def export(
     """Export a method as an ONNX model.
 
     With preprocessing, heatmap or network, threshold, dropping of parts and gate inside, a
-    description, and a script that needs no PyTorch. `weakseg predict DIR IMAGES` runs it. For
-    research only.
+    description, and a script that needs no PyTorch. `weakseg predict DIR IMAGES` runs it,
+    of a run on slices `weakseg predict DIR VOLUMES`. For research only.
     """
     from weakseg.exporting.export import export as write
 

@@ -1,4 +1,4 @@
-"""``model.json``: what an exported model takes, gives and is for; and the script beside it."""
+"""``model.json``: what an exported model takes, gives and is for."""
 
 from __future__ import annotations
 
@@ -9,20 +9,32 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from weakseg import __version__
-from weakseg.config import DataConfig
+from weakseg.config import DataConfig, VolumesConfig
 from weakseg.exporting.model import Model
 from weakseg.methods.base import FOUNDATION, HEATMAP, SUPERVISED, WEAK, Method
+from weakseg.methods.network import BESIDE, SCREENING
 from weakseg.stored import read_json
 
-ONNX, OPENVINO, ABOUT, SCRIPT = "model.onnx", "model.xml", "model.json", "use.py"
+ONNX, OPENVINO, ABOUT = "model.onnx", "model.xml", "model.json"
 """Files of an exported method."""
 
 RESEARCH = "For research only. This model is no medical device, and its masks are no diagnosis."
 
 ALONE = (
     "the model looks at one image; the run, of slices that lie beside each other, at the "
-    "neighbours as well, so that its masks of them may differ"
+    "neighbours as well, so that its masks of them may differ. weakseg predict does as the run"
 )
+
+SLICES = {
+    "axis": "the third of the file; rows of a slice are the second axis and columns the first, as "
+    "they are stored",
+    "spacing": "nothing is resampled by it: a slice is resized to input.size by its pixels alone",
+    "scaling": "of the whole volume's values, not of a slice's",
+}
+"""How a volume becomes images, where the run's images are slices."""
+
+NEIGHBOURS = "the channels are the slice before, itself and the one behind; at an end itself"
+"""The same where slices are seen with those beside them."""
 
 INPUTS = {
     "images": "float32 (1, {channels}, {size}, {size}): the image in the middle of a square that "
@@ -43,91 +55,6 @@ OUTPUTS = {
     "probabilities": "float32 (labels): the classifiers' probability of each label",
     "heat": "float32 (1, h, w): raw signed scores on the grid of the network's layer",
 }
-
-USE = '''"""Masks of 8-bit images by this folder: python use.py IMAGE... For research only."""
-import json, os, sys, numpy as np, onnxruntime
-from pathlib import Path
-from PIL import Image, ImageFilter, ImageOps
-
-here = Path(__file__).parent
-about = json.loads((here / "model.json").read_text("utf-8"))
-seen = about["input"]
-mode, window = "L" if seen["channels"] == 1 else "RGB", seen["window"]
-options = onnxruntime.SessionOptions()
-threads = (os.environ.get("OMP_NUM_THREADS") or "0").split(",")[0]  # 0: all cores
-options.intra_op_num_threads = int(threads)
-model = onnxruntime.InferenceSession(str(here / "model.onnx"), options, ["CPUExecutionProvider"])
-
-
-def black_and_white(values):
-    if isinstance(window, list):
-        return window[0] - window[1] / 2, window[0] + window[1] / 2
-    if "percentile" not in seen["intensity"] and window != "percentiles":
-        return 0, 255
-    low, high = np.percentile(values, (0.5, 99.5))
-    return (low, high) if low < high else (values.min(), values.max())
-
-
-def areas(n, m):
-    at, ends = np.arange(n), np.arange(m + 1)[:, None] * n / m
-    return np.clip(np.minimum(ends[1:], at + 1) - np.maximum(ends[:-1], at), 0, 1) * m / n
-
-
-def noise(image):
-    """Standard deviation of the noise beside the tissue's intensity; 0 where it cannot be told."""
-    grey = np.asarray(image, float).reshape(*image.size[::-1], -1).mean(2) / 255
-    h, w = (max(1, round(n * min(1, 256 / max(grey.shape)))) for n in grey.shape)
-    grey = areas(grey.shape[0], h) @ grey @ areas(grey.shape[1], w).T
-    white = Image.fromarray(((grey >= grey.max() - 1e-4) * 255).astype(np.uint8))
-    told = np.asarray(white.filter(ImageFilter.BoxBlur(1))) < 128
-    for blur, share, around in ((0, 0.3, 3), (2, 0.5, 7)):
-        soft = Image.fromarray((grey * 255).round().astype(np.uint8))
-        soft = np.asarray(soft.filter(ImageFilter.GaussianBlur(blur)))
-        bright = Image.fromarray((soft > share * np.percentile(soft, 99)).astype(np.uint8))
-        tissue = np.asarray(bright.filter(ImageFilter.MinFilter(around))) * told > 0
-        if tissue.mean() >= 0.05:
-            break
-    level, second = grey[tissue], np.abs(np.diff(np.diff(grey, 2, 0), 2, 1) / 6)[tissue[1:-1, 1:-1]]
-    enough = tissue.mean() >= 0.05 and np.median(level) >= 0.05 and second.size
-    return np.median(second) / 0.6745 / np.median(level) if enough else 0
-
-
-def in_square(image, size):
-    (W, H), how = image.size, Image.Resampling
-    h, w = (max(1, round(n * size / max(H, W))) for n in (H, W))
-    square, top, left = Image.new(mode, (size, size)), (size - h) // 2, (size - w) // 2
-    square.paste(image.resize((w, h), how.BOX if size < max(H, W) else how.BILINEAR), (left, top))
-    planes = np.moveaxis(np.asarray(square, np.float32).reshape(size, size, -1) / 255, 2, 0)[None]
-    return planes, np.array([top, left, h, w, H, W])
-
-
-for path in map(Path, sys.argv[1:]):
-    image = ImageOps.exif_transpose(Image.open(path))
-    if image.mode[0] in "IF":
-        sys.exit(f"{path}: this script reads images of 8 bits. Of others: weakseg predict")
-    image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-    low, high = black_and_white(np.asarray(image, float))
-    table = np.clip((np.arange(256) - low) / max(high - low, 1e-9), 0, 1) * 255
-    table = table.round().astype(int).tolist()
-    image = image.point(table * len(image.getbands()))
-    if (share := noise(image)) > (seen.get("noise_limit") or np.inf):
-        print(
-            f"{path}: noise of {share:.1%} of the tissue's intensity, above the training "
-            f"images' {seen['noise_limit']:.1%}: a lesion may be missed. Only weakseg predict "
-            "--denoise smooths it",
-            file=sys.stderr,
-        )
-    given = {}
-    for name in (i.name for i in model.get_inputs()):
-        what, _, side = name.partition("_")
-        planes, box = in_square(image.convert(mode), int(side or seen["size"]))
-        given[name] = planes if what == "images" else box
-    mask, *said = model.run(None, given)
-    Image.fromarray(mask * 255).save(path.with_suffix(".mask.png"))
-    print(path, int(mask.sum()), *(float(p) for p in said[1:2]))
-'''
-"""The script: without torch, and without weakseg."""
-
 
 _INPUT = re.compile("(images|box)(_[1-9][0-9]{0,3})?")
 
@@ -159,6 +86,7 @@ class InputContent(_Content):
     intensity: Literal["auto", "dtype", "percentile"]
     window: list[float] | Literal["auto", "file", "percentiles"]
     noise_limit: float | None = None
+    neighbours: bool = False
 
     @model_validator(mode="after")
     def _is_a_way_to_read_images(self) -> InputContent:
@@ -178,8 +106,24 @@ class InputContent(_Content):
                 "intensity": self.intensity,
                 "window": self.window,
                 "channels": "grey" if self.channels == 1 else "rgb",
+                "neighbours": self.neighbours,
             }
         )
+
+
+class InferenceContent(_Content):
+    """How parts of a network's mask are dropped."""
+
+    min_area: float = Field(0.0, ge=0, le=1)
+    min_peak: float = Field(0.0, ge=0, le=1)
+    neighbours: float = Field(0.0, ge=0, lt=1)
+
+
+class BesideContent(_Content):
+    """The cuts of images that have neighbours."""
+
+    min_peak: float = Field(ge=0, le=1)
+    gate: float = Field(ge=0, le=1)
 
 
 class ThresholdContent(_Content):
@@ -187,6 +131,15 @@ class ThresholdContent(_Content):
 
     chosen_on: str
     masks_seen: int = Field(ge=0)
+    threshold: float | None = None
+    inference: InferenceContent | None = None
+    beside: BesideContent | None = None
+
+    @model_validator(mode="after")
+    def _neighbours_need_it(self) -> ThresholdContent:
+        if self.inference and self.inference.neighbours and self.threshold is None:
+            raise ValueError("threshold: field required, where there are neighbours")
+        return self
 
 
 class HeatmapContent(_Content):
@@ -212,9 +165,16 @@ class About(_Content):
     threshold: ThresholdContent
     gate: float = Field(ge=0, le=1)
     heatmap: HeatmapContent | None = None
+    takes: Literal["images", "slices"] = "images"
+    volumes: dict[str, int | bool] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> About:
+        try:
+            VolumesConfig.model_validate(self.volumes)
+        except ValidationError as e:
+            first = e.errors(include_url=False)[0]
+            raise ValueError(f"volumes: {first['loc'][0]}: {first['msg']}") from None
         if self.kind not in KINDS:
             raise ValueError(f"kind: {self.kind!r:.60} is none of {', '.join(KINDS)}")
         if strange := [n for n in self.inputs if not _INPUT.fullmatch(n)]:
@@ -245,6 +205,8 @@ def describe(
     threshold: dict[str, Any],
     heat: Any,
     noise_limit: float | None = None,
+    *,
+    sliced: bool = False,
 ) -> dict[str, Any]:
     """The content of ``model.json``.
 
@@ -258,14 +220,19 @@ def describe(
         Method, layer and target of its heatmap.
     noise_limit : float, optional
         See `weakseg.data.familiar.Familiar.noise_limits`.
+    sliced : bool, optional
+        Whether the run's images are slices of volumes.
     """
     data: DataConfig = method.config.data
+    cut = ("rule", "threshold", "scale", "chosen_on", "masks_seen", BESIDE)
+    screening = {k: v for k, v in threshold.get("inference", {}).items() if k in SCREENING}
     return {
         "format": "weakseg-export-1",
         "use": RESEARCH,
         "made_by": f"weakseg {__version__}",
         "method": method.name,
         "kind": method.kind,
+        "takes": "slices" if sliced else "images",
         "seeds": list(method.seeds),
         "input": {
             "size": model.size,
@@ -279,6 +246,7 @@ def describe(
             }[data.intensity],
             "normalised_inside_by": {"mean": list(model.mean), "std": list(model.std)},
             "noise_limit": noise_limit,
+            **(_of_slices(data) if sliced else {}),
         },
         "inputs": _described(model),
         "outputs": {name: OUTPUTS[name] for name in model.outputs},
@@ -286,14 +254,20 @@ def describe(
         "labels": list(model.labels),
         "lesion_labels": list(model.lesion_labels),
         "threshold": {
-            k: threshold[k]
-            for k in ("rule", "threshold", "scale", "chosen_on", "masks_seen")
-            if k in threshold
+            **{k: threshold[k] for k in cut if k in threshold},
+            **({"inference": screening} if screening else {}),
         },
         "gate": float(threshold["gate"]),
         **({"alone": ALONE} if model.alone else {}),
         "heatmap": heat,
+        **({"volumes": method.config.volumes.model_dump(mode="json")} if sliced else {}),
     }
+
+
+def _of_slices(data: DataConfig) -> dict[str, Any]:
+    """What else there is to say of the input where it is a slice of a volume."""
+    channels = {"channels": NEIGHBOURS} if data.neighbours else {}
+    return {"neighbours": data.neighbours, "slices": SLICES | channels}
 
 
 def read_about(folder: Path) -> dict[str, Any]:

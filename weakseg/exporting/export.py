@@ -17,12 +17,11 @@ from weakseg.exporting.description import (
     ALONE,
     ONNX,
     OPENVINO,
-    SCRIPT,
-    USE,
     describe,
     read_about,
 )
 from weakseg.exporting.graphs import MODELS, REFUSALS
+from weakseg.exporting.script import SCRIPT, USE
 from weakseg.layout import images_file, masks_folder, threshold_file
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods.find import load_method
@@ -46,8 +45,8 @@ def export(
     ----------
     run : Path
     out : Path
-        Gets ``model.onnx``, ``model.json``, ``use.py`` and, if the run knows, what its training
-        images look like. Must be new or empty, or hold an earlier export.
+        Gets ``model.onnx``, ``model.json``, of images ``use.py`` and, if the run knows, what its
+        training images look like. Must be new or empty, or hold an earlier export.
     method, seed
         See `weakseg.methods.find.load_method`.
     openvino : bool
@@ -65,13 +64,7 @@ def export(
         make graphs.
     """
     opened = open_run(run)
-    if opened.record.get("data", {}).get("sliced", False):
-        raise UserError(
-            "The run segments slices of volumes, whose masks are cleaned up together: no model of "
-            "one image does that.",
-            where=str(run),
-            fix="use weakseg predict on the run itself",
-        )
+    sliced = bool(opened.record.get("data", {}).get("sliced", False))
     chosen = load_method(run, method, seed=seed, device="cpu", engine=TORCH)
     make = MODELS.get(type(chosen))
     if make is None:
@@ -104,13 +97,16 @@ def export(
         import openvino as ov
 
         ov.save_model(read(model.onnx), out / OPENVINO, compress_to_fp16=False)
-    write_text(out / SCRIPT, USE)
+    if not sliced:
+        write_text(out / SCRIPT, USE)
     if remembered:
         shutil.copyfile(images_file(opened.folder), images_file(out))
-    write_json(about, describe(chosen, model, entry, heat, limit))
+    write_json(about, describe(chosen, model, entry, heat, limit, sliced=sliced))
     say(f"method {chosen.name} ({chosen.choice}): {len(model.onnx) / 2**20:.1f} MiB")
     if model.alone:
         say(f"note: {ALONE}")
+    if sliced:
+        say(f"note: {SCRIPT} is for images and is left out; weakseg predict takes the volumes")
     return about
 
 

@@ -22,6 +22,7 @@ from weakseg.exporting.description import ABOUT, ONNX, OUTPUTS, InputContent, re
 from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.masks.thresholds import is_flat, normalise
 from weakseg.methods.base import HEATMAP, Method, Prediction, refuse_other_dims
+from weakseg.methods.network import beside_each, looks_beside, of_evidence
 
 
 def _where(box: Letterbox) -> np.ndarray:
@@ -75,13 +76,42 @@ class ExportedMethod(Method):
         return 2
 
     @property
+    def sliced(self) -> bool:
+        """Whether its images are slices of volumes."""
+        return bool(self.about.get("takes") == "slices")
+
+    @property
     def at_once(self) -> int:
         return 1
 
+    @property
+    def looks_beside(self) -> bool:
+        return looks_beside(self._cuts)
+
+    @property
+    def _cuts(self) -> dict[str, Any]:
+        """As an entry of ``threshold.json``."""
+        return {**self.about["threshold"], "gate": self.about["gate"]}
+
+    def predict_each(self, cases: Sequence[Case]) -> Iterator[Prediction]:
+        yield from self.predict_all(cases)
+
     def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
         refuse_other_dims(cases, self.dims)
-        for case in cases:
-            yield self._of(case)
+        if not self.looks_beside:
+            yield from map(self._of, cases)
+            return
+        words: dict[int, float | None] = {}
+
+        def said() -> Iterator[tuple[int, np.ndarray]]:
+            for i, case in enumerate(cases):
+                found = self._of(case)
+                words[i] = found.probability
+                yield i, found.map
+
+        around = beside_each(said(), cases, range(len(cases)), self._cuts["inference"])
+        for evidence in around:
+            yield of_evidence(self._cuts, evidence, words.get)
 
     def _of(self, case: Case) -> Prediction:
         data, seen = self.config.data, self.about["input"]
@@ -214,7 +244,10 @@ def load_exported(
             "The model is damaged.", where=str(folder / ONNX), found=type(e).__name__, fix=_AGAIN
         ) from None
     data = InputContent.model_validate(about["input"]).as_data()
-    config = Config.model_validate({"name": "exported", "data": data.model_dump()})
+    volumes = about.get("volumes", {})
+    config = Config.model_validate(
+        {"name": "exported", "data": data.model_dump(), "volumes": volumes}
+    )
     return ExportedMethod(about["method"], tuple(about["seeds"]), config, about, session, engine)
 
 

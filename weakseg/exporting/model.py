@@ -85,5 +85,5 @@ def require_images(method: Method, what: str) -> None:
             f"{what} of volumes are not exported: a model takes images of one size, and volumes "
             "differ.",
             where=f"--method {method.name}",
-            fix="use weakseg predict on the run itself",
+            fix="use weakseg predict on the run itself; runs on slices of volumes are exported",
         )

@@ -145,6 +145,40 @@ def network_mask(
     return screen_parts(mask, score, min_area=area, min_peak=peak)
 
 
+def looks_beside(threshold: Mapping[str, Any]) -> bool:
+    """Whether what is made of a case depends on its neighbours; ``threshold`` as in
+    `network_mask`."""
+    how = threshold.get("inference", {})
+    cut = how.get("min_peak", 0) or threshold.get("gate", 0)
+    return bool(how.get("neighbours", 0) and (cut or BESIDE in threshold))
+
+
+def of_evidence(
+    threshold: Mapping[str, Any], evidence: Evidence, classifiers: Callable[[int], float | None]
+) -> Prediction:
+    """What is made of the probability of a lesion at every place, and of the neighbours'.
+
+    Parameters
+    ----------
+    threshold : mapping
+        An entry of ``threshold.json``.
+    evidence : Evidence
+    classifiers : callable
+        Index → their probability of a lesion in the case; None where none is asked.
+    """
+    p, says, word = (
+        evidence.probability,
+        classifiers(evidence.index),
+        evidence.word(classifiers),
+    )
+    alone = evidence.mean is None
+    cuts = threshold if alone else threshold.get(BESIDE, threshold)
+    gated = word is not None and word < float(cuts["gate"])
+    mask = network_mask(p, threshold, evidence.mean)
+    notes = {"highest_probability": round(float(p.max()), 6)}
+    return Prediction(np.zeros_like(mask) if gated else mask, p, says, gated=gated, notes=notes)
+
+
 @dataclass(frozen=True)
 class NetworkMethod(Method):
     """A segmentation network, or the mean of several, its threshold, screening and gate.
@@ -197,9 +231,7 @@ class NetworkMethod(Method):
 
     @property
     def looks_beside(self) -> bool:
-        how = self.threshold.get("inference", {})
-        cut = how.get("min_peak", 0) or self.threshold.get("gate", 0)
-        return bool(how.get("neighbours", 0) and (cut or BESIDE in self.threshold))
+        return looks_beside(self.threshold)
 
     def predict_each(self, cases: Sequence[Case]) -> Iterator[Prediction]:
         if not self.looks_beside or not cases:
@@ -265,17 +297,7 @@ class NetworkMethod(Method):
         classifiers : callable
             Index → their probability of a lesion in the case; None where none is asked.
         """
-        p, says, word = (
-            evidence.probability,
-            classifiers(evidence.index),
-            evidence.word(classifiers),
-        )
-        alone = evidence.mean is None
-        cuts = self.threshold if alone else self.threshold.get(BESIDE, self.threshold)
-        gated = word is not None and word < float(cuts["gate"])
-        mask = network_mask(p, self.threshold, evidence.mean)
-        notes = {"highest_probability": round(float(p.max()), 6)}
-        return Prediction(np.zeros_like(mask) if gated else mask, p, says, gated=gated, notes=notes)
+        return of_evidence(self.threshold, evidence, classifiers)
 
     def confidence(self, prediction: Prediction) -> np.ndarray:
         return prediction.map

@@ -239,7 +239,7 @@ def _method(
         return method, is_sliced(run), engine
     if is_exported(run):
         exported = load_exported(run, method, seed=seed, engine=engine)
-        return exported, False, exported.engine
+        return exported, exported.sliced, exported.engine
     chosen = load_method(run, method, seed=seed, device=device, engine=engine)
     return chosen, is_sliced(run), engine
 
