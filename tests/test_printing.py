@@ -113,6 +113,21 @@ def test_the_time_left_is_reckoned_from_steps_of_this_command(streams, monkeypat
     ]
 
 
+def test_what_a_loop_does_before_its_first_step_is_no_part_of_the_time_left(streams, monkeypatch):
+    _, err = streams("utf-8", terminal=False)
+    at = [0.0]
+    monkeypatch.setattr("weakseg.progress.time", SimpleNamespace(monotonic=lambda: at[0]))
+    with progress("heatmaps", 1000) as advance:
+        for seconds, steps in ((25, 1), (30, 60), (30, 60)):
+            at[0] += seconds
+            advance(steps)
+    assert err.text().splitlines() == [
+        "heatmaps: 1/1000",
+        "heatmaps: 61/1000, 7:50 left",
+        "heatmaps: 121/1000, 7:20 left",
+    ]
+
+
 @pytest.mark.parametrize("columns", [60, 80])
 def test_a_long_note_leaves_the_bar_its_room(streams, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))

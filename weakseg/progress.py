@@ -14,6 +14,8 @@ from weakseg.launch import launched
 Advance = Callable[..., None]
 LOG_EVERY = 20.0
 """Seconds between two lines in a log."""
+EARLY = 0.02
+"""Share of the steps before which the first of them tells no time left."""
 
 
 _SAID: ContextVar[set[str] | None] = ContextVar("said", default=None)
@@ -145,19 +147,24 @@ def _bar(what: str, total: int, done: int) -> Iterator[Advance]:
 
 def _log(what: str, total: int, before: int) -> Advance:
     started = last = time.monotonic()
-    done = before
+    done, first = before, tuple[float, int]()
 
     def advance(steps: int = 1, note: str | None = None, of: int | None = None) -> None:
-        nonlocal done, last, total
+        nonlocal done, first, last, total
         total = total if of is None else of
         done += steps
         now = time.monotonic()
+        since, already = first or (started, before)
+        first = first or (now, done)
         slow = now - started > LOG_EVERY
         if now - last < LOG_EVERY and not (done >= total and slow):
             return
         last = now
-        left = (now - started) / max(done - before, 1) * (total - done)
-        say(f"{what}: {done}/{total}, {clock(left)} left" + (f", {note}" if note else ""))
+        # The first step holds the start as well, which many others make look long.
+        telling = done - already >= EARLY * (total - already) or already > before
+        pace = (now - since) / max(done - already, 1)
+        left = f", {clock(pace * (total - done))} left" if telling else ""
+        say(f"{what}: {done}/{total}{left}" + (f", {note}" if note else ""))
 
     return advance
 
