@@ -147,7 +147,8 @@ def _bar(what: str, total: int, done: int) -> Iterator[Advance]:
 
 def _log(what: str, total: int, before: int) -> Advance:
     started = last = time.monotonic()
-    done, first = before, tuple[float, int]()
+    done = before
+    first: tuple[float, int] | None = None
 
     def advance(steps: int = 1, note: str | None = None, of: int | None = None) -> None:
         nonlocal done, first, last, total
