@@ -137,7 +137,8 @@ def test_modalities_without_a_place_are_counted(tmp_path, capsys):
     more = save_volume(tmp_path / "b.nii.gz", values, np.eye(4))
     cases = [Case("a", image, "", more=(more,), roi=save_volume(tmp_path / "r.nii", values, where))]
     assert readable(cases, False, VOLUMES) == cases
-    assert "1 further modalities or regions have another affine" in capsys.readouterr().err
+    said = "1 of 2 further modalities and regions has another affine than their image and is taken"
+    assert said in capsys.readouterr().err
 
 
 def test_a_series_is_named_by_its_folder_by_a_file_or_by_a_folder_above(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 from tests.data.helpers import save, save_volume
 from tests.data.test_noise import noisy, organ
 from tests.tiny import read_rows
+from weakseg.api.weak_segmenter import WeakSegmenter
 from weakseg.config import Config
 from weakseg.data.case_files import case_image
 from weakseg.data.cases import Case
@@ -210,6 +211,35 @@ def test_a_noisy_volume_is_told_of_and_smoothed_where_asked_to(tmp_path, capsys)
     np.testing.assert_array_equal(smoothed["loud"], quieter_volume(values) > 150)
     truth = (organ(size=64) > 150 / 255)[..., None].transpose(1, 0, 2)
     assert (smoothed["loud"] != truth).sum() < (plain["loud"] != truth).sum() / 2
+
+
+def test_of_slices_all_sentences_are_of_volumes_or_name_the_slice(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(predicting, "is_sliced", lambda run: True)
+    run = run_of_volumes(tmp_path, sliced=True)
+    dark = np.zeros((200, 200, 4), np.uint8)
+    dark[60:90, 60:90] = 200
+    save_volume(tmp_path / "new/dark.nii.gz", dark)
+    told, _ = masks_of(run, "plain", BrightSlice())
+    reasons = "; ".join(told.values())
+    assert "usual at most in the training volumes: a network may miss" in told["loud"]
+    assert "longest side of its middle slice 200 pixels, training slices 64" in told["dark"]
+    assert re.search("another .+ of its middle slice: .+ from the nearest training slice", reasons)
+    said = capsys.readouterr().err
+    assert "2 of 3 volumes are unlike the run's training volumes: " in said
+    assert "image" not in reasons + said
+    images_file(run).unlink()
+    with pytest.raises(RunError, match="how noisy its training volumes are") as e:
+        masks_of(run, "plain", BrightSlice(), denoise=True)
+    assert "image" not in e.value.expected
+
+
+def test_a_segmenter_of_volumes_warns_of_volumes(tmp_path, monkeypatch):
+    made = WeakSegmenter()
+    made.run_dir_ = run_of_volumes(tmp_path, sliced=False)
+    monkeypatch.setattr(WeakSegmenter, "_method", lambda _: BrightVolume())
+    with pytest.warns(UserWarning, match="2 of 2 volumes are unlike .* training volumes") as told:
+        made.predict([tmp_path / "new/loud.nii.gz", tmp_path / "new/quiet.nii.gz"])
+    assert "image" not in str(told[0].message)
 
 
 def test_slices_of_a_volume_are_smoothed_all_or_none(tmp_path, monkeypatch):

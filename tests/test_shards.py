@@ -459,7 +459,7 @@ def test_joined_predictions_are_those_in_one_piece(trained, tmp_path, capsys, mo
     assert weakseg(*words, out) == 0
     said = capsys.readouterr().err
     assert "shard 2/3 is not there; its images are predicted here" in said
-    assert "the masks of 1 images of shards are missing or others" in said
+    assert "the masks of 1 image of shards are missing or others" in said
     assert kept.stat().st_mtime_ns == before
     assert predicted(out) == predicted(tmp_path / "one")
 
@@ -569,10 +569,21 @@ def test_masks_that_another_prediction_has_written_over_are_not_joined(tmp_path,
     told = {"a": Told({"mask": "a.png"}, files={"a.png": file_hash(mask)})}
     write_part(tmp_path, Shard(1, 1), "key", told)
     write_part(tmp_path, Shard(1, 2), "key", {})
-    assert read_parts(tmp_path, "key", ["a"]) == told
+    assert read_parts(tmp_path, "key", ["a"], "image") == told
     assert "shard 1/2 is left out: those of 1 tell of more" in capsys.readouterr().err
     mask.write_bytes(b"second")
-    assert read_parts(tmp_path, "key", ["a"]) == {}
+    assert read_parts(tmp_path, "key", ["a"], "image") == {}
     assert "missing or others" in capsys.readouterr().err
     forget_parts(tmp_path, "key")
     assert not (tmp_path / "shards").exists()
+
+
+def test_missing_shards_are_told_as_many_and_with_the_word_for_their_inputs(tmp_path, capsys):
+    for name in "ab":
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"x")
+    files = {name: {f"{name}.nii.gz": "another"} for name in "ab"}
+    write_part(tmp_path, Shard(1, 3), "key", {n: Told({}, files=f) for n, f in files.items()})
+    assert read_parts(tmp_path, "key", ["a", "b"], "volume") == {}
+    said = capsys.readouterr().err
+    assert "shards 2/3, 3/3 are not there; their volumes are predicted here" in said
+    assert "the masks of 2 volumes of shards are missing" in said

@@ -34,8 +34,9 @@ from weakseg.api.training_set import Written, as_file, write_set
 from weakseg.api.true_masks import read_masks
 from weakseg.config import Config, parse_config
 from weakseg.data.cases import Case
+from weakseg.data.formats.registry import formats_of_dims
 from weakseg.disk import as_path
-from weakseg.errors import ArgumentError, RunError, UserError
+from weakseg.errors import ArgumentError, RunError, UserError, count
 from weakseg.layout import GRAPHS
 from weakseg.methods.base import Method, Prediction
 from weakseg.methods.find import load_method
@@ -258,6 +259,11 @@ class WeakSegmenter(BaseEstimator):
             self._loaded = (wanted, made)
         return self._loaded[1]
 
+    @property
+    def _noun(self) -> str:
+        """What it makes masks of: image or volume."""
+        return formats_of_dims(self._method().dims).noun
+
     def predict(self, images: Any, *, denoise: bool = False) -> Any:
         """Masks of new images, at their own size.
 
@@ -302,7 +308,8 @@ class WeakSegmenter(BaseEstimator):
 
     def _predictions(self, images: Any, denoise: bool) -> list[Prediction]:
         method = self._method()
-        unlike = Unlike(self.run_dir_, method.config.data, denoise, option="denoise=True")
+        data = method.config.data
+        unlike = Unlike(self.run_dir_, data, self._noun, denoise, option="denoise=True")
         limits = unlike.noise_limits if denoise else ()
         some, _ = listed(images, stacked=True)
         with tempfile.TemporaryDirectory(prefix="weakseg-") as folder:
@@ -345,7 +352,7 @@ class WeakSegmenter(BaseEstimator):
             raise ArgumentError(
                 "masks and images are of different lengths.",
                 where="masks",
-                found=f"{len(masks)} beside {len(made)} images",
+                found=f"{len(masks)} beside {count(len(made), self._noun)}",
             )
         rule = self.config_.data.mask_rule
         true = read_masks(masks, [m.shape for m in made], rule)

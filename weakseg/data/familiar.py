@@ -47,6 +47,14 @@ SPACING_RATIO = 1.1
 REMEMBERED = {"image": 4, "slice": 5, "volume": 5}
 """What a case is → the number of what is remembered; a run with another one remembers anew."""
 
+_WORDS = {
+    "image": ("image", "image", "it"),
+    "slice": ("volume", "slice", "its middle slice"),
+    "volume": ("volume", "volume", "it"),
+}
+"""What a case is → what has noise and a depth, what was looked at, and what that is of the former:
+slices stand for their volumes, and of a new one the slice in its middle is looked at."""
+
 _LEAST = np.repeat([0.03, 0.03, 0.1, 0.05], [8, 1, 5, CELLS**2])
 _WEIGHT = np.repeat([8, 1, 5, CELLS**2], [8, 1, 5, CELLS**2]) ** -0.5
 
@@ -110,12 +118,21 @@ class Familiar:
             limits.append(None if most is None else NOISIER * most)
         return tuple(limits)
 
-    def unlike(self, look: Look) -> dict[str, str]:
-        """In what an image differs from all training images: a few words → the reason."""
-        return dict(self._unlike(look)) if self.looks else {}
+    def unlike(self, look: Look, noun: str | None = None) -> dict[str, str]:
+        """In what an image differs from all training images: a few words → the reason.
 
-    def _unlike(self, look: Look) -> Iterator[tuple[str, str]]:
-        noun = _noun(look)
+        Parameters
+        ----------
+        look : Look
+        noun : {"image", "slice", "volume"}, optional
+            What it is of; a slice is the one in the middle of a volume, of which the reasons tell.
+            By default an image, or a volume where the look is that of a volume.
+        """
+        of = noun or ("volume" if look.depth == VOLUME else "image")
+        return dict(self._unlike(look, *_WORDS[of])) if self.looks else {}
+
+    def _unlike(self, look: Look, noun: str, seen: str, it: str) -> Iterator[tuple[str, str]]:
+        of_it = "" if it == "it" else f" of {it}"
         if look.scaled not in {k.scaled for k in self.looks}:
             depths = ", ".join(sorted({k.depth for k in self.looks}))
             yield (
@@ -125,37 +142,37 @@ class Familiar:
             )
         if look.coloured not in {k.coloured for k in self.looks}:
             kinds = ("in colour", "grey") if look.coloured else ("grey", "in colour")
-            yield "other colour", f"{kinds[0]}, training images {kinds[1]}"
+            yield "other colour", f"{kinds[0]}, training {noun}s {kinds[1]}"
         sides = [k.longest for k in self.looks]
         if look.longest and not min(sides) / RATIO <= look.longest <= max(sides) * RATIO:
             yield (
                 "another size",
-                f"longest side {look.longest} pixels, training images {_range(sides)}",
+                f"longest side{of_it} {look.longest} pixels, training {seen}s {_range(sides)}",
             )
         yield from self._unlike_grid(look)
-        if noisier := list(self._noisier(look)):
+        if noisier := list(self._noisier(look, noun)):
             yield NOISE, "; ".join(noisier)
         if self._hides_noise(look):
             yield (
                 "noise that cannot be told",
-                f"{look.features[WHITE]:.0%} of it is as bright as can be, which hides noise; "
+                f"{look.features[WHITE]:.0%} of {it} is as bright as can be, which hides noise; "
                 "save it with a window in which tissue is not white",
             )
         distance = self._distance(look)
         if self.limit is not None and distance > self.limit:
             yield (
                 "another look",
-                f"{self._apart(look)}: {distance:.3g} from the nearest training {noun}, "
+                f"{self._apart(look)}{of_it}: {distance:.3g} from the nearest training {seen}, "
                 f"{self.limit:.3g} is usual at most",
             )
 
-    def _noisier(self, look: Look) -> Iterator[str]:
+    def _noisier(self, look: Look, noun: str) -> Iterator[str]:
         for k, (noise, limit) in enumerate(zip(look.all_noise, self.noise_limits, strict=False), 1):
             if noise is not None and limit is not None and noise > limit:
                 of = f" in modality {k}" if look.more_noise else ""
                 yield (
                     f"noise of {noise:.1%} of the tissue's intensity{of}, {limit / NOISIER:.1%} "
-                    f"is usual at most in the training {_noun(look)}s"
+                    f"is usual at most in the training {noun}s"
                 )
 
     def _hides_noise(self, look: Look) -> bool:
@@ -200,7 +217,7 @@ class Familiar:
         outside = np.maximum(low - mine, mine - high).clip(0) / self._scale
         by_group = {g: float(np.hypot.reduce(outside[a:b])) for g, (a, b) in GROUPS.items()}
         groups = [g for g in sorted(by_group, key=lambda g: -by_group[g]) if by_group[g] > 0]
-        return f"another {' and '.join(groups[:2])}" if groups else "looks otherwise"
+        return f"another {' and '.join(groups[:2])}" if groups else "another look"
 
 
 def remember(cases: Sequence[Case], data: DataConfig, key: str) -> Familiar:
@@ -263,10 +280,6 @@ def _scale_of(points: Floats) -> Floats:
 def _is_white(look: Look) -> bool:
     """Whether an image tells no noise, and white is why."""
     return look.depth != VOLUME and look.noise is None and look.features[WHITE] > CLIPPED
-
-
-def _noun(look: Look) -> str:
-    return "volume" if look.depth == VOLUME else "image"
 
 
 def _distances(points: Floats, others: Floats, scale: Floats) -> Floats:

@@ -27,7 +27,7 @@ from weakseg.data.pseudonyms import default_key_file, read_pseudonyms
 from weakseg.data.scan_names import HIDDEN, MASK, SYSTEM, why_no_scan
 from weakseg.data.series import series
 from weakseg.data.table import read_table
-from weakseg.errors import DataError, UserError
+from weakseg.errors import DataError, UserError, count
 from weakseg.progress import progress, say
 
 PREDICTIONS = "predictions.csv"
@@ -224,13 +224,13 @@ def _nothing(
     suffixes = ", ".join(formats.suffixes)
     if left:
         return DataError(
-            "The folder holds no image but what was left out.",
+            f"The folder holds no {formats.noun} but what was left out.",
             where=str(path),
             found=_left_out(left, path).partition(". ")[0],
-            fix="name the folder itself, or the files, if they are images of patients",
+            fix=f"name the folder itself, or the files, if they are {formats.noun}s of patients",
         )
     return DataError(
-        "The folder holds no image.",
+        f"The folder holds no {formats.noun}.",
         where=str(path),
         found=folder_content(files),
         expected=f"files ending in {suffixes}",
@@ -271,8 +271,9 @@ def readable(
             advance()
     if bad and not (skip and (good or others)):
         lines = "\n".join(f"  - {f}: {cause(e)}" for f, e in bad)
+        some = f"{len(bad)} of {count(len(cases), 'file')}"
         raise DataError(
-            f"{len(bad)} of {len(cases)} files cannot be read as {formats.noun}s:\n{lines}",
+            f"{some} cannot be read as {formats.noun}s:\n{lines}",
             fix="mend them" if skip else "mend them, or leave them out with --skip-unreadable",
         )
     for file, error in bad:
@@ -284,17 +285,20 @@ def readable(
 def _tell_leeways(cases: Sequence[Case]) -> None:
     """Say how many modalities and regions are taken to lie on an image whose affine is another."""
     leeways: Counter[Leeway] = Counter()
+    all_others = 0
     for case in cases:
         others = [*case.more, *([case.roi] if case.roi else [])]
+        all_others += len(others)
         image = read_frame(case.image, VOLUMES) if others else None
         for path in others:
             with contextlib.suppress(DataError):  # told where it is read whole
                 if image is not None and (how := grid_leeway(read_frame(path, VOLUMES), image)):
                     leeways[how] += 1
     for how, n in leeways.most_common():
+        verbs = ("has", "is") if n == 1 else ("have", "are")
         say(
-            f"{n} further modalities or regions have another affine than their image and are taken "
-            f"to lie on its voxels: they {LEEWAY[how]}"
+            f"{n} of {all_others} further modalities and regions {verbs[0]} another affine than "
+            f"their image and {verbs[1]} taken to lie on its voxels: such files {LEEWAY[how]}"
         )
 
 

@@ -131,7 +131,7 @@ def predict(
     formats = VOLUMES if sliced else formats_of_dims(chosen.dims)
     if formats is VOLUMES:
         give_large_back()
-    unlike = Unlike(run, chosen.config.data, smooths=denoise, noun=formats.noun)
+    unlike = Unlike(run, chosen.config.data, formats.noun, smooths=denoise)
     limits = unlike.noise_limits if denoise else ()
     cases = [replace(c, smooth_above=limits) for c in collect_inputs(inputs, out, formats)]
     if sliced:  # each stands for its volume until its slices are asked for
@@ -146,7 +146,7 @@ def predict(
     told: dict[str, Told] = {}
     if shard is None:
         refuse_running(out)
-        told = read_parts(out, key, names)
+        told = read_parts(out, key, names, formats.noun)
     here = [c for c in (cases if shard is None else shard.own(cases)) if c.id not in told]
     beside = chosen.looks_beside and not sliced  # else a case has its neighbours in it
     cases, own = with_company(cases, here) if beside else here, {c.id for c in here}
@@ -215,7 +215,9 @@ def predict(
             return write_part(out, shard, key, told)
     if not told:
         raise DataError(
-            f"None of the {len(cases)} {formats.noun}s can be read.",
+            f"None of the {len(cases)} {formats.noun}s can be read."
+            if len(cases) > 1
+            else f"The {formats.noun} cannot be read.",
             where=str(out),
             found="what is told above of each",
             fix="mend them, and repeat the command",

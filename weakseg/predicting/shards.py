@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from weakseg.config import fingerprint
 from weakseg.data.cases import Case
 from weakseg.data.formats.dicom.signs import files_in
-from weakseg.errors import RunError, WeaksegError
+from weakseg.errors import RunError, WeaksegError, count
 from weakseg.exporting.description import ABOUT
 from weakseg.exporting.exported import is_exported
 from weakseg.layout import (
@@ -210,7 +210,7 @@ def write_part(out: Path, shard: Shard, key: str, told: dict[str, Told]) -> Path
     return path
 
 
-def read_parts(out: Path, key: str, names: Sequence[str]) -> dict[str, Told]:
+def read_parts(out: Path, key: str, names: Sequence[str], noun: str) -> dict[str, Told]:
     """What the shards of a prediction have said, by input; what lacks is told.
 
     Parameters
@@ -220,6 +220,8 @@ def read_parts(out: Path, key: str, names: Sequence[str]) -> dict[str, Told]:
         See `asked_for`.
     names : sequence of str
         All inputs, in the order in which they were dealt out.
+    noun : str
+        What an input is: image or volume.
     """
     by_number: dict[int, dict[int, dict[str, Told]]] = {}
     for path, shard in _parts(out):
@@ -238,17 +240,24 @@ def read_parts(out: Path, key: str, names: Sequence[str]) -> dict[str, Told]:
     of, parts = max(by_number.items(), key=lambda item: sum(map(len, item[1].values())))
     for other, left in by_number.items():
         if other != of:
-            which = ", ".join(f"{p}/{other}" for p in left)
-            say(f"shard {which} is left out: those of {of} tell of more")
+            said = _listed([f"{p}/{other}" for p in left])
+            say(f"{said} left out: those of {of} tell of more")
     lost = [f"{p}/{of}" for p in range(1, of + 1) if p not in parts]
     if lost:
-        say(f"shard {', '.join(lost)} is not there; its images are predicted here")
+        its = "its" if len(lost) == 1 else "their"
+        say(f"{_listed(lost)} not there; {its} {noun}s are predicted here")
     known = set(names)
     joined = {name: t for told in parts.values() for name, t in told.items() if name in known}
     gone = {n for n, t in joined.items() if not t.whole(out)}
     if gone:
-        say(f"the masks of {len(gone)} images of shards are missing or others, and are made again")
+        some = count(len(gone), noun)
+        say(f"the masks of {some} of shards are missing or others, and are made again")
     return {n: t for n, t in joined.items() if n not in gone}
+
+
+def _listed(shards: Sequence[str]) -> str:
+    """Some shards and the verb."""
+    return f"shard {shards[0]} is" if len(shards) == 1 else f"shards {', '.join(shards)} are"
 
 
 def forget_parts(out: Path, key: str) -> None:

@@ -41,10 +41,10 @@ class Unlike:
     run : Path
     data : DataConfig
         How the run's networks read images.
+    noun : str
+        What a new case is: image or volume. Where a network sees slices, their volumes count.
     smooths : bool
     option : str
-    noun : str
-        What a case is, of what is said.
 
     Attributes
     ----------
@@ -60,9 +60,9 @@ class Unlike:
         self,
         run: Path,
         data: DataConfig,
+        noun: str,
         smooths: bool = False,
         option: str = DENOISE,
-        noun: str = "image",
     ) -> None:
         path = self._path = images_file(run)
         self._data, self.smooths, self.option, self._noun = data, smooths, option, noun
@@ -89,10 +89,10 @@ class Unlike:
         limits = () if self._known is None else self._known.noise_limits
         if all(limit is None for limit in limits):
             raise RunError(
-                "The run does not tell how noisy its training images are, so that none can be "
-                "smoothed to be like them.",
+                f"The run does not tell how noisy its training {self._noun}s are, so that none can "
+                "be smoothed to be like them.",
                 where=str(self._path),
-                expected="the noise of three training images or more",
+                expected=f"the noise of three training {self._noun}s or more",
                 fix=f"{self._anew} where it is known, or leave {self.option} out",
             )
         return limits
@@ -117,7 +117,7 @@ class Unlike:
     def _reasons(self, case: Case) -> dict[str, str]:
         if self._known is None:
             return {}
-        reasons = self._known.unlike(look_at_case(_as_it_is(case), self._data))
+        reasons = self._known.unlike(look_at_case(_as_it_is(case), self._data), case.noun)
         if NOISE in reasons:
             reasons[NOISE] += SMOOTHED if self.smooths else self._not_smoothed
         return reasons
