@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 from scipy import ndimage
 
-from tests.data.helpers import make_case, noise, save, write_rows
+from tests.data.helpers import make_case, noise, save, save_volume, write_rows
 from weakseg.config import DataConfig
 from weakseg.data.check import Problem, check_manifest
 from weakseg.data.images import read_mask
@@ -368,6 +368,28 @@ def test_half_of_a_set_is_not_most_of_it(tmp_path):
     most = check(set_of(tmp_path, [dark, GREY["disc"], dark, empty]))
     assert kinds(most) == {"lesion-without-mask", "masks-inverted"}
     assert any("2 of 3 masks" in p.message for p in most)
+
+
+@pytest.mark.parametrize("what", ["image", "volume", "slices"])
+def test_a_mask_of_another_size_is_told_once_as_that(tmp_path, what):
+    """Resizing made its edges soft: a mask on the image's own grid has none."""
+    soft = np.asarray(Image.fromarray(GREY["disc"]).resize((48, 36), Image.Resampling.BILINEAR))
+    own = np.asarray(Image.fromarray(GREY["disc"]).resize((64, 48), Image.Resampling.BILINEAR))
+    head, rows = ["image", "label", "mask", "patient"], []
+    for k, mask in enumerate((soft, own)):
+        if what == "image":
+            image = save(tmp_path / f"i{k}.png", noise(k, (48, 64)))
+            path = save(tmp_path / f"m{k}.png", mask)
+        else:
+            values = np.stack([noise(9 * k + z, (48, 64)) for z in range(8)], axis=2)
+            image = save_volume(tmp_path / f"i{k}.nii.gz", values)
+            path = save_volume(tmp_path / f"m{k}.nii.gz", np.stack([mask] * 8, axis=2))
+        rows.append([str(image), "tumor", str(path), f"p{k}"])
+    if what == "slices":
+        head, rows = [*head, "slice"], [[*r, z] for r in rows for z in range(8)]
+    found = [p for p in check(write_rows(tmp_path, [head, *rows])) if p.kind.startswith("mask")]
+    told = [(p.kind, p.file) for p in found]
+    assert told == [("mask-size", rows[0][2]), ("mask-soft", rows[-1][2])]
 
 
 def test_exactly_half_of_an_image_is_no_background(tmp_path):

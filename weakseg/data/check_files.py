@@ -184,8 +184,9 @@ def _look_at_mask(
             continue
         masks.append(mask)
         files.append(file)
-        problems += edge_problems(row, cell, file, mask, data.mask_rule)
-        if shape is not None and mask.shape != shape:
+        if shape is None or mask.shape == shape:  # resizing is why edges of another size are soft
+            problems += edge_problems(row, cell, file, mask, data.mask_rule)
+        else:
             sizes = f"{mask.shape[0]} × {mask.shape[1]} pixels, its image {shape[0]} × {shape[1]}"
             fix = "export the mask on the image's own pixel grid"
             problems.append(here("mask-size", f"the mask has {sizes}", fix, cell))

@@ -92,7 +92,8 @@ class _Masks:
         except DataError as e:
             problems.append(file_problem("mask", row, cell, self.table, e))
             return None
-        problems += edge_problems(row, cell, file, marked, rule, unit="voxels")
+        if file.frame.shape == self._grid.shape:  # of another size: resampled, and soft by that
+            problems += edge_problems(row, cell, file, marked, rule, unit="voxels")
         if how := grid_leeway(file.frame, self._grid):
             self.leeways.append(("mask", how))
         if other := grid_difference(file.frame, self._grid):

@@ -217,7 +217,8 @@ def _look_at_mask(
             continue
         masks.append(part)
         files.append(file)
-        problems += edge_problems(row, cell, file, part, data.mask_rule, unit="voxels")
+        if grid is None or file.frame.shape == grid.shape:  # of another size: resampled, thus soft
+            problems += edge_problems(row, cell, file, part, data.mask_rule, unit="voxels")
         problems += _off_grid("mask", row, cell, file.frame, grid, leeways)
     if not can_be_joined(masks, cells):
         return None
