@@ -139,6 +139,22 @@ def test_a_run_that_tells_no_noise_is_refused_with_a_way_out(run):
         predicted(run, "smoothed", denoise=True)
 
 
+def test_that_noise_cannot_be_told_is_said_once_with_the_reason(run, capsys):
+    predicted(run, "plain")
+    assert "cannot be told: of" not in capsys.readouterr().err
+    white = [(picture(0.01, k) > 40) * np.uint8(255) for k in range(4)]
+    cases = [
+        Case(f"w{k}", save(run.parent / f"white/{k}.png", i), "a", patient=f"p{k}")
+        for k, i in enumerate(white)
+    ]
+    known = remember(cases, Bright.config.data, "key")
+    images_file(run).write_text(json.dumps(known.to_json()))
+    told, _ = predicted(run, "again")
+    assert "noise" not in told["loud.png"]
+    said = "note: whether new images are noisier than the training images cannot be told: of 4 that"
+    assert capsys.readouterr().err.count(said) == 1
+
+
 def test_an_image_whose_noise_clipping_hides_is_told_of(run, capsys):
     save(run.parent / "new/white.png", (picture(0.1, 22) > 40) * np.uint8(255))
     told, _ = predicted(run, "plain")

@@ -149,9 +149,27 @@ def test_one_patient_far_out_sets_no_limit_of_noise_and_two_do():
     # As much as two of them have.
     assert of_noise(*QUIET, [0.2], [0.15]).noise_limits[0] == pytest.approx(1.05 * 0.15)
     assert of_noise(*QUIET, [0.04]).noise_limits[0] == pytest.approx(1.05 * 0.04)  # not so far
-    assert of_noise([0.0], [0.0], [0.0], [0.0]).noise_limits == (0.0,)
     # Too few to tell what is far.
     assert of_noise([0.02], [0.02], [0.2]).noise_limits[0] == pytest.approx(1.05 * 0.2)
+
+
+def test_training_images_without_noise_tell_of_what_has_more_than_rounding():
+    still = of_noise([0.0], [0.0], [0.0], [0.0])
+    assert still.usual_noise == (0.0,)
+    assert still.why_no_noise == ""
+    quiet, loud = (replace(still.looks[0], noise=n) for n in (0.004, 0.03))
+    assert still.unlike(quiet) == {}
+    found = still.unlike(loud)["more noise"]
+    assert "noise of 3.0% of the tissue's intensity, 0.0% is usual at most" in found
+
+
+def test_too_few_images_that_tell_their_noise_say_why_new_ones_are_not_told_of():
+    few = of_noise([0.1], [None], [0.1], [None])
+    assert few.noise_limits == (None,)
+    assert few.why_no_noise.startswith("of 4 that were looked at 2 tell their noise, and 3 are")
+    two = replace(few, looks=tuple(replace(k, noise=0.1, more_noise=(None,)) for k in few.looks))
+    assert "0 tell their noise in modality 2, and" in two.why_no_noise
+    assert Familiar("key", (), None).why_no_noise == ""
 
 
 def test_slices_of_a_volume_are_one_patient(tmp_path):

@@ -10,6 +10,7 @@ from weakseg.config import DataConfig
 from weakseg.data.arrays import network_volume
 from weakseg.data.case_files import case_image, case_values, network_input
 from weakseg.data.cases import Case
+from weakseg.data.looks import look_at_case
 from weakseg.data.noise import SIDE, noise_share, quieter, quieter_volume, volume_noise
 from weakseg.data.slices import slices_noise
 from weakseg.data.volumes import read_case
@@ -98,6 +99,23 @@ def test_flat_images_that_are_not_white_have_no_noise(size):
     rest[: round(0.92 * size)] = 0
     dim = np.where(rest > 0, noisy(rest, 0.1).clip(0, 0.79), flat(size, 0.8))
     assert noise_share(dim) is None
+
+
+@pytest.mark.parametrize("window", ["auto", "percentiles"])
+def test_flat_images_that_are_stretched_have_no_noise_either(tmp_path, window):
+    """White is the end of their own range, and not what a scanner has clipped."""
+    deep = np.round(3000 * flat(96, 0.8)).astype(np.uint16)
+    loud = np.round(3000 * noisy(flat(96, 0.8), 0.1).clip(0)).astype(np.uint16)
+    files = [save(tmp_path / "flat.png", deep), save(tmp_path / "loud.png", loud)]
+    stack = np.stack([deep.T] * 6, axis=2).astype(np.int16)
+    data = DataConfig(window=window)
+    cases = [Case("c", f, "") for f in files]
+    cases += [Case("v", save_volume(tmp_path / "v.nii.gz", stack), "", slice=3, volume="v")]
+    still, noisy_one, middle = (look_at_case(c, data).noise for c in cases)
+    assert (still, middle) == (0, 0)
+    assert noisy_one > 0.1
+    smoothed = case_image(replace(cases[1], smooth_above=(0.05,)), data)
+    assert (smoothed != case_image(cases[1], data)).any()
 
 
 def test_flat_volumes_have_no_noise():

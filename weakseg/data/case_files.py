@@ -25,6 +25,7 @@ from weakseg.data.images import (
     read_image,
     refuse_beyond_unit,
     scale_intensity,
+    scaling,
     write_grey,
 )
 from weakseg.data.noise import is_noisier, noise_share, quieter
@@ -54,6 +55,7 @@ __all__ = [
     "case_values",
     "fullest_plane",
     "intensity_of",
+    "is_stretched",
     "network_input",
     "on_file",
     "read_whole",
@@ -129,6 +131,13 @@ def intensity_of(case: Case, data: DataConfig) -> Intensity:
     """
     scaled = case.slice is not None or (case.formats is IMAGES and data.window != "auto")
     return "dtype" if scaled else data.intensity
+
+
+def is_stretched(image: NDArray[Any], case: Case, data: DataConfig) -> bool:
+    """Whether an image, as `seen_image` gives it, is white only by the end of its own range."""
+    if data.window == "auto":
+        return scaling(image, intensity_of(case, data)) == "percentile"
+    return data.window == "percentiles"
 
 
 def case_truth(case: Case, data: DataConfig, grid: Frame | None = None) -> NDArray[np.bool_] | None:
@@ -296,7 +305,8 @@ def _smoothed(image: NDArray[Any], case: Case, data: DataConfig) -> NDArray[Any]
     if not case.smooth_above:
         return image
     how = intensity_of(case, data)
-    noise = noise_share(scale_intensity(image, how))
+    shown = scale_intensity(image, how)
+    noise = noise_share(shown, stretched=is_stretched(image, case, data))
     return quieter(image, how) if is_noisier(noise, case.smooth_above[0]) else image
 
 

@@ -34,6 +34,11 @@ of other patients."""
 NOISE = "more noise"
 NOISIER = 1.05
 """A new image may have so many times the noise of the training images but for the noisiest."""
+LEAST_NOISE = 0.005
+"""Noise up to which no image is told of: rounding to 8 bits alone makes nearly as much where tissue
+is a third as bright as white."""
+FEW = 3
+"""Training images that tell their noise, below which nothing is known of it."""
 ALONE = 1.5
 """A patient as many times as noisy as three quarters of the others sets no limit alone; see
 `Familiar.noise_limits`."""
@@ -44,7 +49,7 @@ SELDOM = 0.05
 RATIO = 2.0
 """Factor between sides, beyond which an image shows another resolution."""
 SPACING_RATIO = 1.1
-REMEMBERED = {"image": 4, "slice": 5, "volume": 5}
+REMEMBERED = {"image": 5, "slice": 6, "volume": 5}
 """What a case is → the number of what is remembered; a run with another one remembers anew."""
 
 _WORDS = {
@@ -103,7 +108,15 @@ class Familiar:
     @cached_property
     def noise_limits(self) -> tuple[float | None, ...]:
         """Noise of each modality beyond which one is noisier than training images: `NOISIER` times
-        what `USUAL` of those have at most. None where fewer than three of them tell theirs.
+        what is usual, and `LEAST_NOISE` at the least; None where that is not known.
+        """
+        usual = self.usual_noise
+        return tuple(None if n is None else max(NOISIER * n, LEAST_NOISE) for n in usual)
+
+    @cached_property
+    def usual_noise(self) -> tuple[float | None, ...]:
+        """Noise of each modality that `USUAL` of the training images have at most; None where fewer
+        than `FEW` of them tell theirs.
 
         Patients count alike, however many images or slices there are of each. One alone sets no
         limit by noise that is far out among that of the others: `ALONE` times their upper quartile
@@ -111,12 +124,27 @@ class Familiar:
         (Tukey's outer fence).
         """
         who = self.patients or range(len(self.looks))
-        limits: list[float | None] = []
+        found: list[float | None] = []
         for of_all in zip_longest(*(k.all_noise for k in self.looks)):
             known = [(n, w) for n, w in zip(of_all, who, strict=True) if n is not None]
-            most = _usual_noise(known) if len(known) >= 3 else None
-            limits.append(None if most is None else NOISIER * most)
-        return tuple(limits)
+            found.append(_usual_noise(known) if len(known) >= FEW else None)
+        return tuple(found)
+
+    @property
+    def why_no_noise(self) -> str:
+        """Why new images are not held against the noise of these; empty where they are.
+
+        Of several modalities the first that tells none.
+        """
+        if None not in self.usual_noise:
+            return ""
+        k = self.usual_noise.index(None)
+        tell = sum(look.all_noise[k : k + 1] not in ((), (None,)) for look in self.looks)
+        of = f" in modality {k + 1}" if len(self.usual_noise) > 1 else ""
+        return (
+            f"of {len(self.looks)} that were looked at {tell} tell their noise{of}, and {FEW} are "
+            "needed; what is dark or clipped to white tells none"
+        )
 
     def unlike(self, look: Look, noun: str | None = None) -> dict[str, str]:
         """In what an image differs from all training images: a few words → the reason.
@@ -167,11 +195,12 @@ class Familiar:
             )
 
     def _noisier(self, look: Look, noun: str) -> Iterator[str]:
-        for k, (noise, limit) in enumerate(zip(look.all_noise, self.noise_limits, strict=False), 1):
+        known = zip(look.all_noise, self.noise_limits, self.usual_noise, strict=False)
+        for k, (noise, limit, usual) in enumerate(known, 1):
             if noise is not None and limit is not None and noise > limit:
                 of = f" in modality {k}" if look.more_noise else ""
                 yield (
-                    f"noise of {noise:.1%} of the tissue's intensity{of}, {limit / NOISIER:.1%} "
+                    f"noise of {noise:.1%} of the tissue's intensity{of}, {usual:.1%} "
                     f"is usual at most in the training {noun}s"
                 )
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weakseg.config import DataConfig
-from weakseg.data.case_files import intensity_of, seen_image
+from weakseg.data.case_files import intensity_of, is_stretched, seen_image
 from weakseg.data.cases import Case
 from weakseg.data.images import scale_intensity, scaling
 from weakseg.data.noise import noise_share, volume_noise
@@ -95,7 +95,8 @@ def look_at_case(case: Case, data: DataConfig) -> Look:
 
 
 def _look_at_picture(case: Case, data: DataConfig) -> Look:
-    return look_at_image(seen_image(case, data), intensity_of(case, data))
+    image = seen_image(case, data)
+    return look_at_image(image, intensity_of(case, data), is_stretched(image, case, data))
 
 
 def _look_at_slice(case: Case, data: DataConfig) -> Look:
@@ -131,21 +132,28 @@ _LOOKS: dict[str, Callable[[Case, DataConfig], Look]] = {
 }
 
 
-def look_at_image(image: ArrayLike, intensity: str = "auto") -> Look:
-    """How an (M, N) or (M, N, 3) image looks, as `weakseg.data.images.read_image` gives it."""
+def look_at_image(image: ArrayLike, intensity: str = "auto", stretched: bool | None = None) -> Look:
+    """How an (M, N) or (M, N, 3) image looks, as `weakseg.data.images.read_image` gives it.
+
+    Where it is ``stretched``, what is white in it is so by its own range alone, and not clipped; by
+    default where ``intensity`` stretches it.
+    """
     values = np.asarray(image)
     shown = scale_intensity(values, intensity)  # type: ignore[arg-type]
     colour = float((shown.max(2) - shown.min(2)).mean()) if shown.ndim == 3 else 0.0
     grey = shown.mean(axis=2) if shown.ndim == 3 else shown
+    how = scaling(values, intensity)  # type: ignore[arg-type]
+    if stretched is None:
+        stretched = how == "percentile"
     return Look(
-        scaling(values, intensity),  # type: ignore[arg-type]
+        how,
         f"{8 * values.dtype.itemsize} bits",
         colour > COLOURED,
         max(values.shape[:2]),
         None,
         None,
         _rounded(features_of(grey)),
-        _told(noise_share(shown)),
+        _told(noise_share(shown, stretched=stretched)),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from weakseg.data.images import STRETCH, narrowed, scale_intensity
+from weakseg.data.images import STRETCH, narrowed, scale_intensity, scaling
 
 Floats = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ STRENGTH = 0.6
 """Patches whose root mean square difference is this many sd of the noise count 1/e as much."""
 PLANES = 15
 """Planes of a volume, evenly spaced, whose noise is looked at."""
-PROCEDURE = 3
+PROCEDURE = 4
 """Of how noise is told and smoothed: counted up with every change of what comes out."""
 
 _DIFFERENCE = np.array([1, -2, 1], dtype=np.float32) / np.float32(np.sqrt(6))
@@ -176,7 +176,8 @@ def quieter(image: NDArray[Any], intensity: str = "auto") -> NDArray[Any]:
     variance taken off patches' differences.
     """
     values = narrowed(image)
-    tissue = _tissue(_grey(scale_intensity(values, intensity)))  # type: ignore[arg-type]
+    shown, how = scale_intensity(values, intensity), scaling(values, intensity)  # type: ignore[arg-type]
+    tissue = _tissue(_grey(shown), stretched=how == "percentile")
     plain = values.astype(np.float32)
     sd = _sd(_grey(plain), tissue) if tissue.any() else 0.0
     if sd == 0:

@@ -49,6 +49,8 @@ class ScaledVolume:
         Stored values that become 0 and 1.
     slope, inter : float
         The file's value is ``raw * slope + inter``.
+    stretched : bool
+        Whether ``low`` and ``high`` are of the volume's own range, so that white is not clipped.
     """
 
     raw: NDArray[Any]
@@ -56,6 +58,7 @@ class ScaledVolume:
     high: float
     slope: float = 1.0
     inter: float = 0.0
+    stretched: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -128,7 +131,8 @@ def slices_noise(path: Path, intensity: Intensity, window: Window = "auto") -> f
 
     def told() -> float | None:
         volume = held_volume(path, intensity, window)
-        return median_noise(volume.plane, volume.raw.shape[2])
+        depth = volume.raw.shape[2]
+        return median_noise(volume.plane, depth, stretched=volume.stretched)
 
     return _NOISE.get(path, _what(intensity, window), told)
 
@@ -229,7 +233,7 @@ def scaled_volume(path: Path, intensity: Intensity, window: Window = "auto") -> 
     if high <= low:
         low, high = float(raw.min()), float(raw.max())
     ends = (high, low) if slope < 0 else (low, high)
-    return ScaledVolume(raw, *ends, slope, stored.inter)
+    return ScaledVolume(raw, *ends, slope, stored.inter, stretched=True)
 
 
 def stored_values(

@@ -134,8 +134,14 @@ class Unlike:
                 f"the run does not tell what its training {self._noun}s look like, so that new "
                 "ones are not held against them; any of its stages writes it anew"
             )
-        elif told := self.summary():
+            return
+        if told := self.summary():
             say(f"warning: {told}; the column {UNLIKE} of predictions.csv tells why")
+        if why := self._known.why_no_noise:
+            say(
+                f"note: whether new {self._noun}s are noisier than the training {self._noun}s "
+                f"cannot be told: {why}"
+            )
 
     def summary(self) -> str:
         """How many images are unlike the run's, and in what; empty where none is."""
