@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -514,9 +514,7 @@ def many_tables(root, name):
         table(root / file, ["image", "label"], rows)
 
 
-def test_of_very_many_tables_the_first_that_fits_is_told_and_another_can_be_named(
-    tmp_path, capsys, monkeypatch
-):
+def test_of_very_many_tables_the_first_that_fits_is_told_and_another_can_be_named(tmp_path, capsys):
     many_tables(tmp_path / "set", "readings.csv")
     rows, _ = init(tmp_path / "set", tmp_path / "out")
     assert {r["label"] for r in rows} == {"normal", "tumor"}
@@ -534,8 +532,22 @@ def test_of_very_many_tables_the_first_that_fits_is_told_and_another_can_be_name
     args = ("init", tmp_path / "set", "--out", tmp_path / "no", "--answer", "table=qqqq")
     assert weakseg(*args) == 2
     assert "name one of its 103 tables" in capsys.readouterr().err
-    monkeypatch.setattr("weakseg.importing.layouts.table.PurePath", PureWindowsPath)
-    init(tmp_path / "set", tmp_path / "out3", "--answer", "table=zz\\other.csv")
+    rows, _ = init(tmp_path / "set", tmp_path / "out3", "--answer", "table=zz\\other.csv")
+    assert {r["label"] for r in rows} == {"normal", "cyst"}
+
+
+@pytest.mark.parametrize("answer", ["my tables\\other.csv", "my\\ tables/other.csv ", "'{}'"])
+def test_of_few_tables_one_is_named_as_it_is_typed_or_dragged(tmp_path, capsys, answer):
+    root = tmp_path / "set"
+    for n in "abcdef":
+        picture(root / f"{n}.png", seed_of(n, 0))
+    for file, labels in (("one.csv", ["normal", "tumor"]), ("my tables/other.csv", ["cyst", "no"])):
+        rows = [[f"{n}.png", labels[k % 2]] for k, n in enumerate("abcdef")]
+        table(root / file, ["image", "label"], rows)
+    said = answer.format(root / "my tables/other.csv")
+    args = ("init", root, "--out", tmp_path / "out", "--answer", f"table={said}")
+    assert weakseg(*args) == 0, capsys.readouterr().err
+    assert "cyst" in (tmp_path / "out/labels.csv").read_text()
 
 
 def test_of_very_many_tables_the_usual_name_is_taken_unasked(tmp_path, capsys):

@@ -133,6 +133,6 @@ def _prompt(question: Question) -> str:
         answer = str(
             typer.prompt(f"{question.text}{why}{choices}", default=question.default, err=True)
         ).strip()
-        if not question.choices or answer in question.choices:
-            return answer
+        if (choice := question.choice(answer)) is not None:
+            return choice
         typer.echo(f"one of: {', '.join(question.choices)}", err=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from weakseg.errors import ConfigError, did_you_mean
+from weakseg.importing.typed import meant
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Question:
         What else may be answered; blank where anything may.
     why : str
         Why the default is likely, or what else it could be.
+    below : Path, optional
+        Where the choices are files: the folder that they lie in.
     """
 
     key: str
@@ -31,6 +35,11 @@ class Question:
     default: str
     choices: Sequence[str] = ()
     why: str = ""
+    below: Path | None = None
+
+    def choice(self, answer: str) -> str | None:
+        """The choice that an answer means, see `meant`; None of what is none."""
+        return meant(answer, self.choices, self.below) if self.choices else answer
 
 
 @dataclass
@@ -65,12 +74,13 @@ class Answers:
         key = question.key
         if key in self.given:
             answer = self.given[key]
-            if question.choices and answer not in question.choices:
+            if (choice := question.choice(answer)) is None:
                 raise ConfigError(
                     f"The answer to {question.text!r} is none of those that there are.",
                     where=f"--answer {key}={answer}",
                     fix=did_you_mean(answer, question.choices),
                 )
+            answer = choice
         elif self.prompt is not None:
             answer = self.prompt(question)
         else:

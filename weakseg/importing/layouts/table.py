@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from weakseg.data.csv_text import AS_TEXT, why_no_text
 from weakseg.data.table import Row, Table, read_table
@@ -12,6 +12,7 @@ from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, Layout
 from weakseg.importing.folders import settle_split
 from weakseg.importing.tree import Tree, name_of, stem_of
+from weakseg.importing.typed import meant
 
 _TRIED = 50
 _ENDINGS = (".csv", ".tsv")
@@ -94,14 +95,14 @@ def _chosen(tree: Tree, answers: Answers) -> Table:
         if name_of(first) in _USUAL and "table" not in answers.given:
             return table
         others = f"the first of {len(files)} that names images; the rest was not looked into"
-        # As the folder names it, with / where Windows has another sign.
-        name = PurePath(answers.ask(Question("table", text, first, why=others))).as_posix()
+        answer = answers.ask(Question("table", text, first, why=others))
+        name = meant(answer, files, tree.root) or answer
         return table if name == first else _named(name, files, tree)
     by_name = {t.path.relative_to(tree.root).as_posix(): t for t in (table, *found)}
     if len(by_name) == 1:
         return table
     choices = tuple(f for f in tree.ending(*_ENDINGS) if f in by_name)
-    return by_name[answers.ask(Question("table", text, first, choices))]
+    return by_name[answers.ask(Question("table", text, first, choices, below=tree.root))]
 
 
 def _named(name: str, files: Sequence[str], tree: Tree) -> Table:
