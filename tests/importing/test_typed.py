@@ -2,6 +2,7 @@
 
 import pytest
 
+from weakseg.errors import ConfigError
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.typed import meant
 
@@ -47,6 +48,17 @@ def test_what_is_written_so_itself_comes_first():
     assert meant("a\\b", ("a/b", "a\\b", "ab")) == "a\\b"
     assert meant("NORMAL", ("normal", "Normal")) is None
     assert meant("a/b.csv", ("b.csv",)) is None
+
+
+def test_an_answer_to_no_question_is_told_what_there_was_to_answer():
+    answers = Answers({"heathy": "normal"})
+    with pytest.raises(ConfigError, match="leave no question") as none:
+        answers.refuse_unasked()
+    assert none.value.fix == "leave the answer out"
+    answers.ask(Question("healthy", "Which?", "normal"))
+    with pytest.raises(ConfigError, match="Nothing was asked") as other:
+        answers.refuse_unasked()
+    assert other.value.fix == "did you mean 'healthy'?"
 
 
 def test_a_question_of_anything_takes_the_answer_as_it_is():

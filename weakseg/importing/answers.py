@@ -99,9 +99,14 @@ class Answers:
         """
         for key in self.given:
             if key not in self.asked:
-                questions = ", ".join(self.asked) or "none: these files leave no question"
+                where = f"--answer {key}={self.given[key]}"
+                if not self.asked:
+                    raise ConfigError(
+                        "These files leave no question.", where=where, fix="leave the answer out"
+                    )
                 raise ConfigError(
                     f"Nothing was asked to which {key!r} is the answer.",
-                    where=f"--answer {key}={self.given[key]}",
-                    expected=f"answers to {questions}",
+                    where=where,
+                    expected=f"answers to {', '.join(self.asked)}",
+                    fix=did_you_mean(key, self.asked),
                 )

@@ -16,7 +16,7 @@ from weakseg.data.formats.registry import formats_of
 from weakseg.data.labels import resolve_labels
 from weakseg.data.manifest import read_configured, table_labels
 from weakseg.data.truth import read_true_mask
-from weakseg.errors import DataError, UserError, is_or_are
+from weakseg.errors import DataError, UserError, count, is_or_are
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, PublishedSet
 from weakseg.importing.experiment import EXPERIMENT, Kind, experiment_text, suggest_size
@@ -235,9 +235,10 @@ def _kind(
         raise DataError(
             "Nothing tells the images' labels: no folder a class, no table, and no masks.",
             where=str(source),
-            found="; ".join(arrangement.found),
+            found="; ".join((f"{count(len(items), 'image')} without a label", *arrangement.found)),
             expected="a folder a class, or masks, or a CSV with the columns image and label",
-            fix="write a manifest by hand (columns image,label) and check it: weakseg validate",
+            fix="name the folder above, if its folders are the classes; or write a manifest by "
+            "hand (columns image,label) and check it: weakseg validate",
         )
     separator = settings.get("data.label_separator")
     healthy = settings.get("data.healthy_labels", "auto")
