@@ -5,7 +5,7 @@ import pytest
 from weakseg.config import parse_config
 from weakseg.data.cases import Labels
 from weakseg.errors import ConfigError
-from weakseg.methods.checks import check_names, check_settings
+from weakseg.methods.checks import _check_segmenters, check_names, check_settings
 
 LABELS = Labels(("normal",), ("tumor",))
 
@@ -35,6 +35,26 @@ def test_one_that_cannot_be_is_told_before_the_others_are_built(arch, dims, word
     with pytest.raises(ConfigError, match=words) as e:
         check_settings(of(good="unet", wrong=arch), LABELS, 1, dims)
     assert e.value.where == "segmenters.wrong.arch"
+
+
+def test_networks_are_built_without_memory_for_weights_and_refused_as_ever(monkeypatch):
+    from weakseg.models import segmenters
+
+    build, built = segmenters.build_segmenter, []
+
+    def keep(*asked):
+        built.append(build(*asked))
+        return built[-1]
+
+    monkeypatch.setattr(segmenters, "build_segmenter", keep)
+    _check_segmenters(of(a="unet", b="unetpp", c="sw-unet"), 1, 2, {})
+    assert {p.device.type for net in built for p in net.parameters()} == {"meta"}
+    assert len(built) == 3
+    assert {p.device.type for p in build("unet", 1, 2).parameters()} == {"cpu"}
+    deep = parse_config({"segmenters": {"deep": {"arch": "unetpp", "prune": 9}}})
+    with pytest.raises(ConfigError, match="no nested U-Net of that depth") as e:
+        _check_segmenters(deep, 1, 2, {})
+    assert e.value.where == "segmenters.deep.prune"
 
 
 def test_names_alone_need_no_data():

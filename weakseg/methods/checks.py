@@ -236,11 +236,15 @@ def _as_named(name: str) -> Iterator[None]:
 
 def _check_segmenters(config: Config, channels: int, dims: int, made: Mapping[str, Any]) -> None:
     from weakseg.models.pretrained import backbone_name, load_backbone
-    from weakseg.models.segmenters import build_segmenter
+    from weakseg.models.segmenters import Segmenter, build_segmenter
     from weakseg.models.unetpp import pruned
+    from weakseg.models.without_weights import without_weights
     from weakseg.training.given import given_weights
     from weakseg.training.loop import pick_device
     from weakseg.training.recipes import resolve
+
+    def build(arch: str) -> Segmenter:
+        return build_segmenter(arch, channels, 2, dims)
 
     networks = [(n, s) for n in config.segmenters for s in config.kinds_of(n)]
     for name, s in networks:  # all of them before the first is built, which takes a while
@@ -256,16 +260,14 @@ def _check_segmenters(config: Config, channels: int, dims: int, made: Mapping[st
             if s.weights == "imagenet":
                 backbone_name(s.arch)
     for name, s in networks:
-        with _as_named(name):
-            model = build_segmenter(s.arch, channels, 2, dims)
-            with pruned(model, s.prune):
-                pass  # refused where it cannot be
+        with _as_named(name), without_weights(), pruned(build(s.arch), s.prune):
+            pass  # refused where it cannot be
         pick_device(config.device)
         seeds = config.segmenter_seeds(name)
         begin_so = [one for one in seeds if config.segmenter(name, one).weights == s.weights]
         trained = [segmenter_stage(name, one) for one in begin_so]
         if needs_weights(made, trained, s.weights):
-            load_backbone(model, given_weights(Path(s.weights))[0], s.weights)
+            load_backbone(build(s.arch), given_weights(Path(s.weights))[0], s.weights)
 
 
 def checked_table(table: Table, config: Config) -> Findings:
