@@ -21,7 +21,7 @@ from weakseg.data.noise import noise_share, quieter, quieter_volume
 from weakseg.data.slices import slice_image
 from weakseg.data.volumes import read_volume
 from weakseg.errors import RunError
-from weakseg.exporting.description import USE
+from weakseg.exporting.script import USE
 from weakseg.layout import images_file
 from weakseg.methods.base import Method, Prediction
 from weakseg.predicting import predict as predicting

@@ -17,8 +17,8 @@ from weakseg.engines.graph import ExportError, onnx_of
 from weakseg.engines.registry import ENGINES, check_engine, find_engine
 from weakseg.errors import ConfigError, UserError
 from weakseg.exporting import exported
-from weakseg.exporting.description import USE
 from weakseg.exporting.network_graph import network_model
+from weakseg.exporting.script import USE
 from weakseg.heatmaps.by_engine import ByEngine, pick_explainer
 from weakseg.heatmaps.cam import METHODS, cams
 from weakseg.heatmaps.explaining import explain_by_all
