@@ -10,7 +10,6 @@ import pytest
 
 from tests.layout_of_run import files_of, named_files
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest
-from weakseg.engines import base
 from weakseg.heatmaps.preserved import CONTROLS
 from weakseg.heatmaps.segmentation import ATTRIBUTIONS
 from weakseg.methods.attribution import COLUMNS
@@ -123,18 +122,6 @@ def test_a_volume_without_its_second_modality_is_refused(job, tmp_path, capsys):
     image = folder / "data/v4_m0.nii.gz"
     assert weakseg("predict", folder / "run", image, "--out", tmp_path / "out") == 2
     assert "volumes of 2 channels" in capsys.readouterr().err
-
-
-def test_networks_of_volumes_are_not_exported_whatever_is_installed(
-    job, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(base, "find_spec", lambda name: None)
-    args = ("export", job[0] / "run", "--method", "unet", "--out", tmp_path / "out", "--openvino")
-    assert weakseg(*args) == 2
-    said = capsys.readouterr().err
-    assert "of volumes are not exported" in said
-    assert "install" not in said
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("command", ["train-classifier", "heatmap-segment"])

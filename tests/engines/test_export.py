@@ -17,7 +17,7 @@ from tests.tiny import pixels, read_rows, weakseg
 from weakseg.data.noise import noise_share
 from weakseg.engines import base
 from weakseg.errors import RunError
-from weakseg.exporting.description import read_about
+from weakseg.exporting.about import read_about
 from weakseg.heatmaps import by_engine
 
 pytestmark = pytest.mark.thorough

@@ -87,6 +87,45 @@ def onnx_of(
         ) from None
 
 
+def onnx_of_any_size(
+    model: torch.nn.Module, example: Tensor, step: int, longest: int, *, what: str
+) -> bytes:
+    """A network as a serialised ONNX model that takes images or volumes of any size.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode, on the processor; its steps do not depend on the size.
+    example : (1, C, *size) Tensor
+        Sides are whole multiples of ``step``, and more than one.
+    step, longest : int
+        Sides are multiples of ``step``, at most ``longest`` of them.
+    what : str
+        See `onnx_of`.
+
+    Raises
+    ------
+    ExportError
+        For a network whose steps depend on the size.
+    """
+    sides = range(2, example.ndim)
+    dims = {i: step * torch.export.Dim(f"side_{i}", min=1, max=longest) for i in sides}
+    try:
+        with torch.autocast("cpu", enabled=False), torch.no_grad(), _quiet():
+            traced = torch.export.export(model, (example,), dynamic_shapes=(dims,), strict=False)
+            names: Any = {"input_names": ["images"], "output_names": ["logits"]}
+            program = torch.onnx.export(traced, (example,), dynamo=True, verbose=False, **names)
+            assert program is not None
+            return bytes(program.model_proto.SerializeToString())
+    except Exception as e:  # whatever the exporter raises of what it cannot do
+        raise ExportError(
+            f"{what} cannot be written as a graph for volumes of any size.",
+            where="export",
+            found=_reason(e),
+            fix="use weakseg predict on the run itself",
+        ) from None
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Nothing of what the exporter says of its steps."""

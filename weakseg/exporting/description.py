@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,7 +12,6 @@ from weakseg.config import DataConfig, VolumesConfig
 from weakseg.exporting.model import Model
 from weakseg.methods.base import FOUNDATION, HEATMAP, SUPERVISED, WEAK, Method
 from weakseg.methods.network import BESIDE, SCREENING
-from weakseg.stored import read_json
 
 ONNX, OPENVINO, ABOUT = "model.onnx", "model.xml", "model.json"
 """Files of an exported method."""
@@ -22,7 +20,7 @@ RESEARCH = "For research only. This model is no medical device, and its masks ar
 
 ALONE = (
     "the model looks at one image; the run, of slices that lie beside each other, at the "
-    "neighbours as well, so that its masks of them may differ. weakseg predict does as the run"
+    "neighbours as well, so that the model's own masks may differ; weakseg predict does as the run"
 )
 
 SLICES = {
@@ -268,14 +266,3 @@ def _of_slices(data: DataConfig) -> dict[str, Any]:
     """What else there is to say of the input where it is a slice of a volume."""
     channels = {"channels": NEIGHBOURS} if data.neighbours else {}
     return {"neighbours": data.neighbours, "slices": SLICES | channels}
-
-
-def read_about(folder: Path) -> dict[str, Any]:
-    """What ``model.json`` says.
-
-    Raises
-    ------
-    RunError
-        If it is missing or damaged.
-    """
-    return read_json(folder / ABOUT, "export the method again: weakseg export RUN", About)

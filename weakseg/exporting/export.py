@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,24 @@ from weakseg.engines.openvino import OPENVINO as OPENVINO_ENGINE
 from weakseg.engines.openvino import read
 from weakseg.engines.registry import ENGINES
 from weakseg.errors import ConfigError, RunError, UserError
+from weakseg.exporting.about import read_about
 from weakseg.exporting.description import (
     ABOUT,
     ALONE,
     ONNX,
     OPENVINO,
     describe,
-    read_about,
 )
 from weakseg.exporting.graphs import MODELS, REFUSALS
 from weakseg.exporting.script import SCRIPT, USE
+from weakseg.exporting.volumes import describe_volumes, file_of, refuse_volumes
+from weakseg.exporting.windows import window_graphs
 from weakseg.layout import images_file, masks_folder, threshold_file
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods.find import load_method
 from weakseg.methods.heatmap import HeatmapMethod
 from weakseg.methods.heats import LiveHeats
+from weakseg.methods.network import NetworkMethod
 from weakseg.progress import say
 from weakseg.runs import make_folder, open_run, write_bytes, write_json, write_text
 
@@ -66,6 +70,11 @@ def export(
     opened = open_run(run)
     sliced = bool(opened.record.get("data", {}).get("sliced", False))
     chosen = load_method(run, method, seed=seed, device="cpu", engine=TORCH)
+    if isinstance(chosen, NetworkMethod) and chosen.dims == 3:
+        refuse_volumes(chosen)
+        _require_packages(openvino)
+        _require_own(out)
+        return _export_volumes(opened.folder, chosen, out, openvino)
     make = MODELS.get(type(chosen))
     if make is None:
         raise UserError(
@@ -90,8 +99,7 @@ def export(
     make_folder(out)
     about = out / ABOUT
     about.unlink(missing_ok=True)  # written last: a folder with it is whole
-    for name in _OURS:  # nothing of an earlier export stays beside another model
-        (out / name).unlink(missing_ok=True)
+    _clear(out)
     write_bytes(out / ONNX, model.onnx)
     if openvino:
         import openvino as ov
@@ -110,6 +118,28 @@ def export(
     return about
 
 
+def _export_volumes(run: Path, method: NetworkMethod, out: Path, openvino: bool) -> Path:
+    """As `export`, of networks of whole volumes."""
+    graphs = window_graphs(method)
+    make_folder(out)
+    about = out / ABOUT
+    about.unlink(missing_ok=True)
+    _clear(out)
+    for k, graph in enumerate(graphs):
+        write_bytes(out / file_of(k), graph)
+        if openvino:
+            import openvino as ov
+
+            own = (out / file_of(k)).with_suffix(".xml")
+            ov.save_model(read(graph), own, compress_to_fp16=False)
+    if images_file(run).exists():
+        shutil.copyfile(images_file(run), images_file(out))
+    write_json(about, describe_volumes(method))
+    say(f"method {method.name} ({method.choice}): {sum(map(len, graphs)) / 2**20:.1f} MiB")
+    say("note: weakseg predict takes the volumes; the model itself takes a window of one")
+    return about
+
+
 def _require_packages(openvino: bool) -> None:
     if openvino:
         OPENVINO_ENGINE.require(where="--openvino")
@@ -123,8 +153,15 @@ def _require_packages(openvino: bool) -> None:
         )
 
 
-_OURS = (ONNX, OPENVINO, Path(OPENVINO).with_suffix(".bin").name, SCRIPT, images_file(Path()).name)
+_OURS = re.compile(rf"model(-[1-9][0-9]?)?\.(onnx|xml|bin)|{SCRIPT}|{images_file(Path()).name}")
 """What an export may hold beside its description."""
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier export, so that nothing of it stays beside another model."""
+    for path in out.iterdir():
+        if _OURS.fullmatch(path.name):
+            path.unlink()
 
 
 def _require_own(out: Path) -> None:
@@ -138,7 +175,7 @@ def _require_own(out: Path) -> None:
         except RunError:  # somebody else's, or of another version
             own = False
     else:
-        own = all(entry.name in _OURS for entry in out.iterdir())
+        own = all(_OURS.fullmatch(entry.name) for entry in out.iterdir())
     if not own:
         raise UserError(
             "The folder for the export holds something else.",

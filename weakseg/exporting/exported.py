@@ -18,7 +18,9 @@ from weakseg.data.geometry import Letterbox
 from weakseg.engines.base import FP32, Session
 from weakseg.engines.registry import ENGINES
 from weakseg.errors import ConfigError, RunError, UserError, did_you_mean, first_line
-from weakseg.exporting.description import ABOUT, ONNX, OUTPUTS, InputContent, read_about, side_of
+from weakseg.exporting.about import read_about
+from weakseg.exporting.description import ABOUT, ONNX, OUTPUTS, InputContent, side_of
+from weakseg.exporting.volumes import FORMAT, volumes_method
 from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.masks.thresholds import is_flat, normalise
 from weakseg.methods.base import HEATMAP, Method, Prediction, refuse_other_dims
@@ -194,8 +196,8 @@ class ExportedMethod(Method):
 
 def load_exported(
     folder: Path, method: str | None = None, *, seed: int | None = None, engine: str | None = None
-) -> ExportedMethod:
-    """An exported method, ready for new images.
+) -> tuple[Method, bool, str]:
+    """An exported method, ready for new images; whether these are slices; what engine runs it.
 
     Parameters
     ----------
@@ -234,21 +236,30 @@ def load_exported(
         raise ConfigError(
             f"The engine {engine} is not installed.", where="--engine", fix=ENGINES[engine].install
         )
-    try:
-        threads = torch.get_num_threads()  # which OMP_NUM_THREADS sets
-        session = ENGINES[engine].load((folder / ONNX).read_bytes(), threads, FP32)
-    except FileNotFoundError:
-        raise RunError("The model is missing.", where=str(folder / ONNX), fix=_AGAIN) from None
-    except Exception as e:  # engines raise kinds of their own
-        raise RunError(
-            "The model is damaged.", where=str(folder / ONNX), found=type(e).__name__, fix=_AGAIN
-        ) from None
+
+    def load(file: str) -> Session:
+        try:
+            threads = torch.get_num_threads()  # which OMP_NUM_THREADS sets
+            return ENGINES[engine].load((folder / file).read_bytes(), threads, FP32)
+        except FileNotFoundError:
+            raise RunError("The model is missing.", where=str(folder / file), fix=_AGAIN) from None
+        except Exception as e:  # engines raise kinds of their own
+            found = type(e).__name__
+            raise RunError(
+                "The model is damaged.", where=str(folder / file), found=found, fix=_AGAIN
+            ) from None
+
+    if about["format"] == FORMAT:
+        return volumes_method(about, load), False, engine
+    session = load(ONNX)
     data = InputContent.model_validate(about["input"]).as_data()
     volumes = about.get("volumes", {})
     config = Config.model_validate(
         {"name": "exported", "data": data.model_dump(), "volumes": volumes}
     )
-    return ExportedMethod(about["method"], tuple(about["seeds"]), config, about, session, engine)
+    seeds = tuple(about["seeds"])
+    exported = ExportedMethod(about["method"], seeds, config, about, session, engine)
+    return exported, exported.sliced, engine
 
 
 _AGAIN = "export the method again: weakseg export RUN"

@@ -240,8 +240,7 @@ def _method(
     if isinstance(method, Method):
         return method, is_sliced(run), engine
     if is_exported(run):
-        exported = load_exported(run, method, seed=seed, engine=engine)
-        return exported, exported.sliced, exported.engine
+        return load_exported(run, method, seed=seed, engine=engine)
     chosen = load_method(run, method, seed=seed, device=device, engine=engine)
     return chosen, is_sliced(run), engine
 
