@@ -249,7 +249,7 @@ def load_exported(
                 "The model is damaged.", where=str(folder / file), found=found, fix=_AGAIN
             ) from None
 
-    if about["format"] == FORMAT:
+    if about.get("format") == FORMAT:
         return volumes_method(about, load), False, engine
     session = load(ONNX)
     data = InputContent.model_validate(about["input"]).as_data()
