@@ -16,6 +16,7 @@ from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.methods.segmenter_networks import Networks
 from weakseg.runs import read_json
 from weakseg.scores import dice
+from weakseg.scores.on_labels import OnLabels
 from weakseg.scores.stored import read_per_case, read_summary
 
 CONFIG = """
@@ -300,8 +301,23 @@ def test_networks_of_two_kinds_are_averaged_and_only_the_new_one_is_trained(job,
     for p in images:
         expected = (each[0][p.stem][0] + each[1][p.stem][0]) / 2
         np.testing.assert_allclose(mean[p.stem][0], expected, atol=2e-3)
+    by_labels = ("segmenters.mean.weighting=labels", "segmenters.mean.false_alarms=0.5")
+    assert weakseg(*command, *(a for h in by_labels for a in ("--set", h))) == 0
+    assert weights(copy) == after
+    held = read_json(copy / "masks/mean/threshold.json")["seed-0"]
+    found = {kind: OnLabels(**of).youden for kind, of in held["by_kind"].items()}
+    kinds = ["all kinds", *KINDS.strip("[]").split(", ")]
+    assert list(found) == kinds
+    best = max(kinds, key=lambda kind: found[kind])
+    assert held["on_labels"] == held["by_kind"][best]
+    chosen = probabilities(copy, images, tmp_path / "chosen")
+    said = dict(zip(kinds, [mean, *each], strict=True))[best]
+    for p in images:
+        np.testing.assert_allclose(chosen[p.stem][0], said[p.stem][0], atol=2e-3)
     assert weakseg("report", copy, "--out", tmp_path / "out") == 0
-    assert "U-Net" in (tmp_path / "out/index.html").read_text()
+    page = (tmp_path / "out/index.html").read_text()
+    assert "U-Net" in page
+    assert "Which kinds of network count in the mean of mean" in page
 
 
 @pytest.mark.parametrize(
@@ -309,6 +325,8 @@ def test_networks_of_two_kinds_are_averaged_and_only_the_new_one_is_trained(job,
     [
         ([f"arch={KINDS}", "ensemble=false"], "several kinds of network need ensemble: true"),
         (["weighting=validation", "ensemble=false"], "weighting: is of several networks"),
+        (["weighting=labels", "false_alarms=0.1"], "needs several kinds in arch"),
+        ([f"arch={KINDS}", "weighting=labels"], "in arch, and false_alarms"),
         (["min_area=sometimes"], "min_area"),
         ([f"arch={KINDS}", "weights=[none, none, none]"], "found 3 for 2"),
         (["weights=[none, none]"], "found 2 for 1"),

@@ -165,6 +165,7 @@ class ThresholdContent(_Content):
     inference: dict[str, Any] = {}
     beside: CutsContent | None = None
     on_labels: OnLabelsContent | None = None
+    by_kind: dict[str, OnLabelsContent] = {}
     engine: str = "torch"
     search: dict[str, Any] | None = None
     trained: TrainedContent | None = None

@@ -195,10 +195,11 @@ class SegmenterConfig(Section):
         description="one set of masks, of the mean of the probabilities by the networks of all "
         "seeds; with one seed that network's",
     )
-    weighting: Literal["equal", "validation"] = Field(
+    weighting: Literal["equal", "validation", "labels"] = Field(
         "equal",
         description="ensemble: every network counts alike, or by its mean Dice on validation "
-        "masks, counted",
+        "masks, counted; labels: of networks of one kind in arch and of all, those count that find "
+        "the most less marked by the validation labels (no masks), at the cuts of false_alarms",
     )
 
     @field_validator("image_size")
@@ -260,6 +261,8 @@ class SegmenterConfig(Section):
             raise ValueError("arch: several kinds of network need ensemble: true")
         if self.weighting != "equal" and not self.ensemble:
             raise ValueError("weighting: is of several networks, and needs ensemble: true")
+        if self.weighting == "labels" and (archs < 2 or self.false_alarms is None):
+            raise ValueError("weighting: labels needs several kinds in arch, and false_alarms")
         return self
 
     @field_validator("false_alarm_confidence")

@@ -13,6 +13,7 @@ from weakseg.engines.base import TORCH
 from weakseg.engines.choice import spoken
 from weakseg.methods.base import ENGINE
 from weakseg.methods.gate import find_gate
+from weakseg.methods.kinds_by_labels import LABELS, preferred_kinds
 from weakseg.methods.network import GATE_BY, NETWORKS, NetworkMethod, beside_each, no_gate
 from weakseg.methods.network_choices import (
     Probabilities,
@@ -63,23 +64,31 @@ def chosen_method(
     engine = networks.engine.get("engine", engine)
     ask = partial(_ask, fabric, data, settings)
     networks = choose_weights(prepared, settings, networks, data, ask)
-    probabilities = ask(networks)
-    threshold = choose_threshold(prepared, settings, networks, data, probabilities)
-    if engine != TORCH:
-        threshold[ENGINE] = engine
-    if settings.ensemble:
-        threshold[NETWORKS] = together
     gate = find_gate(prepared, name, together)
-    if gate is not None:
-        threshold |= {"gate": gate.value, GATE_BY: list(gate.by)}
-    if settings.false_alarms is not None:
-        where = prepared.cases.indices("val")
-        cases, how = prepared.cases.cases, threshold["inference"]
-        val = beside_each(probabilities(where), cases, where, how)
-        threshold |= choose_screen(prepared, settings, threshold, val, gate)
+
+    def all_else(of: Networks) -> dict[str, Any]:
+        probabilities = ask(of.counting)
+        threshold = choose_threshold(prepared, settings, of, data, probabilities)
+        if engine != TORCH:
+            threshold[ENGINE] = engine
+        if settings.ensemble:
+            threshold[NETWORKS] = together
+        if gate is not None:
+            threshold |= {"gate": gate.value, GATE_BY: list(gate.by)}
+        if settings.false_alarms is not None:
+            where = prepared.cases.indices("val")
+            cases, how = prepared.cases.cases, threshold["inference"]
+            val = beside_each(probabilities(where), cases, where, how)
+            threshold |= choose_screen(prepared, settings, threshold, val, gate)
+        return threshold
+
+    if settings.weighting == LABELS:
+        networks, threshold = preferred_kinds(name, networks, all_else)
+    else:
+        threshold = all_else(networks)
     says = no_gate if gate is None else gate.of
     of = (name, tuple(together), prepared.config)
-    return threshold, NetworkMethod(*of, networks, settings, threshold, says)
+    return threshold, NetworkMethod(*of, networks.counting, settings, threshold, says)
 
 
 def _ask(

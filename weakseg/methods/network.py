@@ -90,6 +90,10 @@ ON_LABELS = "on_labels"
 how many ``lesions`` there are, how many of them were ``found``, and so of ``healthy`` ones and
 ``marked``."""
 
+BY_KIND = "by_kind"
+"""Key of ``threshold.json`` with the same of each choice of networks that labels had, by its name,
+where they chose which kinds of network count."""
+
 TRAIN_FIRST = "run `weakseg train-segmenter CONFIG` without --only, or `weakseg compare CONFIG`"
 
 SCREENING = ("min_peak", "min_area", "neighbours")
@@ -307,7 +311,7 @@ class NetworkMethod(Method):
         inference = self.threshold.get("inference", {})
         kept = {k: v for k, v in inference.items() if k not in SCREENING}
         threshold = {**self.threshold, "inference": kept, "gate": 0.0}
-        for chosen in (BESIDE, ON_LABELS):
+        for chosen in (BESIDE, ON_LABELS, BY_KIND):
             threshold.pop(chosen, None)
         return replace(self, threshold=threshold, gate=no_gate)
 
@@ -364,7 +368,7 @@ def load_network_method(
     settings = trained_settings(segmenter_folder(folder, name, together[0]), threshold)
     by = (str(threshold.get(ENGINE, TORCH)), settings.precision)
     networks = load_networks(folder, name, together, pick_device(device), *by)
-    networks = networks.weighed(threshold.get(WEIGHTS, ()))
+    networks = networks.weighed(threshold.get(WEIGHTS, ())).counting
     record = Run(folder).record.get("stages", {}).get(f"masks/{name}", {})
     made_by = record.get("weights", {})
     for one in together:
@@ -399,7 +403,7 @@ def _of_run(prepared: Prepared, name: str, seed: int, entry: Entry, whole: bool)
     together = list(entry.get(NETWORKS, [seed]))
     by = (str(entry.get(ENGINE, TORCH)), settings.precision)
     networks = load_networks(folder, name, together, device, *by, writes=whole)
-    networks = networks.weighed(entry.get(WEIGHTS, ()))
+    networks = networks.weighed(entry.get(WEIGHTS, ())).counting
     method = NetworkMethod(name, tuple(together), config, networks, settings, entry)
     if not whole:
         return method.unscreened()
@@ -428,7 +432,8 @@ def _made_of(
                 fix=TRAIN_FIRST,
             )
     hashes = [file_hash(segmenter_folder(folder, name, s) / BEST) for s in together]
-    kept = {k: v for k, v in entry.items() if k not in (GATE_BY, BESIDE, ON_LABELS)} | {"gate": 0.0}
+    kept = {k: v for k, v in entry.items() if k not in (GATE_BY, BESIDE, ON_LABELS, BY_KIND)}
+    kept |= {"gate": 0.0}
     inference = entry.get("inference", {})
     kept |= {"inference": {k: v for k, v in inference.items() if k not in SCREENING}}
     return hashes if len(hashes) > 1 else hashes[0], kept

@@ -65,6 +65,20 @@ class Networks:
             )
         return replace(self, weights=tuple(weights))
 
+    @property
+    def counting(self) -> Networks:
+        """Those of them that count at all."""
+        if not any(w == 0 for w in self.weights):
+            return self
+        kept = [k for k, w in enumerate(self.weights) if w]
+        weights = tuple(self.weights[k] for k in kept)
+        return replace(
+            self,
+            models=tuple(self.models[k] for k in kept),
+            held=tuple(self.held[k] for k in kept),
+            weights=() if len(set(weights)) == 1 else weights,
+        )
+
     def alone(self) -> list[Networks]:
         """Each network by itself."""
         return [

@@ -106,6 +106,9 @@ def _of_segmenters(subject: Subject) -> list[tuple[str, str]]:
         ("What each network counts in the mean", MASKS): [
             n for n, s in trained.items() if s.weighting == "validation"
         ],
+        ("Which kinds of network count in the mean", LABELS): [
+            n for n, s in trained.items() if s.weighting == "labels"
+        ],
         ("The smallest part", MASKS): [n for n, s in trained.items() if s.min_area == "validation"],
     }
     return [(f"{what} of {', '.join(of)}", on) for (what, on), of in asked.items() if of]
