@@ -108,6 +108,39 @@ def test_a_network_behind_a_session_says_what_it_says_itself(arch, sides, tile):
     assert all(n % 16 == 0 for shape in seen for n in shape[2:]) or arch == "deepmedic"
 
 
+@pytest.mark.parametrize("arch", ["unet", "deepmedic"])
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda sides: 1 / 0, "division by zero"),
+        (lambda sides: [np.zeros((1, 5, *sides), np.float32)], "float32 1×5×"),
+        (lambda sides: [np.zeros((1, 2, *sides), np.int64)], "int64 1×2×"),
+        (lambda sides: [np.zeros((1, 2, *sides[:2], 1), np.float32)], "×1"),
+        (lambda sides: [], "outputs:"),
+    ],
+)
+def test_a_graph_that_fails_or_says_something_else_is_told(arch, answer, said):
+    def session(arrays):
+        lost = 0 if arch == "unet" else sum(other.margin)
+        return answer([n - lost for n in arrays[0].shape[2:]])
+
+    other = network_by(session, arch, 1, 6, "model-2.onnx")
+    side = 16 if arch == "unet" else other.input_size(6)
+    with pytest.raises(RunError) as told:
+        other(torch.zeros(1, 1, side, side, side))
+    assert said in told.value.found
+    assert told.value.where == "model-2.onnx"
+    assert "weakseg export RUN" in told.value.fix
+
+
+def test_a_window_without_room_is_told_as_lack_of_memory():
+    def session(arrays):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        network_by(session, "unet", 1, 16)(torch.zeros(1, 1, 16, 16, 16))
+
+
 def as_method(arch, gate=0.0):
     networks = SimpleNamespace(held=({"settings": {"arch": arch}},))
     return SimpleNamespace(name="net", networks=networks, threshold={"gate": gate})

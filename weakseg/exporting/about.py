@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from weakseg.exporting.description import ABOUT, About
+from weakseg.exporting.description import ABOUT, AGAIN, About
 from weakseg.exporting.volumes import FORMAT, VolumesAbout
 from weakseg.stored import check, read_json
 
@@ -22,7 +22,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     RunError
         If it is missing or damaged.
     """
-    path, fix = folder / ABOUT, "export the method again: weakseg export RUN"
-    about = read_json(path, fix)
-    check(about, _FORMATS.get(str(about.get("format")), About), path, fix)
+    path = folder / ABOUT
+    about = read_json(path, AGAIN)
+    check(about, _FORMATS.get(str(about.get("format")), About), path, AGAIN)
     return about

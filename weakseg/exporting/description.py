@@ -16,6 +16,9 @@ from weakseg.methods.network import BESIDE, SCREENING
 ONNX, OPENVINO, ABOUT = "model.onnx", "model.xml", "model.json"
 """Files of an exported method."""
 
+AGAIN = "export the method again: weakseg export RUN"
+"""What to do where one is damaged."""
+
 RESEARCH = "For research only. This model is no medical device, and its masks are no diagnosis."
 
 ALONE = (

@@ -19,7 +19,7 @@ from weakseg.engines.base import FP32, Session
 from weakseg.engines.registry import ENGINES
 from weakseg.errors import ConfigError, RunError, UserError, did_you_mean, first_line
 from weakseg.exporting.about import read_about
-from weakseg.exporting.description import ABOUT, ONNX, OUTPUTS, InputContent, side_of
+from weakseg.exporting.description import ABOUT, AGAIN, ONNX, OUTPUTS, InputContent, side_of
 from weakseg.exporting.volumes import FORMAT, volumes_method
 from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.masks.thresholds import is_flat, normalise
@@ -134,7 +134,7 @@ class ExportedMethod(Method):
                 where=case.shown,
                 found=first_line(e),
                 expected=f"a model that takes what {ABOUT} lists as inputs, and room for the image",
-                fix=f"where {ABOUT} or {ONNX} was changed, {_AGAIN}; else predict a smaller image",
+                fix=f"where {ABOUT} or {ONNX} was changed, {AGAIN}; else predict a smaller image",
             ) from None
         (_, box), *_ = squares.values()
         found = self._answer(answer, box.original)
@@ -187,7 +187,7 @@ class ExportedMethod(Method):
             where=ABOUT,
             found="outputs: " + ", ".join(f"{a.dtype} {a.shape}" for a in arrays),
             expected=", ".join(f"{name}: {OUTPUTS[name].partition(':')[0]}" for name in said),
-            fix=_AGAIN,
+            fix=AGAIN,
         )
 
     def confidence(self, prediction: Prediction) -> np.ndarray:
@@ -242,11 +242,11 @@ def load_exported(
             threads = torch.get_num_threads()  # which OMP_NUM_THREADS sets
             return ENGINES[engine].load((folder / file).read_bytes(), threads, FP32)
         except FileNotFoundError:
-            raise RunError("The model is missing.", where=str(folder / file), fix=_AGAIN) from None
+            raise RunError("The model is missing.", where=str(folder / file), fix=AGAIN) from None
         except Exception as e:  # engines raise kinds of their own
             found = type(e).__name__
             raise RunError(
-                "The model is damaged.", where=str(folder / file), found=found, fix=_AGAIN
+                "The model is damaged.", where=str(folder / file), found=found, fix=AGAIN
             ) from None
 
     if about.get("format") == FORMAT:
@@ -260,6 +260,3 @@ def load_exported(
     seeds = tuple(about["seeds"])
     exported = ExportedMethod(about["method"], seeds, config, about, session, engine)
     return exported, exported.sliced, engine
-
-
-_AGAIN = "export the method again: weakseg export RUN"

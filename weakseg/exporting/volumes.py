@@ -137,7 +137,8 @@ def volumes_method(about: Mapping[str, Any], load: Callable[[str], Session]) -> 
     held = tuple(about["networks"])
     settings = SegmenterConfig.model_validate(held[0]["settings"])
     models = tuple(
-        network_by(load(h["file"]), h["arch"], int(h["channels"]), settings.tile) for h in held
+        network_by(load(h["file"]), h["arch"], int(h["channels"]), settings.tile, h["file"])
+        for h in held
     )
     window = held[0].get("window", "auto")
     seen = {

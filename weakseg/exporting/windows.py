@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from weakseg.config import AUTO
 from weakseg.engines.base import Session
 from weakseg.engines.graph import onnx_of, onnx_of_any_size
-from weakseg.errors import UserError
+from weakseg.errors import RunError, UserError, first_line
+from weakseg.exporting.description import ABOUT, AGAIN, ONNX
 from weakseg.exporting.model import plain
 from weakseg.methods.network import NetworkMethod
-from weakseg.models.deepmedic import DeepMedic
+from weakseg.models.deepmedic import TILE, DeepMedic
 from weakseg.models.segmenters import build_segmenter
 from weakseg.models.whole_image import cropped, padded
 
@@ -28,9 +30,6 @@ ARCHS = ("unet", "deepmedic", "deepmedic-release")
 
 LONGEST = 64
 """Of a window of any size, in steps of what the network takes: more than any tile has."""
-
-DEEPMEDIC = 30
-"""Side of a tile's output where none is set, as `DeepMedic.dense_slabs` has it."""
 
 
 def refuse_windows(method: NetworkMethod) -> None:
@@ -77,14 +76,17 @@ def _channels(method: NetworkMethod) -> int:
 
 def _window(model: DeepMedic, tile: int | str) -> int:
     """Side of the one window of DeepMedic."""
-    output = DEEPMEDIC if tile == AUTO else max(int(tile) // model.period, 1) * model.period
+    output = TILE[model.dims] if tile == AUTO else max(int(tile) // model.period, 1) * model.period
     return int(model.input_size(output))
 
 
-def network_by(session: Session, arch: str, channels: int, tile: int | str) -> Any:
+def network_by(
+    session: Session, arch: str, channels: int, tile: int | str, file: str = ONNX
+) -> Any:
     """A network of the registry whose scores a graph of `window_graphs` gives.
 
-    It has random weights, which nobody asks: it tells how windows have to lie.
+    It has random weights, which nobody asks: it tells how windows have to lie. Where it is asked,
+    RunError is raised if the graph, whose name is ``file``, fails or gives anything but logits.
     """
     model = build_segmenter(arch, channels, 2, 3).eval()
     fixed = _window(model, tile) if isinstance(model, DeepMedic) else None
@@ -98,8 +100,43 @@ def network_by(session: Session, arch: str, channels: int, tile: int | str) -> A
         else:  # valid convolutions: what is behind the end changes nothing before it
             behind = [n for side in reversed(size) for n in (0, fixed - side)]
             given, size = nn.functional.pad(seen, behind), [model.output_size(n) for n in size]
-        said = [torch.from_numpy(session([one.numpy()])[0]) for one in given.split(1)]
+        full = [n if fixed is None else model.output_size(n) for n in given.shape[2:]]
+        said = [_logits(session, one.numpy(), (1, 2, *full), file) for one in given.split(1)]
         return cropped(torch.cat(said), size)
 
     model.forward = forward  # type: ignore[method-assign]
     return model
+
+
+def _logits(session: Session, window: np.ndarray, form: tuple[int, ...], file: str) -> Tensor:
+    """What a graph says of a window.
+
+    Raises
+    ------
+    RunError
+    """
+    try:
+        found = session([window])
+    except MemoryError:
+        raise
+    except Exception as e:  # engines raise kinds of their own
+        raise RunError(
+            "The model fails on a window of the volume.",
+            where=file,
+            found=first_line(e),
+            expected=f"a model that takes windows of {_sides(window.shape)}, and room for one",
+            fix=f"where {ABOUT} or {file} was changed, {AGAIN}; else free memory",
+        ) from None
+    if [(a.dtype.kind, a.shape) for a in found] != [("f", form)]:
+        raise RunError(
+            f"The model does not give what {ABOUT} says.",
+            where=file,
+            found="outputs: " + ", ".join(f"{a.dtype} {_sides(a.shape)}" for a in found),
+            expected=f"logits: float32 {_sides(form)}",
+            fix=AGAIN,
+        )
+    return torch.from_numpy(found[0])
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))

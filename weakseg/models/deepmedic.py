@@ -40,6 +40,9 @@ PATH_WIDTHS = (30, 30, 40, 40, 40, 40, 50, 50)
 
 _REACH = len(PATH_WIDTHS)  # voxels that eight convolutions of 3 lose on each side
 
+TILE = {2: 150, 3: 30}
+"""Side of a tile's output where none is set (in 3D near the released code's 29)."""
+
 _CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {
     2: nn.BatchNorm2d,
@@ -333,8 +336,8 @@ class DeepMedic(nn.Module):
         ----------
         image : (B, C, *size) Tensor
         tile : int, optional
-            Side of a tile's output, a multiple of `period`: 150 in 2D, 30 in 3D (near the
-            released code's 29). Memory grows with it, not with the image.
+            Side of a tile's output, a multiple of `period`; by default `TILE`. Memory grows with
+            it, not with the image.
         fill : float or (B, C) Tensor, optional
             Intensity outside the image, by default `border_intensity`.
 
@@ -364,7 +367,7 @@ class DeepMedic(nn.Module):
         """
         if self.training:
             raise ValueError("dense inference needs the network in evaluation mode: call eval()")
-        tile = tile or (150 if self.dims == 2 else 30)
+        tile = tile or TILE[self.dims]
         if tile % self.period:
             raise ConfigError(
                 "Tiles must keep the phase of the low-resolution grid.",
