@@ -65,12 +65,18 @@ def check(held: Any, model: type[BaseModel], path: Path, fix: str = AGAIN) -> An
     try:
         return model.model_validate(held)
     except ValidationError as e:
+        key, message = first_wrong(e)
         first = e.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "its content"
-        found = f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        found = f"{key}: {message[:1].lower()}{message[1:]}"
         if first["type"] != "missing":
             found += f" (found {first['input']!r:.60})"
         raise damaged(path, found, fix) from None
+
+
+def first_wrong(e: ValidationError) -> tuple[str, str]:
+    """Where a tree is first wrong, and what is wrong there."""
+    first = e.errors(include_url=False)[0]
+    return ".".join(map(str, first["loc"])) or "its content", first["msg"]
 
 
 def damaged(path: Path, found: str, fix: str = AGAIN) -> RunError:

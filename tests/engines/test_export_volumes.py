@@ -1,7 +1,8 @@
 """Exports of networks of whole volumes: windows by an engine, all else by the run's own code."""
 
 import json
-from types import SimpleNamespace
+from functools import reduce
+from operator import getitem
 
 import nibabel as nib
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 
 from tests.test_segment_volumes import CONFIG, write_volumes
 from tests.tiny import weakseg, write_config
+from weakseg.config import Config, SegmenterConfig
 from weakseg.errors import RunError, UserError
 from weakseg.exporting.about import read_about
-from weakseg.exporting.volumes import refuse_volumes
+from weakseg.exporting.volumes import describe_volumes, refuse_volumes, volumes_method
 from weakseg.exporting.windows import network_by
+from weakseg.methods.network import NetworkMethod
+from weakseg.methods.segmenter_networks import Networks
 from weakseg.models.segmenters import build_segmenter
 from weakseg.training.infer import lesion_probability
 
@@ -72,11 +76,6 @@ def test_the_description_says_what_a_window_is(job, tmp_path, capsys):
     one = job / "data/v4_m0.nii.gz"
     assert weakseg("predict", job / "dm", one, "--out", tmp_path / "out") == 2
     assert "volumes of 2 channels" in capsys.readouterr().err
-    for key, value in (("networks", []), ("volumes", {"smooth": -1}), ("threshold", {})):
-        (tmp_path / "model.json").write_text(json.dumps(about | {key: value}))
-        with pytest.raises(RunError, match="damaged") as told:
-            read_about(tmp_path)
-        assert key in told.value.found
 
 
 @pytest.mark.parametrize(
@@ -141,9 +140,67 @@ def test_a_window_without_room_is_told_as_lack_of_memory():
         network_by(session, "unet", 1, 16)(torch.zeros(1, 1, 16, 16, 16))
 
 
-def as_method(arch, gate=0.0):
-    networks = SimpleNamespace(held=({"settings": {"arch": arch}},))
-    return SimpleNamespace(name="net", networks=networks, threshold={"gate": gate})
+def as_method(*archs, gate=0.0, **settings):
+    held = tuple(
+        {
+            "settings": {"arch": arch, "lr": 0.1},
+            **{"channels": 2, "dims": 3, "image_size": 128, "intensity": "auto", "window": "auto"},
+            **{"roi": False, "sampled_prior": 0.5, "true_prior": 0.1, "steps": 1, "batch": 1},
+            **{"training_masks": 3, "validation_masks": 0, "masks_of": None, "masks_of_seed": None},
+        }
+        for arch in archs
+    )
+    entry = {"threshold": 0.5, "chosen_on": "nothing", "masks_seen": 3, "gate": gate}
+    return NetworkMethod(
+        "net",
+        tuple(range(len(archs))),
+        Config.model_validate({"name": "net", "data": {}}),
+        Networks((), held, weights=(0.75, 0.25)[: len(archs)]),
+        SegmenterConfig.model_validate({"arch": list(archs), "ensemble": True, **settings}),
+        entry | {"kind": "supervised", "inference": {"min_peak": 0.2}},
+    )
+
+
+def test_settings_that_all_networks_share_are_told_once(tmp_path):
+    shared = {"tile": 16, "flips": "x", "recalibrate": True, "normalise": "zscore"}
+    method = as_method("unet", "deepmedic", **shared, precision="bf16-mixed", lr=0.5)
+    about = describe_volumes(method)
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    assert read_about(tmp_path) == about
+    assert [n["arch"] for n in about["networks"]] == ["unet", "deepmedic"]
+    assert not any("settings" in n for n in about["networks"])
+    assert about["settings"].keys() == {*shared, "overlap", "scales"}
+    assert about["precision"] == {"model": "fp32", "run": "bf16-mixed"}
+    read = volumes_method(about, lambda file: None)
+    assert [type(m).__name__ for m in read.networks.models][1] == "DeepMedic"
+    assert read.networks.weights == (0.75, 0.25)
+    for name, value in shared.items():
+        assert getattr(read.settings, name) == value
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "said"),
+    [
+        (("networks",), [], "networks"),
+        (("networks", 0, "arch"), "nope", "networks.0.arch"),
+        (("networks", 1, "dims"), 2, "networks.1.dims"),
+        (("weights",), [1.0], "weights: one a network"),
+        (("weights",), [0.0, 0.0], "weights: one a network"),
+        (("settings",), {"weighting": "validation"}, "settings: its content: "),
+        (("settings", "tile"), -1, "settings: tile: "),
+        (("volumes",), {"smooth": -1}, "volumes: smooth: "),
+        (("volumes",), {"smooth": True}, "volumes.smooth"),
+        (("threshold",), {}, "threshold"),
+    ],
+)
+def test_a_description_that_was_changed_is_refused_with_its_key(tmp_path, at, value, said):
+    about = json.loads(json.dumps(describe_volumes(as_method("unet", "deepmedic"))))
+    *way, last = at
+    reduce(getitem, way, about)[last] = value
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match="damaged") as told:
+        read_about(tmp_path)
+    assert said in told.value.found
 
 
 @pytest.mark.parametrize(
@@ -156,5 +213,5 @@ def as_method(arch, gate=0.0):
 )
 def test_other_networks_and_gates_are_refused_with_the_way_out(arch, gate, said):
     with pytest.raises(UserError, match=said) as told:
-        refuse_volumes(as_method(arch, gate))
+        refuse_volumes(as_method(arch, gate=gate))
     assert "weakseg predict on the run itself" in told.value.fix

@@ -12,6 +12,7 @@ from weakseg.config import DataConfig, VolumesConfig
 from weakseg.exporting.model import Model
 from weakseg.methods.base import FOUNDATION, HEATMAP, SUPERVISED, WEAK, Method
 from weakseg.methods.network import BESIDE, SCREENING
+from weakseg.stored import first_wrong
 
 ONNX, OPENVINO, ABOUT = "model.onnx", "model.xml", "model.json"
 """Files of an exported method."""
@@ -79,6 +80,14 @@ class _Content(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
+def require_settings(key: str, model: type[BaseModel], held: Any) -> None:
+    """Refuse what are no such settings, with their key."""
+    try:
+        model.model_validate(held)
+    except ValidationError as e:
+        raise ValueError(f"{key}: {': '.join(first_wrong(e))}") from None
+
+
 class InputContent(_Content):
     """What the model sees."""
 
@@ -94,9 +103,8 @@ class InputContent(_Content):
         try:
             self.as_data()
         except ValidationError as e:
-            first = e.errors(include_url=False)[0]
-            where = {"image_size": "size"}.get(str(first["loc"][0]), first["loc"][0])
-            raise ValueError(f"{where}: {first['msg']}") from None
+            key, message = first_wrong(e)
+            raise ValueError(f"{key.replace('image_size', 'size')}: {message}") from None
         return self
 
     def as_data(self) -> DataConfig:
@@ -167,15 +175,11 @@ class About(_Content):
     gate: float = Field(ge=0, le=1)
     heatmap: HeatmapContent | None = None
     takes: Literal["images", "slices"] = "images"
-    volumes: dict[str, int | bool] = Field(default_factory=dict)
+    volumes: dict[str, int] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> About:
-        try:
-            VolumesConfig.model_validate(self.volumes)
-        except ValidationError as e:
-            first = e.errors(include_url=False)[0]
-            raise ValueError(f"volumes: {first['loc'][0]}: {first['msg']}") from None
+        require_settings("volumes", VolumesConfig, self.volumes)
         if self.kind not in KINDS:
             raise ValueError(f"kind: {self.kind!r:.60} is none of {', '.join(KINDS)}")
         if strange := [n for n in self.inputs if not _INPUT.fullmatch(n)]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from weakseg import __version__
 from weakseg.config import Config, DataConfig, SegmenterConfig, VolumesConfig
-from weakseg.contents import SegmenterSettings
+from weakseg.contents import SegmenterSettings, Share
 from weakseg.engines.base import Session
 from weakseg.errors import UserError
-from weakseg.exporting.description import RESEARCH, ThresholdContent
-from weakseg.exporting.windows import network_by, refuse_windows
+from weakseg.exporting.description import RESEARCH, ThresholdContent, require_settings
+from weakseg.exporting.windows import Arch, network_by, refuse_windows
 from weakseg.methods.network import NetworkMethod
 from weakseg.methods.segmenter_networks import Networks
 
@@ -34,11 +34,17 @@ _HELD = (
 """What is read of a network's ``settings.json``."""
 
 
+_INFERENCE = ("tile", "overlap", "flips", "scales", "recalibrate", "normalise")
+"""What is read of the settings, which all networks of a method share; they may differ in others."""
+
+
 class NetworkContent(SegmenterSettings):
-    """A network, as its ``settings.json`` has it, and its graph."""
+    """What a network's ``settings.json`` has beside its settings, and its graph."""
 
     file: str = Field(pattern=r"^model(-[1-9][0-9]?)?\.onnx$")
-    arch: str
+    arch: Arch
+    dims: Literal[3]
+    settings: dict[str, Any] = Field(default_factory=dict)
     masks_of: str | None = None
     masks_of_seed: int | None = None
 
@@ -54,27 +60,20 @@ class VolumesAbout(BaseModel):
     takes: Literal["volumes"]
     seeds: list[int] = Field(min_length=1)
     networks: list[NetworkContent] = Field(min_length=1)
-    weights: list[float]
+    weights: list[Share]
+    settings: dict[str, Any]
     threshold: ThresholdContent
-    volumes: dict[str, int | bool]
+    volumes: dict[str, int]
 
     @model_validator(mode="after")
     def _is_settings(self) -> VolumesAbout:
         if self.threshold.threshold is None:
             raise ValueError("threshold.threshold: field required")
-        _hold("volumes", VolumesConfig, self.volumes)
-        for network in self.networks:
-            _hold("networks.settings", SegmenterConfig, network.settings)
+        require_settings("volumes", VolumesConfig, self.volumes)
+        require_settings("settings", SegmenterConfig, self.settings)
+        if self.weights and (len(self.weights) != len(self.networks) or not sum(self.weights)):
+            raise ValueError("weights: one a network, not all 0, or none")
         return self
-
-
-def _hold(key: str, model: type[BaseModel], held: Any) -> None:
-    """Refuse what is no such settings, with its key."""
-    try:
-        model.model_validate(held)
-    except ValidationError as e:
-        first = e.errors(include_url=False)[0]
-        raise ValueError(f"{key}: {first['loc'][0]}: {first['msg']}") from None
 
 
 def refuse_volumes(method: NetworkMethod) -> None:
@@ -95,7 +94,7 @@ def file_of(k: int) -> str:
 
 def describe_volumes(method: NetworkMethod) -> dict[str, Any]:
     """The content of ``model.json``; no image, path or name of a patient is in it."""
-    settings = method.settings.model_dump(mode="json") | {"weights": "none", "masks": "manifest"}
+    settings = method.settings.model_dump(mode="json", include=set(_INFERENCE))
     entry = method.threshold
     kept = ("threshold", "chosen_on", "masks_seen", "inference")
     return {
@@ -113,12 +112,13 @@ def describe_volumes(method: NetworkMethod) -> dict[str, Any]:
             {
                 "file": file_of(k),
                 "arch": held["settings"]["arch"],
-                "settings": settings,
                 **{n: held[n] for n in _HELD if n in held},
             }
             for k, held in enumerate(method.networks.held)
         ],
         "weights": list(method.networks.weights),
+        "settings": {n: settings[n] for n in _INFERENCE},
+        "precision": {"model": "fp32", "run": method.settings.precision},
         "threshold": {n: entry[n] for n in kept if n in entry},
         "volumes": method.config.volumes.model_dump(mode="json"),
     }
@@ -134,8 +134,8 @@ def volumes_method(about: Mapping[str, Any], load: Callable[[str], Session]) -> 
     load : callable
         Name of a graph's file → its session.
     """
-    held = tuple(about["networks"])
-    settings = SegmenterConfig.model_validate(held[0]["settings"])
+    settings = SegmenterConfig.model_validate({**about["settings"], "precision": "32-true"})
+    held = tuple({**n, "settings": {"arch": n["arch"]}} for n in about["networks"])
     models = tuple(
         network_by(load(h["file"]), h["arch"], int(h["channels"]), settings.tile, h["file"])
         for h in held

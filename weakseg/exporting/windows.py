@@ -7,7 +7,7 @@ images, recalibration, threshold and clean-up are done by what does them for the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,14 +17,15 @@ from weakseg.config import AUTO
 from weakseg.engines.base import Session
 from weakseg.engines.graph import onnx_of, onnx_of_any_size
 from weakseg.errors import RunError, UserError, first_line
-from weakseg.exporting.description import ABOUT, AGAIN, ONNX
+from weakseg.exporting.description import ABOUT, AGAIN
 from weakseg.exporting.model import plain
 from weakseg.methods.network import NetworkMethod
 from weakseg.models.deepmedic import TILE, DeepMedic
 from weakseg.models.segmenters import build_segmenter
 from weakseg.models.whole_image import cropped, padded
 
-ARCHS = ("unet", "deepmedic", "deepmedic-release")
+Arch = Literal["unet", "deepmedic", "deepmedic-release"]
+ARCHS: tuple[str, ...] = get_args(Arch)
 """Networks that are exported for volumes. Others are graphs of one size only, or, as
 ``deepmedic-latest``, say something else of a window that is filled up."""
 
@@ -81,7 +82,7 @@ def _window(model: DeepMedic, tile: int | str) -> int:
 
 
 def network_by(
-    session: Session, arch: str, channels: int, tile: int | str, file: str = ONNX
+    session: Session, arch: str, channels: int, tile: int | str, file: str = "model.onnx"
 ) -> Any:
     """A network of the registry whose scores a graph of `window_graphs` gives.
 
