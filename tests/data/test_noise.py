@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from tests.data.helpers import save, save_volume
+from tests.dicom_files import CR, header, with_pixels
+from tests.dicom_files import save as save_dicom
 from weakseg.config import DataConfig
 from weakseg.data.arrays import network_volume
 from weakseg.data.case_files import case_image, case_values, network_input
@@ -101,7 +103,7 @@ def test_flat_images_that_are_not_white_have_no_noise(size):
     assert noise_share(dim) is None
 
 
-@pytest.mark.parametrize("window", ["auto", "percentiles"])
+@pytest.mark.parametrize("window", ["auto", "percentiles", "file"])
 def test_flat_images_that_are_stretched_have_no_noise_either(tmp_path, window):
     """White is the end of their own range, and not what a scanner has clipped."""
     deep = np.round(3000 * flat(96, 0.8)).astype(np.uint16)
@@ -116,6 +118,43 @@ def test_flat_images_that_are_stretched_have_no_noise_either(tmp_path, window):
     assert noisy_one > 0.1
     smoothed = case_image(replace(cases[1], smooth_above=(0.05,)), data)
     assert (smoothed != case_image(cases[1], data)).any()
+
+
+@pytest.mark.parametrize(
+    ("deep", "seen", "expected"),
+    [
+        (False, {"window": "file"}, None),  # 8 bits have a white of their own
+        (False, {"window": "file", "intensity": "percentile"}, 0),
+        (True, {"window": (1500, 3000)}, 0),  # 0.8 of it, below white
+        (True, {"window": (1000, 2000)}, None),
+    ],
+)
+def test_what_a_window_or_a_type_makes_white_is_clipped(tmp_path, deep, seen, expected):
+    image = np.round(2400 * flat(96, 1)).astype(np.uint16) if deep else np.uint8(255 * flat(96, 1))
+    case = Case("c", save(tmp_path / "c.png", image), "")
+    assert look_at_case(case, DataConfig(**seen)).noise == expected
+
+
+@pytest.mark.parametrize("intensity", ["auto", "percentile"])
+def test_colours_of_dicom_have_no_window_that_clips(tmp_path, intensity):
+    colour = np.repeat(np.uint8(255 * flat(96, 1.0))[..., None], 3, axis=2)
+    path = save_dicom(tmp_path / "c.dcm", with_pixels(header(CR), colour, "RGB"))
+    data = DataConfig(window=(40, 80), intensity=intensity)
+    expected = 0 if intensity == "percentile" else None
+    assert look_at_case(Case("c", path, ""), data).noise == expected
+
+
+def test_a_slice_is_smoothed_as_its_volume_is_scaled(tmp_path):
+    """Where most of it is its range's end, that end is tissue where there is hardly other."""
+    rng = np.random.default_rng(0)
+    plane = 1000 * flat(96, 1.0)
+    some = rng.random(plane.shape) < 0.3
+    plane = np.where(some & (plane > 0), plane - rng.integers(100, 400, plane.shape), plane)
+    volume = np.stack([plane.T] * 4, axis=2).astype(np.int16)
+    case = Case("v", save_volume(tmp_path / "v.nii.gz", volume), "", slice=1, volume="v")
+    image = case_image(case, DataConfig())
+    made = case_image(replace(case, smooth_above=(0.001,)), DataConfig())
+    np.testing.assert_array_equal(made, quieter(image, "dtype", stretched=True))
 
 
 def test_flat_volumes_have_no_noise():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from weakseg.data.noise import is_noisier, noise_share, quieter
 from weakseg.data.patches import IGNORE
 from weakseg.data.slices import (
     file_values,
+    held_volume,
     slice_and_neighbours,
     slice_frame,
     slice_image,
@@ -42,7 +44,7 @@ from weakseg.data.slices import (
 )
 from weakseg.data.truth import read_true_mask, union
 from weakseg.data.volumes import read_case, read_modality
-from weakseg.data.windows import windowed_image
+from weakseg.data.windows import windowed_and_stretched
 
 __all__ = [
     "as_planes",
@@ -55,10 +57,10 @@ __all__ = [
     "case_values",
     "fullest_plane",
     "intensity_of",
-    "is_stretched",
     "network_input",
     "on_file",
     "read_whole",
+    "seen_and_stretched",
     "seen_image",
     "shown_intensity",
     "whole_spacing",
@@ -92,10 +94,7 @@ def case_image(case: Case, data: DataConfig) -> NDArray[Any]:
 
 
 def case_values(case: Case, data: DataConfig) -> NDArray[Any]:
-    """As `case_image`, for whoever takes numbers of any type.
-
-    A whole volume of short integers stays one, see `weakseg.data.slices.file_values`.
-    """
+    """As `case_image`, but that a whole volume of short integers stays one, see `file_values`."""
     if case.noun == "volume" and not case.smooth_above:
         return file_values(case.image, data.intensity, data.window)
     return case_image(case, data)
@@ -113,15 +112,21 @@ def network_input(case: Case, data: DataConfig) -> NDArray[Any]:
         three = slice_and_neighbours(case.image, case.slice, data.intensity, data.window)
         if not case.smooth_above:
             return three
-        return np.stack([_smoothed(one, case, data) for one in np.moveaxis(three, 2, 0)], axis=2)
+        (_, own), each = _slice(case, data), np.moveaxis(three, 2, 0)
+        return np.stack([_smoothed(one, own, case, data) for one in each], axis=2)
     return seen_image(case, data)
 
 
 def seen_image(case: Case, data: DataConfig) -> NDArray[Any]:
     """As `case_image`, not writeable: what others have just looked at is not read again."""
-    if case.noun != "image":
-        return case_image(case, data)
-    return _smoothed(_picture(case, data, held_image), case, data)
+    return case_image(case, data) if case.noun == "volume" else seen_and_stretched(case, data)[0]
+
+
+def seen_and_stretched(case: Case, data: DataConfig) -> tuple[NDArray[Any], bool]:
+    """As `seen_image`, of an image or a slice, and whether its white is just its range's end."""
+    read = _slice if case.noun == "slice" else partial(_picture, read=held_image)
+    image, stretched = read(case, data)
+    return _smoothed(image, stretched, case, data), stretched
 
 
 def intensity_of(case: Case, data: DataConfig) -> Intensity:
@@ -131,13 +136,6 @@ def intensity_of(case: Case, data: DataConfig) -> Intensity:
     """
     scaled = case.slice is not None or (case.formats is IMAGES and data.window != "auto")
     return "dtype" if scaled else data.intensity
-
-
-def is_stretched(image: NDArray[Any], case: Case, data: DataConfig) -> bool:
-    """Whether an image, as `seen_image` gives it, is white only by the end of its own range."""
-    if data.window == "auto":
-        return scaling(image, intensity_of(case, data)) == "percentile"
-    return data.window == "percentiles"
 
 
 def case_truth(case: Case, data: DataConfig, grid: Frame | None = None) -> NDArray[np.bool_] | None:
@@ -300,14 +298,14 @@ def shown_intensity(case: Case, data: DataConfig) -> Intensity:
     return intensity_of(case, data) if scaled else "percentile"
 
 
-def _smoothed(image: NDArray[Any], case: Case, data: DataConfig) -> NDArray[Any]:
+def _smoothed(image: NDArray[Any], stretched: bool, case: Case, data: DataConfig) -> NDArray[Any]:
     """An image or a slice, which are of one modality."""
     if not case.smooth_above:
         return image
     how = intensity_of(case, data)
-    shown = scale_intensity(image, how)
-    noise = noise_share(shown, stretched=is_stretched(image, case, data))
-    return quieter(image, how) if is_noisier(noise, case.smooth_above[0]) else image
+    noise = noise_share(scale_intensity(image, how), stretched=stretched)
+    louder = is_noisier(noise, case.smooth_above[0])
+    return quieter(image, how, stretched=stretched) if louder else image
 
 
 def _slices(values: NDArray[Any]) -> NDArray[Any]:
@@ -316,22 +314,23 @@ def _slices(values: NDArray[Any]) -> NDArray[Any]:
 
 def _picture(
     case: Case, data: DataConfig, read: Callable[[Path], NDArray[Any]] = read_image
-) -> NDArray[Any]:
+) -> tuple[NDArray[Any], bool]:
     if data.window == "auto":
         image = read(case.image)
         if data.intensity == "dtype":
             refuse_beyond_unit(image, case.image)
-        return image
-    return windowed_image(case.image, data.window, data.intensity)
+        return image, scaling(image, data.intensity) == "percentile"
+    return windowed_and_stretched(case.image, data.window, data.intensity)
 
 
-def _slice(case: Case, data: DataConfig) -> NDArray[Any]:
-    return slice_image(case.image, int(case.slice or 0), data.intensity, data.window)
+def _slice(case: Case, data: DataConfig) -> tuple[NDArray[Any], bool]:
+    plane = slice_image(case.image, int(case.slice or 0), data.intensity, data.window)
+    return plane, held_volume(case.image, data.intensity, data.window).stretched
 
 
 _IMAGE: dict[str, Callable[[Case, DataConfig], NDArray[Any]]] = {
-    "image": lambda case, data: _smoothed(_picture(case, data), case, data),
-    "slice": lambda case, data: _smoothed(_slice(case, data), case, data),
+    "image": lambda case, data: _smoothed(*_picture(case, data), case, data),
+    "slice": lambda case, data: _smoothed(*_slice(case, data), case, data),
     "volume": lambda case, data: read_modality(case, 0).values,
 }
 _WHOLE: dict[str, Callable[[Case, DataConfig], object]] = {

@@ -49,7 +49,7 @@ SELDOM = 0.05
 RATIO = 2.0
 """Factor between sides, beyond which an image shows another resolution."""
 SPACING_RATIO = 1.1
-REMEMBERED = {"image": 5, "slice": 6, "volume": 5}
+REMEMBERED = {"image": 6, "slice": 6, "volume": 5}
 """What a case is → the number of what is remembered; a run with another one remembers anew."""
 
 _WORDS = {

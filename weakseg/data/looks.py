@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weakseg.config import DataConfig
-from weakseg.data.case_files import intensity_of, is_stretched, seen_image
+from weakseg.data.case_files import intensity_of, seen_and_stretched
 from weakseg.data.cases import Case
 from weakseg.data.images import scale_intensity, scaling
 from weakseg.data.noise import noise_share, volume_noise
@@ -95,8 +95,8 @@ def look_at_case(case: Case, data: DataConfig) -> Look:
 
 
 def _look_at_picture(case: Case, data: DataConfig) -> Look:
-    image = seen_image(case, data)
-    return look_at_image(image, intensity_of(case, data), is_stretched(image, case, data))
+    image, stretched = seen_and_stretched(case, data)
+    return look_at_image(image, intensity_of(case, data), stretched)
 
 
 def _look_at_slice(case: Case, data: DataConfig) -> Look:

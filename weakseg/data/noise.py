@@ -28,7 +28,7 @@ STRENGTH = 0.6
 """Patches whose root mean square difference is this many sd of the noise count 1/e as much."""
 PLANES = 15
 """Planes of a volume, evenly spaced, whose noise is looked at."""
-PROCEDURE = 4
+PROCEDURE = 5
 """Of how noise is told and smoothed: counted up with every change of what comes out."""
 
 _DIFFERENCE = np.array([1, -2, 1], dtype=np.float32) / np.float32(np.sqrt(6))
@@ -155,7 +155,9 @@ def quieter_volume(values: NDArray[Any]) -> Floats:
     return out
 
 
-def quieter(image: NDArray[Any], intensity: str = "auto") -> NDArray[Any]:
+def quieter(
+    image: NDArray[Any], intensity: str = "auto", *, stretched: bool | None = None
+) -> NDArray[Any]:
     """An image whose noise is smoothed by non-local means, as much as there is.
 
     Parameters
@@ -164,6 +166,8 @@ def quieter(image: NDArray[Any], intensity: str = "auto") -> NDArray[Any]:
         As `weakseg.data.images.read_image` gives it.
     intensity : {"auto", "dtype", "percentile"}
         How it is scaled, to tell what is tissue.
+    stretched : bool, optional
+        See `noise_share`; by default whether it is stretched here.
 
     Returns
     -------
@@ -176,8 +180,10 @@ def quieter(image: NDArray[Any], intensity: str = "auto") -> NDArray[Any]:
     variance taken off patches' differences.
     """
     values = narrowed(image)
-    shown, how = scale_intensity(values, intensity), scaling(values, intensity)  # type: ignore[arg-type]
-    tissue = _tissue(_grey(shown), stretched=how == "percentile")
+    shown = scale_intensity(values, intensity)  # type: ignore[arg-type]
+    if stretched is None:
+        stretched = scaling(values, intensity) == "percentile"  # type: ignore[arg-type]
+    tissue = _tissue(_grey(shown), stretched=stretched)
     plain = values.astype(np.float32)
     sd = _sd(_grey(plain), tissue) if tissue.any() else 0.0
     if sd == 0:

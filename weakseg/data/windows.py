@@ -12,7 +12,14 @@ from weakseg.data.formats.base import opened
 from weakseg.data.formats.dicom.image import decode_shown
 from weakseg.data.formats.dicom.signs import begins_as_dicom
 from weakseg.data.formats.registry import IMAGES
-from weakseg.data.images import Intensity, read_image, refuse_beyond_unit, scale_intensity, shown
+from weakseg.data.images import (
+    Intensity,
+    read_image,
+    refuse_beyond_unit,
+    scale_intensity,
+    scaling,
+    shown,
+)
 
 Window = Literal["auto", "file", "percentiles"] | tuple[float, float]
 """As `weakseg.config.DataConfig.window` has it."""
@@ -44,6 +51,13 @@ def windowed_image(path: Path, window: Window, intensity: Intensity) -> NDArray[
     DataError
         As `weakseg.data.images.read_image`.
     """
+    return windowed_and_stretched(path, window, intensity)[0]
+
+
+def windowed_and_stretched(
+    path: Path, window: Window, intensity: Intensity
+) -> tuple[NDArray[np.float32], bool]:
+    """As `windowed_image`, and whether 1 is the end of the image's own range, not of a window's."""
     how: Intensity = "percentile" if window == "percentiles" else intensity
     if begins_as_dicom(path):
         kind = "file" if window in ("auto", "file") else "none"
@@ -52,7 +66,9 @@ def windowed_image(path: Path, window: Window, intensity: Intensity) -> NDArray[
             pixels, mapped = decode_shown(f, path, limits)  # type: ignore[arg-type]
         return _scaled(shown(pixels, path), "dtype" if mapped else how, path)
     image = read_image(path)
-    return _scaled(image, how, path) if isinstance(window, str) else by_window(image, window, how)
+    if isinstance(window, str):
+        return _scaled(image, how, path)
+    return by_window(image, window, how), False
 
 
 def by_window(image: NDArray[Any], window: Window, intensity: Intensity) -> NDArray[np.float32]:
@@ -71,7 +87,7 @@ def by_window(image: NDArray[Any], window: Window, intensity: Intensity) -> NDAr
     return np.clip((image.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
 
 
-def _scaled(image: NDArray[Any], how: Intensity, path: Path) -> NDArray[np.float32]:
+def _scaled(image: NDArray[Any], how: Intensity, path: Path) -> tuple[NDArray[np.float32], bool]:
     if how == "dtype":
         refuse_beyond_unit(image, path)
-    return scale_intensity(image, how)
+    return scale_intensity(image, how), scaling(image, how) == "percentile"
