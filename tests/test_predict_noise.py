@@ -153,6 +153,15 @@ def test_that_noise_cannot_be_told_is_said_once_with_the_reason(run, capsys):
     assert "noise" not in told["loud.png"]
     said = "note: whether new images are noisier than the training images cannot be told: of 4 that"
     assert capsys.readouterr().err.count(said) == 1
+    held = known.to_json()
+    for look in held["looks"]:
+        del look["noise"]
+    images_file(run).write_text(json.dumps(held))
+    predicted(run, "of an earlier version")
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "cannot be told" in line]
+    assert said.endswith("run any of its stages again, which writes it anew")
+    assert "earlier version" in said
+    assert "white" not in said
 
 
 def test_an_image_whose_noise_clipping_hides_is_told_of(run, capsys):

@@ -156,7 +156,7 @@ def test_one_patient_far_out_sets_no_limit_of_noise_and_two_do():
 def test_training_images_without_noise_tell_of_what_has_more_than_rounding():
     still = of_noise([0.0], [0.0], [0.0], [0.0])
     assert still.usual_noise == (0.0,)
-    assert still.why_no_noise == ""
+    assert still.why_no_limit == ""
     quiet, loud = (replace(still.looks[0], noise=n) for n in (0.004, 0.03))
     assert still.unlike(quiet) == {}
     found = still.unlike(loud)["more noise"]
@@ -166,10 +166,21 @@ def test_training_images_without_noise_tell_of_what_has_more_than_rounding():
 def test_too_few_images_that_tell_their_noise_say_why_new_ones_are_not_told_of():
     few = of_noise([0.1], [None], [0.1], [None])
     assert few.noise_limits == (None,)
-    assert few.why_no_noise.startswith("of 4 that were looked at 2 tell their noise, and 3 are")
+    assert few.why_no_limit.startswith("of 4 that were looked at 2 tell their noise, and 3 are")
     two = replace(few, looks=tuple(replace(k, noise=0.1, more_noise=(None,)) for k in few.looks))
-    assert "0 tell their noise in modality 2, and" in two.why_no_noise
-    assert Familiar("key", (), None).why_no_noise == ""
+    assert "0 tell their noise in modality 2, and" in two.why_no_limit
+    assert Familiar("key", (), None).why_no_limit == ""
+
+
+def test_what_an_earlier_version_remembers_gives_no_reason_that_it_does_not_know():
+    held = json.loads(json.dumps(of_noise([0.1], [None], [None], [None]).to_json()))
+    assert not Familiar.from_json(held).older
+    for look in held["looks"]:
+        del look["noise"], look["more_noise"]
+    old = Familiar.from_json(held)
+    assert old.noise_limits == (None,)
+    assert "earlier version, which told no noise" in old.why_no_limit
+    assert not re.search("dark|white", old.why_no_limit)
 
 
 def test_slices_of_a_volume_are_one_patient(tmp_path):

@@ -157,6 +157,7 @@ def test_a_noisy_image_is_smoothed_as_by_the_run_and_told_of_by_the_script(expor
     done = subprocess.run([sys.executable, *given], capture_output=True, text=True, check=True)
     (said,) = [x for x in done.stderr.splitlines() if "noise of" in x]
     assert "loud.png" in said
+    assert "above the limit of" in said
     assert "Only weakseg predict --denoise smooths it" in said
     theirs, ours = (
         float(t.partition("noise of ")[2].partition("%")[0]) for t in (said, told["loud.png"])

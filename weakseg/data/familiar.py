@@ -35,7 +35,7 @@ NOISE = "more noise"
 NOISIER = 1.05
 """A new image may have so many times the noise of the training images but for the noisiest."""
 LEAST_NOISE = 0.005
-"""Noise up to which no image is told of: rounding to 8 bits alone makes nearly as much where tissue
+"""No image is called noisy up to this: rounding to 8 bits alone makes nearly as much where tissue
 is a third as bright as white."""
 FEW = 3
 """Training images that tell their noise, below which nothing is known of it."""
@@ -78,12 +78,15 @@ class Familiar:
         where there are too few patients to tell.
     patients : tuple of int
         The number of each one's patient; empty in what older runs remember.
+    older : bool
+        Whether an earlier version looked at them, which told no noise.
     """
 
     key: str
     looks: tuple[Look, ...]
     limit: float | None
     patients: tuple[int, ...] = ()
+    older: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As the run folder holds it."""
@@ -103,7 +106,8 @@ class Familiar:
             )
             for k in held["looks"]
         ]
-        return cls(held["key"], tuple(looks), held["limit"], tuple(held.get("patients", ())))
+        older, patients = any("noise" not in k for k in held["looks"]), held.get("patients", ())
+        return cls(held["key"], tuple(looks), held["limit"], tuple(patients), older)
 
     @cached_property
     def noise_limits(self) -> tuple[float | None, ...]:
@@ -131,13 +135,15 @@ class Familiar:
         return tuple(found)
 
     @property
-    def why_no_noise(self) -> str:
+    def why_no_limit(self) -> str:
         """Why new images are not held against the noise of these; empty where they are.
 
         Of several modalities the first that tells none.
         """
         if None not in self.usual_noise:
             return ""
+        if self.older:
+            return "what the run remembers of those is by an earlier version, which told no noise"
         k = self.usual_noise.index(None)
         tell = sum(look.all_noise[k : k + 1] not in ((), (None,)) for look in self.looks)
         of = f" in modality {k + 1}" if len(self.usual_noise) > 1 else ""

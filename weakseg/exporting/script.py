@@ -70,9 +70,9 @@ for path in map(Path, sys.argv[1:]):
     image = image.point(table * len(image.getbands()))
     if (share := noise(image)) > (seen.get("noise_limit") or np.inf):
         print(
-            f"{path}: noise of {share:.1%} of the tissue's intensity, above the training "
-            f"images' {seen['noise_limit']:.1%}: a lesion may be missed. Only weakseg predict "
-            "--denoise smooths it",
+            f"{path}: noise of {share:.1%} of the tissue's intensity, above the limit of "
+            f"{seen['noise_limit']:.1%} that the training images set: a lesion may be missed. "
+            "Only weakseg predict --denoise smooths it",
             file=sys.stderr,
         )
     given = {}

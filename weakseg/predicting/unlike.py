@@ -137,10 +137,11 @@ class Unlike:
             return
         if told := self.summary():
             say(f"warning: {told}; the column {UNLIKE} of predictions.csv tells why")
-        if why := self._known.why_no_noise:
+        if why := self._known.why_no_limit:
+            anew = f"; {self._anew}" if self._known.older else ""
             say(
                 f"note: whether new {self._noun}s are noisier than the training {self._noun}s "
-                f"cannot be told: {why}"
+                f"cannot be told: {why}{anew}"
             )
 
     def summary(self) -> str:
