@@ -71,6 +71,10 @@ def test_images_that_all_break_half_way_are_an_error_and_no_table_without_a_head
         predict(run, [tmp_path / "new"], tmp_path / "out", method=Bright(), skip_unreadable=True)
     assert capsys.readouterr().err.count("left out") == 3
     assert not (tmp_path / "out/predictions.csv").exists()
+    for k in range(2):  # the third breaks when these are left out already
+        (tmp_path / f"new/{k}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="None of the 3 images can be read"):
+        predict(run, [tmp_path / "new"], tmp_path / "out", method=Bright(), skip_unreadable=True)
     save(tmp_path / "new/3.png", np.full((60, 60), 200, np.uint8))
     table = predict(
         run, [tmp_path / "new"], tmp_path / "out", method=Bright(), skip_unreadable=True

@@ -215,8 +215,8 @@ def predict(
             return write_part(out, shard, key, told)
     if not told:
         raise DataError(
-            f"None of the {len(cases)} {formats.noun}s can be read."
-            if len(cases) > 1
+            f"None of the {len(names)} {formats.noun}s can be read."
+            if len(names) > 1
             else f"The {formats.noun} cannot be read.",
             where=str(out),
             found="what is told above of each",
