@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 _DRAWS = frozenset({Tensor.normal_, Tensor.uniform_})
 
 
-class _Undrawn(TorchFunctionMode):
+class _NoRandomDraws(TorchFunctionMode):
     """Draws no random numbers: into tensors without memory torch draws them by a compiler, whose
     import takes longer than all networks."""
 
@@ -30,5 +30,5 @@ class _Undrawn(TorchFunctionMode):
 @contextmanager
 def without_weights() -> Iterator[None]:
     """Within the block networks are built on torch's device ``meta``, and nothing is drawn."""
-    with torch.device("meta"), _Undrawn():
+    with torch.device("meta"), _NoRandomDraws():
         yield
