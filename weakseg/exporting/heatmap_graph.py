@@ -8,7 +8,7 @@ from torch import Tensor
 from weakseg.engines.graph import onnx_of
 from weakseg.errors import UserError
 from weakseg.exporting.masks import as_stored, finish, on_image, require_rule, set_outputs
-from weakseg.exporting.model import Model, parse, plain, require_images, rounded
+from weakseg.exporting.model import Model, parse, plain, rounded
 from weakseg.heatmaps.by_engine import require_formula
 from weakseg.heatmaps.compute import explain_by_all
 from weakseg.methods.heatmap import HeatmapMethod
@@ -84,7 +84,12 @@ def _normalisation(model: Classifier) -> tuple[tuple[float, ...], tuple[float, .
 
 def refuse_heatmap(method: HeatmapMethod) -> None:
     """Refuse a heatmap or rule that no model holds."""
-    require_images(method, "Heatmaps")
+    if method.dims != 2:
+        raise UserError(
+            "Heatmaps of volumes are not exported.",
+            where=f"--method {method.name}",
+            fix="use weakseg predict on the run itself; runs on slices of volumes are exported",
+        )
     require_rule(method.rule, method.name)
     assert isinstance(method.heats, LiveHeats)
     settings = method.heats.settings

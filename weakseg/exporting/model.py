@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from weakseg.errors import UserError
 from weakseg.exporting.masks import HALF, Nodes
-from weakseg.methods.base import Method
 
 
 class Model(NamedTuple):
@@ -77,13 +75,3 @@ def parse(model: bytes, boxes: Sequence[str] = ("box",)) -> tuple[Any, Nodes]:
         proto.graph.input.append(info)
     proto.doc_string = "Made by weakseg. For research only: no medical device."
     return proto, Nodes(proto.graph)
-
-
-def require_images(method: Method, what: str) -> None:
-    if method.dims != 2:
-        raise UserError(
-            f"{what} of volumes are not exported: a model takes images of one size, and volumes "
-            "differ.",
-            where=f"--method {method.name}",
-            fix="use weakseg predict on the run itself; runs on slices of volumes are exported",
-        )

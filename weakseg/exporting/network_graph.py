@@ -12,7 +12,7 @@ from torch import Tensor
 from weakseg.engines.graph import onnx_of
 from weakseg.errors import UserError
 from weakseg.exporting.masks import Nodes, finish, on_image, set_outputs
-from weakseg.exporting.model import Model, parse, plain, require_images, rounded
+from weakseg.exporting.model import Model, parse, plain, rounded
 from weakseg.exporting.parts import screened
 from weakseg.methods.gate import DIGITS, ClassifierGate
 from weakseg.methods.network import NetworkMethod
@@ -31,7 +31,7 @@ def network_model(method: NetworkMethod) -> Model:
     Raises
     ------
     UserError
-        For volumes, and what no model has.
+        For what no model has.
     """
     refuse_network(method)
     trained, settings = method.networks.settings, method.settings
@@ -145,9 +145,8 @@ def _in_digits(probability: Tensor) -> Tensor:
 
 
 def refuse_network(method: NetworkMethod) -> None:
-    """Refuse what no model holds."""
+    """Refuse what no model of images holds."""
     where = f"--method {method.name}"
-    require_images(method, "Networks")
     if method.settings.crf:
         raise UserError(
             "A conditional random field is nothing that an exported model has.",
