@@ -134,10 +134,15 @@ def file_hash(path: Path) -> str:
         If it is missing or cannot be read.
     """
     try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=10).hexdigest()
+        return content_hash(path.read_bytes())
     except OSError as e:
         cause = e.strerror or str(e)
         raise RunError("A file cannot be read.", where=str(path), found=cause, fix=AGAIN) from None
+
+
+def content_hash(content: bytes) -> str:
+    """The `file_hash` of a file that holds this."""
+    return hashlib.blake2b(content, digest_size=10).hexdigest()
 
 
 def remove_tree(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Engines against torch: operations, formulas, networks; and what they refuse."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from weakseg.engines import base, choice
 from weakseg.engines.base import Engine, precision_of
 from weakseg.engines.graph import ExportError, onnx_of
 from weakseg.engines.registry import ENGINES, check_engine, find_engine
-from weakseg.errors import ConfigError, UserError
+from weakseg.errors import ConfigError, RunError, UserError
 from weakseg.exporting import exported
+from weakseg.exporting.heatmap_graph import refuse_heatmap
 from weakseg.exporting.network_graph import network_model
 from weakseg.exporting.script import USE
 from weakseg.heatmaps.by_engine import ByEngine, pick_explainer
@@ -32,6 +34,7 @@ from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.segmenters import build_segmenter
 from weakseg.models.unetpp import UNetPlusPlus, pruned
+from weakseg.runs import content_hash
 from weakseg.training import by_engine as training_by_engine
 from weakseg.training.by_engine import EngineNetwork, by_engine
 from weakseg.training.infer import lesion_probability
@@ -345,6 +348,12 @@ def test_a_network_that_sees_its_images_normalised_inside_the_body_is_not_export
     assert "normalise: unit" in told.value.fix
 
 
+def test_heatmaps_of_volumes_are_not_exported():
+    with pytest.raises(UserError, match="Heatmaps of volumes are not exported") as told:
+        refuse_heatmap(SimpleNamespace(name="cam", dims=3))
+    assert "weakseg predict on the run itself" in told.value.fix
+
+
 @pytest.mark.thorough
 def test_an_export_of_a_network_that_looks_beside_is_of_an_image_alone(nested):
     trained = {"image_size": 16, "channels": 1, "dims": 2, "sampled_prior": 0.5, "true_prior": 0.5}
@@ -404,6 +413,27 @@ def test_an_exported_model_takes_as_many_threads_as_torch(tmp_path, monkeypatch,
     finally:
         torch.set_num_threads(before)
     assert given == [1, 7]
+
+
+def test_a_graph_of_another_hash_is_not_taken_for_the_one_that_is_told_of(tmp_path, monkeypatch):
+    loads = replace(ENGINES["onnxruntime"], load=lambda model, threads, precision: model)
+    monkeypatch.setitem(exported.ENGINES, "onnxruntime", loads)
+    seen = {"size": 64, "channels": 1, "intensity": "auto", "window": "auto"}
+    about = {"method": "net", "seeds": [0], "input": seen}
+    monkeypatch.setattr(exported, "read_about", lambda folder: about)
+    (tmp_path / "model.onnx").write_bytes(b"another")
+
+    def load():
+        return exported.load_exported(tmp_path, engine="onnxruntime")[0]
+
+    assert load().session == b"another"  # an earlier export
+    about["hashes"] = {"model.onnx": content_hash(b"another")}
+    assert load().session == b"another"
+    about["hashes"] = {"model.onnx": content_hash(b"the one")}
+    with pytest.raises(RunError, match=r"not the one that model.json is of") as told:
+        load()
+    assert told.value.where.endswith("model.onnx")
+    assert "weakseg export RUN" in told.value.fix
 
 
 def test_sessions_take_the_threads_that_they_are_given(monkeypatch):

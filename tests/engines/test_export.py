@@ -191,6 +191,11 @@ def test_an_export_holds_one_method_and_knows_its_engines(exports, tmp_path, cap
     shutil.copytree(folder, broken)
     (broken / "model.onnx").write_bytes(b"no model")
     assert weakseg("predict", broken, image, "--out", tmp_path) == 2
+    assert "The model is damaged, or is not the one" in capsys.readouterr().err
+    about = json.loads((broken / "model.json").read_text())
+    assert list(about.pop("hashes")) == ["model.onnx"]
+    (broken / "model.json").write_text(json.dumps(about))  # as of an earlier version
+    assert weakseg("predict", broken, image, "--out", tmp_path) == 2
     assert "The model is damaged." in capsys.readouterr().err
 
 

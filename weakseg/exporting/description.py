@@ -176,6 +176,7 @@ class About(_Content):
     heatmap: HeatmapContent | None = None
     takes: Literal["images", "slices"] = "images"
     volumes: dict[str, int] = Field(default_factory=dict)
+    hashes: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> About:

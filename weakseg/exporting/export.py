@@ -32,7 +32,7 @@ from weakseg.methods.heatmap import HeatmapMethod
 from weakseg.methods.heats import LiveHeats
 from weakseg.methods.network import NetworkMethod
 from weakseg.progress import say
-from weakseg.runs import make_folder, open_run, write_bytes, write_json, write_text
+from weakseg.runs import content_hash, make_folder, open_run, write_bytes, write_json, write_text
 
 
 def export(
@@ -109,7 +109,8 @@ def export(
         write_text(out / SCRIPT, USE)
     if remembered:
         shutil.copyfile(images_file(opened.folder), images_file(out))
-    write_json(about, describe(chosen, model, entry, heat, limit, sliced=sliced))
+    told = describe(chosen, model, entry, heat, limit, sliced=sliced)
+    write_json(about, told | {"hashes": {ONNX: content_hash(model.onnx)}})
     say(f"method {chosen.name} ({chosen.choice}): {len(model.onnx) / 2**20:.1f} MiB")
     if model.alone:
         say(f"note: {ALONE}")
@@ -134,7 +135,8 @@ def _export_volumes(run: Path, method: NetworkMethod, out: Path, openvino: bool)
             ov.save_model(read(graph), own, compress_to_fp16=False)
     if images_file(run).exists():
         shutil.copyfile(images_file(run), images_file(out))
-    write_json(about, describe_volumes(method))
+    hashes = {file_of(k): content_hash(graph) for k, graph in enumerate(graphs)}
+    write_json(about, describe_volumes(method) | {"hashes": hashes})
     say(f"method {method.name} ({method.choice}): {sum(map(len, graphs)) / 2**20:.1f} MiB")
     say("note: weakseg predict takes the volumes; the model itself takes a window of one")
     return about

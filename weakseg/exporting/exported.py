@@ -25,6 +25,7 @@ from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.masks.thresholds import is_flat, normalise
 from weakseg.methods.base import HEATMAP, Method, Prediction, refuse_other_dims
 from weakseg.methods.network import beside_each, looks_beside, of_evidence
+from weakseg.runs import content_hash
 
 
 def _where(box: Letterbox) -> np.ndarray:
@@ -239,10 +240,21 @@ def load_exported(
 
     def load(file: str) -> Session:
         try:
-            threads = torch.get_num_threads()  # which OMP_NUM_THREADS sets
-            return ENGINES[engine].load((folder / file).read_bytes(), threads, FP32)
+            graph = (folder / file).read_bytes()
         except FileNotFoundError:
             raise RunError("The model is missing.", where=str(folder / file), fix=AGAIN) from None
+        told = about.get("hashes", {}).get(file)  # earlier exports tell none
+        if told is not None and (found := content_hash(graph)) != told:
+            raise RunError(
+                f"The model is damaged, or is not the one that {ABOUT} is of.",
+                where=str(folder / file),
+                found=f"hash {found}",
+                expected=f"hash {told}",
+                fix=AGAIN,
+            )
+        try:
+            threads = torch.get_num_threads()  # which OMP_NUM_THREADS sets
+            return ENGINES[engine].load(graph, threads, FP32)
         except Exception as e:  # engines raise kinds of their own
             found = type(e).__name__
             raise RunError(

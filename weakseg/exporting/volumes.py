@@ -64,6 +64,7 @@ class VolumesAbout(BaseModel):
     settings: dict[str, Any]
     threshold: ThresholdContent
     volumes: dict[str, int]
+    hashes: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _is_settings(self) -> VolumesAbout:
