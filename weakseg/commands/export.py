@@ -23,9 +23,10 @@ def export(
 ) -> None:
     """Export a method as an ONNX model.
 
-    With preprocessing, heatmap or network, threshold, dropping of parts and gate inside, a
-    description, and a script that needs no PyTorch. `weakseg predict DIR IMAGES` runs it,
-    of a run on slices `weakseg predict DIR VOLUMES`. For research only.
+    Of images with preprocessing, heatmap or network, threshold, dropping of parts and gate
+    inside, a description, and a script that needs no PyTorch; `weakseg predict DIR IMAGES` runs
+    it. Of slices and volumes there is no script, and of 3D segmenters the network alone is
+    inside; `weakseg predict DIR VOLUMES` does the rest. For research only.
     """
     from weakseg.exporting.export import export as write
 
