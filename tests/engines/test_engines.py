@@ -434,6 +434,12 @@ def test_a_graph_of_another_hash_is_not_taken_for_the_one_that_is_told_of(tmp_pa
         load()
     assert told.value.where.endswith("model.onnx")
     assert "weakseg export RUN" in told.value.fix
+    (tmp_path / "model.onnx").unlink()
+    with pytest.raises(RunError, match="is missing"):
+        load()
+    (tmp_path / "model.onnx").mkdir()
+    with pytest.raises(RunError, match="cannot be read"):
+        load()
 
 
 def test_sessions_take_the_threads_that_they_are_given(monkeypatch):

@@ -243,6 +243,11 @@ def load_exported(
             graph = (folder / file).read_bytes()
         except FileNotFoundError:
             raise RunError("The model is missing.", where=str(folder / file), fix=AGAIN) from None
+        except OSError as e:
+            said = e.strerror or type(e).__name__
+            raise RunError(
+                "The model cannot be read.", where=str(folder / file), found=said, fix=AGAIN
+            ) from None
         told = about.get("hashes", {}).get(file)  # earlier exports tell none
         if told is not None and (found := content_hash(graph)) != told:
             raise RunError(
