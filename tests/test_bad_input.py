@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
@@ -329,3 +330,17 @@ def test_a_fault_of_ours_exits_with_1_and_debug_shows_the_traceback(tmp_path, mo
     assert "--debug" in err
     with pytest.raises(ZeroDivisionError):
         weakseg("compare", "x.yaml", "--debug")
+
+
+@pytest.mark.parametrize("fill", [torch.zeros, np.zeros])
+def test_too_little_memory_is_no_fault_of_ours(fill, tmp_path, monkeypatch, capsys):
+    from weakseg import config as module
+
+    monkeypatch.setattr(module, "load_config", lambda *_a, **_k: fill(10**14))  # 400 TB
+    (tmp_path / "x.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert weakseg("compare", "x.yaml") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: There is not enough memory.\n  found: ")
+    assert "llocat" in err
+    assert "batch_size" in err

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 from tests.tiny import pixels, read_rows, weakseg
 from weakseg.data.noise import noise_share
 from weakseg.engines import base
+from weakseg.engines.registry import ENGINES
 from weakseg.errors import RunError
 from weakseg.exporting.about import read_about
 from weakseg.heatmaps import by_engine
@@ -180,7 +182,7 @@ def test_openvinos_own_files_are_the_same_model(exports):
     np.testing.assert_allclose(found[1], expected[1], atol=1e-3 * expected[1].max())
 
 
-def test_an_export_holds_one_method_and_knows_its_engines(exports, tmp_path, capsys):
+def test_an_export_holds_one_method_and_knows_its_engines(exports, tmp_path, capsys, monkeypatch):
     folder, image = exports / "export-net", test_images(exports)[0]["image"]
     args = ("predict", folder, image, "--out", tmp_path)
     assert weakseg(*args, "--method", "otsu") == 2
@@ -197,6 +199,14 @@ def test_an_export_holds_one_method_and_knows_its_engines(exports, tmp_path, cap
     (broken / "model.json").write_text(json.dumps(about))  # as of an earlier version
     assert weakseg("predict", broken, image, "--out", tmp_path) == 2
     assert "The model is damaged." in capsys.readouterr().err
+
+    def full(*_):
+        raise MemoryError
+
+    for name, engine in ENGINES.items():
+        monkeypatch.setitem(ENGINES, name, replace(engine, load=full))
+    assert weakseg("predict", folder, image, "--out", tmp_path) == 2
+    assert "There is not enough memory." in capsys.readouterr().err
 
 
 NEEDED = (

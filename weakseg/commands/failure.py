@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from weakseg.disk import OF_THE_DISK, path_trap
-from weakseg.errors import EXIT_INTERNAL, EXIT_USER, WeaksegError
+from weakseg.errors import EXIT_INTERNAL, EXIT_USER, WeaksegError, first_line
 from weakseg.launch import launched
 
 
@@ -31,9 +31,27 @@ def explain_failure(e: Exception) -> int:
             what, found, fix = trap
             print(f"error: {what}{where}\n  found: {found}\n  fix: {fix}", file=sys.stderr)
         return EXIT_USER
+    if lacks_memory(e):
+        print(
+            f"error: There is not enough memory.\n  found: {first_line(e)}\n"
+            "  fix: close other programs, or take a smaller image_size or batch_size, fewer "
+            "processes at once or smaller images; --debug shows where",
+            file=sys.stderr,
+        )
+        return EXIT_USER
     print(
         f"error: weakseg failed: {type(e).__name__}: {e}\n"
         "  fix: a fault of weakseg, not yours; repeat with --debug and report the traceback",
         file=sys.stderr,
     )
     return EXIT_INTERNAL
+
+
+def lacks_memory(e: Exception) -> bool:
+    """Whether it is the machine's memory, or a graphics card's, that did not suffice.
+
+    On processors PyTorch has no kind of its own for that.
+    """
+    if isinstance(e, MemoryError) or type(e).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(e, RuntimeError) and "DefaultCPUAllocator" in str(e)

@@ -260,6 +260,8 @@ def load_exported(
         try:
             threads = torch.get_num_threads()  # which OMP_NUM_THREADS sets
             return ENGINES[engine].load(graph, threads, FP32)
+        except MemoryError:
+            raise
         except Exception as e:  # engines raise kinds of their own
             found = type(e).__name__
             raise RunError(

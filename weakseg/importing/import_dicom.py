@@ -1,6 +1,8 @@
 """``weakseg import dicom``: volumes and pictures of a DICOM tree, and a manifest to be labelled.
 
 Nothing that tells who a patient is gets into the output: names are keyed hashes.
+
+One room for the whole walk over a tree: what is written, refused and told shares one record.
 """
 
 from __future__ import annotations
