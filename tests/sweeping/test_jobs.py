@@ -6,7 +6,6 @@ import os
 import signal
 import stat
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from weakseg.errors import RunError, UserError
-from weakseg.interruption import InterruptedCommand
+from weakseg.interruption import InterruptedCommand, signals_raise
 from weakseg.sweeping import executors
 from weakseg.sweeping.cluster import Cluster
 from weakseg.sweeping.executors import EXECUTORS, in_queue
@@ -101,29 +100,21 @@ def test_no_more_at_once_than_was_said(tmp_path):
     assert max(int(j.log.read_text()) for j in jobs) <= 1
 
 
-def test_an_interrupted_sweep_ends_its_jobs_which_then_wait(tmp_path):
+def test_an_interrupted_sweep_ends_its_jobs_which_then_wait(tmp_path, monkeypatch):
     jobs = [job(tmp_path, n, "import time; time.sleep(60)") for n in "ab"]
 
     def ended(_: Job) -> None:
         raise AssertionError("none ends")
 
-    over = threading.Event()
-
-    def interrupt() -> None:
-        while not jobs[0].started.exists() and not over.is_set():
-            time.sleep(0.02)
-        if not over.wait(0.2):  # else nobody would catch it
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    from weakseg.interruption import signals_raise
+    def interrupted(_: float) -> None:  # where it waits; once, as ending jobs waits as well
+        monkeypatch.undo()
+        assert all(j.started.exists() for j in jobs)
+        signal.raise_signal(signal.SIGTERM)
 
     began = time.monotonic()
-    threading.Thread(target=interrupt).start()
     with pytest.raises(InterruptedCommand), signals_raise():
-        try:
-            EXECUTORS["local"](jobs, Cluster(), tmp_path / "own", ended)
-        finally:
-            over.set()
+        monkeypatch.setattr(time, "sleep", interrupted)
+        EXECUTORS["local"](jobs, Cluster(at_once=2), tmp_path / "own", ended)
     assert time.monotonic() - began < 30
     assert [state_of(j).name for j in jobs] == ["waiting", "waiting"]
 
