@@ -86,8 +86,9 @@ def cuts_for_false_alarms(
         too_many = b[falling[may:]]
         for other in [0.0] if not len(too_many) else _above(b, too_many)[-1:] or [0.0]:
             marked = left & (b >= other)
-            excess = max(int((marked & ~lesion).sum()) - may, 0)
-            pairs.append((excess, -int((marked & lesion).sum()), cut, other))
+            alarms = int((marked & ~lesion).sum())
+            too_often = alarms if alarms > may else 0
+            pairs.append((too_often, -int((marked & lesion).sum()), cut, other))
     *_, first_cut, second_cut = min(pairs)
     return first_cut, second_cut
 
