@@ -1,6 +1,9 @@
 """Engines against torch: operations, formulas, networks; and what they refuse."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +15,7 @@ from torch.nn import functional as F
 from weakseg.config import Config, HeatmapConfig, SegmenterConfig
 from weakseg.data.cases import Labels
 from weakseg.data.geometry import letterbox, to_original
-from weakseg.engines import base, choice
+from weakseg.engines import base, choice, openvino
 from weakseg.engines.base import Engine, precision_of
 from weakseg.engines.graph import ExportError, onnx_of
 from weakseg.engines.registry import ENGINES, check_engine, find_engine
@@ -318,6 +321,34 @@ def test_the_contract_of_every_engine():
         assert "fp32" in engine.precisions
 
 
+SIGNALLED = """
+import gc, signal, sys
+from pathlib import Path
+from weakseg.engines.registry import ENGINES
+
+signal.signal(signal.SIGTERM, lambda *_: print("heard", flush=True))
+model = Path(sys.argv[2]).read_bytes()
+sessions = [ENGINES[sys.argv[1]].load(model, 1, "fp32") for _ in range(3)]
+while sessions:
+    sessions.pop(0)
+    gc.collect()
+    signal.raise_signal(signal.SIGTERM)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs signals as Linux has")
+def test_signals_are_heard_after_an_engine_is_gone(net, tmp_path):
+    """On processors with AMX a ``Core`` of OpenVINO left the stack for signals dangling."""
+    images = torch.rand(1, 1, 16, 16)
+    (tmp_path / "net.onnx").write_bytes(onnx_of(net, [images], ["x"], ["y"], what="a network"))
+    for engine in ENGINES:
+        done = subprocess.run(
+            [sys.executable, "-c", SIGNALLED, engine, tmp_path / "net.onnx"],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert (done.stdout, done.returncode) == ("heard\n" * 3, 0), (engine, done.stderr)
+
+
 @pytest.fixture
 def nested():
     torch.manual_seed(0)
@@ -444,7 +475,6 @@ def test_a_graph_of_another_hash_is_not_taken_for_the_one_that_is_told_of(tmp_pa
 
 def test_sessions_take_the_threads_that_they_are_given(monkeypatch):
     import onnxruntime
-    import openvino
 
     given = []
 
@@ -461,7 +491,7 @@ def test_sessions_take_the_threads_that_they_are_given(monkeypatch):
             raise InterruptedError
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    monkeypatch.setattr(openvino, "Core", Core)
+    monkeypatch.setattr(openvino, "core", Core)
     for name in ("onnxruntime", "openvino"):
         with pytest.raises(InterruptedError):
             ENGINES[name].load(b"", 3, "fp32")
