@@ -91,13 +91,14 @@ def test_the_report_reads_the_union(tmp_path):
     data = tmp_path / "run-data"
     (run,) = read_runs([folder])
     image, case = run.splits["image"][0], run.splits["case"][0]
-    truth = run.read_cases()[case].mask
+    truth = run.cases[case].mask
     more = np.zeros((24, 20), dtype=bool)
     more[1:4, 1:4] = True
     save_mask(data / "second.png", more)
     manifest = data / "labels.csv"
     manifest.write_text(manifest.read_text().replace(str(truth), f"{truth};{data / 'second.png'}"))
-    assert run.read_cases()[case].mask == (truth, data / "second.png")
+    (run,) = read_runs([folder])
+    assert run.cases[case].mask == (truth, data / "second.png")
     both = read_true_mask(truth) | more
     expected = lesion_contrast(read_image(Path(image)), both)
     assert _contrasts(run, [case])[case] == pytest.approx(expected)

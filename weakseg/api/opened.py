@@ -40,9 +40,9 @@ class Cases(Mapping[str, CaseView]):
     def __init__(self, run: OpenedRun) -> None:
         self._run = run
 
-    @cached_property
-    def _held(self) -> dict[str, Case]:
-        return self._run.tables.read_cases()
+    @property
+    def _held(self) -> Mapping[str, Case]:
+        return self._run.tables.cases
 
     def __getitem__(self, name: str) -> CaseView:
         """

@@ -33,6 +33,7 @@ from weakseg.data.manifest import (
     table_labels,
 )
 from weakseg.data.mask_parts import join_fix, left_out_masks, masks_to_join
+from weakseg.data.near_files import forget_folders
 from weakseg.data.table import JOINED
 from weakseg.disk import as_path
 from weakseg.errors import DataError, check_argument, count
@@ -153,6 +154,7 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
     images = [table.real(r.image) if r.image else None for r in table.rows]
     problems += _same_paths(table)
     problems += left_out_masks(table)
+    forget_folders()
     seen: list[Seen] = []
     for some in look_at_rows(table, data, labels):
         seen += some

@@ -173,6 +173,11 @@ def names_in(folder: Path) -> list[str]:
     return sorted(name for names in _listing(folder).whole.values() for name in names)
 
 
+def forget_folders() -> None:
+    """Give up what is kept of folders: of a hundred thousand files 60 MB."""
+    _listing_at.cache_clear()
+
+
 # Questions to pathlib fail where a name is too long.
 def _is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113

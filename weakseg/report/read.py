@@ -5,8 +5,9 @@ One room for the tables and how each is read: whether one is of the run's presen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,8 @@ class RunTables:
             return Path(images[0]).parent.parent / "labels.csv"
         return Path(source)
 
-    def read_cases(self) -> dict[str, Case]:
+    @cached_property
+    def cases(self) -> Mapping[str, Case]:
         """Name → case; without true masks where the manifest is no longer there."""
         try:
             named = table_cases(read_configured(self.manifest, self.config.data))
@@ -228,13 +230,15 @@ class RunTables:
         by_place = {(str(c.image), c.slice): c for c in named}
         rows = self.splits.to_dict("records")
         at = [int(r["slice"]) if str(r.get("slice", "")).isdecimal() else None for r in rows]
-        bare = named_cases(
-            [Case("", Path(r["image"]), r["label"], slice=z) for r, z in zip(rows, at, strict=True)]
-        )
-        return {
-            str(r["case"]): replace(by_place.get((r["image"], z), case), id=str(r["case"]))
-            for r, z, case in zip(rows, at, bare, strict=True)
-        }
+        found = [by_place.get((r["image"], z)) for r, z in zip(rows, at, strict=True)]
+        if not all(found):
+            of = [
+                Case("", Path(r["image"]), r["label"], slice=z)
+                for r, z in zip(rows, at, strict=True)
+            ]
+            found = [c or bare for c, bare in zip(found, named_cases(of), strict=True)]
+        names = (str(r["case"]) for r in rows)
+        return {name: replace(c, id=name) for name, c in zip(names, found, strict=True) if c}
 
 
 def read_runs(folders: Sequence[Path], *, look_at_data: bool = True) -> list[RunTables]:

@@ -30,6 +30,7 @@ from weakseg.layout import (
     scores_file,
     threshold_file,
 )
+from weakseg.memory import give_free_back
 from weakseg.methods.classifiers import weights_of
 from weakseg.methods.fingerprints import heatmap_fingerprint
 from weakseg.methods.fitted_rules import Fitted, fit_rules, read_fitted
@@ -75,6 +76,7 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     ConfigError
         For an unknown method, layer or target.
     """
+    give_free_back()  # what looking at the files and training have left
     run = prepared.run
     made = _made_heatmaps(prepared, force)
     stage = _masks(prepared, list(made.values()))

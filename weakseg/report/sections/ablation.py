@@ -134,7 +134,7 @@ def _row(
 
 def _contrasts(run: RunTables, cases: Sequence[str]) -> dict[str, float]:
     """Contrast of each case's lesion, where image and mask are still there."""
-    data, read = run.config.data, run.read_cases()
+    data, read = run.config.data, run.cases
     contrasts = {}
     for case in cases:
         try:

@@ -174,7 +174,7 @@ def pictures(subject: Subject) -> list[Pictured]:
     """One entry a row of `case_rows`; what cannot be read says why."""
     names = list(case_rows(subject)["case"])
     side = next((s for most, s in _SIDES if len(names) <= most), _SIDES[-1][1])
-    cases = subject.run.read_cases()
+    cases = subject.run.cases
     drawn = []
     for name in names:
         try:

@@ -155,7 +155,7 @@ def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
         chosen = choose_cases(run.per_case[of_seed], count)
     other = compared_network(run)
     other = None if other == method else other
-    cases = run.read_cases()
+    cases = run.cases
     shown = []
     for _, c in chosen.iterrows():
         case = str(c["case"])

@@ -80,7 +80,7 @@ def _shown(run: RunTables, method: str) -> Iterator[ShownSlice]:
     volumes = run.per_volume[of_method & (run.per_volume["seed"] == seed)]
     volumes = volumes[volumes["has_lesion"].astype(bool)].sort_values(["dice", "case"])
     rows = run.per_case[(run.per_case["method"] == method) & (run.per_case["seed"] == seed)]
-    cases = run.read_cases()
+    cases = run.cases
     file = rows["case"].map(lambda c: cases[c].file if c in cases else "")
     for _, v in volumes.head(run.config.report.gallery).iterrows():
         slices = rows[(file == v["case"]) & rows["has_lesion"].astype(bool)]
