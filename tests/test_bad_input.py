@@ -1,5 +1,6 @@
 """Bad input tried on purpose: a clear error, exit code 2, and nothing half-written."""
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import torch
 from PIL import Image
 
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
+from weakseg.errors import lacks_memory
+from weakseg.training.checkpoints import Training
 
 HEADER = ("image", "label", "mask", "patient")
 
@@ -336,7 +339,7 @@ def test_a_fault_of_ours_exits_with_1_and_debug_shows_the_traceback(tmp_path, mo
 def test_too_little_memory_is_no_fault_of_ours(fill, tmp_path, monkeypatch, capsys):
     from weakseg import config as module
 
-    monkeypatch.setattr(module, "load_config", lambda *_a, **_k: fill(10**14))  # 400 TB
+    monkeypatch.setattr(module, "load_config", lambda *_a, **_k: fill(10**14))
     (tmp_path / "x.yaml").touch()
     monkeypatch.chdir(tmp_path)
     assert weakseg("compare", "x.yaml") == 2
@@ -344,3 +347,39 @@ def test_too_little_memory_is_no_fault_of_ours(fill, tmp_path, monkeypatch, caps
     assert err.startswith("error: There is not enough memory.\n  found: ")
     assert "llocat" in err
     assert "batch_size" in err
+
+
+@pytest.mark.parametrize(
+    ("e", "lacking"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 17.9 GB)"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (
+            Exception("[ONNXRuntimeError] : 1 : FAIL : Exception during loading: std::bad_alloc"),
+            True,
+        ),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (OSError(errno.ENOENT, "No such file or directory"), False),
+        (RuntimeError("size mismatch for head.weight"), False),
+        (KeyError("model"), False),
+    ],
+)
+def test_what_lack_of_memory_is_told_by(e, lacking):
+    assert lacks_memory(e) is lacking
+
+
+def test_a_full_memory_makes_no_checkpoint_a_damaged_one(tmp_path, monkeypatch):
+    """Whoever heeded "delete it" would lose a training."""
+
+    def full(*_a, **_k):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    model = torch.nn.Linear(2, 1)
+    training = Training(model, torch.optim.Adam(model.parameters()), None, None)
+    (tmp_path / "last.pt").touch()
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        training.resume(tmp_path / "last.pt", "key")

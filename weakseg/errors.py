@@ -6,6 +6,7 @@ Every message answers, as far as it applies: what, where, found, expected, and t
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 EXIT_INTERNAL = 1
@@ -117,6 +118,28 @@ def first_line(e: BaseException) -> str:
     """What an exception says, on one line; its kind where it says nothing."""
     lines = (line.strip() for line in str(e).splitlines())
     return next(filter(None, lines), type(e).__name__)
+
+
+NO_ROOM = (
+    "out of memory",
+    "can't allocate memory",
+    "failed to allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "alloc_failed",
+)
+"""What torch on processors and graphics cards, and engines, say of it in errors of other kinds."""
+
+
+def lacks_memory(e: BaseException) -> bool:
+    """Whether it is the machine's memory, or a graphics card's, that did not suffice.
+
+    Whoever makes of any error that a file is damaged, or that a network does not fit, asks first.
+    """
+    if isinstance(e, MemoryError) or type(e).__name__ == "OutOfMemoryError":
+        return True
+    said = str(e).lower()
+    return getattr(e, "errno", None) == errno.ENOMEM or any(w in said for w in NO_ROOM)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

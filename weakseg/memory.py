@@ -49,8 +49,8 @@ def give_large_back() -> None:
 
 
 def give_free_back() -> None:
-    """Let glibc give what it keeps of freed blocks back: a network's, before volumes are copied."""
-    if platform.libc_ver()[0] == "glibc":
+    """Let glibc give what it keeps of freed blocks back, before other work needs the room."""
+    if platform.libc_ver()[0] == "glibc" and not any(name in os.environ for name in _OWN):
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
 

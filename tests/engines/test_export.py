@@ -17,6 +17,7 @@ from PIL import Image
 from tests.tiny import pixels, read_rows, weakseg
 from weakseg.data.noise import noise_share
 from weakseg.engines import base
+from weakseg.engines.openvino import core
 from weakseg.engines.registry import ENGINES
 from weakseg.errors import RunError
 from weakseg.exporting.about import read_about
@@ -169,11 +170,10 @@ def test_a_noisy_image_is_smoothed_as_by_the_run_and_told_of_by_the_script(expor
 
 def test_openvinos_own_files_are_the_same_model(exports):
     import onnxruntime
-    import openvino
 
     folder = exports / "export-gradcam-otsu"
     precise = {"INFERENCE_PRECISION_HINT": "f32"}
-    own = openvino.Core().compile_model(folder / "model.xml", "CPU", precise)
+    own = core().compile_model(folder / "model.xml", "CPU", precise)
     onnx = onnxruntime.InferenceSession(folder / "model.onnx")
     images = np.random.default_rng(0).random((1, 1, 64, 64), dtype=np.float32)
     given = {"images": images, "box": np.array([0, 4, 64, 56, 90, 79])}

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from weakseg.disk import OF_THE_DISK, path_trap
-from weakseg.errors import EXIT_INTERNAL, EXIT_USER, WeaksegError, first_line
+from weakseg.errors import EXIT_INTERNAL, EXIT_USER, WeaksegError, first_line, lacks_memory
 from weakseg.launch import launched
 
 
@@ -45,13 +45,3 @@ def explain_failure(e: Exception) -> int:
         file=sys.stderr,
     )
     return EXIT_INTERNAL
-
-
-def lacks_memory(e: Exception) -> bool:
-    """Whether it is the machine's memory, or a graphics card's, that did not suffice.
-
-    On processors PyTorch has no kind of its own for that.
-    """
-    if isinstance(e, MemoryError) or type(e).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(e, RuntimeError) and "DefaultCPUAllocator" in str(e)

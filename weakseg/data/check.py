@@ -154,12 +154,12 @@ def check_table(table: Table, data: DataConfig, *, progress: Progress | None = N
     images = [table.real(r.image) if r.image else None for r in table.rows]
     problems += _same_paths(table)
     problems += left_out_masks(table)
-    forget_folders()
     seen: list[Seen] = []
     for some in look_at_rows(table, data, labels):
         seen += some
         if progress is not None:
             progress(len(some), len(table.rows))
+    forget_folders()
     for s in seen:
         problems += s.problems
     looks = [s.mask for s in seen]

@@ -26,7 +26,7 @@ from weakseg.data.check_volumes import look_at_volumes
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.disk import WINDOWS
-from weakseg.errors import first_line
+from weakseg.errors import first_line, lacks_memory
 from weakseg.interruption import deaf_to_interrupts
 from weakseg.runs import cores
 
@@ -107,6 +107,8 @@ def _look_at_volume_of(
             return [Seen(())] * len(work)
         return look_at_slices(work, table, data, labels)
     except Exception as e:  # as of whole files
+        if lacks_memory(e):
+            raise
         return [_unreadable(work[0][0], e), *[Seen(())] * (len(work) - 1)]
 
 
@@ -129,6 +131,8 @@ def _look_at(
             return Seen((problem,))
         return LOOKS[row.formats.noun](row, table, data, labels, clash, thumbnails)
     except Exception as e:  # whatever breaks a reader must not hide the other rows
+        if lacks_memory(e):
+            raise
         return _unreadable(row, e)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weakseg.errors import UserError, first_line
+from weakseg.errors import UserError, first_line, lacks_memory
 
 Function = Callable[..., Sequence[Tensor]]
 """Tensors to tensors, whose steps do not depend on the values."""
@@ -79,6 +79,8 @@ def onnx_of(
     except UserError:
         raise
     except Exception as e:  # whatever the exporter raises of what it cannot do
+        if lacks_memory(e):
+            raise
         raise ExportError(
             f"{what} cannot be written as a graph for another engine.",
             where="engine",
@@ -118,6 +120,8 @@ def onnx_of_any_size(
             assert program is not None
             return bytes(program.model_proto.SerializeToString())
     except Exception as e:  # whatever the exporter raises of what it cannot do
+        if lacks_memory(e):
+            raise
         raise ExportError(
             f"{what} cannot be written as a graph for volumes of any size.",
             where="export",

@@ -17,7 +17,7 @@ from weakseg.data.cases import Case
 from weakseg.data.geometry import Letterbox
 from weakseg.engines.base import FP32, Session
 from weakseg.engines.registry import ENGINES
-from weakseg.errors import ConfigError, RunError, UserError, did_you_mean, first_line
+from weakseg.errors import ConfigError, RunError, UserError, did_you_mean, first_line, lacks_memory
 from weakseg.exporting.about import read_about
 from weakseg.exporting.description import ABOUT, AGAIN, ONNX, OUTPUTS, InputContent, side_of
 from weakseg.exporting.volumes import FORMAT, volumes_method
@@ -127,9 +127,9 @@ class ExportedMethod(Method):
         ]
         try:
             answer = self.session(arrays)
-        except MemoryError:
-            raise
         except Exception as e:  # engines raise kinds of their own
+            if lacks_memory(e):
+                raise
             raise RunError(
                 "The model fails on the image.",
                 where=case.shown,
@@ -260,9 +260,9 @@ def load_exported(
         try:
             threads = torch.get_num_threads()  # which OMP_NUM_THREADS sets
             return ENGINES[engine].load(graph, threads, FP32)
-        except MemoryError:
-            raise
         except Exception as e:  # engines raise kinds of their own
+            if lacks_memory(e):
+                raise
             found = type(e).__name__
             raise RunError(
                 "The model is damaged.", where=str(folder / file), found=found, fix=AGAIN

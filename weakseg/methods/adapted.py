@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from weakseg.contents import GeneratorHeader
 from weakseg.data.cases import Case, Labels
 from weakseg.data.patches import CaseArrays
-from weakseg.errors import RunError, UserError, first_line
+from weakseg.errors import RunError, UserError, first_line, lacks_memory
 from weakseg.heatmaps.segmentation import Call, layers_of
 from weakseg.methods.network import NetworkMethod
 from weakseg.models.generator import Generator
@@ -230,6 +230,8 @@ def load_generator(path: Path, method: str, networks: Sequence[str]) -> Generato
     try:
         load_tensors(generator, state)
     except (KeyError, RuntimeError) as e:
+        if lacks_memory(e):
+            raise
         raise RunError(
             "The file is no generator of weakseg.", where=str(path), found=first_line(e), fix=AGAIN
         ) from None

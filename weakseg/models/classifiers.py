@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from weakseg.config.volume_archs import flat_arch
-from weakseg.errors import ConfigError, did_you_mean, nearest
+from weakseg.errors import ConfigError, did_you_mean, lacks_memory, nearest
 from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.dilation import dilate
 from weakseg.models.grey import COLOURS, take_grey
@@ -201,6 +201,8 @@ def imagenet_state(arch: str) -> dict[str, Tensor]:
         weights = models.get_model_weights(arch).DEFAULT
         return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as e:  # the hubs raise many kinds
+        if lacks_memory(e):
+            raise
         raise ConfigError(
             f"The ImageNet weights of {arch} could not be fetched.",
             where="classifier.weights: imagenet",

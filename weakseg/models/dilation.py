@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from weakseg.errors import ConfigError, first_line
+from weakseg.errors import ConfigError, first_line, lacks_memory
 from weakseg.models.modes import evaluating
 
 _PROBE = 128
@@ -125,6 +125,8 @@ def _strides(net: nn.Module, layer: str, channels: int) -> tuple[int, dict[str, 
         with torch.no_grad(), evaluating(net):
             net(torch.zeros(1, channels, _PROBE, _PROBE))
     except (RuntimeError, AssertionError, ValueError) as e:
+        if lacks_memory(e):
+            raise
         raise ConfigError(
             "The output stride of this network cannot be changed.",
             where="classifier.stride",

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from weakseg.errors import lacks_memory
 from weakseg.models.modes import evaluating
 
 COLOURS = 3
@@ -83,7 +84,9 @@ def _runs(net: nn.Module, channels: int, side: int, really: bool = False) -> boo
         tried = net if really else _without_numbers(net)
         with torch.no_grad(), evaluating(tried):
             tried(image)
-    except Exception:  # whatever a network of another package raises, it does not take them
+    except Exception as e:  # whatever a network of another package raises, it does not take them
+        if lacks_memory(e):
+            raise
         return False
     return True
 

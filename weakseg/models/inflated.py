@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weakseg.errors import ConfigError, first_line
+from weakseg.errors import ConfigError, first_line, lacks_memory
 from weakseg.models.depth_layers import (
     DepthAvgPool,
     DepthConv,
@@ -116,12 +116,16 @@ def inflate(
         levels = _levels(net, channels)
         flat = _scores(net, image) if check else None
     except (RuntimeError, TypeError, ValueError, AssertionError) as e:  # of images of one size
+        if lacks_memory(e):
+            raise
         raise _cannot(first_line(e)) from None
     _replace(net, "", levels, plan)
     if flat is not None:
         try:
             deep = _scores(net, image[:, :, None].expand(-1, -1, LEAST_DEPTH, -1, -1))
         except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError) as e:
+            if lacks_memory(e):
+                raise
             raise _cannot(first_line(e)) from None
         if deep.shape != flat.shape or (deep - flat).abs().max() > 1e-3 * (1 + flat.abs().max()):
             raise _cannot("it takes another way through a volume than through its slices")

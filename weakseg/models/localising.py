@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from weakseg.errors import ConfigError, first_line
+from weakseg.errors import ConfigError, first_line, lacks_memory
 from weakseg.models.modes import evaluating
 
 SHARPNESS = 4.0
@@ -250,6 +250,8 @@ def _probe(
             net(noise)
             features = last_map(net, trunk, noise)
     except (RuntimeError, AssertionError, ValueError, NotImplementedError) as e:
+        if lacks_memory(e):
+            raise
         raise _no_head(arch, first_line(e)) from None
     finally:
         handle.remove()

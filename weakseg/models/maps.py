@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from weakseg.errors import ConfigError, first_line
+from weakseg.errors import ConfigError, first_line, lacks_memory
 from weakseg.models.classifier import Classifier
 from weakseg.models.probing import Seen, look, shapes
 from weakseg.models.space import Space
@@ -151,6 +151,8 @@ def _look(
     except ConfigError:
         raise
     except Exception as e:  # what a stranger's network raises is of any kind
+        if lacks_memory(e):
+            raise
         raise ConfigError(
             f"{title} does not take images of {_size(image_shape)}.",
             where="data.image_size",

@@ -76,7 +76,6 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     ConfigError
         For an unknown method, layer or target.
     """
-    give_free_back()  # what looking at the files and training have left
     run = prepared.run
     made = _made_heatmaps(prepared, force)
     stage = _masks(prepared, list(made.values()))
@@ -121,6 +120,7 @@ def fit_for_shards(prepared: Prepared, *, force: bool = False) -> Path:
 def _made_heatmaps(prepared: Prepared, force: bool) -> dict[str, str]:
     """Make or join all heatmaps; their stages and keys."""
     _check(prepared)
+    give_free_back()  # what looking at the files and training have left
     config = prepared.config
     for name in config.all_heatmaps:
         for seed in config.heatmap_seeds(name):
@@ -150,6 +150,7 @@ def heatmap_shard(prepared: Prepared, shard: Shard, *, force: bool = False) -> P
         If all heatmaps are joined and the rules are not fitted to them.
     """
     _check(prepared)
+    give_free_back()
     config, run = prepared.config, prepared.run
     keys = list[str]()
     for name in config.all_heatmaps:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from weakseg.errors import RunError, first_line
+from weakseg.errors import RunError, first_line, lacks_memory
 from weakseg.layout import BEST, LAST, NEXT_BEST, RESUME
 from weakseg.runs import atomic_path
 from weakseg.stored import damaged
@@ -96,6 +96,8 @@ class Training:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as e:  # torch raises many kinds for a damaged file
+            if lacks_memory(e):
+                raise
             raise RunError(
                 "The checkpoint is damaged.",
                 where=str(path),
@@ -107,6 +109,8 @@ class Training:
         try:
             self._take(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as e:
+            if lacks_memory(e):
+                raise
             raise damaged(path, first_line(e), AFRESH) from None
 
     def _take(self, state: Mapping[str, Any]) -> None:

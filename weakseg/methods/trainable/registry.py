@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weakseg.errors import RunError, first_line
+from weakseg.errors import RunError, first_line, lacks_memory
 from weakseg.masks.rules import FittedRule, TrainedState, rule_from_json
 from weakseg.masks.rules.trained import TrainableRule
 from weakseg.methods.trainable import affinity, hypercolumn, random_forest
@@ -76,6 +76,8 @@ def load_rule(entry: Mapping[str, Any], folder: Path, context: Context) -> Fitte
     try:
         return replace(fitted, trained=TRAINERS[fitted.name].restore(arrays, context))
     except (KeyError, RuntimeError) as e:
+        if lacks_memory(e):
+            raise
         raise RunError(
             "What the rule was trained to was not written by this version of weakseg.",
             where=str(folder),
