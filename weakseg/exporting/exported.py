@@ -127,9 +127,9 @@ class ExportedMethod(Method):
         ]
         try:
             answer = self.session(arrays)
+        except MemoryError:
+            raise
         except Exception as e:  # engines raise kinds of their own
-            if lacks_memory(e):
-                raise
             raise RunError(
                 "The model fails on the image.",
                 where=case.shown,

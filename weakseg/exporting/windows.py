@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from weakseg.config import AUTO
 from weakseg.engines.base import Session
 from weakseg.engines.graph import onnx_of, onnx_of_any_size
-from weakseg.errors import RunError, UserError, first_line, lacks_memory
+from weakseg.errors import RunError, UserError, first_line
 from weakseg.exporting.description import ABOUT, AGAIN
 from weakseg.exporting.model import plain
 from weakseg.methods.network import NetworkMethod
@@ -118,9 +118,9 @@ def _logits(session: Session, window: np.ndarray, form: tuple[int, ...], file: s
     """
     try:
         found = session([window])
+    except MemoryError:
+        raise
     except Exception as e:  # engines raise kinds of their own
-        if lacks_memory(e):
-            raise
         raise RunError(
             "The model fails on a window of the volume.",
             where=file,
