@@ -35,6 +35,14 @@ def test_forgets_the_oldest_where_there_is_no_room(tmp_path):
     assert held.peek(tmp_path / "b", ()) is not None
 
 
+def test_forgets_the_oldest_of_too_many_however_small(tmp_path):
+    held = Held(2**30, most=2)
+    for name in "abc":
+        (tmp_path / name).touch()
+        held.get(tmp_path / name, (), lambda: np.zeros(1, np.uint8))
+    assert [held.peek(tmp_path / name, ()) is None for name in "abc"] == [True, False, False]
+
+
 def test_reads_once_for_several_threads_and_again_after_an_error(tmp_path):
     held, tries = Held(2**20), []
 

@@ -18,10 +18,12 @@ class Held:
     ----------
     limit : int
         Bytes; the last is held whatever its size.
+    most : int, optional
+        Files, however small: each costs half a kilobyte besides.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit, self._bytes = limit, 0
+    def __init__(self, limit: int, most: int | None = None) -> None:
+        self._limit, self._most, self._bytes = limit, most, 0
         self._found: OrderedDict[Any, Any] = OrderedDict()
         self._lock = threading.Lock()
         self._reading: dict[Any, threading.Lock] = {}
@@ -50,9 +52,13 @@ class Held:
                 self._found[key] = value
                 self._bytes += _size(value)
                 self._reading.pop(key, None)
-                while len(self._found) > 1 and self._bytes > self._limit:
+                while len(self._found) > 1 and self._is_full():
                     self._bytes -= _size(self._found.popitem(last=False)[1])
             return value
+
+    def _is_full(self) -> bool:
+        many = self._most is not None and len(self._found) > self._most
+        return many or self._bytes > self._limit
 
     def peek(self, path: Path, what: tuple[str, ...]) -> Any:
         """What is held of a file that has not changed since, or None."""

@@ -47,7 +47,7 @@ Intensity = Literal["auto", "dtype", "percentile"]
 STRETCH = (0.5, 99.5)
 """Percentiles that ``percentile`` maps to 0 and 1."""
 
-HELD = Held(2**26)
+HELD = Held(2**26, most=1024)
 """Images that several looks follow each other at; see `held_image`."""
 
 _AT_ONCE = 2**22  # samples that are looked at together: of large volumes a look takes memory

@@ -18,6 +18,7 @@ from weakseg.current import _outputs_hash, why_stale
 from weakseg.disk import flush_disk, remove_file
 from weakseg.launch import launched
 from weakseg.layout import BEST, outputs_file, superseded_folder
+from weakseg.memory import give_free_back
 from weakseg.outputs import list_outputs, read_list
 from weakseg.progress import say
 from weakseg.runs import Run, commit, remove_tree
@@ -134,6 +135,7 @@ def perform(run: Run, stage: Stage, *, force: bool = False) -> bool:
     started = time.monotonic()
     entry = dict(stage.run(ready))
     _finish(run, stage, entry, time.monotonic() - started)
+    give_free_back()
     return True
 
 

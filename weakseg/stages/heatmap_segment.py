@@ -30,7 +30,6 @@ from weakseg.layout import (
     scores_file,
     threshold_file,
 )
-from weakseg.memory import give_free_back
 from weakseg.methods.classifiers import weights_of
 from weakseg.methods.fingerprints import heatmap_fingerprint
 from weakseg.methods.fitted_rules import Fitted, fit_rules, read_fitted
@@ -120,7 +119,6 @@ def fit_for_shards(prepared: Prepared, *, force: bool = False) -> Path:
 def _made_heatmaps(prepared: Prepared, force: bool) -> dict[str, str]:
     """Make or join all heatmaps; their stages and keys."""
     _check(prepared)
-    give_free_back()  # what looking at the files and training have left
     config = prepared.config
     for name in config.all_heatmaps:
         for seed in config.heatmap_seeds(name):
@@ -150,7 +148,6 @@ def heatmap_shard(prepared: Prepared, shard: Shard, *, force: bool = False) -> P
         If all heatmaps are joined and the rules are not fitted to them.
     """
     _check(prepared)
-    give_free_back()
     config, run = prepared.config, prepared.run
     keys = list[str]()
     for name in config.all_heatmaps:

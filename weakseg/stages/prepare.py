@@ -34,6 +34,7 @@ from weakseg.layout import (
     shards_folder,
     splits_file,
 )
+from weakseg.memory import give_free_back
 from weakseg.methods.checked import checked_run, say_other_settings
 from weakseg.methods.checks import check_settings
 from weakseg.methods.prepared import Prepared
@@ -146,6 +147,7 @@ def prepared_run(
             stack.enter_context(locked(own, what=what, fix=OTHER_SHARD))
             holding.close()
             remove_leftovers(own)
+        give_free_back()  # what looking at the files has left
         yield _with_images(prepared, folder)
 
 
