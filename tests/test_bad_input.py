@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from tests.tiny import read_rows, tree, weakseg, write_config, write_manifest, write_set
+from weakseg.commands.failure import explain_failure
 from weakseg.errors import lacks_memory
 from weakseg.training.checkpoints import Training
 
@@ -371,7 +372,7 @@ def test_what_lack_of_memory_is_told_by(e, lacking):
     assert lacks_memory(e) is lacking
 
 
-def test_a_full_memory_makes_no_checkpoint_a_damaged_one(tmp_path, monkeypatch):
+def test_a_full_memory_makes_no_checkpoint_a_damaged_one(tmp_path, monkeypatch, capsys):
     """Whoever heeded "delete it" would lose a training."""
 
     def full(*_a, **_k):
@@ -381,5 +382,10 @@ def test_a_full_memory_makes_no_checkpoint_a_damaged_one(tmp_path, monkeypatch):
     training = Training(model, torch.optim.Adam(model.parameters()), None, None)
     (tmp_path / "last.pt").touch()
     monkeypatch.setattr(torch, "load", full)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.OutOfMemoryError) as told:
         training.resume(tmp_path / "last.pt", "key")
+    capsys.readouterr()
+    assert explain_failure(told.value) == 2
+    err = capsys.readouterr().err
+    assert f"where: {tmp_path / 'last.pt'}" in err
+    assert "a file far smaller than that is damaged" in err

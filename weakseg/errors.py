@@ -131,6 +131,10 @@ NO_ROOM = (
 """What torch on processors and graphics cards, and engines, say of it in errors of other kinds."""
 
 
+WHILE = "while reading "
+"""How the note of `note_file` begins."""
+
+
 def lacks_memory(e: BaseException) -> bool:
     """Whether it is the machine's memory, or a graphics card's, that did not suffice.
 
@@ -140,6 +144,17 @@ def lacks_memory(e: BaseException) -> bool:
         return True
     said = str(e).lower()
     return getattr(e, "errno", None) == errno.ENOMEM or any(w in said for w in NO_ROOM)
+
+
+def note_file(e: BaseException, path: object) -> None:
+    """Note with an error that names no file which one was read."""
+    e.add_note(f"{WHILE}{path}")
+
+
+def file_of(e: BaseException) -> str | None:
+    """What `note_file` has noted, the first where several have."""
+    notes = (n for n in getattr(e, "__notes__", ()) if n.startswith(WHILE))
+    return next((n.removeprefix(WHILE) for n in notes), None)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.data.fails import fail
+from tests.data.fails import ends_itself, fail
 from tests.data.helpers import blob, good_rows, noise, save, write_rows
 from weakseg.config import Config, DataConfig
 from weakseg.data import inspect_files
 from weakseg.data.check import check_table
 from weakseg.data.inspect_files import in_processes, in_threads
 from weakseg.data.manifest import patient_stand_ins, read_manifest, read_table
-from weakseg.errors import DataError
+from weakseg.errors import DataError, UserError
 from weakseg.stages.prepare import prepared_run
 
 DATA = DataConfig()
@@ -76,6 +76,12 @@ def test_results_come_in_order_and_errors_come_through(way):
     assert list(way(fail, range(3))) == [0, -1, -2]
     with pytest.raises(OSError, match="disk"):
         list(way(fail, range(5)))
+
+
+def test_a_process_that_the_system_ended_is_told_as_that():
+    with pytest.raises(UserError, match="ended from outside") as told:
+        list(in_processes(ends_itself, range(3)))
+    assert "memory" in str(told.value.fix)
 
 
 def test_colour_anywhere_is_found(tmp_path):

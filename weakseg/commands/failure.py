@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from weakseg.disk import OF_THE_DISK, path_trap
-from weakseg.errors import EXIT_INTERNAL, EXIT_USER, WeaksegError, first_line, lacks_memory
+from weakseg.errors import EXIT_INTERNAL, EXIT_USER, WeaksegError, file_of, first_line, lacks_memory
 from weakseg.launch import launched
 
 
@@ -32,10 +32,13 @@ def explain_failure(e: Exception) -> int:
             print(f"error: {what}{where}\n  found: {found}\n  fix: {fix}", file=sys.stderr)
         return EXIT_USER
     if lacks_memory(e):
+        file = file_of(e)
+        where = f"\n  where: {file}" if file else ""
+        damaged = "; a file far smaller than that is damaged" if file else ""
         print(
-            f"error: There is not enough memory.\n  found: {first_line(e)}\n"
+            f"error: There is not enough memory.{where}\n  found: {first_line(e)}\n"
             "  fix: close other programs, or take a smaller image_size or batch_size, fewer "
-            "processes at once or smaller images; --debug shows where",
+            f"processes at once or smaller images{damaged}; --debug shows where",
             file=sys.stderr,
         )
         return EXIT_USER

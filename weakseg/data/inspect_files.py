@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +26,7 @@ from weakseg.data.check_volumes import look_at_volumes
 from weakseg.data.formats.reading import DECODERS
 from weakseg.data.manifest import Problem, Row, Table
 from weakseg.disk import WINDOWS
-from weakseg.errors import first_line, lacks_memory
+from weakseg.errors import UserError, first_line, lacks_memory, note_file
 from weakseg.interruption import deaf_to_interrupts
 from weakseg.runs import cores
 
@@ -108,6 +108,7 @@ def _look_at_volume_of(
         return look_at_slices(work, table, data, labels)
     except Exception as e:  # as of whole files
         if lacks_memory(e):
+            note_file(e, work[0][0].image)
             raise
         return [_unreadable(work[0][0], e), *[Seen(())] * (len(work) - 1)]
 
@@ -132,6 +133,7 @@ def _look_at(
         return LOOKS[row.formats.noun](row, table, data, labels, clash, thumbnails)
     except Exception as e:  # whatever breaks a reader must not hide the other rows
         if lacks_memory(e):
+            note_file(e, row.image)
             raise
         return _unreadable(row, e)
 
@@ -189,6 +191,14 @@ def in_processes(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
                 results = pool(delayed(work)(item) for item in items)
             for result in results:  # noqa: UP028 - they shall not be closed with this one
                 yield result
+        except BrokenExecutor as e:
+            raise UserError(
+                "A process that looked into files was ended from outside.",
+                found=first_line(e),
+                fix="mostly the system lacked memory: close other programs and try again; if it "
+                "comes again with memory free, a file breaks its reader: find it with halves of "
+                "the manifest, and report it",
+            ) from None
         finally:
             with _giving_up():
                 if results is not None:

@@ -17,7 +17,15 @@ from weakseg.data.cases import Case
 from weakseg.data.geometry import Letterbox
 from weakseg.engines.base import FP32, Session
 from weakseg.engines.registry import ENGINES
-from weakseg.errors import ConfigError, RunError, UserError, did_you_mean, first_line, lacks_memory
+from weakseg.errors import (
+    ConfigError,
+    RunError,
+    UserError,
+    did_you_mean,
+    first_line,
+    lacks_memory,
+    note_file,
+)
 from weakseg.exporting.about import read_about
 from weakseg.exporting.description import ABOUT, AGAIN, ONNX, OUTPUTS, InputContent, side_of
 from weakseg.exporting.volumes import FORMAT, volumes_method
@@ -262,6 +270,7 @@ def load_exported(
             return ENGINES[engine].load(graph, threads, FP32)
         except Exception as e:  # engines raise kinds of their own
             if lacks_memory(e):
+                note_file(e, folder / file)
                 raise
             found = type(e).__name__
             raise RunError(

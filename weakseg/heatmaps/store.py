@@ -13,7 +13,7 @@ import numpy as np
 
 from weakseg.data.geometry import Letterbox, letterbox, to_original
 from weakseg.data.volume_grid import VolumeBox, heat_planes
-from weakseg.errors import RunError, first_line, lacks_memory
+from weakseg.errors import RunError, first_line, lacks_memory, note_file
 from weakseg.heatmaps.npz import pack, unpack
 from weakseg.masks.thresholds import is_flat
 from weakseg.runs import write_bytes
@@ -186,6 +186,7 @@ def load_heatmap(path: Path) -> Heatmap:
         ) from None
     except Exception as e:  # numpy and zipfile raise many kinds
         if lacks_memory(e):
+            note_file(e, path)
             raise
         raise RunError(
             "A heatmap file is damaged.",

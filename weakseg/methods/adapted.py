@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from weakseg.contents import GeneratorHeader
 from weakseg.data.cases import Case, Labels
 from weakseg.data.patches import CaseArrays
-from weakseg.errors import RunError, UserError, first_line, lacks_memory
+from weakseg.errors import RunError, UserError, first_line, lacks_memory, note_file
 from weakseg.heatmaps.segmentation import Call, layers_of
 from weakseg.methods.network import NetworkMethod
 from weakseg.models.generator import Generator
@@ -231,6 +231,7 @@ def load_generator(path: Path, method: str, networks: Sequence[str]) -> Generato
         load_tensors(generator, state)
     except (KeyError, RuntimeError) as e:
         if lacks_memory(e):
+            note_file(e, path)
             raise
         raise RunError(
             "The file is no generator of weakseg.", where=str(path), found=first_line(e), fix=AGAIN

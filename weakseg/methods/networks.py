@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from weakseg.data.cases import Labels
-from weakseg.errors import RunError, UserError, first_line, lacks_memory
+from weakseg.errors import RunError, UserError, first_line, lacks_memory, note_file
 from weakseg.layout import BEST
 from weakseg.models.classifier import Classifier
 from weakseg.models.states import load_tensors, not_finite, tell
@@ -69,6 +69,7 @@ def load_network(
         load_tensors(model, state)
     except (KeyError, ValueError, RuntimeError, UserError) as e:
         if lacks_memory(e):
+            note_file(e, path)
             raise
         raise RunError(
             "The weights file was not written by this version of weakseg.",

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from weakseg.errors import RunError, first_line, lacks_memory
+from weakseg.errors import RunError, first_line, lacks_memory, note_file
 from weakseg.layout import BEST, LAST, NEXT_BEST, RESUME
 from weakseg.runs import atomic_path
 from weakseg.stored import damaged
@@ -97,6 +97,7 @@ class Training:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as e:  # torch raises many kinds for a damaged file
             if lacks_memory(e):
+                note_file(e, path)
                 raise
             raise RunError(
                 "The checkpoint is damaged.",
@@ -110,6 +111,7 @@ class Training:
             self._take(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as e:
             if lacks_memory(e):
+                note_file(e, path)
                 raise
             raise damaged(path, first_line(e), AFRESH) from None
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weakseg.errors import UserError, first_line, lacks_memory
+from weakseg.errors import UserError, first_line, lacks_memory, note_file
 from weakseg.models.states import tell
 from weakseg.progress import say
 from weakseg.training.weights import load_weights
@@ -53,6 +53,7 @@ def given_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             content = torch.load(f, map_location="cpu", weights_only=True)
     except Exception as e:  # torch raises many kinds for a damaged file
         if lacks_memory(e):
+            note_file(e, path)
             raise
         raise _not_tensors(path, e) from None
     tensors = _tensors(content, path)

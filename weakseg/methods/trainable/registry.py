@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weakseg.errors import RunError, first_line, lacks_memory
+from weakseg.errors import RunError, first_line, lacks_memory, note_file
 from weakseg.masks.rules import FittedRule, TrainedState, rule_from_json
 from weakseg.masks.rules.trained import TrainableRule
 from weakseg.methods.trainable import affinity, hypercolumn, random_forest
@@ -77,6 +77,7 @@ def load_rule(entry: Mapping[str, Any], folder: Path, context: Context) -> Fitte
         return replace(fitted, trained=TRAINERS[fitted.name].restore(arrays, context))
     except (KeyError, RuntimeError) as e:
         if lacks_memory(e):
+            note_file(e, folder)
             raise
         raise RunError(
             "What the rule was trained to was not written by this version of weakseg.",

@@ -21,7 +21,7 @@ from weakseg.data.formats.dicom.geometry import plane
 from weakseg.data.formats.dicom.header import read_header, refuse_no_image, text
 from weakseg.data.formats.dicom.identity import shown_path
 from weakseg.data.formats.dicom.series import read_series
-from weakseg.errors import DataError, UserError, lacks_memory
+from weakseg.errors import DataError, UserError, lacks_memory, note_file
 from weakseg.runs import write_bytes
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def write_segmentation(path: Path, mask: ArrayLike, image: Path, algorithm: str)
         made = _segmentation(seen, algorithm)
     except Exception as e:  # what it says may repeat the header
         if lacks_memory(e):
+            note_file(e, seen.where)
             raise
         raise DataError(
             "The headers do not hold what a DICOM segmentation repeats of them.",
