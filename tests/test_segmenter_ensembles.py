@@ -18,6 +18,7 @@ from weakseg.runs import read_json
 from weakseg.scores import dice
 from weakseg.scores.on_labels import OnLabels
 from weakseg.scores.stored import read_per_case, read_summary
+from weakseg.stages import train_segmenter
 
 CONFIG = """
 name: mean
@@ -119,6 +120,28 @@ def test_its_masks_teach_another_network(job, tmp_path):
         np.testing.assert_array_equal(told[n], mask)
     row = read_per_case(run).query("method == 'pupil'")
     assert set(row["masks_seen"]) == {len(tumours(run, "train"))}
+
+
+def test_masks_that_several_networks_learn_from_are_made_once(job, copy, monkeypatch):
+    made = []
+    makes = train_segmenter.training_targets
+    monkeypatch.setattr(
+        train_segmenter, "training_targets", lambda *a: made.append(a[3].key) or makes(*a)
+    )
+    command = ("train-segmenter", job[1], "--run-dir", copy, "--only", "pupil")
+    assert weakseg(*command, "--set", "segmenters.pupil.seeds=[1,2,3]") == 0
+    assert len(made) == 1
+    told = [contents_of(copy / f"targets/pupil/seed-{s}") for s in (1, 2, 3)]
+    assert told[0]
+    assert told[0] == told[1] == told[2]
+    made.clear()  # each network alone: masks of its own
+    seeds = ("--set", "segmenters.pupil.seeds=[0,1]", *ALONE)
+    assert weakseg("train-segmenter", job[1], "--run-dir", copy, *seeds) == 0
+    assert len(set(made)) == len(made) == 2
+
+
+def contents_of(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
 def test_masks_of_another_run_s_mean_are_the_same(job, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -190,13 +189,14 @@ def _train_all(
             segment_composed(prepared)  # what it is trained on may be made of others by now
         wait_for_first()
         prepared = with_fitted(prepared)  # or of some that have no masks in the run yet
+    told = dict[str, PackedTargets]()
     for seed in prepared.config.segmenter_seeds(name):
         if not force and stands_by_itself(prepared, name, seed):
             say(f"segmenter {name}, seed {seed}: up to date, though {masks} has gone")
             continue
         lent_by = lender(prepared, name, seed)
         source = None if masks == MANIFEST else find_source(prepared, masks, seed, lent_by)
-        _train(prepared, name, seed, data, source, force, after_epoch)
+        _train(prepared, name, seed, data, source, force, after_epoch, told)
     return data
 
 
@@ -208,16 +208,21 @@ def _train(
     source: PseudoLabelSource | None,
     force: bool,
     after_epoch: Callable[[int], None] | None,
+    told: dict[str, PackedTargets],
 ) -> None:
+    """The network of a seed; ``told``: what those before it were told, by its fingerprint."""
     settings = segmenter_settings(prepared, name, seed)
     folder = segmenter_folder(prepared.run.folder, name, seed)
     key = segmenter_key(prepared, name, seed, None if source is None else source.key)
     taken, source_of = taken_weights(prepared, name, seed), prepared.config.segmenters[name].masks
 
-    @cache
     def targets_of_source() -> PackedTargets:
         assert source is not None
-        return training_targets(prepared, settings, name, source)
+        key = targets_key(settings, source.key)
+        if key not in told:  # masks of one mean are those of every seed
+            told.clear()
+            told[key] = training_targets(prepared, settings, name, source)
+        return told[key]
 
     def ready() -> tuple[SegmentationCases, list[int]]:
         # Before anything is moved: weights from a server may not be there, or nothing be found.
