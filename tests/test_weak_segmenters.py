@@ -20,10 +20,14 @@ from tests.tiny import (
     write_config,
     write_set,
 )
+from weakseg.data.images import read_image
 from weakseg.heatmaps.store import load_heatmap
+from weakseg.masks import level
+from weakseg.masks.level import level_mask
 from weakseg.masks.rules.grown import grown_mask
 from weakseg.masks.thresholds import normalise
 from weakseg.runs import read_json
+from weakseg.scores import dice
 from weakseg.scores.stored import read_per_case, read_summary
 
 CONFIG = """
@@ -237,6 +241,42 @@ def test_screening_makes_other_masks_of_the_same_network(job, copy):
     made = contents(copy / "masks/best-weak").keys()
     assert made == contents(job[0] / "run/masks/best-weak").keys()
     assert not any(pixels(copy / "masks/best-weak" / n).any() for n in made)
+
+
+@pytest.mark.slow  # of the export
+def test_outlines_follow_the_image_in_the_run_in_predict_and_in_an_export(
+    job, copy, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(level, "OVERLAP", 0.3)  # masks that so short a training makes are far off
+    monkeypatch.setattr(level, "ROUGHER", 100)
+    folder, config = job
+    before = weights(copy, "best-weak")
+    images = [folder / f"data/images/{n}.png" for n in cases(copy, "test")]
+    held = {p.name: pixels(p) == 255 for p in (copy / "masks/best-weak/seed-0").glob("*.png")}
+    change = ("--set", "segmenters.best-weak.outline=level", "--only", "best-weak")
+    assert weakseg("train-segmenter", config, "--run-dir", copy, *RECIPE, *change) == 0
+    assert weights(copy, "best-weak") == before
+    ways = {"run": copy, "model": tmp_path / "model"}
+    command = ("export", copy, "--method", "best-weak", "--out", ways["model"])
+    assert weakseg(*command) == 0
+    assert "gives it that of the image at a grey level" in capsys.readouterr().err
+    of = ("--method", "best-weak", "--heatmaps")
+    for name, way in ways.items():
+        assert weakseg("predict", way, *images, *of, "--out", tmp_path / name) == 0
+    others = 0
+    for p in images:
+        name, told = p.name, tmp_path / f"run/heatmaps/{p.stem}.npz"
+        mask = pixels(copy / f"masks/best-weak/seed-0/{name}") == 255
+        assert mask.any() == held[name].any()
+        np.testing.assert_array_equal(pixels(tmp_path / f"run/{name}") == 255, mask)
+        assert dice(pixels(tmp_path / f"model/{name}") == 255, mask) > 0.99
+        with np.load(told) as found:
+            probability = next(iter(found.values()))
+        dropped = (probability >= 0.5) & ~held[name]  # by min_peak
+        expected = level_mask(np.where(dropped, 0, probability), read_image(p), held[name])
+        assert dice(expected, mask) > 0.99
+        others += int((mask != held[name]).any())
+    assert others
 
 
 def test_a_network_corrects_its_masks_and_says_when(job, copy, capsys):

@@ -26,8 +26,9 @@ from weakseg.methods.gate import find_gate, heatmap_gate
 from weakseg.methods.heatmap import HeatmapMethod
 from weakseg.methods.heats import StoredHeats
 from weakseg.methods.masks_seen import MasksSeen
-from weakseg.methods.network import NetworkMethod, network_mask
+from weakseg.methods.network import NetworkMethod
 from weakseg.methods.network_choices import choose_threshold
+from weakseg.methods.network_mask import network_mask
 from weakseg.methods.segment_cases import score_predictions
 from weakseg.methods.stored_heatmaps import HeatReader
 from weakseg.runs import write_json, write_text
@@ -285,7 +286,7 @@ def test_a_mask_is_emptied_below_the_gate_and_not_at_it(classifiers):
             "set", (0,), classifiers.config, Untrained(), settings, threshold, asked.of
         )
         evidence = Evidence(i, probability)
-        made = [(case, method.of_evidence(evidence, lambda _, at=asked: at.of(case)))]
+        made = [(case, method.of_evidence(evidence, lambda _, at=asked: at.of(case), np.zeros))]
         (scored,) = score_predictions(classifiers, method, made, 0)
         (row,) = scored.rows.cases
         assert (row["gated"], row["probability"]) == (gated, says)

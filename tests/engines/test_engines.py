@@ -406,7 +406,7 @@ def test_an_export_of_a_network_that_looks_beside_is_of_an_image_alone(nested):
         each = [nested(x).softmax(1)[0, 1].numpy() for x in squares]
     whole = [to_original(p, letterbox((33, 33), len(p))) for p in each]
     np.testing.assert_allclose(shown, (2 * whole[0] + whole[1]) / 3, atol=1e-4)
-    alone = method.of_evidence(Evidence(0, shown), lambda i: None).mask
+    alone = method.of_evidence(Evidence(0, shown), lambda i: None, np.zeros).mask
     np.testing.assert_array_equal(mask.astype(bool), alone)
 
 

@@ -13,7 +13,7 @@ from weakseg.config import parse_config
 from weakseg.data.cases import Case
 from weakseg.exporting.exported import ExportedMethod
 from weakseg.methods.evidence import Evidence
-from weakseg.methods.network import of_evidence
+from weakseg.methods.network_mask import of_evidence
 
 CONFIG = """
 name: slices
@@ -151,7 +151,9 @@ def test_slices_are_judged_with_those_beside_them_as_by_the_run(tmp_path):
     for z, (before, behind) in enumerate(((1, 1), (0, 2), (1, 3), (2, 2))):
         mean = 0.6 * own[z] + 0.4 * (own[before] + own[behind]) / 2
         beside = tuple({before, behind})
-        expected = of_evidence(cuts, Evidence(z, own[z], mean, beside, 0.4), words.__getitem__)
+        expected = of_evidence(
+            cuts, Evidence(z, own[z], mean, beside, 0.4), words.__getitem__, np.zeros
+        )
         np.testing.assert_array_equal(made[z].mask, expected.mask)
         assert made[z].gated == expected.gated
     assert [p.mask.any() for p in made] == [True, True, False, False]

@@ -17,8 +17,9 @@ from weakseg.data.cases import Case, Labels
 from weakseg.data.series import neighbours
 from weakseg.errors import DataError
 from weakseg.methods.evidence import Evidence, with_neighbours
-from weakseg.methods.network import NetworkMethod, beside_each, network_mask
+from weakseg.methods.network import NetworkMethod, beside_each
 from weakseg.methods.network_choices import choose_screen
+from weakseg.methods.network_mask import network_mask
 from weakseg.predicting.beside import begun
 from weakseg.predicting.inputs import together
 from weakseg.predicting.predict import _rows

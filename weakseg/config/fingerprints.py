@@ -37,7 +37,7 @@ def curve_fingerprint(config: Config, name: str) -> str:
     """Fingerprint of the settings of the network of a curve; its weights see `same_start`."""
     left_out = {"weights", "seeds", "threshold", "keep", "validation_cases", "masks", "ignore"}
     left_out |= {"min_peak", "min_area", "ensemble", "gate", "false_alarms", "weighting"}
-    left_out |= {"crf", "neighbours", "false_alarm_confidence"}
+    left_out |= {"crf", "neighbours", "outline", "false_alarm_confidence"}
     settings = config.segmenters[name].fingerprint_settings()
     kept = {k: v for k, v in settings.items() if k not in left_out}
     return fingerprint(kept, *clean_up_settings(config))

@@ -167,6 +167,12 @@ class SegmenterConfig(Section):
         description="weight of the slices before and after (or the images that a patient's "
         "numbered files hold) in the probability that min_peak looks at; masks keep their outline",
     )
+    outline: Literal["threshold", "level"] = Field(
+        "threshold",
+        description="level: what the threshold and the screening leave gets the outline of the "
+        "image at the grey level that the probability overlaps best, where an edge makes one; "
+        "images and slices only",
+    )
     gate: Probability | Literal["none", "run"] = Field(
         "none",
         description="an image whose lesion probability by the run's classifier is below gets an "
@@ -233,6 +239,7 @@ class SegmenterConfig(Section):
         idle |= {"scales"} if self.scales == [1.0] else set()
         idle |= {"weighting"} if self.weighting == "equal" else set()
         idle |= {"neighbours"} if self.neighbours == 0 else set()
+        idle |= {"outline"} if self.outline == "threshold" else set()
         return self.model_dump(mode="json", exclude=idle)
 
     @property

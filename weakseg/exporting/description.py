@@ -11,7 +11,7 @@ from weakseg import __version__
 from weakseg.config import DataConfig, VolumesConfig
 from weakseg.exporting.model import Model
 from weakseg.methods.base import FOUNDATION, HEATMAP, SUPERVISED, WEAK, Method
-from weakseg.methods.network import BESIDE, SCREENING
+from weakseg.methods.network_mask import BESIDE, OUTLINE, SCREENING, outlines
 from weakseg.stored import first_wrong
 
 ONNX, OPENVINO, ABOUT = "model.onnx", "model.xml", "model.json"
@@ -25,6 +25,11 @@ RESEARCH = "For research only. This model is no medical device, and its masks ar
 ALONE = (
     "the model looks at one image; the run, of slices that lie beside each other, at the "
     "neighbours as well, so that the model's own masks may differ; weakseg predict does as the run"
+)
+
+OUTLINED = (
+    "the model's own mask has the outline of its threshold; weakseg predict gives it that of the "
+    "image at a grey level, as the run does"
 )
 
 SLICES = {
@@ -126,6 +131,7 @@ class InferenceContent(_Content):
     min_area: float = Field(0.0, ge=0, le=1)
     min_peak: float = Field(0.0, ge=0, le=1)
     neighbours: float = Field(0.0, ge=0, lt=1)
+    outline: Literal["threshold", "level"] = "threshold"
 
 
 class BesideContent(_Content):
@@ -146,8 +152,9 @@ class ThresholdContent(_Content):
 
     @model_validator(mode="after")
     def _neighbours_need_it(self) -> ThresholdContent:
-        if self.inference and self.inference.neighbours and self.threshold is None:
-            raise ValueError("threshold: field required, where there are neighbours")
+        how = self.inference
+        if how and (how.neighbours or how.outline == "level") and self.threshold is None:
+            raise ValueError("threshold: field required, where there are neighbours or an outline")
         return self
 
 
@@ -231,7 +238,8 @@ def describe(
     """
     data: DataConfig = method.config.data
     cut = ("rule", "threshold", "scale", "chosen_on", "masks_seen", BESIDE)
-    screening = {k: v for k, v in threshold.get("inference", {}).items() if k in SCREENING}
+    kept = (*SCREENING, OUTLINE)
+    screening = {k: v for k, v in threshold.get("inference", {}).items() if k in kept}
     return {
         "format": "weakseg-export-1",
         "use": RESEARCH,
@@ -265,6 +273,7 @@ def describe(
         },
         "gate": float(threshold["gate"]),
         **({"alone": ALONE} if model.alone else {}),
+        **({"outline": OUTLINED} if outlines(threshold) else {}),
         "heatmap": heat,
         **({"volumes": method.config.volumes.model_dump(mode="json")} if sliced else {}),
     }

@@ -19,6 +19,7 @@ from weakseg.exporting.description import (
     ALONE,
     ONNX,
     OPENVINO,
+    OUTLINED,
     describe,
 )
 from weakseg.exporting.graphs import MODELS, REFUSALS
@@ -31,6 +32,7 @@ from weakseg.methods.find import load_method
 from weakseg.methods.heatmap import HeatmapMethod
 from weakseg.methods.heats import LiveHeats
 from weakseg.methods.network import NetworkMethod
+from weakseg.methods.network_mask import outlines
 from weakseg.progress import say
 from weakseg.runs import content_hash, make_folder, open_run, write_bytes, write_json, write_text
 
@@ -114,6 +116,8 @@ def export(
     say(f"method {chosen.name} ({chosen.choice}): {len(model.onnx) / 2**20:.1f} MiB")
     if model.alone:
         say(f"note: {ALONE}")
+    if outlines(entry):
+        say(f"note: {OUTLINED}")
     if sliced:
         say(f"note: {SCRIPT} is for images and is left out; weakseg predict takes the volumes")
     return about

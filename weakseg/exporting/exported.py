@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from weakseg.config import Config
 from weakseg.data.arrays import network_image
-from weakseg.data.case_files import intensity_of, network_input
+from weakseg.data.case_files import intensity_of, network_input, seen_image
 from weakseg.data.cases import Case
 from weakseg.data.geometry import Letterbox
 from weakseg.engines.base import FP32, Session
@@ -32,7 +33,8 @@ from weakseg.exporting.volumes import FORMAT, volumes_method
 from weakseg.heatmaps.store import Heatmap, as_stored
 from weakseg.masks.thresholds import is_flat, normalise
 from weakseg.methods.base import HEATMAP, Method, Prediction, refuse_other_dims
-from weakseg.methods.network import beside_each, looks_beside, of_evidence
+from weakseg.methods.network import beside_each
+from weakseg.methods.network_mask import looks_beside, of_evidence, outlined
 from weakseg.runs import content_hash
 
 
@@ -109,8 +111,14 @@ class ExportedMethod(Method):
 
     def predict_all(self, cases: Sequence[Case]) -> Iterator[Prediction]:
         refuse_other_dims(cases, self.dims)
+
+        def image(i: int) -> np.ndarray:
+            return seen_image(cases[i], self.config.data)
+
         if not self.looks_beside:
-            yield from map(self._of, cases)
+            for i, found in enumerate(map(self._of, cases)):
+                mask = outlined(found.mask, found.map, partial(image, i), self._cuts)
+                yield replace(found, mask=mask)
             return
         words: dict[int, float | None] = {}
 
@@ -122,7 +130,7 @@ class ExportedMethod(Method):
 
         around = beside_each(said(), cases, range(len(cases)), self._cuts["inference"])
         for evidence in around:
-            yield of_evidence(self._cuts, evidence, words.get)
+            yield of_evidence(self._cuts, evidence, words.get, image)
 
     def _of(self, case: Case) -> Prediction:
         data, seen = self.config.data, self.about["input"]

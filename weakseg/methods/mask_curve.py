@@ -34,6 +34,7 @@ def point_settings(prepared: Prepared, name: str) -> OneNetwork:
         settings = settings.model_copy(update={"steps": whole})
     # What a validation mask could tell is not asked.
     quiet = {"keep": "last", "validation_cases": 0, "recalibrate": False, "crf": 0}
+    quiet |= {"outline": "threshold"}
     return settings.model_copy(update=quiet)
 
 
@@ -62,7 +63,12 @@ def is_plain(prepared: Prepared, name: str) -> bool:
     """
     s = prepared.config.segmenters[name]
     screened = (
-        s.min_peak > 0 or s.min_area != 0 or s.gate != "none" or s.false_alarms is not None or s.crf
+        s.min_peak > 0
+        or s.min_area != 0
+        or s.gate != "none"
+        or s.false_alarms is not None
+        or s.crf
+        or s.outline != "threshold"
     )
     alone = len(prepared.config.mask_seeds(name)) == len(prepared.config.segmenter_seeds(name))
     return s.keep == "last" and s.threshold == 0.5 and not s.recalibrate and alone and not screened

@@ -15,6 +15,7 @@ import numpy as np
 
 from weakseg.config import MANIFEST, Config, SegmenterConfig, load_config, same_start
 from weakseg.contents import image_side
+from weakseg.data.case_files import seen_image
 from weakseg.data.cases import Case, Labels
 from weakseg.data.formats.registry import VOLUMES, formats_of_dims
 from weakseg.data.series import neighbours
@@ -32,8 +33,6 @@ from weakseg.layout import (
     segmenter_stage,
     threshold_file,
 )
-from weakseg.masks.screen import screen_parts
-from weakseg.masks.thresholds import apply_threshold
 from weakseg.memory import give_large_back
 from weakseg.methods.base import (
     ENGINE,
@@ -54,6 +53,7 @@ from weakseg.methods.classifiers import load_classifier
 from weakseg.methods.evidence import Evidence, with_neighbours
 from weakseg.methods.fingerprints import segmenter_fingerprint
 from weakseg.methods.gate import ClassifierGate, find_gate
+from weakseg.methods.network_mask import BESIDE, SCREENING, looks_beside, of_evidence
 from weakseg.methods.networks import classifier_labels, other_network, refuse_one_seed
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks, load_networks
@@ -64,16 +64,6 @@ from weakseg.runs import Run, file_hash
 from weakseg.training.loop import in_precision, pick_device
 from weakseg.training.segment import cases_at_once
 from weakseg.training.segmentation_cases import SegmentationCases
-
-INFERENCE = (
-    *("tile", "overlap", "flips", "scales", "prune", "recalibrate", "crf"),
-    *("min_peak", "min_area", "neighbours"),
-)
-"""Settings of the way from a trained network to masks."""
-
-BESIDE = "beside"
-"""Key of ``threshold.json`` with the cuts of images that have neighbours, where labels chose them:
-``min_peak`` and ``gate``."""
 
 NETWORKS = "networks"
 """Key of ``threshold.json`` that names the seeds whose probabilities were averaged."""
@@ -96,9 +86,6 @@ where they chose which kinds of network count."""
 
 TRAIN_FIRST = "run `weakseg train-segmenter CONFIG` without --only, or `weakseg compare CONFIG`"
 
-SCREENING = ("min_peak", "min_area", "neighbours")
-"""Settings that a network trained on these masks does not follow: its images hold a lesion."""
-
 
 def beside_each(
     said: Iterator[tuple[int, np.ndarray]],
@@ -118,69 +105,6 @@ def beside_each(
 
 def no_gate(case: Case) -> None:
     """No classifier says anything."""
-
-
-def network_mask(
-    probability: np.ndarray, threshold: Mapping[str, Any], evidence: np.ndarray | None = None
-) -> np.ndarray:
-    """A network's mask: above its threshold, and screened as its settings say.
-
-    Parameters
-    ----------
-    probability : (*size) ndarray
-        Of a lesion.
-    threshold : mapping
-        An entry of ``threshold.json``.
-    evidence : (*size) ndarray, optional
-        The probability with that of its neighbours, which the peak of a part is looked for in.
-
-    Returns
-    -------
-    (*size) ndarray of bool
-    """
-    mask = apply_threshold(probability, float(threshold["threshold"]))
-    how = threshold.get("inference", {})
-    area, peak = float(how.get("min_area", 0)), float(how.get("min_peak", 0))
-    if evidence is not None:
-        peak = float(threshold.get(BESIDE, how).get("min_peak", 0))
-    if not area and not peak:
-        return mask
-    score = probability if evidence is None else evidence
-    return screen_parts(mask, score, min_area=area, min_peak=peak)
-
-
-def looks_beside(threshold: Mapping[str, Any]) -> bool:
-    """Whether what is made of a case depends on its neighbours; ``threshold`` as in
-    `network_mask`."""
-    how = threshold.get("inference", {})
-    cut = how.get("min_peak", 0) or threshold.get("gate", 0)
-    return bool(how.get("neighbours", 0) and (cut or BESIDE in threshold))
-
-
-def of_evidence(
-    threshold: Mapping[str, Any], evidence: Evidence, classifiers: Callable[[int], float | None]
-) -> Prediction:
-    """What is made of the probability of a lesion at every place, and of the neighbours'.
-
-    Parameters
-    ----------
-    threshold : mapping
-        An entry of ``threshold.json``.
-    evidence : Evidence
-    classifiers : callable
-        Index → their probability of a lesion in the case; None where none is asked.
-    """
-    p, says, word = (
-        evidence.probability,
-        classifiers(evidence.index),
-        evidence.word(classifiers),
-    )
-    alone = evidence.mean is None
-    cuts = threshold if alone else threshold.get(BESIDE, threshold)
-    gated = word is not None and word < float(cuts["gate"])
-    mask = network_mask(p, threshold, evidence.mean)
-    notes = {"highest_probability": round(float(p.max()), 6)}
-    return Prediction(np.zeros_like(mask) if gated else mask, p, says, gated=gated, notes=notes)
 
 
 @dataclass(frozen=True)
@@ -273,10 +197,13 @@ class NetworkMethod(Method):
             with asked():
                 return self.gate(data.cases[i])
 
+        def image(i: int) -> np.ndarray:
+            return seen_image(data.cases[i], self.config.data)
+
         if not self.looks_beside:
             with asked():
                 for i, p in self.networks.probabilities(data, indices, self.settings):
-                    yield i, self.of_evidence(Evidence(i, p), says)
+                    yield i, self.of_evidence(Evidence(i, p), says, image)
             return
 
         def said() -> Iterator[tuple[int, np.ndarray]]:
@@ -288,10 +215,13 @@ class NetworkMethod(Method):
                 yield from answers
 
         for evidence in beside_each(said(), data.cases, indices, self.threshold["inference"]):
-            yield evidence.index, self.of_evidence(evidence, says)
+            yield evidence.index, self.of_evidence(evidence, says, image)
 
     def of_evidence(
-        self, evidence: Evidence, classifiers: Callable[[int], float | None]
+        self,
+        evidence: Evidence,
+        classifiers: Callable[[int], float | None],
+        image: Callable[[int], np.ndarray],
     ) -> Prediction:
         """What it makes of the probability of a lesion at every place, and of the neighbours'.
 
@@ -300,8 +230,10 @@ class NetworkMethod(Method):
         evidence : Evidence
         classifiers : callable
             Index → their probability of a lesion in the case; None where none is asked.
+        image : callable
+            Index → the image, which the outline may follow.
         """
-        return of_evidence(self.threshold, evidence, classifiers)
+        return of_evidence(self.threshold, evidence, classifiers, image)
 
     def confidence(self, prediction: Prediction) -> np.ndarray:
         return prediction.map

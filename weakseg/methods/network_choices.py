@@ -23,7 +23,8 @@ from weakseg.methods.base import FOUNDATION, SUPERVISED, WEAK
 from weakseg.methods.cases import read_truth
 from weakseg.methods.evidence import Evidence
 from weakseg.methods.gate import Gate
-from weakseg.methods.network import BESIDE, INFERENCE, ON_LABELS, WEIGHTS, network_mask
+from weakseg.methods.network import ON_LABELS, WEIGHTS
+from weakseg.methods.network_mask import BESIDE, INFERENCE, LEVEL, OUTLINE, network_mask
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks
 from weakseg.methods.segmenters import masked_lesions
@@ -89,6 +90,8 @@ def choose_threshold(
         was = "was" if one else "were"
         chosen_on = f"nothing; {which} {was} trained on masks by {networks.settings['masks_of']}"
     value, inference = settings.threshold, settings.model_dump(mode="json", include=set(INFERENCE))
+    if settings.outline != LEVEL:  # a setting that came later
+        del inference[OUTLINE]
     chosen = [k for k in ("threshold", "min_area") if getattr(settings, k) == VALIDATION]
     weighed = settings.weighting == VALIDATION and not one
     lesions = _masked(prepared, data, chosen[0]) if chosen else []

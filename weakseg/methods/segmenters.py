@@ -37,7 +37,7 @@ from weakseg.training.segmentation_cases import SegmentationCases
 AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds", "min_peak"}
 AFTER_TRAINING |= {"min_area", "ensemble", "gate", "false_alarms", "scales", "prune"}
 AFTER_TRAINING |= {"false_alarm_confidence"}
-AFTER_TRAINING |= {"weighting", "crf", "neighbours"}
+AFTER_TRAINING |= {"weighting", "crf", "neighbours", "outline"}
 """Settings that a trained network does not depend on."""
 
 

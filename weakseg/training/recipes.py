@@ -160,6 +160,13 @@ def _refuse(config: OneNetwork, dims: int) -> None:
             where="segmenter.crf",
             fix="set crf: 0",
         )
+    if dims == 3 and config.outline != "threshold":
+        raise ConfigError(
+            "The outline at a grey level is for images, not for whole volumes.",
+            where="segmenter.outline",
+            found=config.outline,
+            fix="set outline: threshold, or cut the volumes into slices",
+        )
     if config.crf:  # nobody is asked to install what would be refused
         package("segmenter.crf")
     if dims == 3 and config.correct is not None:
