@@ -388,4 +388,4 @@ def test_a_full_memory_makes_no_checkpoint_a_damaged_one(tmp_path, monkeypatch, 
     assert explain_failure(told.value) == 2
     err = capsys.readouterr().err
     assert f"where: {tmp_path / 'last.pt'}" in err
-    assert "a file far smaller than that is damaged" in err
+    assert "a damaged file may ask for far more than it holds" in err

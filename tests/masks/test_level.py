@@ -50,10 +50,20 @@ def test_noise_has_no_edge():
     np.testing.assert_array_equal(level_mask(p, image, p >= 0.25), p >= 0.25)
 
 
+@pytest.mark.parametrize("radius", [10, 28])
 @pytest.mark.parametrize("image", [np.zeros((60, 70)), np.indices((60, 70))[1].astype(float)])
-def test_an_even_image_and_one_that_grows_brighter_have_no_edge(image):
-    p = guess(disc())
+def test_an_even_image_and_one_that_grows_brighter_have_no_edge(image, radius):
+    p = guess(disc(radius=radius), (0, 0))
     np.testing.assert_array_equal(level_mask(p, image, p >= 0.25), p >= 0.25)
+
+
+def test_an_even_image_that_is_marked_almost_everywhere_stays_so():
+    mask = np.ones((64, 64), dtype=bool)
+    mask[20:30, 20:30] = False
+    np.testing.assert_array_equal(level_mask(mask * 0.9, np.zeros((64, 64)), mask), mask)
+    box = np.zeros((64, 64), dtype=bool)
+    box[4:60, 4:60] = True
+    np.testing.assert_array_equal(level_mask(box * 0.9, np.zeros((64, 64)), box), box)
 
 
 def test_what_joins_the_lesion_with_much_else_has_leaked():
@@ -76,6 +86,26 @@ def test_of_two_lesions_each_gets_its_edge():
     lesions = disc() | disc(centre=(12, 12), radius=7)
     p = guess(lesions)
     np.testing.assert_array_equal(level_mask(p, lesions * 0.7, p >= 0.25), lesions)
+
+
+def test_a_lesion_of_the_other_tone_keeps_its_part():
+    bright, dark = disc((60, 90), (30, 25), 16), disc((60, 90), (30, 70), 6)
+    p = np.maximum(guess(bright, (0, 0)), guess(dark, (0, 0)))
+    mask = p >= 0.25
+    found = level_mask(p, 0.5 + 0.4 * bright - 0.4 * dark, mask)
+    np.testing.assert_array_equal(found[:, :50], bright[:, :50])
+    np.testing.assert_array_equal(found[:, 50:], mask[:, 50:])
+    assert (found & dark).any()
+
+
+def test_grains_of_noise_are_no_parts():
+    lesion = disc()
+    image = 0.6 * lesion + np.random.default_rng(0).normal(0, 0.2, lesion.shape)
+    p = guess(lesion)
+    for mask in (p >= 0.25, p >= 0.4):
+        found = level_mask(p, image, mask)
+        sizes = np.bincount(ndimage.label(found)[0].ravel())[1:]
+        assert sizes.min() >= level.SMALLEST_PART * sizes.max()
 
 
 def test_a_large_image_is_looked_at_in_blocks(monkeypatch):

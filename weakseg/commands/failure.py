@@ -34,7 +34,7 @@ def explain_failure(e: Exception) -> int:
     if lacks_memory(e):
         file = file_of(e)
         where = f"\n  where: {file}" if file else ""
-        damaged = "; a file far smaller than that is damaged" if file else ""
+        damaged = "; a damaged file may ask for far more than it holds" if file else ""
         print(
             f"error: There is not enough memory.{where}\n  found: {first_line(e)}\n"
             "  fix: close other programs, or take a smaller image_size or batch_size, fewer "

@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -174,6 +174,7 @@ def in_processes(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     from multiprocessing import resource_tracker
 
     from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     resource_tracker.ensure_running()  # to start it later would undo the next block's work
     # Unlike those of the standard library, these need no guard in the user's own script.
@@ -191,7 +192,7 @@ def in_processes(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
                 results = pool(delayed(work)(item) for item in items)
             for result in results:  # noqa: UP028 - they shall not be closed with this one
                 yield result
-        except BrokenExecutor as e:
+        except TerminatedWorkerError as e:
             raise UserError(
                 "A process that looked into files was ended from outside.",
                 found=first_line(e),

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.region import brightness
+from weakseg.masks.screen import keep_large_parts
 
 LEVELS = 32
 """Grey levels that are tried, of each of bright and dark."""
@@ -24,6 +25,9 @@ OVERLAP = 0.93
 
 ROUGHER = 2.5
 """How many times as rough as the mask's an outline may be; one of noise is rougher."""
+
+SMALLEST_PART = 0.1
+"""Parts of a level below this share of the largest are dropped: grains of noise."""
 
 FINE = 512
 """Pixels: the side of a window above which it is looked at more coarsely."""
@@ -63,8 +67,10 @@ def level_mask(probability: npt.ArrayLike, image: npt.ArrayLike, mask: npt.Array
     Notes
     -----
     Parts are joined by faces, and looked for in a window of thrice the mask's box; a level whose
-    parts reach its border within the image is not taken either. Windows of more than `FINE` pixels
-    are looked at in blocks.
+    parts reach a border of it that the mask does not reach, or fill it, is not taken either. Parts
+    below `SMALLEST_PART` of the largest are dropped; parts of the mask that the level's do not
+    touch, as of lesions of the other tone, stay as they are. Windows of more than `FINE` pixels are
+    looked at in blocks.
     """
     marked, grey = np.asarray(mask, dtype=bool), brightness(image)
     p = np.asarray(probability, dtype=np.float64)
@@ -84,14 +90,13 @@ def level_mask(probability: npt.ArrayLike, image: npt.ArrayLike, mask: npt.Array
         _coarser(within, step),
         beyond,
         _coarser(own.astype(np.float64), step) >= 0.5 if step > 1 else own,
-        [(s.start > 0, s.stop < n) for s, n in zip(window, marked.shape, strict=True)],
     )
     if found is None:
         return marked
     outline = np.zeros_like(marked)
     finer = found.repeat(step, 0).repeat(step, 1) if step > 1 else found
     outline[window] = finer[: own.shape[0], : own.shape[1]]
-    return outline
+    return outline | _apart(marked, outline)
 
 
 def _around(mask: Bools) -> tuple[slice, ...]:
@@ -114,13 +119,10 @@ def _coarser(values: Floats, step: int) -> Floats:
     return whole.reshape(len(whole) // step, step, -1, step).mean(axis=(1, 3))
 
 
-def _best(
-    grey: Floats, p: Floats, beyond: float, mask: Bools, cut: list[tuple[bool, bool]]
-) -> Bools | None:
+def _best(grey: Floats, p: Floats, beyond: float, mask: Bools) -> Bools | None:
     """The parts of the best level; None where none is good enough.
 
-    ``beyond``: the sum of the probability outside the window; ``cut``: of each axis whether the
-    image goes on before and behind.
+    ``beyond``: the sum of the probability outside the window.
     """
     if not mask.any():  # too thin to be seen so coarsely
         return None
@@ -129,19 +131,27 @@ def _best(
         overlap = _overlap(p, beyond, parts)
         if overlap > least:
             least, best = overlap, parts
-    if best is None or _leaks(best, cut) or _roughness(best) > ROUGHER * _roughness(mask):
+    if best is None or _leaks(best, mask) or _roughness(best) > ROUGHER * _roughness(mask):
         return None
     return best
 
 
-def _leaks(parts: Bools, cut: list[tuple[bool, bool]]) -> bool:
-    """Whether parts reach a border of the window beyond which the image goes on."""
-    ends = [(parts.take(0, axis), parts.take(-1, axis)) for axis in range(2)]
-    return any(
-        goes_on and bool(end.any())
-        for both, cuts in zip(ends, cut, strict=True)
-        for end, goes_on in zip(both, cuts, strict=True)
-    )
+def _apart(mask: Bools, parts: Bools) -> Bools:
+    """The parts of a mask that others do not touch: of another tone than they."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask)
+    kept = np.ones(count + 1, dtype=bool)
+    kept[labels[parts]] = kept[0] = False
+    untouched: Bools = kept[labels]
+    return untouched
+
+
+def _leaks(parts: Bools, mask: Bools) -> bool:
+    """Whether parts fill the window, or reach a border of it that the mask does not reach."""
+    ends = [(axis, at) for axis in range(2) for at in (0, -1)]
+    beyond = any(parts.take(at, axis).any() and not mask.take(at, axis).any() for axis, at in ends)
+    return beyond or bool(parts.all())
 
 
 def _levels(grey: Floats, p: Floats, mask: Bools) -> Iterator[Bools]:
@@ -159,7 +169,7 @@ def _levels(grey: Floats, p: Floats, mask: Bools) -> Iterator[Bools]:
             kept = touched & (mass >= INSIDE * sizes)
             kept[0] = False
             if kept.any():
-                yield ndimage.binary_fill_holes(kept[labels])
+                yield keep_large_parts(kept[labels], SMALLEST_PART)
 
 
 def _overlap(p: Floats, beyond: float, mask: Bools) -> float:

@@ -49,7 +49,7 @@ def network_mask(
     (*size) ndarray of bool
     """
     mask = apply_threshold(probability, float(threshold["threshold"]))
-    how = threshold.get("inference", {})
+    how = threshold.get("inference") or {}
     area, peak = float(how.get("min_area", 0)), float(how.get("min_peak", 0))
     if evidence is not None:
         peak = float(threshold.get(BESIDE, how).get("min_peak", 0))
@@ -62,14 +62,14 @@ def network_mask(
 def looks_beside(threshold: Mapping[str, Any]) -> bool:
     """Whether what is made of a case depends on its neighbours; ``threshold`` as in
     `network_mask`."""
-    how = threshold.get("inference", {})
+    how = threshold.get("inference") or {}
     cut = how.get("min_peak", 0) or threshold.get("gate", 0)
     return bool(how.get("neighbours", 0) and (cut or BESIDE in threshold))
 
 
 def outlines(threshold: Mapping[str, Any]) -> bool:
     """Whether masks get the image's outline; ``threshold`` as in `network_mask`."""
-    return bool(threshold.get("inference", {}).get(OUTLINE) == LEVEL)
+    return bool((threshold.get("inference") or {}).get(OUTLINE) == LEVEL)
 
 
 def outlined(
