@@ -76,7 +76,6 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
                 "gate": "run",
                 "false_alarms": 0.02,
                 "neighbours": 0.4,
-                "outline": "level",
                 "ensemble": True,
                 "precision": classifier.get("precision", "auto"),
                 **({"augment": look} if look in tuple(AUGMENTATIONS) else {}),
