@@ -223,16 +223,7 @@ class NetworkMethod(Method):
         classifiers: Callable[[int], float | None],
         image: Callable[[int], np.ndarray],
     ) -> Prediction:
-        """What it makes of the probability of a lesion at every place, and of the neighbours'.
-
-        Parameters
-        ----------
-        evidence : Evidence
-        classifiers : callable
-            Index → their probability of a lesion in the case; None where none is asked.
-        image : callable
-            Index → the image, which the outline may follow.
-        """
+        """What it makes of what it says, see `weakseg.methods.network_mask.of_evidence`."""
         return of_evidence(self.threshold, evidence, classifiers, image)
 
     def confidence(self, prediction: Prediction) -> np.ndarray:
