@@ -59,7 +59,7 @@ def in_square(image, size):
     return planes, np.array([top, left, h, w, H, W])
 
 
-if about["threshold"].get("inference", {}).get("outline") == "level":
+if (about["threshold"].get("inference") or {}).get("outline") == "level":
     print("outlines are the threshold's; only weakseg predict follows the image", file=sys.stderr)
 for path in map(Path, sys.argv[1:]):
     image = ImageOps.exif_transpose(Image.open(path))
