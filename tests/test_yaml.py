@@ -2,13 +2,13 @@
 
 import itertools
 import string
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.tiny import weakseg
+from tests.work import calls_at_most
 from weakseg.config import dump_config, load_config, parse_config
 from weakseg.config.yaml_text import MAX_BYTES, dump, parse
 from weakseg.errors import ConfigError
@@ -69,14 +69,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_hostile_file_is_refused_with_its_line_within_a_second(name, tmp_path):
+def test_a_hostile_file_is_refused_with_its_line_soon(name, tmp_path):
     held, line, said = REFUSED[name]
     path = tmp_path / "c.yaml"
     path.write_bytes(held if isinstance(held, bytes) else held.encode())
-    began = time.process_time()
-    with pytest.raises(ConfigError) as e:
+    with pytest.raises(ConfigError) as e, calls_at_most(2 * 10**6):
         load_config(path)
-    assert time.process_time() - began < 1
     assert said in str(e.value)
     assert f"c.yaml, line {line}\n" in str(e.value)
 

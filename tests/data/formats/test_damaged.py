@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import struct
-import time
 import zlib
 from collections.abc import Callable
 from itertools import product
@@ -46,6 +45,7 @@ from tests.data.formats.broken_images import (
 )
 from tests.data.helpers import good_rows, image_size, noise, present, write_rows
 from tests.tiny import weakseg
+from tests.work import calls_at_most
 from weakseg.data.formats.reading import decode
 from weakseg.data.formats.tiff_data import refuse_missing_data
 from weakseg.data.images import read_image, read_mask
@@ -199,14 +199,12 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
-def test_damage_is_an_error_within_a_second(tmp_path, kind):
+def test_damage_is_an_error_soon(tmp_path, kind):
     make, says = DAMAGED[kind]
     path = tmp_path / "case 17"
     path.write_bytes(make())
-    begun = time.process_time()
-    with pytest.raises(DataError) as e:
+    with pytest.raises(DataError) as e, calls_at_most(10**6):
         read_image(path)
-    assert time.process_time() - begun < 1
     assert says in e.value.render()
     assert e.value.where == str(path)
     assert e.value.fix
@@ -219,10 +217,8 @@ def test_damage_is_an_error_within_a_second(tmp_path, kind):
 def test_headers_alone_are_bounded_as_well(tmp_path, kind):
     path = tmp_path / "a"
     path.write_bytes(DAMAGED[kind][0]())
-    begun = time.process_time()
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match="damaged"), calls_at_most(10**6):
         image_size(path)
-    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 from tests.data.formats.broken_images import sparse
 from tests.data.helpers import image_size, noise, write_rows
 from tests.tiny import read_rows, weakseg, write_config, write_manifest, write_set
+from tests.work import calls_at_most
 from weakseg.data.formats.reading import decode
 from weakseg.data.images import mask_values, read_image, read_mask
 from weakseg.errors import DataError
@@ -176,14 +176,12 @@ def test_large_files_and_bombs_end_soon(tmp_path):
         with pytest.raises(DataError, match="the file has 1074 MB, and the limit is 336 MB"):
             read(path)
     bomb = pillow_gif(Image.new("L", (9000, 9000)))
-    start = time.process_time()
     patched = bomb[:6] + struct.pack("<HH", 10, 10) + bomb[10:]
     at = patched.index(b",\0\0\0\0") + 5
     keep(path, patched[:at] + struct.pack("<HH", 10, 10) + patched[at + 4 :])
-    with pytest.raises(DataError) as e:
+    with pytest.raises(DataError) as e, calls_at_most(10**4):
         decode(path)
     assert "more pixels than its header says" in str(e.value.found)
-    assert time.process_time() - start < 1
 
 
 def test_validate_takes_gif_and_names_what_is_damaged(tmp_path, capsys):
