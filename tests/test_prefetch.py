@@ -58,8 +58,8 @@ def test_work_goes_on_while_the_caller_is_busy():
     results = map_ahead(work, range(3), ahead=2)
     assert next(results) == 0
     # The next item is worked on although nobody has asked for it yet.
-    assert begun.acquire(timeout=5)
-    assert begun.acquire(timeout=5)
+    assert begun.acquire(timeout=60)
+    assert begun.acquire(timeout=60)
     results.close()
 
 
