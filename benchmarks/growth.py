@@ -63,7 +63,7 @@ def main() -> None:
             each = 1000 * row["stage_s"] / count
             print(
                 f"| {count} | {row['start_s']:.1f} | {row['again_s']:.1f} | {row['stage_s']:.1f} "
-                f"| {each:.2f} | {row['memory'][-1][1] / 2**20:.0f} "
+                f"| {each:.2f} | {row['peak'] / 2**20:.0f} "
                 f"| {row['report_s']:.1f} | {row['page'] / 1e6:.2f} |",
                 flush=True,
             )
