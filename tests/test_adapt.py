@@ -23,6 +23,8 @@ from weakseg.methods.adapted import (
 from weakseg.methods.find import load_method
 from weakseg.training.infer import whole_logits
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: tiny
 data: {{manifest: {manifest}, image_size: 32, split: {{val: 0.08, test: 0.25}}}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tests.tiny import pixels, read_rows, weakseg, write_config, write_manifest, write_set
 
@@ -16,6 +17,7 @@ report: {{gallery: 2}}
 """
 
 
+@pytest.mark.thorough
 def test_a_network_is_trained_scored_and_predicts(tmp_path, capsys):
     manifest = write_set(tmp_path / "set", patients=8)
     rows = [

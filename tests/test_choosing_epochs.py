@@ -19,6 +19,8 @@ from weakseg.stages.train_segmenter import train_segmenters
 from weakseg.training import segment
 from weakseg.training.weights import load_weights
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: tiny
 data: {{manifest: {manifest}, image_size: 48}}

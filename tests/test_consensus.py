@@ -18,6 +18,8 @@ from weakseg.runs import read_json
 from weakseg.scores import dice
 from weakseg.scores.stored import read_per_case, read_summary
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: agreed
 data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.2, test: 0.25}}}}

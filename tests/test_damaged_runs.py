@@ -12,6 +12,8 @@ from tests.damage import copy_run, damages, kinds_of_files, without_lists
 from tests.marks import thorough_but
 from tests.tiny import weakseg, write_config, write_set
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: tiny
 data: {{manifest: {manifest}, image_size: 48}}

@@ -16,6 +16,8 @@ from weakseg.heatmaps.segmentation import ATTRIBUTIONS
 from weakseg.methods.attribution import _marked
 from weakseg.report.read import _attribution, read_runs
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: tiny
 data: {{manifest: {manifest}, image_size: 32, split: {{val: 0.08, test: 0.25}}}}

@@ -19,6 +19,8 @@ from weakseg.masks.rules import RULES, Evidence
 from weakseg.methods.filter_sources import FilterSources
 from weakseg.stored import read_json
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: tiny
 data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.08, test: 0.25}}}}

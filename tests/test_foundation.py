@@ -12,6 +12,8 @@ from weakseg.masks.rules import box_prompt
 from weakseg.runs import read_json
 from weakseg.scores.stored import read_per_case, read_summary
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: foundation
 data: {{manifest: {manifest}, image_size: 32, split: {{val: 0.08, test: 0.25}}}}

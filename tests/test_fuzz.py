@@ -14,6 +14,7 @@ from tests.fuzz_seed import Kind, Seed
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="counts memory by Unix's means")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["images", "volumes", "csv", "yaml", "dicom", "series"])
 def test_damaged_files_raise_nothing_but_weaksegs_errors(kind):
     tally = fuzz.fuzz([kind], 0, lambda n: n < 60)[kind]

@@ -19,6 +19,8 @@ from weakseg.interruption import InterruptedCommand, deaf_to_interrupts, signals
 from weakseg.runs import cores
 from weakseg.training import loop
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: tiny
 data: {{manifest: {manifest}, image_size: 48}}

@@ -144,6 +144,7 @@ def copy(job, tmp_path):
     return tmp_path / "job", config
 
 
+@pytest.mark.thorough
 def test_a_changed_threshold_makes_masks_again_but_trains_nothing(copy):
     folder, config = copy
     before = tree(folder / "run")
@@ -202,6 +203,7 @@ def test_predict_refuses_a_threshold_that_no_stage_has_chosen(copy, tmp_path, ca
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.thorough
 def test_a_report_says_that_an_image_has_changed_and_needs_no_pictures(copy, tmp_path, capsys):
     folder, out = copy[0], tmp_path / "r"
     source = read_json(folder / "run/run.json")["data"]["source"]
@@ -389,6 +391,7 @@ def test_without_any_mask_there_are_masks_and_a_report_but_no_scores(tmp_path, c
     assert (tmp_path / "run/report/index.html").exists()
 
 
+@pytest.mark.thorough
 def test_without_patients_near_duplicates_stay_together_and_it_is_said(tmp_path):
     manifest = write_set(tmp_path / "data")
     rows = [(r["image"], r["label"], r["mask"]) for r in read_rows(manifest)]
@@ -456,6 +459,7 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path, monkeypatch):
         assert whole.read_text() == broken.read_text(), name
 
 
+@pytest.mark.thorough
 def test_report_of_two_runs(job, tmp_path):
     run = job[0] / "run"
     shutil.copytree(run, tmp_path / "second")
@@ -476,6 +480,7 @@ def test_heatmaps_are_refused_of_a_network_that_other_settings_made(copy, capsys
     assert tree(folder / "run/masks") == before
 
 
+@pytest.mark.thorough
 def test_predict_keeps_to_the_network_and_settings_that_made_the_masks(copy, tmp_path, capsys):
     folder, config = copy
     image = folder / "data/images/p00_0.png"

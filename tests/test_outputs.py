@@ -22,6 +22,8 @@ from weakseg.stages import base, compare, report
 from weakseg.stages.base import Stage, perform
 from weakseg.stages.prepare import prepared_run
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: tiny
 device: cpu

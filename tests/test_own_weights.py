@@ -101,6 +101,7 @@ def test_weights_that_have_gone_leave_what_began_with_them(config, tmp_path, che
     assert "does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_a_frozen_network_stays_as_its_weights_are_and_goes_on_where_it_was_broken_off(
     config, tmp_path, checkpoint, monkeypatch
 ):
@@ -181,6 +182,7 @@ def test_a_run_s_segmenter_of_nan_is_refused_by_file_and_key(tmp_path):
         load_segmenter(tmp_path)
 
 
+@pytest.mark.thorough
 def test_a_training_that_diverges_ends_with_advice_and_loses_nothing(
     config, tmp_path, monkeypatch, capsys
 ):

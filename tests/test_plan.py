@@ -258,6 +258,7 @@ def test_a_run_from_before_images_had_a_key_keeps_its_networks(made, job, correc
             assert prepared.masks_key == (() if not masks else (prepared.key,))
 
 
+@pytest.mark.thorough
 def test_the_report_is_a_stage_like_the_others(made, job, tmp_path, capsys):
     run = shutil.copytree(made[0], tmp_path / "run")
     before = tree(run / "report")

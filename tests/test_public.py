@@ -27,6 +27,7 @@ def test_importing_it_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.thorough
 def test_a_long_load_is_told_once():
     code = "import weakseg; weakseg._PATIENCE = 0; weakseg.raw_cam; weakseg._tell()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

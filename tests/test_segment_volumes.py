@@ -155,6 +155,7 @@ def test_a_volume_without_its_region_is_refused(job, tmp_path, capsys):
     assert "region of interest" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_without_test_masks_there_is_a_report_that_says_so(job, tmp_path):
     folder, _ = job
     splits = ("train", "train", "train", "val", "test", "test")

@@ -20,6 +20,8 @@ from weakseg.scores.on_labels import OnLabels
 from weakseg.scores.stored import read_per_case, read_summary
 from weakseg.stages import train_segmenter
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: mean
 data: {{manifest: {manifest}, image_size: 32, split: {{val: 0.08, test: 0.25}}}}

@@ -19,6 +19,8 @@ from weakseg.scores.false_alarms import cuts_for_false_alarms
 from weakseg.scores.on_labels import counts
 from weakseg.scores.stored import read_per_case, read_summary
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: gated
 data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.08, test: 0.25}}}}

@@ -207,6 +207,7 @@ def same_weights(one, other):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.thorough
 def test_test_and_validation_masks_change_no_weight(tmp_path):
     """The masks of the other splits are turned inside out; the network must not notice."""
     networks = []
@@ -223,6 +224,7 @@ def test_test_and_validation_masks_change_no_weight(tmp_path):
     assert same_weights(*networks)
 
 
+@pytest.mark.thorough
 def test_a_killed_training_ends_where_an_unbroken_one_does(tmp_path):
     manifest = write_set(tmp_path / "data")
     changes = ("segmenters.net.epochs=3", "segmenters.net.average=ema")
@@ -251,6 +253,7 @@ def test_training_without_a_classifier_then_with(small, tmp_path):
     assert "net) reaches a Dice" in (page / "index.html").read_text()
 
 
+@pytest.mark.thorough
 def test_another_setting_keeps_the_earlier_network(small, tmp_path):
     manifest, run = small
     trained(tmp_path, manifest, "segmenters.net.loss=ce")
@@ -292,6 +295,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("loss", "average"), PAIRS)
 def test_every_loss_and_average_trains(tmp_path, loss, average):
     manifest = write_set(tmp_path / "data", patients=6, slices=2)
@@ -354,6 +358,7 @@ def test_a_set_without_training_masks_is_refused(tmp_path, capsys):
     assert "No training image with a lesion has a mask" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_compare_goes_on_without_masks(tmp_path, capsys):
     manifest = write_set(tmp_path / "data", patients=8, slices=2)
     rows = [(r["image"], r["label"], "", r["patient"]) for r in read_rows(manifest)]
@@ -371,6 +376,7 @@ def test_compare_goes_on_without_masks(tmp_path, capsys):
     assert "Nothing could be scored" in (tmp_path / "r/report/index.html").read_text()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "changes",
     [
@@ -420,6 +426,7 @@ def test_every_network_trains_and_segments(tmp_path, arch):
     assert set(read_per_case(run)["method"]) == {"net"}
 
 
+@pytest.mark.thorough
 def test_a_curve_of_another_network_or_other_splits_is_not_shown(job, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(job[0] / "run", run)
@@ -447,6 +454,7 @@ def test_scores_of_other_settings_are_left_out(job, tmp_path, capsys):
     assert "unet" not in set(read_per_case(run)["method"])
 
 
+@pytest.mark.thorough
 def test_scores_and_curves_from_other_starting_weights_are_left_out(job, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(job[0] / "run", run)
@@ -540,6 +548,7 @@ def test_validation_masks_that_are_not_there_are_missed_before_training(small, t
     assert not list(again.rglob("*.safetensors"))
 
 
+@pytest.mark.thorough
 def test_one_augmentation_is_laid_over_the_recipe(tmp_path):
     manifest = write_set(tmp_path / "data", patients=6, slices=2)
     run = trained(
@@ -550,5 +559,6 @@ def test_one_augmentation_is_laid_over_the_recipe(tmp_path):
     assert (held["rotate"], held["contrast"], held["intensity_shift"]) == (5, 0, 0.05)
 
 
+@pytest.mark.thorough
 def test_no_file_of_the_run_is_without_a_name_in_the_layout(job):
     assert files_of(job[0] / "run") == named_files(job[0] / "run")

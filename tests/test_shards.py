@@ -169,6 +169,7 @@ def fitted(trained) -> tuple[Path, Path, Path]:
     return config, run, whole
 
 
+@pytest.mark.thorough
 def test_joined_masks_and_scores_are_the_whole(fitted, tmp_path, capsys, monkeypatch):
     config, before, whole = fitted
     run = tmp_path / "run"
@@ -200,6 +201,7 @@ def test_joined_masks_and_scores_are_the_whole(fitted, tmp_path, capsys, monkeyp
     assert "masks of heatmaps: up to date, there is nothing" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_lost_shards_of_masks_are_named_and_made_again_alone(fitted, tmp_path, capsys, monkeypatch):
     config, before, whole = fitted
     run = tmp_path / "run"
@@ -242,6 +244,7 @@ def test_masks_of_other_rules_are_not_joined(fitted, tmp_path, capsys):
     ]
 
 
+@pytest.mark.thorough
 def test_shards_of_a_launcher_know_each_other(fitted, tmp_path, capfd):
     """Two at once, which torchrun might have started, of heatmaps and then of masks."""
     config, before, whole = fitted
@@ -255,6 +258,7 @@ def test_shards_of_a_launcher_know_each_other(fitted, tmp_path, capfd):
     assert contents(run) == contents(whole)
 
 
+@pytest.mark.thorough
 def test_what_may_be_done_to_a_run_while_a_shard_of_it_is_made(
     trained, tmp_path, capsys, monkeypatch
 ):
@@ -308,6 +312,7 @@ def test_rows_of_shards_keep_their_last_digit(tmp_path):
         read_shard_rows(tmp_path / "rows.json")
 
 
+@pytest.mark.thorough
 def test_a_lost_shard_is_named_and_made_again_alone(trained, tmp_path, capsys, monkeypatch):
     config, before, whole = trained
     run = tmp_path / "run"
@@ -432,6 +437,7 @@ def test_a_shard_waits_for_who_only_looks(tmp_path, monkeypatch):
         looker.join()
 
 
+@pytest.mark.thorough
 def test_joined_predictions_are_those_in_one_piece(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("weakseg.predicting.shards.PATIENCE", 0)
     config, _, whole = trained

@@ -22,6 +22,8 @@ from weakseg.runs import read_json
 from weakseg.scores import score_case, summarise
 from weakseg.scores.stored import read_per_case, read_rows
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: slices
 recipe: best-weak

@@ -17,6 +17,8 @@ from weakseg.heatmaps.store import load_heatmap
 from weakseg.masks.set_thresholds import GRID
 from weakseg.masks.thresholds import dice_curve, normalise
 
+pytestmark = pytest.mark.thorough
+
 SHORT = ("--set", "classifier.seeds=[0]", "--set", "classifier.epochs=1")
 LAYERS = ("features.4", "features.7", "features.10", "features.12")
 

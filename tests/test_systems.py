@@ -30,6 +30,8 @@ from weakseg.training.recipes import resolve
 from weakseg.training.supervision import supervised_loss
 from weakseg.training.times import with_times
 
+pytestmark = pytest.mark.thorough
+
 SMALLEST = "squeezenet1_1"
 SHALLOW = {"fcn32s": "resnet18"}
 """What the smallest, whose deepest map has stride 16, cannot carry, and what carries it."""

@@ -29,6 +29,8 @@ from weakseg.runs import read_json, write_json
 from weakseg.scores import youden_threshold
 from weakseg.scores.stored import read_summary
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: trained
 data: {{manifest: {manifest}, image_size: 64, split: {{val: 0.1, test: 0.3}}}}

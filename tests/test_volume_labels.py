@@ -16,6 +16,8 @@ from weakseg.scores import score_case
 from weakseg.scores.stored import read_per_case
 from weakseg.stored import read_json
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = """
 name: volumes
 data: {{manifest: {manifest}, image_size: 32}}

@@ -370,6 +370,7 @@ def test_a_network_may_follow_the_recipes():
     assert list(config.segmenters) == [METHOD, "after"]
 
 
+@pytest.mark.thorough
 @given(
     st.fixed_dictionaries(
         {},

@@ -139,6 +139,7 @@ def test_the_page_speaks_of_it(job):
 WITHOUT = CONFIG + '  drawn: {{arch: "encoder-unet:squeezenet1_1", epochs: 1}}\n'
 
 
+@pytest.mark.thorough
 def test_without_any_training_or_validation_mask_all_is_the_same_to_the_byte(job, tmp_path, capsys):
     folder, _ = job
     bare = only_test_masks(folder / "data", folder / "run", tmp_path / "bare.csv")
@@ -163,6 +164,7 @@ def test_without_any_training_or_validation_mask_all_is_the_same_to_the_byte(job
     assert ours.loc["best-weak", "dice"] == theirs.loc["best-weak", "dice"]
 
 
+@pytest.mark.thorough
 def test_masks_that_its_teacher_saw_are_counted(job, copy):
     change = ("--set", "segmenters.after.masks=gradcam-validation")
     assert weakseg("train-segmenter", job[1], "--run-dir", copy, *RECIPE, *change) == 0
@@ -231,6 +233,7 @@ def test_training_alone_does_not_take_masks_of_other_heatmaps(job, copy, capsys)
     assert "heatmap-segment" in said
 
 
+@pytest.mark.thorough
 def test_screening_makes_other_masks_of_the_same_network(job, copy):
     before = weights(copy, "best-weak")
     change = ("--set", "segmenters.best-weak.min_peak=1")
@@ -280,6 +283,7 @@ def test_outlines_follow_the_image_in_the_run_in_predict_and_in_an_export(
     assert others
 
 
+@pytest.mark.thorough
 def test_a_network_corrects_its_masks_and_says_when(job, copy, capsys):
     before = contents(copy / "targets/after")
     sets = ("correct={slope: 0.001, lesion: 0.6, background: 0.6}", "epochs=4", "image_size=32")
@@ -312,6 +316,7 @@ segmenters:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "method", thorough_but(["best-map-grown", "best-weak", "gradcam-fixed"], ["best-weak"])
 )
@@ -421,12 +426,14 @@ def test_a_teacher_without_masks_yet_names_the_command(job, tmp_path, capsys):
     assert "heatmap-segment" in said
 
 
+@pytest.mark.thorough
 def test_a_classifier_that_no_u_net_stands_on_is_told(job, tmp_path, capsys):
     command = ("train-segmenter", job[1], "--run-dir", tmp_path / "r", *RECIPE)
     assert weakseg(*command, "--set", "classifier.arch=mobilenet_v3_small") == 2
     assert "best-weak: there is no U-Net on mobilenet_v3_small" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_a_teacher_that_finds_nothing_is_refused_and_the_earlier_network_kept(job, copy, capsys):
     before = weights(copy, "best-weak")
     change = ("--set", "segmenters.best-weak.threshold=1.0")
@@ -438,6 +445,7 @@ def test_a_teacher_that_finds_nothing_is_refused_and_the_earlier_network_kept(jo
     assert list(copy.rglob("after*/**/best.safetensors"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("change", ["keep=best", "threshold=validation"])
 def test_validation_masks_are_counted_where_they_are_asked_for(job, copy, change):
     # Of one step more, so that the network is another one in any case.
@@ -450,6 +458,7 @@ def test_validation_masks_are_counted_where_they_are_asked_for(job, copy, change
     assert seen["best-weak"] == 0
 
 
+@pytest.mark.thorough
 def test_they_are_counted_where_looking_changed_no_weight(job, copy, monkeypatch):
     """Of a single epoch the best is the last: keep=best gives the same network."""
     # Files of equal weights differ by the order of their metadata, most of the time.
@@ -464,6 +473,7 @@ def test_they_are_counted_where_looking_changed_no_weight(job, copy, monkeypatch
 # New images
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("method", "spoken_of"),
     [("best-weak", True), ("after", False), ("best-map-two-tone", False), ("gradcam-fixed", False)],
@@ -486,6 +496,7 @@ def test_a_new_image_is_segmented_as_the_test_image_was(job, tmp_path, method, s
         assert len(rows) == 1
 
 
+@pytest.mark.thorough
 def test_predict_takes_the_first_method_that_saw_no_mask_of_any_heatmap(
     job, copy, tmp_path, capsys
 ):
@@ -505,6 +516,7 @@ def test_predict_takes_the_first_method_that_saw_no_mask_of_any_heatmap(
     assert "name one with --method: gradcam-validation\n" in said
 
 
+@pytest.mark.thorough
 def test_predict_says_which_method_it_takes(job, tmp_path, capsys):
     folder, _ = job
     image = folder / "data/images/p00_0.png"

@@ -68,6 +68,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_hostile_file_is_refused_with_its_line_soon(name, tmp_path):
     held, line, said = REFUSED[name]

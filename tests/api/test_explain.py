@@ -83,6 +83,7 @@ def test_cropping_is_torchvisions():
     assert marked[150, 210] == 1
 
 
+@pytest.mark.thorough
 def test_a_picture_is_the_same_in_whatever_it_is_handed_over(spot, tmp_path):
     from PIL import Image
 
@@ -108,6 +109,7 @@ def test_lists_and_batches_give_lists(spot):
     np.testing.assert_array_equal(alone.heatmap, several[1].heatmap)
 
 
+@pytest.mark.thorough
 def test_classes_by_number_and_by_name(spot):
     model = torchvision.models.resnet18(num_classes=3)
     names = ["normal", "benign", "malignant"]
@@ -318,6 +320,7 @@ def test_a_window_makes_of_a_picture_what_a_run_makes_of_it(spot, tmp_path, wind
         assert result.preprocessing.window == window
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("window", ["auto", "percentiles", (40.0, 400.0)])
 def test_a_classifier_of_a_run_knows_the_window_of_its_images(tmp_path, spot, window):
     spec = ClassifierSpec("squeezenet1_1", ("normal", "tumor"), 1)

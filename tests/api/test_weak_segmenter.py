@@ -167,6 +167,7 @@ def test_it_is_kept_without_code_and_segments_alike(fitted, given, tmp_path):
         WeakSegmenter.load(tmp_path)
 
 
+@pytest.mark.thorough
 def test_the_report_is_written(fitted, tmp_path):
     page = fitted.report(tmp_path / "report")
     assert "Grad-CAM" in page.read_text()
@@ -226,6 +227,7 @@ def held(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
 
 
+@pytest.mark.thorough
 def test_inputs_of_an_earlier_fit_stay_until_new_ones_are_found_good(given, tmp_path, monkeypatch):
     monkeypatch.setattr("weakseg.api.weak_segmenter.compare", lambda prepared: None)
     run, kept = tmp_path / "mine", tmp_path / "mine-given"

@@ -413,6 +413,7 @@ def test_the_fingerprint_sees_every_file_and_how_it_is_read(tmp_path):
     assert len(set(prints)) == len(prints)
 
 
+@pytest.mark.thorough
 def test_lgg_is_clean_but_for_black_slices(shared):
     path = present(shared / "data" / "lgg_flair_dev" / "labels.csv")
     problems = check_manifest(path, DATA)

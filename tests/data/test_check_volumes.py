@@ -627,6 +627,7 @@ def test_brats_is_clean_with_two_modalities_and_brains(shared, tmp_path):
     assert splits == {"train": 4, "val": 1, "test": 1}
 
 
+@pytest.mark.thorough
 def test_glioma_stacks_are_clean_but_for_their_spacing(shared):
     path = present(shared / "data/lgg_flair3d_dev/labels.csv")
     (problem,) = check_manifest(path, DATA)

@@ -129,6 +129,7 @@ def test_a_parameter_out_of_range_is_named_at_the_call(
         phantom_slices(*arguments)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("per_patient", "size"), [(4, 64), (64, 64), (5, 200)])
 def test_extreme_parameters_still_hold_lesions_and_free_slices(per_patient: int, size: int) -> None:
     drawn = list(phantom_slices(6, per_patient, size, 5))
@@ -247,6 +248,7 @@ def test_the_shortcut_is_all_that_is_new(size: int) -> None:
         np.testing.assert_array_equal(b.image, expected)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("patients", "size"), [(30, 48), (30, 64), (16, 128)])
 def test_the_marker_lies_in_the_background(patients: int, size: int) -> None:
     box = marker_box(size)

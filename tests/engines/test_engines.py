@@ -103,6 +103,7 @@ def test_the_graph_holds_every_formula_at_every_depth(net):
     assert_equal([heat], [expected[0]], 0.05)
 
 
+@pytest.mark.thorough
 def test_gradients_of_pools_and_convolutions_are_those_of_torch():
     torch.manual_seed(0)
     weights = [torch.randn(6, 2, 3, 2), torch.randn(4, 6, 3, 3), torch.randn(4, 4, 1, 1)]
@@ -336,6 +337,7 @@ while sessions:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs signals as Linux has")
 def test_signals_are_heard_after_an_engine_is_gone(net, tmp_path):
     """On processors with AMX a ``Core`` of OpenVINO left the stack for signals dangling."""
@@ -410,6 +412,7 @@ def test_an_export_of_a_network_that_looks_beside_is_of_an_image_alone(nested):
     np.testing.assert_array_equal(mask.astype(bool), alone)
 
 
+@pytest.mark.thorough
 def test_an_exported_network_is_pruned_as_the_run_is(nested):
     trained = {"image_size": 16, "channels": 1, "dims": 2, "sampled_prior": 0.5, "true_prior": 0.5}
     threshold = {"threshold": 0.5, "gate": 0.0}

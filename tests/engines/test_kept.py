@@ -59,6 +59,7 @@ def maps(kept, model, config=CONFIG, engine="onnxruntime"):
     return explain([model], LABELS, IMAGES, config, fill=True)
 
 
+@pytest.mark.thorough
 def test_a_graph_is_made_once_and_gives_the_same_to_the_last_bit(model, made, tmp_path):
     kept = KeptGraphs(tmp_path / "graphs")
     name, heat, p = maps(kept, model)

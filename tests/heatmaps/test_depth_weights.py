@@ -139,6 +139,7 @@ scores: {{bootstrap: 100, floors: false}}
 """
 
 
+@pytest.mark.thorough
 def test_a_run_keeps_its_weights_and_predict_takes_them(tmp_path, monkeypatch, capsys):
     seen = []
 

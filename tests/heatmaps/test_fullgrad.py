@@ -54,6 +54,7 @@ def to_one(maps):
     return (maps - low) / (maps.max(axis=(1, 2), keepdims=True) - low)
 
 
+@pytest.mark.thorough
 def test_each_map_over_its_own_range_is_the_librarys(net):
     images = torch.randn(2, 3, 64, 64)
     ours, logits = fullgrad_maps(net, images, (1,))

@@ -224,6 +224,7 @@ def check_together(model, layers, method, score="log-odds"):
     assert max(np.abs(m).max() for m in together) > 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("score", ["logit", "log-odds"])
 def test_several_layers_in_one_pass_are_each_layer_alone(method, score):
@@ -267,6 +268,7 @@ def hooks(model):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("trouble", ["none", "target", "no map", "not run"])
 @pytest.mark.parametrize("grad", [True, False])
 def test_the_network_is_left_as_it_was_found(trouble, grad):

@@ -168,6 +168,7 @@ LARGE = ("unetpp", "sw-unet", "mfr-unet", "render-unet", "unet-original", "deepl
 EVERY = [*SMALL, *MORE, *(pytest.param(a, marks=pytest.mark.slow) for a in LARGE)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", EVERY)
 def test_every_network_has_its_maps(arch):
     torch.manual_seed(1)

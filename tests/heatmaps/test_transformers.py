@@ -70,6 +70,7 @@ def lively(name):
     return net, layer, torch.rand(2, 3, *size), reshape
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "shapleycam"])
 @pytest.mark.parametrize("name", CASES)
 def test_a_map_is_the_librarys_with_its_reshape_transform(name, method):
@@ -157,6 +158,7 @@ def test_tensors_that_are_no_maps_are_refused_with_a_layer_that_is(layer):
         raw_cam(net, layer, images, 1)
 
 
+@pytest.mark.thorough
 def test_tokens_that_lost_their_places_are_no_map_of_other_proportions():
     """LeViT's attention between stages keeps no place; some tokens lay on a line by chance."""
     torch.manual_seed(0)

@@ -125,6 +125,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_floors_of_real_sets(name: str) -> None:
     folder = SHARED / name

@@ -79,6 +79,7 @@ def plainly(heat, image, *, warm, reach, most, rare, blur):
     return part
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parted", [False, True])
 @pytest.mark.parametrize("dims", [2, 3])
 def test_growing_is_as_told_wherever_the_heat_is_scattered(dims, parted, in_parts):

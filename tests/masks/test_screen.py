@@ -101,6 +101,7 @@ def test_as_scikit_image(mask, share):
     np.testing.assert_array_equal(keep_large_parts(mask, share), expected | (rest > 0) & ~outside)
 
 
+@pytest.mark.thorough
 @given(MASKS)
 def test_at_share_0_and_1_a_second_time_changes_nothing(mask):
     once = keep_large_parts(mask, 0)

@@ -208,6 +208,7 @@ def test_a_quantile_without_ties_takes_its_share() -> None:
     assert apply_threshold(heatmap, quantile_threshold(heatmap, 0.8)).sum() == 19
 
 
+@pytest.mark.thorough
 @given(HEATMAPS, INNER)
 def test_a_quantile_takes_at_most_its_share_and_only_heat(heatmap: np.ndarray, q: float) -> None:
     mask = apply_threshold(heatmap, quantile_threshold(heatmap, q))
@@ -412,6 +413,7 @@ def test_large_heatmaps_are_cut_as_small_ones(monkeypatch):
         apply_threshold(heat, at)
 
 
+@pytest.mark.thorough
 @given(HEATMAPS, INNER)
 def test_in_parts_thresholds_and_masks_are_the_very_same(heatmap: np.ndarray, at: float) -> None:
     heat = heatmap.astype(np.float32)

@@ -87,6 +87,7 @@ def made(tmp_path_factory):
     return config, run
 
 
+@pytest.mark.thorough
 def test_networks_learn_from_images_with_heat_and_stand_on_the_heatmaps(made):
     config, run = made
     assert weakseg("train-segmenter", config, "--run-dir", run, "--device", "cpu") == 0

@@ -55,6 +55,7 @@ def test_default_layer_of_an_unlisted_network_is_its_last_map_before_pooling(arc
     assert model.training
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", ["resnet18", "squeezenet1_1", "efficientnet_b0", "convnext_tiny"])
 def test_first_layer_and_repeat_are_the_same_function_of_a_grey_image(arch):
     rgb = build_classifier(ClassifierSpec(arch, LABELS, 1, "repeat")).eval()
@@ -130,6 +131,7 @@ def test_unknown_timm_network_is_refused():
         build_classifier(ClassifierSpec("timm:resnet_eighteen_x", LABELS, 3))
 
 
+@pytest.mark.thorough
 def test_timm_network_takes_grey_and_uses_its_own_normalisation():
     pytest.importorskip("timm", reason="timm is an extra")
     model = build_classifier(ClassifierSpec("timm:tf_efficientnet_lite0", LABELS, 1)).eval()
@@ -172,6 +174,7 @@ def test_imagenet_weights_without_a_network_name_the_alternatives(monkeypatch):
         imagenet_state("resnet18")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("arch", "size"), [("inception_v3", 64), ("vit_b_16", 64)])
 def test_an_image_size_that_a_network_does_not_take_is_told(arch, size):
     model = build_classifier(ClassifierSpec(arch, LABELS, 3))

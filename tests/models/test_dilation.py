@@ -76,6 +76,7 @@ def test_the_fine_map_holds_the_coarse_one(arch, stride):
     torch.testing.assert_close(many[:, :, first::step, first::step], few, rtol=0, atol=noise)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", OWN)
 def test_pretrained_weights_of_torchvision_load(arch):
     source = torchvision.models.get_model(arch, num_classes=5).state_dict()
@@ -88,15 +89,18 @@ def test_the_networks_own_stride_changes_nothing():
     assert str(build("resnet18", 32)) == str(build("resnet18"))
 
 
+@pytest.mark.thorough
 def test_a_network_outside_the_table_is_dilated_too():
     assert last_map(build("regnet_y_400mf", 8), torch.rand(1, 3, 64, 64)).shape[2:] == (8, 8)
 
 
+@pytest.mark.thorough
 def test_a_timm_network_is_dilated_too():
     pytest.importorskip("timm", reason="timm is an extra")
     assert last_map(build("timm:resnet10t", 8), torch.rand(1, 3, 64, 64)).shape[2:] == (8, 8)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arch", "stride", "found"),
     [

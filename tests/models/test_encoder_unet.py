@@ -17,6 +17,7 @@ def _seeded():
     torch.manual_seed(0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("channels", thorough_but([1, 3], [1]))
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_output_has_the_size_of_the_input_odd_ones_too(encoder, channels):
@@ -28,6 +29,7 @@ def test_output_has_the_size_of_the_input_odd_ones_too(encoder, channels):
     assert net.input_size(33) == net.output_size(33) == 33
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoder", QUICK)
 def test_every_parameter_learns(encoder):
     net = EncoderUNet(1, 2, encoder)

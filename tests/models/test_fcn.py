@@ -27,6 +27,7 @@ def randomised(net):
     return net.eval()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arch", "expected"),
     [
@@ -102,6 +103,7 @@ def test_backbone_shares_the_classifiers_weights():
     assert not any(name.startswith("classifier") for name in own)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", ["resnet18", "vgg16"])
 def test_repeated_grey_is_the_same_function_as_a_summed_first_layer(arch):
     pair = []
@@ -136,6 +138,7 @@ def test_unknown_backbone_and_modalities_are_refused():
         build_fcn(4, 2, 8)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("build", "plain"),
     [(build_fcn_resnet50, "fcn_resnet50"), (build_deeplabv3_resnet50, "deeplabv3_resnet50")],

@@ -36,6 +36,7 @@ def trained(spec, freezing):
     return before, model.state_dict()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arch", "head"),
     [

@@ -81,16 +81,19 @@ def check_equal(arch, expected):
 PLAIN = [a for a in ARCHITECTURES if a not in SLOW["first-layer"]]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", [*PLAIN, "googlenet"])
 def test_torchvision_s_networks_take_summed_weights(arch):
     check_equal(arch, "first-layer")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", thorough_but(SUMMED, SUMMED[:3]))
 def test_timm_s_networks_take_summed_weights(arch):
     check_equal(arch, "first-layer")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", REPEATED)
 def test_where_summed_weights_are_another_function_the_channel_is_repeated(arch):
     check_equal(arch, "repeat")
@@ -151,6 +154,7 @@ def test_other_numbers_of_channels_are_refused(channels):
         build_classifier(ClassifierSpec("resnet18", LABELS, channels))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoder", [e for e in ENCODERS if e not in ("vgg16", "resnet50")])
 def test_encoders_of_segmenters_give_what_they_give_of_colours(encoder):
     if encoder.startswith("tf_"):
@@ -171,6 +175,7 @@ def test_encoders_of_segmenters_give_what_they_give_of_colours(encoder):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "arch", ["inception_v3", pytest.param("googlenet", marks=pytest.mark.slow)]
 )

@@ -23,6 +23,7 @@ def scores(net, x):
         return net(x)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 @pytest.mark.parametrize(
     "arch",
@@ -64,6 +65,7 @@ def monai_resnet(name):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", ["resnet18", "resnet34", "resnet50"])
 def test_as_many_parameters_as_monais_resnet(arch):
     deep = inflate(flat(arch), DepthPlan(), channels=3, check=False)
@@ -98,6 +100,7 @@ def shapes_of(net, volume, *names):
 LAYERS = ("conv1", "maxpool", "layer2", "layer3", "layer4")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("plan", "depths"),
     [

@@ -49,6 +49,7 @@ def test_every_tested_network_has_named_depths():
     assert set(DEPTHS) == set(ARCHITECTURES)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", DEPTHS)
 def test_named_depths_are_maps_from_a_quarter_of_the_image_down(arch):
     model = network(arch)
@@ -86,6 +87,7 @@ def test_they_are_the_last_maps_of_their_resolutions(arch):
     assert tuple(wanted) == DEPTHS[arch]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", thorough_but([64, 128], [64]))
 @pytest.mark.parametrize("arch", TRACED)
 def test_an_unlisted_network_gets_a_layer_of_every_resolution_by_running_it(arch, size):
@@ -101,6 +103,7 @@ def test_an_unlisted_network_gets_a_layer_of_every_resolution_by_running_it(arch
     assert names[-1] == default_layer(model, size)
 
 
+@pytest.mark.thorough
 def test_running_a_resnet_finds_what_is_named_for_the_others():
     assert depths(network("resnet34")) == DEPTHS["resnet18"]
 

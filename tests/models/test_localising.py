@@ -44,6 +44,7 @@ def build(arch="resnet18", channels=3, **more):
     return build_classifier(ClassifierSpec(arch, LABELS, channels, **more)).eval()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", [*POOLED, "regnet_y_400mf", "shufflenet_v2_x0_5", "mnasnet0_5"])
 def test_the_average_of_scores_is_the_networks_own_output(arch):
     """Batch statistics are drawn, so that the features are no longer near zero."""
@@ -61,6 +62,7 @@ def test_the_average_of_scores_is_the_networks_own_output(arch):
         torch.testing.assert_close(places(x), expected, rtol=0, atol=1e-5 * scale)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("arch", thorough_but(POOLED, POOLED[:2]))
 def test_every_pool_gives_logits_and_a_map_of_class_scores(arch, pool):
@@ -106,6 +108,7 @@ def test_a_gradient_of_the_generalised_mean_of_nothing_is_finite():
     assert torch.isfinite(features.grad).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "arch", ["vgg16", "alexnet", "convnext_tiny", "mobilenet_v3_small", "vit_b_16", "swin_t"]
 )
@@ -126,6 +129,7 @@ def test_timm_networks_that_end_so_are_pooled_and_others_refused():
         build("timm:mobilenetv3_small_050", pool="avg")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arch", DEPTHS)
 def test_exits_are_averaged_with_the_networks_own_logits(arch):
     model = build(arch, exits=True)
@@ -184,6 +188,7 @@ def test_heatmaps_of_one_layer_and_of_all_depths(arch, side, more):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_makes_heatmaps_of_it(method):
     model = build("squeezenet1_1", 1, pool="lse", exits=True)
@@ -202,6 +207,7 @@ def test_an_exit_drives_the_gradient_of_its_own_layer():
     assert np.corrcoef(before.ravel(), after.ravel())[0, 1] < 0.999
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pool", ["default", *POOLS])
 def test_training_reaches_every_parameter(pool):
     model = build(pool=pool, stride=16, exits=True).train()
@@ -212,6 +218,7 @@ def test_training_reaches_every_parameter(pool):
         assert torch.isfinite(parameter.grad).all(), name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pool", ["default", *POOLS])
 def test_half_precision_gives_the_same_class_scores_nearly(pool):
     model, x = build(pool=pool, stride=16, exits=True), torch.rand(2, 3, 64, 64)
@@ -264,6 +271,7 @@ def test_a_copy_listens_to_its_own_layers():
         torch.testing.assert_close(model(x), before)
 
 
+@pytest.mark.thorough
 def test_dropout_takes_whole_channels_as_the_network_itself_does():
     """In training, the average of a pooled efficientnet varies as the network's own output."""
     spread = {}

@@ -49,6 +49,7 @@ def check_copied(net, state):
     return summed
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", [*ENCODER_UNETS, "encoder-unet:tf_efficientnet_lite0"])
 def test_every_tensor_of_an_encoder_is_copied_and_the_decoder_stays_random(name, channels):
@@ -62,6 +63,7 @@ def test_every_tensor_of_an_encoder_is_copied_and_the_decoder_stays_random(name,
             assert torch.equal(v, before[k]), k
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FCNS)
 def test_every_tensor_of_an_fcn_s_backbone_is_copied(name):
     net = build_segmenter(name, 3, 2)
@@ -70,6 +72,7 @@ def test_every_tensor_of_an_fcn_s_backbone_is_copied(name):
     assert check_copied(net, state) == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["fcn_resnet50", "deeplabv3_resnet50"])
 def test_of_torchvision_s_networks_the_classifier_stays_random(name):
     net = build_segmenter(name, 1, 2)

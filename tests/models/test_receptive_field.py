@@ -184,6 +184,7 @@ def test_unet(padding, depth):
     assert measured_receptive_field(net, (size, size), outputs=2**depth) == field.size
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arch", "side", "stride"),
     # Published: Araujo et al. (Distill 2019) for VGG, MobileNet and EfficientNet; ResNets and
@@ -220,6 +221,7 @@ def test_classifiers_heatmap_layer(arch, side, stride):
     assert measured_receptive_field(net, (tall, 64), layer=layer) == (expected, None)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("stride", [8, 16, 32])
 @pytest.mark.parametrize("arch", ["vgg16", "resnet18"])
 def test_fcn(arch, stride):

@@ -143,6 +143,7 @@ def rows():
     return models_table()
 
 
+@pytest.mark.thorough
 def test_table_has_every_network(rows):
     of_volumes = [*(f"mil:{a}" for a in ARCHITECTURES), *(f"{a}-3d" for a in ARCHITECTURES)]
     every = [*ARCHITECTURES, *of_volumes]

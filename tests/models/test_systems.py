@@ -168,6 +168,7 @@ def test_transunet_of_the_published_sizes_has_vit_base():
     assert sum(p.numel() for p in small.transformer.layers.parameters()) == 6 * 1_774_464
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoder", BEHIND_16)
 def test_the_maps_of_a_shorter_encoder_are_the_library_s(encoder):
     from segmentation_models_pytorch.encoders import get_encoder

@@ -82,6 +82,7 @@ OLDER = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", ["as torch has it", "as safetensors"])
 @pytest.mark.parametrize("arch", OLDER)
 def test_files_of_earlier_versions_load_as_torchvision_loads_them(arch, form):
@@ -144,6 +145,7 @@ def test_a_network_that_asks_for_versions_loads_what_it_saved():
 # --- what stands before the names
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "prefix",
     ["module.", "model.", "backbone.", "encoder.", "_orig_mod.", "net.", "module._orig_mod.net."],
@@ -283,6 +285,7 @@ def test_weights_for_another_size_are_named_for_what_they_are():
         load_pretrained(network("timm:test_vit"), state, "w.pth")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("key", ["layer2.0.conv1.weight", "layer4.1.bn2.running_var"])
 def test_values_that_are_no_numbers_are_refused_by_their_key(theirs, key, value):

@@ -158,6 +158,7 @@ def test_attention_starts_anew():
     assert all(name.startswith("attention.") for name in random)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pool", ["avg", "lse", "gem"])
 def test_pools_over_places_and_exits_take_volumes(pool):
     model = made("resnet18-3d", pool=pool, exits=True)

@@ -19,6 +19,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to open the page with"),
     pytest.mark.timeout(300),
+    pytest.mark.thorough,
 ]
 
 

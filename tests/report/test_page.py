@@ -242,6 +242,7 @@ def test_without_masks_the_report_says_that_nothing_could_be_scored(tmp_path):
     assert (out / "tables" / "methods.csv").read_text().startswith("run,")
 
 
+@pytest.mark.thorough
 def test_several_runs_share_a_table_and_are_held_against_each_other(tmp_path):
     good = make_run(tmp_path / "good", name="good", seeds=[0])
     bad = make_run(tmp_path / "bad", name="bad", seeds=[0], sharp=False)
@@ -259,6 +260,7 @@ def test_several_runs_share_a_table_and_are_held_against_each_other(tmp_path):
     assert page.text.index("All methods") < page.text.index("Threshold and lesion size")
 
 
+@pytest.mark.thorough
 def test_runs_of_different_data_are_not_compared(tmp_path):
     runs = [make_run(tmp_path / n, name=n, fingerprint=n, seeds=[0], patients=8) for n in "ab"]
     out = tmp_path / "out"

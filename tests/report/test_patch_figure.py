@@ -85,6 +85,7 @@ def test_shares_rise_with_the_patch():
         assert set(output_per_input(build_segmenter("unet", 1, 2), 100)[1]) == {1.0}
 
 
+@pytest.mark.thorough
 def test_figure_of_the_page_is_what_is_drawn_now():
     drawn, held = standalone(patch_figure()), (DOCS / "patches.svg").read_text()
 

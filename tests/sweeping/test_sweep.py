@@ -35,6 +35,7 @@ shutil.copytree(made, to)
 """
 
 
+@pytest.mark.thorough
 def test_two_jobs_one_killed_and_taken_up_again(tmp_path, capsys, monkeypatch):
     """What the jobs would make lies ready: they only put it where it belongs."""
     monkeypatch.chdir(tmp_path)
@@ -81,6 +82,7 @@ def test_two_jobs_one_killed_and_taken_up_again(tmp_path, capsys, monkeypatch):
     assert "seed-0: its run cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_runs_of_other_data_are_not_done(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     manifest = write_set(tmp_path / "data", patients=2)

@@ -157,6 +157,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("after", "share"), [(3, 0), (3, 1e9), (4, 1e9)])
 def test_a_killed_training_ends_where_an_unbroken_one_does(
     unbroken, tmp_path, monkeypatch, after, share

@@ -88,6 +88,7 @@ def test_constant_scores_stay_constant(size, tile, overlap):
     torch.testing.assert_close(out, expected.expand(1, *size), atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("flips", ["none", "x", "all"])
 @pytest.mark.parametrize("room", [True, False])
 def test_a_large_volume_s_probability_is_made_on_disk(monkeypatch, flips, room):

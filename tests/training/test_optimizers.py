@@ -316,6 +316,7 @@ def run(folder, after_epoch=None, task=None, **settings):
     return model, history
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "settings",
     [

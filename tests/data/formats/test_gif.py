@@ -212,6 +212,7 @@ masks: {{rules: [{{rule: otsu}}]}}
 """
 
 
+@pytest.mark.thorough
 def test_training_on_bmp_and_gif_is_that_on_png_to_the_digit(tmp_path):
     data = tmp_path / "data"
     rows = read_rows(write_set(data, patients=6, slices=1))

@@ -254,6 +254,7 @@ def test_figure_escapes_names():
     assert "<script>" not in svg
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kinds", "curve"),
     [

@@ -213,6 +213,7 @@ def test_one_share_of_all_controls_is_no_curve():
     assert is_curve(pd.DataFrame(sizes)).tolist() == [False, True, False, True]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("half", [0.04, None])
 def test_figures_are_drawn_with_and_without_intervals(half):
     table = conditions(half=half)
@@ -252,6 +253,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Page]:
     return run, base / "out", page
 
 
+@pytest.mark.thorough
 def test_the_section_holds_answers_conditions_and_notes(made):
     text = made[2].text.replace("\N{NO-BREAK SPACE}", " ")
     assert text.count(HEADING) == 2  # in the contents, and above the section
@@ -342,6 +344,7 @@ def test_a_run_without_true_masks_one_seed_and_nothing_else_has_a_section(tmp_pa
     assert not re.search(r"\bnan\b", page.text, re.IGNORECASE)
 
 
+@pytest.mark.thorough
 def test_pictures_that_are_gone_or_damaged_are_left_out(tmp_path):
     run = add_filtered(make_run(tmp_path / "run", seeds=[0], patients=8))
     folder = run / "filtered" / "resnet18" / "seed-0"
@@ -353,6 +356,7 @@ def test_pictures_that_are_gone_or_damaged_are_left_out(tmp_path):
     assert page.pictures == other_pictures(out) + len(main) - 2
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize(
     "stale",

@@ -23,6 +23,7 @@ def test_names_differ():
     assert len({s.name for s in SECTIONS}) == len(SECTIONS)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda s: s.name)
 def test_its_tables_have_the_same_names_whether_it_has_something_to_say_or_not(section, subjects):
     first, second = (section.build(s) for s in subjects)
@@ -48,6 +49,7 @@ def test_no_two_sections_write_one_table(subjects):
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.thorough
 def test_what_is_shown_is_on_the_page_in_its_order(subjects):
     shown = [s for s in SECTIONS if s.build(subjects[0]).shown]
     html = build_report([subjects[0].run]).html
