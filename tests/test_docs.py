@@ -42,8 +42,9 @@ def test_the_python_of_a_page_runs_as_it_stands_from_top_to_bottom(
 def console_lines(page):
     """The `weakseg …` lines of a page's blocks of commands, without comments."""
     text = (ROOT / page).read_text()
-    for block in re.findall(r"```\n(.*?)```", text, flags=re.S):
-        for line in block.splitlines():
+    # Whole blocks: the fence that ends one of another language would begin the next here.
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.M | re.S):
+        for line in [] if language else block.replace("\\\n", " ").splitlines():
             command = re.sub(
                 r"^(pip install uv && )?(uv run )?", "", re.split(r" [#>]", line)[0].strip()
             )

@@ -48,6 +48,8 @@ def _in_the_foreground():
             "predictions.csv is not there yet",
         ),
         (["validate", "x.csv"], "importing.validate.validate_manifest", "nothing was written"),
+        (["init", "folder"], "importing.arrange.init_folder", "with --force where they lie"),
+        (["export", "run", "--method", "x"], "exporting.export.export", "the run is untouched"),
     ],
 )
 def test_every_command_says_what_is_safe(args, module, said, number, code, monkeypatch, capsys):
@@ -266,3 +268,18 @@ def test_what_joblib_stumbles_over_when_work_is_given_up_is_not_told(monkeypatch
         end("another", KeyError(1))
     end(inspect_files.KEEPER, KeyError(1))
     assert told == [OSError, KeyError, KeyError]
+
+
+def test_every_command_that_makes_no_run_has_words_of_its_own():
+    import typer.main
+
+    from weakseg.cli import app
+
+    of_runs = {
+        "train-classifier",
+        "heatmap-segment",
+        "train-segmenter",
+        "retrain-filtered",
+        "compare",
+    }
+    assert set(typer.main.get_command(app).commands) == of_runs | set(interruption.SAFE)

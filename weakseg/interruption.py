@@ -30,6 +30,14 @@ SAFE = {
     "command",
     "predict": "masks that were written are whole, predictions.csv is not there yet; repeat the "
     "command",
+    "config": "nothing was written",
+    "init": "files that were written are whole; repeat the command, with --force where they lie in "
+    "its folder",
+    "import": "files that were written are whole; repeat the command, with --force where they lie "
+    "in its folder",
+    "export": "the run is untouched, and an export is whole once model.json is there; repeat the "
+    "command",
+    "explain-segmenter": "what was made before is kept in the run folder; repeat the command",
     "adapt": "files that were written are whole; repeat the command, with --generator where "
     "generator.safetensors is there",
 }

@@ -4,7 +4,7 @@ import pytest
 
 from weakseg.config import parse_config
 from weakseg.data.cases import Labels
-from weakseg.errors import ConfigError
+from weakseg.errors import ConfigError, UserError
 from weakseg.methods.checks import _check_segmenters, check_names, check_settings
 
 LABELS = Labels(("normal",), ("tumor",))
@@ -78,3 +78,34 @@ def test_names_of_classifiers_and_heatmaps_need_no_data_either(tree, words, wher
         check_names(parse_config(tree))
     assert e.value.where == where
     check_names(parse_config(tree | {"data": {"healthy_labels": []}}))  # nothing of it is trained
+
+
+@pytest.mark.parametrize(
+    ("tree", "dims", "words"),
+    [
+        ({"segmenters": {"deep": {"arch": "deepmedic"}}}, 2, "DeepMedic needs torch"),
+        ({"heatmap": {"method": "eigencam"}}, 2, "eigencam needs torch"),
+        ({"heatmaps": {"more": {"method": "scorecam"}}}, 2, "scorecam needs torch"),
+        ({"classifier": {"arch": "mil:resnet18"}}, 3, "by mil:resnet18 need torch"),
+        ({"heatmap": {"precision": "bf16-mixed"}}, 2, "onnxruntime does not compute in bf16"),
+        (
+            {"segmenters": {"u": {"arch": "unet", "precision": "bf16-mixed"}}},
+            2,
+            "onnxruntime does not compute in bf16",
+        ),
+    ],
+)
+def test_what_a_named_engine_cannot_do_is_told_before_anything_is_trained(tree, dims, words):
+    with pytest.raises(UserError, match=words) as e:
+        check_settings(parse_config(tree | {"engine": "onnxruntime"}), LABELS, 1, dims)
+    assert e.value.where == "engine"
+    for engine in ("torch", "auto"):
+        check_settings(parse_config(tree | {"engine": engine}), LABELS, 1, dims)
+
+
+def test_an_engine_that_is_not_installed_is_told_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr("weakseg.engines.base.find_spec", lambda name: None)
+    for more in ({}, {"segmenters": {"u": {"arch": "unet"}}}):
+        with pytest.raises(ConfigError, match="not installed") as e:
+            check_settings(parse_config({"engine": "openvino"} | more), LABELS, 1)
+        assert "weakseg[" in e.value.fix

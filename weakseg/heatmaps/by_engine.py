@@ -190,7 +190,8 @@ def pick_explainer(
     device = models[0].mean.device
     check_engine(engine, config, device.type, precision)
     if models[0].spec.depth is not None:
-        return _of_volumes(engine, models[0].spec.arch)
+        refuse_volumes(engine, models[0].spec.arch)
+        return explain_by_all, {"engine": TORCH}
     if engine != AUTO:
         return ByEngine(engine, precision_of(precision), kept=kept), {"engine": engine}
     if device.type != "cpu":
@@ -210,16 +211,20 @@ def pick_explainer(
     return ways[chosen], record
 
 
-def _of_volumes(engine: str, arch: str) -> tuple[Explainer, dict[str, Any]]:
-    """Torch, which alone makes heatmaps of whole volumes."""
-    if engine != AUTO:
+def refuse_volumes(engine: str, arch: str) -> None:
+    """Refuse a named engine, as torch alone makes heatmaps of whole volumes.
+
+    Raises
+    ------
+    ExportError
+    """
+    if engine not in (TORCH, AUTO):
         raise ExportError(
             f"Heatmaps of volumes by {arch} need torch.",
             where="engine",
             found=engine,
             fix="set engine: torch, or auto",
         )
-    return explain_by_all, {"engine": TORCH}
 
 
 def check_engine(engine: str, config: HeatmapConfig, device: str, precision: str) -> None:

@@ -44,6 +44,7 @@ def check_settings(
     UserError
         For weights that cannot be read or belong to another network.
     """
+    from weakseg.heatmaps.by_engine import check_engine, refuse_volumes
     from weakseg.heatmaps.cam import LAYERLESS, check_method
     from weakseg.heatmaps.explaining import target_classes
     from weakseg.models.classifiers import build_classifier
@@ -65,10 +66,13 @@ def check_settings(
         )
     if dims > c.dims or not labels.healthy:
         return
-    pick_device(config.device)
+    device = pick_device(config.device)
+    if dims == 3:
+        refuse_volumes(config.engine, c.arch)
     for name, heat in config.all_heatmaps.items():
         where = "heatmap" if name not in config.heatmaps else f"heatmaps.{name}"
         check_method(heat.method, where=f"{where}.method")
+        check_engine(config.engine, heat, device, config.heatmap_precision(name))
         target_classes(heat.target, labels, where=f"{where}.target")
         for rule in config.rules_of(name):
             rule.require()
@@ -235,10 +239,12 @@ def _as_named(name: str) -> Iterator[None]:
 
 
 def _check_segmenters(config: Config, channels: int, dims: int, made: Mapping[str, Any]) -> None:
+    from weakseg.engines.registry import check_engine
     from weakseg.models.pretrained import backbone_name, load_backbone
     from weakseg.models.segmenters import Segmenter, build_segmenter
     from weakseg.models.unetpp import pruned
     from weakseg.models.without_weights import without_weights
+    from weakseg.training.by_engine import refuse_deepmedic
     from weakseg.training.given import given_weights
     from weakseg.training.loop import pick_device
     from weakseg.training.recipes import resolve
@@ -260,9 +266,12 @@ def _check_segmenters(config: Config, channels: int, dims: int, made: Mapping[st
             if s.weights == "imagenet":
                 backbone_name(s.arch)
     for name, s in networks:
-        with _as_named(name), without_weights(), pruned(build(s.arch), s.prune):
-            pass  # refused where it cannot be
-        pick_device(config.device)
+        with _as_named(name), without_weights():
+            model = build(s.arch)
+            with pruned(model, s.prune):
+                pass  # refused where it cannot be
+        check_engine(config.engine, pick_device(config.device), s.precision)
+        refuse_deepmedic(config.engine, [model])
         seeds = config.segmenter_seeds(name)
         begin_so = [one for one in seeds if config.segmenter(name, one).weights == s.weights]
         trained = [segmenter_stage(name, one) for one in begin_so]

@@ -26,8 +26,19 @@ NEEDS_TORCH = ExportError(
     "DeepMedic needs torch: a whole image goes through its pathways at once, in parts that are no "
     "graph of one size.",
     where="engine",
-    fix="set engine: torch, or another segmenter",
+    fix="set engine: torch, or auto, or another segmenter",
 )
+
+
+def refuse_deepmedic(engine: str, models: Sequence[nn.Module]) -> None:
+    """Refuse a named engine for DeepMedic.
+
+    Raises
+    ------
+    ExportError
+    """
+    if engine not in (TORCH, AUTO) and any(isinstance(m, DeepMedic) for m in models):
+        raise NEEDS_TORCH
 
 
 def graph_of(model: nn.Module, shape: Sequence[int], what: str) -> bytes:
@@ -188,8 +199,7 @@ def by_engine(
         with torch.no_grad():
             by_torch = partial(_all, [torch_run(m) for m in models], seen)
             chosen, record = pick_quickest(by_torch, make, precision, len(seen[0]))
-    elif any(isinstance(m, DeepMedic) for m in models):
-        raise NEEDS_TORCH
+    refuse_deepmedic(engine, models)
     if chosen == TORCH:
         return list(models), record
     wanted = precision_of(precision)
