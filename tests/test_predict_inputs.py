@@ -1,5 +1,7 @@
 """What `predict` takes for images of patients, and how it names what it cannot read."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +208,82 @@ def linked(tmp_path):
     (tmp_path / "set/an-own").symlink_to(tmp_path / "set/own")
     (tmp_path / "set/nowhere").symlink_to(tmp_path / "not-there")
     return tmp_path / "set"
+
+
+def test_masks_may_go_into_a_folder_above_the_images(tmp_path, monkeypatch):
+    save(tmp_path / "data/images/a.png", noise(1))
+    save(tmp_path / "data/a.png", noise(2))  # the mask of an earlier call
+    images = tmp_path / "data/images"
+    for out in (tmp_path / "data", tmp_path):
+        assert [c.image for c in collect_inputs([images], out)] == [images / "a.png"]
+    monkeypatch.chdir(tmp_path)
+    (case,) = collect_inputs([Path("data/images")], Path())
+    assert case.image == Path("data/images/a.png")
+
+
+def test_masks_below_the_images_are_no_images_whatever_leads_to_them(tmp_path):
+    save(tmp_path / "set/a.png", noise(1))
+    save(tmp_path / "set/out/a.png", noise(2))
+    save(tmp_path / "set/out/overlays/a.png", noise(2))
+    save(tmp_path / "away/a.png", noise(2))
+    (tmp_path / "set/link.png").symlink_to(tmp_path / "set/out/a.png")
+    (tmp_path / "set/link").symlink_to(tmp_path / "set/out/overlays")
+    (tmp_path / "set/there").symlink_to(tmp_path / "away")
+    expected = {
+        "set/out": ["a.png", "there/a.png"],
+        "away": ["a.png", "link.png", "out/overlays/a.png"],  # the second is out/a.png
+    }
+    for out, names_of in expected.items():
+        found = collect_inputs([tmp_path / "set"], tmp_path / out)
+        below = sorted(c.image.relative_to(tmp_path / "set").as_posix() for c in found)
+        assert below == names_of
+
+
+def test_masks_among_the_images_of_a_folder_are_refused(tmp_path):
+    save(tmp_path / "set/a.png", noise(1))
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    for out in ("set", "link", "set/../set"):
+        with pytest.raises(UserError, match="would lie among the images") as e:
+            collect_inputs([tmp_path / "set"], tmp_path / out)
+        assert "fix: name another folder with --out" in e.value.render()
+    # What is named itself is no folder whose masks a second call would take.
+    assert names(collect_inputs([tmp_path / "set/a.png"], tmp_path / "set")) == ["a.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"caf\xe9/a.png"])
+def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_made(name, tmp_path):
+    bad = tmp_path / "set" / os.fsdecode(name)
+    save(tmp_path / "set/first.png", noise(1))
+    bad.parent.mkdir(exist_ok=True)
+    bad.write_bytes((tmp_path / "set/first.png").read_bytes())
+    for look in (
+        lambda: collect_inputs([tmp_path / "set"], tmp_path / "out"),
+        lambda: collect_inputs([bad], tmp_path / "out"),
+        lambda: list_tree(tmp_path / "set"),
+    ):
+        with pytest.raises(DataError, match="name cannot be written") as e:
+            look()
+        said = e.value.render()
+        assert r"caf\xe9" in said
+        assert "found: a name that is not UTF-8" in said
+        assert said.encode()
+    bad.rename(tmp_path / "set/caf\u00e9.png")
+    assert list_tree(tmp_path / "set").images == ("café.png", "first.png")
+    assert len(collect_inputs([tmp_path / "set"], tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize("index", ["12.0", "-1", "two"])
+def test_a_slice_that_is_no_index_is_refused_and_a_blank_one_is_the_whole(index, tmp_path):
+    for name in "ab":
+        save_volume(tmp_path / f"{name}.nii.gz", np.ones((3, 4, 5), np.int16))
+    table = tmp_path / "slices.csv"
+    table.write_text(f"image,slice\na.nii.gz,1\nb.nii.gz,{index}\n")
+    with pytest.raises(DataError, match=f"The slice '{index}' is no index") as e:
+        slices_named([table])
+    assert f"where: {table}, row 3\n" in e.value.render()
+    table.write_text("image,slice\na.nii.gz,1\nb.nii.gz,\n")
+    assert slices_named([table]) == {tmp_path / "a.nii.gz": [1]}
 
 
 def test_links_to_folders_are_followed_and_each_folder_is_listed_once(tmp_path):

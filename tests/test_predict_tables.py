@@ -7,8 +7,8 @@ import pytest
 
 from tests.data.helpers import noise, save
 from tests.test_predict_noise import Bright
-from tests.tiny import read_rows
-from weakseg.errors import DataError
+from tests.tiny import read_rows, tree
+from weakseg.errors import DataError, UserError
 from weakseg.predicting.predict import SLICES, TABLES, predict
 from weakseg.shards import Shard
 
@@ -51,6 +51,22 @@ def test_what_breaks_off_leaves_no_table_of_other_masks(run, tmp_path):
         predict(run, [tmp_path / "new"], out, method=Breaks())
     assert not [name for name in TABLES if (out / name).exists()]
     assert (out / "0.png").exists()
+
+
+def test_masks_among_the_images_are_refused_before_anything_is_written_or_deleted(run, tmp_path):
+    folder = tmp_path / "new"
+    (folder / "predictions.csv").write_text("of somebody")
+    before = tree(folder)
+    with pytest.raises(UserError, match="would lie among the images") as e:
+        predict(run, [folder], folder, method=Bright())
+    assert e.value.exit_code == 2
+    assert tree(folder) == before
+
+
+def test_masks_go_into_a_folder_above_the_images_again_and_again(run, tmp_path):
+    for _ in range(2):
+        rows = read_rows(predict(run, [tmp_path / "new"], tmp_path, method=Bright()))
+        assert [r["file"] for r in rows] == [str(tmp_path / f"new/{k}.png") for k in range(3)]
 
 
 def test_no_table_of_an_earlier_prediction_stays_where_shards_are_joined(run, tmp_path):

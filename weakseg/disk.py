@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from weakseg.errors import DataError, UserError, WeaksegError, first_line
@@ -68,6 +69,33 @@ def as_path(value: object, what: str = "a file") -> Path:
         found="empty text" if isinstance(value, str) else type(value).__name__,
         expected=f"the path of {what}, as text or pathlib.Path",
     )
+
+
+def require_utf8_names(paths: Iterable[Path], shown: Callable[[Path], str] = str) -> None:
+    """Refuse files whose names no table can hold, before any work is done on them.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    shown : callable, optional
+        A path as it may be shown.
+
+    Raises
+    ------
+    DataError
+        For the first whose path, folders included, is not UTF-8, as after unpacking an old zip.
+        Bytes that are not are told by their numbers.
+    """
+    for path in paths:
+        try:
+            str(path).encode("utf-8")
+        except UnicodeEncodeError as e:
+            raise DataError(
+                "A file's name cannot be written into a table.",
+                where=os.fsencode(shown(path)).decode("utf-8", "backslashreplace"),
+                found="a name that is not UTF-8",
+                fix="rename the file, or the folder of that name",
+            ) from e
 
 
 def in_words(size: float) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.data.helpers import good_rows, noise, save, save_volume, write_rows
 from weakseg.config import DataConfig
 from weakseg.data.check import check_manifest
-from weakseg.data.columns import plain_name
+from weakseg.data.columns import BESIDE_IMAGE, plain_name
 from weakseg.data.manifest import read_manifest
 from weakseg.data.near_files import near_cell
 from weakseg.data.table import Table, read_table
@@ -62,7 +62,7 @@ def test_a_column_of_splits_has_to_hold_splits(tmp_path, words, read):
 
 def test_names_that_predict_does_not_need_do_not_stop_it(tmp_path):
     path = write_rows(tmp_path, [["file", "class", "diagnosis"], ["a.png", "x", "y"]])
-    assert read_table(path, required=("image",)).rows[0].image == "a.png"
+    assert read_table(path, required=("image",), aside=BESIDE_IMAGE).rows[0].image == "a.png"
     with pytest.raises(DataError, match="no column 'label', and 2 that may be it"):
         read_table(path)
 

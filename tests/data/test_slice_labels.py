@@ -10,7 +10,7 @@ from tests.tiny import write_manifest
 from weakseg.config import DataConfig, load_config
 from weakseg.data.check import check_manifest
 from weakseg.data.fingerprint import data_fingerprint
-from weakseg.data.manifest import read_manifest
+from weakseg.data.manifest import read_configured, read_manifest
 from weakseg.errors import ConfigError, DataError
 
 DATA = DataConfig(manifest="volumes.csv", slice_labels="labels/slices.csv")
@@ -78,3 +78,18 @@ def test_the_phantom_has_no_second_table(tmp_path):
     (tmp_path / "c.yaml").write_text("data: {slice_labels: slices.csv}")
     with pytest.raises(ConfigError, match="phantom brings its own"):
         load_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("slices", [True, False])
+def test_several_columns_of_patients_are_refused_with_slice_labels_too(tmp_path, slices):
+    """Two scans of a patient must not fall on two sides."""
+    head = ["image", "patient_id", "subject"] + ([] if slices else ["label"])
+    rows = [[f"v{k}.nii.gz", "p1", "s1"] + ([] if slices else ["tumor"]) for k in (1, 2)]
+    path = tmp_path / "volumes.csv"
+    path.write_text("\n".join(",".join(r) for r in [head, *rows]) + "\n")
+    (tmp_path / "slices.csv").write_text("image,slice,label\nv1.nii.gz,0,tumor\n")
+    data = DATA.model_copy(update={"slice_labels": "slices.csv" if slices else None})
+    with pytest.raises(DataError, match="patient") as e:
+        read_configured(path, data)
+    assert "patient_id" in str(e.value)
+    assert "subject" in str(e.value)

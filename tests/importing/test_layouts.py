@@ -297,6 +297,15 @@ def test_images_of_others_are_not_overwritten(tmp_path, capsys):
     assert mine.read_bytes() != before
 
 
+def test_a_wrong_answer_is_told_before_images_are_written(tmp_path, capsys):
+    medmnist(tmp_path / "set")
+    out = tmp_path / "out"
+    assert weakseg("init", tmp_path / "set", "--out", out, "--answer", "helthy=0") == 2
+    assert "helthy" in capsys.readouterr().err
+    assert not list(out.rglob("*.png"))
+    init(tmp_path / "set", out)
+
+
 def test_medmnist_with_several_findings_an_image(tmp_path):
     labels = np.zeros((8, 14), np.uint8)
     labels[1, [0, 13]] = 1
@@ -403,6 +412,81 @@ def test_a_mask_that_a_table_names_and_is_not_there_is_told(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "mask-missing: 1 error" in said
     assert "row 5  ../set/3m.png" in said
+
+
+def twins(root, count=8, folder="masks"):
+    """Images, and masks of the same names in a folder of their own."""
+    for k in range(count):
+        picture(root / f"images/{k}.png", k)
+        if k % 2:
+            mask(root / f"{folder}/{k}.png")
+    return [[f"{k}.png", "sick" if k % 2 else "healthy", f"P{k // 2}"] for k in range(count)]
+
+
+def test_a_table_of_bare_names_is_read_where_masks_have_the_same_names(tmp_path, capsys):
+    root = tmp_path / "set"
+    table(root / "labels.csv", ["image", "label", "patient"], twins(root))
+    rows, _ = init(root, tmp_path / "out")
+    assert [(r["label"], r["patient"]) for r in rows[:3]] == [
+        ("healthy", "P0"),
+        ("sick", "P0"),
+        ("healthy", "P1"),
+    ]
+    assert all("/images/" in r["image"] for r in rows)
+    assert "8 of 8 rows name images" in capsys.readouterr().out
+
+
+def test_bare_names_of_masks_mean_masks_of_the_same_names(tmp_path):
+    root = tmp_path / "set"
+    rows = [[n, x, f"{k}.png" if k % 2 else ""] for k, (n, x, _) in enumerate(twins(root))]
+    table(root / "labels.csv", ["image", "label", "mask"], rows)
+    rows, _ = init(root, tmp_path / "out")
+    assert [r["mask"][-11:] for r in rows[:2]] == ["", "masks/1.png"]
+
+
+def test_a_missing_file_is_no_other_one_of_its_name(tmp_path, capsys):
+    root = tmp_path / "set"
+    named = twins(root)
+    rows = [[f"images/{n}", x, f"masks/{n}" if k % 2 else ""] for k, (n, x, _) in enumerate(named)]
+    (root / "images/1.png").unlink()  # whose mask is there
+    (root / "masks/3.png").unlink()  # whose image is there
+    table(root / "labels.csv", ["image", "label", "mask"], rows)
+    rows, _ = init(root, tmp_path / "out")
+    assert [r["image"][-12:] for r in rows[:3]] == [f"images/{k}.png" for k in (0, 2, 3)]
+    assert rows[2]["mask"].endswith("masks/3.png")
+    said = capsys.readouterr().out
+    assert "7 of 8 rows name images" in said
+    assert "mask-missing: 1 error" in said
+
+
+@pytest.mark.parametrize("wrong", ["", "tset"])
+def test_a_slip_in_somebody_s_own_splits_does_not_deal_them_out_anew(tmp_path, capsys, wrong):
+    root = tmp_path / "set"
+    splits = ["train", "train", "train", "train", "val", "val", wrong, "test"]
+    rows = [[*r, split] for r, split in zip(twins(root), splits, strict=True)]
+    table(root / "labels.csv", ["image", "label", "patient", "split"], rows)
+    rows, _ = init(root, tmp_path / "out")
+    assert [r["split"] for r in rows] == splits
+    said = capsys.readouterr().out
+    assert "split-" in said
+    assert "row 8" in said
+
+
+def test_splits_without_a_test_part_are_dealt_out_anew_and_that_is_said(tmp_path, capsys):
+    root = tmp_path / "set"
+    rows = [[*r, "train"] for r in twins(root)]
+    table(root / "labels.csv", ["image", "label", "patient", "split"], rows)
+    rows, _ = init(root, tmp_path / "out")
+    assert {r.get("split", "") for r in rows} == {""}
+    assert "its splits are train alone" in capsys.readouterr().out
+
+
+def test_a_diagnosis_alone_makes_no_table_one_of_isic(tmp_path, capsys):
+    root = tmp_path / "set"
+    table(root / "labels.csv", ["image", "diagnosis", "patient"], twins(root))
+    rows, _ = init(root, tmp_path / "out")
+    assert [r["patient"] for r in rows[:3]] == ["P0", "P0", "P1"]
+    assert "layout table" in capsys.readouterr().out
 
 
 def test_a_table_of_slices_stays_one(tmp_path, capsys):
@@ -674,6 +758,30 @@ def test_volumes_and_masks_in_two_folders(tmp_path):
         save_volume(root / f"labels/{k}.nii.gz", np.ones((8, 9, 8), np.uint8))
     rows, _ = init(root, tmp_path / "out")
     assert all(r["mask"].rpartition("/")[2] == r["image"].rpartition("/")[2] for r in rows)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask_of"),
+    [("s{}_FLAIR", "s{}_FLAIR_seg"), ("s{}_dwi", "s{}_dwi_msk"), ("images/c{}_ct", "masks/c{}_ct")],
+)
+def test_a_modality_in_the_names_of_image_and_mask(tmp_path, image, mask_of):
+    for k in range(3):
+        save_volume(tmp_path / "x" / f"{image.format(k)}.nii.gz", noise(k, (8, 9, 8)))
+        values = np.zeros((8, 9, 8), np.uint8)
+        values[2:5, 2:5, 1:3] = 1
+        save_volume(tmp_path / "x" / f"{mask_of.format(k)}.nii.gz", values)
+    rows, _ = init(tmp_path / "x", tmp_path / "out")
+    assert [(r["image"], r["mask"]) for r in rows] == [
+        (f"../x/{image.format(k)}.nii.gz", f"../x/{mask_of.format(k)}.nii.gz") for k in range(3)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_volumes_whose_masks_are_all_empty_are_refused(tmp_path, capsys, count):
+    for k in range(count):
+        save_volume(tmp_path / f"x/{k}.nii.gz", noise(k, (8, 9, 8)))
+        save_volume(tmp_path / f"x/{k}_seg.nii.gz", np.zeros((8, 9, 8), np.uint8))
+    assert "masks of all volumes are empty" in refused(tmp_path / "x", tmp_path / "out", capsys)
 
 
 def test_volumes_without_masks_are_refused(tmp_path, capsys):

@@ -13,6 +13,8 @@ from weakseg.errors import DataError, nearest
 
 REQUIRED = ("image", "label")
 OPTIONAL = ("mask", "patient", "split")
+BESIDE_IMAGE = ("label", *OPTIONAL)
+"""What nothing is read of where only images are named."""
 FURTHER = tuple(f"image{k}" for k in range(2, 10))
 """Further modalities on the image's grid; for volumes only, as is ``roi``."""
 EXAMPLE = "image,label,mask,patient,split"
@@ -91,6 +93,8 @@ def find_columns(
     path: Path,
     required: Sequence[str],
     splits: Sequence[str],
+    *,
+    aside: Sequence[str],
 ) -> Columns:
     """Find the columns by their own names, else by one that other sets have for them.
 
@@ -106,6 +110,8 @@ def find_columns(
         Columns that there must be.
     splits : sequence of str
         What a column of splits under another name may hold.
+    aside : sequence of str
+        Columns that nothing is read of: where several may be one of them, none is.
 
     Raises
     ------
@@ -130,7 +136,7 @@ def find_columns(
         at = [k for k in at if k not in place.values()]
         if name == "split":
             at = [k for k in at if _holds_only(rows, k, splits)]
-        if len(at) > 1 and (name in required or required == REQUIRED):
+        if len(at) > 1 and (name in required or name not in aside):
             raise _several(name, [written[k] for k in at], path)
         if len(at) == 1:
             place[name] = at[0]

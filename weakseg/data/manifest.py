@@ -74,7 +74,7 @@ def read_configured(path: Path, data: DataConfig) -> Table:
     group = data.split.leave_out.column if data.split.leave_out else None
     if data.slice_labels is None:
         return configured_table(read_table(Path(path), group=group), data)
-    table = read_table(Path(path), required=("image",), group=group)
+    table = read_table(Path(path), required=("image",), group=group, aside=("label",))
     labels = Path(path).absolute().parent / data.slice_labels
     return configured_table(with_slice_labels(table, labels), data)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from weakseg.data.columns import REQUIRED, SLICE
+from weakseg.data.columns import OPTIONAL, REQUIRED, SLICE
 from weakseg.data.table import JOINED, Row, Table, read_table
 from weakseg.errors import DataError
 
@@ -45,7 +45,7 @@ def with_slice_labels(table: Table, labels: Path) -> Table:
             expected="a row a volume",
             fix=f"leave out the column {SLICE!r}, or data.slice_labels",
         )
-    listed = read_table(labels, required=(*REQUIRED, SLICE))
+    listed = read_table(labels, required=(*REQUIRED, SLICE), aside=OPTIONAL)
     volumes: dict[str, Row] = {}
     for row in table.rows:
         if row.image and volumes.setdefault(table.real(row.image), row) is not row:

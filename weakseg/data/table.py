@@ -228,13 +228,18 @@ class Table:
 
 
 def read_table(
-    path: Path, required: Sequence[str] = REQUIRED, *, group: str | None = None
+    path: Path,
+    required: Sequence[str] = REQUIRED,
+    *,
+    group: str | None = None,
+    aside: Sequence[str] = (),
 ) -> Table:
     """Read a manifest's text.
 
     Delimiter and encoding are recognised, see `weakseg.data.csv_text.read_cells`; columns may have
     the names that other sets give them, see `weakseg.data.columns.OTHER_NAMES`; others are left
-    alone, but for that of `Row.group`. Blank lines are skipped.
+    alone, but for that of `Row.group`. Blank lines are skipped. Of ``aside``
+    nothing is needed: where several columns may be one of them, none is taken.
 
     Raises
     ------
@@ -243,7 +248,12 @@ def read_table(
     """
     (_, header), *lines = read_cells(path)
     columns = find_columns(
-        header, [cells for _, cells in lines], path, required, (*SPLITS, *SPLIT_NAMES)
+        header,
+        [cells for _, cells in lines],
+        path,
+        required,
+        (*SPLITS, *SPLIT_NAMES),
+        aside=aside,
     )
     grouped = None if group is None else further_column(header, group, path)
     if not lines:

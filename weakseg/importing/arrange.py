@@ -151,19 +151,24 @@ def write_arrangement(
             where=str(source),
             found="; ".join(arrangement.found) or None,
         )
+    settings, kind = dict(arrangement.settings), None
+    by_masks = arrangement.label_by_mask is not None
+    if not by_masks:  # an answer that is wrong is told before images are written
+        kind = _kind(arrangement, settings, answers, source)
+        answers.refuse_unasked()
     if arrangement.export is not None:
         _refuse_pictures(arrangement.items, out, force)
         with progress("writing images", 0) as advance:
             arrangement.export(out, advance)
-    settings = dict(arrangement.settings)
     items = _labelled(arrangement, out, settings)
     if arrangement.label_by_mask is not None:
         items, left_out = _without_few_healthy(items, arrangement.label_by_mask[0])
         arrangement = replace(arrangement, found=(*arrangement.found, *left_out))
     arrangement = replace(arrangement, items=items)
-    kind = _kind(arrangement, settings, answers, source)
+    if by_masks:
+        kind = _kind(arrangement, settings, answers, source)
+        answers.refuse_unasked()
     masks = any(i.masks for i in arrangement.items)
-    answers.refuse_unasked()
     remarks = [*arrangement.found, *counts(arrangement.items)]
     doubts = [doubt(q) for q in answers.assumed]
     write_items(out / LABELS, arrangement.items)
@@ -216,6 +221,14 @@ def _without_few_healthy(
     if not formats_of(items[0].image).further or not 0 < len(few) < len(SPLITS):
         return tuple(items), ()
     kept = tuple(i for i in items if i.label != healthy)
+    if not kept:
+        raise DataError(
+            "The masks of all volumes are empty.",
+            where=str(items[0].masks[0]),
+            found=f"{is_or_are(len(few), 'volume', 'without a lesion')}",
+            expected="volumes with a lesion, which segmenters learn from",
+            fix="look whether these are the masks, and whether another value of theirs is meant",
+        )
     left = is_or_are(len(few), "volume", "with an empty mask")
     return kept, (f"{left} left out: too few for every split",)
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from weakseg.data.folder_files import files_below
 from weakseg.data.scan_names import why_no_data
+from weakseg.disk import require_utf8_names
 from weakseg.errors import DataError
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
@@ -55,18 +56,6 @@ class Tree:
         """Where a file is."""
         return self.root / file
 
-    @cached_property
-    def by_stem(self) -> dict[str, str | None]:
-        """Name of an image without its ending, in small letters → the image; None for several.
-
-        Tables that name images without their folder are read with it.
-        """
-        by_stem: dict[str, str | None] = {}
-        for f in self.images:
-            stem = stem_of(f).casefold()
-            by_stem[stem] = None if stem in by_stem else f
-        return by_stem
-
     def summary(self) -> str:
         """What the files are, counted by their endings."""
         if not self.files:
@@ -88,7 +77,7 @@ def list_tree(folder: Path, out: Path | None = None) -> Tree:
     Raises
     ------
     DataError
-        If it is missing, or no folder.
+        If it is missing, no folder, or holds an image whose name is not UTF-8.
     """
     root = Path(os.path.abspath(folder))  # noqa: PTH100
     if not root.is_dir():
@@ -99,7 +88,9 @@ def list_tree(folder: Path, out: Path | None = None) -> Tree:
         )
     files = [f.relative_to(root).as_posix() for f in files_below(root, but=out)]
     kept = (f for f in files if why_no_data([p.casefold() for p in f.split("/")]) is None)
-    return Tree(root, tuple(sorted(kept, key=counting_order)))
+    tree = Tree(root, tuple(sorted(kept, key=counting_order)))
+    require_utf8_names(map(Path, (*tree.images, *tree.volumes)))  # DICOM files are renamed anyway
+    return tree
 
 
 def counting_order(text: str) -> list[tuple[int, int, str]]:

@@ -13,6 +13,7 @@ from typing import Any
 from weakseg.config import DataConfig
 from weakseg.data.case_files import read_whole
 from weakseg.data.cases import Case
+from weakseg.data.columns import BESIDE_IMAGE
 from weakseg.data.folder_files import files_below
 from weakseg.data.formats.base import Formats
 from weakseg.data.formats.dicom.identity import identifiers_of, public_path
@@ -27,6 +28,7 @@ from weakseg.data.pseudonyms import default_key_file, read_pseudonyms
 from weakseg.data.scan_names import HIDDEN, MASK, SYSTEM, why_no_scan
 from weakseg.data.series import series
 from weakseg.data.table import read_table
+from weakseg.disk import require_utf8_names
 from weakseg.errors import DataError, UserError, count
 from weakseg.progress import progress, say
 
@@ -56,7 +58,10 @@ def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IM
     Raises
     ------
     DataError
-        For a path that is not there, a folder without images, or a row that names none.
+        For a path that is not there, a folder without images, a row that names none, or a name
+        that is not UTF-8.
+    UserError
+        If ``out`` is a folder that was named.
     """
     collected: list[_Named] = []
     for given in inputs:
@@ -70,6 +75,7 @@ def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IM
         else:
             collected.append((path, (), None))
     unique = _once(collected)
+    require_utf8_names(unique, public_path)
     shown = shown_inputs(list(unique))
     if telling := sum(text != str(image) for image, text in shown.items()):
         say(
@@ -85,7 +91,7 @@ def collect_inputs(inputs: Sequence[Path], out: Path, formats: Formats[Any] = IM
 
 def _in_manifest(path: Path) -> Iterator[_Named]:
     """What the rows of a manifest name."""
-    table = read_table(path, required=("image",))
+    table = read_table(path, required=("image",), aside=BESIDE_IMAGE)
     blank = [r.line for r in table.rows if not r.image]
     if blank:
         raise DataError(
@@ -156,10 +162,18 @@ def series_of(path: Path, formats: Formats[Any]) -> Path:
 
 
 def _in_folder(path: Path, out: Path, formats: Formats[Any]) -> list[Path]:
-    everything = sorted(p for p in files_below(path) if p.is_file())
+    root, ours = path.resolve(), out.resolve()
+    if ours == root:  # a second call would take the masks of the first for images
+        raise UserError(
+            "The output would lie among the images.",
+            where=str(out),
+            fix="name another folder with --out",
+        )
+    # Masks of an earlier call are no images, whatever leads to them; `out` may lie above, too.
+    everything = sorted(p for p in files_below(path, but=out) if p.is_file())
     inner = list(_wanted(everything, formats))
-    if out.resolve() != path.resolve():  # masks of an earlier call are no images
-        inner = [p for p in inner if not p.resolve().is_relative_to(out.resolve())]
+    if ours.is_relative_to(root):
+        inner = [p for p in inner if not p.resolve().is_relative_to(ours)]
     earlier = _earlier_folders(everything, path)
     why = {p: _why(p, path, earlier) for p in inner}
     left = {p: w for p, w in why.items() if w is not None}

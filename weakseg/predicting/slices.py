@@ -12,6 +12,7 @@ import numpy as np
 from weakseg.config import DataConfig
 from weakseg.data.case_files import whole_spacing
 from weakseg.data.cases import Case
+from weakseg.data.columns import BESIDE_IMAGE
 from weakseg.data.folder_files import files_below
 from weakseg.data.formats.registry import VOLUMES
 from weakseg.data.noise import is_noisier
@@ -40,6 +41,11 @@ def slices_named(inputs: Sequence[Path]) -> dict[Path, list[int]]:
 
     All of a volume that no manifest names so, and of one that is an input itself, or lies in a
     folder that is one.
+
+    Raises
+    ------
+    DataError
+        For a cell of that column that is no index; a blank one stands for the whole.
     """
     named: dict[Path, set[int]] = {}
     whole: list[Path] = []
@@ -51,8 +57,14 @@ def slices_named(inputs: Sequence[Path]) -> dict[Path, list[int]]:
                 whole += {p.resolve() for p in files_below(at) if p.is_symlink()}
                 whole += {p.resolve() for p in {f.parent for f in files_below(at)}}
             continue
-        table = read_table(path, required=("image",))
+        table = read_table(path, required=("image",), aside=BESIDE_IMAGE)
         for row in table.rows:
+            if row.is_slice and row.index is None:
+                raise DataError(
+                    f"The slice {row.slice!r} is no index.",
+                    where=f"{path}, row {row.line}",
+                    fix="write a whole number from 0: the index along the third axis",
+                )
             if row.index is None:
                 whole.append(table.resolve(row.image).resolve())
             else:

@@ -16,6 +16,7 @@ from weakseg.importing.tree import IMAGE_ENDINGS, Tree, listed, name_of, stem_of
 
 _IMAGE = ("image", "image_id", "image_name", "isic_id")
 _DIAGNOSIS = ("dx", "benign_malignant", "diagnosis")
+_OWN = {"image_id", "image_name", "isic_id", "lesion_id", "dx", "benign_malignant"}
 _ONE_OF = {"mel", "nv", "bcc", "akiec", "ak", "bkl", "df", "vasc", "scc", "unk"}
 _ONE_OF |= {"melanoma", "seborrheic_keratosis"}
 _PATIENT, _LESION = "patient_id", "lesion_id"
@@ -43,7 +44,10 @@ def _columns(header: list[str]) -> list[str]:
 
 
 def _named(header: list[str]) -> str | None:
+    """The column of one diagnosis; ``image`` and ``diagnosis`` alone are anybody's names."""
     wanted = {h.casefold(): h for h in header}
+    if not _OWN & wanted.keys():
+        return None
     return next((wanted[d] for d in _DIAGNOSIS if d in wanted), None)
 
 

@@ -56,7 +56,9 @@ def read_volumes(tree: Tree, answers: Answers, files: Sequence[str] | None = Non
         All NIfTI files of the tree where it is left out.
     """
     volumes = tree.volumes if files is None else files
-    cases = _by_modality(volumes) or _by_pairs(volumes)
+    cases = _by_modality(volumes)
+    if not any(c.masks for c in cases.values()):
+        cases = _by_pairs(volumes)
     kept = {name: c for name, c in cases.items() if c.masks}
     if not kept:
         raise DataError(
@@ -101,9 +103,15 @@ def _by_modality(files: Sequence[str]) -> dict[str, _Case]:
         region, base = _REGION.fullmatch(stem_of(f)), without_mask_word(stem_of(f))
         if region and (case := cases.get(f"{folder_of(f)}/{region[1]}")):
             case.roi = f
-        elif base and (case := cases.get(f"{folder_of(f)}/{base}")):
+        elif base and (case := cases.get(f"{folder_of(f)}/{_case_of(base)}")):
             case.masks.append(f)
     return dict(cases)
+
+
+def _case_of(base: str) -> str:
+    """The case of a mask, called as the case is or as the modality that it was drawn on."""
+    match = _TAIL.fullmatch(base)
+    return match[1] if match else base
 
 
 def _by_pairs(files: Sequence[str]) -> dict[str, _Case]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from weakseg.config import SPLITS
 from weakseg.data.csv_text import AS_TEXT, why_no_text
 from weakseg.data.table import Row, Table, read_table
 from weakseg.errors import ConfigError, DataError, near_names
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, Layout
 from weakseg.importing.folders import settle_split
-from weakseg.importing.tree import Tree, name_of, stem_of
+from weakseg.importing.pairing import pair
+from weakseg.importing.tree import Tree, listed, name_of, stem_of
 from weakseg.importing.typed import meant
 
 _TRIED = 50
@@ -22,13 +25,41 @@ _USUAL = ("labels.csv", "manifest.csv")
 """Names of tables that are the likeliest where several fit, the likeliest first."""
 
 
+@dataclass(frozen=True)
+class _Names:
+    """Images by their names without ending, in small letters; None for several of one name.
+
+    An image and its mask often have one name, so that either is looked for among its like.
+    """
+
+    images: dict[str, str | None]
+    masks: dict[str, str | None]
+    all: dict[str, str | None]
+
+
+def _names(tree: Tree) -> _Names:
+    images = pair(tree.images).masks
+    return _Names(
+        _by_stem(images), _by_stem(f for f in tree.images if f not in images), _by_stem(tree.images)
+    )
+
+
+def _by_stem(files: Iterable[str]) -> dict[str, str | None]:
+    by_stem: dict[str, str | None] = {}
+    for f in files:
+        stem = stem_of(f).casefold()
+        by_stem[stem] = None if stem in by_stem else f
+    return by_stem
+
+
 def _recognise(tree: Tree) -> bool:
     return next(_tables(tree), None) is not None
 
 
 def _tables(tree: Tree) -> Iterator[Table]:
     """Tables whose rows name images of the folder: those of the usual names, then the others."""
-    return (t for file in _files(tree) if (t := _table(file, tree)) is not None)
+    names = _names(tree)
+    return (t for file in _files(tree) if (t := _table(file, tree, names)) is not None)
 
 
 def _files(tree: Tree) -> list[str]:
@@ -38,14 +69,14 @@ def _files(tree: Tree) -> list[str]:
     return list(dict.fromkeys((*usual, *files)))
 
 
-def _table(file: str, tree: Tree) -> Table | None:
+def _table(file: str, tree: Tree, names: _Names) -> Table | None:
     """A table, if most of its rows name images of the folder."""
     try:
         table = read_table(tree.path(file))
     except DataError:
         return None
     tried = table.rows[:_TRIED]
-    found = sum(_found(r.image, table, tree) is not None for r in tried)
+    found = sum(_found(r.image, table, tree, names.images) is not None for r in tried)
     return table if 2 * found > len(tried) else None
 
 
@@ -61,8 +92,8 @@ def illegible(tree: Tree) -> tuple[str, ...]:
     return (*told[:_TOLD], *more)
 
 
-def _found(cell: str, table: Table, tree: Tree) -> Path | None:
-    """The file that a cell means: as written, else the only image of that name."""
+def _found(cell: str, table: Table, tree: Tree, by_stem: dict[str, str | None]) -> Path | None:
+    """The file that a cell means: as written, else the only one of that name."""
     if not cell:
         return None
     path = table.resolve(cell)
@@ -70,17 +101,23 @@ def _found(cell: str, table: Table, tree: Tree) -> Path | None:
         return path
     name = name_of(cell).casefold()
     # What looks like an ending may be a part of the name: scan.1 of scan.1.png.
-    near = tree.by_stem.get(stem_of(name)) or tree.by_stem.get(name)
+    near = by_stem.get(stem_of(name)) or by_stem.get(name)
     return None if near is None else tree.path(near)
 
 
 def _read(tree: Tree, answers: Answers) -> Arrangement:
-    table = _chosen(tree, answers)
-    items = [i for r in table.rows if (i := _item(r, table, tree)) is not None]
+    table, names = _chosen(tree, answers), _names(tree)
+    items = [i for r in table.rows if (i := _item(r, table, tree, names)) is not None]
     remarks = [
         f"{table.path.name}: {len(items)} of {len(table.rows)} rows name images of the folder"
     ]
     remarks += [f"the column {theirs!r} is taken for {ours}" for theirs, ours in table.taken]
+    parts, blank = {i.split for i in items} - {""}, sum(not i.split for i in items)
+    if "test" in parts and (blank or "train" not in parts or parts - set(SPLITS)):
+        # Somebody's own test patients, and a slip beside them: the check names the rows.
+        return Arrangement(tuple(items), tuple(remarks))
+    if parts and not {"train", "test"} <= parts:
+        remarks.append(f"its splits are {listed(sorted(parts))} alone: patients are dealt out anew")
     return Arrangement(settle_split(items, answers), tuple(remarks))
 
 
@@ -117,7 +154,7 @@ def _named(name: str, files: Sequence[str], tree: Tree) -> Table:
             if (near := near_names(name, files))
             else f"name one of its {len(files)} tables",
         )
-    if (table := _table(name, tree)) is None:
+    if (table := _table(name, tree, _names(tree))) is None:
         raise DataError(
             "The table does not name images that are there.",
             where=where,
@@ -127,12 +164,12 @@ def _named(name: str, files: Sequence[str], tree: Tree) -> Table:
     return table
 
 
-def _item(row: Row, table: Table, tree: Tree) -> Item | None:
-    image = _found(row.image, table, tree)
+def _item(row: Row, table: Table, tree: Tree, names: _Names) -> Item | None:
+    image = _found(row.image, table, tree, names.images)
     if image is None:
         return None
     # One that is not there stays as it is written, so that its row is told.
-    masks = [_found(m, table, tree) or table.resolve(m) for m in table.masks(row)]
+    masks = [_mask(m, table, tree, names, image) or table.resolve(m) for m in table.masks(row)]
     more = [table.resolve(c) for c in row.more if c]
     return Item(
         image,
@@ -144,6 +181,12 @@ def _item(row: Row, table: Table, tree: Tree) -> Item | None:
         roi=table.resolve(row.roi) if row.roi else None,
         slice=row.slice,
     )
+
+
+def _mask(cell: str, table: Table, tree: Tree, names: _Names, image: Path) -> Path | None:
+    """The file that a cell of masks means; never the row's own image."""
+    found = (_found(cell, table, tree, by_stem) for by_stem in (names.masks, names.all))
+    return next((f for f in found if f is not None and f != image), None)
 
 
 TABLE = Layout("table", "a table of images and labels", _recognise, _read)
