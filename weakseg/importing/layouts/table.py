@@ -58,8 +58,9 @@ def _recognise(tree: Tree) -> bool:
 
 def _tables(tree: Tree) -> Iterator[Table]:
     """Tables whose rows name images of the folder: those of the usual names, then the others."""
-    names = _names(tree)
-    return (t for file in _files(tree) if (t := _table(file, tree, names)) is not None)
+    files = _files(tree)
+    names = _names(tree) if files else None
+    return (t for f in files if names and (t := _table(f, tree, names)) is not None)
 
 
 def _files(tree: Tree) -> list[str]:
