@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import numpy as np
 import pytest
@@ -135,6 +135,16 @@ def test_what_cannot_be_explained_is_said(run, method, images, words, capsys):
     assert weakseg("explain-segmenter", run, "--method", method, "--images", images) == 2
     assert words in capsys.readouterr().err
     assert not (run / f"attribution/{method}.csv").exists()
+
+
+def test_a_call_that_finds_nothing_leaves_the_earlier_result(run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "run")
+    with patch("weakseg.stages.explain_segmenter.explain_network", return_value=Mock(rows=[])):
+        assert weakseg("explain-segmenter", copy, "--method", "net", "--images", 1) == 2
+    assert "marks nothing" in capsys.readouterr().err
+    assert list(read_runs([copy])[0].attribution) == ["net"]
+    assert weakseg("explain-segmenter", copy, "--method", "net") == 0
+    assert "up to date" in capsys.readouterr().err
 
 
 def test_masks_of_other_settings_are_not_explained(run, tmp_path, capsys):

@@ -112,3 +112,14 @@ def test_without_the_package_nothing_is_trained_first(job, tmp_path, capsys, mon
     assert weakseg("compare", job[1], "--run-dir", tmp_path / "r", "--device", "cpu") == 2
     assert "pip install 'weakseg[foundation]'" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_other_rules_of_heatmaps_leave_networks_and_votes_alone(job, tmp_path):
+    """Their kind is one that heatmaps have as well."""
+    folder, config = job
+    copy = shutil.copytree(folder / "run", tmp_path / "run")
+    kept = {m: sorted(p.name for p in (copy / f"masks/{m}").rglob("*")) for m in ELSEWHERE}
+    rules = ("--set", "masks.rules=[box-prompt, fixed, otsu]", "--device", "cpu")
+    assert weakseg("heatmap-segment", config, "--run-dir", copy, *rules) == 0
+    assert (copy / "masks/gradcam-otsu/threshold.json").exists()
+    assert {m: sorted(p.name for p in (copy / f"masks/{m}").rglob("*")) for m in ELSEWHERE} == kept

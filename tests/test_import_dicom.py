@@ -303,3 +303,29 @@ def test_the_key_s_usual_place_is_the_user_s_own(tmp_path, monkeypatch):
     assert read_pseudonyms() == first
     monkeypatch.setenv("WEAKSEG_DICOM_KEY", str(tmp_path / "other"))
     assert read_pseudonyms() != first
+
+
+@pytest.mark.parametrize("number", ["", f"{made.ROOT}.2.1"])
+def test_series_of_two_studies_without_a_number_of_their_own_are_two_volumes(tmp_path, number):
+    """As anonymisers leave them."""
+    for k in range(2):
+        some = slices(voxels(seed=k))
+        for n, data in enumerate(some):
+            data.StudyInstanceUID, data.SeriesInstanceUID = f"{made.ROOT}.1.{k}", number
+            data.SOPInstanceUID = f"{made.ROOT}.4.{k}.{n}"
+        save_series(tmp_path / f"export/{k}", some, "{}")
+    call(tmp_path / "export", "--out", tmp_path / "out", "--key", tmp_path / "key")
+    listed = rows(tmp_path / "out/labels.csv")
+    assert len({r["image"] for r in listed}) == len({r["series"] for r in listed}) == 2
+    held = [read_volume(tmp_path / "out" / r["image"]).values for r in listed]
+    assert not np.array_equal(*held)
+
+
+def test_what_is_not_imported_tells_no_patient_of_the_set(tmp_path, capsys):
+    save_series(tmp_path / "export/ct", slices(voxels()), "{}")
+    nobody = {"PatientID": "", "PatientName": "", "PatientBirthDate": ""}
+    save(tmp_path / "export/report", made.header(made.SR, series=5, **nobody))
+    call(tmp_path / "export", "--out", tmp_path / "out", "--key", tmp_path / "key")
+    said = capsys.readouterr().out
+    assert "1 volume of 1 patient" in said
+    assert "tell no patient" not in said

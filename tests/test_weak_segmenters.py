@@ -71,6 +71,17 @@ def contents(folder: Path) -> dict[str, bytes]:
     return found
 
 
+def test_another_gate_of_the_heatmaps_trains_no_network_again(job, copy):
+    """Targets are made without it."""
+    before = {p: p.stat().st_mtime_ns for p in copy.glob("segmenter/*/*/*.safetensors")}
+    assert before
+    gate = (*RECIPE, "--set", "masks.gate=0.4", "--run-dir", copy, "--device", "cpu")
+    for command in ("heatmap-segment", "train-segmenter"):
+        assert weakseg(command, job[1], *gate) == 0
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert not list(copy.rglob("superseded"))
+
+
 # What it writes
 
 

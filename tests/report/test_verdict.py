@@ -169,6 +169,24 @@ def test_lesions_of_few_patients_show_nothing(ends):
     assert enough.light in ("worth using", "worth nothing")
 
 
+def test_lesions_of_few_patients_among_many_healthy_ones_show_nothing_either():
+    low = {"value": 0.3, "low": 0.2, "high": 0.45}
+    unclear = {"difference_low": -0.1, "difference_high": 0.1}
+    few, enough = (verdict(auc=low, patients=13, difference_patients=n, **unclear) for n in (3, 5))
+    assert (few.light, enough.light) == ("not shown", "worth nothing")
+
+
+def test_without_a_floor_the_sentence_names_what_the_light_stands_on():
+    ends = dict.fromkeys(["difference", "difference_low", "difference_high"], NAN)
+    low = {"value": 0.3, "low": 0.2, "high": 0.45}
+    worse = verdict(auc=low, floor="", **ends)
+    assert worse.light == "worth nothing"
+    assert worse.sentence.endswith("does worse than chance (AUC 0.30).")
+    failed = verdict(failed=["a check"], floor="", **ends)
+    assert failed.light == "not shown"
+    assert '"a check"' in failed.sentence
+
+
 def test_a_failed_check_shows_nothing():
     made = verdict(failed=["No patient stands on two sides of the splits"])
     assert made.light == "not shown"

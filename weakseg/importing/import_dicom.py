@@ -53,6 +53,7 @@ class _Import:
     unknown: set[str] = field(default_factory=set)
     burned: int = 0
     issuers: dict[str, set[str]] = field(default_factory=dict)
+    _studies: dict[str, str] = field(default_factory=dict)
 
     def patient(self, header: Dataset) -> str:
         """The hash that stands for the patient; for the study where no patient is told.
@@ -60,26 +61,30 @@ class _Import:
         The issuer of a number is no part of it: archives leave it out of some files of a patient,
         who would be two then, in two splits.
         """
-        number, issuer = text(header, "PatientID"), text(header, "IssuerOfPatientID")
-        if number:
-            hashed = self.names.of("patient", "", number)
-            self.issuers.setdefault(hashed, set()).update({issuer} - {""})
-            return hashed
-        name, born = text(header, "PatientName"), text(header, "PatientBirthDate")
-        if name and born:
-            return self.names.of("person", name, born)
-        hashed = self.names.of("study", text(header, "StudyInstanceUID"))
-        self.unknown.add(hashed)
-        return hashed
+        if number := text(header, "PatientID"):
+            return self.names.of("patient", "", number)
+        if person := _person(header):
+            return self.names.of("person", *person)
+        return self.names.of("study", text(header, "StudyInstanceUID"))
+
+    def series(self, header: Dataset) -> str:
+        """The hash that stands for the series.
+
+        Of its own number, as long as that is one study's alone: anonymisers leave it blank, or
+        write the same one everywhere.
+        """
+        number, study = (text(header, f"{k}InstanceUID") for k in ("Series", "Study"))
+        if number and self._studies.setdefault(number, study) == study:
+            return self.names.of("series", number)
+        return self.names.of("series", study, number)
 
     def shown(self, header: Dataset | None) -> tuple[str, str, str]:
         """Modality, patient and series as they may be written."""
         if header is None:
             return "", "", ""
-        series = self.names.of("series", text(header, "SeriesInstanceUID"))
         modality = text(header, "Modality")
         shown = modality if re.fullmatch("[A-Z]{2,6}", modality) else ""
-        return shown, self.patient(header), series
+        return shown, self.patient(header), self.series(header)
 
     def identity(self, header: Dataset | None, file: Path, why: str, name: str = "") -> Who:
         """A row of the table for the owner."""
@@ -89,6 +94,11 @@ class _Import:
     def add(self, part: str, name: str, header: Dataset, file: Path) -> None:
         """Remember what was written."""
         modality, patient, series = self.shown(header)
+        if text(header, "PatientID"):
+            issuer = text(header, "IssuerOfPatientID")
+            self.issuers.setdefault(patient, set()).update({issuer} - {""})
+        elif not _person(header):
+            self.unknown.add(patient)
         extra = {"modality": modality, "series": series}
         self.items[part].append(Item(Path(part, name), "", patient=patient, extra=extra))
         self.who.append(self.identity(header, file, "", f"{part}/{name}"))
@@ -96,8 +106,13 @@ class _Import:
 
     def stem(self, header: Dataset) -> str:
         """What the names of a series' files begin with."""
-        series = self.names.of("series", text(header, "SeriesInstanceUID"))
-        return f"{self.patient(header)[:8]}-{series}"
+        return f"{self.patient(header)[:8]}-{self.series(header)}"
+
+
+def _person(header: Dataset) -> tuple[str, str] | None:
+    """Name and date of birth, where both are told."""
+    name, born = text(header, "PatientName"), text(header, "PatientBirthDate")
+    return (name, born) if name and born else None
 
 
 def import_dicom(

@@ -305,7 +305,8 @@ def _made_of(
             fix=SEGMENT_FIRST,
         )
     masks = prepared.masks_key if wanted.taught_by_masks else ()
-    return (made_of, *masks) if masks else made_of, dict(entry)
+    # Of the gate nothing is learnt: the label says that there is a lesion.
+    return (made_of, *masks) if masks else made_of, {**entry, "gate": 0.0}
 
 
 def _inputs(config: Config, method: str, seed: int) -> tuple[str, ...]:

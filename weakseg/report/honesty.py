@@ -117,12 +117,16 @@ def _same_files(splits: pd.DataFrame) -> Check:
     by_size: dict[int, list[tuple[str, str]]] = defaultdict(list)
     rows = zip(splits["image"].astype(str), splits["split"].astype(str), strict=True)
     try:
-        for image, split in rows:
+        # Once each: the slices of a volume are rows of one file. A series in a folder is no file.
+        files = [r for r in dict.fromkeys(rows) if not Path(r[0]).is_dir()]
+        if not files:
+            return Check(what, None, "its images are folders of series")
+        for image, split in files:
             by_size[Path(image).stat().st_size].append((image, split))
         alike: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        for files in by_size.values():
-            if len({split for _, split in files}) > 1:
-                for image, split in files:
+        for alike_in_size in by_size.values():
+            if len({split for _, split in alike_in_size}) > 1:
+                for image, split in alike_in_size:
                     alike[file_hash(Path(image))].append((image, split))
     except (OSError, WeaksegError):
         return Check(what, None, "some images cannot be read as files any more")
@@ -134,7 +138,7 @@ def _same_files(splits: pd.DataFrame) -> Check:
     return Check(
         what,
         True,
-        f"{len(splits)} files compared byte by byte"
+        f"{len({image for image, _ in files})} files compared byte by byte"
         + (f", {sum(map(len, blank))} blank ones left out" if blank else "")
         + "; `weakseg validate` also looks for images that are nearly the same",
     )

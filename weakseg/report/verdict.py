@@ -124,7 +124,7 @@ def _light(
     failed: Sequence[str] | None,
 ) -> Light:
     lead = _lead(row)
-    few = words.few_patients(int(row["patients"]))
+    few = words.few_patients(int(row["difference_patients" if row["floor"] else "patients"]))
     if lead == "below" or (_chance(auc) == "below" and not few):
         return "worth nothing"
     if lead == "unclear" or failed:
@@ -225,20 +225,20 @@ def _sentence(
         low, high = (words.number(row[f"dice_{end}"], 2) for end in ("low", "high"))
         dice += f" (95\N{NO-BREAK SPACE}% interval {low} to {high})"
     start = f"{light.capitalize()}: {method}, {taught}, reaches a Dice of {dice}"
-    if not row["floor"]:
-        return f"{start}, and no trivial floor was scored to hold it against."
     lead, patients = _lead(row), int(row["difference_patients"])
-    floor = f"marking {spoken(row['floor'])} ({floor_dice})"
     if light == "worth nothing" and lead != "below" and auc is not None:
         return (
             f"{start}, but the classifier behind it does worse than chance (AUC "
             f"{words.number(auc.get('value'), 2)})."
         )
-    if light == "worth nothing":
-        return f"{start}, less than {floor} does without looking for a lesion."
     if light == "not shown" and failed:
         why = next(c.but for c in conditions if c.but.startswith(FAILS))
         return f"{start}, but {why}; what stands on it is not shown."
+    if not row["floor"]:
+        return f"{start}, and no trivial floor was scored to hold it against."
+    floor = f"marking {spoken(row['floor'])} ({floor_dice})"
+    if light == "worth nothing":
+        return f"{start}, less than {floor} does without looking for a lesion."
     if light == "not shown":
         why = f": {words.too_few(patients)}" if words.few_patients(patients) else ""
         return f"{start}; whether that beats {floor} cannot be told from these images{why}."

@@ -127,7 +127,8 @@ def explain_segmenter(
     if images and everything > images:
         test = [test[k] for k in np.linspace(0, len(test) - 1, images).round().astype(int)]
 
-    def write(_: None) -> dict[str, Any]:
+    def look() -> tuple[dict[int, Any], pd.DataFrame]:
+        """Before anything that is there is given up: nothing may be marked."""
         found = {
             s: explain_network(prepared, name, s, entries[f"seed-{seed}"], test, out)
             for s, seed in seeds.items()
@@ -146,6 +147,10 @@ def explain_segmenter(
                 fix=("look at more with --images, " if some else "")
                 + "lower its threshold, or train it for longer",
             )
+        return found, rows
+
+    def write(looked: tuple[dict[int, Any], pd.DataFrame]) -> dict[str, Any]:
+        found, rows = looked
         about = {
             "method": name,
             "attributions": mean_attributions(rows, prepared),
@@ -166,6 +171,7 @@ def explain_segmenter(
         write,
         what=f"attribution of {name}",
         inputs=(masks_stage(name),),
+        ready=look,
     )
     made = perform(run, stage, force=force or out is not None)
     if made:

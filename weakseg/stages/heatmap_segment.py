@@ -277,4 +277,7 @@ def _of_another_kind(prepared: Prepared, method: str) -> bool:
         entries = read_json(path, model=Thresholds) if path.exists() else {}
     except RunError:
         return False
+    named = {*prepared.config.segmenters, *prepared.config.consensus}
+    if method in named:  # one that masks seen elsewhere have taught is of a kind of heatmaps' too
+        return bool(entries)
     return any(entry["kind"] not in KIND.kinds for entry in entries.values())

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.report.fake_run import make_run
 from weakseg.config import LeftOut, SplitConfig, parse_config
+from weakseg.report import honesty
 from weakseg.report.honesty import checklist, checks_of
 from weakseg.report.page import build_report
 from weakseg.report.read import RunTables, read_runs
@@ -75,6 +76,26 @@ def test_a_copy_of_a_training_image_in_the_test_split_is_found(run, tmp_path):
     assert check.found == f"byte for byte the same: {Path(trained(run)['image']).name} and copy.png"
     gone = checks_of(with_splits(run, image=str(tmp_path / "none.png")), True)[FILES]
     assert gone.holds is None
+
+
+def test_a_file_of_many_rows_is_read_and_counted_once(run, monkeypatch):
+    """As a volume is, of whose slices each is a row."""
+    many = replace(run, splits=pd.concat([run.splits] * 5, ignore_index=True))
+    read = []
+    monkeypatch.setattr(honesty, "file_hash", lambda p: read.append(p) or str(p))
+    check = checks_of(many, True)[FILES]
+    assert check.holds is True
+    assert check.found.startswith(f"{len(set(run.splits['image']))} files compared")
+    assert len(read) == len(set(read))
+
+
+def test_folders_of_series_are_no_files(run, tmp_path):
+    folders = [tmp_path / str(k) for k in range(len(run.splits))]
+    for folder in folders:
+        folder.mkdir()
+    check = checks_of(replace(run, splits=run.splits.assign(image=list(map(str, folders)))), True)
+    assert check[FILES].holds is None
+    assert check[FILES].found == "its images are folders of series"
 
 
 def test_blank_slices_are_no_copies(run, tmp_path):
