@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -781,7 +782,9 @@ def test_volumes_whose_masks_are_all_empty_are_refused(tmp_path, capsys, count):
     for k in range(count):
         save_volume(tmp_path / f"x/{k}.nii.gz", noise(k, (8, 9, 8)))
         save_volume(tmp_path / f"x/{k}_seg.nii.gz", np.zeros((8, 9, 8), np.uint8))
-    assert "masks of all volumes are empty" in refused(tmp_path / "x", tmp_path / "out", capsys)
+    said = refused(tmp_path / "x", tmp_path / "out", capsys)
+    assert "masks of all volumes are empty" in said
+    assert re.search(rf"found: {count} volumes? without a lesion\n", said)
 
 
 def test_volumes_without_masks_are_refused(tmp_path, capsys):

@@ -225,7 +225,7 @@ def _without_few_healthy(
         raise DataError(
             "The masks of all volumes are empty.",
             where=str(items[0].masks[0]),
-            found=f"{is_or_are(len(few), 'volume', 'without a lesion')}",
+            found=f"{count(len(few), 'volume')} without a lesion",
             expected="volumes with a lesion, which segmenters learn from",
             fix="look whether these are the masks, and whether another value of theirs is meant",
         )

@@ -126,13 +126,13 @@ def perform(run: Run, stage: Stage, *, force: bool = False) -> bool:
         return False
     if stale is not None and stale.damaged:
         say(f"{stage.what or stage.name}: made again: {stale.why}")
+    started = time.monotonic()
     ready = stage.ready()
     if stage.network is not None:
         _set_aside(run, stage, stage.network, force)
     run.forget(stage.name)
     if stage.together:
         _tell(True)
-    started = time.monotonic()
     entry = dict(stage.run(ready))
     _finish(run, stage, entry, time.monotonic() - started)
     give_free_back()
