@@ -29,6 +29,7 @@ from weakseg.masks.thresholds import normalise
 from weakseg.runs import read_json
 from weakseg.scores import dice
 from weakseg.scores.stored import read_per_case, read_summary
+from weakseg.stages import train_segmenter
 
 CONFIG = """
 name: weak
@@ -218,6 +219,25 @@ def test_another_warmth_makes_other_masks_and_trains_again(job, copy):
     assert contents(copy / "masks/best-map-grown") != before[0]
     assert weights(copy, "best-weak") > before[1]
     assert set(read_per_case(copy)["method"]) >= {"gradcam-fixed", "best-weak"}
+
+
+def test_other_settings_of_the_training_make_no_masks_again(job, copy, tmp_path, monkeypatch):
+    made = []
+    make = train_segmenter.training_targets
+    monkeypatch.setattr(
+        train_segmenter, "training_targets", lambda *of: made.append(of[2]) or make(*of)
+    )
+    again = Path(shutil.copytree(copy, tmp_path / "again"))
+    fewer = ("--set", "segmenters.best-weak.steps=2", "--only", "best-weak")
+    trained = []
+    for run, force in ((copy, ()), (again, ("--force",))):
+        assert weakseg("train-segmenter", job[1], "--run-dir", run, *RECIPE, *fewer, *force) == 0
+        assert made == ["best-weak"] * len(force)
+        trained.append(load_file(run / "segmenter/best-weak/seed-0/best.safetensors"))
+    before = load_file(job[0] / "run/segmenter/best-weak/seed-0/best.safetensors")
+    kept, anew = trained
+    assert all((kept[name] == anew[name]).all() for name in anew)
+    assert any((kept[name] != before[name]).any() for name in before)
 
 
 def test_training_alone_does_not_take_masks_of_another_warmth(job, copy, capsys):

@@ -1,6 +1,5 @@
 """What the files of a case hold: images and volumes by one set of questions."""
 
-import nibabel as nib
 import numpy as np
 import pytest
 
@@ -15,10 +14,8 @@ from weakseg.data.case_files import (
     fullest_plane,
     read_whole,
     shown_intensity,
-    write_target,
 )
 from weakseg.data.cases import Case
-from weakseg.data.patches import IGNORE
 from weakseg.errors import DataError
 
 DATA = DataConfig()
@@ -68,18 +65,6 @@ def test_a_truth_is_none_where_none_is_named(volume, tmp_path):
     save_volume(tmp_path / "m.nii.gz", (values > 30).astype(np.uint8), AFFINE)
     masked = Case("v", case.image, "tumor", tmp_path / "m.nii.gz")
     np.testing.assert_array_equal(case_truth(masked, DATA), values > 30)
-
-
-def test_what_a_network_is_told_lies_on_the_volume(volume, tmp_path):
-    case, values = volume
-    target = (values > 30).astype(np.uint8)
-    target[0] = IGNORE
-    write_target(tmp_path / "t.nii.gz", [case], [target])
-    held = nib.load(tmp_path / "t.nii.gz")
-    np.testing.assert_allclose(held.affine, AFFINE)
-    found = np.asanyarray(held.dataobj)
-    np.testing.assert_array_equal(found == 128, target == IGNORE)
-    np.testing.assert_array_equal(found == 255, target == 1)
 
 
 def test_every_file_of_a_case_is_read(volume, tmp_path):

@@ -18,8 +18,7 @@ from weakseg.config import DataConfig
 from weakseg.data.cases import Case
 from weakseg.data.formats.base import Frame
 from weakseg.data.formats.reading import read_frame
-from weakseg.data.formats.registry import IMAGES, VOLUMES
-from weakseg.data.formats.writing import write_like
+from weakseg.data.formats.registry import IMAGES
 from weakseg.data.images import (
     Intensity,
     held_image,
@@ -27,10 +26,9 @@ from weakseg.data.images import (
     refuse_beyond_unit,
     scale_intensity,
     scaling,
-    write_grey,
 )
+from weakseg.data.mask_rules import MaskRule
 from weakseg.data.noise import is_noisier, noise_share, quieter
-from weakseg.data.patches import IGNORE
 from weakseg.data.slices import (
     file_values,
     held_volume,
@@ -64,7 +62,6 @@ __all__ = [
     "seen_image",
     "shown_intensity",
     "whole_spacing",
-    "write_target",
 ]
 
 
@@ -193,8 +190,15 @@ def case_spacing(case: Case) -> tuple[float, ...] | None:
     return (x, y, z) if case.slice is None else (y, x)
 
 
-def case_mask(case: Case, path: Path) -> NDArray[np.bool_]:
+def case_mask(case: Case, path: Path, rule: MaskRule = "nonzero") -> NDArray[np.bool_]:
     """A mask that weakseg wrote beside a case, on the case's own grid.
+
+    Parameters
+    ----------
+    case : Case
+    path : Path
+    rule : "nonzero" or sequence of int
+        What of it is marked, as for `weakseg.data.truth.read_true_mask`.
 
     Raises
     ------
@@ -202,8 +206,8 @@ def case_mask(case: Case, path: Path) -> NDArray[np.bool_]:
         If it cannot be read.
     """
     if case.slice is None:
-        return read_true_mask(path, "nonzero", case.image)
-    return slice_mask(path, case.slice)
+        return read_true_mask(path, rule, case.image)
+    return slice_mask(path, case.slice, rule)
 
 
 def on_file(cases: Sequence[Case], arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -236,23 +240,6 @@ def read_whole(case: Case, data: DataConfig | None = None) -> None:
         If one cannot be read, or lies on another grid than the image.
     """
     _WHOLE[case.noun](case, data or DataConfig())
-
-
-def write_target(path: Path, cases: Sequence[Case], targets: Sequence[NDArray[np.uint8]]) -> None:
-    """Write what a network is told of a file: 0, 255, and 128 where it is told nothing.
-
-    Parameters
-    ----------
-    path : Path
-        Ends as the masks of such files.
-    cases : sequence of Case
-        One, or slices of one volume.
-    targets : sequence of ndarray of uint8
-        0, 1 and `weakseg.data.patches.IGNORE`, on each case's own grid.
-    """
-    target = on_file(cases, targets)
-    grey = np.select([target == 1, target == IGNORE], [255, 128], 0).astype(np.uint8)
-    _WRITE_GREY[cases[0].formats.noun](path, grey, cases[0].image)
 
 
 def whole_spacing(case: Case) -> tuple[float, ...] | None:
@@ -337,10 +324,6 @@ _WHOLE: dict[str, Callable[[Case, DataConfig], object]] = {
     "image": lambda case, data: _picture(case, data, held_image),
     "slice": _slice,
     "volume": lambda case, data: read_case(case),
-}
-_WRITE_GREY: dict[str, Callable[[Path, NDArray[np.uint8], Path], None]] = {
-    "image": lambda path, grey, image: write_grey(path, grey),
-    "volume": lambda path, grey, image: write_like(path, grey, image, VOLUMES),
 }
 _PLANES: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "image": lambda values: values[None],

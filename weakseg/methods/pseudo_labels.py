@@ -11,9 +11,9 @@ import numpy as np
 from weakseg.config import MANIFEST, SegmenterConfig, fingerprint
 from weakseg.current import is_current, require_whole
 from weakseg.data.patches import IGNORE
-from weakseg.data.targets import PackedTargets
+from weakseg.data.targets import PackedTargets, read_target
 from weakseg.errors import RunError, UserError, did_you_mean
-from weakseg.layout import segmenter_stage, targets_stage, threshold_file
+from weakseg.layout import segmenter_stage, target_file, targets_stage, threshold_file
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods.base import Entry, Method, seed_of
 from weakseg.methods.find import kind_of, method_names
@@ -271,6 +271,42 @@ def training_targets(
     if left_out := len(lesion) - len(targets):
         say(f"{what}: {left_out} of {len(lesion)} training images left out, nothing was found")
     return targets
+
+
+def kept_targets(prepared: Prepared, name: str, key: str) -> PackedTargets | None:
+    """What networks of a segmenter were told before, from the files that people look at.
+
+    A training that was broken off goes on with them: making them may have taken an hour.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    name : str
+        Of the segmenter.
+    key : str
+        As `targets_key` gives it.
+
+    Returns
+    -------
+    PackedTargets or None
+        As `training_targets`; None where no seed's lie whole in the run.
+    """
+    run, stages = prepared.run, prepared.run.record.get("stages", {})
+    for seed in prepared.config.segmenter_seeds(name):
+        stage = targets_stage(name, seed)
+        if stages.get(stage, {}).get("key") != key or not is_current(run, stage, key):
+            continue
+        targets = PackedTargets()
+        lesion, _ = training_images(prepared)
+        for i in lesion:
+            case = prepared.cases.cases[i]
+            path = target_file(run.folder, name, seed, case.file, case.formats.mask_suffix)
+            if path.exists():
+                target = read_target(path, case)
+                if (target == 1).any():
+                    targets[i] = target
+        return targets
+    return None
 
 
 def _masks(

@@ -8,8 +8,7 @@ from typing import Any
 
 from weakseg.config import MANIFEST, STARTING_WEIGHTS
 from weakseg.config.recipes import METHOD, stand_in_note
-from weakseg.data.case_files import write_target
-from weakseg.data.targets import PackedTargets
+from weakseg.data.targets import PackedTargets, write_target
 from weakseg.launch import launched
 from weakseg.layout import (
     BEST,
@@ -36,6 +35,7 @@ from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import (
     PseudoLabelSource,
     find_source,
+    kept_targets,
     lender,
     stands_by_itself,
     targets_key,
@@ -221,7 +221,10 @@ def _train(
         key = targets_key(settings, source.key)
         if key not in told:  # masks of one mean are those of every seed
             told.clear()
-            told[key] = training_targets(prepared, settings, name, source)
+            kept = None if force else kept_targets(prepared, name, key)
+            if kept:
+                say(f"segmenter {name}: masks of {source.method} as they were made before")
+            told[key] = kept or training_targets(prepared, settings, name, source)
         return told[key]
 
     def ready() -> tuple[SegmentationCases, list[int]]:
