@@ -1,13 +1,17 @@
 """The run folder: nothing half-written, nothing outside of it, never two at once."""
 
+import json
 import multiprocessing
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from weakseg.errors import RunError
 from weakseg.runs import (
     Run,
+    _in_lines,
     atomic_path,
     cores,
     environment,
@@ -36,6 +40,33 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path):
 def test_json_has_null_for_what_json_cannot_say(tmp_path):
     write_json(tmp_path / "a.json", {"x": float("nan"), "y": [float("inf"), 1.5], 3: None})
     assert read_json(tmp_path / "a.json") == {"x": None, "y": [None, 1.5], "3": None}
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)  # fmt: skip
+def test_json_is_read_as_it_was_written(value):
+    assert json.loads(_in_lines(value)) == value
+
+
+def test_each_row_of_a_table_is_a_line():
+    table = [{"method": "a", "dice": 0.5}, {"method": "b", "dice": None}]
+    assert _in_lines({"tables": {"methods": table}, "empty": []}).splitlines() == [
+        "{",
+        '  "tables": {',
+        '    "methods": [',
+        '      {"method": "a", "dice": 0.5},',
+        '      {"method": "b", "dice": null}',
+        "    ]",
+        "  },",
+        '  "empty": []',
+        "}",
+    ]
 
 
 @pytest.mark.parametrize("text", ["{", "", "[1, 2]", "null", '"run"'])

@@ -91,8 +91,30 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all; NaN becomes null, so that every reader can parse it."""
-    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+    """Write JSON whole or not at all; NaN becomes null, so that every reader can parse it.
+
+    Each row of a table, a mapping of names to single values in a list, stands on a line.
+    """
+    write_text(path, _in_lines(_finite(value)) + "\n")
+
+
+def _in_lines(value: Any, indent: str = "") -> str:
+    inner = f"{indent}  "
+    if isinstance(value, dict) and value:
+        lines = [f"{inner}{_in_line(k)}: {_in_lines(v, inner)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, list) and value:
+        lines = [inner + (_in_line(v) if _is_row(v) else _in_lines(v, inner)) for v in value]
+        return "[\n" + ",\n".join(lines) + f"\n{indent}]"
+    return _in_line(value)
+
+
+def _in_line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, dict) and not any(isinstance(v, dict | list) for v in value.values())
 
 
 def _finite(value: Any) -> Any:
