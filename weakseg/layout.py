@@ -6,6 +6,8 @@ All of it stands in one file, so that no two stages can give a path two meanings
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,8 +112,16 @@ def report_table(report: Path, name: str) -> Path:
 
 
 def superseded_folder(run: Path, network: Path, key: str) -> Path:
-    """Where a network of an earlier key is kept."""
-    return inside(run, "superseded", f"{network.parent.name}-{network.name}-{key[:8]}")
+    """Where a network of an earlier key is going to be kept: no folder that is there yet."""
+    name = f"{network.parent.name}-{network.name}-{key[:8]}"
+    folders = (inside(run, "superseded", n) for n in _numbered(name))
+    return next(folder for folder in folders if not os.path.lexists(folder))
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """A name, then the same with -2, -3 and so on."""
+    yield name
+    yield from (f"{name}-{k}" for k in itertools.count(2))
 
 
 def superseded_names(run: Path) -> list[str]:

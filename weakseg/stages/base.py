@@ -21,7 +21,7 @@ from weakseg.layout import BEST, outputs_file, superseded_folder
 from weakseg.memory import give_free_back
 from weakseg.outputs import list_outputs, read_list
 from weakseg.progress import say
-from weakseg.runs import Run, commit, remove_tree
+from weakseg.runs import Run, commit
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def take_out(run: Run, name: str) -> None:
         remove_file(path, below=run.folder)
 
 
-def perform(run: Run, stage: Stage, *, force: bool = False) -> bool:
+def perform(run: Run, stage: Stage, *, force: bool = False, quiet: bool = False) -> bool:
     """Do the work of a stage unless it is up to date; whether it was done.
 
     Of several processes the first decides and writes; the others help where the stage is one that
@@ -113,13 +113,15 @@ def perform(run: Run, stage: Stage, *, force: bool = False) -> bool:
     stage : Stage
     force : bool
         Do it again though it is up to date.
+    quiet : bool
+        Do not say that it is up to date: it is said elsewhere in the same command.
     """
     launch = launched()
     if not launch.first:
         return stage.together and _help(stage)
     stale = why_stale(run, stage.name, stage.key, covers=stage.covers, refresh=True)
     if stale is None and not force:
-        if stage.what:
+        if stage.what and not quiet:
             say(f"{stage.what}: up to date")
         if stage.together:
             _tell(False)
@@ -176,12 +178,16 @@ def _finish(run: Run, stage: Stage, entry: Mapping[str, Any], seconds: float) ->
 
 
 def _set_aside(run: Run, stage: Stage, folder: Path, force: bool) -> None:
-    """Move an earlier network of another configuration away: hours of work are not deleted."""
+    """Move away a network that another takes the place of: hours of work are not deleted."""
     earlier = run.record.get("stages", {}).get(stage.name, {}).get("key")
     run.forget(stage.name)
     if earlier and (force or earlier != stage.key) and (folder / BEST).exists():
         there = superseded_folder(run.folder, folder, earlier)
-        remove_tree(there)
         there.parent.mkdir(parents=True, exist_ok=True)
         folder.replace(there)
-        say(f"the earlier {stage.name} was made with other settings; it is kept in {there}")
+        why = (
+            f"{stage.name} is trained again, as --force asks; the earlier one"
+            if earlier == stage.key
+            else f"the earlier {stage.name} was made with other settings or data; it"
+        )
+        say(f"{why} is kept in {there}")

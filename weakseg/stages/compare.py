@@ -149,7 +149,7 @@ def _of_classifiers(prepared: Prepared, force: bool) -> list[Step]:
         Step(
             "heatmaps, their masks and scores",
             [*heats, masks, *([floors] if config.scores.floors else [])],
-            lambda: heatmap_segment(prepared, force=force),
+            lambda: heatmap_segment(prepared, force=force, goes_on=True),
         ),
     ]
 
@@ -215,7 +215,7 @@ def _of_segmenters(prepared: Prepared, names: Sequence[str], force: bool) -> Ste
     return Step(
         f"segmenters {', '.join(names)}: {_networks(networks)}, their masks and scores",
         pieces,
-        lambda: train_segmenters(prepared, only=names, force=force),
+        lambda: train_segmenters(prepared, only=names, force=force, goes_on=True),
     )
 
 

@@ -35,7 +35,7 @@ def composed_names(prepared: Prepared) -> list[str]:
 
 
 def segment_composed(
-    prepared: Prepared, *, force: bool = False, tell: bool = False
+    prepared: Prepared, *, force: bool = False, tell: bool = False, quiet: bool = False
 ) -> dict[str, str]:
     """Masks of the test images by methods that are made of others, and their scores.
 
@@ -46,6 +46,8 @@ def segment_composed(
         Make again what is up to date.
     tell : bool
         Say which are left out because a member has no masks; else they are left for later.
+    quiet : bool
+        Do not say which are up to date: the same command asks again, and says it then.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def segment_composed(
         reasons = {m: why_not_standing(prepared, m) for m in members}
         lost = next((f"{m}: {why}" for m, why in reasons.items() if why is not None), None)
         if lost is None:
-            perform(prepared.run, masks_of(prepared, kind, name), force=force)
+            perform(prepared.run, masks_of(prepared, kind, name), force=force, quiet=quiet)
             made[kind.stage(name)] = shards_key(prepared, name)
         elif tell:
             say(f"{name}: left out, {lost}")

@@ -53,7 +53,7 @@ from weakseg.stages.shards import NOTHING, forget_shards, own_folder
 from weakseg.stored import read_json
 
 
-def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
+def heatmap_segment(prepared: Prepared, *, force: bool = False, goes_on: bool = False) -> Path:
     """Heatmaps, masks and scores of every seed.
 
     Parameters
@@ -62,6 +62,8 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
         With trained classifiers in its run folder.
     force : bool
         Make again what is up to date.
+    goes_on : bool
+        Whether the command makes methods that are made of others once more, and tells of them then.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def heatmap_segment(prepared: Prepared, *, force: bool = False) -> Path:
     stage = _masks(prepared, list(made.values()))
     of_shards = {**made, SEGMENT_STAGE: shards_key(prepared, stage.key)}
     perform(run, stage, force=force)
-    of_shards |= segment_composed(prepared, force=force)
+    of_shards |= segment_composed(prepared, force=force, quiet=goes_on)
     table = collect(prepared)
     of_shards[FLOORS_STAGE] = floors_key(prepared)
     forget_shards(run.folder, of_shards, but=_of_others)

@@ -77,6 +77,7 @@ def train_segmenters(
     only: Sequence[str] | None = None,
     force: bool = False,
     after_epoch: Callable[[int], None] | None = None,
+    goes_on: bool = False,
 ) -> Path:
     """Train every segmenter that is not trained yet, make its masks, and score them.
 
@@ -89,6 +90,8 @@ def train_segmenters(
         Train again what is there; the earlier networks are moved to ``superseded/``.
     after_epoch : callable, optional
         See `weakseg.training.loop.fit`.
+    goes_on : bool
+        Whether the command makes methods that are made of others once more, and tells of them then.
 
     Returns
     -------
@@ -103,7 +106,7 @@ def train_segmenters(
             joined[masks_stage(name)] = segment_by_network(prepared, name, data, force)
     if not launched().first:
         return scores_file(prepared.run.folder, SUMMARY)
-    joined |= segment_composed(prepared, force=force)
+    joined |= segment_composed(prepared, force=force, quiet=goes_on)
     table = collect(prepared)
     forget_shards(prepared.run.folder, joined, but=lambda stage: stage not in joined)
     for name in names:
@@ -186,7 +189,8 @@ def _train_all(
     masks = prepared.config.segmenters[name].masks
     if masks != MANIFEST:
         if launched().first:
-            segment_composed(prepared)  # what it is trained on may be made of others by now
+            # What it is trained on may be made of others by now.
+            segment_composed(prepared, quiet=True)
         wait_for_first()
         prepared = with_fitted(prepared)  # or of some that have no masks in the run yet
     told = dict[str, PackedTargets]()
