@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 
 from weakseg.runs import folder_name, inside
 
@@ -225,6 +225,12 @@ def masks_config(run: Path) -> Path:
 def method_folder(masks: Path, method: str) -> Path:
     """Where the masks of a method live in a folder of masks."""
     return inside(masks, method)
+
+
+def methods_among(files: Iterable[str]) -> set[str]:
+    """The methods whose masks are among files, which are named as they lie below a run."""
+    parts = (PurePosixPath(name).parts for name in files)
+    return {p[1] for p in parts if len(p) > 2 and p[0] == "masks" and p[1] != ".."}
 
 
 def mask_file(masks: Path, method: str, seed: int, case: str, suffix: str) -> Path:

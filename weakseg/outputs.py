@@ -131,6 +131,19 @@ def read_list(run: Path, stage: str, entry: Mapping[str, Any]) -> Listed | None:
         return None
 
 
+def last_written(run: Path, stage: str) -> list[str]:
+    """The files that a stage wrote when it was last made, though the record has forgotten it.
+
+    For a stage that takes away what it wrote before: the list stays until the next one. None where
+    it is missing or damaged.
+    """
+    try:
+        listed = json.loads(outputs_file(run, stage).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return list(listed) if isinstance(listed, dict) else []
+
+
 def _other_content(path: Path, size: int, held: Sequence[Any]) -> str | None:
     """What is wrong with a file that has other times than when it was written; None: nothing."""
     if size != held[0]:

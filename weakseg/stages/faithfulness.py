@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from weakseg.disk import remove_file
 from weakseg.layout import (
     FAITHFULNESS,
     faithfulness_folder,
@@ -11,9 +12,9 @@ from weakseg.layout import (
     predictions_stage,
 )
 from weakseg.methods.filter_sources import FilterSources
-from weakseg.runs import remove_tree, write_text
+from weakseg.runs import write_text
 from weakseg.spreadsheets import csv_text
-from weakseg.stages.base import Stage, forget, perform
+from weakseg.stages.base import Stage, perform, take_out
 
 
 def score_heatmaps(sources: FilterSources, inputs: tuple[str, ...], *, force: bool = False) -> None:
@@ -29,11 +30,12 @@ def score_heatmaps(sources: FilterSources, inputs: tuple[str, ...], *, force: bo
     """
     run, arch, seed = sources.prepared.run, sources.arch, sources.seed
     folder, stage = faithfulness_folder(run.folder, arch, seed), faithfulness_stage(arch, seed)
-    if sources.settings.faithfulness.images == 0:
-        forget(run, stage)
-        remove_tree(folder)
-        return
     outputs = tuple(folder / name for name in FAITHFULNESS)
+    if sources.settings.faithfulness.images == 0:
+        take_out(run, stage)
+        for path in outputs:  # what was broken off is in no list
+            remove_file(path, below=run.folder)
+        return
     what = f"heatmaps against their network, seed {seed}"
 
     def write(_: None) -> dict[str, Any]:

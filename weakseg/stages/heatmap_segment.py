@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from weakseg.config import dump_config, fingerprint
+from weakseg.config import dump_config, fingerprint, load_config
 from weakseg.contents import Thresholds
 from weakseg.current import is_current, why_stale
 from weakseg.disk import link
-from weakseg.errors import RunError
+from weakseg.errors import RunError, WeaksegError
 from weakseg.heatmaps.cam import check_method
 from weakseg.heatmaps.explaining import target_classes
 from weakseg.layout import (
@@ -27,6 +28,7 @@ from weakseg.layout import (
     masks_config,
     masks_folder,
     method_folder,
+    methods_among,
     scores_file,
     threshold_file,
 )
@@ -38,6 +40,7 @@ from weakseg.methods.lesions import rows_version
 from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.spoken import why_left_out
 from weakseg.methods.stored_heatmaps import require_classifiers
+from weakseg.outputs import last_written
 from weakseg.progress import say
 from weakseg.runs import remove_tree, write_text
 from weakseg.shards import Shard
@@ -239,7 +242,6 @@ def _write_masks(prepared: Prepared, settings: str, key: str, fit: Stage) -> dic
     for method, why in left_out.items():
         say(f"{method}: left out, {why}")
     _replace_masks(prepared, part)
-    write_text(masks_config(run.folder), dump_config(config))
     write_part(prepared, HEATMAP_PART, rows)
     table = pd.DataFrame(curves, columns=["seed", "threshold", "dice"])
     write_text(scores_file(run.folder, CURVES), csv_text(table))
@@ -259,21 +261,32 @@ def _fitted(prepared: Prepared, part: Path, fit: Stage) -> Fitted:
 
 
 def _replace_masks(prepared: Prepared, part: Path) -> None:
-    """Put new masks of heatmaps in the place of all earlier ones; those of other kinds stay."""
-    masks = masks_folder(prepared.run.folder)
-    for method in [p for p in masks.glob("*") if p.is_dir()]:
-        if not _of_another_kind(prepared, method.name):
-            remove_tree(method)
-    for method in sorted(part.glob("*")):
-        there = method_folder(masks, method.name)
-        remove_tree(there)
-        masks.mkdir(exist_ok=True)
-        method.replace(there)
+    """Put new masks of heatmaps in the place of all earlier ones; whatever else is there stays."""
+    run = prepared.run.folder
+    masks = masks_folder(run)
+    for method in _made_before(run) - prepared.config.heatmap_methods.keys():
+        if not _of_another_kind(prepared, method):
+            remove_tree(method_folder(masks, method))
+    # Before any of the new: whoever finds these half done knows by it whose they are.
+    write_text(masks_config(run), dump_config(prepared.config))
+    for method in prepared.config.heatmap_methods:
+        remove_tree(method_folder(masks, method))
+    for folder in sorted(part.glob("*")):
+        folder.replace(method_folder(masks, folder.name))
     remove_tree(part)
 
 
+def _made_before(run: Path) -> set[str]:
+    """The methods of heatmaps that have made masks in a run, or that have begun to."""
+    methods, config = methods_among(last_written(run, SEGMENT_STAGE)), masks_config(run)
+    if config.exists():
+        with contextlib.suppress(WeaksegError):  # damaged, or of another version
+            methods |= load_config(config).heatmap_methods.keys()
+    return methods
+
+
 def _of_another_kind(prepared: Prepared, method: str) -> bool:
-    """Whether masks are of no heatmap; damaged ones are nobody's, and are made again."""
+    """Whether masks are of no heatmap by now; damaged ones are of whoever wrote them last."""
     path = threshold_file(masks_folder(prepared.run.folder), method)
     try:
         entries = read_json(path, model=Thresholds) if path.exists() else {}
