@@ -88,6 +88,28 @@ def test_a_precision_that_is_named_is_swept_anew(run, tmp_path, capsys):
     assert "sweep: up to date" in capsys.readouterr().err
 
 
+def test_the_fused_row_goes_by_the_weights_of_the_experiment(run, tmp_path, capsys):
+    folder, config = run
+    shutil.copytree(folder / "run", tmp_path / "run")
+    args = ("heatmap-segment", config, "--sweep", "--run-dir", tmp_path / "run", *SHORT)
+    labels = ("--set", "heatmap.fusion=labels", "--set", "heatmap.layer=fused")
+    rows = {}
+    for name, more in (
+        ("mean", ()),
+        ("learnt", labels),
+        ("deepest", (*labels, "--set", "heatmap.weights=[0, 0, 0, 1]")),
+    ):
+        assert weakseg(*args, *more) == 0
+        said = capsys.readouterr().err
+        assert ("sweep: up to date" in said) == (name == "mean")
+        table = pd.read_csv(tmp_path / "run/scores/sweep.csv").set_index(["method", "layer"])
+        rows[name] = table.xs("fused", level="layer")["dice"].to_numpy()
+    np.testing.assert_allclose(
+        rows["deepest"], table.xs(LAYERS[-1], level="layer")["dice"].to_numpy(), atol=0.05
+    )
+    assert not np.allclose(rows["deepest"], rows["mean"], atol=0.05)
+
+
 def test_without_validation_masks_it_says_what_to_do(run, tmp_path, capsys):
     manifest = write_set(tmp_path / "set")
     rows = read_rows(manifest)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ def heats_of_layers(
     images: ImageBatches,
     chosen: Sequence[int],
     settings: HeatmapConfig,
+    weights: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> Iterator[tuple[str, str, int, NDArray[Any]]]:
     """The heatmaps of some images by each method of `SWEPT` at each depth and at all together.
 
@@ -45,7 +47,11 @@ def heats_of_layers(
     chosen : sequence of int
         Their numbers.
     settings : HeatmapConfig
-        Target, score, flips, fusion and batch size; its method and layer are not looked at.
+        Target, score, flips, fusion and batch size; its method, layer and weights are not
+        looked at.
+    weights : mapping, optional
+        Method → what each of its depths counts among all together; of one that is not there all
+        count alike.
 
     Yields
     ------
@@ -67,7 +73,7 @@ def heats_of_layers(
             boxes = [b for b in images.boxes(some) if isinstance(b, Letterbox)]
             maps = _maps(model, modules, batch, target, method, settings)
             at = [IMAGE] if method == FULLGRAD else [*names, FUSED]
-            fused = fuse(maps, settings.fusion)
+            fused = fuse(maps, settings.fusion, weights.get(method))
             for layer, heats in zip(at, [*maps, fused][: len(at)], strict=True):
                 for i, box, heat in zip(some, boxes, heats.cpu().numpy(), strict=True):
                     yield method, layer, i, to_original(np.maximum(heat, 0), box)

@@ -97,6 +97,19 @@ def run_explainer(
     )
 
 
+def learnt_weights(
+    prepared: Prepared, models: Sequence[Classifier], settings: HeatmapConfig
+) -> tuple[list[str], list[float] | None]:
+    """The layers of a heatmap, and what they count by validation labels; None: all alike."""
+    if settings.method in LAYERLESS:
+        return [], None
+    val, labels = prepared.cases.indices("val"), prepared.cases.labels
+    layers, hot = pooled_depths(models, labels, prepared.images, val, settings)
+    lesion = [labels.is_lesion(prepared.cases.cases[i].label) for i in val]
+    weights = weights_by_labels(hot, lesion) if len(layers) > 1 else None
+    return layers, None if weights is None else [round(float(w), 4) for w in weights]
+
+
 def _good_scales(
     prepared: Prepared,
     models: Sequence[Classifier],
@@ -129,13 +142,8 @@ def _weights(
     settings = config.all_heatmaps[name]
     if not settings.learns_weights:
         return {}
-    val, labels = prepared.cases.indices("val"), prepared.cases.labels
-    layers, weights = list[str](), None
-    if settings.method not in LAYERLESS:
-        layers, hot = pooled_depths(models, labels, prepared.images, val, settings)
-        lesion = [labels.is_lesion(prepared.cases.cases[i].label) for i in val]
-        weights = weights_by_labels(hot, lesion) if len(layers) > 1 else None
-    rounded = None if weights is None else [round(float(w), 4) for w in weights]
+    val = prepared.cases.indices("val")
+    layers, rounded = learnt_weights(prepared, models, settings)
     write_json(fusion_file(folder), {"layers": layers, "weights": rounded, "images": len(val)})
     if rounded is None:
         say(f"{what}: the validation labels prefer no layer, so that all count alike")
