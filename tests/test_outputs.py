@@ -39,6 +39,7 @@ equivalence: {{segmenter: net, patients: [1], draws: 1}}
 """
 HEATMAPS, SEGMENT = "heatmaps/squeezenet1_1/seed-0/gradcam", "segment"
 CLASSIFIER, PREDICTIONS = "classifier/squeezenet1_1/0", "predictions/squeezenet1_1/0"
+SAID = "classifier-scores/squeezenet1_1/0"
 NET, PUPIL, TARGETS = "segmenter/net/0", "segmenter/pupil/0", "targets/pupil/0"
 
 
@@ -135,7 +136,7 @@ DAMAGES = (
     },
     {
         "masks/gradcam-otsu/threshold.json": (other_number, SEGMENT),
-        "classifier/*/*/scores.json": (delete, PREDICTIONS),
+        "classifier/*/*/scores.json": (delete, SAID),
     },
     {"scores/parts/heatmap.csv": (cut, SEGMENT), "outputs/scores.json": (cut, "scores")},
 )

@@ -144,6 +144,11 @@ def predictions_stage(arch: str, seed: int) -> str:
     return f"predictions/{folder_name(arch)}/{seed}"
 
 
+def classifier_scores_stage(arch: str, seed: int) -> str:
+    """The stage of how right a classifier is."""
+    return f"classifier-scores/{folder_name(arch)}/{seed}"
+
+
 def heatmap_folder(run: Path, arch: str, seed: int, name: str, target: str | None = None) -> Path:
     """Where the heatmaps of a seed live.
 

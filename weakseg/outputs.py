@@ -131,6 +131,24 @@ def read_list(run: Path, stage: str, entry: Mapping[str, Any]) -> Listed | None:
         return None
 
 
+def unlist(
+    run: Path, stage: str, entry: Mapping[str, Any], path: Path
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Take a file out of the list of a stage that does not write it any more.
+
+    Returns
+    -------
+    tuple of dict or None
+        What the record said of the outputs, and what it is to say now; None where the file is not
+        in the list, or the list is damaged.
+    """
+    listed = read_list(run, stage, entry)
+    if listed is None or listed.pop(_below(run, path), None) is None:
+        return None
+    _write(run, stage, listed)
+    return dict(entry["outputs"]), _summary(listed)
+
+
 def last_written(run: Path, stage: str) -> list[str]:
     """The files that a stage wrote when it was last made, though the record has forgotten it.
 

@@ -87,6 +87,12 @@ def predictions_key(prepared: Prepared, seed: int) -> str:
     return fingerprint("predictions", 1, classifier_key(prepared, seed))
 
 
+def classifier_scores_key(prepared: Prepared, seed: int) -> str:
+    """Fingerprint of all that the scores of a classifier, with their intervals, depend on."""
+    drawn = prepared.config.scores.bootstrap, prepared.config.seed
+    return fingerprint("classifier scores", 1, predictions_key(prepared, seed), *drawn)
+
+
 def prepared_spec(prepared: Prepared) -> ClassifierSpec:
     """The network that an experiment asks for, for its cases."""
     config, images = prepared.config.classifier, prepared.images
@@ -217,13 +223,16 @@ def read_classifier_scores(folder: Path) -> dict[str, Any]:
     return read_json(folder / CLASSIFIER_SCORES, model=contents.ClassifierScores)
 
 
-def scores_of(prepared: Prepared, p: np.ndarray, split: str) -> dict[str, Any]:
-    """How right a classifier is on a split, by the probabilities (N, classes) of all cases."""
+def scores_of(prepared: Prepared, folder: Path, split: str) -> dict[str, Any]:
+    """How right the classifier of a seed's folder is on a split, by its predictions."""
     labels, index = prepared.cases.labels, prepared.cases.indices(split)
     cases = [prepared.cases.cases[i] for i in index]
+    table = read_predictions(folder).set_index("case")
+    columns = [f"p({name})" for name in labels.names]
+    p = table.loc[[c.id for c in cases], columns].to_numpy(dtype=float)
     return classification_scores(
         np.array([labels.index(c.label) for c in cases]),
-        p[index],
+        p,
         labels.lesion_indices,
         np.array([c.patient for c in cases]),
         bootstrap=prepared.config.scores.bootstrap,

@@ -19,7 +19,7 @@ from weakseg.disk import flush_disk, remove_file
 from weakseg.launch import launched
 from weakseg.layout import BEST, outputs_file, superseded_folder
 from weakseg.memory import give_free_back
-from weakseg.outputs import list_outputs, read_list
+from weakseg.outputs import list_outputs, read_list, unlist
 from weakseg.progress import say
 from weakseg.runs import Run, commit
 
@@ -98,6 +98,23 @@ def take_out(run: Run, name: str) -> None:
     run.forget(name)
     for path in (*(run.folder / p for p in listed), outputs_file(run.folder, name)):
         remove_file(path, below=run.folder)
+
+
+def disown(run: Run, name: str, path: Path) -> None:
+    """Leave a file to another stage that ``name`` wrote in runs of earlier versions.
+
+    What was made of the outputs of ``name`` stays up to date.
+    """
+    stages = run.record.get("stages", {})
+    outputs = unlist(run.folder, name, stages.get(name, {}), path)
+    if outputs is None:
+        return
+    before, now = (o["hash"] for o in outputs)
+    for entry in stages.values():
+        if entry.get("inputs", {}).get(name) == before:
+            entry["inputs"][name] = now
+    stages[name]["outputs"] = outputs[1]
+    run.update(stages=stages)
 
 
 def perform(run: Run, stage: Stage, *, force: bool = False, quiet: bool = False) -> bool:

@@ -44,6 +44,7 @@ from weakseg.scores.stored import read_lesions, read_rows
 from weakseg.shards import Shard
 from weakseg.spreadsheets import write_csv
 from weakseg.stages.base import Stage, forget, perform
+from weakseg.stages.classifier_scores import score_classifiers
 from weakseg.stages.shards import dealt_out, own_folder, shard_key
 
 COLUMNS = [*case_columns(), "probability"]
@@ -148,6 +149,8 @@ def part_methods(config: Config) -> dict[str, str]:
 def collect(prepared: Prepared) -> Path:
     """Join the parts into ``scores/per_case.csv`` and ``scores/summary.csv``.
 
+    All scores are of the same settings then, those of classifiers as well.
+
     Parts that were not made of the run's present data, splits and settings are left out, and so is
     one that is not what its stage wrote.
 
@@ -157,6 +160,7 @@ def collect(prepared: Prepared) -> Path:
         The summary.
     """
     run, config = prepared.run, prepared.config
+    score_classifiers(prepared)
     _floors(prepared)
     parts = [p for p, stage in _parts(prepared) if _is_sound(prepared, p, stage)]
     # Of each table the files of rows that it is joined of, and its summary.

@@ -12,7 +12,6 @@ from weakseg.config.volume_archs import sees_slices
 from weakseg.launch import launched
 from weakseg.layout import (
     BEST,
-    CLASSIFIER_SCORES,
     INSTANCES,
     LAST,
     METRICS,
@@ -29,7 +28,6 @@ from weakseg.methods.classifiers import (
     predictions_key,
     predictions_table,
     prepared_spec,
-    scores_of,
     taken_from_outside,
 )
 from weakseg.methods.fitting import fit_classifier
@@ -39,10 +37,10 @@ from weakseg.methods.prepared import Prepared, require_classifier
 from weakseg.methods.training_heats import heats_of
 from weakseg.models.classifier import Classifier
 from weakseg.models.volume_classifiers import SliceClassifier
-from weakseg.progress import say
-from weakseg.runs import write_json, write_text
+from weakseg.runs import write_text
 from weakseg.spreadsheets import csv_text
 from weakseg.stages.base import Stage, perform
+from weakseg.stages.classifier_scores import classifier_scores_of, leave_scores
 from weakseg.stages.effort import of_classifier, of_predictions
 from weakseg.training.beginning import new_classifier
 from weakseg.training.classify import predict_probabilities
@@ -82,7 +80,9 @@ def train_classifiers(
         # Only now: what was broken off before it was recorded goes on from here.
         if launched().first:
             (folder / RESUME).unlink(missing_ok=True)
+            leave_scores(prepared, seed)
         perform(prepared.run, predictions_of(prepared, seed), force=force)
+        perform(prepared.run, classifier_scores_of(prepared, seed), force=force)
     return folders
 
 
@@ -122,13 +122,13 @@ def _heats(prepared: Prepared, seed: int) -> Callable[[int], np.ndarray] | None:
 
 
 def predictions_of(prepared: Prepared, seed: int) -> Stage:
-    """What a trained classifier says of every case, and how right it is."""
+    """What a trained classifier says of every case."""
     arch = prepared.config.classifier.arch
     folder = seed_folder(prepared.run.folder, arch, seed)
     return Stage(
         predictions_stage(arch, seed),
         predictions_key(prepared, seed),
-        (folder / PREDICTIONS, folder / CLASSIFIER_SCORES, *_of_slices(folder, arch)),
+        (folder / PREDICTIONS, *_of_slices(folder, arch)),
         lambda _: _predict_seed(prepared, folder, seed),
         inputs=(classifier_stage(arch, seed),),
         effort=of_predictions(prepared),
@@ -175,18 +175,7 @@ def _predict_seed(prepared: Prepared, folder: Path, seed: int) -> dict[str, Any]
     )
     table = predictions_table(prepared.cases.cases, prepared.cases.labels, p)
     write_text(folder / PREDICTIONS, csv_text(table))
-    scores = {s: scores_of(prepared, p, s) for s in ("val", "test")}
-    write_json(folder / CLASSIFIER_SCORES, scores)
     if isinstance(best, SliceClassifier):
         of_slices = instances_table(best, prepared.images.once(), everything.tolist())
         write_text(folder / INSTANCES, csv_text(of_slices))
-    auc = scores["test"]["auc_lesion"]
-    entry = prepared.run.record["stages"][classifier_stage(c.arch, seed)]
-    ends = " without an interval, for the test images are of one patient"
-    if np.isfinite([auc["low"], auc["high"]]).all():
-        ends = f" [{auc['low']:.3f}, {auc['high']:.3f}]"
-    say(
-        f"classifier {c.arch}, seed {seed}: test AUC {auc['value']:.3f}{ends}, best epoch "
-        f"{entry['best_epoch']} of {c.epochs}: {entry['best_because']}"
-    )
     return {}
