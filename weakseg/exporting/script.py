@@ -50,22 +50,43 @@ def noise(image):
     return np.median(second) / 0.6745 / np.median(level) if enough else 0
 
 
+def lines(n, m):
+    at = np.clip((np.arange(m)[:, None] + 0.5) * n / m - 0.5, 0, n - 1)
+    return np.maximum(1 - np.abs(at - np.arange(n)), 0)
+
+
 def in_square(image, size):
-    (W, H), how = image.size, Image.Resampling
+    (W, H), bands = image.size, image.split()
     h, w = (max(1, round(n * size / max(H, W))) for n in (H, W))
-    square, top, left = Image.new(mode, (size, size)), (size - h) // 2, (size - w) // 2
-    square.paste(image.resize((w, h), how.BOX if size < max(H, W) else how.BILINEAR), (left, top))
-    planes = np.moveaxis(np.asarray(square, np.float32).reshape(size, size, -1) / 255, 2, 0)[None]
-    return planes, np.array([top, left, h, w, H, W])
+    between = areas if h <= H and w <= W else lines
+    rows, columns = between(H, h), between(W, w).T
+    square = np.zeros((1, len(bands), size, size), np.float32)
+    top, left = (size - h) // 2, (size - w) // 2
+    small = [rows @ np.asarray(band, float) @ columns / 255 for band in bands]
+    square[0, :, top : top + h, left : left + w] = small
+    return square, np.array([top, left, h, w, H, W])
+
+
+def on_black(image):
+    """In grey or colours, and black where it is not opaque."""
+    grey = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return image.convert(grey)
 
 
 if (about["threshold"].get("inference") or {}).get("outline") == "level":
     print("outlines are the threshold's; only weakseg predict follows the image", file=sys.stderr)
-for path in map(Path, sys.argv[1:]):
+paths = [Path(p) for p in sys.argv[1:]]
+names = [p.with_suffix(".mask.png") for p in paths]
+for path, name in zip(paths, names):
+    if names.count(name) > 1:  # scan.png and scan.jpg
+        name = path.with_name(path.name + ".mask.png")
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode[0] in "IF":
         sys.exit(f"{path}: this script reads images of 8 bits. Of others: weakseg predict")
-    image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+    image = on_black(image)
     low, high = black_and_white(np.asarray(image, float))
     table = np.clip((np.arange(256) - low) / max(high - low, 1e-9), 0, 1) * 255
     table = table.round().astype(int).tolist()
@@ -78,12 +99,12 @@ for path in map(Path, sys.argv[1:]):
             file=sys.stderr,
         )
     given = {}
-    for name in (i.name for i in model.get_inputs()):
-        what, _, side = name.partition("_")
+    for entry in (i.name for i in model.get_inputs()):
+        what, _, side = entry.partition("_")
         planes, box = in_square(image.convert(mode), int(side or seen["size"]))
-        given[name] = planes if what == "images" else box
+        given[entry] = planes if what == "images" else box
     mask, *said = model.run(None, given)
-    Image.fromarray(mask * 255).save(path.with_suffix(".mask.png"))
+    Image.fromarray(mask * 255).save(name)
     print(path, int(mask.sum()), *(float(p) for p in said[1:2]))
 '''
 """The script: without torch, and without weakseg."""
