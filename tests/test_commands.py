@@ -214,6 +214,13 @@ def test_a_key_says_what_it_holds_its_default_and_what_it_means(capsys):
     assert not any(line.startswith("classifier") for line in lines)
 
 
+def test_the_json_schema_is_of_all_keys(capsys):
+    assert weakseg("config", "keys", "--json-schema") == 0
+    assert "properties" in json.loads(capsys.readouterr().out)
+    assert weakseg("config", "keys", "data.split", "--json-schema") == 2
+    assert "leave one of them away" in capsys.readouterr().err
+
+
 def test_a_default_that_is_printed_is_the_one_that_counts():
     default = Config()  # a dump leaves out what changes nothing
     for key in all_keys():

@@ -133,6 +133,7 @@ def test_two_methods_of_one_run(run, capsys):
     assert "B: plain, gradcam-oracle-image, 12 masks seen" in out
     assert "An upper bound" in out
     assert "B is better than A" in out
+    assert "Of fewer patients" not in out  # a group without a lesion claims nothing
 
 
 @pytest.mark.parametrize(

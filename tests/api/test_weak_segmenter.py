@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks
@@ -329,6 +330,27 @@ def test_the_classifier_of_its_run_knows_how_images_were_prepared(fitted, given)
     assert result.preprocessing.intensity == fitted.config_.data.intensity
     model.intensity = "percentile"
     assert weakseg.explain(model, given["images"][0]).preprocessing.intensity == "percentile"
+
+
+def test_files_of_floats_are_scaled_as_the_run_scales_them(fitted, given, tmp_path):
+    faint = tmp_path / "faint.tif"
+    tifffile.imwrite(faint, given["images"][0].astype(np.float32) / 255 * 0.4 + 0.05)
+    model = fitted.run.classifier()
+    expected = fitted.run.load("gradcam-fixed").predict(faint)
+    result = weakseg.explain(model, faint, target="1")
+    assert result.probability == pytest.approx(expected.probability, abs=1e-4)
+    as_it_is = weakseg.explain(model, weakseg.read_image(faint), target="1")
+    assert as_it_is.probability != pytest.approx(expected.probability, abs=1e-3)
+
+
+def test_images_may_come_one_by_one(fitted, given, tiny_set):
+    folder, rows = tiny_set
+    paths = [folder / r["image"] for r in rows[:3]]
+    expected = fitted.predict(paths)
+    for one_by_one in (iter(paths), map(str, paths), (p for p in paths)):
+        np.testing.assert_array_equal(fitted.predict(one_by_one), expected)
+    masks = given["masks"][:3]
+    assert fitted.score(iter(paths), iter(masks)) == fitted.score(paths, masks)
 
 
 def test_the_score_reads_masks_by_the_experiments_rule(fitted, given, monkeypatch):

@@ -76,6 +76,20 @@ def test_a_table_is_sorted_by_keyboard_and_says_how(page):
     assert floors(table) == sorted(falling)
 
 
+def test_dates_are_sorted_as_dates(page):
+    table = page.locator("table").filter(has=page.locator("th", has_text="ended")).first
+    head = table.locator("th", has_text="ended").first
+    at = head.evaluate("head => head.cellIndex")
+    cells = table.locator(f"tbody td:nth-child({at + 1}), tbody th:nth-child({at + 1})")
+    date = "`2026-11-${30 - 7 * k % 20}T03:04:05Z`"
+    cells.evaluate_all(f"cells => cells.forEach((c, k) => {{ c.textContent = {date} }})")
+    before = cells.all_inner_texts()
+    head.locator("button").evaluate("button => button.click()")
+    after = cells.all_inner_texts()
+    up = head.get_attribute("aria-sort") == "ascending"
+    assert after == sorted(before, reverse=not up) != before
+
+
 def floors(table: Any) -> list[str]:
     names = table.locator("tbody th[scope=row]").all_inner_texts()
     return [n.strip() for n in names if n.strip().startswith("floor")]

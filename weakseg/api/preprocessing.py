@@ -145,7 +145,7 @@ class Preprocessing:
     crop : float
     intensity : {"auto", "dtype", "percentile"}
         See `weakseg.data.images.scale_intensity`; with ``auto`` a float array within [0, 1] stays
-        as it is.
+        as it is, and so does such a file unless ``as_trained``.
     window : {"auto", "file", "percentiles"} or (centre, width)
         By which `read` brings pictures into [0, 1], see `weakseg.data.windows.windowed_image`.
         With ``auto`` it does not.
@@ -153,6 +153,8 @@ class Preprocessing:
         Where it is known from, for people.
     transform : callable, optional
         Takes a PIL image and gives the tensor (C, H, W): instead of all of these.
+    as_trained : bool
+        Whether `read` scales files as a run does: those of floats by their percentiles.
     """
 
     shape: tuple[int, int]
@@ -165,6 +167,7 @@ class Preprocessing:
     source: str = ""
     transform: Callable[[Any], Any] | None = None
     window: Window = "auto"
+    as_trained: bool = False
 
     def read(self, given: Any) -> NDArray[Any]:
         """A picture (M, N[, 3]) of a file, an array, a tensor or a picture of PIL.
@@ -173,9 +176,12 @@ class Preprocessing:
         ------
         DataError
         """
+        is_file = isinstance(given, str | Path)
         if self.window == "auto":
-            return read_picture(given)
-        if isinstance(given, str | Path):
+            values = read_picture(given)
+            stretched = self.as_trained and is_file and values.dtype.kind == "f"
+            return scale_intensity(values, self.intensity) if stretched else values
+        if is_file:
             return windowed_image(as_path(given), self.window, self.intensity)
         values = read_picture(given)
         return by_window(values, self.window, _scaling(values, self.intensity))
@@ -345,7 +351,16 @@ def _known(model: nn.Module, channels: int, weights: Any, transform: Any) -> Pre
         said = "the classifier itself"
         seen: Any = model.window
         return Preprocessing(
-            square, None, None, channels, "pad", 1.0, how, source=said, window=seen
+            square,
+            None,
+            None,
+            channels,
+            "pad",
+            1.0,
+            how,
+            source=said,
+            window=seen,
+            as_trained=True,
         )
     config = getattr(model, "pretrained_cfg", None)
     if isinstance(config, dict) and config.get("mean") and config.get("input_size"):

@@ -285,6 +285,7 @@ class WeakSegmenter(BaseEstimator):
             Where images are unlike those that it was fitted on, such as floats beside 8 bits, whose
             intensities are scaled otherwise.
         """
+        images = _kept(images)
         masks = [p.mask for p in self._predictions(images, denoise)]
         if listed(images, stacked=True)[1]:
             return masks[0]
@@ -345,6 +346,7 @@ class WeakSegmenter(BaseEstimator):
             mask, or with an empty one, do not count.
         denoise : as `predict`
         """
+        images, masks = _kept(images), _kept(masks)
         made = self.predict(images, denoise=denoise)
         if listed(images, stacked=True)[1]:
             made, masks = [made], [masks]
@@ -434,6 +436,11 @@ class WeakSegmenter(BaseEstimator):
                 fix="seg.save(FOLDER), and WeakSegmenter.load(FOLDER)",
             )
         return dict(super().__getstate__())
+
+
+def _kept(given: Any) -> Any:
+    """What was handed over; a list of what an iterator gives, which can be asked only once."""
+    return list(given) if isinstance(given, Iterator) else given
 
 
 def _seed_of(random_state: Any) -> int | None:

@@ -8,6 +8,7 @@ import typer
 
 from weakseg.commands.naming import NamesCommands
 from weakseg.commands.options import complete_config, example
+from weakseg.errors import UserError
 
 config_app = typer.Typer(
     cls=NamesCommands,
@@ -73,6 +74,13 @@ def show_keys(
     from weakseg.config.reference import all_keys, format_keys, keys_below
     from weakseg.config.reference import json_schema as schema
 
+    if json_schema and key is not None:
+        raise UserError(
+            "The JSON schema is of all keys.",
+            where="--json-schema",
+            found=f"KEY {key} beside it",
+            fix="leave one of them away",
+        )
     if json_schema:
         print(json.dumps(schema(), indent=2, ensure_ascii=False))
         return

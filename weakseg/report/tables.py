@@ -78,7 +78,7 @@ def method_table(
     if summary.empty:
         return pd.DataFrame(columns=[*summary.columns, "group", *DIFFERENCE_COLUMNS])
     groups = [group_of(k, m) for k, m in zip(summary["kind"], summary["masks_seen"], strict=True)]
-    summary = _with_alarm_intervals(summary, per_case)
+    summary = with_alarm_intervals(summary, per_case)
     floor = best_floor(summary)
     rows = []
     for method in summary["method"]:
@@ -121,7 +121,8 @@ def alarm_interval(share: float, low: float, high: float, patients: int) -> tupl
     return (0.0, 1 - tail) if share == 0 else (tail, 1.0)
 
 
-def _with_alarm_intervals(summary: pd.DataFrame, per_case: pd.DataFrame) -> pd.DataFrame:
+def with_alarm_intervals(summary: pd.DataFrame, per_case: pd.DataFrame) -> pd.DataFrame:
+    """``summary.csv`` with the `alarm_interval` of each method's share of healthy images marked."""
     name = "false_positive_rate"
     columns = [name, f"{name}_low", f"{name}_high"]
     if not set(columns) <= set(summary.columns):

@@ -313,7 +313,8 @@ def _notes(rows: Sequence[pd.DataFrame], table: pd.DataFrame) -> list[str]:
             "The interval says how the difference moves with other patients, not with another "
             f"training: A has {words.count(seeds[0], 'seed')}, B {words.count(seeds[1], 'seed')}."
         )
-    few = table[1:][[words.few_patients(int(n)) for n in table["lesion_patients"][1:]]]
+    # Of a group without a lesion nothing is claimed.
+    few = table[1:][[n > 0 and words.few_patients(int(n)) for n in table["lesion_patients"][1:]]]
     if len(few):
         notes.append(
             "Of fewer patients than an interval can be trusted for: "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -116,6 +118,19 @@ def test_the_table_has_the_paired_gain_of_every_step(tmp_path):
     (sentence,) = build(Subject(run, "run1")).context["sentences"]
     assert sentence.startswith("gradcam-otsu is ")
     assert "gradcam-fixed" in sentence
+
+
+def test_no_mark_on_any_healthy_image_has_the_interval_of_the_table_of_methods(tmp_path):
+    (run,) = read_runs([make_run(tmp_path / "run", settings=STEPS)])
+    per_case = run.per_case.assign(false_alarm=False)
+    rate = ["false_positive_rate", "false_positive_rate_low", "false_positive_rate_high"]
+    summary = run.summary.assign(**dict.fromkeys(rate, 0.0))
+    run = dataclasses.replace(run, per_case=per_case, summary=summary)
+    subject = Subject(run, "run1")
+    methods = subject.methods.set_index("method")
+    for step in steps_table(run).to_dict(orient="records"):
+        assert [step[c] for c in rate] == methods.loc[step["step"], rate].tolist()
+        assert step["false_positive_rate_high"] > 0.2
 
 
 @pytest.mark.usefixtures("alone")

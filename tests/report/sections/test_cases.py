@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 
 import numpy as np
@@ -49,6 +50,26 @@ def test_at_the_methods_own_threshold_the_page_holds_the_scores_of_the_run(subje
     at = [float(p.curve.split()[STEPS // 2]) / 1000 for p in shown]
     assert at == pytest.approx(own.loc[rows["case"], "dice"].tolist(), abs=5e-4)
     assert len(set(at)) > 3
+
+
+def test_of_seeds_in_any_order_dice_and_pictures_are_those_of_the_first(tmp_path):
+    (read,) = read_runs([make_run(tmp_path / "run", seeds=[3, 1], sharp=False)])
+    subject = Subject(read, "run1")
+    table = read.per_case[read.per_case["method"] == "gradcam-fixed"].set_index("case")
+    rows = case_rows(subject)
+    first, other = (table[table["seed"] == s].loc[rows["case"], "dice"] for s in (3, 1))
+    assert rows["dice"].tolist() == first.tolist() != other.tolist()
+    at = [float(p.curve.split()[STEPS // 2]) / 1000 for p in pictures(subject)]
+    assert at == pytest.approx(first.tolist(), abs=5e-4)
+
+
+def test_cases_without_a_true_mask_are_told_apart_from_those_without_room(tmp_path):
+    (read,) = read_runs([make_run(tmp_path / "run", seeds=[0], patients=8)])
+    gone = sorted(read.per_case["case"].astype(str).unique())[:2]
+    fewer = dataclasses.replace(read, per_case=read.per_case[~read.per_case["case"].isin(gone)])
+    html = build_report([fewer]).html
+    assert "2 test cases without a true mask are not here" in html
+    assert "found no room" not in html
 
 
 def test_pictures_hold_the_truth_and_the_masks_of_the_run(subject):

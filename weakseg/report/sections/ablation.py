@@ -17,7 +17,7 @@ from weakseg.methods.find import kind_of
 from weakseg.report import words
 from weakseg.report.read import RunTables
 from weakseg.report.sections.base import Content, Section, Subject
-from weakseg.report.tables import paired_difference, reference_of
+from weakseg.report.tables import paired_difference, reference_of, with_alarm_intervals
 from weakseg.scores import weak_to_full_ratio
 
 STEP_COLUMNS = (
@@ -47,7 +47,9 @@ def steps_table(run: RunTables) -> pd.DataFrame:
     wanted = [s for s in run.config.report.steps or () if s in set(run.summary.get("method", ()))]
     draw = {"bootstrap": run.config.scores.bootstrap, "seed": run.config.seed}
     rows, before, reference = [], None, reference_of(run)
-    methods = run.summary.set_index("method") if len(run.summary) else run.summary
+    methods = run.summary
+    if len(methods):
+        methods = with_alarm_intervals(methods, run.per_case).set_index("method")
     for step in wanted:
         row: dict[str, Any] = {"step": step} | {
             c: methods.loc[step, c] for c in STEP_COLUMNS if c in methods.columns

@@ -99,6 +99,7 @@ def build(subject: Subject) -> Content:
     rows = case_rows(subject)
     shown = subject.scored and method is not None and len(rows) > 0
     pictured = pictures(subject) if shown and wanted else []
+    scored = len(_of_first_seed(subject, method)) if shown and method is not None else 0
     context = {
         "cases": [
             {**row, "picture": picture}
@@ -112,7 +113,8 @@ def build(subject: Subject) -> Content:
         "written_seed": _seed_words(subject, subject.method),
         "heat_seed": _seed_words(subject, _heat_method(subject)),
         "start": _threshold(subject),
-        "left_out": len(test_cases(run)) - len(rows),
+        "left_out": scored - len(rows),
+        "unscored": len(test_cases(run)) - scored if shown else 0,
     }
     return Content(context, {"cases": rows}, shown=shown)
 
@@ -128,9 +130,7 @@ def case_rows(subject: Subject) -> pd.DataFrame:
     table = subject.run.per_case
     if table.empty or subject.method is None:
         return pd.DataFrame(columns=columns)
-    own = table[table["method"] == subject.method]
-    own = own[own["seed"].fillna(-1) == own["seed"].fillna(-1).min()]
-    own = own.assign(case=own["case"].astype(str)).sort_values("case").head(MOST_CASES)
+    own = _of_first_seed(subject, subject.method).head(MOST_CASES)
     lesions = own.loc[own["has_lesion"].astype(bool), "lesion_pixels"]
     low, high = lesions.quantile([_SMALL, _LARGE]) if len(lesions) else (0, 0)
     size = np.select(
@@ -143,6 +143,16 @@ def case_rows(subject: Subject) -> pd.DataFrame:
         "middle",
     )
     return own.assign(size=size)[columns].reset_index(drop=True)
+
+
+def _of_first_seed(subject: Subject, method: str) -> pd.DataFrame:
+    """The rows of a method under the seed whose masks are drawn, by name."""
+    table = subject.run.per_case
+    own = table[table["method"] == method]
+    seeds = own["seed"].fillna(-1)
+    first = _seed(subject.run, method)
+    own = own[seeds == (first if (seeds == first).any() else seeds.min())]
+    return own.assign(case=own["case"].astype(str)).sort_values("case")
 
 
 def _methods(subject: Subject) -> list[str]:
@@ -276,7 +286,7 @@ TEMPLATE = r"""
 {% endfor %}
 </div>
 </div>
-<p class="note">The written Dice is that of {{ r.spoken(r.method) }}{% if written_seed %} ({{ written_seed }}){% endif %}.{% if heat_of %} The threshold cuts the heatmap of {{ r.spoken(heat_of) }}{% if heat_seed %} ({{ heat_seed }}){% endif %}, over its own maximum, with the gate of its method; the Dice that moves with it was computed at full size, and at the test masks: for looking, never for choosing.{% endif %} Outlines are drawn at the size shown: light blue the true mask, orange the mask chosen. Small and large are the lower and upper third of lesions. Enter or a click enlarges a case, Escape closes it, arrows go to the next.{% if left_out > 0 %} {{ count(left_out, "further test case") }} found no room on a page that is to be mailed.{% endif %}</p>
+<p class="note">The written Dice is that of {{ r.spoken(r.method) }}{% if written_seed %} ({{ written_seed }}){% endif %}.{% if heat_of %} The threshold cuts the heatmap of {{ r.spoken(heat_of) }}{% if heat_seed %} ({{ heat_seed }}){% endif %}, over its own maximum, with the gate of its method; the Dice that moves with it was computed at full size, and at the test masks: for looking, never for choosing.{% endif %} Outlines are drawn at the size shown: light blue the true mask, orange the mask chosen. Small and large are the lower and upper third of lesions. Enter or a click enlarges a case, Escape closes it, arrows go to the next.{% if left_out > 0 %} {{ count(left_out, "further test case") }} found no room on a page that is to be mailed.{% endif %}{% if unscored > 0 %} {{ count(unscored, "test case") }} without a true mask {{ "is" if unscored == 1 else "are" }} not here: nothing could be scored there.{% endif %}</p>
 {% endif %}
 """
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
+import numpy as np
 import pandas as pd
 
 from weakseg.data.case_files import (
@@ -31,7 +33,7 @@ from weakseg.report.sections.base import Content, Section, Subject
 
 ROWS = {
     "best": "Best",
-    "median": "Median",
+    "median": "Median of those that were found",
     "worst": "Worst that were found",
     "missed": "Missed: a lesion and an empty mask, largest first",
     "false alarm": "False alarms: marks on healthy images, largest first",
@@ -153,34 +155,44 @@ def gallery(run: RunTables, method: str, seed: int) -> list[Shown]:
     else:
         of_seed = (run.per_case["method"] == method) & (run.per_case["seed"] == seed)
         chosen = choose_cases(run.per_case[of_seed], count)
+    other, cases = _beside(run, method), run.cases
+    return [_draw(run, method, seed, cases, other, c) for _, c in chosen.iterrows()]
+
+
+def _beside(run: RunTables, method: str) -> str | None:
     other = compared_network(run)
-    other = None if other == method else other
-    cases = run.cases
-    shown = []
-    for _, c in chosen.iterrows():
-        case = str(c["case"])
-        picture, problem, plane = "", "", ""
-        try:
-            drawn, plane = case_picture(run, method, seed, cases[case], other)
-            picture = data_uri(drawn)
-        except KeyError:
-            problem = "the case is not in splits.csv"
-        except (WeaksegError, OSError, ValueError) as e:
-            problem = first_line(e)
-        shown.append(
-            Shown(
-                row=str(c["row"]),
-                case=case,
-                patient=str(c["patient"]),
-                label=str(c["label"]),
-                dice=float(c["dice"]),
-                probability=float(c["probability"]),
-                picture=picture,
-                problem=problem,
-                plane=plane,
-            )
-        )
-    return shown
+    return None if other == method else other
+
+
+def _draw(
+    run: RunTables,
+    method: str,
+    seed: int,
+    cases: Mapping[str, Case],
+    other: str | None,
+    chosen: pd.Series,
+) -> Shown:
+    """A row that `choose_cases` gave, with its picture or why there is none."""
+    case = str(chosen["case"])
+    picture, problem, plane = "", "", ""
+    try:
+        drawn, plane = case_picture(run, method, seed, cases[case], other)
+        picture = data_uri(drawn)
+    except KeyError:
+        problem = "the case is not in splits.csv"
+    except (WeaksegError, OSError, ValueError) as e:
+        problem = first_line(e)
+    return Shown(
+        row=str(chosen["row"]),
+        case=case,
+        patient=str(chosen["patient"]),
+        label=str(chosen["label"]),
+        dice=float(chosen["dice"]),
+        probability=float(chosen["probability"]),
+        picture=picture,
+        problem=problem,
+        plane=plane,
+    )
 
 
 def compared_network(run: RunTables) -> str | None:
@@ -223,17 +235,40 @@ def shown_cases(subject: Subject) -> list[Shown]:
     return gallery(subject.run, method, seed)
 
 
-def first_pictures(subject: Subject) -> dict[str, Shown]:
-    """A typical case, the best and one that failed, of those that the gallery shows.
+def typical_case(per_case: pd.DataFrame) -> pd.DataFrame:
+    """The lesion of the median Dice, missed ones among them, of the rows of a method and seed.
 
-    Failed is the largest lesion without a mask; where none was missed, that of the lowest Dice.
-    Empty where nothing was scored, or no picture is wanted.
+    Of an even number the lower of the two in the middle. One row, with a column ``row`` as
+    `choose_cases` has it, or none where there is no lesion.
+    """
+    lesion = per_case[per_case["has_lesion"].astype(bool)].sort_values(["dice", "case"])
+    middle = lesion.iloc[(len(lesion) - 1) // 2 :].head(1) if len(lesion) else lesion
+    return middle.assign(row=np.where(middle["missed"].astype(bool), "missed", "median"))
+
+
+def first_pictures(subject: Subject) -> dict[str, Shown]:
+    """A typical case, the best and one that failed.
+
+    Typical is `typical_case`. Failed is the largest lesion without a mask; where none was missed,
+    that of the lowest Dice. Empty where nothing was scored, or no picture is wanted.
     """
     shown = shown_cases(subject)
     rows = {c.row: c for c in reversed(shown)}
-    firsts = {"median": rows.get("median"), "best": rows.get("best")}
+    firsts = {"median": _typical(subject, shown), "best": rows.get("best")}
     firsts["failed"] = rows.get("missed", rows.get("worst"))
     return {name: c for name, c in firsts.items() if c is not None}
+
+
+def _typical(subject: Subject, shown: Sequence[Shown]) -> Shown | None:
+    run, method = subject.run, subject.method
+    seed = _first_seed(run, method)
+    if not shown or method is None or seed is None or run.per_case.empty:
+        return None
+    own = run.per_case[(run.per_case["method"] == method) & (run.per_case["seed"] == seed)]
+    for _, c in typical_case(own).iterrows():
+        drawn = next((s for s in shown if s.case == str(c["case"])), None)
+        return drawn or _draw(run, method, seed, run.cases, _beside(run, method), c)
+    return None
 
 
 def build(subject: Subject) -> Content:
