@@ -211,6 +211,33 @@ def test_cuts_of_those_with_neighbours_and_of_those_without_are_chosen_apart():
     assert found["on_labels"] == {"found": 2, "lesions": 2, "marked": 0, "healthy": 2}
 
 
+@pytest.mark.parametrize("confidence", [None, 0.6])
+def test_both_pairs_of_cuts_together_keep_to_the_share(confidence):
+    """Each lets 10 % of all healthy images be marked, and counts for half of them."""
+    said = [
+        *[("normal", 0.9, None)] * 2,
+        *[("normal", 0.6, None)] * 18,
+        *[("normal", 0.55, 0.95)] * 4,
+        *[("normal", 0.55, 0.56)] * 16,
+        *[("tumor", 0.95, None)] * 10,
+        *[("tumor", 0.85, None)] * 10,
+        *[("tumor", 0.8, 0.97)] * 10,
+        *[("tumor", 0.8, 0.94)] * 10,
+    ]
+    cases = [Case(f"{k}", Path(f"{k}.png"), s[0], patient=f"{k}") for k, s in enumerate(said)]
+    evidence = [
+        Evidence(k, np.full((4, 4), own), None if mean is None else np.full((4, 4), mean))
+        for k, (_, own, mean) in enumerate(said)
+    ]
+    prepared = SimpleNamespace(
+        cases=SimpleNamespace(cases=cases, labels=Labels(("normal",), ("tumor",)))
+    )
+    settings = SegmenterConfig(false_alarms=0.1, neighbours=0.4, false_alarm_confidence=confidence)
+    threshold = {"threshold": 0.5, "inference": {"neighbours": 0.4}}
+    found = choose_screen(prepared, settings, threshold, iter(evidence), None)["on_labels"]
+    assert found == {"found": 30, "lesions": 40, "marked": 2, "healthy": 40}
+
+
 def test_without_neighbours_there_is_one_pair_of_cuts():
     prepared = SimpleNamespace(
         cases=SimpleNamespace(cases=CASES, labels=Labels(("normal",), ("tumor",)))

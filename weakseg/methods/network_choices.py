@@ -30,7 +30,7 @@ from weakseg.methods.segmenter_networks import Networks
 from weakseg.methods.segmenters import masked_lesions
 from weakseg.progress import say
 from weakseg.scores import dice
-from weakseg.scores.false_alarms import cuts_for_false_alarms
+from weakseg.scores.false_alarms import cuts_for_false_alarms, keeps_to_share
 from weakseg.scores.on_labels import counts
 from weakseg.training.segment import val_cases
 from weakseg.training.segmentation_cases import SegmentationCases
@@ -215,25 +215,32 @@ def choose_screen(
         )
         return {}
 
-    def cuts(of: _Screened) -> dict[str, float]:
-        share = settings.false_alarms or 0.0
-        cut, peak = cuts_for_false_alarms(
-            lesion,
-            of.words,
-            of.peaks,
-            share,
-            patients=patients,
-            confidence=settings.false_alarm_confidence,
-        )
+    how: dict[str, Any] = {
+        "patients": patients,
+        "confidence": settings.false_alarm_confidence,
+    }
+
+    def cuts(of: _Screened, share: float) -> dict[str, float]:
+        cut, peak = cuts_for_false_alarms(lesion, of.words, of.peaks, share, **how)
         return {"min_peak": max(peak, settings.min_peak), "gate": 0.0 if gate is None else cut}
 
-    of_one = cuts(alone)
-    of_beside = cuts(beside) if any(is_beside) else of_one
+    def marked_by(one: dict[str, float], other: dict[str, float]) -> npt.NDArray[np.bool_]:
+        return np.where(is_beside, beside.marked(**other), alone.marked(**one))
+
+    share = settings.false_alarms
+    of_one = cuts(alone, share)
+    of_beside = cuts(beside, share) if any(is_beside) else of_one
+    if any(is_beside) and not all(is_beside):
+        # Each pair keeps to the share on all images, and yet counts for some: the alarms add up.
+        healthy = len(lesion) - sum(lesion)
+        for fewer in range(int(share * healthy), -1, -1):
+            if keeps_to_share(lesion, marked_by(of_one, of_beside), share, **how):
+                break
+            of_one, of_beside = (cuts(of, fewer / healthy) for of in (alone, beside))
     inference = {**threshold["inference"], "min_peak": of_one["min_peak"]}
     chosen: dict[str, Any] = {"inference": inference}
     chosen |= {BESIDE: of_beside} if any(is_beside) else {}
-    marked = np.where(is_beside, beside.marked(**of_beside), alone.marked(**of_one))
-    chosen[ON_LABELS] = counts(lesion, marked)
+    chosen[ON_LABELS] = counts(lesion, marked_by(of_one, of_beside))
     return chosen | ({} if gate is None else {"gate": of_one["gate"]})
 
 

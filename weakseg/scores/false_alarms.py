@@ -60,7 +60,7 @@ def cuts_for_false_alarms(
     if not all(((v >= 0) & (v <= 1)).all() for v in (a, b)) or not 0 <= share <= 1:
         raise ValueError("first, second and share must be in [0, 1]")
     whose, healthy_of = _patients(lesion, patients, confidence)
-    most = math.ceil(share * int((~lesion).sum()) - 1e-9)
+    most = _most(share, lesion)
 
     def allowed(falling: NDArray[np.intp]) -> int:
         """How many of the healthy images, by falling evidence, may be marked."""
@@ -91,6 +91,36 @@ def cuts_for_false_alarms(
             pairs.append((too_often, -int((marked & lesion).sum()), cut, other))
     *_, first_cut, second_cut = min(pairs)
     return first_cut, second_cut
+
+
+def keeps_to_share(
+    is_lesion: ArrayLike,
+    marked: ArrayLike,
+    share: float,
+    *,
+    patients: ArrayLike | None = None,
+    confidence: float | None = None,
+) -> bool:
+    """Whether the healthy images that are marked are no more than `cuts_for_false_alarms` allows.
+
+    Parameters
+    ----------
+    is_lesion, marked : (N,) array_like of bool
+    share, patients, confidence
+        As there.
+    """
+    lesion = np.asarray(is_lesion, dtype=bool)
+    alarms = np.asarray(marked, dtype=bool) & ~lesion
+    if confidence is None:
+        return int(alarms.sum()) <= _most(share, lesion)
+    whose, healthy_of = _patients(lesion, patients, confidence)
+    of = np.bincount(whose[alarms], minlength=len(healthy_of))
+    return bool(upper_share(of, healthy_of, confidence) <= share + 1e-12)
+
+
+def _most(share: float, lesion: NDArray[np.bool_]) -> int:
+    """How many healthy images a share lets be marked; of a part of an image the whole."""
+    return math.ceil(share * int((~lesion).sum()) - 1e-9)
 
 
 def upper_share(marked: ArrayLike, healthy: ArrayLike, confidence: float) -> Values:
