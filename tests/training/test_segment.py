@@ -16,7 +16,7 @@ from weakseg.masks.region import body_region
 from weakseg.models.deepmedic import DeepMedic
 from weakseg.models.unet import UNet
 from weakseg.models.whole_image import WholeImage
-from weakseg.training import segment
+from weakseg.training import segment, segmentation_cases
 from weakseg.training.prior import recalibrate
 from weakseg.training.recipes import resolve
 from weakseg.training.segment import SegmenterTask, patch_shape, predict, val_cases, whole_shape
@@ -180,6 +180,31 @@ def test_truth_is_on_the_network_s_grid_and_known_of_healthy_images(tmp_path):
     assert back.shape == (40, 20)
     assert back[10:14, 10:18].min() > 0.5
     assert back[:6].max() < 0.5
+
+
+def test_no_mask_is_opened_where_no_truth_is_asked_for(tmp_path, monkeypatch):
+    cases = planted(tmp_path, [(5, 5, 8, 8), None])
+    opened, read = [], segmentation_cases.case_truth
+    monkeypatch.setattr(
+        segmentation_cases,
+        "case_truth",
+        lambda case, *of: opened.append(case.id) or read(case, *of),
+    )
+    for store in (None, MappedStore(tmp_path)):
+        data = loaded(cases, store=store)
+        for view in (data, data.of_size(data.size + 8)):
+            dict(predict(Brightness(), view, [0, 1], configured(), "cpu"))
+        assert opened == []
+        assert data.arrays(0).truth.any()
+        assert data.arrays(0).truth.any()
+        assert opened == [cases[0].id] * (1 if store else 2)
+        opened.clear()
+    healthy = replace(cases[1], mask=cases[0].mask)
+    taught = loaded([cases[0], healthy])
+    taught.targets = {0: np.ones((SIDE, SIDE), dtype=np.uint8)}
+    assert taught.arrays(0).truth.any()
+    assert not taught.arrays(1).truth.any()
+    assert opened == []
 
 
 def test_truth_of_exactly_half_a_pixel_is_background(tmp_path):

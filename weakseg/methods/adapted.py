@@ -50,9 +50,9 @@ class AdaptedCases(SegmentationCases):
         """The same cases with images of another size, each through the generator in that size."""
         return self if size == self.size else AdaptedCases(super().of_size(size), self.generator)
 
-    def arrays(self, i: int) -> CaseArrays:
+    def arrays(self, i: int, *, truth: bool = True) -> CaseArrays:
         """What a network sees of a case; in half precision, as it is without a generator."""
-        held = super().arrays(i)
+        held = super().arrays(i, truth=truth)
         image = torch.from_numpy(np.asarray(held.image, dtype=np.float32))[None]
         region = torch.from_numpy(np.array(held.region, dtype=bool))[None, None]
         with torch.no_grad():
@@ -98,7 +98,7 @@ def site_of(method: NetworkMethod, cases: Sequence[Case]) -> Site:
         method.settings.normalise,
         int(trained["image_size"]),
     )
-    held = [data.arrays(i) for i in range(len(data))]
+    held = [data.arrays(i, truth=False) for i in range(len(data))]
 
     def stacked(arrays: list[Any]) -> Tensor:
         return torch.from_numpy(np.stack(arrays))

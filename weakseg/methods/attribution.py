@@ -146,7 +146,7 @@ def side_of_box(settings: SegmenterConfig) -> int:
 
 def _input(data: SegmentationCases, i: int, box: Box, device: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Image (1, C, *size), intensity outside it, and its body; of what is looked at."""
-    held = data.arrays(i)
+    held = data.arrays(i, truth=False)
     body = torch.from_numpy(np.array(held.region[box], dtype=bool)).to(device)
     image = np.ascontiguousarray(held.image[(slice(None), *box)])
     return as_batch([image], device), as_batch([held.fill], device), body
@@ -215,7 +215,7 @@ def _write_maps(
     make_folder(path.parent)
     if case.noun == "volume":
         for name, m in maps.items():
-            whole = np.zeros(data.arrays(i).region.shape, dtype=np.float32)
+            whole = np.zeros(data.arrays(i, truth=False).region.shape, dtype=np.float32)
             whole[box] = m.cpu().numpy()
             write_volume(path.with_name(f"{path.stem}_{name}.nii.gz"), whole, case.image)
         return

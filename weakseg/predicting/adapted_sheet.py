@@ -58,7 +58,7 @@ def write_sheet(
     )
     assert method.generator is not None
     through = AdaptedCases(data, method.generator)
-    bodies = [data.arrays(i) for i in range(len(examples))]
+    bodies = [data.arrays(i, truth=False) for i in range(len(examples))]
     seen = np.concatenate([h.image.astype(np.float32)[:, h.region].ravel() for h in bodies])
     low, high = (float(v) for v in np.percentile(seen, [0.5, 99.5]))
     rows = []
@@ -84,7 +84,7 @@ def _evenly(cases: Sequence[Case]) -> list[Case]:
 
 def _shown(data: SegmentationCases, i: int) -> np.ndarray:
     """An image as the network takes it, on its own grid: (M, N), channels averaged."""
-    image = data.arrays(i).image.astype(np.float32).mean(axis=0)
+    image = data.arrays(i, truth=False).image.astype(np.float32).mean(axis=0)
     return data.original(i, image)
 
 

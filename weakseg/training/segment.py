@@ -307,7 +307,7 @@ def predict(
     at_once = min(together, _seen_at_once(data.size, device)) if flat else 1
     for start in range(0, len(indices), together):
         chosen = [int(i) for i in indices[start : start + together]]
-        arrays = [data.arrays(i) for i in chosen]
+        arrays = [data.arrays(i, truth=False) for i in chosen]
         image = as_batch([h.image for h in arrays], device) if flat else _volume(arrays[0], device)
         outside = as_batch([h.fill for h in arrays], device)
         if flat:

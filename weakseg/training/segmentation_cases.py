@@ -9,7 +9,7 @@ import numpy as np
 
 from weakseg.config import DataConfig
 from weakseg.data.arrays import network_image
-from weakseg.data.case_files import case_truth, intensity_of, network_input
+from weakseg.data.case_files import case_frame, case_truth, intensity_of, network_input
 from weakseg.data.cases import Case, Labels
 from weakseg.data.geometry import Letterbox, mask_to_network, to_original
 from weakseg.data.mapped import MappedStore
@@ -85,34 +85,47 @@ class SegmentationCases:
         """Whether the label says that there is nothing to find."""
         return not self.labels.is_lesion(self.cases[i].label)
 
-    def arrays(self, i: int) -> CaseArrays:
-        """Image, truth and region of a case on the network's grid."""
-        if i in self._kept:
-            return self._kept[i]
-        case = self.cases[i]
-        read = {"volume": self._volume}.get(case.noun, self._image)
-        arrays = read(case, i)
-        if self._store is not None and (kept := _kept(arrays, self._store)) is not None:
-            self._kept[i] = kept
-        return arrays
+    def arrays(self, i: int, *, truth: bool = True) -> CaseArrays:
+        """Image, truth and region of a case on the network's grid.
+
+        With ``truth=False`` no mask is opened, and there may be none.
+        """
+        held = self._kept.get(i)
+        if held is None:
+            read = {"volume": self._volume}.get(self.cases[i].noun, self._image)
+            held = self._keep(i, read(self.cases[i], i))
+        if not truth or held.truth is not None:
+            return held
+        known = self._truth(i, held.region.shape)
+        if known is None:
+            return held
+        if i not in self._kept:
+            return replace(held, truth=known)
+        assert self._store is not None
+        # That there is nothing to find takes no memory.
+        kept = self._store.keep(known) if any(known.strides) else known
+        if kept is not None:
+            self._kept[i] = replace(held, truth=kept)
+        return replace(held, truth=known)
+
+    def _keep(self, i: int, held: CaseArrays) -> CaseArrays:
+        """As it is, and kept where there is room."""
+        # In one, for near the limit a part would take room anew whenever the case is looked at.
+        parts = None if self._store is None else self._store.keep_all([held.image, held.region])
+        if parts is None:
+            return held
+        self._kept[i] = CaseArrays(parts[0], None, parts[1], held.fill)
+        return self._kept[i]
 
     def _image(self, case: Case, i: int) -> CaseArrays:
-        image, box, region = prepared_image(
+        image, self._boxes[i], region = prepared_image(
             network_input(case, self.data),
             self.channels,
             self.size,
             intensity_of(case, self.data),
             self.normalise,
         )
-        self._boxes[i] = box
-        truth: np.ndarray | None = None
-        if i in self.targets:
-            truth = _target_to_network(self.targets[i], box)
-        elif (mask := case_truth(case, self.data)) is not None:
-            truth = _mask_to_network(mask, box)
-        elif self.truth_is_empty(i):
-            truth = np.zeros(region.shape, dtype=bool)
-        return CaseArrays(image, truth, region, border(image))
+        return CaseArrays(image, None, region, border(image))
 
     def _volume(self, case: Case, i: int) -> CaseArrays:
         volume = read_case(case)
@@ -120,32 +133,28 @@ class SegmentationCases:
         scales = scales_of(volume.values, region)
         image = scaled_by(volume.values, scales, np.float16)
         fill = scaled_by(_corners(volume.values), scales).mean(axis=1)
-        truth: np.ndarray | None = None
+        return CaseArrays(image, None, region, fill)
+
+    def _truth(self, i: int, shape: tuple[int, ...]) -> np.ndarray | None:
+        """What is known of a case, on the network's grid; call after its image was read."""
+        case = self.cases[i]
+        whole = case.noun == "volume"
         if i in self.targets:
-            truth = self.targets[i]
-        elif case.mask is not None:
-            truth = case_truth(case, self.data, volume.frame)
-        elif self.truth_is_empty(i):
-            truth = np.broadcast_to(np.False_, region.shape)
-        return CaseArrays(image, truth, region, fill)
+            target = self.targets[i]
+            return target if whole else _target_to_network(target, self._boxes[i])
+        healthy = self.truth_is_empty(i)
+        if case.mask is not None and not (healthy and self.targets):  # told by labels alone
+            mask = case_truth(case, self.data, case_frame(case) if whole else None)
+            return mask if whole or mask is None else _mask_to_network(mask, self._boxes[i])
+        return np.broadcast_to(np.False_, shape) if healthy else None
 
     def original(self, i: int, probability: np.ndarray) -> np.ndarray:
         """A probability on the network's grid, laid over the case's own; call after `arrays`."""
         if self.cases[i].noun == "volume":
             if self.cases[i].roi is None:  # reading it again would take more than all else
                 return probability
-            return probability * self.arrays(i).region
+            return probability * self.arrays(i, truth=False).region
         return to_original(probability, self._boxes[i])
-
-
-def _kept(held: CaseArrays, store: MappedStore) -> CaseArrays | None:
-    """A case as a store keeps it; None where there is no room."""
-    # In one, for near the limit a part would take room anew whenever the case is looked at.
-    kept = store.keep_all([held.image, held.region, *([] if held.truth is None else [held.truth])])
-    if kept is None:
-        return None
-    image, region, *truth = kept
-    return CaseArrays(image, truth[0] if truth else None, region, held.fill)
 
 
 def _mask_to_network(mask: np.ndarray, box: Letterbox) -> np.ndarray:
