@@ -131,6 +131,7 @@ def test_masks_that_several_networks_learn_from_are_made_once(job, copy, monkeyp
         train_segmenter, "training_targets", lambda *a: made.append(a[3].key) or makes(*a)
     )
     command = ("train-segmenter", job[1], "--run-dir", copy, "--only", "pupil")
+    shutil.rmtree(copy / "targets/pupil")
     assert weakseg(*command, "--set", "segmenters.pupil.seeds=[1,2,3]") == 0
     assert len(made) == 1
     told = [contents_of(copy / f"targets/pupil/seed-{s}") for s in (1, 2, 3)]

@@ -23,6 +23,7 @@ from weakseg.training.segment import SegmenterTask, patch_shape, predict, val_ca
 from weakseg.training.segmentation_cases import (
     SegmentationCases,
     border,
+    lesion_is_seen,
     prepared_image,
     volume_region,
 )
@@ -205,6 +206,19 @@ def test_no_mask_is_opened_where_no_truth_is_asked_for(tmp_path, monkeypatch):
     assert taught.arrays(0).truth.any()
     assert not taught.arrays(1).truth.any()
     assert opened == []
+
+
+@pytest.mark.parametrize(("side", "seen"), [(2, False), (8, True)])
+def test_a_lesion_that_is_lost_on_the_networks_grid_is_not_seen(side, seen):
+    target = np.zeros((512, 512), dtype=np.uint8)
+    target[253 : 253 + side, 255 : 255 + side] = 1
+    assert lesion_is_seen(target, 128) is seen
+    assert lesion_is_seen(target, 512)
+    assert not lesion_is_seen(np.where(target, IGNORE, 0).astype(np.uint8), 512)
+    volume = np.zeros((5, 5, 5), dtype=np.uint8)
+    assert not lesion_is_seen(volume, 128)
+    volume[2, 2, 2] = 1
+    assert lesion_is_seen(volume, 128)
 
 
 def test_truth_of_exactly_half_a_pixel_is_background(tmp_path):

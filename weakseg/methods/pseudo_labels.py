@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from weakseg.config import MANIFEST, SegmenterConfig, fingerprint
 from weakseg.current import is_current, require_whole
-from weakseg.data.patches import IGNORE
-from weakseg.data.targets import PackedTargets, read_target
 from weakseg.errors import RunError, UserError, did_you_mean
-from weakseg.layout import segmenter_stage, target_file, targets_stage, threshold_file
+from weakseg.layout import segmenter_stage, targets_stage, threshold_file
 from weakseg.masks.kept import read_thresholds
 from weakseg.methods.base import Entry, Method, seed_of
 from weakseg.methods.find import kind_of, method_names
@@ -22,8 +17,7 @@ from weakseg.methods.masks_seen import MasksSeen, masks_seen
 from weakseg.methods.other_runs import other_run
 from weakseg.methods.outside import LENT_MASKS, LENT_MASKS_FROM, as_taken
 from weakseg.methods.prepared import Prepared
-from weakseg.methods.segmenters import is_trained, segmenter_settings, training_images
-from weakseg.progress import progress, say
+from weakseg.methods.segmenters import is_trained, segmenter_settings
 from weakseg.runs import RECORD, Run
 
 
@@ -223,97 +217,3 @@ def check_source(prepared: Prepared, name: str) -> None:
         folder = lender(prepared, name, seed)
         if folder is not None and not stands_by_itself(prepared, name, seed):
             other_run(prepared, folder, "masks")
-
-
-def training_targets(
-    prepared: Prepared, settings: SegmenterConfig, name: str, source: PseudoLabelSource
-) -> PackedTargets:
-    """What a network is told of training images with a lesion; no true mask is opened.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    settings : SegmenterConfig
-        Of the network that is trained; ``ignore`` says what is left open.
-    name : str
-        Of the segmenter.
-    source : PseudoLabelSource
-        The other method.
-
-    Returns
-    -------
-    PackedTargets
-        index → target of the case's own size, uint8: 0 background, 1 lesion, `IGNORE`. Cases in
-        which the method finds nothing are left out: their label says that something is there.
-
-    Raises
-    ------
-    UserError
-        If it finds nothing in any of them.
-    """
-    lesion, _ = training_images(prepared)
-    what, targets = f"masks by {source.method}, seed {source.seed}", PackedTargets()
-    with progress(what, len(lesion)) as advance:
-        for i, mask, sure in _masks(source, lesion):
-            advance()
-            target = mask.astype(np.uint8)
-            if settings.ignore is not None:
-                low, high = settings.ignore
-                target[mask & (sure < high) | ~mask & (sure > low)] = IGNORE
-            if (target == 1).any():
-                targets[i] = target
-    if not targets:
-        raise UserError(
-            f"{source.method} finds nothing in any training image.",
-            where=f"segmenters.{name}.masks",
-            fix="look at its heatmaps and masks, and choose another method",
-        )
-    if left_out := len(lesion) - len(targets):
-        say(f"{what}: {left_out} of {len(lesion)} training images left out, nothing was found")
-    return targets
-
-
-def kept_targets(prepared: Prepared, name: str, key: str) -> PackedTargets | None:
-    """What networks of a segmenter were told before, from the files that people look at.
-
-    A training that was broken off goes on with them: making them may have taken an hour.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    name : str
-        Of the segmenter.
-    key : str
-        As `targets_key` gives it.
-
-    Returns
-    -------
-    PackedTargets or None
-        As `training_targets`; None where no seed's lie whole in the run.
-    """
-    run, stages = prepared.run, prepared.run.record.get("stages", {})
-    for seed in prepared.config.segmenter_seeds(name):
-        stage = targets_stage(name, seed)
-        if stages.get(stage, {}).get("key") != key or not is_current(run, stage, key):
-            continue
-        targets = PackedTargets()
-        lesion, _ = training_images(prepared)
-        for i in lesion:
-            case = prepared.cases.cases[i]
-            path = target_file(run.folder, name, seed, case.file, case.formats.mask_suffix)
-            if path.exists():
-                target = read_target(path, case)
-                if (target == 1).any():
-                    targets[i] = target
-        return targets
-    return None
-
-
-def _masks(
-    source: PseudoLabelSource, indices: Sequence[int]
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Mask and confidence, in [0, 1], of each case."""
-    method, cases = source.load(), source.prepared.cases.cases
-    predictions = method.predict_each([cases[i] for i in indices])
-    for i, prediction in zip(indices, predictions, strict=True):
-        yield i, prediction.mask, method.confidence(prediction)

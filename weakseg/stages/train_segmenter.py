@@ -35,11 +35,9 @@ from weakseg.methods.prepared import Prepared
 from weakseg.methods.pseudo_labels import (
     PseudoLabelSource,
     find_source,
-    kept_targets,
     lender,
     stands_by_itself,
     targets_key,
-    training_targets,
 )
 from weakseg.methods.segmenter_checks import check_heats, check_masks, pick_names
 from weakseg.methods.segmenters import (
@@ -51,6 +49,7 @@ from weakseg.methods.segmenters import (
     training_images,
 )
 from weakseg.methods.training_heats import blends_heat
+from weakseg.methods.training_targets import kept_targets, seen_targets, training_targets
 from weakseg.progress import say
 from weakseg.runs import remove_tree, write_json
 from weakseg.shards import Shard
@@ -238,9 +237,8 @@ def _train(
         if source is None:
             return data, training_cases(prepared)
         _, healthy = training_images(prepared)
-        return segmentation_cases(prepared, name, targets_of_source()), sorted(
-            [*targets_of_source(), *healthy]
-        )
+        targets = seen_targets(prepared, settings, name, targets_of_source())
+        return segmentation_cases(prepared, name, targets), sorted([*targets, *healthy])
 
     def run(chosen: tuple[SegmentationCases, list[int]]) -> dict[str, Any]:
         trained = fit_segmenter(

@@ -27,7 +27,7 @@ from weakseg.config.correct import CorrectConfig
 from weakseg.data.patches import IGNORE
 from weakseg.data.targets import PackedTargets
 from weakseg.progress import say
-from weakseg.training.segmentation_cases import SegmentationCases
+from weakseg.training.segmentation_cases import SegmentationCases, lesion_is_seen
 
 LOOKED_AT = 512
 """Training images, evenly spaced, whose IoU is taken after every epoch."""
@@ -233,7 +233,8 @@ class Correction:
         changed = pixels = images = 0
         for i, p in self._mean(model, sorted(self.data.targets)):
             old = self.data.targets[i]
-            new[i] = corrected(old, p, self.settings)
+            made = corrected(old, p, self.settings)
+            new[i] = made if lesion_is_seen(made, self.data.size) else old
             differ = int((new[i] != old).sum())
             changed, pixels, images = changed + differ, pixels + old.size, images + (differ > 0)
         self._teach(new)

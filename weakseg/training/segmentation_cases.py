@@ -11,7 +11,7 @@ from weakseg.config import DataConfig
 from weakseg.data.arrays import network_image
 from weakseg.data.case_files import case_frame, case_truth, intensity_of, network_input
 from weakseg.data.cases import Case, Labels
-from weakseg.data.geometry import Letterbox, mask_to_network, to_original
+from weakseg.data.geometry import Letterbox, letterbox, mask_to_network, to_original
 from weakseg.data.mapped import MappedStore
 from weakseg.data.patches import IGNORE, CaseArrays
 from weakseg.data.volumes import read_case
@@ -171,6 +171,21 @@ def _target_to_network(target: np.ndarray, box: Letterbox) -> np.ndarray:
     lesion = _mask_to_network(target == 1, box)
     ignored = _mask_to_network(target == IGNORE, box)
     return np.select([lesion, ignored], [1, IGNORE], 0).astype(np.uint8)
+
+
+def lesion_is_seen(target: np.ndarray, size: int) -> bool:
+    """Whether a network that sees images of a size is shown any lesion of a target.
+
+    Parameters
+    ----------
+    target : (M, N) or (X, Y, Z) ndarray of uint8
+        0, 1 and `IGNORE`; volumes are seen on their own grid.
+    size : int
+        The longest side of images.
+    """
+    if target.ndim == 2:
+        target = _target_to_network(target, letterbox((target.shape[0], target.shape[1]), size))
+    return bool((target == 1).any())
 
 
 def prepared_image(
