@@ -9,7 +9,9 @@ from weakseg import layout
 from weakseg.config import parse_config
 from weakseg.current import is_current
 from weakseg.data.cases import Labels
+from weakseg.errors import RunError
 from weakseg.methods import classifiers
+from weakseg.report.intact import check_outputs
 from weakseg.runs import Run, read_json, write_text
 from weakseg.stages import classifier_scores, train_classifier
 from weakseg.stages.base import Stage, disown, perform
@@ -152,3 +154,15 @@ def test_a_lost_list_is_left_to_who_looks_for_it(prepared):
     before = run.record
     disown(run, name, layout.seed_folder(run.folder, ARCH, 0) / layout.PREDICTIONS)
     assert run.record == before
+
+
+def test_a_report_reads_no_scores_that_somebody_has_edited(prepared):
+    few = prepared(bootstrap=100)
+    predicted(few)
+    scored(few)
+    record = few.run.record
+    check_outputs(few.run.folder, few.config, record)
+    path = layout.seed_folder(few.run.folder, ARCH, 0) / layout.CLASSIFIER_SCORES
+    path.write_text(path.read_text().replace("0.88", "0.98"))
+    with pytest.raises(RunError, match="not what its stage wrote"):
+        check_outputs(few.run.folder, few.config, record)

@@ -19,6 +19,7 @@ from weakseg.layout import (
     SEGMENT_STAGE,
     SWEEP_STAGE,
     attribution_stage,
+    classifier_scores_stage,
     classifier_stage,
     data_files,
     heatmap_stage,
@@ -74,6 +75,7 @@ def stages_read(config: Config) -> Iterator[str]:
     arch = config.classifier.arch
     for seed in config.seeds:
         yield from (classifier_stage(arch, seed), predictions_stage(arch, seed))
+        yield classifier_scores_stage(arch, seed)
     for name in config.all_heatmaps:
         yield from (heatmap_stage(arch, seed, name) for seed in config.heatmap_seeds(name))
     for name in config.segmenters:
