@@ -152,7 +152,7 @@ def unlist(
 def last_written(run: Path, stage: str) -> list[str]:
     """The files that a stage wrote when it was last made, though the record has forgotten it.
 
-    For a stage that takes away what it wrote before: the list stays until the next one. None where
+    For a stage that takes away what it wrote before: the list stays until the next one. Empty where
     it is missing or damaged.
     """
     try:
