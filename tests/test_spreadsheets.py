@@ -108,6 +108,18 @@ def test_predictions_of_hostile_labels_come_back(tmp_path):
         assert found[column].tolist() == table[column].tolist()
 
 
+def test_probabilities_come_back_to_the_last_of_their_32_bits(tmp_path):
+    sure = np.float32([1e-9, 3.1e-8, 0.123456789, 0.97421509, 1 - 6e-8, 1 - 1.2e-7])
+    p = np.stack([1 - sure, sure], axis=1)
+    labels = Labels(("normal",), ("tumor",))
+    cases = [Case(f"c{k}", Path("/c.png"), "tumor", None, f"p{k}", "test") for k in range(6)]
+    write_text(tmp_path / PREDICTIONS, csv_text(predictions_table(cases, labels, p)))
+    found = read_predictions(tmp_path)
+    for column in ("lesion_probability", "p(tumor)"):
+        np.testing.assert_array_equal(found[column].to_numpy().astype(np.float32), sure)
+    np.testing.assert_array_equal(found["p(normal)"].to_numpy().astype(np.float32), p[:, 0])
+
+
 def test_a_run_with_hostile_names_is_reported_and_its_tables_are_safe(tmp_path):
     run = make_run(
         tmp_path / "run",

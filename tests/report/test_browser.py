@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,21 @@ def test_a_table_is_sorted_by_keyboard_and_says_how(page):
     assert floors(table) == sorted(falling)
 
 
+def test_items_are_sorted_by_their_numbers(page):
+    table = page.locator("table").filter(has=page.locator("th", has_text="TRIPOD+AI")).first
+    head = table.locator("th", has_text="TRIPOD+AI").first
+    at = head.evaluate("head => head.cellIndex")
+    head.locator("button").evaluate("button => button.click()")
+    if head.get_attribute("aria-sort") != "ascending":
+        head.locator("button").evaluate("button => button.click()")
+    cells = table.locator(f"tbody td:nth-child({at + 1}), tbody th:nth-child({at + 1})")
+    said = [c for c in cells.all_text_contents() if c.strip()]
+    numbers = [int("".join(takewhile(str.isdigit, c.strip()))) for c in said]
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) > 5
+    assert any(not c.strip().isdigit() for c in said)
+
+
 def test_dates_are_sorted_as_dates(page):
     table = page.locator("table").filter(has=page.locator("th", has_text="ended")).first
     head = table.locator("th", has_text="ended").first
@@ -83,9 +99,9 @@ def test_dates_are_sorted_as_dates(page):
     cells = table.locator(f"tbody td:nth-child({at + 1}), tbody th:nth-child({at + 1})")
     date = "`2026-11-${30 - 7 * k % 20}T03:04:05Z`"
     cells.evaluate_all(f"cells => cells.forEach((c, k) => {{ c.textContent = {date} }})")
-    before = cells.all_inner_texts()
+    before = cells.all_text_contents()
     head.locator("button").evaluate("button => button.click()")
-    after = cells.all_inner_texts()
+    after = cells.all_text_contents()
     up = head.get_attribute("aria-sort") == "ascending"
     assert after == sorted(before, reverse=not up) != before
 

@@ -71,14 +71,24 @@ def test_without_a_curve_it_is_never_time(ious):
 def test_labels_change_where_the_network_is_sure_alone():
     target = np.array([[0, 0, 0, 1, 1, 1, IGNORE, IGNORE, IGNORE]], dtype=np.uint8)
     p = np.array([[0.81, 0.8, 0.01, 0.04, 0.06, 0.9, 0.9, 0.5, 0.01]])
-    made = corrected(target, p, CorrectConfig())
+    made = corrected(target, p, CorrectConfig(), 9)
     assert made.tolist() == [[1, 0, 0, 0, 1, 1, 1, IGNORE, 0]]
     assert made.dtype == np.uint8
 
 
 def test_a_lesion_that_the_label_says_is_there_is_not_taken_away():
     target = np.array([[0, 1, IGNORE]], dtype=np.uint8)
-    assert corrected(target, np.zeros((1, 3)), CorrectConfig()).tolist() == target.tolist()
+    assert corrected(target, np.zeros((1, 3)), CorrectConfig(), 3).tolist() == target.tolist()
+
+
+def test_a_target_of_which_the_network_would_see_nothing_stays_as_it_was():
+    target = np.zeros((512, 512), dtype=np.uint8)
+    target[200:240, 200:240] = 1
+    p = np.zeros(target.shape)
+    p[255:257, 255:257] = 1  # astride four pixels of a network that sees a quarter
+    np.testing.assert_array_equal(corrected(target, p, CorrectConfig(), 128), target)
+    made = corrected(target, p, CorrectConfig(), 512)
+    np.testing.assert_array_equal(made, p > 0)
 
 
 # --- a training

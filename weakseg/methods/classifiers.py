@@ -191,7 +191,11 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 def predictions_table(
     cases: Sequence[Case], labels: Labels, probabilities: np.ndarray
 ) -> pd.DataFrame:
-    """One row a case: what was predicted, (N, K), and what is true."""
+    """One row a case: what was predicted, (N, K), and what is true.
+
+    Probabilities have nine digits, from which 32 bits come back as they were: of a sure network
+    many are within a millionth of 0 or 1, and yet one is above the other.
+    """
     lesion = probabilities[:, list(labels.lesion_indices)].sum(1)
     table = pd.DataFrame(
         {
@@ -200,12 +204,16 @@ def predictions_table(
             "split": [c.split for c in cases],
             "label": [c.label for c in cases],
             "predicted": [labels.names[k] for k in probabilities.argmax(1)],
-            "lesion_probability": lesion.astype(float).round(6),
+            "lesion_probability": _digits(lesion),
         }
     )
     for k, name in enumerate(labels.names):
-        table[f"p({name})"] = probabilities[:, k].astype(float).round(6)
+        table[f"p({name})"] = _digits(probabilities[:, k])
     return table
+
+
+def _digits(values: np.ndarray) -> list[float]:
+    return [float(f"{v:.9g}") for v in values]
 
 
 def predicted_labels(folder: Path, cases: Sequence[Case], labels: Labels) -> list[str]:

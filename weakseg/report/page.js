@@ -4,7 +4,8 @@
   var number=function(cell){
     if(!cell)return null;
     if(cell.dataset.v!==undefined)return +cell.dataset.v;
-    var found=cell.textContent.trim().replace("−","-").match(/^[+-]?[\d.]+(?![\w.:]|-\d)/);
+    var said=cell.textContent.trim().replace("−","-");
+    var found=/^\d+-\d/.test(said)?null:said.match(/^[+-]?[\d.]+/);
     return found?+found[0]:null};
   var text=function(cell){return cell?cell.textContent.trim():""};
   var sort=function(table,at,up){

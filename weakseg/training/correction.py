@@ -126,7 +126,7 @@ def it_is_time(ious: Sequence[float], share: float) -> bool:
 
 
 def corrected(
-    target: NDArray[np.uint8], p: NDArray[np.floating], settings: CorrectConfig
+    target: NDArray[np.uint8], p: NDArray[np.floating], settings: CorrectConfig, size: int
 ) -> NDArray[np.uint8]:
     """What a network is told of an image with a lesion from now on.
 
@@ -137,16 +137,18 @@ def corrected(
     p : (H, W) ndarray of float
         Probability of a lesion.
     settings : CorrectConfig
+    size : int
+        Longest side of images as the network sees them.
 
     Returns
     -------
     (H, W) ndarray of uint8
         Changed where the network is sure, ignored pixels too. As the image's label says that a
-        lesion is there, a target of which none would be left stays as it was.
+        lesion is there, a target of which the network would see none stays as it was.
     """
     made = np.where(p > settings.lesion, 1, target)
     made = np.where(1 - p > settings.background, 0, made).astype(np.uint8)
-    return made if (made == 1).any() else target
+    return made if lesion_is_seen(made, size) else target
 
 
 class Correction:
@@ -233,8 +235,7 @@ class Correction:
         changed = pixels = images = 0
         for i, p in self._mean(model, sorted(self.data.targets)):
             old = self.data.targets[i]
-            made = corrected(old, p, self.settings)
-            new[i] = made if lesion_is_seen(made, self.data.size) else old
+            new[i] = corrected(old, p, self.settings, self.data.size)
             differ = int((new[i] != old).sum())
             changed, pixels, images = changed + differ, pixels + old.size, images + (differ > 0)
         self._teach(new)

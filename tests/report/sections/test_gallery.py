@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
 import pytest
 
@@ -54,3 +56,19 @@ def test_the_first_screen_shows_it_whatever_the_gallery_shows(tmp_path, gallery)
     assert shown["median"].picture
     assert shown["best"].dice == lesions.max()
     assert len(shown_cases(subject)) >= 3
+
+
+def test_no_case_is_typical_and_failed_where_another_has_failed(tmp_path):
+    (run,) = read_runs([make_run(tmp_path / "run", seeds=[0])])
+    lost = run.per_case["has_lesion"].astype(bool) & (run.per_case["method"] == "gradcam-fixed")
+    names = sorted(run.per_case.loc[lost, "case"])
+    gone = lost & run.per_case["case"].isin(names[: len(names) - 1])
+    per_case = run.per_case.copy()
+    per_case.loc[gone, ["dice", "missed"]] = [0.0, True]
+    typical = names[(len(names) - 1) // 2]
+    per_case.loc[gone & (per_case["case"] == typical), "lesion_pixels"] = 10**6
+    subject = Subject(dataclasses.replace(run, per_case=per_case), "run1")
+    shown = first_pictures(subject)
+    assert shown["median"].case == typical
+    assert shown["failed"].row == "missed"
+    assert shown["failed"].case != typical

@@ -250,12 +250,16 @@ def first_pictures(subject: Subject) -> dict[str, Shown]:
     """A typical case, the best and one that failed.
 
     Typical is `typical_case`. Failed is the largest lesion without a mask; where none was missed,
-    that of the lowest Dice. Empty where nothing was scored, or no picture is wanted.
+    that of the lowest Dice; another than the typical one where there is one. Empty where nothing
+    was scored, or no picture is wanted.
     """
     shown = shown_cases(subject)
-    rows = {c.row: c for c in reversed(shown)}
-    firsts = {"median": _typical(subject, shown), "best": rows.get("best")}
-    firsts["failed"] = rows.get("missed", rows.get("worst"))
+    typical = _typical(subject, shown)
+    best = next((c for c in shown if c.row == "best"), None)
+    bad = [c for row in ("missed", "worst") for c in shown if c.row == row]
+    # Where most lesions were missed the typical one is among them: another where there is one.
+    others = [c for c in bad if typical is None or c.case != typical.case]
+    firsts = {"median": typical, "best": best, "failed": next(iter(others or bad), None)}
     return {name: c for name, c in firsts.items() if c is not None}
 
 
