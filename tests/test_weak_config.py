@@ -336,6 +336,17 @@ def test_lists_are_not_mixed():
     assert len(parse_config(tree).rules_of(MAP)) == 3
 
 
+@pytest.mark.parametrize("key", ["epochs", "steps"])
+def test_who_says_how_long_the_recipes_networks_are_trained_is_taken_at_their_word(key):
+    assert parse_config({"recipe": "best-weak"}).segmenters[METHOD].passes == 10
+    own = {"recipe": "best-weak", "segmenters": {METHOD: {key: 3}}}
+    assert parse_config(own).segmenters[METHOD].passes is None
+    own["segmenters"][METHOD] = {key: None}
+    assert parse_config(own).segmenters[METHOD].passes == 10
+    own["segmenters"][METHOD] = {key: 3, "passes": 2}
+    assert parse_config(own).segmenters[METHOD].passes == 2
+
+
 def test_a_key_without_a_value_leaves_it_to_the_recipe():
     tree = {"recipe": "best-weak", "heatmaps": None, "segmenters": {METHOD: None}, "report": None}
     assert parse_config(tree) == parse_config({"recipe": "best-weak"})

@@ -7,7 +7,7 @@ import pytest
 from weakseg.config import AUTO, PatchAugmentConfig, SegmenterConfig
 from weakseg.errors import ConfigError
 from weakseg.models.segmenters import SEGMENTERS, build_segmenter
-from weakseg.training.recipes import resolve
+from weakseg.training.recipes import resolve, with_passes
 
 EVERY = [(name, dims) for name, spec in SEGMENTERS.items() for dims in spec.dims]
 STILL = {"flip": False, "rotate": 0, "zoom": 0, "shift": 0, "brightness": 0, "contrast": 0}
@@ -125,3 +125,20 @@ def test_nobody_is_asked_to_install_a_random_field_for_volumes(monkeypatch):
     with pytest.raises(ConfigError, match="not for whole volumes") as error:
         resolve(SegmenterConfig(crf=3), 3)
     assert "install" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "passes", "images", "epochs"),
+    [
+        (128, None, 10**6, 5),
+        (128, 10, 335, 5),  # 30 passes already
+        (128, 10, 2037, 10),
+        (128, 10, 2049, 11),
+        (AUTO, 10, 2037, 10),
+        (AUTO, 2, 2037, 5),
+        (128, 10, 0, 5),
+    ],
+)
+def test_epochs_are_as_many_as_the_passes_take_and_no_fewer(steps, passes, images, epochs):
+    config = SegmenterConfig(epochs=5, steps=steps, batch_size=16, passes=passes)
+    assert with_passes(resolve(config, 2), images).epochs == epochs

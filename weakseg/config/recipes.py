@@ -69,6 +69,7 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
                 "image_size": 128,
                 "epochs": 5,
                 "steps": 128,
+                **({} if _says_how_long(tree) else {"passes": 10}),
                 "batch_size": 16,
                 "flips": "x",
                 "scales": [0.75, 1.0, 1.25],
@@ -83,6 +84,13 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
         },
         "report": {"method": METHOD},
     }
+
+
+def _says_how_long(tree: dict[str, Any]) -> bool:
+    """Whether an experiment sets itself how long the recipe's networks are trained."""
+    segmenters = tree.get("segmenters")
+    own = segmenters.get(METHOD) if isinstance(segmenters, dict) else None
+    return isinstance(own, dict) and any(own.get(k) is not None for k in ("epochs", "steps"))
 
 
 def _networks(tree: dict[str, Any], arch: str, weights: str) -> dict[str, Any]:

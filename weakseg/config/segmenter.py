@@ -1,4 +1,7 @@
-"""Supervised segmentation networks, and what a heatmap is worth beside them."""
+"""Supervised segmentation networks, and what a heatmap is worth beside them.
+
+The keys of one section stand in one class, which is long for it.
+"""
 
 from __future__ import annotations
 
@@ -87,6 +90,9 @@ class SegmenterConfig(Section):
     batch_size: int | Auto = Field(AUTO, description="patches or images a step")
     epochs: int | Auto = Field(AUTO, description="of `steps` batches each")
     steps: int | Auto = Field(AUTO, description="batches an epoch; auto: one pass over the images")
+    passes: float | None = Field(
+        None, gt=0, description="more epochs where it takes them to see all images so many times"
+    )
     loss: Literal["auto", "ce", "dice", "dice-ce", "focal", "gce", "sce", "dice-gce"] = Field(
         AUTO, description="gce, sce: cross-entropies that wrong masks mislead less"
     )
@@ -231,7 +237,7 @@ class SegmenterConfig(Section):
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """What networks and masks depend on, for fingerprints."""
-        later = ("false_alarms", "false_alarm_confidence", "prune", "correct")
+        later = ("false_alarms", "false_alarm_confidence", "prune", "correct", "passes")
         idle = {"compile"} | {k for k in later if getattr(self, k) is None}
         idle |= {"dropout"} if self._drops_as_ever else set()
         # Settings that came later.

@@ -31,7 +31,7 @@ from weakseg.methods.prepared import Prepared
 from weakseg.methods.training_heats import blends_heat, heat_key
 from weakseg.models.segmenters import Segmenter, build_segmenter
 from weakseg.stored import damaged, read_json
-from weakseg.training.recipes import resolve
+from weakseg.training.recipes import resolve, with_passes
 from weakseg.training.segmentation_cases import SegmentationCases
 
 AFTER_TRAINING = {"tile", "overlap", "flips", "threshold", "recalibrate", "seeds", "min_peak"}
@@ -43,7 +43,8 @@ AFTER_TRAINING |= {"weighting", "crf", "neighbours", "outline"}
 
 def segmenter_settings(prepared: Prepared, name: str, seed: int | None = None) -> OneNetwork:
     """The settings of a segmenter's network of a seed, default the first; nothing is left open."""
-    return resolve(prepared.config.segmenter(name, seed), prepared.cases.dims)
+    settings = resolve(prepared.config.segmenter(name, seed), prepared.cases.dims)
+    return with_passes(settings, len(prepared.cases.of("train")))
 
 
 def network_size(prepared: Prepared, settings: SegmenterConfig) -> int:
@@ -64,7 +65,7 @@ def segmenter_key(prepared: Prepared, name: str, seed: int, source: str | None =
     # The best epoch is chosen by looking at whole images, in the way that they are predicted.
     looked = {"tile", "overlap", "flips"} if config.keep == "best" else set()
     looked |= {"prune"} if looked and config.prune is not None else set()
-    left_out = {*AFTER_TRAINING, "weights", "compile"} - looked
+    left_out = {*AFTER_TRAINING, "weights", "compile", "passes"} - looked  # epochs say it
     left_out |= {"dropout"} if settings["dropout"] == "none" else set()
     left_out |= {"correct"} if config.correct is None else set()
     left_out |= set() if config.weak else {"masks", "ignore"}

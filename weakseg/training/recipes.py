@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -122,6 +123,23 @@ def _has_batch_norm(arch: str) -> bool:
     with torch.random.fork_rng(devices=[]):
         net = build_segmenter(arch, 1, 2)
     return any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
+
+
+def with_passes(config: OneNetwork, images: int) -> OneNetwork:
+    """The settings with as many more epochs as ``passes`` over all images take.
+
+    Parameters
+    ----------
+    config : OneNetwork
+        Resolved.
+    images : int
+        Of the training split.
+    """
+    if config.passes is None:
+        return config
+    an_epoch = images if config.steps == AUTO else int(config.steps) * int(config.batch_size)
+    epochs = math.ceil(config.passes * images / max(an_epoch, 1))
+    return config.model_copy(update={"epochs": max(int(config.epochs), epochs)})
 
 
 def _zscored(augment: PatchAugmentConfig) -> PatchAugmentConfig:
