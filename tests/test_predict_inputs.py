@@ -250,6 +250,17 @@ def test_masks_among_the_images_of_a_folder_are_refused(tmp_path):
     assert names(collect_inputs([tmp_path / "set/a.png"], tmp_path / "set")) == ["a.png"]
 
 
+def test_images_where_the_masks_go_are_left_out_and_that_is_said(tmp_path, capsys):
+    for name in ("set/a.png", "set/images/b.png", "set/images/c.png"):
+        save(tmp_path / name, noise(1))
+    out = tmp_path / "set/images"
+    assert names(collect_inputs([tmp_path / "set"], out)) == ["a.png"]
+    assert "images: 2 images left out, as the masks go there" in capsys.readouterr().err
+    (out / "predictions.csv").write_text("file,mask")  # the masks of an earlier call
+    assert names(collect_inputs([tmp_path / "set"], out)) == ["a.png"]
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 @pytest.mark.parametrize("name", [b"caf\xe9.png", b"caf\xe9/a.png"])
 def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_made(name, tmp_path):

@@ -1,4 +1,7 @@
-"""What `weakseg predict` is asked to segment: files, folders without what is no scan, manifests."""
+"""What `weakseg predict` is asked to segment: files, folders without what is no scan, manifests.
+
+The three stand together, as each of them has to tell what it leaves out, and why.
+"""
 
 from __future__ import annotations
 
@@ -174,6 +177,9 @@ def _in_folder(path: Path, out: Path, formats: Formats[Any]) -> list[Path]:
     inner = list(_wanted(everything, formats))
     if ours.is_relative_to(root):
         inner = [p for p in inner if not p.resolve().is_relative_to(ours)]
+        there = [p for p in files_below(out) if formats.named(p)]
+        if there and not (out / PREDICTIONS).exists():  # else they are an earlier call's
+            say(f"{out}: {count(len(there), formats.noun)} left out, as the masks go there")
     earlier = _earlier_folders(everything, path)
     why = {p: _why(p, path, earlier) for p in inner}
     left = {p: w for p, w in why.items() if w is not None}
