@@ -223,7 +223,7 @@ def test_a_curve_is_made_again_where_it_would_be_another_and_not_for_what_it_ign
         run = SimpleNamespace(
             config=config,
             key="data",
-            cases=SimpleNamespace(dims=2),
+            cases=SimpleNamespace(dims=2, of=lambda split: []),
             run=SimpleNamespace(record={}),
         )
         return point_key(run, "net", 0, 3, 0), curve_fingerprint(config, "net")
@@ -236,7 +236,12 @@ def test_a_curve_is_made_again_where_it_would_be_another_and_not_for_what_it_ign
     # Else the report would leave out a curve that no command makes again.
     for idle in ({"false_alarms": 0.1}, {"crf": 3}, {"neighbours": 0.4}, {"scales": [1.0]}):
         assert keys({"segmenters": {"net": idle}}) == (point, told)
-    for looked in ({"scales": [1.0, 1.5]}, {"arch": "unetpp", "prune": 2}, {"flips": "x"}):
+    for looked in (
+        {"scales": [1.0, 1.5]},
+        {"arch": "unetpp", "prune": 2},
+        {"flips": "x"},
+        {"passes": 3},
+    ):
         plain = keys({"segmenters": {"net": {"arch": looked.get("arch", "unet")}}})
         others = keys({"segmenters": {"net": looked}})
         assert others[0] != plain[0]

@@ -49,7 +49,7 @@ def point_key(prepared: Prepared, name: str, draw: int, k: int, seed: int) -> st
     settings, looked = segmenter_settings(prepared, name), {"tile", "overlap", "flips"}
     # Settings that came later, where they do something.
     looked |= {"scales"} if settings.scales != [1.0] else set()
-    looked |= {"prune"} if settings.prune is not None else set()
+    looked |= {k for k in ("prune", "passes") if getattr(settings, k) is not None}
     after = settings.model_dump(mode="json", include={*looked, "recalibrate"})
     made_of = (segmenter_key(prepared, name, seed), after, prepared.config.seed)
     cleaned = clean_up_settings(prepared.config)
