@@ -88,9 +88,14 @@ def best_weak(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _says_how_long(tree: dict[str, Any]) -> bool:
     """Whether an experiment sets itself how long the recipe's networks are trained."""
+    return any(_own(tree).get(k) is not None for k in ("epochs", "steps"))
+
+
+def _own(tree: dict[str, Any]) -> dict[str, Any]:
+    """What an experiment sets itself of the recipe's networks."""
     segmenters = tree.get("segmenters")
     own = segmenters.get(METHOD) if isinstance(segmenters, dict) else None
-    return isinstance(own, dict) and any(own.get(k) is not None for k in ("epochs", "steps"))
+    return own if isinstance(own, dict) else {}
 
 
 def _networks(tree: dict[str, Any], arch: str, weights: str) -> dict[str, Any]:
@@ -103,9 +108,7 @@ def _networks(tree: dict[str, Any], arch: str, weights: str) -> dict[str, Any]:
     if arch not in ENCODERS:
         return {"arch": f"encoder-unet:{STAND_IN}", "weights": "none"}
     one = {"arch": f"encoder-unet:{arch}", "weights": "classifier"}
-    segmenters = tree.get("segmenters")
-    own = segmenters.get(METHOD) if isinstance(segmenters, dict) else None
-    own = own if isinstance(own, dict) else {}
+    own = _own(tree)
     named = own.get("weights")
     second = named[-1] if isinstance(named, list) and len(named) == 2 else beside(weights)
     alone = "arch" in own or isinstance(named, str) or own.get("ensemble") is False

@@ -224,19 +224,26 @@ def choose_screen(
         cut, peak = cuts_for_false_alarms(lesion, of.words, of.peaks, share, **how)
         return {"min_peak": max(peak, settings.min_peak), "gate": 0.0 if gate is None else cut}
 
+    def both(share: float) -> tuple[dict[str, float], dict[str, float]]:
+        one = cuts(alone, share)
+        return one, cuts(beside, share) if any(is_beside) else one
+
     def marked_by(one: dict[str, float], other: dict[str, float]) -> npt.NDArray[np.bool_]:
         return np.where(is_beside, beside.marked(**other), alone.marked(**one))
 
-    share = settings.false_alarms
-    of_one = cuts(alone, share)
-    of_beside = cuts(beside, share) if any(is_beside) else of_one
-    if any(is_beside) and not all(is_beside):
+    share, healthy = settings.false_alarms, len(lesion) - sum(lesion)
+    of_one, of_beside = both(share)
+    mixed = any(is_beside) and not all(is_beside)
+    if mixed and not keeps_to_share(lesion, marked_by(of_one, of_beside), share, **how):
         # Each pair keeps to the share on all images, and yet counts for some: the alarms add up.
-        healthy = len(lesion) - sum(lesion)
-        for fewer in range(int(share * healthy), -1, -1):
-            if keeps_to_share(lesion, marked_by(of_one, of_beside), share, **how):
-                break
-            of_one, of_beside = (cuts(of, fewer / healthy) for of in (alone, beside))
+        (of_one, of_beside), few, many = both(0.0), 0, int(share * healthy)
+        while many - few > 1:  # the largest part of it that does, by halving
+            part = (few + many) // 2
+            tried = both(part / healthy)
+            if keeps_to_share(lesion, marked_by(*tried), share, **how):
+                few, (of_one, of_beside) = part, tried
+            else:
+                many = part
     inference = {**threshold["inference"], "min_peak": of_one["min_peak"]}
     chosen: dict[str, Any] = {"inference": inference}
     chosen |= {BESIDE: of_beside} if any(is_beside) else {}
