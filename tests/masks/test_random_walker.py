@@ -78,6 +78,26 @@ def test_large_images_keep_their_size():
     assert _dice(mask, disc) > 0.95
 
 
+def test_what_a_smaller_copy_does_not_show_is_parted_halfway():
+    """Between the seeds lies a line of one pixel, which the copy leaves out."""
+    side = 2 * LONGEST_SIDE + 100
+    shown = ((np.arange(LONGEST_SIDE) + 0.5) * side / LONGEST_SIDE).astype(int)
+    edge = next(i for i in range(side // 2, side) if i not in shown)
+    heat = np.zeros((side, 8))
+    heat[:edge] = 1
+    heat[edge] = np.linspace(0.32, 0.68, 8)
+    for turned in (heat, heat.T):
+        image = np.random.default_rng(0).random(turned.shape)
+        np.testing.assert_array_equal(random_walker_mask(turned, image), turned > 0.5)
+
+
+def test_a_kind_of_seeds_that_a_smaller_copy_does_not_show_leaves_a_threshold():
+    heat = np.full((3 * LONGEST_SIDE, 3), 0.4)
+    heat[300:600] = 0.6
+    heat[400, 1], heat[:9, 0] = 1.0, 0.0
+    np.testing.assert_array_equal(random_walker_mask(heat, np.ones(heat.shape)), heat > 0.5)
+
+
 def test_without_background_seeds_it_is_a_threshold():
     heat = np.linspace(0.4, 1, 36).reshape(6, 6)
     np.testing.assert_array_equal(random_walker_mask(heat, heat), heat > 0.5)

@@ -57,7 +57,9 @@ def random_walker_mask(
     Returns
     -------
     (M, N) ndarray of bool
-        See `weakseg.masks.rules.seeded.from_seeds`.
+        See `weakseg.masks.rules.seeded.from_seeds`. The threshold is halfway as well where a kind
+        of seeds, or all that lies between them, is too small to be seen in the smaller copy of an
+        image that is longer than `LONGEST_SIDE`.
 
     Raises
     ------
@@ -88,21 +90,21 @@ def _walk(sure: Seeds, beta: float) -> Floats:
     if shrink < 1:
         small = tuple(max(1, round(side * shrink)) for side in shape)
         grey, seeds = resize(grey, small), resize(seeds, small, order=0)
-    if not (seeds == 1).any() or not (seeds == 2).any():  # lost as the image was made smaller
-        met = (seeds == 1).astype(np.float64)
-    else:
-        if not np.ptp(grey) > 0:  # an even image, which the solver cannot scale, hinders nobody
-            grey, beta = np.arange(float(grey.size)).reshape(grey.shape), 0.0
-        with warnings.catch_warnings():
-            # Of the solver's choice, which differs by what is installed beside.
-            warnings.simplefilter("ignore", UserWarning)
-            met = random_walker(
-                grey,
-                seeds,
-                beta=beta,
-                mode="cg_j",
-                tol=1e-4,
-                return_full_prob=True,
-                prob_tol=1.0,  # no word of rounding: in threads no filter of warnings holds
-            )[0]
+    # As the image was made smaller, a kind of seeds may be lost, or all that lay between them.
+    if not all((seeds == kind).any() for kind in (0, 1, 2)):
+        return sure.halfway.astype(np.float64)
+    if not np.ptp(grey) > 0:  # an even image, which the solver cannot scale, hinders nobody
+        grey, beta = np.arange(float(grey.size)).reshape(grey.shape), 0.0
+    with warnings.catch_warnings():
+        # Of the solver's choice, which differs by what is installed beside.
+        warnings.simplefilter("ignore", UserWarning)
+        met = random_walker(
+            grey,
+            seeds,
+            beta=beta,
+            mode="cg_j",
+            tol=1e-4,
+            return_full_prob=True,
+            prob_tol=1.0,  # no word of rounding: in threads no filter of warnings holds
+        )[0]
     return met if met.shape == shape else resize(met, shape)
