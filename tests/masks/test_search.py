@@ -199,7 +199,7 @@ def test_the_mean_is_over_images_with_a_lesion_and_all_masks_are_counted():
         wanted = np.mean([dice(h / h.max() > found["at"], t) for h, _, t in triples[:2]])
         assert found["dice"] == round(wanted, 6)
     empty = [(h, i, np.zeros_like(t)) for h, i, t in TRIPLES]
-    with pytest.raises(LookupError, match="no lesion image of the validation split has a mask"):
+    with pytest.raises(LookupError, match="all 4 masks of the validation split that it looked at"):
         told([0.5], empty)
 
 

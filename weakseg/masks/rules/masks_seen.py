@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from itertools import tee
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from weakseg.masks.checks import Bools, Floats
 from weakseg.masks.rules.base import Evidence, FittedRule, Pairs, Rule, SetThresholdRule
-from weakseg.masks.rules.search import chosen_masks
+from weakseg.masks.rules.search import chosen_masks, no_lesion
 from weakseg.masks.set_thresholds import best_threshold
 from weakseg.masks.thresholds import apply_threshold, normalise, oracle_threshold
 
@@ -71,18 +72,21 @@ def _best(
     """The threshold of the highest mean Dice, and on which masks; one pair in memory a time."""
     chosen = chosen_masks(pairs, at_most, seed)
     seen: list[int] = []
+    lesions: list[int] = []
 
     def normalised() -> Iterator[tuple[Any, Any]]:
         for i, (heat, truth) in enumerate(pairs()):
             if chosen is None or i in chosen:
                 seen.append(i)
+                if np.any(truth):
+                    lesions.append(i)
                 yield normalise(heat), truth
 
     one, other = tee(normalised())
     try:
         threshold, _ = best_threshold((h for h, _ in one), (t for _, t in other))
     except ValueError:
-        if seen:
+        if lesions:
             raise
-        raise LookupError(f"no lesion image of the {split} split has a mask") from None
+        raise no_lesion(split, len(seen)) from None
     return threshold, tuple(seen)

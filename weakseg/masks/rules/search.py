@@ -129,6 +129,14 @@ def chosen_masks(pairs: Pairs, at_most: int | None, seed: int) -> set[int] | Non
     return set(np.random.default_rng(seed).permutation(every)[:at_most].tolist())
 
 
+def no_lesion(split: str, masks: int) -> LookupError:
+    """Why nothing can be chosen on the masks of a split; ``masks``: how many were looked at."""
+    if not masks:
+        return LookupError(f"no lesion image of the {split} split has a mask")
+    which = "the mask" if masks == 1 else f"all {masks} masks"
+    return LookupError(f"{which} of the {split} split that it looked at marked nothing")
+
+
 def _searched(rule: SearchedRule, evidence: Evidence) -> FittedRule:
     """The combination of the best mean Dice on validation lesions; of equal ones the first."""
     from weakseg.scores.overlap import dice
@@ -149,7 +157,7 @@ def _searched(rule: SearchedRule, evidence: Evidence) -> FittedRule:
             lesions += 1
             total += [dice(segment(f, heat, image), truth) for f in fitted]
     if not lesions:
-        raise LookupError("no lesion image of the validation split has a mask")
+        raise no_lesion("validation", len(seen))
     mean = total / lesions
     best = int(mean.argmax())
     words = ", ".join(
