@@ -9,6 +9,7 @@ from PIL import Image
 from tests.tiny import write_config, write_manifest
 from weakseg.config import load_config
 from weakseg.errors import UserError
+from weakseg.filtering import sources
 from weakseg.filtering.sources import TruthMasks
 from weakseg.stages.prepare import prepared_run
 
@@ -70,3 +71,13 @@ def test_where_all_masks_are_empty_there_is_nothing_to_borrow(tmp_path):
             Image.fromarray(np.zeros((64, 64), dtype=np.uint8)).save(tmp_path / f"m{i}.png")
         with pytest.raises(UserError, match="empty"):
             truth.truth(1)
+
+
+def test_empty_masks_are_none_of_those_that_are_tried(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_TRIES", 1)
+    with _prepared(tmp_path) as prepared:
+        for i in (0, 2):
+            Image.fromarray(np.zeros((64, 64), dtype=np.uint8)).save(tmp_path / f"m{i}.png")
+        truth = _truth(prepared)
+        for i in (1, 3, 5):
+            np.testing.assert_array_equal(truth.truth(i), truth.truth(4))

@@ -159,6 +159,13 @@ def test_distances_have_a_sign():
     assert not bounding_box(np.zeros((3, 3), dtype=bool)).any()
 
 
+def test_a_mask_of_the_whole_square_is_deepest_in_its_middle():
+    np.testing.assert_array_equal(
+        signed_distance(np.ones((3, 5), dtype=bool)),
+        [[1, 1, 1, 1, 1], [1, 2, 2, 2, 1], [1, 1, 1, 1, 1]],
+    )
+
+
 def test_partners_are_others_of_the_same_split():
     splits = ["train"] * 5 + ["test"] * 3 + ["val"]
     found = partners(splits, 0)

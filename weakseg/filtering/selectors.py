@@ -82,9 +82,14 @@ def gaussian_selection(valid: Bools, mean: float) -> Floats:
 
 
 def signed_distance(truth: Bools) -> Floats:
-    """How deep in the mask a pixel lies (positive), or how far from it (negative), in pixels."""
+    """How deep in the mask a pixel lies (positive), or how far from it (negative), in pixels.
+
+    Depth is the distance to what is not marked; where all is marked, to what lies around the square.
+    """
     if not truth.any():
         return np.zeros(truth.shape, dtype=np.float32)
+    if truth.all():
+        return np.asarray(signed_distance(np.pad(truth, 1))[1:-1, 1:-1])
     inside = ndimage.distance_transform_edt(truth)
     outside = ndimage.distance_transform_edt(~truth)
     return (inside - outside).astype(np.float32)

@@ -95,11 +95,14 @@ class TruthMasks:
         region = body_region(case_image(case, self.data))
         body = mask_to_network(region, _box(region, self.size))
         rng = np.random.default_rng([self.seed, i, zlib.crc32(b"borrow")])
-        best, most = -1, -1.0
-        for lender in rng.permutation(self.lenders[str(case.split)])[:_TRIES]:
+        best, most, tries = -1, -1.0, 0
+        for lender in rng.permutation(self.lenders[str(case.split)]):
             mask = _unpack(self._packed(int(lender)), self.size)
             if not mask.any():
                 continue
+            if tries == _TRIES:
+                break
+            tries += 1
             within = float((mask & body).sum() / mask.sum())
             if within > most:
                 best, most = int(lender), within
