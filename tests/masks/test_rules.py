@@ -94,7 +94,7 @@ def test_the_number_of_masks_seen_is_recorded(rule, masks, oracle):
 def test_masks_that_mark_nothing_choose_no_threshold():
     """A rule that cannot be fitted is left out; an error of another kind would end the run."""
     empty = [(h, np.zeros_like(t)) for h, t in PAIRS]
-    with pytest.raises(LookupError, match="all 5 masks of the validation split .* marked nothing"):
+    with pytest.raises(LookupError, match="all 5 masks of the validation split that it"):
         fit(ValidationRule(), val=empty)
     with pytest.raises(LookupError, match="the mask of the validation split"):
         fit(ValidationRule(max_masks=1), val=empty)

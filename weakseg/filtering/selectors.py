@@ -84,7 +84,7 @@ def gaussian_selection(valid: Bools, mean: float) -> Floats:
 def signed_distance(truth: Bools) -> Floats:
     """How deep in the mask a pixel lies (positive), or how far from it (negative), in pixels.
 
-    Depth is the distance to what is not marked; where all is marked, to what lies around the square.
+    Depth is the distance to what is not marked; where all is marked, to what lies around it.
     """
     if not truth.any():
         return np.zeros(truth.shape, dtype=np.float32)
