@@ -415,6 +415,40 @@ def test_a_mask_that_a_table_names_and_is_not_there_is_told(tmp_path, capsys):
     assert "row 5  ../set/3m.png" in said
 
 
+def test_a_missing_mask_is_not_another_patients_of_its_name(tmp_path, capsys):
+    root = tmp_path / "set"
+    rows = []
+    for k in range(8):
+        picture(root / f"P{k // 2}/{k % 2}.png", k)
+        if k % 2:
+            mask(root / f"P{k // 2}/{k % 2}_seg{k // 6}.png")  # of P3 by a name that is its own
+        row = [
+            f"P{k // 2}/{k % 2}.png",
+            "sick" if k % 2 else "healthy",
+            "1_seg1.png" if k % 2 else "",
+        ]
+        rows.append([*row, f"P{k // 2}"])
+    table(root / "list.csv", ["image", "label", "mask", "patient"], rows)
+    rows, _ = init(root, tmp_path / "out")
+    assert [r["mask"] for r in rows if r["mask"]] == ["../set/1_seg1.png"] * 3 + [
+        "../set/P3/1_seg1.png"
+    ]
+    assert "mask-missing: 3 errors" in capsys.readouterr().out
+
+
+def test_masks_in_a_folder_of_any_name_are_found_by_bare_names(tmp_path):
+    root = tmp_path / "set"
+    rows = []
+    for k in range(8):
+        picture(root / f"scans/{k}.png", k)
+        if k % 2:
+            mask(root / f"drawn by me/{k}m.png")
+        rows.append([f"{k}.png", "sick" if k % 2 else "healthy", f"{k}m.png" if k % 2 else ""])
+    table(root / "list.csv", ["image", "label", "mask"], rows)
+    rows, _ = init(root, tmp_path / "out")
+    assert [r["mask"] for r in rows[:2]] == ["", "../set/drawn by me/1m.png"]
+
+
 def twins(root, count=8, folder="masks"):
     """Images, and masks of the same names in a folder of their own."""
     for k in range(count):

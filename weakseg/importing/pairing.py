@@ -95,7 +95,7 @@ class _Places:
         self._anywhere: dict[str, list[str]] = defaultdict(list)
         for f in images:
             for key in _keys(stem_of(f)):
-                self._near[_where(f), key].append(f)
+                self._near[telling_folders(f), key].append(f)
                 self._anywhere[key].append(f)
 
     def of(self, mask: str) -> str | None:
@@ -104,21 +104,22 @@ class _Places:
         keys = _keys(stem)
         base = without_mask_word(stem)
         keys += _keys(base) if base else []
-        at = _where(mask)
+        at = telling_folders(mask)
         for key in keys:
-            elsewhere = [f for f in self._anywhere.get(key, ()) if _may_mirror(at, _where(f))]
+            elsewhere = [f for f in self._anywhere.get(key, ()) if may_belong(mask, f)]
             for candidates in (self._near.get((at, key)), elsewhere):
                 if candidates and len(candidates) == 1:
                     return candidates[0]
         return None
 
 
-def _may_mirror(one: Folders, other: Folders) -> bool:
-    """Whether two files may belong together: no folder of the one contradicts the other's.
+def may_belong(mask: str, image: str) -> bool:
+    """Whether a mask may be of an image: no folder of the one contradicts the other's.
 
     Of ``masks/p2/001.png`` the image is not ``images/p1/001.png``, but may be ``images/001.png``.
     """
-    return set(one) <= set(other) or set(other) <= set(one)
+    one, other = set(telling_folders(mask)), set(telling_folders(image))
+    return one <= other or other <= one
 
 
 def _keys(stem: str) -> list[str]:
@@ -127,7 +128,7 @@ def _keys(stem: str) -> list[str]:
     return list(dict.fromkeys((folded, _PREFIX.sub("", folded, count=1))))
 
 
-def _where(file: str) -> Folders:
-    """The folders of a file but for those that say whether it holds images or masks."""
+def telling_folders(file: str) -> Folders:
+    """The folders of a file, small, but for those that say whether it holds images or masks."""
     kept = (f for f in folders_of(file) if not is_mask_folder(f) and not is_image_folder(f))
     return tuple(f.casefold() for f in kept)

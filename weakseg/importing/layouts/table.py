@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from weakseg.errors import ConfigError, DataError, near_names
 from weakseg.importing.answers import Answers, Question
 from weakseg.importing.base import Arrangement, Item, Layout
 from weakseg.importing.folders import settle_split
-from weakseg.importing.pairing import pair
+from weakseg.importing.pairing import Folders, may_belong, pair, telling_folders
 from weakseg.importing.tree import Tree, listed, name_of, stem_of
 from weakseg.importing.typed import meant
 
@@ -108,7 +109,10 @@ def _found(cell: str, table: Table, tree: Tree, by_stem: dict[str, str | None]) 
 
 def _read(tree: Tree, answers: Answers) -> Arrangement:
     table, names = _chosen(tree, answers), _names(tree)
-    items = [i for r in table.rows if (i := _item(r, table, tree, names)) is not None]
+    found = [(r, _found(r.image, table, tree, names.images)) for r in table.rows]
+    rows = [(r, image) for r, image in found if image is not None]
+    folders = {telling_folders(_below(image, tree)) for _, image in rows}
+    items = [_item(r, image, table, tree, names, folders) for r, image in rows]
     remarks = [
         f"{table.path.name}: {len(items)} of {len(table.rows)} rows name images of the folder"
     ]
@@ -165,12 +169,14 @@ def _named(name: str, files: Sequence[str], tree: Tree) -> Table:
     return table
 
 
-def _item(row: Row, table: Table, tree: Tree, names: _Names) -> Item | None:
-    image = _found(row.image, table, tree, names.images)
-    if image is None:
-        return None
+def _item(
+    row: Row, image: Path, table: Table, tree: Tree, names: _Names, folders: AbstractSet[Folders]
+) -> Item:
+    """A row's item; `folders` are those that the images of all rows lie in."""
     # One that is not there stays as it is written, so that its row is told.
-    masks = [_mask(m, table, tree, names, image) or table.resolve(m) for m in table.masks(row)]
+    masks = [
+        _mask(m, table, tree, names, image, folders) or table.resolve(m) for m in table.masks(row)
+    ]
     more = [table.resolve(c) for c in row.more if c]
     return Item(
         image,
@@ -184,10 +190,33 @@ def _item(row: Row, table: Table, tree: Tree, names: _Names) -> Item | None:
     )
 
 
-def _mask(cell: str, table: Table, tree: Tree, names: _Names, image: Path) -> Path | None:
-    """The file that a cell of masks means; never the row's own image."""
-    found = (_found(cell, table, tree, by_stem) for by_stem in (names.masks, names.all))
-    return next((f for f in found if f is not None and f != image), None)
+def _mask(
+    cell: str, table: Table, tree: Tree, names: _Names, image: Path, folders: AbstractSet[Folders]
+) -> Path | None:
+    """The file that a cell of masks means; never the row's own image.
+
+    One that is only called as the cell says may be another patient's: not where it lies among
+    images of other rows.
+    """
+    written = table.resolve(cell)
+    for by_stem in (names.masks, names.all):
+        found = _found(cell, table, tree, by_stem)
+        if found is None or found == image:
+            continue
+        if found == written or not _of_other_images(found, image, tree, folders):
+            return found
+    return None
+
+
+def _of_other_images(mask: Path, image: Path, tree: Tree, folders: AbstractSet[Folders]) -> bool:
+    """Whether a mask lies where other images of the table do, and its own does not."""
+    at = _below(mask, tree)
+    return telling_folders(at) in folders and not may_belong(at, _below(image, tree))
+
+
+def _below(file: Path, tree: Tree) -> str:
+    """A file as the folder names it; as it is where it lies elsewhere."""
+    return file.relative_to(tree.root).as_posix() if file.is_relative_to(tree.root) else str(file)
 
 
 TABLE = Layout("table", "a table of images and labels", _recognise, _read)
