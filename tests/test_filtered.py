@@ -295,7 +295,7 @@ def test_a_rule_that_masks_teach_counts_them(teacher, masks):
     one = FilterSources.__new__(FilterSources)
     one.settings = SimpleNamespace(rule=rule)
     one.prepared = SimpleNamespace(config=SimpleNamespace(seed=0), masks_key=("all",))
-    one.reader = SimpleNamespace(teaching=lambda: ["a", "b", "c"])
+    one.reader = SimpleNamespace(teaching=lambda: [SimpleNamespace(id=i) for i in "abc"])
     assert one.made_by["masks_seen"] == masks
     assert ("masks" in one.made_by) == bool(masks)
     fitted = rule.fit(Evidence(tuple, tuple, tuple, trainer=lambda r: None, training_masks=3))

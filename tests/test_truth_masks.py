@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from tests.tiny import write_config, write_manifest
-from weakseg.config import load_config
+from weakseg.config import load_config, parse_condition
 from weakseg.errors import UserError
 from weakseg.filtering import sources
-from weakseg.filtering.sources import TruthMasks
+from weakseg.filtering.sources import TruthMasks, masks_used
 from weakseg.stages.prepare import prepared_run
 
 CONFIG = """
@@ -43,7 +43,7 @@ def _truth(prepared):
 def test_thin_lesions_are_not_lost_and_healthy_images_borrow_within_their_split(tmp_path):
     with _prepared(tmp_path) as prepared:
         truth = _truth(prepared)
-        assert truth.used == 9
+        assert truth.seen == {c.id for c in prepared.cases.cases[::2]}
         assert truth.missing() is None
         own = {i: truth.truth(i) for i in range(0, 18, 2)}
         for i, mask in own.items():
@@ -81,3 +81,17 @@ def test_empty_masks_are_none_of_those_that_are_tried(tmp_path, monkeypatch):
         truth = _truth(prepared)
         for i in (1, 3, 5):
             np.testing.assert_array_equal(truth.truth(i), truth.truth(4))
+
+
+def test_a_mask_that_made_the_filter_and_its_rule_counts_once(tmp_path):
+    with _prepared(tmp_path) as prepared:
+        truth = _truth(prepared)
+        of_rule = frozenset(c.id for c in prepared.cases.of("val") if c.label == "tumor")
+        for name, masks in (
+            ("truth-hard-keep-mean", 9 + 2),
+            ("heat-hard-keep-mean", 3 + 2),
+            ("heat-soft-keep-mean", 0),
+            ("truth-top10-keep-mean", 9),
+            ("box-keep-mean", 9),
+        ):
+            assert masks_used(parse_condition(name), truth, of_rule, 2) == masks, name

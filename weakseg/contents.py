@@ -309,6 +309,7 @@ class FilteredAnswers(_Content):
 
     target: str
     rule: dict[str, Any]
+    elsewhere: list[str] = []
     margin: Count
     seeds: list[Count]
     cases: Count

@@ -1,5 +1,7 @@
 """What is wrong with one of many segmenters is told before any of them is built."""
 
+import sys
+
 import pytest
 
 from weakseg.config import parse_config
@@ -109,3 +111,12 @@ def test_an_engine_that_is_not_installed_is_told_before_anything_is_trained(monk
         with pytest.raises(ConfigError, match="not installed") as e:
             check_settings(parse_config({"engine": "openvino"} | more), LABELS, 1)
         assert "weakseg[" in e.value.fix
+
+
+def test_a_package_that_the_rule_of_filters_lacks_is_told_before_anything_is_trained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    with pytest.raises(ConfigError, match="pydensecrf2") as e:
+        check_settings(parse_config({"filtered": {"rule": "crf"}}), LABELS, 1)
+    assert e.value.where == "filtered.rule"
+    assert "weakseg[crf]" in e.value.fix

@@ -58,9 +58,9 @@ class TruthMasks:
         self._lender = cache(self._find_lender)
 
     @property
-    def used(self) -> int:
-        """How many true masks the filters are made of."""
-        return sum(len(cases) for cases in self.lenders.values())
+    def seen(self) -> frozenset[str]:
+        """The cases whose true masks the filters are made of."""
+        return frozenset(self.cases[i].id for own in self.lenders.values() for i in own)
 
     def missing(self) -> str | None:
         """Why there can be no filters of true masks; None if there can."""
@@ -167,10 +167,22 @@ def make_selector(
     )
 
 
-def masks_used(condition: Condition, of_rule: int, truth: TruthMasks) -> int:
-    """How many true masks went into a condition's filters; ``of_rule``: into the threshold rule."""
-    rule = of_rule if condition.size == "hard" else 0
-    return rule + (truth.used if condition.source in ("truth", "box") else 0)
+def masks_used(
+    condition: Condition, truth: TruthMasks, of_rule: frozenset[str], others: int = 0
+) -> int:
+    """How many true masks went into a condition's filters; a case's mask counts once.
+
+    Parameters
+    ----------
+    condition : Condition
+    truth : TruthMasks
+    of_rule : frozenset of str
+        Cases whose masks had a part in the threshold rule.
+    others : int, optional
+        Masks that had one, and whose cases nobody names.
+    """
+    own = truth.seen if condition.sees_masks else frozenset()
+    return len(own | of_rule) + others if condition.size == "hard" else len(own)
 
 
 def _box(values: NDArray[Any], size: int) -> Letterbox:

@@ -76,8 +76,11 @@ def check_settings(
         target_classes(heat.target, labels, where=f"{where}.target")
         for rule in config.rules_of(name):
             rule.require()
-    if config.filtered is not None and config.filtered.target not in ("same", "predicted"):
-        target_classes(config.filtered.target, labels, where="filtered.target")
+    if config.filtered is not None:
+        with _told_of("filtered.rule"):
+            config.filtered.rule.require()
+        if config.filtered.target not in ("same", "predicted"):
+            target_classes(config.filtered.target, labels, where="filtered.target")
     if dims == 3:  # some ways of looking there are of flat images alone
         _check_heatmaps_of_volumes(config)
     spec = spec_of(c, labels, channels)
@@ -233,9 +236,20 @@ def _as_named(name: str) -> Iterator[None]:
     except ConfigError as e:
         # The part that found it does not know the name that the user gave it.
         where = (e.where or "segmenter").replace("segmenter", f"segmenters.{name}", 1)
-        raise ConfigError(
-            e.what, where=where, found=e.found, expected=e.expected, fix=e.fix
-        ) from None
+        raise _elsewhere(e, where) from None
+
+
+@contextlib.contextmanager
+def _told_of(where: str) -> Iterator[None]:
+    """Within the block what is wrong is told of this key."""
+    try:
+        yield
+    except ConfigError as e:
+        raise _elsewhere(e, where) from None
+
+
+def _elsewhere(e: ConfigError, where: str) -> ConfigError:
+    return ConfigError(e.what, where=where, found=e.found, expected=e.expected, fix=e.fix)
 
 
 def _check_segmenters(config: Config, channels: int, dims: int, made: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from weakseg.layout import seed_folder
 from weakseg.masks.rules import FittedRule
 from weakseg.methods.classifiers import load_classifier
 from weakseg.methods.explained import called_target
+from weakseg.methods.masks_seen import MasksSeen
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.stored_heatmaps import PREDICTED, HeatReader, heatmap_key
 from weakseg.models.classifier import Classifier
@@ -102,10 +103,19 @@ class FilterSources:
         rule = self.settings.rule
         if rule.trainable:
             settings = {"rule": rule.model_dump(mode="json"), "seed": self.prepared.config.seed}
-            taught = len(self.reader.teaching()) if rule.taught_by_masks else 0
+            taught = self.seen.count
             by = {"masks": self.prepared.masks_key} if taught and self.prepared.masks_key else {}
             return settings | {"masks_seen": taught} | by
         return self.fitted.to_json()
+
+    @property
+    def seen(self) -> MasksSeen:
+        """The true masks that had a part in the rule, which is not fitted for it if it learns."""
+        rule = self.settings.rule
+        if not rule.trainable:
+            return self.reader.seen_by(self.fitted)
+        taught = self.reader.teaching() if rule.taught_by_masks else []
+        return MasksSeen(frozenset(c.id for c in taught))
 
     @cached_property
     def selector(self) -> Selector:

@@ -78,9 +78,18 @@ def retrain_filtered(prepared: Prepared, *, force: bool = False) -> Path:
             what = f"filtered {n} of {len(conditions)}: {condition.name}, seed {seed}"
             keys[condition.name, seed] = _retrain(sources, condition, inputs, what, force)
         score_heatmaps(sources, inputs, force=force)
-    used = {c.name: masks_used(c, sources.made_by["masks_seen"], truth) for c in conditions}
+    seen = sources.seen
+    used = {c.name: masks_used(c, truth, seen.cases, seen.others) for c in conditions}
     return write_evidence(
-        prepared, settings, target, conditions, used, left_out, sorted(keys.values()), force=force
+        prepared,
+        settings,
+        target,
+        conditions,
+        used,
+        left_out,
+        sorted(keys.values()),
+        elsewhere=sorted(seen.elsewhere),
+        force=force,
     )
 
 

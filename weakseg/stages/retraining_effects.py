@@ -44,6 +44,7 @@ def write_evidence(
     left_out: dict[str, str],
     keys: Sequence[str],
     *,
+    elsewhere: Sequence[str] = (),
     force: bool = False,
 ) -> Path:
     """Score every condition over its seeds, and answer the questions.
@@ -61,6 +62,8 @@ def write_evidence(
         What was left out → why.
     keys : sequence of str
         Of the networks, see `weakseg.stages.base.Stage`.
+    elsewhere : sequence of str
+        Networks, trained on masks of other sets, that the threshold rule asks.
     force : bool
 
     Returns
@@ -72,7 +75,7 @@ def write_evidence(
     out, answers = (scores_file(run.folder, n) for n in (FILTERED, FILTERED_ANSWERS))
     stage = FILTERED_STAGE
     made_of = (keys, masks_used, left_out, settings, config.scores, config.seed)
-    key = fingerprint(stage, 2, *made_of, *prepared.masks_key)
+    key = fingerprint(stage, 2, *made_of, *prepared.masks_key, *elsewhere)
 
     def write(_: None) -> dict[str, Any]:
         evidence, rows = {}, []
@@ -90,6 +93,7 @@ def write_evidence(
             {
                 "target": target,
                 "rule": settings.rule.model_dump(mode="json"),
+                **({"elsewhere": list(elsewhere)} if elsewhere else {}),
                 "margin": settings.margin,
                 "seeds": list(config.seeds),
                 "cases": len(prepared.cases.of("test")),

@@ -344,6 +344,19 @@ def test_a_run_without_true_masks_one_seed_and_nothing_else_has_a_section(tmp_pa
     assert not re.search(r"\bnan\b", page.text, re.IGNORECASE)
 
 
+def test_a_rule_that_stands_on_other_masks_is_told(tmp_path):
+    """Its masks of this set are counted, and make no filter of true masks."""
+    table = conditions({"raw": 0.9, "heat-hard-keep-mean": 0.8, "heat-top10-keep-mean": 0.7})
+    table.loc[table["size"] == "hard", "masks_used"] = 20
+    run = make_run(tmp_path / "run", seeds=[0], patients=8, settings={"report": {"gallery": 0}})
+    add_filtered(run, [dark()], table=table, rule={"rule": "box-prompt"}, elsewhere=["LiteMedSAM"])
+    text = Page(make_report([run], tmp_path / "out").read_text()).text
+    assert "masks seen elsewhere, by LiteMedSAM" in text
+    assert text.count("20 + elsewhere") == 1
+    assert text.count("+ elsewhere") == 1
+    assert "borrows" not in text
+
+
 @pytest.mark.thorough
 def test_pictures_that_are_gone_or_damaged_are_left_out(tmp_path):
     run = add_filtered(make_run(tmp_path / "run", seeds=[0], patients=8))
