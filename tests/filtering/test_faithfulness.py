@@ -138,6 +138,14 @@ def test_area_of_a_linear_curve_and_of_a_sigmoid():
     assert area.predicted == pytest.approx(integral, abs=1e-4)
 
 
+def test_curves_of_two_images_with_one_key_have_no_area():
+    images, heat, valid = np.ones((2, 1, 5, 5)), np.zeros((2, 5, 5)), np.ones((2, 5, 5), bool)
+    rows = deletion(Recorder(np.mean), images, heat, valid, (1,), keys=[5, 5], fill=[0], steps=4)
+    with pytest.raises(ValueError, match="10 rows of 5 shares; give every image a key"):
+        areas(rows)
+    assert len(areas(rows[:5])) == 1
+
+
 def test_insertion_reveals_the_hottest_pixels_in_a_blurred_copy():
     images, heat, valid = scene(channels=1, side=60, rows=slice(10, 50))
     n = valid[0].sum()

@@ -160,6 +160,7 @@ def parsed(rule):
             {"rule": "geodesic", "search": {"low": [0.8], "high": [0.3]}},
             ["search", "low must be below high"],
         ),
+        ({"rule": "grown", "search": {"reach": [0.5]}}, ["search", "reach must be below warm"]),
     ],
 )
 def test_what_cannot_be_searched_is_refused_by_its_key(rule, words):

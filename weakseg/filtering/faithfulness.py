@@ -282,7 +282,8 @@ def areas(rows: Iterable[Row]) -> list[Area]:
     Raises
     ------
     ValueError
-        For a curve that does not reach from 0 to 1, such as those of `road`.
+        For a curve that does not reach from 0 to 1, such as those of `road`, or holds a share
+        twice, as where two images have one key.
     """
     curves: dict[tuple[int, str, str], list[Row]] = {}
     for row in rows:
@@ -295,6 +296,11 @@ def areas(rows: Iterable[Row]) -> list[Area]:
             raise ValueError(
                 f"the {measure} curve of image {image} must reach from share 0 to share 1, "
                 f"got {share[0]:g} to {share[-1]:g}"
+            )
+        if len(set(share)) < len(share):
+            raise ValueError(
+                f"the {measure} curve of image {image} must hold each share once, got "
+                f"{len(share)} rows of {len(set(share))} shares; give every image a key of its own"
             )
         target = float(np.trapezoid([row.p_target for row in curve], share))
         predicted = float(np.trapezoid([row.p_predicted for row in curve], share))

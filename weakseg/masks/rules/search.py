@@ -86,8 +86,17 @@ class SearchedRule(Rule):
         if self.search is None and self.max_masks is not None:
             raise ValueError("max_masks: for a search only")
         if self.search is not None and not self.candidates():
-            raise ValueError("search: its values exclude each other; low must be below high")
+            raise ValueError(f"search: its values exclude each other; {self._refused()}")
         return self
+
+    def _refused(self) -> str:
+        """Why the first combination cannot be."""
+        first = {name: values[0] for name, values in (self.search or {}).items()}
+        try:
+            type(self).model_validate(self.model_dump(exclude=set(OF_SEARCH)) | first)
+        except ValidationError as e:
+            return e.errors()[0]["msg"].removeprefix("Value error, ")
+        raise AssertionError("a combination that can be")
 
     def candidates(self) -> list[tuple[dict[str, Any], Self]]:
         """Every combination of the values, the last parameter's changing first.
