@@ -75,7 +75,7 @@ BAD = [
     ("classifier: {seeds: [1, 1]}", "the same seed twice"),
     ("classifier: {optimizer: adamx}", "input should be 'adamw' or 'sgd'"),
     ("masks: {rules: [otsuu]}", "did you mean 'otsu'"),
-    ("masks: {rules: [otsu, otsu]}", "each rule may stand once"),
+    ("masks: {rules: [otsu, otsu]}", "each rule may stand once, but otsu stands several"),
     ("masks: {rules: [{rule: fixed, att: 0.3}]}", "did you mean 'at'"),
     ("masks: {rules: [{rule: quantile, q: 2}]}", "masks.rules.0.q"),
     ("masks: {rules: [{rule: otsu, at: 0.5}]}", "'masks.rules.0.at'; known keys: rule\n"),

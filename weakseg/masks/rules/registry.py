@@ -104,8 +104,8 @@ def rules_by_name(rules: Any) -> Any:
 def rules_differ(rules: list[Any] | None) -> list[Any] | None:
     """Refuse a list of rules in which one stands twice."""
     names = [r.rule for r in rules or ()]
-    if len(set(names)) != len(names):
-        raise ValueError("each rule may stand once")
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise ValueError(f"each rule may stand once, but {', '.join(twice)} stands several times")
     return rules
 
 
