@@ -410,7 +410,7 @@ def test_validation_and_oracle_count_every_pair_that_they_saw():
         assert fitted.masks_seen == 3
         if name != "oracle-image":
             assert fitted.threshold == best_threshold([normalise(pair(4)[0])], [pair(4)[1]])[0]
-    with pytest.raises(ValueError, match="got only empty masks"):
+    with pytest.raises(LookupError, match="the mask of the validation split"):
         told(RULES["validation"](), [blank])
 
 
