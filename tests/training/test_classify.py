@@ -113,6 +113,21 @@ def test_the_loss_is_weighted_cross_entropy():
     torch.testing.assert_close(loss, by_hand)
 
 
+def test_smoothing_draws_no_image_to_a_class_because_it_is_rare():
+    """At the probabilities that smoothing asks for the loss is lowest, however rare a class is."""
+    t = task(n=12, batch=6, label_smoothing=0.2)
+    t.weights = torch.tensor([0.5, 30.0])  # by torch the first class is drawn to 0.13, not 0.9
+    targets = torch.tensor([0, 0, 1, 0])
+    asked = torch.where(torch.eye(2)[targets] > 0, 0.9, 0.1)
+    logits = asked.log().requires_grad_(True)
+    t.loss(lambda images: images, (logits, targets)).backward()
+    torch.testing.assert_close(logits.grad, torch.zeros(4, 2))
+    one = torch.zeros(4, 2, requires_grad=True)
+    t.loss(lambda images: images, (one, targets)).backward()
+    pull = one.grad.abs().sum(1)
+    assert float(pull[2] / pull[0]) == pytest.approx(60)  # an image counts by its class's weight
+
+
 def test_a_network_that_says_nan_is_not_scored():
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1, 2))
     torch.nn.init.constant_(model[1].weight, float("nan"))

@@ -26,7 +26,7 @@ SMALLER = 0.75
 
 
 def class_weights(targets: np.ndarray, classes: int, how: str) -> Tensor:
-    """Weights of the classes in the loss, with a mean of 1 over the images.
+    """Weights of the classes in the loss, with a mean of 1 over the images if all classes occur.
 
     ``balanced`` gives every class the same share of the loss however rare it is:
     N / (K · N_k).
@@ -220,9 +220,15 @@ class ClassifierTask:
         return loss
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(
-            logits, targets, weight=self.weights, label_smoothing=self.config.label_smoothing
-        )
+        smoothing = self.config.label_smoothing
+        if not smoothing:
+            return F.cross_entropy(logits, targets, weight=self.weights)
+        # Given weights, torch weighs what smoothing gives each class by that class's own, so that
+        # every image is drawn to rare classes, and most of all to one that no image has. Here an
+        # image counts by the weight of its class, and is drawn to all others alike.
+        each = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
+        counts = self.weights[targets]
+        return (each * counts).sum() / counts.sum()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """AUC, accuracy and loss of the validation split."""
