@@ -48,6 +48,47 @@ def test_a_planted_spot_is_the_hottest_place_in_every_image_of_the_batch(method,
         assert np.unravel_index(heat.argmax(), heat.shape) == spot
 
 
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
+def test_a_score_below_zero_turns_no_map_around(method, planted):
+    """Log-odds of healthy images are, and logits have no zero that would mean anything."""
+    images, _ = planted
+    model, lower = Bright(), Bright()
+    model.conv, lower.conv = (nn.Sequential(m.conv, nn.ReLU()) for m in (model, lower))
+    lower.fc.bias = nn.Parameter(torch.tensor([0.0, -10.0]))
+    maps, logits = raw_cam(model, model.conv, images, (1,), method=method)
+    same, shifted = raw_cam(lower, lower.conv, images, (1,), method=method)
+    assert (logits[:, 1] > 0).all()
+    assert (shifted[:, 1] < 0).all()
+    np.testing.assert_allclose(same, maps, rtol=1e-3, atol=1e-6)
+
+
+def test_ablationcam_is_what_the_score_loses_by_hand(planted):
+    images, _ = planted
+    model = Bright()
+    model.conv = nn.Sequential(model.conv, nn.ReLU())
+    maps, _ = raw_cam(model, model.conv, images, (1,), method="ablationcam")
+    with torch.no_grad():
+        a = model.conv(images)
+    lost = a.mean((2, 3)) * model.fc.weight[1].detach()
+    np.testing.assert_allclose(maps, (lost[:, :, None, None] * a).sum(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["eigencam", "eigengradcam"])
+def test_the_map_of_a_mirrored_image_is_the_mirrored_map(method):
+    """So that `flips` averages the two; an eigenvector may come with either sign."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(6, 2),
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        model[0].weight.copy_(model[0].weight + model[0].weight.flip(3))
+    images = torch.rand(8, 1, 12, 12)
+    maps, _ = raw_cam(model, "1", images, 1, method=method)
+    mirrored, _ = raw_cam(model, "1", images.flip(3), 1, method=method)
+    np.testing.assert_allclose(mirrored[:, :, ::-1], maps, rtol=1e-3, atol=1e-5)
+
+
 def test_gradcam_of_a_linear_head_is_the_weighted_sum_by_hand(planted):
     images, _ = planted
     model = Bright()

@@ -44,6 +44,18 @@ def library_map(
     Returns
     -------
     (B, *grid) ndarray
+
+    Notes
+    -----
+    Two departures. An eigenvector has no sign, and the one that the linear algebra happens to give
+    can change with the mirror image: here the largest magnitude of a map is positive (Chung and
+    Ying, equation 13). Ablation-CAM weighs a channel by the share of the score that is lost without
+    it, which turns the map around where the score is negative and makes it large where that is
+    near 0: here it is what the score loses.
+
+    References
+    ----------
+    C.-T. Chung, J. J.-C. Ying, "Seg-Eigen-CAM", Appl. Sci. 15(13), 7562, 2025.
     """
     import pytorch_grad_cam
 
@@ -52,12 +64,38 @@ def library_map(
     a = activations.detach().float().cpu().numpy()
     g = gradients.detach().float().cpu().numpy()
     if kind not in ("ScoreCAM", "AblationCAM"):
-        return cam.get_cam_image(images, layer, [], a, g, False)
-    if kind == "AblationCAM":
-        cam.ablation_layer = _ablation(channel)
+        heat = cam.get_cam_image(images, layer, [], a, g, False)
+        return _upright(heat) if kind in ("EigenCAM", "EigenGradCAM") else heat
+    asked, units = list(explained), np.ones(1)
     # Whose progress bars, one for every image, are nobody's business.
     with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
-        return cam.get_cam_image(images, layer, list(explained), a, g, False)
+        if kind == "AblationCAM":
+            cam.ablation_layer = _ablation(channel)
+            asked, units = _above_zero(explained, class_scores(model(images)))
+        heat = cam.get_cam_image(images, layer, asked, a, g, False)
+    return heat * units.reshape(-1, *[1] * (heat.ndim - 1))
+
+
+def _upright(maps: np.ndarray) -> np.ndarray:
+    """Maps (B, *grid) whose largest magnitudes are positive."""
+    space = tuple(range(1, maps.ndim))
+    down = -maps.min(space, keepdims=True) > maps.max(space, keepdims=True)
+    return np.where(down, -maps, maps)
+
+
+def _above_zero(explained: Sequence[Score], scores: Tensor) -> tuple[list[Score], np.ndarray]:
+    """What is explained, shifted so that each image's own score is positive, and those scores.
+
+    They are the magnitudes of the scores themselves, so that nothing of a fall is rounded away.
+    """
+    own = [float(score(of)) for score, of in zip(explained, scores, strict=True)]
+    units = [abs(value) or 1.0 for value in own]
+    shifts = [unit - value for unit, value in zip(units, own, strict=True)]
+
+    def shifted(score: Score, by: float) -> Score:
+        return lambda of: score(of).double() + by
+
+    return [shifted(s, by) for s, by in zip(explained, shifts, strict=True)], np.asarray(units)
 
 
 class _Scores(nn.Module):
