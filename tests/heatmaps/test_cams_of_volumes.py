@@ -133,6 +133,16 @@ def test_fullgrad_takes_a_score_apart():
     assert float(maps.min()) >= 0
 
 
+@pytest.mark.parametrize("depth", [3, 5])
+def test_fullgrad_of_volumes_of_three_modalities_takes_each_one_s_mean(depth):
+    """As a classifier holds it, an axis short of a volume's."""
+    net = nn.Sequential(nn.Conv3d(3, 2, 3, padding=1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    volumes, mean = torch.rand(2, 3, depth, 8, 8), torch.tensor([0.2, 0.5, 0.9])
+    found, _ = fullgrad_maps(net, volumes, (1,), zero=mean.view(1, 3, 1, 1))
+    wanted, _ = fullgrad_maps(net, volumes - mean.view(1, 3, 1, 1, 1), (1,))
+    torch.testing.assert_close(found, wanted)
+
+
 def test_depths_flips_and_networks_are_fused_over_all_axes():
     coarse, fine = torch.rand(1, 2, 2, 2), torch.rand(1, 2, 4, 4)
     fine[0, 1, 3, 0] = 9.0

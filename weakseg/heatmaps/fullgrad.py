@@ -88,7 +88,7 @@ def contributions(
         See `weakseg.heatmaps.cam.target_score`.
     zero : Tensor or float, optional
         The image that the network's first layer sees as 0: for a network that normalises its
-        images itself, their mean.
+        images itself, their mean, (1, C, 1, 1) of volumes as well.
 
     Returns
     -------
@@ -124,6 +124,8 @@ def contributions(
         first, *gradients = torch.autograd.grad(total, noted, allow_unused=True)
     if first is None:  # of a network that looks at nothing
         first = torch.zeros_like(x)
+    if isinstance(zero, Tensor) and zero.ndim == 4:  # of volumes one axis more
+        zero = zero.view(*zero.shape[:2], *[1] * (x.ndim - 4), *zero.shape[2:])
     parts = [((x.detach() - zero) * first).float()]
     for (_, bias), gradient in zip(seen, gradients, strict=True):
         if gradient is not None:
