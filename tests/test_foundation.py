@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.tiny import cases, weakseg, write_config, write_set
+from tests.tiny import cases, pixels, weakseg, write_config, write_set
 from weakseg.api.opened import open_run
 from weakseg.masks.rules import box_prompt
+from weakseg.masks.rules.box_prompt import boxes_of
 from weakseg.runs import read_json
 from weakseg.scores.stored import read_per_case, read_summary
 
@@ -26,12 +27,16 @@ segmenters:
   student: {{arch: "encoder-unet:squeezenet1_1", masks: gradcam-box-prompt, epochs: 1, steps: 2,
             batch_size: 4}}
   pupil: {{arch: "encoder-unet:squeezenet1_1", masks: student, epochs: 1, steps: 1, batch_size: 4}}
+  boxed: {{arch: "encoder-unet:squeezenet1_1", masks: gradcam-fixed, epochs: 1, steps: 1,
+          batch_size: 4, outline: box-prompt}}
+  taught: {{arch: "encoder-unet:squeezenet1_1", masks: boxed, epochs: 1, steps: 1, batch_size: 4}}
   plain: {{arch: "encoder-unet:squeezenet1_1", masks: gradcam-fixed, epochs: 1, steps: 1,
           batch_size: 4}}
+  untaught: {{arch: "encoder-unet:squeezenet1_1", masks: plain, epochs: 1, steps: 1, batch_size: 4}}
 consensus:
   both: {{methods: [gradcam-fixed, gradcam-box-prompt], vote: any}}
 """
-ELSEWHERE = {"gradcam-box-prompt", "student", "pupil", "both"}
+ELSEWHERE = {"gradcam-box-prompt", "student", "pupil", "boxed", "taught", "both"}
 
 
 def whole_box(network, image, box, side):
@@ -63,10 +68,27 @@ def test_its_masks_and_all_that_was_taught_by_them_are_of_their_own_kind(job):
         entry = read_json(run / f"masks/{method}/threshold.json")["seed-0"]
         assert entry["elsewhere"] == ["LiteMedSAM"]
         assert "masks seen elsewhere, by LiteMedSAM" in entry["chosen_on"]
-    for method in ("gradcam-fixed", "plain"):
+    for method in ("gradcam-fixed", "plain", "untaught"):
         entry = read_json(run / f"masks/{method}/threshold.json")["seed-0"]
         assert "elsewhere" not in entry
         assert "elsewhere" not in entry["chosen_on"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "boxed", "plain"), [("masks", "boxed", "plain"), ("targets", "taught", "untaught")]
+)
+def test_a_networks_masks_are_what_it_sees_in_boxes_around_their_parts(job, folder, boxed, plain):
+    run, differ = job[0] / "run" / folder, 0
+    files = sorted((run / plain / "seed-0").glob("*.png"))
+    for path in files:
+        own = pixels(path) > 0
+        expected = np.zeros_like(own)
+        for box in boxes_of(own):
+            top, left, bottom, right = map(int, box)
+            expected[top:bottom, left:right] = True
+        np.testing.assert_array_equal(pixels(run / boxed / "seed-0" / path.name) > 0, expected)
+        differ += int((own != expected).any())
+    assert differ
 
 
 def test_the_page_sets_them_apart_and_does_not_speak_of_them_first(job):

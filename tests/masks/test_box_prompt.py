@@ -11,7 +11,13 @@ from scipy import ndimage
 from weakseg.errors import ConfigError
 from weakseg.masks.rules import box_prompt
 from weakseg.masks.rules.base import Evidence
-from weakseg.masks.rules.box_prompt import BoxPromptRule, box_prompt_mask, boxes_of, squared
+from weakseg.masks.rules.box_prompt import (
+    BoxPromptRule,
+    box_prompt_mask,
+    boxes_of,
+    prompted_mask,
+    squared,
+)
 
 NOTHING = Evidence(train=tuple, val=tuple, test=tuple)
 
@@ -96,6 +102,37 @@ def test_parameters_out_of_range_are_refused(asked, change):
     heat, image = scene()
     with pytest.raises(ValueError, match=next(iter(change))):
         box_prompt_mask(heat, image, **change)
+
+
+def test_a_part_in_whose_box_nothing_is_seen_is_dropped_or_kept(monkeypatch):
+    mask = np.zeros((64, 128), dtype=bool)
+    mask[10:30, 40:70] = mask[40:50, 90:105] = True
+
+    def predict(network, image, box, side):
+        seen = np.zeros((side, side), dtype=np.uint8)
+        seen[22:58, 84:136] = box[0] < 100  # inside the first box, nothing in the second
+        return seen
+
+    monkeypatch.setattr(box_prompt, "_network", lambda: (None, predict))
+    inner = np.zeros_like(mask)
+    inner[11:29, 42:68] = True
+    image = np.random.default_rng(0).random(mask.shape)
+    np.testing.assert_array_equal(prompted_mask(mask, image), inner)
+    expected = inner.copy()
+    expected[40:50, 90:105] = True
+    np.testing.assert_array_equal(prompted_mask(mask, image, kept=True), expected)
+    with pytest.raises(ValueError, match="the mask is"):
+        prompted_mask(mask, image[1:])
+
+
+def test_an_image_is_encoded_once_for_all_of_its_boxes():
+    torch = pytest.importorskip("torch")
+    seen = []
+    encode = box_prompt._once(lambda x: seen.append(float(x.sum())) or x + 1)
+    one, other = torch.zeros(2, 3), torch.ones(2, 3)
+    for image in (one, one.clone(), other, one):
+        torch.testing.assert_close(encode(image), image + 1)
+    assert seen == [0, 6, 0]
 
 
 def test_what_it_saw_elsewhere_is_recorded(asked):

@@ -173,11 +173,12 @@ class SegmenterConfig(Section):
         description="weight of the slices before and after (or the images that a patient's "
         "numbered files hold) in the probability that min_peak looks at; masks keep their outline",
     )
-    outline: Literal["threshold", "level"] = Field(
+    outline: Literal["threshold", "level", "box-prompt"] = Field(
         "threshold",
         description="level: what the threshold and the screening leave gets the outline of the "
         "image at the grey level that the probability overlaps best, where an edge makes one; "
-        "images and slices only",
+        "box-prompt: each part of it becomes what LiteMedSAM marks in the part's box, a network "
+        "that has seen masks of other sets; images and slices only",
     )
     gate: Probability | Literal["none", "run"] = Field(
         "none",

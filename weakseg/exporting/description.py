@@ -11,7 +11,15 @@ from weakseg import __version__
 from weakseg.config import DataConfig, VolumesConfig
 from weakseg.exporting.model import Model
 from weakseg.methods.base import FOUNDATION, HEATMAP, SUPERVISED, WEAK, Method
-from weakseg.methods.network_mask import BESIDE, OUTLINE, SCREENING, outlines
+from weakseg.methods.network_mask import (
+    BESIDE,
+    LEVEL,
+    OUTLINE,
+    PROMPTED,
+    SCREENING,
+    outline_of,
+    outlines,
+)
 from weakseg.stored import first_wrong
 
 ONNX, OPENVINO, ABOUT = "model.onnx", "model.xml", "model.json"
@@ -27,10 +35,12 @@ ALONE = (
     "neighbours as well, so that the model's own masks may differ; weakseg predict does as the run"
 )
 
-OUTLINED = (
-    "the model's own mask has the outline of its threshold; weakseg predict gives it that of the "
-    "image at a grey level, as the run does"
-)
+OUTLINED = {
+    LEVEL: "the model's own mask has the outline of its threshold; weakseg predict gives it that "
+    "of the image at a grey level, as the run does",
+    PROMPTED: "the model's own mask has the outline of its threshold; weakseg predict asks "
+    "LiteMedSAM for another, as the run does, and needs pip install 'weakseg[foundation]' for it",
+}
 
 SLICES = {
     "axis": "the third of the file; rows of a slice are the second axis and columns the first, as "
@@ -131,7 +141,7 @@ class InferenceContent(_Content):
     min_area: float = Field(0.0, ge=0, le=1)
     min_peak: float = Field(0.0, ge=0, le=1)
     neighbours: float = Field(0.0, ge=0, lt=1)
-    outline: Literal["threshold", "level"] = "threshold"
+    outline: Literal["threshold", "level", "box-prompt"] = "threshold"
 
 
 class BesideContent(_Content):
@@ -153,7 +163,7 @@ class ThresholdContent(_Content):
     @model_validator(mode="after")
     def _neighbours_need_it(self) -> ThresholdContent:
         how = self.inference
-        if how and (how.neighbours or how.outline == "level") and self.threshold is None:
+        if how and (how.neighbours or how.outline != "threshold") and self.threshold is None:
             raise ValueError("threshold: field required, where there are neighbours or an outline")
         return self
 
@@ -273,7 +283,7 @@ def describe(
         },
         "gate": float(threshold["gate"]),
         **({"alone": ALONE} if model.alone else {}),
-        **({"outline": OUTLINED} if outlines(threshold) else {}),
+        **({"outline": OUTLINED[outline_of(threshold)]} if outlines(threshold) else {}),
         "heatmap": heat,
         **({"volumes": method.config.volumes.model_dump(mode="json")} if sliced else {}),
     }

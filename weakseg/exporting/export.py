@@ -32,7 +32,7 @@ from weakseg.methods.find import load_method
 from weakseg.methods.heatmap import HeatmapMethod
 from weakseg.methods.heats import LiveHeats
 from weakseg.methods.network import NetworkMethod
-from weakseg.methods.network_mask import outlines
+from weakseg.methods.network_mask import outline_of, outlines
 from weakseg.progress import say
 from weakseg.runs import content_hash, make_folder, open_run, write_bytes, write_json, write_text
 
@@ -117,7 +117,7 @@ def export(
     if model.alone:
         say(f"note: {ALONE}")
     if outlines(entry):
-        say(f"note: {OUTLINED}")
+        say(f"note: {OUTLINED[outline_of(entry)]}")
     if sliced:
         say(f"note: {SCRIPT} is for images and is left out; weakseg predict takes the volumes")
     return about

@@ -76,8 +76,8 @@ def on_black(image):
     return image.convert(grey)
 
 
-if (about["threshold"].get("inference") or {}).get("outline") == "level":
-    print("outlines are the threshold's; only weakseg predict follows the image", file=sys.stderr)
+if (about["threshold"].get("inference") or {}).get("outline", "threshold") != "threshold":
+    print("outlines are the threshold's; only weakseg predict mends them", file=sys.stderr)
 paths = [Path(p) for p in sys.argv[1:]]
 names = [p.with_suffix(".mask.png") for p in paths]
 for path, name in zip(paths, names):

