@@ -18,6 +18,8 @@ OUTLINE, LEVEL, PROMPTED = "outline", "level", "box-prompt"
 """Of what a mask's outline is, and the values that are not its threshold's."""
 
 OF_OUTLINE = f"segmenters: {OUTLINE}: {PROMPTED}"
+SIDES = 1.15
+"""Sides of the boxes of `PROMPTED`, times those of the parts; chosen on 72 masks of ultrasound."""
 
 INFERENCE = (
     *("tile", "overlap", "flips", "scales", "prune", "recalibrate", "crf"),
@@ -101,7 +103,7 @@ def outlined(
     if not outlines(threshold) or not mask.any():
         return mask
     if outline_of(threshold) == PROMPTED:
-        return prompted_mask(mask, image(), kept=True, where=OF_OUTLINE)
+        return prompted_mask(mask, image(), box=SIDES, kept=True, where=OF_OUTLINE)
     dropped = apply_threshold(probability, float(threshold["threshold"])) & ~mask
     return level_mask(np.where(dropped, 0, probability), image(), mask)
 
