@@ -255,13 +255,14 @@ def _network() -> tuple[Any, Any]:
 
 def _once(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """An encoder that sees an image once for all of its boxes; it takes most of the time."""
-    last: dict[bytes, Any] = {}
+    last: list[tuple[bytes, Any]] = [(b"", None)]  # one thing, as several threads may ask
 
     def encoded(image: Any) -> Any:
         key = sha256(image.cpu().numpy().tobytes()).digest()
-        if key not in last:
-            last.clear()
-            last[key] = encode(image)
-        return last[key]
+        seen, made = last[0]
+        if seen != key:
+            made = encode(image)
+            last[0] = key, made
+        return made
 
     return encoded
