@@ -1,5 +1,7 @@
 """A finer last map: its side, its values where the coarse map has them, its weights."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torchvision
@@ -10,6 +12,7 @@ from weakseg.models.classifiers import build_classifier
 from weakseg.models.dilation import DilatedPool
 from weakseg.models.layers import find_layers
 from weakseg.models.transfer import load_pretrained
+from weakseg.models.volume_classifiers import for_volumes
 
 LABELS = ("normal", "tumor")
 OWN = {
@@ -138,3 +141,15 @@ def test_a_dilated_pool_is_pytorchs_at_the_places_that_both_have(how, apart):
         for dx in range(apart):
             sub = (slice(None), slice(None), slice(dy, None, apart), slice(dx, None, apart))
             torch.testing.assert_close(ours[sub][:, :, ::2, ::2], pool(x[sub]))
+
+
+def test_a_dilated_network_of_volumes_has_the_scores_of_the_slice():
+    arch = "squeezenet1_1"
+    flat, image = build(arch, 8, channels=1), torch.rand(1, 1, 64, 48)
+    with torch.no_grad():
+        wanted = flat(image)
+        spec = replace(flat.spec, arch=f"{arch}-3d", depth=6)
+        deep = for_volumes(flat, spec, draw=False).eval()
+        found = deep(image[:, :, None].expand(-1, -1, 6, -1, -1))
+    assert any(isinstance(m, DilatedPool) for m in deep.modules())
+    assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-5)

@@ -23,7 +23,7 @@ _PROBE = 128
 
 
 class DilatedPool(nn.Module):
-    """Maximum or mean over squares of places that lie apart, at every place.
+    """Maximum or mean over squares of places that lie apart, at every place; of volumes by slices.
 
     PyTorch's own average has no dilation, and its maximum pads both sides alike, which a kernel of
     two places cannot take. A place beyond the edge counts as the edge.
@@ -42,7 +42,10 @@ class DilatedPool(nn.Module):
         self.how, self.kernel, self.apart = how, kernel, apart
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """(B, C, H, W), or (B, C, D, H, W), to the same shape."""
+        if x.ndim == 5:
+            slices = self(x.movedim(2, 1).flatten(0, 1))
+            return slices.unflatten(0, (len(x), x.shape[2])).movedim(1, 2)
         span = self.apart * (self.kernel - 1)
         before = span // 2 if self.kernel % 2 else 0
         x = F.pad(x, (before, span - before) * 2, mode="replicate")
