@@ -274,6 +274,59 @@ def test_an_operation_that_moves_voxels_is_an_error_not_a_guess():
         receptive_field(nn.Conv2d(1, 4, 3), (1, 1, 32, 32), "x")
 
 
+class Then(nn.Module):
+    """A function behind a convolution."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.conv, self.function = nn.Conv2d(1, 1, 3, padding=1), function
+
+    def forward(self, x):
+        return self.function(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("roll", lambda x: x.roll(5, 2)),
+        ("flip", lambda x: x.flip(3)),
+        ("cumsum", lambda x: x.cumsum(2)),
+        ("softmax", lambda x: F.softmax(x, 2)),
+        ("matmul", lambda x: x @ x),
+        ("linear", lambda x: F.linear(x, x.new_ones(32, 32))),
+        (
+            "interpolate",
+            lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
+        ),
+    ],
+)
+def test_what_moves_voxels_and_keeps_the_shape_is_an_error_too(name, function):
+    with pytest.raises(ConfigError, match=f"followed through '{name}"):
+        receptive_field(Then(function), (1, 1, 32, 32))
+
+
+def test_what_works_along_channels_or_swaps_axes_is_followed():
+    for function in (
+        lambda x: x.softmax(1),
+        lambda x: F.linear(x.movedim(1, -1), x.new_ones(1, 1)).movedim(-1, 1),
+        lambda x: F.layer_norm(x.permute(0, 2, 3, 1), (1,)).permute(0, 3, 1, 2),
+    ):
+        field = receptive_field(Then(function), (1, 1, 32, 32))
+        assert field.size == (3, 3)
+        assert not field.whole_image
+    whole = receptive_field(Then(lambda x: F.layer_norm(x, x.shape[1:])), (1, 1, 32, 32))
+    assert whole.whole_image
+    swapped = nn.Sequential(nn.Conv2d(1, 1, (5, 3)), Then(lambda x: x.transpose(2, 3)))
+    assert receptive_field(swapped, (1, 1, 32, 34)).size == (5, 7)
+
+
+def test_a_layer_that_is_not_there_leaves_no_hook_on_those_that_are():
+    net = stack(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3))
+    with pytest.raises(ConfigError, match="no layer 'x'"):
+        receptive_fields(net, (1, 1, 32, 32), ("0", "x"))
+    assert not any(m._forward_hooks for m in net.modules())
+
+
 def test_strides_in_order_of_execution_and_the_network_stays_as_it_was():
     net = build_classifier(ClassifierSpec("resnet18", ("a", "b"), 3))
     before = {n: t.clone() for n, t in net.state_dict().items()}

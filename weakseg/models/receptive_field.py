@@ -140,9 +140,11 @@ def _run(
     modules = dict(net.named_modules())
     maps: dict[str, Tensor] = {}
     handles = []
+    # Before any hook: one that is set when another layer is refused would stay.
     for name in layers:
         if name not in modules:
             raise ConfigError(f"The network has no layer {name!r}.")
+    for name in layers:
 
         def keep(_m: nn.Module, _i: Any, out: Any, name: str = name) -> None:
             if isinstance(out, Tensor):

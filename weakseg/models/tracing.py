@@ -173,12 +173,15 @@ def _interpolate(
     size: Any = None,
     scale_factor: Any = None,
     mode: str = "nearest",
+    align_corners: bool | None = None,
     *_: Any,
     **__: Any,
 ) -> Window:
     n = x.ndim - 2
     if mode not in ("nearest", "bilinear", "trilinear", "linear"):
         return replace(window, unknown=f"interpolate({mode})")
+    if align_corners:  # the ratio of the sides is then none of whole numbers
+        return replace(window, unknown=f"interpolate({mode}, align_corners)")
     axes = []
     for a, before, after in zip(window.axes[-n:], x.shape[-n:], out.shape[-n:], strict=True):
         ratio = Fraction(before, after)
@@ -229,6 +232,44 @@ def _permute(window: Window, out: Tensor, x: Tensor, *dims: Any, **kwargs: Any) 
     return replace(window, axes=tuple(window.axes[d] for d in order))
 
 
+def _swap(window: Window, out: Tensor, x: Tensor, first: int, second: int) -> Window:
+    axes = list(window.axes)
+    axes[first], axes[second] = axes[second], axes[first]
+    return replace(window, axes=tuple(axes))
+
+
+def _along(name: str) -> Callable[..., Window]:
+    """The rule of what joins all that lies along one axis, which no place may lie along."""
+
+    def rule(
+        window: Window, out: Tensor, x: Tensor, dim: int | None = None, *_: Any, **__: Any
+    ) -> Window:
+        followed = dim is None or window.axes[dim] is not None
+        return replace(window, unknown=name) if followed and any(window.axes) else window
+
+    return rule
+
+
+def _last_axis(window: Window, out: Tensor, *_: Any, **__: Any) -> Window:
+    return replace(window, unknown="linear") if window.axes[-1] else window
+
+
+def _layer_norm(
+    window: Window, out: Tensor, x: Tensor, normalized_shape: Sequence[int], *_: Any, **__: Any
+) -> Window:
+    return replace(window, whole=window.whole or any(window.axes[-len(normalized_shape) :]))
+
+
+def _moved(name: str) -> Callable[..., Window]:
+    """The rule of what brings places to other places, of whichever axis."""
+
+    def rule(window: Window, out: Tensor, *_: Any, **__: Any) -> Window:
+        axes = window.axes if len(window.axes) == out.ndim else (None,) * out.ndim
+        return replace(window, axes=axes, unknown=name) if any(window.axes) else window
+
+    return rule
+
+
 def _move_axis(window: Window, out: Tensor, x: Tensor, source: int, to: int) -> Window:
     axes = list(window.axes)
     moved = axes.pop(source % x.ndim)
@@ -259,6 +300,14 @@ _RULES: dict[str, Callable[..., Window]] = {
     "__getitem__": _take,
     "permute": _permute,
     "movedim": _move_axis,
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims"), _swap),
+    **{n: _along(n) for n in ("softmax", "log_softmax", "cumsum", "cumprod", "sort")},
+    "linear": _last_axis,
+    "layer_norm": _layer_norm,
+    # What keeps the shape, so that it would be taken for an operation on each place.
+    **{n: _moved(n) for n in ("roll", "flip", "fliplr", "flipud", "rot90", "grid_sample")},
+    **{n: _moved(n) for n in ("matmul", "__matmul__", "bmm", "einsum")},
+    **{n: _moved(n) for n in ("gather", "take_along_dim", "index_select")},
 }
 
 
