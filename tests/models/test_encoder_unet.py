@@ -29,6 +29,14 @@ def test_output_has_the_size_of_the_input_odd_ones_too(encoder, channels):
     assert net.input_size(33) == net.output_size(33) == 33
 
 
+@pytest.mark.parametrize("encoder", ["vgg16", "squeezenet1_1"])
+def test_images_narrower_than_the_deepest_stride_are_scored(encoder):
+    with torch.device("meta"):
+        net = EncoderUNet(1, 2, encoder).eval()
+        for size in ((1, 40), (31, 9)):
+            assert net(torch.empty(1, 1, *size)).shape == (1, 2, *size)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("encoder", QUICK)
 def test_every_parameter_learns(encoder):

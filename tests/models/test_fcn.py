@@ -62,6 +62,14 @@ def test_every_backbone_gives_scores_of_the_size_of_the_image(arch):
     assert len(shapes) == (2 if arch == "squeezenet1_1" else 3)
 
 
+@pytest.mark.parametrize("arch", ["vgg16", "squeezenet1_1"])
+def test_images_narrower_than_the_deepest_stride_are_scored(arch):
+    with torch.device("meta"):
+        net = build_fcn(1, 3, 8, arch).eval()
+        for size in ((1, 40), (31, 16)):
+            assert net(torch.empty(1, 1, *size)).shape == (1, 3, *size)
+
+
 def test_scores_of_three_depths_are_upsampled_and_summed():
     classifier = build_classifier(ClassifierSpec("resnet18", ("a", "b"), 1)).eval()
     net = randomised(FCN(classifier, 2, 8))

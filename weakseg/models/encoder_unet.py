@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from weakseg.models.encoders import OnEncoder
+from weakseg.models.whole_image import at_least, cropped
 
 DECODER = (256, 128, 64, 32, 16)
 """Maps of the decoder's blocks, as the library has them, the deepest first."""
@@ -37,4 +38,6 @@ class EncoderUNet(OnEncoder):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K, H, W) of images (B, C, H, W) in [0, 1], of any size."""
-        return self.head(self.decoder(self.maps(images)))
+        # Some classifiers have no map of a side below their stride.
+        grown = at_least(images, 2 ** (len(self.widths) - 1))
+        return cropped(self.head(self.decoder(self.maps(grown))), images.shape[2:])

@@ -19,7 +19,7 @@ from weakseg.models.classifier import Classifier, ClassifierSpec
 from weakseg.models.classifiers import RGB_MEAN, RGB_STD, build_classifier
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.receptive_field import strides
-from weakseg.models.whole_image import WholeImage
+from weakseg.models.whole_image import WholeImage, at_least, cropped
 
 PUBLISHED_TAPS: dict[str, dict[int, str]] = {
     "vgg16": {4: "features.9", 8: "features.16", 16: "features.23", 32: "features.30"},
@@ -27,6 +27,8 @@ PUBLISHED_TAPS: dict[str, dict[int, str]] = {
 """Layers that are scored where the article names them: the outputs of VGG's poolings."""
 
 _PROBE = 256  # side of the image on which strides are computed
+_LEAST = 32
+"""Side of the smallest image of which every backbone has maps; smaller ones go on to it."""
 
 
 def taps(classifier: Classifier) -> dict[int, str]:
@@ -129,7 +131,8 @@ class FCN(WholeImage):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K, H, W) of images (B, C, H, W) in [0, 1]."""
-        x = (images - self.mean) / self.std
+        grown = at_least(images, _LEAST)
+        x = (grown - self.mean) / self.std
         if self.repeat:
             x = x.expand(-1, 3, -1, -1)
         maps = self.backbone(x)
@@ -139,7 +142,7 @@ class FCN(WholeImage):
             scores = self.score[str(stride)](maps[str(stride)])
             total = _upsampled(total, coarse // stride, scores.shape[2:]) + scores
             coarse = stride
-        return _upsampled(total, coarse, images.shape[2:])
+        return cropped(_upsampled(total, coarse, grown.shape[2:]), images.shape[2:])
 
 
 def _upsampled(x: Tensor, factor: int, size: Sequence[int]) -> Tensor:

@@ -70,8 +70,16 @@ def padded(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, [n for k in reversed(lacking) for n in (0, k)], mode="replicate")
 
 
+def at_least(x: Tensor, side: int) -> Tensor:
+    """(B, C, *size) with no shorter side than that: the last voxel is repeated behind itself."""
+    lacking = [max(0, side - n) for n in x.shape[2:]]
+    if not any(lacking):
+        return x
+    return F.pad(x, [n for k in reversed(lacking) for n in (0, k)], mode="replicate")
+
+
 def cropped(x: Tensor, size: Sequence[int]) -> Tensor:
-    """The first voxels of (B, K, *more), what `padded` added cut off."""
+    """The first voxels of (B, K, *more), what `padded` or `at_least` added cut off."""
     return x[(slice(None), slice(None), *(slice(0, n) for n in size))]
 
 
