@@ -6,7 +6,7 @@ import torchvision
 
 from weakseg.errors import ConfigError, DataError
 from weakseg.models.classifier import ClassifierSpec
-from weakseg.models.classifiers import build_classifier, imagenet_state
+from weakseg.models.classifiers import build_classifier, check_arch, imagenet_state
 from weakseg.models.layers import ARCHITECTURES, default_layer, find_layers
 from weakseg.models.transfer import load_pretrained
 
@@ -129,6 +129,14 @@ def test_unknown_timm_network_is_refused():
     pytest.importorskip("timm", reason="timm is an extra")
     with pytest.raises(ConfigError, match="timm has no network"):
         build_classifier(ClassifierSpec("timm:resnet_eighteen_x", LABELS, 3))
+
+
+def test_unknown_weights_behind_the_dot_of_a_timm_network_are_refused_with_those_there_are():
+    pytest.importorskip("timm", reason="timm is an extra")
+    with pytest.raises(ConfigError, match=r"no weights 'nonsense' of resnet18(.|\n)*tv_in1k"):
+        check_arch("timm:resnet18.nonsense")
+    for name in ("resnet18.tv_in1k", "resnet18"):
+        check_arch(f"timm:{name}")
 
 
 @pytest.mark.thorough

@@ -66,6 +66,7 @@ def check_arch(arch: str) -> None:
                 if nearest(name, timm.list_models())
                 else "list the names with timm.list_models()",
             )
+        _check_tag(name)
     elif arch not in (names := torchvision_names()):
         close = nearest(arch, names)
         raise ConfigError(
@@ -73,6 +74,26 @@ def check_arch(arch: str) -> None:
             where="classifier.arch",
             fix=(f"did you mean {close!r}? " if close else "")
             + f"Tested: {', '.join(ARCHITECTURES)}; timm's networks are timm:NAME",
+        )
+
+
+def _check_tag(name: str) -> None:
+    """Refuse a name of timm whose part behind the dot, its pretrained weights, timm has not."""
+    base, _, tag = name.partition(".")
+    if not tag:
+        return
+    from timm.models import get_arch_pretrained_cfgs
+
+    tags = [t.partition(".")[2] for t in get_arch_pretrained_cfgs(base)]
+    tags = [t for t in tags if t]
+    if tag not in tags:
+        raise ConfigError(
+            f"timm has no weights {tag!r} of {base}.",
+            where="classifier.arch",
+            found=f"{TIMM_PREFIX}{name}",
+            expected=f"{TIMM_PREFIX}{base}"
+            + (f", or behind a dot one of {', '.join(tags)}" if tags else ""),
+            fix=f"write {TIMM_PREFIX}{base}",
         )
 
 
