@@ -300,6 +300,15 @@ def test_values_that_are_no_numbers_are_refused_by_their_key(theirs, key, value)
         load_backbone(build_segmenter("encoder-unet:resnet18", 3, 2), theirs | {key: bad}, "w.pth")
 
 
+def test_exits_that_hold_no_numbers_are_refused_and_nothing_is_loaded():
+    model = build_classifier(ClassifierSpec("squeezenet1_1", ("a", "b"), 1, exits=True))
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    bad = {k: v + 1 for k, v in state.items()} | {"exits.0.bias": torch.tensor([0.0, float("nan")])}
+    with pytest.raises(DataError, match=r"w\.pth, tensor 'exits\.0\.bias'"):
+        load_pretrained(model, bad, "w.pth")
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+
+
 def test_a_head_that_is_not_taken_may_hold_anything(theirs):
     state = theirs | {"fc.weight": torch.full((9, 512), float("nan")), "fc.bias": torch.zeros(9)}
     model = network()

@@ -53,9 +53,12 @@ def load_pretrained(model: Classifier, state: Mapping[str, Tensor], source: str)
     random = _anew(own, lacking, heads, tops)
     _refuse_foreign(model, matched, lacking - random, tops, source)
     fitting = {k: v for k, v in matched.fitting.items() if k not in random}
-    refuse_not_finite(fitting, source)
+    own_exits = model.exits.state_dict(prefix="exits.")
+    exits = {k: state[k] for k, v in own_exits.items() if k in state and state[k].shape == v.shape}
+    refuse_not_finite(fitting | exits, source)
     load_tensors(model.net, fitting, strict=False)
-    return [k for k in own if k in random] + _load_exits(model, state)
+    load_tensors(model, exits, strict=False)
+    return [*(k for k in own if k in random), *(k for k in own_exits if k not in exits)]
 
 
 def _anew(
@@ -67,13 +70,6 @@ def _anew(
     if lacking & (head - last) and len(head) < len(own):
         return head
     return last if lacking & last else set()
-
-
-def _load_exits(model: Classifier, state: Mapping[str, Tensor]) -> list[str]:
-    own = model.exits.state_dict(prefix="exits.")
-    exits = {k: state[k] for k, v in own.items() if k in state and state[k].shape == v.shape}
-    load_tensors(model, exits, strict=False)
-    return [k for k in own if k not in exits]
 
 
 def head_modules(net: nn.Module, classes: int) -> tuple[str, ...]:
