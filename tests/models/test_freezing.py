@@ -92,3 +92,14 @@ def test_without_weights_there_is_nothing_to_keep():
     assert highest_rate(frozen) == 1e-3
     assert frozen.fingerprint_settings()["freeze"] is True
     assert "freeze" not in ClassifierConfig(weights="imagenet").fingerprint_settings()
+
+
+def test_a_copy_of_a_frozen_network_keeps_its_own_statistics():
+    model = build_classifier(ClassifierSpec("resnet18", LABELS, 1))
+    freeze(model)
+    twin = copy.deepcopy(model)
+    before = copy.deepcopy(twin.state_dict())
+    model.train()
+    twin.train()(torch.rand(2, 1, 32, 32))
+    assert all(torch.equal(v, before[k]) for k, v in twin.state_dict().items())
+    assert all(m.training for m in model.modules())

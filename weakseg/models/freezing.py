@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from torch import nn
@@ -62,15 +62,21 @@ def freeze(model: Classifier) -> list[str]:
     """
     heads = head_modules(model.net, len(model.spec.labels))
     kept = {m for h in heads for m in model.net.get_submodule(h).modules()}
-    frozen = [m for m in model.net.modules() if m not in kept]
-    for module in frozen:
+    frozen = {n for n, m in model.net.named_modules() if m not in kept}
+    for module in _of(model, frozen):
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(False)
 
-    def at_rest(_module: nn.Module, _inputs: Any) -> None:
-        for module in frozen:
+    # By name: the hook of a copy of the model is to find the copy's modules.
+    def at_rest(model: nn.Module, _inputs: Any) -> None:
+        for module in _of(model, frozen):
             module.training = False
 
     # A training loop puts every module into training at the beginning of an epoch.
     model.register_forward_pre_hook(at_rest)
     return [n for n, p in model.named_parameters() if p.requires_grad]
+
+
+def _of(model: nn.Module, names: Collection[str]) -> list[nn.Module]:
+    """The modules of a classifier's network by their names."""
+    return [m for n, m in model.get_submodule("net").named_modules() if n in names]
