@@ -194,7 +194,7 @@ def test_table_of_four_modalities_leaves_out_what_cannot_take_them():
     assert {r["name"] for r in rows} == {
         *("unet", "unet-original"),
         *("unetpp", "sw-unet", "mfr-unet", "attention-unet-small", "two-scale-cnn", "render-unet"),
-        "cascade",
+        *("cascade", "fuzzy-neuro"),
         *("deepmedic", "deepmedic-release", "deepmedic-latest"),
     }
     weights = {r["name"]: r["conv_weights"] for r in rows if r["dims"] == 3}

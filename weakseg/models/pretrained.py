@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from weakseg.errors import ConfigError, UserError
 from weakseg.models.encoders import OnEncoder
 from weakseg.models.fcn import FCN, TorchvisionSegmenter
-from weakseg.models.segmenters import SEGMENTERS, find_segmenter
+from weakseg.models.segmenters import SEGMENTERS, find_segmenter, on_classifier
 from weakseg.models.states import Match, load_tensors, match, refuse_not_finite
 from weakseg.models.transfer import first_layer_channels, fit_words
 
@@ -36,9 +36,9 @@ def backbone_name(arch: str) -> str:
     spec, backbone = find_segmenter(arch)
     if spec.backbones:
         return backbone
-    if arch.endswith("_resnet50"):
+    if on_classifier(arch.partition(":")[0]):
         return "resnet50"
-    able = [n for n, s in SEGMENTERS.items() if s.backbones or n.endswith("_resnet50")]
+    able = [n for n in SEGMENTERS if on_classifier(n)]
     raise ConfigError(
         f"{arch} has no backbone that ImageNet weights could fill.",
         where="segmenter.weights",

@@ -257,6 +257,11 @@ and ResNet-18; ``unet`` takes modules, ``unet:mfr+ca``; ``cascade`` two networks
 """
 
 
+def on_classifier(name: str) -> bool:
+    """Whether a network of `SEGMENTERS` begins as a classifier of grey or colour images."""
+    return bool(SEGMENTERS[name].backbones) or name.endswith("_resnet50")
+
+
 def find_segmenter(name: str) -> tuple[SegmenterSpec, str]:
     """The entry of a name, and its backbone, modules or networks (empty where there is none).
 
@@ -319,8 +324,8 @@ def _two_networks(base: str, named: str) -> str:
     wrong += [f"{m} is a cascade itself" for m, s in zip(members, specs, strict=True) if s.networks]
     wrong += [
         f"{m} stands on a classifier, which takes no further channel"
-        for m, s in zip(members[1:], specs[1:], strict=True)
-        if m.endswith("_resnet50") or s.backbones
+        for m in members[1:]
+        if on_classifier(m.partition(":")[0])
     ]
     if len(members) != 2 or wrong:
         raise ConfigError(

@@ -14,7 +14,7 @@ from weakseg.models.classifier import ClassifierSpec
 from weakseg.models.classifiers import build_classifier
 from weakseg.models.layers import ARCHITECTURES
 from weakseg.models.receptive_field import ReceptiveField, receptive_field
-from weakseg.models.segmenters import SEGMENTERS, build_segmenter
+from weakseg.models.segmenters import SEGMENTERS, build_segmenter, on_classifier
 from weakseg.models.volume_classifiers import for_volumes
 
 _IMAGE = 256
@@ -55,7 +55,7 @@ def models_table(in_channels: int = 1, classes: int = 2) -> list[dict[str, Any]]
             deep = [_deep_row(a, in_channels, classes) for a in ARCHITECTURES]
             rows = [*flat, *map(_instances_row, flat), *deep]
         for name, spec in SEGMENTERS.items():
-            if in_channels not in (1, 3) and spec.dims == (2,):
+            if in_channels not in (1, 3) and on_classifier(name):
                 continue
             rows += [_segmenter_row(name, in_channels, classes, d) for d in spec.dims]
     return rows
