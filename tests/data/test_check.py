@@ -132,9 +132,6 @@ BAD: dict[str, tuple[Callable[[Path, Rows], None], dict, str, int | None, str, s
     "image in another folder": (
         put(4, 0, "other/s2.png"), {}, "image-missing", 4, "other/s2.png", "not exist", "other",
     ),
-    "backslashes": (
-        put(4, 0, "images\\s2.png"), {}, "image-missing", 4, "s2.png", "does not exist", "write /",
-    ),
     "name too long": (
         put(4, 0, "x" * 400), {}, "image-unreadable", 4, "xxx", "is too long", "name",
     ),
@@ -164,6 +161,10 @@ BAD: dict[str, tuple[Callable[[Path, Rows], None], dict, str, int | None, str, s
     ),
     "image twice by another spelling": (
         put(4, 0, "masks/../images/s0.png"), {}, "image-twice", 4, "s0.png", "row 2", "keep one",
+    ),
+    "image twice with two labels": (
+        put(5, 0, "images/s0.png"), {}, "image-twice", 5, "s0.png",
+        "row 2 already, with the label 'tumor' and not 'normal'", "keep one",
     ),
     "copy of another label": (
         copy(2, 5), {}, "duplicate-label", 5, "s3.png", "images/s0.png in row 2", "wrong label",

@@ -79,6 +79,19 @@ def test_case_and_signs_do_not_count_in_names_of_columns(name, signs):
     assert plain_name("".join(signs).join(name.upper())) == plain_name(name)
 
 
+def test_paths_of_windows_are_read_where_they_lead_to_a_file(tmp_path):
+    for name in ("img/a.png", "img/m.png", "b\\c.png"):
+        save(tmp_path / name, noise(1))
+    rows = [["img\\a.png", "x", "img\\m.png; no.png"], ["b\\c.png", "x", ""], ["d\\e.png", "y", ""]]
+    path = write_rows(tmp_path, [["image", "label", "mask"], *rows])
+    table = read_table(path)
+    assert [r.image for r in table.rows] == ["img/a.png", "b\\c.png", "d\\e.png"]
+    assert table.rows[0].mask == "img/m.png; no.png"
+    [said] = [p for p in check_manifest(path, DATA) if p.kind == "path-signs"]
+    assert said.severity == "warning"
+    assert said.message == "1 row with \\ between folders, which is read as /"
+
+
 # Paths that lead nowhere
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(f, "Größe é.png") for f in ("NFC", "NFD"))

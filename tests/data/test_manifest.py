@@ -117,6 +117,14 @@ def test_rows_count_as_in_an_editor_also_behind_cells_of_several_lines(tmp_path)
         ("image,label,Subject,PID\na,b,c,d\n", ["no column 'patient'", "'Subject' and 'PID'"]),
         ("image,foo\na,b\n", ["no column 'label'", "columns image, foo", "add the column"]),
         ("imgs,clas\na,b\n", ["'image' and no column 'label'", "'imgs'"]),
+        (
+            "Maske;Dateiname;Befund\nm/a.png;a.png;normal\n;b.png;tumor\n",
+            [
+                "fix: rename 'Dateiname' to 'image'; rename the column that holds it to 'label', ",
+                "no column 'image' and no column 'label'",
+            ],
+        ),
+        ("Maske;Befund\n1;normal\n", ["fix: rename the column that holds it to 'image', or add"]),
         ("image,label,Label\na,b,c\n", ["two columns 'label'", "remove or rename"]),
         ('image,label\na.png,tumor\nb.png,"normal\n', ["not well-formed", "row 3", "quotation"]),
         (PLAIN.encode("utf-16-le"), ["UTF-16 without its mark", "CSV UTF-8"]),

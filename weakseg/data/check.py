@@ -206,13 +206,10 @@ def _same_paths(table: Table) -> Iterator[Problem]:
                 fix = "name the file of the other modality" if k else "keep one of the two rows"
                 if image in joined and earlier is not row and not k:
                     fix = join_fix(joined[image])
-                yield Problem(
-                    "image-twice",
-                    row.line,
-                    cell,
-                    f"the {'slice' if row.is_slice else 'image'} is listed in {place} already",
-                    fix,
-                )
+                what = f"the {'slice' if row.is_slice else 'image'} is listed in {place} already"
+                if row.label != earlier.label:
+                    what += f", with the label {earlier.label!r} and not {row.label!r}"
+                yield Problem("image-twice", row.line, cell, what, fix)
 
 
 def _shared_masks(table: Table, labels: Labels | None) -> Iterator[Problem]:

@@ -141,7 +141,7 @@ def find_columns(
         if len(at) == 1:
             place[name] = at[0]
             taken.append((written[at[0]], name))
-    _refuse_missing(place, header, written, path, required)
+    _refuse_missing(place, written, rows, path, required)
     return Columns(place, len(written), tuple(taken))
 
 
@@ -186,16 +186,16 @@ def _several(name: str, names: Sequence[str], path: Path) -> DataError:
 
 def _refuse_missing(
     place: dict[str, int],
-    header: Sequence[str],
     written: Sequence[str],
+    rows: Sequence[Sequence[str]],
     path: Path,
     required: Sequence[str],
 ) -> None:
     missing = [name for name in required if name not in place]
     if not missing:
         return
-    near = {m: nearest(m, header) for m in missing}
-    if len(missing) == len(required) and not any(near.values()):
+    near = {m: _near(m, place, written, rows) for m in missing}
+    if len(missing) == len(required) and any(_FILE.search(w) for w in written):
         raise DataError(
             "The manifest has no header.",
             where=f"{path}, row 1",
@@ -203,11 +203,42 @@ def _refuse_missing(
             expected=f"names of columns, such as {EXAMPLE}",
             fix="write the header above the rows",
         )
-    renames = [f"rename {near[m]!r} to {m!r}" for m in missing if near[m]]
+    renames = [
+        f"rename {' or '.join(map(repr, near[m]))} to {m!r}"
+        if near[m]
+        else f"rename the column that holds it to {m!r}, or add the column"
+        for m in missing
+    ]
     raise DataError(
         f"The manifest has no column {' and no column '.join(repr(m) for m in missing)}.",
         where=f"{path}, row 1",
         found=f"columns {', '.join(written)}",
         expected=f"image, label and optionally {', '.join(OPTIONAL)}",
-        fix="; ".join(renames) or "add the column",
+        fix="; ".join(renames),
     )
+
+
+_FILE = re.compile(r"\.(?:[a-z]{3,4}|nii\.gz)$", re.IGNORECASE)
+_LOOKED_AT = 50
+
+
+def _near(
+    name: str, place: dict[str, int], written: Sequence[str], rows: Sequence[Sequence[str]]
+) -> list[str]:
+    """The columns that may be the one which is missing: by name, or by the files that they name.
+
+    One whose name is nearer to another column of ours is that one: ``Maske`` is no image.
+    """
+    free = {w.casefold(): k for k, w in enumerate(written) if w and k not in place.values()}
+    of_name = [w for w in free if nearest(w, KNOWN) in (name, None)]
+    close = nearest(name, of_name)
+    if close:
+        return [written[free[close]]]
+    if name != "image":
+        return []
+    told = {w: [r[free[w]] for r in rows[:_LOOKED_AT] if free[w] < len(r)] for w in of_name}
+    return [
+        written[free[w]]
+        for w, cells in told.items()
+        if any(cells) and all(_FILE.search(c) for c in cells if c)
+    ]

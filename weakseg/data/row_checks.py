@@ -22,7 +22,7 @@ from weakseg.data.people import similar_names
 from weakseg.data.problems import Problem
 from weakseg.data.table import Row, Table
 from weakseg.data.volume_rows import volume_row_problems
-from weakseg.errors import DataError, did_you_mean
+from weakseg.errors import DataError, count, did_you_mean
 
 Here = Callable[[str, str, str], Problem]
 """A problem of some row: kind, message, fix."""
@@ -52,6 +52,7 @@ def table_labels(table: Table, data: DataConfig) -> Labels:
 def row_problems(table: Table, data: DataConfig) -> Iterator[Problem]:
     """Everything that can be told from the manifest's text alone."""
     yield from _taken_columns(table)
+    yield from _paths_of_windows(table)
     yield from volume_row_problems(table)
     yield from _label_roles(table, data)
     yield from _label_sets(table, data)
@@ -88,6 +89,18 @@ def _taken_columns(table: Table) -> Iterator[Problem]:
             None,
             f"the column {written!r} is read as {name!r}",
             f"rename it to {name!r}, or, if it is something else, to a name that says what",
+            "warning",
+        )
+
+
+def _paths_of_windows(table: Table) -> Iterator[Problem]:
+    if table.turned:
+        yield Problem(
+            "path-signs",
+            None,
+            None,
+            f"{count(table.turned, 'row')} with \\ between folders, which is read as /",
+            "write / in paths: every system reads it",
             "warning",
         )
 

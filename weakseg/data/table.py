@@ -68,8 +68,13 @@ class Row:
 
     @property
     def index(self) -> int | None:
-        """The slice of a volume that is meant; None for the whole."""
-        return int(self.slice) if self.is_slice and self.slice.isdecimal() else None
+        """The slice of a volume that is meant; None for the whole.
+
+        ``12.0`` is 12: so programs write whole numbers of a column that has blank cells.
+        """
+        whole, _, rest = self.slice.partition(".")
+        known = self.is_slice and whole.isdecimal() and not rest.strip("0")
+        return int(whole) if known else None
 
     @property
     def is_slice(self) -> bool:
@@ -102,6 +107,8 @@ class Table:
         Rows that the configuration leaves out.
     taken : tuple of (str, str)
         Of columns under another name: that name, and ours.
+    turned : int
+        Rows with a path of Windows, which is read with ``/`` between folders.
     listed : Path, optional
         The file whose lines the rows have, where that is another, see
         `weakseg.data.slice_labels.with_slice_labels`.
@@ -111,6 +118,7 @@ class Table:
     rows: tuple[Row, ...]
     dropped: tuple[Row, ...] = ()
     taken: tuple[tuple[str, str], ...] = ()
+    turned: int = 0
     listed: Path | None = None
 
     @property
@@ -239,7 +247,8 @@ def read_table(
     Delimiter and encoding are recognised, see `weakseg.data.csv_text.read_cells`; columns may have
     the names that other sets give them, see `weakseg.data.columns.OTHER_NAMES`; others are left
     alone, but for that of `Row.group`. Blank lines are skipped. Of ``aside``
-    nothing is needed: where several columns may be one of them, none is taken.
+    nothing is needed: where several columns may be one of them, none is taken. Where a path as it
+    is written leads nowhere, and with ``/`` for ``\\`` to a file, that file is meant.
 
     Raises
     ------
@@ -263,10 +272,28 @@ def read_table(
             fix="write a row an image below the header",
         )
     folder = path.absolute().parent
+    turned = [_turned(cells, columns.place, folder) for _, cells in lines]
     rows = (
-        _row(line, cells, columns.place, columns.count, folder, grouped) for line, cells in lines
+        _row(line, new or cells, columns.place, columns.count, folder, grouped)
+        for (line, cells), new in zip(lines, turned, strict=True)
     )
-    return Table(path, tuple(rows), taken=columns.taken)
+    return Table(path, tuple(rows), taken=columns.taken, turned=sum(t is not None for t in turned))
+
+
+def _turned(cells: list[str], place: dict[str, int], folder: Path) -> list[str] | None:
+    """The cells with ``/`` in paths of Windows; None where they hold none that leads to a file."""
+    at = [place[n] for n in ("image", "mask", *FURTHER, "roi") if n in place]
+    new = list(cells)
+    for k in (k for k in at if k < len(cells) and "\\" in cells[k]):
+        named = [p.strip() for p in (cells[k], *cells[k].split(JOINED)) if "\\" in p]
+        slashed = [p.replace("\\", "/") for p in named]
+        if any(_leads(folder, p) for p in slashed) and not any(_leads(folder, p) for p in named):
+            new[k] = cells[k].replace("\\", "/")
+    return new if new != cells else None
+
+
+def _leads(folder: Path, cell: str) -> bool:
+    return os.path.exists(folder / cell)  # noqa: PTH110  (pathlib's fails where a name is too long)
 
 
 def split_name(written: str) -> str:
