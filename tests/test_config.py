@@ -109,6 +109,18 @@ BAD = [
     ("device: gpu", "choose auto, cpu, cuda"),
     ("seed: -1", "seed: input should be greater than or equal to 0"),
     ("- a\n- b", "not a mapping"),
+    ("masks: {gate: '0,5'}", "1 problem:\n  - masks.gate: input should be a valid number"),
+    (
+        "masks: {gate: '0,5'}",
+        "; write 0.5, with a point, or input should be 'none' or 'validation'",
+    ),
+    ("classifier: epochs = 3", "classifier: a section is expected: keys below it, each as 'key: v"),
+    ("segmenters: unet", "segmenters: a section is expected"),
+    (
+        "data:\n\tmanifest: a",
+        "in 'manifest: a'\n  fix: mend the line that is named: indent with sp",
+    ),
+    ("data:\n  split: {}\n manifest: a", "or the one above: keys of one section begin in the same"),
     ("a: b: c", "not YAML"),
     ("data: [1, 2]", "data"),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -26,6 +27,11 @@ NAMED: dict[str, type[BaseModel]] = {
     if get_origin(field.annotation) is dict
 }
 """Keys below which the user's own names stand, and what each of them holds."""
+
+
+_NO_SECTION = ("model_type", "model_attributes_type", "dict_type")
+"""What pydantic calls a value where keys are expected."""
+_COMMA = re.compile(r"([-+]?\d+),(\d+)")
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -128,16 +134,28 @@ def parse_config(
     try:
         return Config.model_validate(tree)
     except ValidationError as e:
-        problems = [_problem(err, tree) for err in e.errors()]
-        places = [".".join(map(str, _place(err["loc"], tree)[0])) for err in e.errors()]
-        # What is told of no place, of how sections fit each other, begins with the key.
-        keys = [k or p.partition(":")[0] for k, p in zip(places, problems, strict=True)]
+        told: dict[str, list[str]] = {}  # of a value that may be of several kinds, each tells one
+        for err in e.errors():
+            key = ".".join(map(str, _place(err["loc"], tree)[0]))
+            problem = _problem(err, tree)
+            # What is told of no place, of how sections fit each other, begins with the key.
+            told.setdefault(key or problem.partition(":")[0], []).append(problem)
+        keys = list(told)
+        problems = [_joined(k, ps) for k, ps in told.items()]
         n = len(problems)
         raise ConfigError(
             f"The experiment has {n} problem{'s' if n > 1 else ''}:\n"
             + "\n".join(f"  - {p}" for p in problems),
             where=_blamed(keys, where, changed),
         ) from None
+
+
+def _joined(key: str, problems: Sequence[str]) -> str:
+    """What is told of one value, in one line: ``key: this, or that (found it)``."""
+    *others, last = dict.fromkeys(problems)
+    said = [p.rpartition(" (found ")[0] or p for p in others]
+    said = [p if k == 0 else p.removeprefix(f"{key}: ") for k, p in enumerate((*said, last))]
+    return ", or ".join(said)
 
 
 def _blamed(keys: Sequence[str], where: str, changed: Sequence[str]) -> str:
@@ -222,6 +240,10 @@ def _problem(error: Any, tree: dict[str, Any]) -> str:
     if not key:
         return message
     value = error.get("input")
+    if error["type"] in _NO_SECTION:
+        message = "a section is expected: keys below it, each as 'key: value'"
+    if isinstance(value, str) and (comma := _COMMA.fullmatch(value.strip())):
+        message += f"; write {comma[1]}.{comma[2]}, with a point"
     if error["type"] == "string_type" and isinstance(value, bool | int | float):
         message += "; put words such as 'no', and numbers, in quotation marks"
     return f"{key}: {message} (found {_short(value)})"

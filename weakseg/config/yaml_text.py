@@ -194,13 +194,26 @@ def read_yaml(path: Path) -> Any:
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         refused = isinstance(e, RefusedError)
+        found = str(getattr(e, "problem", None) or " ".join(str(e).split()))
         raise ConfigError(
             f"The experiment file {'cannot be taken' if refused else 'is not YAML'}.",
             where=str(path) if mark is None else f"{path}, line {mark.line + 1}",
-            found=str(e.problem) if isinstance(e, RefusedError) else " ".join(str(e).split()),
-            fix="mend the line that is named"
-            + ("" if refused else "; text with ': ' or a leading '*' needs quotes"),
+            found=found if refused or mark is None else f"{found}, in {_line(text, mark.line)}",
+            fix="mend the line that is named" + ("" if refused else _remedy(found)),
         ) from None
+
+
+def _line(text: str, line: int) -> str:
+    lines = text.split("\n")
+    return f"{lines[line].strip()!r:.60}" if line < len(lines) else "the end of the file"
+
+
+def _remedy(problem: str) -> str:
+    if r"character '\t'" in problem:
+        return ": indent with spaces, for YAML takes no tabs"
+    if "<block end>" in problem:
+        return ", or the one above: keys of one section begin in the same column"
+    return "; text with ': ' or a leading '*' needs quotes"
 
 
 def _read(path: Path) -> str:
