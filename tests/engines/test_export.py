@@ -352,6 +352,16 @@ def test_the_script_shows_a_model_every_size_that_it_asks_for(several, tmp_path)
     assert np.median([dice(a, b) for a, b in both]) >= 0.97  # a part at the very cut may go
 
 
+@pytest.mark.parametrize("given", [(), ("--help",), (".",), ("none.png",)])
+def test_the_script_says_how_it_is_called(exports, given, tmp_path):
+    args = [sys.executable, exports / "export-gradcam-otsu/use.py", *given]
+    done = subprocess.run(args, capture_output=True, text=True, check=False, cwd=tmp_path)
+    asked = "--help" in given
+    assert done.returncode == (0 if asked else 1)
+    assert "use.py IMAGE..." in (done.stdout if asked else done.stderr)
+    assert "Traceback" not in done.stderr
+
+
 def test_a_description_of_other_inputs_is_refused(several, tmp_path, capsys):
     run, out = several
     folder, image = tmp_path / "other", test_images(run.parent)[0]["image"]

@@ -79,11 +79,24 @@ def on_black(image):
 if (about["threshold"].get("inference") or {}).get("outline", "threshold") != "threshold":
     print("outlines are the threshold's; only weakseg predict mends them", file=sys.stderr)
 paths = [Path(p) for p in sys.argv[1:]]
+how = f"{__doc__}\\nEach IMAGE is a file; its mask is written beside it, as NAME.mask.png."
+if {"-h", "--help"} & set(sys.argv):
+    print(how)
+    sys.exit()
+if not paths:
+    sys.exit(how)
+for path in paths:
+    if not path.is_file():
+        sys.exit(f"{path}: no such file; name image files: use.py IMAGE...")
 names = [p.with_suffix(".mask.png") for p in paths]
 for path, name in zip(paths, names):
     if names.count(name) > 1:  # scan.png and scan.jpg
         name = path.with_name(path.name + ".mask.png")
-    image = ImageOps.exif_transpose(Image.open(path))
+    try:
+        image = ImageOps.exif_transpose(Image.open(path))
+    except OSError as e:
+        why = e.strerror or "of no known format"
+        sys.exit(f"{path}: cannot be read ({why}); name image files: use.py IMAGE...")
     if image.mode[0] in "IF":
         sys.exit(f"{path}: this script reads images of 8 bits. Of others: weakseg predict")
     image = on_black(image)
