@@ -82,7 +82,7 @@ def test_a_networks_masks_are_what_it_sees_in_boxes_around_their_parts(job, fold
     for path in files:
         own = pixels(path) > 0
         image = np.zeros(own.shape)  # which the stand-in does not look at
-        expected = box_prompt.prompted_mask(own, image, box=1.15, kept=True)
+        expected = box_prompt.prompted_mask(own, image, box=1.25, kept=True)
         np.testing.assert_array_equal(pixels(run / boxed / "seed-0" / path.name) > 0, expected)
         differ += int((own != expected).any())
     assert differ
