@@ -140,7 +140,7 @@ def _same_files(splits: pd.DataFrame) -> Check:
         True,
         f"{len({image for image, _ in files})} files compared byte by byte"
         + (f", {sum(map(len, blank))} blank ones left out" if blank else "")
-        + "; `weakseg validate` also looks for images that are nearly the same",
+        + "; weakseg validate also looks for images that are nearly the same",
     )
 
 

@@ -3,8 +3,10 @@
 from types import SimpleNamespace
 
 import pandas as pd
+import pytest
 
-from weakseg.report.sections.lesions import OF_METHODS, SPOKEN, build
+from weakseg.report.page import _template
+from weakseg.report.sections.lesions import OF_METHODS, SPOKEN, TEMPLATE, build
 
 
 def content(*lesions):
@@ -30,3 +32,18 @@ def test_of_one_unit_the_largest_comes_first():
     made = content(("m", "a", "mm", 3.0, 1.0), ("m", "b", "mm", 9.0, 3.0))
     assert made.tables[SPOKEN]["size"].tolist() == [9.0, 3.0]
     assert made.context["units"] == ["mm"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "head", "cells"),
+    [
+        ("pixels", "median size, pixels", "<td>400</td><td>300</td><td>500</td><td>25.5</td>"),
+        ("mm", "median size, mm²", "<td>400.0</td><td>300.0</td><td>500.0</td><td>25.5</td>"),
+    ],
+)
+def test_pixels_are_counted_in_whole_numbers(unit, head, cells):
+    made = content(("m", "a", unit, 300.0, 21.0), ("m", "b", unit, 500.0, 30.0))
+    told = {"spoken": str}
+    html = _template(TEMPLATE).render({**made.context, "r": told})
+    assert f"<th>{head}</th>" in html
+    assert cells in html

@@ -68,7 +68,7 @@ TEMPLATE = r"""
 {% if figures.roc is defined %}{{ figure(figures.roc, "ROC of P(lesion) on the test split.") }}
 {{ figure(figures.reliability, "Reliability on the test split: points on the diagonal are well calibrated; larger points hold more images.") }}{% endif %}
 {% if figures.training is defined %}{{ figure(figures.training, "Training, a line a seed. The network of the best validation AUC is used.") }}{% endif %}
-<div class="heat"><h3>Confusion on the test split{% if many_seeds %}, mean over seeds{% endif %}</h3>
+<div class="heat{% if r.labels | length > 2 %} across{% endif %}"><h3>Confusion on the test split{% if many_seeds %}, mean over seeds{% endif %}</h3>
 <div class="scroll"><table><thead><tr><th class="text">true ↓ predicted →</th>{% for l in r.labels %}<th>{{ l }}</th>{% endfor %}</tr></thead><tbody>
 {% for l in r.labels %}{% set total = confusion.loc[l].sum() %}<tr><th class="text">{{ l }}</th>{% for k in r.labels %}{% set n = confusion.loc[l, k] %}<td style="--s:{{ '%.2f' | format(n / total if total else 0) }}">{{ n | num(1 if many_seeds else 0) }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div></div>

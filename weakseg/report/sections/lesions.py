@@ -56,9 +56,10 @@ def _summed(method: str, unit: str, lesions: pd.DataFrame) -> dict[str, Any]:
 
 TEMPLATE = r"""
 {%- set unit = units[0] if units|length == 1 else "unit" %}
+{%- set counted = unit in ("pixels", "voxels") %}
 <h2>Lesions, measured</h2>
-<div class="scroll"><table><thead><tr><th class="text">method</th><th>seed</th><th>lesions</th><th>in files</th>{% if units|length > 1 %}<th class="text">unit</th>{% endif %}<th>median size, {{ unit }}{{ power }}</th><th>smallest</th><th>largest</th><th>median longest diameter, {{ unit }}</th></tr></thead><tbody>
-{% for m in rows %}<tr><td class="text">{{ m.method }}{% if m.method in bounds %} (upper bound){% endif %}</td><td>{{ m.seed }}</td><td>{{ m.lesions }}</td><td>{{ m.files }}</td>{% if units|length > 1 %}<td class="text">{{ m.unit }}</td>{% endif %}<td>{{ m.size | num }}</td><td>{{ m.smallest | num }}</td><td>{{ m.largest | num }}</td><td>{{ m.diameter | num }}</td></tr>
+<div class="scroll"><table><thead><tr><th class="text">method</th><th>seed</th><th>lesions</th><th>in files</th>{% if units|length > 1 %}<th class="text">unit</th>{% endif %}<th>median size, {{ unit }}{{ power if not counted }}</th><th>smallest</th><th>largest</th><th>median longest diameter, {{ unit }}</th></tr></thead><tbody>
+{% for m in rows %}<tr><td class="text">{{ m.method }}{% if m.method in bounds %} (upper bound){% endif %}</td><td>{{ m.seed }}</td><td>{{ m.lesions }}</td><td>{{ m.files }}</td>{% if units|length > 1 %}<td class="text">{{ m.unit }}</td>{% endif %}<td>{{ m.size | num(1 if m.unit == 'mm' else 0) }}</td><td>{{ m.smallest | num(1 if m.unit == 'mm' else 0) }}</td><td>{{ m.largest | num(1 if m.unit == 'mm' else 0) }}</td><td>{{ m.diameter | num(1) }}</td></tr>
 {% endfor %}</tbody></table></div>
 <p class="note">Connected parts of the masks of the test images; methods without any are not listed. A row a lesion, with size, longest diameter, centre, slice, mean intensity, heat and the classifier's probability, is in <code>scores/lesions.csv</code> of the run, for every method and seed{% if method %}, and in a table of this page for {{ r.spoken(method) }}{{ " (the largest " ~ most ~ ")" if cut }}{% endif %}. Measurements are of these masks, as right and as wrong as they are.</p>
 """
