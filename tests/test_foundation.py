@@ -88,6 +88,18 @@ def test_a_networks_masks_are_what_it_sees_in_boxes_around_their_parts(job, fold
     assert differ
 
 
+def test_an_export_tells_of_the_boxes_and_predict_asks_them_as_the_run_does(job, tmp_path, capsys):
+    run, names = job[0] / "run", cases(job[0] / "run", "test")
+    assert weakseg("export", run, "--method", "boxed", "--out", tmp_path / "model") == 0
+    assert "asks LiteMedSAM for another" in capsys.readouterr().err
+    images = [job[0] / f"data/images/{n}.png" for n in names]
+    assert weakseg("predict", tmp_path / "model", *images, "--out", tmp_path / "masks") == 0
+    held = {n: pixels(run / f"masks/boxed/seed-0/{n}.png") > 0 for n in names}
+    same = [(pixels(tmp_path / f"masks/{n}.png") > 0) == held[n] for n in names]
+    assert np.mean(same) > 0.99
+    assert any(mask.any() for mask in held.values())
+
+
 def test_the_page_sets_them_apart_and_does_not_speak_of_them_first(job):
     page = (job[0] / "run/report/index.html").read_text()
     assert "Methods that stand on masks seen elsewhere" in page
